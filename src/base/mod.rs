@@ -1,0 +1,25 @@
+//! Words that every layer speaks: names, ids, time, sizes, process status, and what happened.
+//!
+//! A thing belongs here only when two sibling layers need it. Nothing here does I/O or reads a clock.
+#![forbid(unsafe_code)]
+
+mod chain;
+mod id;
+mod name;
+mod notice;
+mod process;
+mod rng;
+mod size;
+mod time;
+
+pub use chain::Chain;
+pub use id::{Generation, InvocationId, Ticket};
+pub use name::{NameError, UnitName};
+pub use notice::{Field, Happening, Notice, Severity};
+pub use process::{
+    Actor, Consequence, ExitStatus, Pid, ProcessKey, Role, RunId, RunResult, Signal, SpawnFailure, SpawnStep,
+    StartCause, Usage,
+};
+pub use rng::Rng;
+pub use size::{ByteSize, SizeError};
+pub use time::{Mono, Now, SpanError, TimeSpan, Wall};

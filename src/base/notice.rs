@@ -1,0 +1,271 @@
+use super::{
+    Actor, Consequence, ExitStatus, InvocationId, Now, Pid, RunId, RunResult, SpawnFailure, StartCause, TimeSpan,
+    UnitName, Usage,
+};
+
+/// One thing that happened, said once by a machine; the log, the store, the event stream and the alerts all read it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// When.
+    pub at: Now,
+    /// What.
+    pub what: Happening,
+}
+
+/// How much a happening matters to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// A state change, nothing to do.
+    Info,
+    /// We go on, and someone should know.
+    Warning,
+    /// Someone must act.
+    Critical,
+    /// An invariant of ours is broken.
+    Bug,
+}
+
+/// Everything that can happen. Names and fields are stable: rows, alerts and the stream depend on them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happening {
+    /// A run was ordered: the keeper is asked to start its first process.
+    RunStarting {
+        /// Which.
+        run: RunId,
+        /// Its id in the environment.
+        invocation: InvocationId,
+        /// Why.
+        cause: StartCause,
+        /// How many automatic restarts in a row this is; 0 for a first start.
+        restarts: u32,
+    },
+    /// The main process exists.
+    MainStarted {
+        /// Which run.
+        run: RunId,
+        /// Its pid.
+        pid: Pid,
+    },
+    /// A run is up: ready as its type demands.
+    RunReady {
+        /// Which.
+        run: RunId,
+    },
+    /// A run is over: its main process and the commands after it have ended. Said exactly once for each run that began.
+    RunEnded {
+        /// Which.
+        run: RunId,
+        /// Its id in the environment.
+        invocation: InvocationId,
+        /// How the main process ended; `None` when none ran.
+        status: Option<ExitStatus>,
+        /// What it used.
+        usage: Option<Usage>,
+        /// systemd's class of this end.
+        result: RunResult,
+        /// Whether it was asked to end (stop, restart, shutdown, a conflict): such an end alerts nobody.
+        wanted: bool,
+        /// What is done about it.
+        consequence: Consequence,
+    },
+    /// The spawn of a process failed before its program ran.
+    SpawnFailed {
+        /// Which run.
+        run: RunId,
+        /// What for: `exec_start`, `exec_start_pre` …
+        command: String,
+        /// The step and error.
+        failure: SpawnFailure,
+    },
+    /// A command around the main process failed, or ran into its deadline.
+    ControlFailed {
+        /// Which run.
+        run: RunId,
+        /// Which command: `exec_start_pre` …
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// Whether a leading `-` says to ignore it.
+        ignored: bool,
+    },
+    /// The next run is due after a delay.
+    RestartScheduled {
+        /// Of which unit.
+        unit: UnitName,
+        /// After how long.
+        delay: TimeSpan,
+        /// How many automatic restarts in a row this will be.
+        restarts: u32,
+    },
+    /// Too many starts within the window; the unit has failed.
+    StartLimitHit {
+        /// Which unit.
+        unit: UnitName,
+        /// How many starts the window allows.
+        burst: u32,
+        /// How long the window is.
+        interval: TimeSpan,
+    },
+    /// The unit is failed and stays so until someone acts.
+    UnitFailed {
+        /// Which unit.
+        unit: UnitName,
+        /// Why.
+        result: RunResult,
+    },
+    /// The unit is inactive by intent.
+    UnitStopped {
+        /// Which unit.
+        unit: UnitName,
+        /// Who wanted it.
+        actor: Actor,
+    },
+    /// A stop or start took longer than allowed and was escalated.
+    TimedOut {
+        /// Which run.
+        run: RunId,
+        /// What was waited for: `start`, `stop-sigterm`, `reload` …
+        what: &'static str,
+        /// The deadline that passed.
+        after: TimeSpan,
+    },
+    /// Processes of the unit did not die on SIGKILL; it waits, and nobody takes its place.
+    Unkillable {
+        /// Which run.
+        run: RunId,
+    },
+    /// The service did not feed its watchdog.
+    WatchdogExpired {
+        /// Which run.
+        run: RunId,
+    },
+    /// A reload was done.
+    Reloaded {
+        /// Which run.
+        run: RunId,
+        /// Who asked.
+        actor: Actor,
+    },
+    /// A reload failed; the service runs on.
+    ReloadFailed {
+        /// Which run.
+        run: RunId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A probe's verdict fell to unhealthy.
+    Unhealthy {
+        /// Which run.
+        run: RunId,
+        /// Which probe.
+        probe: String,
+        /// Why, for people.
+        reason: String,
+        /// Whether the unit asks for a warning only.
+        severity: Severity,
+    },
+    /// A probe's verdict rose to healthy (the first verdict of a run too).
+    Healthy {
+        /// Which run.
+        run: RunId,
+        /// Which probe.
+        probe: String,
+    },
+    /// The unit is up and every probe of it is healthy. Closes an incident.
+    Recovered {
+        /// Which run.
+        run: RunId,
+    },
+    /// A unit could not be started because a unit that it needs is not up.
+    DependencyFailed {
+        /// Which unit.
+        unit: UnitName,
+        /// The one it needs.
+        needs: UnitName,
+    },
+    /// Counts, start limit and failed state were cleared.
+    CountersReset {
+        /// Of which unit.
+        unit: UnitName,
+        /// Who asked.
+        actor: Actor,
+        /// Restarts that had been counted.
+        restarts: u32,
+        /// Starts that stood in the window.
+        starts: u32,
+        /// Whether it was failed.
+        was_failed: bool,
+    },
+    /// A message on the notify socket was refused: its sender may not speak for the unit.
+    NotifyRefused {
+        /// Whom it claimed to speak for, where known.
+        unit: Option<UnitName>,
+        /// Who sent it.
+        sender: i32,
+        /// Why it was refused.
+        reason: &'static str,
+    },
+    /// The manager is up: how, and what it found.
+    ManagerStarted {
+        /// "boot", "crash", "hang" or "upgrade".
+        cause: &'static str,
+        /// Runs that it took over.
+        adopted: u32,
+        /// Exits that had waited for it.
+        replayed: u32,
+    },
+    /// The daemon begins to stop.
+    ShuttingDown {
+        /// Who asked.
+        actor: Actor,
+        /// Whether the machine goes down with it.
+        machine: bool,
+    },
+    /// A set of unit files was taken into use.
+    ConfigLoaded {
+        /// How many units.
+        units: u32,
+    },
+    /// Unit files were refused; the old set stays in force.
+    ConfigRejected {
+        /// Every problem, one per line with its place.
+        problems: String,
+    },
+    /// The store cannot be written; supervision goes on and rows wait.
+    StoreDegraded {
+        /// Why, for people.
+        reason: String,
+    },
+    /// A damaged database was set aside and a new one begun.
+    StoreReplaced {
+        /// Where the damaged one is kept.
+        kept: String,
+    },
+    /// The store works again.
+    StoreRecovered,
+    /// Output of a service was dropped because it could not be written.
+    OutputDropped {
+        /// Whose.
+        unit: UnitName,
+        /// How much, since the last such notice.
+        bytes: u64,
+    },
+    /// An invariant of ours is broken; the unit was put to failed and the daemon goes on.
+    Bug {
+        /// Of which unit.
+        unit: Option<UnitName>,
+        /// What.
+        text: String,
+    },
+}
+
+/// One named value of a happening, for log fields, rows and the stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Field {
+    /// Text.
+    Text(String),
+    /// A count.
+    Number(u64),
+    /// Yes or no.
+    Flag(bool),
+}

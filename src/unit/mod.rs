@@ -1,0 +1,2 @@
+//! (begun)
+#![forbid(unsafe_code)]
