@@ -1,0 +1,140 @@
+//! What the node machine wants done. The engine carries each out and comes back with a fact; no effect returns a value.
+
+use crate::{
+    base::{ExitStatus, InvocationId, Notice, ProcessKey, RunId, RunResult, Signal, Ticket, UnitName},
+    unit::spec::Command,
+};
+
+/// One thing the node machine wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Start a process. Comes back as `Spawned` (then `ExecDone`) or `SpawnFailed`, and in the end `Exited`.
+    Spawn(Box<SpawnOrder>),
+    /// Send a signal to one process; no answer.
+    Kill {
+        /// To whom.
+        key: ProcessKey,
+        /// Which.
+        signal: Signal,
+    },
+    /// Send a signal to every process of the unit's run, found by cgroup or by walk; `but` is left out (KillMode=mixed).
+    /// SIGCONT follows it. Answered by `TreeEmpty` as soon as no process is left, unasked.
+    KillTree {
+        /// Whose.
+        run: RunId,
+        /// Which.
+        signal: Signal,
+        /// Left out.
+        but: Option<ProcessKey>,
+    },
+    /// Tell `TreeEmpty` when no process of the run is left (at once if so).
+    WatchTree {
+        /// Whose.
+        run: RunId,
+    },
+    /// Send a probe. Comes back as `Probed`, always (a timeout is a failure).
+    Probe {
+        /// For whose run.
+        run: RunId,
+        /// Its place in the unit's list.
+        probe: usize,
+    },
+    /// Forget probes under way for this run.
+    CancelProbes {
+        /// Whose.
+        run: RunId,
+    },
+    /// Keep these bytes with the keeper (at most 4096), so that a new manager goes on from here. Sent before the spawn
+    /// that follows it.
+    Remember {
+        /// For which unit.
+        unit: UnitName,
+        /// Opaque to all but this machine.
+        memo: Vec<u8>,
+    },
+    /// Tell everyone.
+    Notice(Notice),
+    /// The outcome of an order.
+    Reply {
+        /// Which.
+        ticket: Ticket,
+        /// Per unit, in the order they were named.
+        outcomes: Vec<(UnitName, Outcome)>,
+    },
+    /// Every unit is stopped; the daemon may end. `code` is its exit code.
+    AllStopped {
+        /// 0 unless a start-limit action says otherwise.
+        code: u8,
+    },
+}
+
+/// A process to start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpawnOrder {
+    /// Its name from now on.
+    pub key: ProcessKey,
+    /// The run's id.
+    pub invocation: InvocationId,
+    /// Which of the unit's commands, by directive: `exec_start`, `exec_stop_post` …
+    pub directive: &'static str,
+    /// What is run.
+    pub command: Command,
+    /// Variables for it besides the unit's: MAINPID, SERVICE_RESULT, EXIT_CODE, EXIT_STATUS, MONITOR_* …
+    pub environment: Vec<(String, String)>,
+    /// Whether `ExecDone` is waited for.
+    pub confirm_exec: bool,
+}
+
+/// How an order ended for one unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// As asked.
+    Done,
+    /// There was nothing to do: it was so already.
+    Already,
+    /// Reset: what was cleared.
+    Cleared {
+        /// Restarts that had been counted.
+        restarts: u32,
+        /// Starts that stood in the window.
+        starts: u32,
+        /// Whether it was failed.
+        was_failed: bool,
+    },
+    /// It did not come about.
+    Failed(Refusal),
+}
+
+/// Why an order did not come about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No unit has this name.
+    UnknownUnit {
+        /// The most similar name, if one is similar.
+        similar: Option<UnitName>,
+    },
+    /// The run ended or failed before it was up.
+    StartFailed {
+        /// Its class.
+        result: RunResult,
+        /// How its main or failing process ended.
+        status: Option<ExitStatus>,
+    },
+    /// A unit that it needs did not come up.
+    DependencyFailed {
+        /// Which.
+        needs: UnitName,
+    },
+    /// Too many starts in the window.
+    StartLimitHit,
+    /// The unit has no exec_reload.
+    CannotReload,
+    /// The unit is not up.
+    NotRunning,
+    /// The reload command failed.
+    ReloadFailed,
+    /// Another order took its place before it was done.
+    Superseded,
+    /// The daemon is stopping.
+    ShuttingDown,
+}

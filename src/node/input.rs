@@ -1,0 +1,175 @@
+//! What the node machine is told: orders of people, facts of the keeper and of probes.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    base::{
+        Actor, ExitStatus, Generation, InvocationId, Pid, ProcessKey, RunId, Signal, SpawnFailure, Ticket, UnitName,
+        Usage,
+    },
+    unit::UnitDef,
+};
+
+/// One thing the node machine is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// An order for units; answered with [`super::Effect::Reply`] when its outcome is known.
+    Order {
+        /// Names the request.
+        ticket: Ticket,
+        /// Who asks.
+        actor: Actor,
+        /// For which units, in the order they were named.
+        units: Vec<UnitName>,
+        /// What.
+        verb: Verb,
+    },
+    /// A checked set of units takes the place of the old one. Units that are gone are stopped.
+    Units(BTreeMap<UnitName, UnitDef>),
+    /// Start what is enabled (after [`Input::Units`] at boot).
+    Boot,
+    /// Stop everything in order; ends with [`super::Effect::AllStopped`].
+    Shutdown {
+        /// Who asks.
+        actor: Actor,
+        /// Whether the machine goes down with it.
+        machine: bool,
+    },
+    /// A process exists.
+    Spawned {
+        /// Which.
+        key: ProcessKey,
+        /// Its pid.
+        pid: Pid,
+    },
+    /// A process' program runs (execve succeeded).
+    ExecDone {
+        /// Which.
+        key: ProcessKey,
+    },
+    /// A process could not be started, or its set-up failed before its program ran.
+    SpawnFailed {
+        /// Which.
+        key: ProcessKey,
+        /// Where and why.
+        failure: SpawnFailure,
+    },
+    /// A process ended.
+    Exited {
+        /// Which.
+        key: ProcessKey,
+        /// How.
+        status: ExitStatus,
+        /// What it used, when known.
+        usage: Option<Usage>,
+        /// Whether the kernel's out-of-memory killer did it.
+        oom: bool,
+    },
+    /// The answer to [`super::Effect::KillTree`] and to a stop: no process of the unit is left.
+    TreeEmpty {
+        /// Whose run.
+        run: RunId,
+    },
+    /// A message on the notify socket, already attributed to a run by who sent it.
+    Notified {
+        /// Whose run.
+        run: RunId,
+        /// Who sent it.
+        sender: Sender,
+        /// The sender's pid, for the notice about a refusal.
+        pid: i32,
+        /// What it says.
+        message: NotifyMessage,
+    },
+    /// A probe came back.
+    Probed {
+        /// Whose run it was sent for.
+        run: RunId,
+        /// The probe's place in the unit's list.
+        probe: usize,
+        /// What it found.
+        outcome: ProbeOutcome,
+    },
+}
+
+/// What people may order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Bring up with all it needs; done when it is up.
+    Start,
+    /// Take down with all that needs it; done when no process is left.
+    Stop,
+    /// Stop, then start; started when it was not up.
+    Restart,
+    /// ExecReload=; an error when the unit has none.
+    Reload,
+    /// Send a signal to the main process.
+    Signal(Signal),
+    /// Clear restart counts, start limit and failed state.
+    Reset,
+}
+
+/// Who sent a notification, as far as the engine could tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// The main process.
+    Main,
+    /// A control command of the run.
+    Control,
+    /// Another process of the unit.
+    Other,
+}
+
+/// The fields of sd_notify(3) that decide something; the rest is for show or for the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NotifyMessage {
+    /// READY=1
+    pub ready: bool,
+    /// RELOADING=1
+    pub reloading: bool,
+    /// STOPPING=1
+    pub stopping: bool,
+    /// WATCHDOG=1
+    pub watchdog: bool,
+    /// WATCHDOG=trigger
+    pub watchdog_trigger: bool,
+    /// STATUS=
+    pub status: Option<String>,
+    /// WATCHDOG_USEC=
+    pub watchdog_usec: Option<u64>,
+    /// EXTEND_TIMEOUT_USEC=
+    pub extend_timeout_usec: Option<u64>,
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeOutcome {
+    /// `None` is good; else why not, for people.
+    pub failure: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What the node machine is given at its start about what already runs: from the keeper's snapshot and the store.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Restored {
+    /// What the machine had asked to remember for each unit ([`super::Effect::Remember`]), newest.
+    pub memos: BTreeMap<UnitName, Vec<u8>>,
+    /// The largest generation of each unit that the keeper or the store knows.
+    pub generations: BTreeMap<UnitName, Generation>,
+    /// Processes that live.
+    pub processes: Vec<Adopted>,
+    /// Units that the operator disabled or enabled against their file.
+    pub enablement: BTreeMap<UnitName, bool>,
+}
+
+/// A living process that a new manager finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Which.
+    pub key: ProcessKey,
+    /// Its run's id.
+    pub invocation: InvocationId,
+    /// Its pid.
+    pub pid: Pid,
+}
