@@ -93,8 +93,8 @@ const SIGNAL_NAMES: [&str; 31] = [
 /// The first real-time signal that programs may use under glibc.
 const RTMIN: u8 = 34;
 
+#[expect(missing_docs, reason = "each is the signal of its name, signal(7)")]
 impl Signal {
-    #![allow(missing_docs, reason = "each is the signal of its name, signal(7)")]
     pub const HUP: Self = Self(1);
     pub const INT: Self = Self(2);
     pub const QUIT: Self = Self(3);

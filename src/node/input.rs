@@ -122,6 +122,7 @@ pub enum Sender {
 
 /// The fields of sd_notify(3) that decide something; the rest is for show or for the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the protocol, present or not")]
 pub struct NotifyMessage {
     /// READY=1
     pub ready: bool,

@@ -305,7 +305,7 @@ pub struct Limit {
 
 /// The resources of setrlimit(2) that a unit may limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is the RLIMIT_ of its name, setrlimit(2)")]
+#[expect(missing_docs, reason = "each is the RLIMIT_ of its name, setrlimit(2)")]
 pub enum Resource {
     As,
     Core,
