@@ -1,0 +1,318 @@
+//! Version 1 of what the HTTP API speaks: JSON, times in microseconds since 1970 UTC, spans in microseconds.
+//!
+//! Fields are only ever added. A reader ignores what it does not know.
+
+use serde::{Deserialize, Serialize};
+
+/// A unit as `status` shows it: `GET /v1/units`, `GET /v1/units/{unit}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// `inactive`, `activating`, `active`, `reloading`, `deactivating` or `failed`.
+    pub active: String,
+    /// systemd's sub-state: `running`, `auto-restart`, `start-pre` …
+    pub sub: String,
+    /// When it came into this state.
+    pub since_us: i64,
+    /// `simple`, `exec`, `notify` or `oneshot`.
+    pub kind: String,
+    /// Whether this counts as up: active, or a oneshot that finished with success.
+    pub up: bool,
+    /// Whether the daemon starts it when it comes up.
+    pub enabled: bool,
+    /// Pid of the main process.
+    pub pid: Option<i32>,
+    /// Which run this is, 0 before the first.
+    pub generation: u64,
+    /// The run's invocation id, 32 hex digits.
+    pub invocation: Option<String>,
+    /// Automatic restarts in a row.
+    pub restarts_in_row: u32,
+    /// Automatic restarts ever, as the store counts them.
+    pub restarts_total: u64,
+    /// Starts that stand in the start-limit window now.
+    pub starts_in_window: u32,
+    /// Starts that the window allows; 0: no limit.
+    pub start_limit_burst: u32,
+    /// Length of the window; `None`: infinite.
+    pub start_limit_interval_us: Option<u64>,
+    /// systemd's `Result` of the last end: `success`, `exit-code`, `start-limit-hit` …
+    pub result: String,
+    /// How the last main process ended, for people.
+    pub last_exit: Option<String>,
+    /// When the next automatic start is due.
+    pub next_start_us: Option<i64>,
+    /// `healthy`, `unhealthy`, `unknown`, or `none` without probes.
+    pub health: String,
+    /// Each probe.
+    pub probes: Vec<Probe>,
+    /// What the service says of itself (STATUS=).
+    pub status_text: Option<String>,
+    /// Resident memory of the main process.
+    pub memory_bytes: Option<u64>,
+    /// CPU time of the main process.
+    pub cpu_us: Option<u64>,
+    /// Why it is in its present state, one sentence.
+    pub cause: String,
+    /// Whether its file changed since this run began.
+    pub needs_restart: bool,
+}
+
+/// One probe's present verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Its name in the unit.
+    pub name: String,
+    /// `healthy`, `unhealthy` or `unknown`.
+    pub verdict: String,
+    /// Why the last one failed.
+    pub failure: Option<String>,
+    /// How long the last one took.
+    pub took_us: Option<u64>,
+}
+
+/// All units: the answer of `GET /v1/units`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Units {
+    /// In order of name.
+    pub units: Vec<Unit>,
+}
+
+/// An order: the body of `POST /v1/orders`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// `start`, `stop`, `restart`, `reload`, `signal`, `reset`, `enable` or `disable`.
+    pub verb: String,
+    /// For which units, in this order.
+    #[serde(default)]
+    pub units: Vec<String>,
+    /// For every unit there is (`reset --all`).
+    #[serde(default)]
+    pub all: bool,
+    /// With `signal`: its name or number.
+    #[serde(default)]
+    pub signal: Option<String>,
+    /// Answer what would be done and do nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Answer as soon as the order is taken.
+    #[serde(default)]
+    pub no_wait: bool,
+}
+
+/// The answer to an [`Order`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderAnswer {
+    /// Per unit, as named.
+    pub outcomes: Vec<UnitOutcome>,
+}
+
+/// How an order ended for one unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitOutcome {
+    /// Which.
+    pub unit: String,
+    /// Whether what was asked is so now (or was taken, with `no_wait`).
+    pub ok: bool,
+    /// `done`, `already`, `cleared`, `accepted`, `planned`, `unknown-unit`, `start-failed`, `dependency-failed`, `start-limit-hit`,
+    /// `cannot-reload`, `not-running`, `reload-failed`, `superseded`, `shutting-down`.
+    pub code: String,
+    /// For people: what happened, and the likely remedy when it did not come about.
+    pub message: String,
+}
+
+/// One past or present run: `GET /v1/history`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Whose.
+    pub unit: String,
+    /// Which.
+    pub generation: u64,
+    /// Its id, 32 hex digits.
+    pub invocation: String,
+    /// Pid of its main process.
+    pub pid: Option<i32>,
+    /// When it was started.
+    pub started_us: i64,
+    /// `boot`, `manual`, `dependency`, `auto-restart`, `unhealthy`, `triggered`.
+    pub cause: String,
+    /// More about the cause: the unit or probe, for people.
+    pub cause_detail: Option<String>,
+    /// Who asked for it.
+    pub actor: Option<String>,
+    /// When it was up.
+    pub ready_us: Option<i64>,
+    /// When it ended; `None` while it lives.
+    pub ended_us: Option<i64>,
+    /// How its main process ended, for people.
+    pub status: Option<String>,
+    /// systemd's class of the end.
+    pub result: Option<String>,
+    /// Whether the end was asked for.
+    pub wanted: Option<bool>,
+    /// `restart`, `rest`, `fail` or `start-limit`.
+    pub consequence: Option<String>,
+    /// CPU time it used.
+    pub cpu_us: Option<u64>,
+    /// Largest resident memory.
+    pub max_rss_kib: Option<u64>,
+}
+
+/// Runs, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The runs.
+    pub runs: Vec<Run>,
+}
+
+/// The chain of causes behind a unit's present state, newest last: `GET /v1/units/{unit}/why`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// Which unit.
+    pub unit: String,
+    /// The present state in one sentence.
+    pub now: String,
+    /// What led to it.
+    pub chain: Vec<Event>,
+}
+
+/// One notice: an item of `GET /v1/events`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the stream; the `id:` of the server-sent event.
+    pub id: u64,
+    /// When.
+    pub at_us: i64,
+    /// Stable name of the happening: `run_ended`, `start_limit_hit` …
+    pub event: String,
+    /// `info`, `warning`, `critical` or `bug`.
+    pub severity: String,
+    /// Which unit, where one is meant.
+    pub unit: Option<String>,
+    /// Which run, where one is meant.
+    pub generation: Option<u64>,
+    /// One sentence for people.
+    pub message: String,
+    /// The values.
+    pub fields: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Past notices, oldest first: `GET /v1/notices`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    /// The notices.
+    pub events: Vec<Event>,
+}
+
+/// The files of a unit: `GET /v1/units/{unit}/files`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitFiles {
+    /// The unit file, then its drop-ins.
+    pub files: Vec<UnitFile>,
+}
+
+/// One file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitFile {
+    /// Where.
+    pub path: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// Every property of a unit in the order they are shown: `GET /v1/units/{unit}/properties`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Properties {
+    /// Name and value, both as text.
+    pub properties: Vec<(String, String)>,
+}
+
+/// The graph around a unit: `GET /v1/units/{unit}/dependencies`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependencies {
+    /// Which unit.
+    pub unit: String,
+    /// Relation (`requires`, `wanted_by` …), the other unit, and that one's active state (`not-loaded` when there is none).
+    pub relations: Vec<(String, String, String)>,
+}
+
+/// A check: the body of `POST /v1/check`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Which units; all when empty.
+    #[serde(default)]
+    pub units: Vec<String>,
+    /// Whether what is unhealthy or down is restarted.
+    pub restart: bool,
+}
+
+/// The answer to a [`Check`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckAnswer {
+    /// Per unit.
+    pub checks: Vec<UnitCheck>,
+}
+
+/// What a check found for one unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitCheck {
+    /// Which unit.
+    pub unit: String,
+    /// 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN: the monitoring-plugin exit codes.
+    pub level: u8,
+    /// One sentence.
+    pub message: String,
+    /// Each probe with what it found.
+    pub probes: Vec<Probe>,
+    /// What was done about it, if anything.
+    pub action: Option<String>,
+}
+
+/// The answer of `GET /health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `healthy`, `degraded` or `unhealthy`.
+    pub status: String,
+    /// Whether it may be given work.
+    pub ready: bool,
+    /// Why it is not healthy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+}
+
+/// An error body: RFC 9457.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What kind, a URI reference; `about:blank` when the status says it all.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// This case in words, with the likely remedy.
+    pub detail: String,
+}
+
+/// The answer of `POST /admin/reload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// `reloaded` or `unchanged`.
+    pub status: String,
+    /// Names what is in force now.
+    pub revision: String,
+    /// When, microseconds.
+    pub timestamp: i64,
+    /// How many nodes acknowledged.
+    #[serde(rename = "instancesNotified")]
+    pub instances_notified: u32,
+    /// Which.
+    pub instances: Vec<String>,
+    /// How many units are in force.
+    pub units: u32,
+}
