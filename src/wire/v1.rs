@@ -170,7 +170,7 @@ pub struct History {
 }
 
 /// The chain of causes behind a unit's present state, newest last: `GET /v1/units/{unit}/why`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Why {
     /// Which unit.
     pub unit: String,
