@@ -1,0 +1,96 @@
+//! What a service says on the notify socket, parsed. Source: sd_notify(3).
+//!
+//! Unknown assignments are ignored, as the protocol demands; a message is never an error, only empty.
+
+use crate::node::input::NotifyMessage;
+
+/// How much of STATUS= is kept.
+const STATUS_MAX: usize = 256;
+
+/// One datagram: what decides something, and what the engine itself acts on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Datagram {
+    /// For the node machine.
+    pub message: NotifyMessage,
+    /// FDSTORE=1: the descriptors that came along are to be kept.
+    pub fd_store: bool,
+    /// FDSTOREREMOVE=1: those of `fd_name` are to be dropped.
+    pub fd_store_remove: bool,
+    /// FDNAME=
+    pub fd_name: Option<String>,
+}
+
+/// Reads one datagram.
+pub fn parse(bytes: &[u8]) -> Datagram {
+    let mut datagram = Datagram::default();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Ok(line) = std::str::from_utf8(line) else { continue };
+        let Some((key, value)) = line.split_once('=') else { continue };
+        assign(&mut datagram, key, value);
+    }
+    datagram
+}
+
+fn assign(datagram: &mut Datagram, key: &str, value: &str) {
+    let message = &mut datagram.message;
+    match (key, value) {
+        ("READY", "1") => message.ready = true,
+        ("RELOADING", "1") => message.reloading = true,
+        ("STOPPING", "1") => message.stopping = true,
+        ("WATCHDOG", "1") => message.watchdog = true,
+        ("WATCHDOG", "trigger") => message.watchdog_trigger = true,
+        ("STATUS", text) => message.status = Some(bounded(text)),
+        ("WATCHDOG_USEC", number) => message.watchdog_usec = number.parse().ok(),
+        ("EXTEND_TIMEOUT_USEC", number) => message.extend_timeout_usec = number.parse().ok(),
+        ("FDSTORE", "1") => datagram.fd_store = true,
+        ("FDSTOREREMOVE", "1") => datagram.fd_store_remove = true,
+        ("FDNAME", name) if fd_name_is_valid(name) => datagram.fd_name = Some(name.to_owned()),
+        _ => {}
+    }
+}
+
+fn bounded(text: &str) -> String {
+    let end = (0..=STATUS_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text[..end].chars().filter(|c| !c.is_control()).collect()
+}
+
+/// FDNAME= is 1 to 255 printable ASCII characters without ':' (sd_notify(3)).
+fn fd_name_is_valid(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 255 && name.bytes().all(|b| (b.is_ascii_graphic() || b == b' ') && b != b':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_that_decide_are_read() {
+        let datagram = parse(b"READY=1\nSTATUS=serving 3 uploads\nWATCHDOG_USEC=20000\nX_OURS=1\nWATCHDOG=1");
+        let expected = NotifyMessage {
+            ready: true,
+            watchdog: true,
+            status: Some("serving 3 uploads".into()),
+            watchdog_usec: Some(20_000),
+            ..NotifyMessage::default()
+        };
+        assert_eq!(datagram.message, expected);
+    }
+
+    #[test]
+    fn a_name_for_a_descriptor_cannot_break_the_list_of_names() {
+        assert_eq!(parse(b"FDSTORE=1\nFDNAME=up-1").fd_name.as_deref(), Some("up-1"));
+        assert_eq!(parse(b"FDSTORE=1\nFDNAME=a:b").fd_name, None);
+    }
+
+    #[test]
+    fn a_status_is_bounded_and_holds_no_control_characters() {
+        let text = format!("STATUS={}\u{1b}[31m", "é".repeat(300));
+        let status = parse(text.as_bytes()).message.status.expect("a status");
+        assert!(status.len() <= STATUS_MAX && !status.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn garbage_says_nothing() {
+        assert_eq!(parse(b"\xff\xfe=1\nREADY\nREADY=2\n\n="), Datagram::default());
+    }
+}

@@ -1,0 +1,134 @@
+//! The processes of a run, found by walking /proc: for hosts that give us no cgroup, and for what `status` shows.
+//!
+//! A process belongs to a run if it descends from the keeper (which is everyone's sub-reaper) and is in the session or
+//! group of the run's main process, or has the run's INVOCATION_ID in its environment.
+
+use std::{collections::BTreeMap, fs};
+
+use crate::base::{InvocationId, Pid};
+
+/// One process, named so that nobody else can be meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Its pid.
+    pub pid: Pid,
+    /// When it began, in clock ticks since boot (field 22 of /proc/PID/stat).
+    pub start_time: u64,
+}
+
+/// What a main process uses now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Use {
+    /// Resident memory.
+    pub memory_bytes: u64,
+    /// CPU time so far.
+    pub cpu_us: u64,
+}
+
+/// The fields of /proc/PID/stat that we read (proc_pid_stat(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    parent: i32,
+    group: i32,
+    session: i32,
+    ticks: u64,
+    start_time: u64,
+    pages: u64,
+}
+
+/// Every living process of the run whose main process is or was `main`, below `keeper`.
+pub fn members(keeper: Pid, main: Option<Pid>, invocation: InvocationId) -> Vec<Member> {
+    let all = processes();
+    let mark = format!("INVOCATION_ID={invocation}");
+    let of_run = |pid: i32, stat: &Stat| {
+        let same = main.is_some_and(|main| [stat.group, stat.session].contains(&main.raw()));
+        same || has_variable(pid, &mark)
+    };
+    all.iter()
+        .filter(|(pid, stat)| stat.state != b'Z' && descends(&all, **pid, keeper.raw()) && of_run(**pid, stat))
+        .filter_map(|(pid, stat)| Some(Member { pid: Pid::new(*pid)?, start_time: stat.start_time }))
+        .collect()
+}
+
+/// When a process began; `None` when it is gone.
+pub fn start_time(pid: Pid) -> Option<u64> {
+    stat_of(pid.raw()).map(|stat| stat.start_time)
+}
+
+/// What a process uses; `None` when it is gone.
+pub fn use_of(pid: Pid) -> Option<Use> {
+    const PAGE_BYTES: u64 = 4096;
+    // USER_HZ is 100 on every architecture that we build for.
+    const TICK_US: u64 = 10_000;
+    stat_of(pid.raw()).map(|stat| Use { memory_bytes: stat.pages * PAGE_BYTES, cpu_us: stat.ticks * TICK_US })
+}
+
+fn processes() -> BTreeMap<i32, Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else { return BTreeMap::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| stat_of(pid).map(|stat| (pid, stat)))
+        .collect()
+}
+
+fn descends(all: &BTreeMap<i32, Stat>, pid: i32, ancestor: i32) -> bool {
+    // A chain of parents is never longer than the table; the bound is for a table that changed while it was read.
+    let mut at = pid;
+    for _ in 0..all.len() {
+        let Some(stat) = all.get(&at) else { return false };
+        if stat.parent == ancestor {
+            return true;
+        }
+        at = stat.parent;
+    }
+    false
+}
+
+fn has_variable(pid: i32, mark: &str) -> bool {
+    fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()))
+}
+
+fn stat_of(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The command's name stands in parentheses and may hold anything, so fields are counted from the last of them.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let after = text.get(text.rfind(')')? + 2..)?;
+    let fields: Vec<&str> = after.split(' ').collect();
+    // Field 3 of the manual is index 0 here.
+    let number = |field: usize| fields.get(field - 3)?.trim_end().parse::<u64>().ok();
+    let id = |field: usize| fields.get(field - 3)?.parse::<i32>().ok();
+    Some(Stat {
+        state: *fields.first()?.as_bytes().first()?,
+        parent: id(4)?,
+        group: id(5)?,
+        session: id(6)?,
+        ticks: number(14)? + number(15)?,
+        start_time: number(22)?,
+        pages: number(24)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_cannot_shift_the_fields() {
+        let text = "42 (a) R 9 (b) S 7 42 41 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 999 1000 77 18446744073709551615\n";
+        let stat = parse_stat(text).expect("well formed");
+        assert_eq!((stat.state, stat.parent, stat.group, stat.session), (b'S', 7, 42, 41));
+        assert_eq!((stat.ticks, stat.start_time, stat.pages), (11, 999, 77));
+    }
+
+    #[test]
+    fn our_own_start_time_and_use_are_known() {
+        let own = Pid::new(i32::try_from(std::process::id()).expect("a pid")).expect("not init");
+        assert!(start_time(own).expect("alive") > 0);
+        assert!(use_of(own).expect("alive").memory_bytes > 0);
+    }
+}

@@ -1,0 +1,104 @@
+//! Users and groups of this host, looked up by name at load time so that the keeper never has to.
+
+use nix::unistd::{Gid, Group, User, getgrouplist};
+use std::ffi::CString;
+
+/// A user and the groups a process of theirs gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Further groups.
+    pub groups: Vec<u32>,
+    /// The user's name, for USER= and LOGNAME=.
+    pub name: String,
+    /// The home directory, for HOME=.
+    pub home: String,
+    /// The login shell, for SHELL=.
+    pub shell: String,
+}
+
+/// Why a user or group cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// The host does not know the user.
+    #[error("cannot find user {0:?} (create it, or correct user =)")]
+    UnknownUser(String),
+    /// The host does not know the group.
+    #[error("cannot find group {0:?} (create it, or correct group =)")]
+    UnknownGroup(String),
+    /// The look-up itself failed.
+    #[error("cannot look up {name:?}")]
+    LookUp {
+        /// What was looked up.
+        name: String,
+        /// Why it failed.
+        #[source]
+        source: nix::Error,
+    },
+}
+
+/// Looks up `user` (name or number), with `group` in place of the user's own and `supplementary` besides theirs.
+///
+/// May ask the network where the host's user database does; never called between a death and a restart.
+pub fn look_up(user: &str, group: Option<&str>, supplementary: &[String]) -> Result<Identity, UserError> {
+    let entry = match user.parse::<u32>() {
+        Ok(uid) => User::from_uid(uid.into()),
+        Err(_) => User::from_name(user),
+    }
+    .map_err(|source| UserError::LookUp { name: user.to_owned(), source })?
+    .ok_or_else(|| UserError::UnknownUser(user.to_owned()))?;
+    let gid = group.map_or(Ok(entry.gid), look_up_group)?;
+    let mut groups = groups_of(&entry.name, gid)?;
+    for name in supplementary {
+        groups.push(look_up_group(name)?.as_raw());
+    }
+    groups.sort_unstable();
+    groups.dedup();
+    Ok(Identity {
+        uid: entry.uid.as_raw(),
+        gid: gid.as_raw(),
+        groups,
+        name: entry.name,
+        home: entry.dir.to_string_lossy().into_owned(),
+        shell: entry.shell.to_string_lossy().into_owned(),
+    })
+}
+
+/// Looks up a group by name or number.
+pub fn look_up_group(name: &str) -> Result<Gid, UserError> {
+    if let Ok(gid) = name.parse::<u32>() {
+        return Ok(gid.into());
+    }
+    Group::from_name(name)
+        .map_err(|source| UserError::LookUp { name: name.to_owned(), source })?
+        .map(|group| group.gid)
+        .ok_or_else(|| UserError::UnknownGroup(name.to_owned()))
+}
+
+fn groups_of(user: &str, gid: Gid) -> Result<Vec<u32>, UserError> {
+    let name = CString::new(user).map_err(|_| UserError::UnknownUser(user.to_owned()))?;
+    let groups = getgrouplist(&name, gid).map_err(|source| UserError::LookUp { name: user.to_owned(), source })?;
+    Ok(groups.into_iter().map(Gid::as_raw).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_known_by_name_and_number() {
+        let by_name = look_up("root", None, &[]).expect("every host has root");
+        assert_eq!((by_name.uid, by_name.gid, by_name.home.as_str()), (0, 0, "/root"));
+        assert_eq!(look_up("0", None, &[]).expect("uid 0"), by_name);
+    }
+
+    #[test]
+    fn a_missing_user_or_group_is_named() {
+        let error = look_up("no-such-user-here", None, &[]).expect_err("unknown");
+        assert_eq!(error.to_string(), "cannot find user \"no-such-user-here\" (create it, or correct user =)");
+        assert!(matches!(look_up("root", Some("no-such-group"), &[]), Err(UserError::UnknownGroup(_))));
+    }
+}
