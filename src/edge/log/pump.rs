@@ -310,7 +310,7 @@ mod tests {
     }
 
     fn pipe() -> (OwnedFd, fs::File) {
-        let (read_end, write_end) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe");
+        let (read_end, write_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe");
         (read_end, fs::File::from(write_end))
     }
 
