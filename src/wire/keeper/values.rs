@@ -45,7 +45,7 @@ impl Wire for Pid {
     }
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let raw = i32::take(reader)?;
-        Self::new(raw).ok_or(DecodeError::Value { what: "pid", number: u64::from(raw.cast_unsigned()) })
+        Self::new(raw).ok_or_else(|| DecodeError::Value { what: "pid", number: u64::from(raw.cast_unsigned()) })
     }
 }
 
@@ -55,7 +55,7 @@ impl Wire for Signal {
     }
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let raw = i32::take(reader)?;
-        Self::new(raw).ok_or(DecodeError::Value { what: "signal", number: u64::from(raw.cast_unsigned()) })
+        Self::new(raw).ok_or_else(|| DecodeError::Value { what: "signal", number: u64::from(raw.cast_unsigned()) })
     }
 }
 
