@@ -3,4 +3,5 @@
 //! A change here walks old reader with new data, new reader with old data, and old writer with new data.
 #![forbid(unsafe_code)]
 
-pub mod v1;
+pub mod keeper; // manager and keeper, in binary
+pub mod v1; // the HTTP API, in JSON

@@ -1,0 +1,117 @@
+use std::{
+    fs::File,
+    io::{self, Write},
+    num::NonZeroUsize,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+    ptr::{self, NonNull},
+};
+
+use nix::{
+    fcntl::{FcntlArg, SealFlag, fcntl},
+    sys::memfd::{MFdFlags, memfd_create},
+};
+
+/// A file in memory that nobody can change any more, memfd_create(2).
+///
+/// # Errors
+/// When there is no memory or descriptor left.
+pub fn sealed_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let fd = memfd_create(c"roundsman", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    file.write_all(bytes)?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS))?;
+    Ok(file.into())
+}
+
+/// What makes a file in memory constant.
+const SEALS: SealFlag =
+    SealFlag::F_SEAL_SEAL.union(SealFlag::F_SEAL_SHRINK).union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_WRITE);
+
+/// The bytes of a sealed file in memory.
+///
+/// # Errors
+/// When it is not sealed (it could change or shrink while we read), or longer than `limit`.
+pub fn read_sealed(fd: BorrowedFd<'_>, limit: usize) -> io::Result<Vec<u8>> {
+    let seals = SealFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GET_SEALS)?);
+    if !seals.contains(SEALS) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message in memory is not sealed"));
+    }
+    let length = File::from(fd.try_clone_to_owned()?).metadata()?.len();
+    let length = usize::try_from(length).ok().filter(|length| *length <= limit);
+    let length = length.ok_or_else(|| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
+    let Some(whole) = NonZeroUsize::new(length) else { return Ok(Vec::new()) };
+    let mapping = Mapping::map(whole, libc::PROT_READ, libc::MAP_PRIVATE, Some(fd))?;
+    // SAFETY: the seals keep all of the mapping in place and constant.
+    let bytes = unsafe { std::slice::from_raw_parts(mapping.start(), length) };
+    Ok(bytes.to_vec())
+}
+
+/// Memory from the kernel, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    base: NonNull<u8>,
+    length: usize,
+}
+
+impl Mapping {
+    /// `length` zeroed bytes that can be read and written.
+    pub(super) fn new(length: NonZeroUsize) -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        Self::map(length, libc::PROT_READ | libc::PROT_WRITE, flags, None)
+    }
+
+    fn map(length: NonZeroUsize, access: i32, flags: i32, fd: Option<BorrowedFd<'_>>) -> io::Result<Self> {
+        let fd = fd.map_or(-1, |fd| fd.as_raw_fd());
+        // SAFETY: a new mapping at a place of the kernel's choice touches no other memory; std offers none.
+        let base = unsafe { libc::mmap(ptr::null_mut(), length.get(), access, flags, fd, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, length: length.get() })
+    }
+
+    /// The first byte.
+    pub(super) fn start(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// Makes `length` bytes from `offset` on unusable, so that whoever runs into them is stopped.
+    pub(super) fn guard(&self, offset: usize, length: usize) -> io::Result<()> {
+        debug_assert!(offset + length <= self.length);
+        let start = self.start().wrapping_add(offset);
+        // SAFETY: the range lies within our own mapping and nothing has been placed there yet.
+        let done = unsafe { libc::mprotect(start.cast(), length, libc::PROT_NONE) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly the range that was mapped, once; who holds a pointer into it holds the mapping too.
+        let unmapped = unsafe { libc::munmap(self.start().cast(), self.length) };
+        debug_assert_eq!(unmapped, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn sealed_memory_reads_back_and_cannot_change() {
+        let bytes = vec![7; 100_000];
+        let fd = sealed_memory(&bytes).unwrap();
+        assert_eq!(read_sealed(fd.as_fd(), 100_000).unwrap(), bytes);
+        assert_eq!(read_sealed(fd.as_fd(), 99_999).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
+        assert!(File::from(fd).write_all(b"x").is_err());
+    }
+
+    #[test]
+    fn memory_that_could_change_is_refused() {
+        let fd = memfd_create(c"open", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        assert_eq!(read_sealed(fd.as_fd(), 10).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -1,0 +1,44 @@
+//! The conversation of manager and keeper: orders go down, facts come up, each in one message.
+//!
+//! The keeper must never crash on what it is told, so decoding checks every length against what is there, refuses what
+//! has no meaning, and allocates no more than the message can fill. One meaning has one encoding. Descriptors travel
+//! beside the bytes (SCM_RIGHTS); each message says how many it expects. A change of anything here raises [`VERSION`].
+
+mod codec;
+mod fact;
+mod order;
+mod spec;
+mod values;
+
+pub use codec::{DecodeError, Reader, Wire, Writer};
+pub use fact::{Clamped, Exit, Fact, ManagerCause, Notified, RunningProcess, UnitRecord};
+pub use order::{Order, SpawnOrder};
+pub use spec::{Credentials, Output, ResourceLimit, SpawnSpec, Stream};
+
+/// The version of this conversation; both halves must speak the same.
+pub const VERSION: u16 = 1;
+/// Most bytes of a memo that the keeper holds for a unit.
+pub const MEMO_BYTES_MAX: usize = 4096;
+/// Most bytes of a name under which a descriptor is stored (systemd allows 255 for FDNAME=).
+pub const STORE_NAME_BYTES_MAX: usize = 255;
+
+/// The bytes of a message.
+pub fn encode<T: Wire>(message: &T) -> Vec<u8> {
+    let mut writer = Writer::default();
+    message.put(&mut writer);
+    writer.into_bytes()
+}
+
+/// The message in `bytes`, all of which must belong to it.
+///
+/// # Errors
+/// When the bytes end too early, go on too long, or say something that has no meaning.
+pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let message = T::take(&mut reader)?;
+    reader.finish()?;
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use std::ffi::CString;
+
+use super::{
+    SpawnSpec, Stream,
+    codec::{DecodeError, Reader, Wire, Writer, wire_enum, wire_struct},
+};
+use crate::base::{InvocationId, Pid, ProcessKey, Signal, UnitName};
+
+/// What the manager tells the keeper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// The first order of every manager; the keeper answers with its snapshot.
+    Hello {
+        /// The version that the manager speaks.
+        version: u16,
+    },
+    /// "I live": the answer to a ping, and a sign of progress while the manager starts.
+    Alive,
+    /// The manager has taken everything over and works.
+    Ready,
+    /// Start a process. A descriptor that comes along is the cgroup directory to start it in.
+    Spawn(Box<SpawnOrder>),
+    /// Send a signal to that process.
+    Signal {
+        /// Which.
+        key: ProcessKey,
+        /// What.
+        signal: Signal,
+    },
+    /// Send a signal to the process group of that process (it leads a session of its own).
+    SignalGroup {
+        /// Which.
+        key: ProcessKey,
+        /// What.
+        signal: Signal,
+    },
+    /// Send a signal to a process that the keeper did not start, if it is still the one that was seen.
+    SignalPid {
+        /// Its pid.
+        pid: Pid,
+        /// When it started, in clock ticks since boot (field 22 of /proc/PID/stat).
+        start_time: u64,
+        /// What.
+        signal: Signal,
+    },
+    /// Keep the descriptor that comes along. Many may bear one name.
+    Store {
+        /// For which unit.
+        unit: UnitName,
+        /// Under which name.
+        name: String,
+    },
+    /// Close what is stored under a name.
+    Forget {
+        /// Of which unit.
+        unit: UnitName,
+        /// Which name.
+        name: String,
+    },
+    /// The unit is removed: forget its descriptors, log pipes and memo. Its highest generation stays known.
+    DropUnit {
+        /// Which.
+        unit: UnitName,
+    },
+    /// Open a log pipe of a unit, or send the read end of the one that is there.
+    OpenLog {
+        /// Of which unit.
+        unit: UnitName,
+        /// Which of its pipes.
+        stream: Stream,
+        /// Wanted size in bytes; less is taken where the kernel gives less.
+        bytes: u32,
+    },
+    /// Keep these bytes with the unit, in place of earlier ones: the manager's wish and state, opaque.
+    Remember {
+        /// For which unit.
+        unit: UnitName,
+        /// At most [`MEMO_BYTES_MAX`](super::MEMO_BYTES_MAX).
+        memo: Vec<u8>,
+    },
+    /// The end of that process is committed: forget it.
+    AckExit {
+        /// Which process.
+        key: ProcessKey,
+    },
+    /// So many ends from [`Fact::ExitsAggregated`](super::Fact::ExitsAggregated) are committed.
+    AckAggregated {
+        /// Of which unit.
+        unit: UnitName,
+        /// How many.
+        count: u64,
+    },
+    /// That datagram is dealt with: forget it.
+    AckNotified {
+        /// Its number.
+        seq: u64,
+    },
+    /// Replace the keeper's program by the one at `path` and start a manager of it; everything held survives.
+    Upgrade {
+        /// The new executable.
+        path: CString,
+    },
+    /// All is stopped: end.
+    Shutdown {
+        /// The exit code of the daemon.
+        code: u8,
+    },
+    /// Send a datagram to the init system above us ($NOTIFY_SOCKET), which listens to the keeper's pid only.
+    TellInit {
+        /// The datagram; descriptors that come along go with it.
+        bytes: Vec<u8>,
+    },
+}
+
+/// One process to be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnOrder {
+    /// Its name in every later order and fact.
+    pub key: ProcessKey,
+    /// The id of its run.
+    pub invocation: InvocationId,
+    /// How it is to be set up.
+    pub spec: SpawnSpec,
+}
+
+impl Wire for Box<SpawnOrder> {
+    fn put(&self, writer: &mut Writer) {
+        self.as_ref().put(writer);
+    }
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        SpawnOrder::take(reader).map(Self::new)
+    }
+}
+
+wire_struct!(SpawnOrder { key, invocation, spec });
+wire_enum!(Order {
+    1 Hello { version },
+    2 Alive,
+    3 Ready,
+    4 Spawn(order),
+    5 Signal { key, signal },
+    6 SignalGroup { key, signal },
+    7 SignalPid { pid, start_time, signal },
+    8 Store { unit, name },
+    9 Forget { unit, name },
+    10 DropUnit { unit },
+    11 OpenLog { unit, stream, bytes },
+    12 Remember { unit, memo },
+    13 AckExit { key },
+    14 AckAggregated { unit, count },
+    15 AckNotified { seq },
+    16 Upgrade { path },
+    17 Shutdown { code },
+    18 TellInit { bytes },
+});
