@@ -1,0 +1,229 @@
+//! From a unit and the machine's order to the keeper's exact instructions: final strings, numbers and descriptors.
+
+use std::{
+    collections::BTreeMap,
+    ffi::CString,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    base::{Role, SpawnFailure, SpawnStep},
+    edge::{unitdir, users::Identity},
+    node::effect::SpawnOrder,
+    unit::{
+        UnitDef, expand, parse_env_file,
+        spec::{Limit, NotifyAccess, Output, Resource},
+    },
+    wire::keeper as wire,
+};
+
+/// Where programs named without a path are looked for when the unit sets no PATH: systemd's list.
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The mask that systemd gives services.
+const UMASK_DEFAULT: u32 = 0o022;
+
+/// Turns orders into instructions.
+#[derive(Debug)]
+pub struct Launcher {
+    /// The notify socket's path, for NOTIFY_SOCKET.
+    notify_socket: String,
+    /// The folder of our own programs: what ships beside us is found without a path.
+    own_dir: Option<PathBuf>,
+    /// Our own LANG, which services get too.
+    lang: Option<String>,
+}
+
+/// Why an order cannot be turned into instructions; the text is for people.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// No folder of PATH holds the program.
+    #[error("cannot find program {program:?} (looked in {path})")]
+    NotFound {
+        /// Which program.
+        program: String,
+        /// The folders.
+        path: String,
+    },
+    /// A text holds a NUL byte, which no process can be given.
+    #[error("cannot pass {0:?} to a process: it contains a NUL byte")]
+    Nul(String),
+    /// A file of variables.
+    #[error("cannot use environment file")]
+    EnvironmentFile(#[source] unitdir::ReadError),
+}
+
+impl LaunchError {
+    /// As the failure that the machine is told.
+    pub const fn failure(&self) -> SpawnFailure {
+        match self {
+            Self::NotFound { .. } => SpawnFailure { step: SpawnStep::Exec, errno: nix::libc::ENOENT },
+            Self::Nul(_) => SpawnFailure { step: SpawnStep::Prepare, errno: nix::libc::EINVAL },
+            Self::EnvironmentFile(_) => SpawnFailure { step: SpawnStep::Prepare, errno: nix::libc::ENOENT },
+        }
+    }
+}
+
+type Environment = BTreeMap<String, String>;
+
+impl Launcher {
+    /// A launcher for services that speak to `notify_socket`.
+    pub fn new(notify_socket: &Path, own_dir: Option<PathBuf>, lang: Option<String>) -> Self {
+        Self { notify_socket: notify_socket.display().to_string(), own_dir, lang }
+    }
+
+    /// The keeper's instructions for `order` of `unit`, whose user was looked up as `identity`.
+    pub fn spec(
+        &self,
+        unit: &UnitDef,
+        identity: Option<&Identity>,
+        order: &SpawnOrder,
+    ) -> Result<wire::SpawnSpec, LaunchError> {
+        let exec = &unit.service.exec;
+        let identity = if order.command.privileged { None } else { identity };
+        let environment = self.environment(unit, identity, order)?;
+        let mut argv = expand(&order.command, |name| environment.get(name).map(String::as_str));
+        if argv.is_empty() {
+            argv.push(order.command.program.to_string());
+        }
+        let program = self.program(&order.command.program, &environment)?;
+        let stdout = output(exec.stdout, wire::Stream::Output);
+        let stderr = exec.stderr.map_or(stdout, |stderr| {
+            let apart = stderr == Output::Log && exec.stdout != Output::Log;
+            output(stderr, if apart { wire::Stream::Error } else { wire::Stream::Output })
+        });
+        let cwd = exec.working_directory.as_deref().map_or("/".into(), |dir| dir.to_string_lossy());
+        Ok(wire::SpawnSpec {
+            path: text(&program.to_string_lossy())?,
+            argv: argv.iter().map(|word| text(word)).collect::<Result<_, _>>()?,
+            env: environment.iter().map(|(name, value)| text(&format!("{name}={value}"))).collect::<Result<_, _>>()?,
+            cwd: text(&cwd)?,
+            user: identity.map(|id| wire::Credentials { uid: id.uid, gid: id.gid, groups: id.groups.clone() }),
+            umask: exec.umask.unwrap_or(UMASK_DEFAULT),
+            nice: exec.nice.and_then(|nice| i8::try_from(nice).ok()),
+            oom_score_adj: exec.oom_score_adjust.and_then(|score| i16::try_from(score).ok()).unwrap_or(0),
+            limits: exec.limits.iter().map(limit).collect(),
+            no_new_privs: exec.no_new_privileges && !order.command.privileged,
+            ignore_sigpipe: !exec.keep_sigpipe,
+            confirm_exec: order.confirm_exec,
+            stdout,
+            stderr,
+            listen: if order.key.role == Role::Main { socket_names(unit) } else { Vec::new() },
+        })
+    }
+
+    /// Later sources override earlier ones: ours, the user's, Environment=, files, what the order adds.
+    fn environment(
+        &self,
+        unit: &UnitDef,
+        identity: Option<&Identity>,
+        order: &SpawnOrder,
+    ) -> Result<Environment, LaunchError> {
+        let exec = &unit.service.exec;
+        let mut all = Environment::new();
+        let mut set = |name: &str, value: &str| all.insert(name.to_owned(), value.to_owned());
+        set("PATH", PATH_DEFAULT);
+        if let Some(lang) = &self.lang {
+            set("LANG", lang);
+        }
+        if let Some(id) = identity {
+            for (name, value) in [("USER", &id.name), ("LOGNAME", &id.name), ("HOME", &id.home), ("SHELL", &id.shell)] {
+                set(name, value);
+            }
+        }
+        for (name, value) in &exec.environment {
+            set(name, value);
+        }
+        for (path, may_be_missing) in &exec.environment_files {
+            match unitdir::read_text(path) {
+                Ok(text) => parse_env_file(&text).iter().for_each(|(name, value)| {
+                    set(name, value);
+                }),
+                Err(_) if *may_be_missing => {}
+                Err(error) => return Err(LaunchError::EnvironmentFile(error)),
+            }
+        }
+        set("INVOCATION_ID", &order.invocation.to_string());
+        if unit.service.notify_access != NotifyAccess::None {
+            set("NOTIFY_SOCKET", &self.notify_socket);
+        }
+        if let Some(micros) = unit.service.watchdog.and_then(|span| span.micros()).filter(|_| order.key.role == Role::Main) {
+            set("WATCHDOG_USEC", &micros.to_string());
+        }
+        for (name, value) in &order.environment {
+            set(name, value);
+        }
+        Ok(all)
+    }
+
+    /// An absolute path stays; a bare name is looked for beside our own programs, then in the environment's PATH.
+    fn program(&self, program: &str, environment: &Environment) -> Result<PathBuf, LaunchError> {
+        if program.starts_with('/') {
+            return Ok(program.into());
+        }
+        let path = environment.get("PATH").map_or(PATH_DEFAULT, String::as_str);
+        let folders = self.own_dir.iter().cloned().chain(path.split(':').map(PathBuf::from));
+        folders
+            .map(|folder| folder.join(program))
+            .find(|candidate| is_executable(candidate))
+            .ok_or_else(|| LaunchError::NotFound { program: program.to_owned(), path: path.to_owned() })
+    }
+}
+
+/// The names under which the unit's sockets are stored, each once, in the order in which they are passed.
+pub fn socket_names(unit: &UnitDef) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for socket in &unit.sockets {
+        if !names.contains(&socket.name) {
+            names.push(socket.name.clone());
+        }
+    }
+    names
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+fn text(text: &str) -> Result<CString, LaunchError> {
+    CString::new(text).map_err(|_| LaunchError::Nul(text.to_owned()))
+}
+
+const fn output(output: Output, stream: wire::Stream) -> wire::Output {
+    match output {
+        Output::Log => wire::Output::Log(stream),
+        Output::Null => wire::Output::Null,
+        Output::Inherit => wire::Output::Inherit,
+    }
+}
+
+fn limit(limit: &Limit) -> wire::ResourceLimit {
+    wire::ResourceLimit {
+        resource: resource_number(limit.resource),
+        soft: limit.soft.unwrap_or(u64::MAX),
+        hard: limit.hard.unwrap_or(u64::MAX),
+    }
+}
+
+/// The kernel's numbers, asm-generic/resource.h.
+const fn resource_number(resource: Resource) -> u8 {
+    match resource {
+        Resource::Cpu => 0,
+        Resource::Fsize => 1,
+        Resource::Data => 2,
+        Resource::Stack => 3,
+        Resource::Core => 4,
+        Resource::Rss => 5,
+        Resource::Nproc => 6,
+        Resource::Nofile => 7,
+        Resource::Memlock => 8,
+        Resource::As => 9,
+        Resource::Locks => 10,
+        Resource::Sigpending => 11,
+        Resource::Msgqueue => 12,
+        Resource::Nice => 13,
+        Resource::Rtprio => 14,
+        Resource::Rttime => 15,
+    }
+}

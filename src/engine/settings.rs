@@ -1,0 +1,334 @@
+//! The daemon's settings: `roundsman.toml`, or what serves without one.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::{base::ByteSize, edge::log};
+
+/// Everything the daemon is told before it looks at a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The file, if there is one.
+    pub source: Option<PathBuf>,
+    /// Where things are.
+    pub paths: Paths,
+    /// How output is kept.
+    pub log: log::Limits,
+    /// Whether units get cgroups.
+    pub cgroups: CgroupMode,
+    /// Free space of the state directory below which we say that we are degraded.
+    pub disk_min_free: ByteSize,
+    /// Who is told.
+    pub alert: AlertFile,
+}
+
+/// Where things are; every one can be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// Unit directories; a drop-in of a later one applies to units of all.
+    pub units: Vec<PathBuf>,
+    /// What lasts: the database.
+    pub state: PathBuf,
+    /// What lives as long as the boot: sockets, the keeper's table.
+    pub runtime: PathBuf,
+    /// Captured output.
+    pub logs: PathBuf,
+}
+
+/// `[cgroup] mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupMode {
+    /// Where the host lets us.
+    #[default]
+    Auto,
+    /// Never: process groups and a walk over /proc serve instead.
+    Off,
+}
+
+/// `[alert]` as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertFile {
+    /// The receivers.
+    #[serde(default, rename = "route")]
+    pub routes: Vec<RouteFile>,
+    /// Which happening goes to whom; the defaults serve without any.
+    #[serde(default, rename = "rule")]
+    pub rules: Vec<RuleFile>,
+}
+
+/// One `[[alert.route]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteFile {
+    /// Its name, for rules and metrics.
+    pub name: String,
+    /// What it speaks.
+    pub kind: RouteKindFile,
+    /// Where to; a secret, like `url_file` and `url_env` which are better places for one.
+    pub url: Option<String>,
+    /// A file that holds the URL, readable by its owner only.
+    pub url_file: Option<PathBuf>,
+    /// A variable that holds the URL.
+    pub url_env: Option<String>,
+}
+
+/// `kind` of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteKindFile {
+    /// Our own JSON by POST.
+    Webhook,
+    /// Slack's incoming-webhook JSON.
+    Slack,
+}
+
+/// One `[[alert.rule]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleFile {
+    /// `unit_failed`, `start_limit_hit`, `unit_restarted`, `unit_unhealthy` … or `*`.
+    pub event: String,
+    /// `info`, `warning` or `critical`.
+    pub severity: Option<String>,
+    /// Names of routes; all when absent, nobody when empty.
+    pub routes: Option<Vec<String>>,
+    /// How often an open incident is said again; `0` is never.
+    pub repeat_interval: Option<String>,
+    /// Where the reader finds what to do.
+    pub runbook: Option<String>,
+    /// Groups incidents; the event and unit unless set.
+    pub dedup_key: Option<String>,
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file says something we do not understand.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Invalid {
+        /// Which.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What and the likely remedy.
+        message: String,
+    },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    paths: PathsFile,
+    #[serde(default)]
+    log: LogFile,
+    #[serde(default)]
+    cgroup: CgroupFile,
+    #[serde(default)]
+    disk: DiskFile,
+    #[serde(default)]
+    alert: AlertFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PathsFile {
+    units: Option<Vec<PathBuf>>,
+    state: Option<PathBuf>,
+    runtime: Option<PathBuf>,
+    logs: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogFile {
+    segment_size: Option<Size>,
+    keep: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CgroupFile {
+    #[serde(default)]
+    mode: CgroupMode,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiskFile {
+    min_free_bytes: Option<Size>,
+}
+
+/// A size as a number of bytes or as text ("16M").
+#[derive(Debug, Clone, Copy)]
+struct Size(ByteSize);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Size;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number of bytes, or a size such as \"16M\"")
+            }
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Size, E> {
+                u64::try_from(number).map(|n| Size(ByteSize(n))).map_err(|_| E::custom("a size is not negative"))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Size, E> {
+                text.parse().map(Size).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl Settings {
+    /// Reads `file`, or `roundsman.toml` of the place that serves without one; a missing file there means defaults.
+    pub fn load(file: Option<&Path>, places: &Places) -> Result<Self, SettingsError> {
+        let path = file.map_or_else(|| places.config.join("roundsman.toml"), Path::to_owned);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&path, &text, places),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {
+                Ok(Self::assemble(None, File::default(), places))
+            }
+            Err(source) => Err(SettingsError::Read { path, source }),
+        }
+    }
+
+    fn parse(path: &Path, text: &str, places: &Places) -> Result<Self, SettingsError> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            let before = text.get(..offset).unwrap_or(text);
+            SettingsError::Invalid {
+                path: path.to_owned(),
+                line: before.matches('\n').count() + 1,
+                column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
+                message: error.message().to_owned(),
+            }
+        })?;
+        Ok(Self::assemble(Some(path), file, places))
+    }
+
+    /// Relative paths in a file are relative to the file's folder.
+    fn assemble(source: Option<&Path>, file: File, places: &Places) -> Self {
+        let base = source.and_then(Path::parent).unwrap_or(Path::new(""));
+        let place = |path: Option<PathBuf>, default: &Path| path.map_or_else(|| default.to_owned(), |p| base.join(p));
+        let defaults = log::Limits::default();
+        Self {
+            source: source.map(Path::to_owned),
+            paths: Paths {
+                units: match file.paths.units {
+                    Some(dirs) => dirs.into_iter().map(|dir| base.join(dir)).collect(),
+                    None => vec![places.config.join("units")],
+                },
+                state: place(file.paths.state, &places.state),
+                runtime: place(file.paths.runtime, &places.runtime),
+                logs: place(file.paths.logs, &places.logs),
+            },
+            log: log::Limits {
+                segment: file.log.segment_size.map_or(defaults.segment, |size| size.0),
+                keep: file.log.keep.unwrap_or(defaults.keep),
+            },
+            cgroups: file.cgroup.mode,
+            disk_min_free: file.disk.min_free_bytes.map_or(ByteSize(64 << 20), |size| size.0),
+            alert: file.alert,
+        }
+    }
+}
+
+/// Where things are when nobody says: the system's directories for root, the XDG ones for everyone else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Settings and units.
+    pub config: PathBuf,
+    /// What lasts.
+    pub state: PathBuf,
+    /// What lives as long as the boot.
+    pub runtime: PathBuf,
+    /// Captured output.
+    pub logs: PathBuf,
+}
+
+impl Places {
+    /// Those of a user: `uid`, with the variables that `variable` knows.
+    pub fn of(uid: u32, variable: impl Fn(&str) -> Option<String>) -> Self {
+        if uid == 0 {
+            return Self {
+                config: "/etc/roundsman".into(),
+                state: "/var/lib/roundsman".into(),
+                runtime: "/run/roundsman".into(),
+                logs: "/var/log/roundsman".into(),
+            };
+        }
+        let home = variable("HOME").unwrap_or_else(|| "/".to_owned());
+        let under = |name: &str, fallback: String| PathBuf::from(variable(name).unwrap_or(fallback)).join("roundsman");
+        let state = under("XDG_STATE_HOME", format!("{home}/.local/state"));
+        Self {
+            config: under("XDG_CONFIG_HOME", format!("{home}/.config")),
+            logs: state.join("log"),
+            state,
+            runtime: under("XDG_RUNTIME_DIR", format!("/tmp/roundsman-{uid}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> Places {
+        Places::of(0, |_| None)
+    }
+
+    #[test]
+    fn no_file_means_the_systems_directories() {
+        let settings = Settings::load(None, &Places { config: "/no/such/place".into(), ..places() }).expect("defaults");
+        assert_eq!(settings.paths.state, Path::new("/var/lib/roundsman"));
+        assert_eq!(settings.source, None);
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there() {
+        let error = Settings::load(Some(Path::new("/no/such/file")), &places()).expect_err("missing");
+        assert_eq!(error.to_string(), "cannot read /no/such/file");
+    }
+
+    #[test]
+    fn relative_paths_are_relative_to_the_file() {
+        let text = "[paths]\nunits = [\"units\", \"/u\"]\nstate = \"var\"\n[log]\nsegment_size = \"1M\"\n";
+        let settings = Settings::parse(Path::new("/a/r.toml"), text, &places()).expect("good");
+        assert_eq!(settings.paths.units, [Path::new("/a/units"), Path::new("/u")]);
+        assert_eq!(settings.paths.state, Path::new("/a/var"));
+        assert_eq!(settings.log.segment, ByteSize(1 << 20));
+    }
+
+    #[test]
+    fn what_we_do_not_know_is_refused_with_its_place() {
+        let error = Settings::parse(Path::new("r.toml"), "[log]\nkeep = 3\nsegmentsize = 1\n", &places()).expect_err("typo");
+        let text = error.to_string();
+        assert!(text.starts_with("r.toml:3:1: unknown field `segmentsize`, expected"), "{text}");
+    }
+
+    #[test]
+    fn an_ordinary_user_gets_the_xdg_directories() {
+        let home = |name: &str| (name == "HOME").then(|| "/home/a".to_owned());
+        assert_eq!(Places::of(1000, home).state, Path::new("/home/a/.local/state/roundsman"));
+    }
+}
