@@ -4,15 +4,18 @@
 #![forbid(unsafe_code)]
 
 mod chain;
+mod happening;
 mod id;
 mod name;
 mod notice;
 mod process;
 mod rng;
+mod secret;
 mod size;
 mod time;
 
 pub use chain::Chain;
+pub use happening::FIELD_NAMES;
 pub use id::{Generation, InvocationId, Ticket};
 pub use name::{NameError, UnitName};
 pub use notice::{Field, Happening, Notice, Severity};
@@ -21,5 +24,6 @@ pub use process::{
     StartCause, Usage,
 };
 pub use rng::Rng;
+pub use secret::Secret;
 pub use size::{ByteSize, SizeError};
 pub use time::{Mono, Now, SpanError, TimeSpan, Wall};

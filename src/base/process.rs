@@ -199,6 +199,58 @@ pub struct SpawnFailure {
     pub errno: i32,
 }
 
+impl SpawnStep {
+    /// One word for rows and people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Clone => "clone",
+            Self::Session => "session",
+            Self::Stdio => "stdio",
+            Self::Descriptors => "descriptors",
+            Self::OomScore => "oom-score",
+            Self::Nice => "nice",
+            Self::Limits => "limits",
+            Self::Groups => "groups",
+            Self::Group => "group",
+            Self::User => "user",
+            Self::Chdir => "chdir",
+            Self::NoNewPrivileges => "no-new-privileges",
+            Self::Signals => "signals",
+            Self::Exec => "exec",
+        }
+    }
+}
+
+/// What errno(3) calls the numbers that a child's set-up meets on Linux; others are shown as numbers.
+const ERRNO_TEXTS: [(i32, &str); 16] = [
+    (1, "operation not permitted"),
+    (2, "no such file or directory"),
+    (5, "input/output error"),
+    (7, "argument list too long"),
+    (8, "exec format error"),
+    (11, "resource temporarily unavailable"),
+    (12, "cannot allocate memory"),
+    (13, "permission denied"),
+    (16, "device or resource busy"),
+    (20, "not a directory"),
+    (22, "invalid argument"),
+    (23, "too many open files in system"),
+    (24, "too many open files"),
+    (26, "text file busy"),
+    (28, "no space left on device"),
+    (40, "too many levels of symbolic links"),
+];
+
+impl fmt::Display for SpawnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match ERRNO_TEXTS.iter().find(|(errno, _)| *errno == self.errno) {
+            Some((_, text)) => write!(f, "{}: {text}", self.step.as_str()),
+            None => write!(f, "{}: errno {}", self.step.as_str(), self.errno),
+        }
+    }
+}
+
 /// Who asked for something.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Actor {
@@ -238,6 +290,42 @@ pub enum StartCause {
     },
     /// on_failure or on_success of this unit.
     Triggered(UnitName),
+}
+
+impl StartCause {
+    /// One word for rows, metrics and people.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Manual(_) => "manual",
+            Self::Dependency(_) => "dependency",
+            Self::AutoRestart => "auto-restart",
+            Self::Unhealthy { .. } => "unhealthy",
+            Self::Triggered(_) => "triggered",
+        }
+    }
+
+    /// Which unit or probe it was, where the cause has one.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Dependency(unit) | Self::Triggered(unit) => Some(unit.as_str()),
+            Self::Unhealthy { probe } => Some(probe),
+            Self::Boot | Self::Manual(_) | Self::AutoRestart => None,
+        }
+    }
+
+    /// Who asked for it, where someone did.
+    pub const fn actor(&self) -> Option<&Actor> {
+        match self {
+            Self::Manual(actor) => Some(actor),
+            Self::Boot | Self::Dependency(_) | Self::AutoRestart | Self::Unhealthy { .. } | Self::Triggered(_) => None,
+        }
+    }
+
+    /// Whether such a start counts as a restart.
+    pub const fn is_restart(&self) -> bool {
+        matches!(self, Self::AutoRestart | Self::Unhealthy { .. })
+    }
 }
 
 /// How systemd classes the end of a run; the names are its `Result=` values.

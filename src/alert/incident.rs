@@ -1,0 +1,267 @@
+use std::{collections::BTreeMap, collections::BTreeSet, fmt};
+
+use super::{Report, RouteName};
+use crate::base::{Generation, RunResult, Severity, UnitName, Wall};
+
+/// What alerts are about; the names are those of rules (`event =`), rows and messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// A run ended unexpectedly and the next one was or will be started.
+    UnitRestarted,
+    /// A probe's verdict is unhealthy.
+    UnitUnhealthy,
+    /// The unit is failed and is not restarted.
+    UnitFailed,
+    /// The unit is failed: too many starts in the window. Inhibits [`Topic::UnitFailed`].
+    StartLimitHit,
+    /// The end of any incident.
+    Recovered,
+    /// Unit files or settings were refused.
+    ConfigRejected,
+    /// The database cannot be written.
+    StoreDegraded,
+    /// A damaged database was set aside.
+    StoreReplaced,
+}
+
+impl Topic {
+    /// Every one, in the order of the enum.
+    pub const ALL: [Self; 8] = [
+        Self::UnitRestarted,
+        Self::UnitUnhealthy,
+        Self::UnitFailed,
+        Self::StartLimitHit,
+        Self::Recovered,
+        Self::ConfigRejected,
+        Self::StoreDegraded,
+        Self::StoreReplaced,
+    ];
+
+    /// Its stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnitRestarted => "unit_restarted",
+            Self::UnitUnhealthy => "unit_unhealthy",
+            Self::UnitFailed => "unit_failed",
+            Self::StartLimitHit => "start_limit_hit",
+            Self::Recovered => "recovered",
+            Self::ConfigRejected => "config_rejected",
+            Self::StoreDegraded => "store_degraded",
+            Self::StoreReplaced => "store_replaced",
+        }
+    }
+
+    /// Reads its name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|topic| topic.as_str() == text)
+    }
+
+    /// Whether it is an end that nothing but a person changes.
+    const fn is_final(self) -> bool {
+        matches!(self, Self::UnitFailed | Self::StartLimitHit)
+    }
+}
+
+/// Whom an incident is about; there is at most one open incident for each.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A unit.
+    Unit(UnitName),
+    /// The configuration of this node.
+    Config,
+    /// The database of this node.
+    Store,
+}
+
+impl Subject {
+    /// The unit, if it is one.
+    pub const fn unit(&self) -> Option<&UnitName> {
+        match self {
+            Self::Unit(unit) => Some(unit),
+            Self::Config | Self::Store => None,
+        }
+    }
+
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "/config" => Some(Self::Config),
+            "/store" => Some(Self::Store),
+            unit => UnitName::new(unit).ok().map(Self::Unit),
+        }
+    }
+}
+
+// A unit's name has no slash, so the two words cannot be one.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unit(unit) => f.write_str(unit.as_str()),
+            Self::Config => f.write_str("/config"),
+            Self::Store => f.write_str("/store"),
+        }
+    }
+}
+
+/// Names one incident; the same facts make the same id again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IncidentId(pub String);
+
+impl IncidentId {
+    /// Opened in this run of a unit, as the `nth` one there (0 first).
+    pub(super) fn of_run(unit: &UnitName, generation: Generation, nth: u32) -> Self {
+        Self(format!("{unit}/{generation}/{nth}"))
+    }
+
+    /// Opened at this moment; for what has no runs and is never replayed.
+    pub(super) fn of_subject(subject: &Subject, at: Wall) -> Self {
+        Self(format!("{subject}/{}", at.0))
+    }
+
+    pub(super) fn of_moment(topic: Topic, at: Wall) -> Self {
+        Self(format!("/{}/{}", topic.as_str(), at.0))
+    }
+}
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How an incident ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// Up and healthy again.
+    Recovered,
+    /// It ended cleanly and rests.
+    Finished,
+    /// Someone stopped it.
+    Stopped,
+    /// Someone reset it.
+    Reset,
+    /// The daemon stops.
+    Shutdown,
+}
+
+impl Closing {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Recovered, Self::Finished, Self::Stopped, Self::Reset, Self::Shutdown];
+
+    /// One word for rows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+            Self::Reset => "reset",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|how| how.as_str() == text)
+    }
+
+    /// Whether people are told of it: not of what they did themselves.
+    pub(super) const fn is_told(self) -> bool {
+        matches!(self, Self::Recovered | Self::Finished)
+    }
+}
+
+/// The end of an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// When.
+    pub at: Wall,
+    /// How.
+    pub how: Closing,
+}
+
+/// One incident, from the first unexpected end to health.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Incident {
+    /// Its name.
+    pub id: IncidentId,
+    /// Whom it is about.
+    pub subject: Subject,
+    /// The worst that was reached, as told.
+    pub topic: Topic,
+    /// How much it matters.
+    pub severity: Severity,
+    /// When it opened.
+    pub opened_at: Wall,
+    /// The newest run it concerns; 0 where there is none.
+    pub generation: Generation,
+    /// Unexpected ends in it that led to a restart.
+    pub restarts: u32,
+    /// The class of the last unexpected end.
+    pub result: Option<RunResult>,
+    /// The sentence people were told last.
+    pub text: String,
+    /// Reminders so far.
+    pub reminders: u32,
+    /// When people were told last.
+    pub told_at: Wall,
+    /// Who was told.
+    pub told: BTreeSet<RouteName>,
+    /// Its end.
+    pub closed: Option<Closed>,
+}
+
+impl Incident {
+    pub(super) fn begin(id: IncidentId, topic: Topic, at: Wall, report: &Report<'_>) -> Self {
+        Self {
+            id,
+            subject: report.subject.clone(),
+            topic,
+            severity: report.severity,
+            opened_at: at,
+            generation: report.generation().unwrap_or_default(),
+            restarts: u32::from(topic == Topic::UnitRestarted),
+            result: report.result,
+            text: report.text.clone(),
+            reminders: 0,
+            told_at: at,
+            told: BTreeSet::new(),
+            closed: None,
+        }
+    }
+
+    /// Adds what was reported to an open incident; whether people must be told (it has become final only now).
+    pub(super) fn join(&mut self, topic: Topic, report: &Report<'_>) -> bool {
+        self.generation = self.generation.max(report.generation().unwrap_or_default());
+        self.result = report.result.or(self.result);
+        self.restarts = self.restarts.saturating_add(u32::from(topic == Topic::UnitRestarted));
+        let worse = topic.is_final() && !self.topic.is_final();
+        if worse {
+            self.severity = report.severity;
+            self.text.clone_from(&report.text);
+        }
+        if worse || topic == Topic::StartLimitHit {
+            self.topic = topic;
+        }
+        worse
+    }
+}
+
+/// What is known of a unit's runs, so that a replayed fact changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// The newest run that was seen.
+    pub seen: Generation,
+    /// The newest run whose end was seen.
+    pub ended: Generation,
+    /// The run that opened the newest incident, and how many had been opened in that run before it.
+    pub incident: Option<(Generation, u32)>,
+}
+
+/// What lasts of the alert machine; the store makes it from its rows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Saved {
+    /// Incidents that are open.
+    pub open: Vec<Incident>,
+    /// Marks of every unit that ever ran.
+    pub marks: BTreeMap<UnitName, Mark>,
+}

@@ -1,0 +1,265 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Incident, RouteKind, RouteName, Settings, Subject, Topic, Verdict};
+use crate::base::{Now, Severity, Wall};
+
+/// The version of [`Message`]'s JSON; it grows when a reader of the old form would be misled.
+pub const MESSAGE_VERSION: u32 = 1;
+/// Most characters of a sentence in a message; what services and probes say can be long.
+pub const TEXT_CHARS_MAX: usize = 800;
+
+/// Whether what a message speaks of still holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It holds.
+    Firing,
+    /// It is over.
+    Resolved,
+}
+
+/// One message to one route: the JSON of a webhook, and what the outbox keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// [`MESSAGE_VERSION`].
+    pub version: u32,
+    /// Names this message; a repeated delivery bears the same.
+    pub id: String,
+    /// The topic: `unit_failed` …
+    pub event: String,
+    /// `info`, `warning`, `critical`, `bug`.
+    pub severity: String,
+    /// Firing or resolved.
+    pub status: Status,
+    /// The unit it is about, if it is about one.
+    pub unit: Option<String>,
+    /// The node it comes from.
+    pub node: String,
+    /// The newest run it concerns; 0 where there is none.
+    pub generation: u64,
+    /// Restarts in this incident so far.
+    pub restarts: u32,
+    /// systemd's class of the last unexpected end.
+    pub result: Option<String>,
+    /// One sentence for people.
+    pub message: String,
+    /// When, in RFC 3339.
+    pub at: String,
+    /// The incident; the same in all its messages.
+    pub incident: String,
+    /// 0, or which reminder this is.
+    pub reminder: u32,
+    /// What receivers group by.
+    pub dedup_key: String,
+    /// Where people read what to do.
+    pub runbook: Option<String>,
+    /// Whom it is for.
+    pub route: String,
+    /// Whether an earlier delivery of it may have arrived.
+    pub possible_duplicate: bool,
+}
+
+/// A text that is no message.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// Not the JSON of one.
+    #[error("cannot read an alert message")]
+    Json(#[source] serde_json::Error),
+    /// Written by a newer program.
+    #[error("cannot read an alert message of version {0}")]
+    Version(u32),
+}
+
+impl Message {
+    pub(super) fn firing(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName, reminder: u32) -> Self {
+        let event = incident.topic.as_str();
+        let mut id = format!("{node}/{}/{event}/{route}", incident.id);
+        let mut text = incident.text.clone();
+        if reminder > 0 {
+            id = format!("{id}/reminder-{reminder}");
+            text = format!("still so since {}: {text}", rfc3339(incident.opened_at));
+        }
+        let at = incident.told_at;
+        let base = Self::about(incident, verdict, node, route);
+        Self { id, severity: verdict.severity.as_str().to_owned(), message: text, at: rfc3339(at), reminder, ..base }
+    }
+
+    pub(super) fn resolved(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName, at: Wall) -> Self {
+        let event = Topic::Recovered.as_str();
+        let message = match &incident.subject {
+            Subject::Unit(unit) if incident.restarts == 0 => format!("{unit} is well again"),
+            Subject::Unit(unit) if incident.restarts == 1 => format!("{unit} is well again after 1 restart"),
+            Subject::Unit(unit) => format!("{unit} is well again after {} restarts", incident.restarts),
+            Subject::Config => "the configuration is accepted again".to_owned(),
+            Subject::Store => "the database is written again".to_owned(),
+        };
+        Self {
+            id: format!("{node}/{}/{event}/{route}", incident.id),
+            event: event.to_owned(),
+            severity: verdict.severity.as_str().to_owned(),
+            status: Status::Resolved,
+            message,
+            at: rfc3339(at),
+            ..Self::about(incident, verdict, node, route)
+        }
+    }
+
+    /// A message that only proves that a route works; `None` when there is no such route.
+    pub fn test(settings: &Settings, route: &RouteName, now: Now) -> Option<Self> {
+        settings.routes.iter().find(|known| known.name == *route)?;
+        Some(Self {
+            version: MESSAGE_VERSION,
+            id: format!("{}/test/{}/{route}", settings.node, now.wall.0),
+            event: "test".to_owned(),
+            severity: Severity::Info.as_str().to_owned(),
+            status: Status::Firing,
+            unit: None,
+            node: settings.node.clone(),
+            generation: 0,
+            restarts: 0,
+            result: None,
+            message: format!("a test of the route {route}, nothing is wrong"),
+            at: rfc3339(now.wall),
+            incident: "test".to_owned(),
+            reminder: 0,
+            dedup_key: "test".to_owned(),
+            runbook: None,
+            route: route.to_string(),
+            possible_duplicate: false,
+        })
+    }
+
+    fn about(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName) -> Self {
+        let unit = incident.subject.unit().map(ToString::to_string);
+        let dedup_key = verdict.dedup_key.as_ref().map_or_else(
+            || incident.id.to_string(),
+            |key| {
+                key.replace("<unit>", unit.as_deref().unwrap_or(node))
+                    .replace("<event>", incident.topic.as_str())
+                    .replace("<node>", node)
+                    .replace("<incident>", &incident.id.0)
+            },
+        );
+        Self {
+            version: MESSAGE_VERSION,
+            id: String::new(),
+            event: incident.topic.as_str().to_owned(),
+            severity: String::new(),
+            status: Status::Firing,
+            unit,
+            node: node.to_owned(),
+            generation: incident.generation.0,
+            restarts: incident.restarts,
+            result: incident.result.map(|result| result.as_str().to_owned()),
+            message: String::new(),
+            at: String::new(),
+            incident: incident.id.to_string(),
+            reminder: 0,
+            dedup_key,
+            runbook: verdict.runbook.clone(),
+            route: route.to_string(),
+            possible_duplicate: false,
+        }
+    }
+
+    /// The message as JSON: what the outbox keeps and a webhook gets.
+    pub fn to_json(&self) -> String {
+        // Strings, numbers and options of them always have a JSON form.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads [`Message::to_json`].
+    pub fn from_json(text: &str) -> Result<Self, MessageError> {
+        let message: Self = serde_json::from_str(text).map_err(MessageError::Json)?;
+        if message.version > MESSAGE_VERSION {
+            return Err(MessageError::Version(message.version));
+        }
+        Ok(message)
+    }
+
+    /// The body of the POST to a route of this kind.
+    pub fn body(&self, kind: RouteKind) -> String {
+        match kind {
+            RouteKind::Webhook => self.to_json(),
+            RouteKind::Slack => serde_json::json!({ "text": self.slack_text() }).to_string(),
+        }
+    }
+
+    /// Slack's mrkdwn: & < > are escaped (so no link, mention or `<!channel>` can be made), and nobody is pinged.
+    fn slack_text(&self) -> String {
+        let state = match (self.status, self.reminder) {
+            (Status::Resolved, _) => "RESOLVED".to_owned(),
+            (Status::Firing, 0) => self.severity.to_uppercase(),
+            (Status::Firing, nth) => format!("{}, reminder {nth}", self.severity.to_uppercase()),
+        };
+        let runbook = self.runbook.iter().map(|link| format!("\nrunbook: {link}")).collect::<String>();
+        let duplicate = if self.possible_duplicate { "\n(this may be a duplicate)" } else { "" };
+        let plain = format!("[{state}] {}: {}{runbook}{duplicate}", self.node, self.message);
+        let mut escaped = plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        for ping in ["channel", "here", "everyone"] {
+            escaped = escaped.replace(&format!("@{ping}"), &format!("@\u{200b}{ping}"));
+        }
+        escaped
+    }
+}
+
+/// `text` on one line, without control characters, at most [`TEXT_CHARS_MAX`] characters.
+pub(super) fn bounded(text: &str) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let mut bounded: String = text.chars().take(TEXT_CHARS_MAX).map(clean).collect();
+    if text.chars().nth(TEXT_CHARS_MAX).is_some() {
+        bounded.push('…');
+    }
+    bounded
+}
+
+fn rfc3339(at: Wall) -> String {
+    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |moment| format!("{moment:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Secret;
+
+    fn message(text: &str) -> Message {
+        let name = RouteName::new("ops").unwrap();
+        let route = super::super::Route { name: name.clone(), kind: RouteKind::Slack, url: Secret::new("http://x") };
+        let settings = Settings { node: "vm1".to_owned(), routes: vec![route], rules: Vec::new() };
+        Message { message: text.to_owned(), ..Message::test(&settings, &name, Now::default()).unwrap() }
+    }
+
+    #[test]
+    fn a_message_is_read_as_it_was_written() {
+        let message = message("a \"b\" \u{1f600}");
+        assert_eq!(Message::from_json(&message.to_json()).unwrap(), message);
+        let json: serde_json::Value = serde_json::from_str(&message.to_json()).unwrap();
+        assert_eq!(json["version"], 1);
+        assert_eq!(json["status"], "firing");
+        assert_eq!(json["at"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(json["possible_duplicate"], false);
+    }
+
+    #[test]
+    fn a_message_of_a_newer_version_is_refused() {
+        let newer = Message { version: 2, ..message("x") };
+        assert!(matches!(Message::from_json(&newer.to_json()), Err(MessageError::Version(2))));
+    }
+
+    #[test]
+    fn slack_text_can_ping_nobody() {
+        let body = message("<!channel> a & b <http://evil|x> @channel @here").body(RouteKind::Slack);
+        let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let text = json["text"].as_str().unwrap();
+        assert_eq!(text, "[INFO] vm1: &lt;!channel&gt; a &amp; b &lt;http://evil|x&gt; @\u{200b}channel @\u{200b}here");
+    }
+
+    #[test]
+    fn a_text_is_one_line_and_bounded() {
+        assert_eq!(bounded("a\nb\x1b[31mc"), "a b [31mc");
+        let long = bounded(&"é".repeat(TEXT_CHARS_MAX + 1));
+        assert_eq!(long.chars().count(), TEXT_CHARS_MAX + 1);
+        assert!(long.ends_with('…'));
+        assert_eq!(bounded(&"é".repeat(TEXT_CHARS_MAX)).chars().count(), TEXT_CHARS_MAX);
+    }
+}

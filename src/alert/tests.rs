@@ -1,0 +1,254 @@
+use super::*;
+use crate::base::{Actor, ExitStatus, InvocationId, RunResult, Secret, StartCause, Wall};
+
+fn unit() -> UnitName {
+    UnitName::new("web").unwrap()
+}
+
+fn run(generation: u64) -> RunId {
+    RunId { unit: unit(), generation: Generation(generation) }
+}
+
+fn now(seconds: u64) -> Now {
+    Now { mono: Mono(seconds * 1_000_000_000), wall: Wall(i64::try_from(seconds).unwrap() * 1_000_000) }
+}
+
+fn route(name: &str) -> Route {
+    Route { name: RouteName::new(name).unwrap(), kind: RouteKind::Webhook, url: Secret::new("http://127.0.0.1/") }
+}
+
+fn settings(rules: Vec<Rule>) -> Settings {
+    Settings { node: "vm1".to_owned(), routes: vec![route("ops")], rules }
+}
+
+fn starting(generation: u64) -> Happening {
+    let invocation = InvocationId([0; 16]);
+    Happening::RunStarting { run: run(generation), invocation, cause: StartCause::AutoRestart, restarts: 1 }
+}
+
+fn ended(generation: u64, consequence: Consequence) -> Happening {
+    let result = if consequence == Consequence::Rest { RunResult::Success } else { RunResult::ExitCode };
+    Happening::RunEnded {
+        run: run(generation),
+        invocation: InvocationId([0; 16]),
+        status: Some(ExitStatus::Exited(1)),
+        usage: None,
+        result,
+        wanted: false,
+        consequence,
+    }
+}
+
+fn wanted(mut what: Happening) -> Happening {
+    if let Happening::RunEnded { wanted, .. } = &mut what {
+        *wanted = true;
+    }
+    what
+}
+
+fn unhealthy(generation: u64) -> Happening {
+    let (probe, reason) = ("live".to_owned(), "status 503".to_owned());
+    Happening::Unhealthy { run: run(generation), probe, reason, severity: Severity::Warning }
+}
+
+fn recovered(generation: u64) -> Happening {
+    Happening::Recovered { run: run(generation) }
+}
+
+fn failed() -> Happening {
+    Happening::UnitFailed { unit: unit(), result: RunResult::ExitCode }
+}
+
+fn limit() -> Happening {
+    Happening::StartLimitHit { unit: unit(), burst: 5, interval: TimeSpan::from_secs(300) }
+}
+
+fn stopped() -> Happening {
+    Happening::UnitStopped { unit: unit(), actor: Actor::User(0) }
+}
+
+/// The messages that are waiting, as "event status id".
+fn messages(alerts: &mut Alerts) -> Vec<String> {
+    let mut said = Vec::new();
+    while let Some(effect) = alerts.poll_effect() {
+        match effect {
+            Effect::Send(message) => said.push(format!("{} {:?} {}", message.event, message.status, message.id)),
+            Effect::Save(_) => {}
+        }
+    }
+    said
+}
+
+/// Feeds happenings one second apart and returns the events of the messages.
+fn told(alerts: &mut Alerts, happenings: &[Happening]) -> Vec<String> {
+    for (second, what) in (1..).zip(happenings) {
+        let at = now(second);
+        alerts.handle(at, &Notice { at, what: what.clone() });
+    }
+    messages(alerts).iter().map(|said| said.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn an_incident_is_one_alert_and_one_end_not_one_per_retry() {
+    use Consequence::Restart;
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    let mut story = Vec::new();
+    for generation in 1..100 {
+        story.extend([starting(generation), ended(generation, Restart)]);
+    }
+    story.extend([starting(100), recovered(100)]);
+    assert_eq!(told(&mut alerts, &story), ["unit_restarted", "recovered"]);
+    assert_eq!(alerts.open().count(), 0);
+}
+
+#[test]
+fn it_gets_worse_once_and_the_start_limit_inhibits_failed() {
+    use Consequence::{Fail, Restart, StartLimit};
+    let cases: [(&[Happening], &[&str]); 6] = [
+        (&[ended(1, Restart), ended(2, StartLimit), limit(), failed()], &["unit_restarted", "start_limit_hit"]),
+        (&[ended(1, StartLimit), limit(), failed()], &["start_limit_hit"]),
+        (&[ended(1, Fail), failed(), limit()], &["unit_failed"]),
+        (&[unhealthy(1), ended(1, Restart), ended(2, Fail)], &["unit_unhealthy", "unit_failed"]),
+        (&[ended(1, Restart), unhealthy(2), recovered(2)], &["unit_restarted", "recovered"]),
+        (&[starting(1), failed()], &["unit_failed"]),
+    ];
+    for (story, expected) in cases {
+        assert_eq!(told(&mut Alerts::new(settings(Vec::new())), story), expected, "{story:?}");
+    }
+}
+
+#[test]
+fn what_was_wanted_alerts_nobody() {
+    use Consequence::{Fail, Rest, Restart};
+    let shutdown = Happening::ShuttingDown { actor: Actor::Daemon, machine: true };
+    let reset =
+        Happening::CountersReset { unit: unit(), actor: Actor::User(0), restarts: 1, starts: 1, was_failed: true };
+    let cases: [(&[Happening], &[&str]); 6] = [
+        (&[starting(1), wanted(ended(1, Rest)), stopped()], &[]),
+        (&[starting(1), wanted(ended(1, Fail)), failed()], &[]),
+        (&[starting(1), ended(1, Rest)], &[]),
+        (&[ended(1, Restart), wanted(ended(2, Rest)), stopped(), recovered(2)], &["unit_restarted"]),
+        (&[ended(1, Fail), reset, recovered(1)], &["unit_failed"]),
+        (&[ended(1, Restart), shutdown, ended(2, Fail), recovered(2)], &["unit_restarted"]),
+    ];
+    for (story, expected) in cases {
+        let mut alerts = Alerts::new(settings(Vec::new()));
+        assert_eq!(told(&mut alerts, story), expected, "{story:?}");
+        assert_eq!(alerts.open().count(), 0, "{story:?}");
+    }
+}
+
+#[test]
+fn a_wanted_restart_leaves_the_incident_open_until_it_is_well() {
+    use Consequence::{Fail, Rest};
+    let story = [ended(1, Fail), starting(2), wanted(ended(2, Rest)), starting(3), recovered(3)];
+    assert_eq!(told(&mut Alerts::new(settings(Vec::new())), &story), ["unit_failed", "recovered"]);
+}
+
+#[test]
+fn an_unexpected_clean_end_that_rests_closes_what_is_open() {
+    use Consequence::{Rest, Restart};
+    let story = [ended(1, Restart), ended(2, Rest)];
+    assert_eq!(told(&mut Alerts::new(settings(Vec::new())), &story), ["unit_restarted", "recovered"]);
+}
+
+#[test]
+fn a_replay_makes_the_same_ids_and_a_stale_end_changes_nothing() {
+    use Consequence::Restart;
+    let at = now(1);
+    let mut first = Alerts::new(settings(Vec::new()));
+    first.handle(at, &Notice { at, what: ended(7, Restart) });
+    let saved_before = Alerts::new(settings(Vec::new())).snapshot();
+    let said = messages(&mut first);
+    assert_eq!(said, ["unit_restarted Firing vm1/web/7/0/unit_restarted/ops"]);
+
+    // The crash came before the commit: the same fact makes the same message.
+    let mut again = Alerts::restore(settings(Vec::new()), saved_before, now(50));
+    again.handle(now(60), &Notice { at: now(60), what: ended(7, Restart) });
+    assert_eq!(messages(&mut again), said);
+
+    // The crash came after the commit: nothing.
+    first.handle(now(2), &Notice { at: now(2), what: recovered(8) });
+    let mut late = Alerts::restore(settings(Vec::new()), first.snapshot(), now(70));
+    late.handle(now(71), &Notice { at: now(71), what: ended(7, Restart) });
+    assert_eq!(messages(&mut late), [""; 0]);
+    assert_eq!(late.open().count(), 0);
+}
+
+#[test]
+fn a_second_incident_of_the_same_run_has_its_own_id() {
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    for (second, what) in (1..).zip([unhealthy(1), recovered(1), unhealthy(1)]) {
+        alerts.handle(now(second), &Notice { at: now(second), what });
+    }
+    let said = messages(&mut alerts);
+    assert_eq!(said[0], "unit_unhealthy Firing vm1/web/1/0/unit_unhealthy/ops");
+    assert_eq!(said[2], "unit_unhealthy Firing vm1/web/1/1/unit_unhealthy/ops");
+}
+
+#[test]
+fn people_are_reminded_while_it_lasts_and_a_restart_of_us_keeps_the_rhythm() {
+    let hourly = Rule { event: "*".to_owned(), repeat_interval: Some(TimeSpan::from_secs(3600)), ..Rule::default() };
+    let mut alerts = Alerts::new(settings(vec![hourly.clone()]));
+    alerts.handle(now(0), &Notice { at: now(0), what: ended(1, Consequence::Fail) });
+    messages(&mut alerts);
+    assert_eq!(alerts.next_deadline(), Some(now(3600).mono));
+    alerts.handle_timeout(now(3599));
+    assert_eq!(messages(&mut alerts), [""; 0]);
+    alerts.handle_timeout(now(3600));
+    assert_eq!(messages(&mut alerts), ["unit_failed Firing vm1/web/1/0/unit_failed/ops/reminder-1"]);
+
+    let restored = Alerts::restore(settings(vec![hourly]), alerts.snapshot(), now(5000));
+    assert_eq!(restored.next_deadline(), Some(now(7200).mono));
+    let mut off = restored;
+    let never = Rule { event: "unit_failed".to_owned(), repeat_interval: Some(TimeSpan::ZERO), ..Rule::default() };
+    off.configure(now(5001), settings(vec![never]));
+    assert_eq!(off.next_deadline(), None);
+}
+
+#[test]
+fn the_end_is_told_to_those_who_heard_of_the_beginning() {
+    let only = |event: &str, name: &str| Rule {
+        event: event.to_owned(),
+        routes: Some(vec![RouteName::new(name).unwrap()]),
+        ..Rule::default()
+    };
+    let both = Settings {
+        routes: vec![route("ops"), route("pager"), route("dev")],
+        ..settings(vec![only("unit_restarted", "ops"), only("unit_failed", "pager")])
+    };
+    let mut alerts = Alerts::new(both);
+    for what in [ended(1, Consequence::Restart), ended(2, Consequence::Fail), recovered(3)] {
+        alerts.handle(now(1), &Notice { at: now(1), what });
+    }
+    let said = messages(&mut alerts);
+    let ids: Vec<_> = said.iter().map(|line| line.rsplit('/').next().unwrap()).collect();
+    assert_eq!(ids, ["ops", "pager", "ops", "pager"]);
+}
+
+#[test]
+fn node_alerts_open_and_close_too() {
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    let story = [
+        Happening::ConfigRejected { problems: "web.toml:1: no".to_owned() },
+        Happening::ConfigRejected { problems: "web.toml:2: no".to_owned() },
+        Happening::ConfigLoaded { units: 1 },
+        Happening::StoreDegraded { reason: "disk full".to_owned() },
+        Happening::StoreReplaced { kept: "x".to_owned() },
+        Happening::StoreRecovered,
+    ];
+    let expected = ["config_rejected", "recovered", "store_degraded", "store_replaced", "recovered"];
+    assert_eq!(told(&mut alerts, &story), expected);
+}
+
+#[test]
+fn marks_are_bounded_and_an_open_incident_keeps_its_own() {
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    alerts.handle(now(1), &Notice { at: now(1), what: ended(1, Consequence::Fail) });
+    for n in 0..=MARKS_MAX {
+        let run = RunId { unit: UnitName::new(&format!("job@{n}")).unwrap(), generation: Generation(1) };
+        alerts.saw(&run);
+    }
+    assert!(alerts.marks.len() <= MARKS_MAX);
+    assert!(alerts.marks.contains_key(&unit()));
+}
