@@ -6,8 +6,9 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::base::Wall;
 
-/// Rows of each table that one step removes at most; a step is one short transaction.
-const STEP_ROWS: u32 = 256;
+/// Rows of each table that one step removes at most; a step is one short transaction. More than are written between
+/// two steps, so that a table over its limit shrinks.
+pub(super) const STEP_ROWS: u32 = 1024;
 
 /// How long rows are kept. The newest run of each unit, open incidents and waiting messages are never removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

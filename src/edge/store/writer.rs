@@ -26,6 +26,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const PRUNE_EVERY_ROWS: usize = 512;
 /// How often an idle writer looks for old rows.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// How soon it looks again when it did not find the end of them; the pause leaves the disk to others.
+const PRUNE_AGAIN: Duration = Duration::from_millis(200);
 /// Tries that a closing store still makes for what waits.
 const CLOSING_TRIES: u32 = 2;
 
@@ -43,6 +45,7 @@ pub(super) fn start(options: Options, shared: Arc<Shared>, report: Reporter) -> 
         failures: 0,
         refusals: 0,
         rows_since_prune: 0,
+        more_to_prune: false,
     };
     let opened = writer.open_first();
     let name = "store-writer";
@@ -66,6 +69,8 @@ struct Writer {
     /// Statements refused in a row: first the group is split, then the file is looked at, then the row must go.
     refusals: u32,
     rows_since_prune: usize,
+    /// More old rows are there than the last look removed.
+    more_to_prune: bool,
 }
 
 impl Writer {
@@ -93,7 +98,11 @@ impl Writer {
 
     fn run(mut self) {
         loop {
-            let limit = if self.connection.is_none() { Duration::ZERO } else { PRUNE_EVERY };
+            let limit = match (&self.connection, self.more_to_prune) {
+                (None, _) => Duration::ZERO,
+                (Some(_), true) => PRUNE_AGAIN,
+                (Some(_), false) => PRUNE_EVERY,
+            };
             let wake = if self.pending.is_empty() { self.shared.wait(Some(limit)) } else { Wake::Work };
             if wake == Wake::Close {
                 return;
@@ -125,7 +134,8 @@ impl Writer {
             self.rows_since_prune = 0;
             let now = (self.options.clock)().wall;
             if let Some(connection) = &mut self.connection {
-                prune::step(connection, self.options.retention, now)?;
+                let gone = prune::step(connection, self.options.retention, now)?;
+                self.more_to_prune = gone >= prune::STEP_ROWS as usize;
             }
         }
         Ok(())
