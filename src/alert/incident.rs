@@ -113,11 +113,19 @@ impl IncidentId {
         Self(format!("{unit}/{generation}/{nth}"))
     }
 
+    /// The run of a unit that opened it, and which one in that run it was.
+    pub fn run(&self) -> Option<(Generation, u32)> {
+        let (rest, nth) = self.0.rsplit_once('/')?;
+        let (_, generation) = rest.rsplit_once('/')?;
+        Some((Generation(generation.parse().ok()?), nth.parse().ok()?))
+    }
+
     /// Opened at this moment; for what has no runs and is never replayed.
     pub(super) fn of_subject(subject: &Subject, at: Wall) -> Self {
         Self(format!("{subject}/{}", at.0))
     }
 
+    /// One moment that is no incident of a subject.
     pub(super) fn of_moment(topic: Topic, at: Wall) -> Self {
         Self(format!("/{}/{}", topic.as_str(), at.0))
     }

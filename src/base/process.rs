@@ -372,6 +372,25 @@ impl RunResult {
             Self::Unknown => "unknown",
         }
     }
+
+    /// Reads systemd's spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Success,
+            Self::ExitCode,
+            Self::Signal,
+            Self::CoreDump,
+            Self::Timeout,
+            Self::Watchdog,
+            Self::StartLimitHit,
+            Self::OomKill,
+            Self::Resources,
+            Self::Protocol,
+            Self::Unknown,
+        ]
+        .into_iter()
+        .find(|known| known.as_str() == text)
+    }
 }
 
 impl fmt::Display for RunResult {

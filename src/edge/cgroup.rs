@@ -94,12 +94,11 @@ impl Cgroups {
         }
     }
 
-    /// Whether the process `pid` belongs to the unit.
-    pub fn has(&self, unit: &UnitName, pid: i32) -> bool {
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return false };
-        let wanted = format!("{}/{unit}", self.shown);
-        own_path(&text)
-            .is_some_and(|path| path.strip_prefix(&wanted).is_some_and(|r| r.is_empty() || r.starts_with('/')))
+    /// The unit that the process `pid` belongs to.
+    pub fn unit_of(&self, pid: i32) -> Option<UnitName> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let below = own_path(&text)?.strip_prefix(&self.shown)?.strip_prefix('/')?;
+        UnitName::new(below.split('/').next()?).ok()
     }
 
     /// Removes the unit's cgroup; one that still has processes stays.

@@ -11,8 +11,8 @@ use std::{
 };
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr, bind, connect, listen,
-    setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr, bind, connect,
+    getsockname, listen, setsockopt, socket, sockopt,
 };
 
 use crate::unit::spec::{Listen, SocketSpec};
@@ -42,6 +42,23 @@ pub fn address_of(listen: &Listen) -> String {
     match listen {
         Listen::Tcp(address) => address.to_string(),
         Listen::Unix(path) => path.display().to_string(),
+    }
+}
+
+/// Whether a socket that was bound before listens on this address; a port that was chosen by the kernel (0) counts.
+pub fn is_bound_to(fd: &OwnedFd, listen: &Listen) -> bool {
+    match listen {
+        Listen::Tcp(wanted) => match wanted {
+            SocketAddr::V4(wanted) => getsockname::<SockaddrIn>(fd.as_raw_fd()).is_ok_and(|bound| {
+                bound.ip() == *wanted.ip() && (wanted.port() == 0 || bound.port() == wanted.port())
+            }),
+            SocketAddr::V6(wanted) => getsockname::<SockaddrIn6>(fd.as_raw_fd()).is_ok_and(|bound| {
+                bound.ip() == *wanted.ip() && (wanted.port() == 0 || bound.port() == wanted.port())
+            }),
+        },
+        Listen::Unix(path) => {
+            getsockname::<UnixAddr>(fd.as_raw_fd()).is_ok_and(|bound| bound.path() == Some(path.as_ref()))
+        }
     }
 }
 

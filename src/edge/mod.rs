@@ -1,11 +1,12 @@
 //! Effects, one kind per file: each does what it is told and reports facts. No policy lives here.
 #![forbid(unsafe_code)]
 
-pub mod cgroup;
-pub mod clock;
-pub mod listen;
-pub mod log;
-pub mod notify;
-pub mod proctree;
-pub mod unitdir;
-pub mod users;
+pub mod cgroup; // one cgroup for each unit
+pub mod clock; // the only reader of clocks
+pub mod listen; // listening sockets
+pub mod log; // what services write
+pub mod notify; // what services say on the notify socket
+pub mod proctree; // processes found by walking /proc
+pub mod store; // SQLite
+pub mod unitdir; // the texts of units
+pub mod users; // users and groups of this host

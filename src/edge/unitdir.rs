@@ -15,10 +15,6 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 pub struct Text {
     /// Where it stands.
     pub path: PathBuf,
-    /// The unit's name as the file names tell it (`web` of `web.toml` and of `web.toml.d/10-more.toml`).
-    pub stem: String,
-    /// Whether it is a drop-in.
-    pub dropin: bool,
     /// What it says.
     pub text: String,
 }
@@ -65,11 +61,11 @@ pub fn read(dir: &Path) -> Result<Vec<Text>, Vec<ReadError>> {
         Err(error) => return Err(vec![error]),
     };
     for path in files {
-        add(&path, None, &mut texts, &mut errors);
+        add(&path, &mut texts, &mut errors);
     }
     for folder in dropin_dirs {
         match listed(&folder) {
-            Ok((files, _)) => files.iter().for_each(|path| add(path, Some(&folder), &mut texts, &mut errors)),
+            Ok((files, _)) => files.iter().for_each(|path| add(path, &mut texts, &mut errors)),
             Err(error) => errors.push(error),
         }
     }
@@ -102,11 +98,9 @@ fn listed(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ReadError> {
     Ok((files, folders))
 }
 
-fn add(path: &Path, dropin_dir: Option<&Path>, texts: &mut Vec<Text>, errors: &mut Vec<ReadError>) {
-    let named = dropin_dir.unwrap_or(path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let stem = named.trim_end_matches(".d").trim_end_matches(".toml").to_owned();
+fn add(path: &Path, texts: &mut Vec<Text>, errors: &mut Vec<ReadError>) {
     match read_text(path) {
-        Ok(text) => texts.push(Text { path: path.to_owned(), stem, dropin: dropin_dir.is_some(), text }),
+        Ok(text) => texts.push(Text { path: path.to_owned(), text }),
         Err(error) => errors.push(error),
     }
 }
@@ -148,8 +142,8 @@ mod tests {
             fs::write(dir.path().join(name), text).expect("write");
         }
         let texts = read(dir.path()).expect("readable");
-        let seen: Vec<_> = texts.iter().map(|t| (t.stem.as_str(), t.dropin, t.text.as_str())).collect();
-        assert_eq!(seen, [("web", false, "a"), ("web", true, "b"), ("web", true, "c")]);
+        let seen: Vec<_> = texts.iter().map(|text| text.text.as_str()).collect();
+        assert_eq!(seen, ["a", "b", "c"]);
     }
 
     #[test]

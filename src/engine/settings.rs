@@ -7,7 +7,8 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{base::ByteSize, edge::log};
+use super::alerting::{self, AlertFile};
+use crate::{alert, base::ByteSize, edge::log};
 
 /// Everything the daemon is told before it looks at a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Settings {
     /// Free space of the state directory below which we say that we are degraded.
     pub disk_min_free: ByteSize,
     /// Who is told.
-    pub alert: AlertFile,
+    pub alert: alert::Settings,
 }
 
 /// Where things are; every one can be set.
@@ -50,62 +51,6 @@ pub enum CgroupMode {
     Off,
 }
 
-/// `[alert]` as it is written.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AlertFile {
-    /// The receivers.
-    #[serde(default, rename = "route")]
-    pub routes: Vec<RouteFile>,
-    /// Which happening goes to whom; the defaults serve without any.
-    #[serde(default, rename = "rule")]
-    pub rules: Vec<RuleFile>,
-}
-
-/// One `[[alert.route]]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RouteFile {
-    /// Its name, for rules and metrics.
-    pub name: String,
-    /// What it speaks.
-    pub kind: RouteKindFile,
-    /// Where to; a secret, like `url_file` and `url_env` which are better places for one.
-    pub url: Option<String>,
-    /// A file that holds the URL, readable by its owner only.
-    pub url_file: Option<PathBuf>,
-    /// A variable that holds the URL.
-    pub url_env: Option<String>,
-}
-
-/// `kind` of a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RouteKindFile {
-    /// Our own JSON by POST.
-    Webhook,
-    /// Slack's incoming-webhook JSON.
-    Slack,
-}
-
-/// One `[[alert.rule]]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RuleFile {
-    /// `unit_failed`, `start_limit_hit`, `unit_restarted`, `unit_unhealthy` … or `*`.
-    pub event: String,
-    /// `info`, `warning` or `critical`.
-    pub severity: Option<String>,
-    /// Names of routes; all when absent, nobody when empty.
-    pub routes: Option<Vec<String>>,
-    /// How often an open incident is said again; `0` is never.
-    pub repeat_interval: Option<String>,
-    /// Where the reader finds what to do.
-    pub runbook: Option<String>,
-    /// Groups incidents; the event and unit unless set.
-    pub dedup_key: Option<String>,
-}
-
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -129,6 +74,14 @@ pub enum SettingsError {
         column: usize,
         /// What and the likely remedy.
         message: String,
+    },
+    /// The file is well formed and says something that cannot be: every problem, one per line.
+    #[error("{}", problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect::<Vec<_>>().join("\n"))]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// What and the likely remedy.
+        problems: Vec<String>,
     },
 }
 
@@ -206,7 +159,7 @@ impl Settings {
         match fs::read_to_string(&path) {
             Ok(text) => Self::parse(&path, &text, places),
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {
-                Ok(Self::assemble(None, File::default(), places))
+                Self::assemble(None, File::default(), places)
             }
             Err(source) => Err(SettingsError::Read { path, source }),
         }
@@ -223,15 +176,20 @@ impl Settings {
                 message: error.message().to_owned(),
             }
         })?;
-        Ok(Self::assemble(Some(path), file, places))
+        Self::assemble(Some(path), file, places)
     }
 
     /// Relative paths in a file are relative to the file's folder.
-    fn assemble(source: Option<&Path>, file: File, places: &Places) -> Self {
+    fn assemble(source: Option<&Path>, file: File, places: &Places) -> Result<Self, SettingsError> {
         let base = source.and_then(Path::parent).unwrap_or(Path::new(""));
         let place = |path: Option<PathBuf>, default: &Path| path.map_or_else(|| default.to_owned(), |p| base.join(p));
         let defaults = log::Limits::default();
-        Self {
+        let node = nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |n| n.to_string_lossy().into_owned());
+        let alert = alerting::settings(file.alert, base, node).map_err(|problems| SettingsError::Unusable {
+            path: source.unwrap_or(Path::new("roundsman.toml")).to_owned(),
+            problems,
+        })?;
+        Ok(Self {
             source: source.map(Path::to_owned),
             paths: Paths {
                 units: match file.paths.units {
@@ -248,8 +206,8 @@ impl Settings {
             },
             cgroups: file.cgroup.mode,
             disk_min_free: file.disk.min_free_bytes.map_or(ByteSize(64 << 20), |size| size.0),
-            alert: file.alert,
-        }
+            alert,
+        })
     }
 }
 

@@ -1,0 +1,204 @@
+//! Opening a database that may be new, sound, damaged, foreign or out of reach; setting a damaged one aside.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+
+use super::{
+    error::Trouble,
+    schema::{self, APPLICATION_ID, TABLES, VERSION},
+};
+use crate::base::Wall;
+
+/// How long a statement waits for someone else's lock before the store calls itself degraded.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Page cache of one connection, as `PRAGMA cache_size` takes it: KiB, negative.
+const CACHE_KIB: i32 = -256;
+/// What the WAL file is cut to after a checkpoint.
+const WAL_BYTES_KEPT: i64 = 4 << 20;
+/// Prepared statements that a connection keeps.
+const STATEMENTS_KEPT: usize = 24;
+/// Damaged files that are kept; past it the oldest are deleted, so that a dying disk is not filled with copies.
+const DAMAGED_KEPT: usize = 4;
+
+/// How much a file is distrusted when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// At start: pages and records are looked at.
+    First,
+    /// After a failure: as at start, and what its WAL holds must come into the database before anything is said to last.
+    Again,
+    /// A sound statement was refused: also that indexes say what their tables say.
+    Full,
+}
+
+/// Opens the database for the writer, begins it if it is not there, checks it and brings its tables up to date.
+pub(super) fn open(path: &Path, check: Check) -> Result<Connection, Trouble> {
+    let created =
+        begin_file(path).map_err(|error| Trouble::Waits(format!("cannot create {}: {error}", path.display())))?;
+    let mut connection = connect(path)?;
+    let version = identify(&connection)?;
+    if version > 0 {
+        verify(&connection, check)?;
+    }
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    schema::migrate(&mut connection, version).map_err(refused_is_damage)?;
+    let names = TABLES.map(|name| format!("'{name}'")).join(",");
+    let known = format!("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ({names})");
+    let tables: u32 = connection.query_row(&known, [], |row| row.get(0))?;
+    let missing = TABLES.len() - tables as usize;
+    if missing > 0 {
+        return Err(Trouble::Damaged(format!("{missing} of its {} tables are missing", TABLES.len())));
+    }
+    make_last(&connection, check)?;
+    if created {
+        sync_folder(path);
+    }
+    Ok(connection)
+}
+
+/// What an earlier process or connection wrote may stand in the page cache alone, and a replay of it will change
+/// nothing and sync nothing. So each opening syncs the WAL by a write of its own; and after a failed sync, when the
+/// kernel takes lost pages for clean ones, the WAL's frames must be copied out of the cache into the database.
+fn make_last(connection: &Connection, check: Check) -> Result<(), Trouble> {
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy && check != Check::First {
+        return Err(Trouble::Waits("someone reads the database, so its WAL cannot be emptied".to_owned()));
+    }
+    connection
+        .execute("INSERT INTO meta VALUES ('opened', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1", [])
+        .map_err(refused_is_damage)?;
+    Ok(())
+}
+
+/// For statements that cannot fail on a file that is what it says it is.
+fn refused_is_damage(error: rusqlite::Error) -> Trouble {
+    match Trouble::from(error) {
+        Trouble::Refuses(reason) => Trouble::Damaged(reason),
+        trouble @ (Trouble::Damaged(_) | Trouble::Waits(_)) => trouble,
+    }
+}
+
+/// Opens a second connection that only asks.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // SQLite deletes the WAL by name when the last connection closes, and by then the name may be another file's.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.query_row("PRAGMA mmap_size = 0", [], |_| Ok(())).or_else(no_row_is_fine)?;
+    connection.query_row(&format!("PRAGMA journal_size_limit = {WAL_BYTES_KEPT}"), [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+fn no_row_is_fine(error: rusqlite::Error) -> rusqlite::Result<()> {
+    if matches!(error, rusqlite::Error::QueryReturnedNoRows) { Ok(()) } else { Err(error) }
+}
+
+/// Makes the file, readable for its owner alone; whether it was not there.
+fn begin_file(path: &Path) -> io::Result<bool> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The version of a database of ours; 0 for an empty one.
+fn identify(connection: &Connection) -> Result<i32, Trouble> {
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i32>(0));
+    let application = number("PRAGMA application_id")?;
+    let version = number("PRAGMA user_version")?;
+    let objects = number("SELECT count(*) FROM sqlite_schema")?;
+    match (application, objects) {
+        (0, 0) if version == 0 => Ok(0),
+        (APPLICATION_ID, _) if version > VERSION => Err(Trouble::Damaged(format!(
+            "its version {version} is newer than {VERSION}, the newest this program knows"
+        ))),
+        (APPLICATION_ID, _) if version > 0 => Ok(version),
+        _ => Err(Trouble::Damaged("it is the database of another program".to_owned())),
+    }
+}
+
+fn verify(connection: &Connection, check: Check) -> Result<(), Trouble> {
+    let pragma = match check {
+        Check::First | Check::Again => "PRAGMA quick_check(1)",
+        Check::Full => "PRAGMA integrity_check(1)",
+    };
+    let verdict: String = connection.query_row(pragma, [], |row| row.get(0))?;
+    if verdict == "ok" { Ok(()) } else { Err(Trouble::Damaged(verdict)) }
+}
+
+/// Renames a damaged database and its WAL; where it is now. No connection of ours may be open that would touch the
+/// names on close.
+pub(super) fn set_aside(path: &Path, at: Wall) -> io::Result<PathBuf> {
+    let kept = free_name(path, at);
+    fs::rename(path, &kept)?;
+    for suffix in ["-wal", "-shm"] {
+        match fs::rename(beside(path, suffix), beside(&kept, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    sync_folder(path);
+    forget_oldest(path);
+    Ok(kept)
+}
+
+fn free_name(path: &Path, at: Wall) -> PathBuf {
+    let time = jiff::Timestamp::from_microsecond(at.0)
+        .map_or_else(|_| at.0.to_string(), |moment| moment.strftime("%Y%m%dT%H%M%SZ").to_string());
+    let name = |n: u32| beside(path, &if n == 0 { format!(".damaged-{time}") } else { format!(".damaged-{time}-{n}") });
+    (0..).map(name).find(|candidate| !candidate.exists()).unwrap_or_else(|| name(0))
+}
+
+fn forget_oldest(path: &Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return };
+    let prefix = format!("{name}.damaged-");
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let is_kept = |name: &String| name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm");
+    let mut kept: Vec<String> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).filter(is_kept).collect();
+    kept.sort();
+    let excess = kept.len().saturating_sub(DAMAGED_KEPT);
+    for name in kept.iter().take(excess) {
+        for suffix in ["", "-wal", "-shm"] {
+            // What cannot be deleted now is tried again with the next damaged file.
+            fs::remove_file(folder.join(format!("{name}{suffix}"))).ok();
+        }
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// Makes the names in the folder last. A folder that cannot be synced is no reason to keep nothing at all.
+fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    if let Ok(folder) = File::open(folder) {
+        folder.sync_all().ok();
+    }
+}

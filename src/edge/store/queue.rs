@@ -1,0 +1,194 @@
+//! What waits to be written, bounded.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::{Batch, Write};
+use crate::base::Happening;
+
+/// Most notices that wait which are only for reading; the newest past it are dropped and counted.
+pub const NOTICES_WAITING_MAX: usize = 4096;
+/// Most other rows that wait: starts, ends, resets, incidents, messages. A batch past it is dropped whole and never
+/// reported as committed, so that its exit stays with the keeper, which tells it again to the next manager.
+pub const ESSENTIALS_WAITING_MAX: usize = 16_384;
+/// Most rows of one transaction, unless one batch alone has more.
+const COMMIT_ROWS_MAX: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// Grows whenever the file gets another one in its place; a reader that knows an older one opens anew.
+    pub(super) epoch: AtomicU64,
+    /// A reader has found damage: the writer looks.
+    suspect: AtomicBool,
+    pub(super) outbox_filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    essentials: usize,
+    notices: usize,
+    dropped: u64,
+    closing: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) batch: Batch,
+    pub(super) done: Option<oneshot::Sender<()>>,
+}
+
+impl Entry {
+    fn notices(&self) -> usize {
+        self.batch.writes.iter().filter(|write| !is_essential(write)).count()
+    }
+}
+
+/// Why the writer was woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// Something waits.
+    Work,
+    /// Nothing waits, but the time is up or a reader found damage.
+    Look,
+    /// The last handle is gone and nothing waits.
+    Close,
+}
+
+impl Shared {
+    pub(super) fn submit(&self, batch: Batch, done: Option<oneshot::Sender<()>>) {
+        let mut entry = Entry { batch, done };
+        let mut queue = self.lock();
+        let notices = entry.notices();
+        if queue.notices + notices > NOTICES_WAITING_MAX {
+            entry.batch.writes.retain(is_essential);
+            queue.dropped += notices as u64;
+        }
+        let essentials = entry.batch.writes.iter().filter(|write| is_essential(write)).count();
+        if queue.essentials + essentials > ESSENTIALS_WAITING_MAX {
+            return;
+        }
+        queue.essentials += essentials;
+        queue.notices += entry.notices();
+        queue.entries.push_back(entry);
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    /// Waits for work, at most so long.
+    pub(super) fn wait(&self, at_most: Option<Duration>) -> Wake {
+        let idle =
+            |queue: &mut Queue| queue.entries.is_empty() && !queue.closing && !self.suspect.load(Ordering::Acquire);
+        let queue = match at_most {
+            Some(limit) => {
+                self.wake.wait_timeout_while(self.lock(), limit, idle).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.wake.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner),
+        };
+        match (queue.entries.is_empty(), queue.closing) {
+            (false, _) => Wake::Work,
+            (true, true) => Wake::Close,
+            (true, false) => Wake::Look,
+        }
+    }
+
+    /// Waits out a back-off; whether the store is being closed.
+    pub(super) fn pause(&self, span: Duration) -> bool {
+        let open = |queue: &mut Queue| !queue.closing;
+        self.wake.wait_timeout_while(self.lock(), span, open).unwrap_or_else(PoisonError::into_inner).0.closing
+    }
+
+    /// The oldest entries, as many as one transaction takes; at most `entries_max`.
+    pub(super) fn take(&self, entries_max: usize) -> Vec<Entry> {
+        let mut queue = self.lock();
+        let mut taken = Vec::new();
+        let mut rows = 0;
+        while taken.len() < entries_max {
+            let Some(next) = queue.entries.front() else { break };
+            rows += next.batch.writes.len();
+            if rows > COMMIT_ROWS_MAX && !taken.is_empty() {
+                break;
+            }
+            taken.extend(queue.entries.pop_front());
+        }
+        for entry in &taken {
+            let notices = entry.notices();
+            queue.notices -= notices;
+            queue.essentials -= entry.batch.writes.len() - notices;
+        }
+        taken
+    }
+
+    /// How many notices were dropped since the last time this was asked.
+    pub(super) fn take_dropped(&self) -> u64 {
+        std::mem::take(&mut self.lock().dropped)
+    }
+
+    pub(super) fn suspect(&self) {
+        self.suspect.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn take_suspect(&self) -> bool {
+        self.suspect.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closing = true;
+        self.wake.notify_one();
+    }
+
+    // No code panics while it holds the lock; if it did, the queue would still be a queue.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether something is counted, told or decided from this row, so that it must not be lost.
+fn is_essential(write: &Write) -> bool {
+    match write {
+        Write::Incident(_) | Write::Message(..) | Write::Outbox(_) | Write::Enablement(..) => true,
+        Write::Notice(notice) => match &notice.what {
+            Happening::RunStarting { .. }
+            | Happening::MainStarted { .. }
+            | Happening::RunReady { .. }
+            | Happening::RunEnded { .. }
+            | Happening::CountersReset { .. } => true,
+            Happening::SpawnFailed { .. }
+            | Happening::ControlFailed { .. }
+            | Happening::RestartScheduled { .. }
+            | Happening::StartLimitHit { .. }
+            | Happening::UnitFailed { .. }
+            | Happening::UnitStopped { .. }
+            | Happening::TimedOut { .. }
+            | Happening::Unkillable { .. }
+            | Happening::WatchdogExpired { .. }
+            | Happening::Reloaded { .. }
+            | Happening::ReloadFailed { .. }
+            | Happening::Unhealthy { .. }
+            | Happening::Healthy { .. }
+            | Happening::Recovered { .. }
+            | Happening::DependencyFailed { .. }
+            | Happening::NotifyRefused { .. }
+            | Happening::ManagerStarted { .. }
+            | Happening::ShuttingDown { .. }
+            | Happening::ConfigLoaded { .. }
+            | Happening::ConfigRejected { .. }
+            | Happening::StoreDegraded { .. }
+            | Happening::StoreReplaced { .. }
+            | Happening::StoreRecovered
+            | Happening::OutputDropped { .. }
+            | Happening::Bug { .. } => false,
+        },
+    }
+}

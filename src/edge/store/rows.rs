@@ -1,0 +1,324 @@
+//! From what is handed in to rows. Every statement here changes nothing when it is run a second time.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, params};
+
+use super::{OutboxState, OutboxUpdate, Write};
+use crate::{
+    alert::{Incident, Message},
+    base::{
+        ExitStatus, Field, Generation, Happening, InvocationId, Notice, RunId, RunResult, Signal, StartCause, UnitName,
+        Usage, Wall,
+    },
+};
+
+/// One transaction's worth of writing.
+#[derive(Debug)]
+pub(super) struct Pass<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) boot_id: &'a str,
+    /// Whether a message was new.
+    pub(super) outbox_filled: bool,
+    /// Units whose end in this batch was known already: what follows from it was written then.
+    replayed: BTreeSet<UnitName>,
+}
+
+impl<'a> Pass<'a> {
+    pub(super) const fn new(connection: &'a Connection, boot_id: &'a str) -> Self {
+        Self { connection, boot_id, outbox_filled: false, replayed: BTreeSet::new() }
+    }
+
+    /// Writes one batch.
+    pub(super) fn batch(&mut self, writes: &[Write]) -> rusqlite::Result<()> {
+        self.replayed.clear();
+        writes.iter().try_for_each(|write| self.write(write))
+    }
+
+    fn write(&mut self, write: &Write) -> rusqlite::Result<()> {
+        match write {
+            Write::Notice(notice) => self.notice(notice),
+            Write::Incident(incident) => self.incident(incident),
+            Write::Message(message, at) => self.message(message, *at),
+            Write::Outbox(update) => self.outbox(update),
+            Write::Enablement(unit, Some(enabled)) => self
+                .execute(
+                    "INSERT INTO enablement (unit, enabled) VALUES (?1, ?2)
+                     ON CONFLICT (unit) DO UPDATE SET enabled = excluded.enabled",
+                    params![unit.as_str(), enabled],
+                )
+                .map(drop),
+            Write::Enablement(unit, None) => {
+                self.execute("DELETE FROM enablement WHERE unit = ?1", params![unit.as_str()]).map(drop)
+            }
+        }
+    }
+
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
+        self.connection.prepare_cached(sql)?.execute(params)
+    }
+
+    fn notice(&mut self, notice: &Notice) -> rusqlite::Result<()> {
+        let at = notice.at.wall;
+        match &notice.what {
+            Happening::RunStarting { run, invocation, cause, restarts } => {
+                self.starting(run, *invocation, cause, *restarts, at)?;
+            }
+            Happening::MainStarted { run, pid } => self.fill(run, "pid", i64::from(pid.raw()))?,
+            Happening::RunReady { run } => self.fill(run, "ready_at", at.0)?,
+            Happening::RunEnded { run, .. } => {
+                if !self.ended(run, at, &notice.what)? {
+                    self.replayed.insert(run.unit.clone());
+                }
+            }
+            Happening::CountersReset { unit, actor, restarts, starts, was_failed } => {
+                self.execute(
+                    "INSERT INTO resets (unit, at, actor, restarts, starts, was_failed) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT DO NOTHING",
+                    params![unit.as_str(), at.0, actor.to_string(), restarts, starts, was_failed],
+                )?;
+            }
+            Happening::Unhealthy { run, probe, reason, severity: _ } => self.probe(run, probe, at, Some(reason))?,
+            Happening::Healthy { run, probe } => self.probe(run, probe, at, None)?,
+            Happening::RestartScheduled { unit, .. }
+            | Happening::StartLimitHit { unit, .. }
+            | Happening::UnitFailed { unit, .. } => {
+                if self.replayed.contains(unit) {
+                    return Ok(());
+                }
+            }
+            Happening::SpawnFailed { .. }
+            | Happening::ControlFailed { .. }
+            | Happening::UnitStopped { .. }
+            | Happening::TimedOut { .. }
+            | Happening::Unkillable { .. }
+            | Happening::WatchdogExpired { .. }
+            | Happening::Reloaded { .. }
+            | Happening::ReloadFailed { .. }
+            | Happening::Recovered { .. }
+            | Happening::DependencyFailed { .. }
+            | Happening::NotifyRefused { .. }
+            | Happening::ManagerStarted { .. }
+            | Happening::ShuttingDown { .. }
+            | Happening::ConfigLoaded { .. }
+            | Happening::ConfigRejected { .. }
+            | Happening::StoreDegraded { .. }
+            | Happening::StoreReplaced { .. }
+            | Happening::StoreRecovered
+            | Happening::OutputDropped { .. }
+            | Happening::Bug { .. } => {}
+        }
+        self.told(notice)
+    }
+
+    fn starting(
+        &self,
+        run: &RunId,
+        invocation: InvocationId,
+        cause: &StartCause,
+        restarts: u32,
+        at: Wall,
+    ) -> rusqlite::Result<()> {
+        let actor = cause.actor().map(ToString::to_string);
+        let cause_word = cause.as_str();
+        // Facts of a run may have come first, after its database was replaced.
+        self.execute(
+            "INSERT INTO invocations
+                 (unit, generation, invocation, boot_id, cause, cause_detail, actor, restarts, started_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (unit, generation) DO UPDATE SET
+                 invocation = excluded.invocation, boot_id = excluded.boot_id, cause = excluded.cause,
+                 cause_detail = excluded.cause_detail, actor = excluded.actor, restarts = excluded.restarts,
+                 started_at = excluded.started_at
+             WHERE cause IS NULL",
+            params![
+                run.unit.as_str(),
+                number(run.generation),
+                invocation.to_string(),
+                self.boot_id,
+                cause_word,
+                cause.detail(),
+                actor,
+                restarts,
+                at.0,
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Sets a column of a run once.
+    fn fill(&self, run: &RunId, column: &'static str, value: i64) -> rusqlite::Result<()> {
+        let sql = format!(
+            "INSERT INTO invocations (unit, generation, {column}) VALUES (?1, ?2, ?3)
+             ON CONFLICT (unit, generation) DO UPDATE SET {column} = excluded.{column} WHERE {column} IS NULL"
+        );
+        self.execute(&sql, params![run.unit.as_str(), number(run.generation), value]).map(drop)
+    }
+
+    /// Writes the end of a run; `false` when it had been written before.
+    fn ended(&self, run: &RunId, at: Wall, what: &Happening) -> rusqlite::Result<bool> {
+        let Happening::RunEnded { invocation, status, usage, result, wanted, consequence, .. } = what else {
+            return Ok(false);
+        };
+        let (kind, code) = status.map(status_columns).unzip();
+        let (user, system, rss) = usage.map_or((None, None, None), usage_columns);
+        let changed = self.execute(
+            "INSERT INTO invocations
+                 (unit, generation, invocation, ended_at, status_kind, status_code, result, wanted, consequence,
+                  cpu_user_us, cpu_system_us, max_rss_kib)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             ON CONFLICT (unit, generation) DO UPDATE SET
+                 ended_at = excluded.ended_at, status_kind = excluded.status_kind, status_code = excluded.status_code,
+                 result = excluded.result, wanted = excluded.wanted, consequence = excluded.consequence,
+                 cpu_user_us = excluded.cpu_user_us, cpu_system_us = excluded.cpu_system_us,
+                 max_rss_kib = excluded.max_rss_kib
+             WHERE ended_at IS NULL",
+            params![
+                run.unit.as_str(),
+                number(run.generation),
+                invocation.to_string(),
+                at.0,
+                kind,
+                code,
+                result.as_str(),
+                wanted,
+                consequence.as_str(),
+                user,
+                system,
+                rss,
+            ],
+        )?;
+        Ok(changed == 1)
+    }
+
+    fn probe(&self, run: &RunId, probe: &str, at: Wall, reason: Option<&String>) -> rusqlite::Result<()> {
+        self.execute(
+            "INSERT INTO probe_transitions (unit, generation, probe, at, healthy, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO NOTHING",
+            params![run.unit.as_str(), number(run.generation), probe, at.0, reason.is_none(), reason],
+        )
+        .map(drop)
+    }
+
+    fn told(&self, notice: &Notice) -> rusqlite::Result<()> {
+        let what = &notice.what;
+        self.execute(
+            "INSERT INTO notices (at, event, unit, generation, severity, message, fields)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+            params![
+                notice.at.wall.0,
+                what.event(),
+                what.unit().map(UnitName::as_str),
+                what.run().map(|run| number(run.generation)),
+                what.severity().as_str(),
+                what.message(),
+                fields_json(what),
+            ],
+        )
+        .map(drop)
+    }
+
+    fn incident(&self, incident: &Incident) -> rusqlite::Result<()> {
+        let (opened_in, nth) = incident.id.run().map(|(generation, nth)| (number(generation), nth)).unzip();
+        let told: Vec<&str> = incident.told.iter().map(|route| route.as_str()).collect();
+        self.execute(
+            "INSERT INTO incidents
+                 (id, subject, topic, severity, opened_in, nth, opened_at, generation, restarts, result, text,
+                  reminders, told_at, told, closed_at, closed_how)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+             ON CONFLICT (id) DO UPDATE SET
+                 topic = excluded.topic, severity = excluded.severity, generation = excluded.generation,
+                 restarts = excluded.restarts, result = excluded.result, text = excluded.text,
+                 reminders = excluded.reminders, told_at = excluded.told_at, told = excluded.told,
+                 closed_at = excluded.closed_at, closed_how = excluded.closed_how
+             WHERE closed_at IS NULL",
+            params![
+                incident.id.0,
+                incident.subject.to_string(),
+                incident.topic.as_str(),
+                incident.severity.as_str(),
+                opened_in,
+                nth,
+                incident.opened_at.0,
+                number(incident.generation),
+                incident.restarts,
+                incident.result.map(RunResult::as_str),
+                incident.text,
+                incident.reminders,
+                incident.told_at.0,
+                told.join(" "),
+                incident.closed.map(|closed| closed.at.0),
+                incident.closed.map(|closed| closed.how.as_str()),
+            ],
+        )
+        .map(drop)
+    }
+
+    fn message(&mut self, message: &Message, at: Wall) -> rusqlite::Result<()> {
+        let inserted = self.execute(
+            "INSERT INTO outbox (id, route, payload, created, next_try) VALUES (?1, ?2, ?3, ?4, ?4)
+             ON CONFLICT DO NOTHING",
+            params![message.id, message.route, message.to_json(), at.0],
+        )?;
+        self.outbox_filled |= inserted == 1;
+        Ok(())
+    }
+
+    fn outbox(&self, update: &OutboxUpdate) -> rusqlite::Result<()> {
+        let (state, next_try, reason) = match &update.state {
+            OutboxState::Waiting(next_try) => ("waiting", Some(next_try.0), None),
+            OutboxState::Sending => ("sending", None, None),
+            OutboxState::Delivered => ("delivered", None, None),
+            OutboxState::Failed(reason) => ("failed", None, Some(reason)),
+        };
+        self.execute(
+            "UPDATE outbox SET state = ?2, next_try = coalesce(?3, next_try), reason = ?4, attempts = ?5,
+                 possible_duplicate = max(possible_duplicate, ?6)
+             WHERE id = ?1 AND state IN ('waiting', 'sending')",
+            params![update.id, state, next_try, reason, update.attempts, update.possible_duplicate],
+        )
+        .map(drop)
+    }
+}
+
+/// Generations count runs, so they fit; a number that does not is kept as the largest one.
+pub(super) fn number(generation: Generation) -> i64 {
+    i64::try_from(generation.0).unwrap_or(i64::MAX)
+}
+
+fn status_columns(status: ExitStatus) -> (&'static str, i64) {
+    match status {
+        ExitStatus::Exited(code) => ("exited", i64::from(code)),
+        ExitStatus::Signaled { signal, core: false } => ("signaled", i64::from(signal.raw())),
+        ExitStatus::Signaled { signal, core: true } => ("dumped", i64::from(signal.raw())),
+        ExitStatus::Unknown => ("unknown", 0),
+    }
+}
+
+/// The reverse of what [`status_columns`] wrote; a value no version of us wrote is unknown.
+pub(super) fn status_of(kind: &str, code: i64) -> ExitStatus {
+    let code = i32::try_from(code).unwrap_or_default();
+    let signaled = |core| Signal::new(code).map(|signal| ExitStatus::Signaled { signal, core });
+    match kind {
+        "exited" => u8::try_from(code).map_or(ExitStatus::Unknown, ExitStatus::Exited),
+        "signaled" => signaled(false).unwrap_or(ExitStatus::Unknown),
+        "dumped" => signaled(true).unwrap_or(ExitStatus::Unknown),
+        _ => ExitStatus::Unknown,
+    }
+}
+
+fn usage_columns(usage: Usage) -> (Option<i64>, Option<i64>, Option<i64>) {
+    let micros = |span: std::time::Duration| i64::try_from(span.as_micros()).ok();
+    (micros(usage.user), micros(usage.system), i64::try_from(usage.max_rss_kib).ok())
+}
+
+fn fields_json(what: &Happening) -> String {
+    let value = |field| match field {
+        Field::Text(text) => serde_json::Value::from(text),
+        Field::Number(number) => serde_json::Value::from(number),
+        Field::Flag(flag) => serde_json::Value::from(flag),
+    };
+    let fields: serde_json::Map<_, _> =
+        what.fields().into_iter().map(|(name, field)| (name.to_owned(), value(field))).collect();
+    serde_json::Value::Object(fields).to_string()
+}

@@ -1,0 +1,82 @@
+//! The tables, and the steps from one version of them to the next.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Marks a file as ours (`PRAGMA application_id`): "RNDM".
+pub(super) const APPLICATION_ID: i32 = 0x524e_444d;
+
+/// What brings a database to each version from the one before; the first begins an empty one. Only ever add to the end.
+const STEPS: [(i32, &str); 1] = [(1, V1)];
+/// The version this program writes (`PRAGMA user_version`).
+pub(super) const VERSION: i32 = STEPS[STEPS.len() - 1].0;
+/// The tables of [`VERSION`]; a file of ours that lacks one is damaged.
+pub(super) const TABLES: [&str; 9] =
+    ["meta", "invocations", "pruned", "resets", "probe_transitions", "notices", "incidents", "outbox", "enablement"];
+
+/// Times are microseconds since 1970 UTC. `pruned` holds what rows that retention removed had counted.
+const V1: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE invocations (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    unit TEXT NOT NULL, generation INTEGER NOT NULL,
+    invocation TEXT, boot_id TEXT, pid INTEGER,
+    cause TEXT, cause_detail TEXT, actor TEXT, restarts INTEGER,
+    started_at INTEGER, ready_at INTEGER, ended_at INTEGER,
+    status_kind TEXT, status_code INTEGER, result TEXT, wanted INTEGER, consequence TEXT,
+    cpu_user_us INTEGER, cpu_system_us INTEGER, max_rss_kib INTEGER,
+    UNIQUE (unit, generation)
+) STRICT;
+CREATE TABLE pruned (
+    unit TEXT PRIMARY KEY, auto_restarts INTEGER NOT NULL, unhealthy INTEGER NOT NULL, start_limits INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE resets (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    unit TEXT NOT NULL, at INTEGER NOT NULL, actor TEXT NOT NULL,
+    restarts INTEGER NOT NULL, starts INTEGER NOT NULL, was_failed INTEGER NOT NULL,
+    UNIQUE (unit, at)
+) STRICT;
+CREATE TABLE probe_transitions (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    unit TEXT NOT NULL, generation INTEGER NOT NULL, probe TEXT NOT NULL, at INTEGER NOT NULL,
+    healthy INTEGER NOT NULL, reason TEXT,
+    UNIQUE (unit, probe, at)
+) STRICT;
+CREATE TABLE notices (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL, event TEXT NOT NULL, unit TEXT, generation INTEGER,
+    severity TEXT NOT NULL, message TEXT NOT NULL, fields TEXT NOT NULL
+) STRICT;
+CREATE INDEX notices_of_unit ON notices (unit, id);
+CREATE UNIQUE INDEX notices_once ON notices (unit, generation, event)
+    WHERE event IN ('run_starting', 'main_started', 'run_ready', 'run_ended');
+CREATE TABLE incidents (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE, subject TEXT NOT NULL, topic TEXT NOT NULL, severity TEXT NOT NULL,
+    opened_in INTEGER, nth INTEGER,
+    opened_at INTEGER NOT NULL, generation INTEGER NOT NULL, restarts INTEGER NOT NULL, result TEXT,
+    text TEXT NOT NULL, reminders INTEGER NOT NULL, told_at INTEGER NOT NULL, told TEXT NOT NULL,
+    closed_at INTEGER, closed_how TEXT
+) STRICT;
+CREATE INDEX incidents_open ON incidents (subject) WHERE closed_at IS NULL;
+CREATE INDEX incidents_of_subject ON incidents (subject, opened_in, nth);
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE, route TEXT NOT NULL, payload TEXT NOT NULL, created INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL, state TEXT NOT NULL DEFAULT 'waiting',
+    possible_duplicate INTEGER NOT NULL DEFAULT 0, reason TEXT
+) STRICT;
+CREATE INDEX outbox_waiting ON outbox (route, seq) WHERE state IN ('waiting', 'sending');
+CREATE TABLE enablement (unit TEXT PRIMARY KEY, enabled INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Brings the database to [`VERSION`], each step in its own transaction.
+pub(super) fn migrate(connection: &mut Connection, from: i32) -> rusqlite::Result<()> {
+    for (version, step) in STEPS.into_iter().filter(|(version, _)| *version > from) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! Damaged and foreign files, a full disk, another's lock.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::{FileExt, PermissionsExt},
+    path::PathBuf,
+};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::*;
+
+/// A database with rows in it, closed, its WAL emptied by a second opening.
+fn filled(path: &Path) {
+    for _ in 0..2 {
+        let bench = open(path);
+        bench.submit(1, (1..=300).map(|n| write(n, ended(n, Consequence::Restart))).collect());
+        bench.committed(1);
+    }
+    drop(open(path));
+}
+
+async fn works(bench: &Bench) {
+    bench.submit(9000, vec![write(9000, ended(9000, Consequence::Fail))]);
+    bench.committed(9000);
+    let newest = bench.store.history(None, 1, None).await.unwrap();
+    assert_eq!(newest[0].generation, Generation(9000));
+}
+
+fn kept_files(folder: &Path) -> Vec<PathBuf> {
+    let is_kept = |path: &PathBuf| {
+        let name = path.to_string_lossy();
+        name.contains(".damaged-") && !name.ends_with("-wal") && !name.ends_with("-shm")
+    };
+    let mut kept: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(is_kept).collect();
+    kept.sort();
+    kept
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_ours_is_set_aside_untouched() {
+    let foreign = |path: &Path| {
+        let other = rusqlite::Connection::open(path).unwrap();
+        other.execute_batch("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1);").unwrap();
+    };
+    let text = |path: &Path| fs::write(path, "[unit]\nthis is no database\n".repeat(100)).unwrap();
+    let newer = |path: &Path| {
+        filled(path);
+        let ours = rusqlite::Connection::open(path).unwrap();
+        ours.pragma_update(None, "user_version", 99).unwrap();
+    };
+    let stripped = |path: &Path| {
+        filled(path);
+        rusqlite::Connection::open(path).unwrap().execute_batch("DROP TABLE outbox").unwrap();
+    };
+    let cases: [&dyn Fn(&Path); 4] = [&foreign, &text, &newer, &stripped];
+    for (n, make) in cases.iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        make(&path);
+        let before = fs::read(&path).unwrap();
+        let bench = open(&path);
+        let (kept, reason) = bench.opened.quarantined.clone().unwrap_or_else(|| panic!("case {n} was taken for ours"));
+        assert!(!reason.is_empty());
+        assert!(kept.to_string_lossy().ends_with("state.db.damaged-20231114T221320Z"), "{kept:?}");
+        if n < 2 {
+            assert_eq!(fs::read(&kept).unwrap(), before);
+        }
+        assert_eq!(bench.opened.degraded, None);
+        works(&bench).await;
+    }
+}
+
+#[tokio::test]
+async fn the_file_is_for_its_owner_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let bench = open(&path);
+    works(&bench).await;
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn no_mutation_of_the_file_stops_the_store() {
+    let source = tempfile::tempdir().unwrap();
+    let original = source.path().join("state.db");
+    filled(&original);
+    let bytes = fs::read(&original).unwrap();
+    let pages = bytes.len() / 4096;
+    assert!(pages > 20, "{pages} pages");
+    let mut replaced = 0;
+    let mut rng = crate::base::Rng::new(1);
+    for page in 0..pages {
+        let mut mutated = bytes.clone();
+        // The head of each page decides how the rest is read; a second flip lies anywhere.
+        mutated[page * 4096 + usize::try_from(rng.below(12)).unwrap()] ^= 0xff;
+        mutated[page * 4096 + usize::try_from(rng.below(4096)).unwrap()] ^= 0x55;
+        if page % 3 == 0 {
+            mutated.truncate(page * 4096 + 100);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        fs::write(&path, mutated).unwrap();
+        let bench = open(&path);
+        works(&bench).await;
+        replaced += usize::from(bench.opened.quarantined.is_some());
+        bench.store.restart_totals().await.unwrap();
+        bench.store.why(unit()).await.unwrap();
+    }
+    assert!(replaced * 2 > pages, "only {replaced} of {pages} were noticed at opening");
+}
+
+#[tokio::test]
+async fn a_zeroed_or_garbled_wal_is_survived() {
+    for garbage in [vec![0_u8; 100_000], vec![0xa5; 100_000]] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        filled(&path);
+        fs::write(dir.path().join("state.db-wal"), garbage).unwrap();
+        let bench = open(&path);
+        assert_eq!(bench.opened, Opened::default());
+        works(&bench).await;
+        assert_eq!(bench.store.history(None, 1000, None).await.unwrap().len(), 301);
+    }
+}
+
+#[tokio::test]
+async fn damage_while_running_is_noticed_by_a_reader_and_the_store_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    filled(&path);
+    let bench = open(&path);
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    let size = fs::metadata(&path).unwrap().len();
+    file.write_all_at(&vec![0x5a; usize::try_from(size - 4096).unwrap()], 4096).unwrap();
+    assert!(bench.store.history(None, 1000, None).await.is_err());
+    let Report::Replaced { kept, reason } = bench.news() else { panic!("it was not replaced") };
+    assert!(kept.exists() && !reason.is_empty());
+    works(&bench).await;
+    assert_eq!(kept_files(dir.path())[0], kept);
+    assert_eq!(bench.store.history(None, 1000, None).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn few_damaged_files_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    for _ in 0..8 {
+        fs::write(&path, "no database").unwrap();
+        drop(open(&path));
+    }
+    assert_eq!(kept_files(dir.path()).len(), 4);
+}
+
+/// A file system of a few pages, gone with its folder.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where we may not mount.
+    fn new(bytes: u32) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let mounted = mount(Some("tmpfs"), dir.path(), Some("tmpfs"), MsFlags::empty(), Some(size.as_str()));
+        mounted.ok().map(|()| Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        umount2(self.0.path(), MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn rows_wait_while_the_disk_is_full_and_none_is_lost() {
+    let Some(disk) = SmallDisk::new(2 << 20) else { return };
+    let path = disk.0.path().join("state.db");
+    let bench = open(&path);
+    let ballast = disk.0.path().join("ballast");
+    bench.submit(1, vec![write(1, starting(1, StartCause::Boot))]);
+    bench.committed(1);
+    fs::write(&ballast, vec![0; 4 << 20]).unwrap_err();
+    for n in 2..=3000 {
+        bench.submit(n, vec![write(n, starting(n, StartCause::AutoRestart)), write(n, ended(n, Consequence::Restart))]);
+    }
+    let Report::Degraded { reason } = bench.news() else { panic!("the disk is not full") };
+    assert!(reason.contains("full"), "{reason}");
+    fs::remove_file(&ballast).unwrap();
+    mount(None::<&str>, disk.0.path(), None::<&str>, MsFlags::MS_REMOUNT, Some("size=64m")).unwrap();
+    assert_eq!(bench.news(), Report::Recovered { dropped: 0 });
+    assert!(bench.store.flush(SOON).await);
+    assert_eq!(bench.store.restart_totals().await.unwrap()[&unit()].auto_restarts, 2999);
+    assert_eq!(bench.store.generations().await.unwrap()[&unit()].ended, Generation(3000));
+    assert_eq!(kept_files(disk.0.path()), [PathBuf::new(); 0]);
+}
+
+#[tokio::test]
+async fn a_read_only_disk_at_start_is_waited_out() {
+    let Some(disk) = SmallDisk::new(8 << 20) else { return };
+    let remount = |flags| mount(None::<&str>, disk.0.path(), None::<&str>, MsFlags::MS_REMOUNT | flags, None::<&str>);
+    remount(MsFlags::MS_RDONLY).unwrap();
+    let bench = open(&disk.0.path().join("state.db"));
+    assert!(bench.opened.degraded.is_some());
+    bench.submit(1, vec![write(1, starting(1, StartCause::Boot))]);
+    assert!(!bench.store.flush(Duration::from_millis(300)).await);
+    remount(MsFlags::empty()).unwrap();
+    assert_eq!(bench.news(), Report::Recovered { dropped: 0 });
+    works(&bench).await;
+    assert_eq!(bench.store.history(None, 10, None).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn anothers_lock_is_waited_out_and_the_caller_never_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let bench = open(&path);
+    works(&bench).await;
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; DELETE FROM notices;").unwrap();
+    bench.submit(1, vec![write(1, starting(1, StartCause::Boot))]);
+    let Report::Degraded { reason } = bench.news() else { panic!("the lock was not seen") };
+    assert!(reason.contains("locked"), "{reason}");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(bench.news(), Report::Recovered { dropped: 0 });
+    assert_eq!(bench.store.history(None, 10, None).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_row_that_a_sound_file_refuses_takes_no_other_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    filled(&path);
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch(
+            "CREATE TRIGGER no BEFORE INSERT ON invocations WHEN new.generation = 501
+             BEGIN SELECT raise(ABORT, 'not this one'); END",
+        )
+        .unwrap();
+    drop(other);
+    let bench = open(&path);
+    for n in 500..=502 {
+        bench.submit(n, vec![write(n, ended(n, Consequence::Restart))]);
+    }
+    let Report::Refused { seq, reason } = bench.news() else { panic!("it was not refused") };
+    assert_eq!(seq, Some(501));
+    assert!(reason.contains("not this one"), "{reason}");
+    works(&bench).await;
+    let kept: Vec<_> = bench.store.history(None, 3, None).await.unwrap().iter().map(|row| row.generation.0).collect();
+    assert_eq!(kept, [9000, 502, 500]);
+}

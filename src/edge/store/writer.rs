@@ -1,0 +1,244 @@
+//! The thread that writes: it groups what waits into transactions, and knows what to do when one fails.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::{
+    Opened, Options, Report, StoreError,
+    error::Trouble,
+    open::{self, Check},
+    prune,
+    queue::{Entry, Shared, Wake},
+    rows::Pass,
+};
+
+/// The first wait after a failure; each further one is twice as long.
+const BACKOFF_MIN: Duration = Duration::from_millis(250);
+/// The longest wait between two tries.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Rows that are written between two looks for old ones.
+const PRUNE_EVERY_ROWS: usize = 512;
+/// How often an idle writer looks for old rows.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// How soon it looks again when it did not find the end of them; the pause leaves the disk to others.
+const PRUNE_AGAIN: Duration = Duration::from_millis(200);
+/// Tries that a closing store still makes for what waits.
+const CLOSING_TRIES: u32 = 2;
+
+pub(super) type Reporter = Box<dyn Fn(Report) + Send>;
+
+/// Opens the database and starts its thread.
+pub(super) fn start(options: Options, shared: Arc<Shared>, report: Reporter) -> Result<Opened, StoreError> {
+    let mut writer = Writer {
+        options,
+        shared,
+        report,
+        connection: None,
+        pending: Vec::new(),
+        degraded: false,
+        failures: 0,
+        refusals: 0,
+        rows_since_prune: 0,
+        more_to_prune: false,
+    };
+    let opened = writer.open_first();
+    let name = "store-writer";
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || writer.run())
+        .map_err(|source| StoreError::Thread { name, source })?;
+    Ok(opened)
+}
+
+struct Writer {
+    options: Options,
+    shared: Arc<Shared>,
+    report: Reporter,
+    connection: Option<Connection>,
+    /// Taken from the queue and not yet on disk.
+    pending: Vec<Entry>,
+    degraded: bool,
+    /// Failures in a row.
+    failures: u32,
+    /// Statements refused in a row: first the group is split, then the file is looked at, then the row must go.
+    refusals: u32,
+    rows_since_prune: usize,
+    /// More old rows are there than the last look removed.
+    more_to_prune: bool,
+}
+
+impl Writer {
+    fn open_first(&mut self) -> Opened {
+        let mut opened = Opened::default();
+        let trouble = match self.open(Check::First) {
+            Ok(()) => return opened,
+            Err(Trouble::Damaged(reason)) => match self.set_aside() {
+                Ok(kept) => {
+                    opened.quarantined = Some((kept, reason));
+                    match self.open(Check::First) {
+                        Ok(()) => return opened,
+                        Err(trouble) => trouble,
+                    }
+                }
+                Err(trouble) => trouble,
+            },
+            Err(trouble) => trouble,
+        };
+        opened.degraded = Some(trouble.into_reason());
+        self.degraded = true;
+        self.failures = 1;
+        opened
+    }
+
+    fn run(mut self) {
+        loop {
+            let limit = match (&self.connection, self.more_to_prune) {
+                (None, _) => Duration::ZERO,
+                (Some(_), true) => PRUNE_AGAIN,
+                (Some(_), false) => PRUNE_EVERY,
+            };
+            let wake = if self.pending.is_empty() { self.shared.wait(Some(limit)) } else { Wake::Work };
+            if wake == Wake::Close {
+                return;
+            }
+            if self.shared.take_suspect() {
+                self.connection = None;
+            }
+            match self.work(wake) {
+                Ok(()) => self.went_well(),
+                Err(trouble) => {
+                    self.went_wrong(trouble);
+                    let closing = self.shared.pause(self.backoff());
+                    if closing && self.failures >= CLOSING_TRIES {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn work(&mut self, wake: Wake) -> Result<(), Trouble> {
+        if self.connection.is_none() {
+            self.open(if self.refusals > 1 { Check::Full } else { Check::Again })?;
+        }
+        if wake == Wake::Work {
+            self.commit()?;
+        }
+        if wake == Wake::Look || self.rows_since_prune >= PRUNE_EVERY_ROWS {
+            self.rows_since_prune = 0;
+            let now = (self.options.clock)().wall;
+            if let Some(connection) = &mut self.connection {
+                let gone = prune::step(connection, self.options.retention, now)?;
+                self.more_to_prune = gone >= prune::STEP_ROWS as usize;
+            }
+        }
+        Ok(())
+    }
+
+    /// One transaction with all that waits, up to its limit.
+    fn commit(&mut self) -> Result<(), Trouble> {
+        if self.pending.is_empty() {
+            self.pending = self.shared.take(usize::MAX);
+        }
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        // After a refusal each batch goes alone, so that a bad one takes no other with it.
+        let group = if self.refusals == 0 { self.pending.len() } else { self.pending.len().min(1) };
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut pass = Pass::new(&transaction, &self.options.boot_id);
+        for entry in self.pending.iter().take(group) {
+            pass.batch(&entry.batch.writes)?;
+        }
+        let outbox_filled = pass.outbox_filled;
+        transaction.commit()?;
+        let written: Vec<Entry> = self.pending.drain(..group).collect();
+        self.rows_since_prune += written.iter().map(|entry| entry.batch.writes.len()).sum::<usize>();
+        let seqs: Vec<u64> = written.iter().filter_map(|entry| entry.batch.seq).collect();
+        if !seqs.is_empty() {
+            (self.report)(Report::Committed { seqs });
+        }
+        for done in written.into_iter().filter_map(|entry| entry.done) {
+            // Whoever waited may have given up.
+            done.send(()).ok();
+        }
+        if outbox_filled {
+            self.shared.outbox_filled.notify_waiters();
+        }
+        Ok(())
+    }
+
+    fn went_well(&mut self) {
+        self.failures = 0;
+        if self.pending.is_empty() {
+            self.refusals = 0;
+        }
+        if std::mem::take(&mut self.degraded) {
+            (self.report)(Report::Recovered { dropped: self.shared.take_dropped() });
+        }
+    }
+
+    fn went_wrong(&mut self, trouble: Trouble) {
+        self.failures += 1;
+        // A connection that failed is never trusted again: the next one checks the file.
+        self.connection = None;
+        match trouble {
+            Trouble::Damaged(reason) => match self.set_aside() {
+                Ok(kept) => {
+                    (self.report)(Report::Replaced { kept, reason });
+                    self.failures = 0;
+                }
+                Err(trouble) => self.degrade(trouble.into_reason()),
+            },
+            Trouble::Waits(reason) => self.degrade(reason),
+            Trouble::Refuses(reason) => {
+                self.refusals += 1;
+                if self.refusals > 2 {
+                    self.drop_refused(reason);
+                }
+            }
+        }
+    }
+
+    fn drop_refused(&mut self, reason: String) {
+        self.refusals = 1;
+        if self.pending.is_empty() {
+            return self.degrade(reason);
+        }
+        let refused = self.pending.remove(0);
+        (self.report)(Report::Refused { seq: refused.batch.seq, reason });
+    }
+
+    fn degrade(&mut self, reason: String) {
+        if !std::mem::replace(&mut self.degraded, true) {
+            (self.report)(Report::Degraded { reason });
+        }
+    }
+
+    fn backoff(&self) -> Duration {
+        if self.failures == 0 || !self.degraded && self.refusals > 0 {
+            return Duration::ZERO;
+        }
+        let doubled = 1_u32.checked_shl(self.failures - 1).unwrap_or(u32::MAX);
+        BACKOFF_MIN.saturating_mul(doubled).min(BACKOFF_MAX)
+    }
+
+    fn open(&mut self, check: Check) -> Result<(), Trouble> {
+        self.connection = Some(open::open(&self.options.path, check)?);
+        Ok(())
+    }
+
+    fn set_aside(&mut self) -> Result<PathBuf, Trouble> {
+        self.connection = None;
+        let now = (self.options.clock)().wall;
+        let path = &self.options.path;
+        let kept = open::set_aside(path, now)
+            .map_err(|error| Trouble::Waits(format!("cannot set {} aside: {error}", path.display())))?;
+        self.shared.epoch.fetch_add(1, Ordering::AcqRel);
+        Ok(kept)
+    }
+}

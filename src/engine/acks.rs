@@ -1,0 +1,68 @@
+//! Which exits the keeper may forget: those whose row is on disk, and those that have no row.
+
+use std::collections::BTreeMap;
+
+use crate::base::{ProcessKey, Role, RunId};
+
+/// Exits of main processes that wait for their row, in two steps: until the run has ended, and until that is committed.
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    /// The main process of the run is gone; the run has not ended yet (its ExecStopPost runs, say).
+    gone: BTreeMap<RunId, ProcessKey>,
+    /// The row of the end was handed to the store under this number.
+    submitted: BTreeMap<u64, ProcessKey>,
+}
+
+impl Acks {
+    /// A process is gone. The key comes back when it may be forgotten at once.
+    pub(super) fn process_gone(&mut self, key: ProcessKey) -> Option<ProcessKey> {
+        match key.role {
+            Role::Main => {
+                self.gone.insert(key.run.clone(), key);
+                None
+            }
+            Role::Control(_) | Role::Probe(_) => Some(key),
+        }
+    }
+
+    /// The end of a run was handed to the store as `seq`.
+    pub(super) fn run_ended(&mut self, seq: u64, run: &RunId) {
+        if let Some(key) = self.gone.remove(run) {
+            self.submitted.insert(seq, key);
+        }
+    }
+
+    /// `seq` is on disk: what may be forgotten now.
+    pub(super) fn committed(&mut self, seq: u64) -> Option<ProcessKey> {
+        self.submitted.remove(&seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Generation, UnitName};
+
+    fn key(role: Role) -> ProcessKey {
+        let unit = UnitName::new("web").expect("a name");
+        ProcessKey { run: RunId { unit, generation: Generation(1) }, role }
+    }
+
+    #[test]
+    fn a_main_process_is_forgotten_only_when_the_end_of_its_run_is_committed() {
+        let mut acks = Acks::default();
+        let main = key(Role::Main);
+        assert_eq!(acks.process_gone(main.clone()), None);
+        assert_eq!(acks.committed(7), None);
+        acks.run_ended(7, &main.run);
+        assert_eq!(acks.committed(6), None);
+        assert_eq!(acks.committed(7), Some(main));
+        assert_eq!(acks.committed(7), None);
+    }
+
+    #[test]
+    fn a_control_process_has_no_row_to_wait_for() {
+        let control = key(Role::Control(1));
+        assert_eq!(Acks::default().process_gone(control.clone()), Some(control));
+    }
+}

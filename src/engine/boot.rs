@@ -1,0 +1,415 @@
+//! How an engine comes to be: from the keeper's snapshot, the store and the unit directories.
+//!
+//! The order matters. First the keeper's snapshot, then the units, then the store's generations, then the machine;
+//! what the keeper held back is fed last, as facts. A crash anywhere here changes nothing: the next manager starts from
+//! the same snapshot.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::CString,
+    fs, io,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt, unix::fs::DirBuilderExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{runtime, sync::mpsc};
+
+use super::{
+    Engine, InitTalk, acks,
+    config::{self, ConfigError, Host},
+    handle::{ASKS_MAX, Events, Handle, Report, Tickets},
+    launch, probes,
+    settings::{CgroupMode, Settings},
+    tree::{Tree, TreeWatch},
+};
+use crate::{
+    alert::Alerts,
+    base::{Chain, Happening, Notice, Pid, ProcessKey, Role},
+    edge::{
+        cgroup::Cgroups,
+        clock,
+        log::Pump,
+        store::{self, Store},
+    },
+    keeper::client::{Client, ClientError, Incoming, Pending, Snapshot},
+    node::{
+        Input, Node,
+        input::{Adopted, Restored},
+    },
+    wire::keeper::{ManagerCause, Order},
+};
+
+/// The copy of the units in force, for a manager that finds the directories broken.
+pub(super) const KEPT_UNITS: &str = "units.json";
+/// The exit code for a configuration that cannot be used (EX_CONFIG of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+/// How long the store may take to say what it knows before we go on without.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The keeper is gone or does not speak our language.
+    #[error("cannot work with the keeper")]
+    Keeper(#[source] ClientError),
+    /// The units cannot be used, and there is no earlier set to go on with.
+    #[error("cannot use the unit files:\n{0}")]
+    Config(ConfigError),
+    /// A directory of ours cannot be made.
+    #[error("cannot create {}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start {what}")]
+    Thread {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// An engine that is ready to run.
+#[derive(Debug)]
+pub struct Started {
+    /// The loop.
+    pub engine: Engine,
+    /// What the API holds.
+    pub handle: Handle,
+}
+
+/// Takes everything over from the keeper at the other end of `socket`. Tasks that may wait go to `edges`.
+pub async fn start(socket: OwnedFd, settings: Settings, edges: runtime::Handle) -> Result<Started, BootError> {
+    let mut keeper = Client::new(socket).map_err(BootError::Keeper)?;
+    let snapshot = first(&mut keeper).await?;
+    make_dir(&settings.paths.state, 0o750)?;
+    make_dir(&settings.paths.logs, 0o750)?;
+    let settings = Arc::new(settings);
+    let mut rejected = None;
+    let host = match units(&settings, snapshot.cause) {
+        Ok((host, problems)) => {
+            rejected = problems.or(rejected);
+            host
+        }
+        Err(error) => {
+            // The keeper would start us again for ever; there is nothing to supervise, so the daemon ends.
+            keeper.send(&Order::Shutdown { code: EXIT_CONFIG }, Vec::new()).map_err(BootError::Keeper)?;
+            keeper.flush().await.map_err(BootError::Keeper)?;
+            return Err(BootError::Config(error));
+        }
+    };
+    let parts = Parts::start(&settings, &snapshot, edges)?;
+    let mut engine = parts.engine(keeper, Arc::clone(&settings));
+    let handle = engine.handle();
+    engine.take_over(*snapshot, host).await.map_err(BootError::Keeper)?;
+    if let Some(problems) = rejected {
+        engine.fan_out(Notice { at: clock::now(), what: Happening::ConfigRejected { problems } });
+    }
+    Ok(Started { engine, handle })
+}
+
+async fn first(keeper: &mut Client) -> Result<Box<Snapshot>, BootError> {
+    loop {
+        match keeper.recv().await.map_err(BootError::Keeper)? {
+            Incoming::Snapshot(snapshot) => return Ok(snapshot),
+            // A ping before the snapshot: the answer follows with our first orders.
+            Incoming::Fact(..) => {}
+        }
+    }
+}
+
+/// The units of the directories; after a crash, those that were in force, with the problems of the new ones.
+fn units(settings: &Settings, cause: ManagerCause) -> Result<(Host, Option<String>), ConfigError> {
+    let error = match config::load(&settings.paths.units) {
+        Ok(host) => return Ok((host, None)),
+        Err(error) => error,
+    };
+    if cause == ManagerCause::Boot {
+        return Err(error);
+    }
+    let kept = config::load_kept(&settings.paths.state.join(KEPT_UNITS)).map_err(|_| error.clone())?;
+    Ok((kept, Some(error.0)))
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), BootError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(|source| BootError::Directory { path: path.to_owned(), source })
+}
+
+/// The threads and channels around the loop.
+struct Parts {
+    store: Store,
+    opened: store::Opened,
+    pump: Pump,
+    tree: TreeWatch,
+    cgroups: Option<Arc<Cgroups>>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    reporter: mpsc::UnboundedSender<Report>,
+    edges: runtime::Handle,
+    launcher: launch::Launcher,
+}
+
+impl Parts {
+    fn start(settings: &Settings, snapshot: &Snapshot, edges: runtime::Handle) -> Result<Self, BootError> {
+        let (reporter, reports) = mpsc::unbounded_channel();
+        let thread = |what| move |source: Box<dyn std::error::Error + Send + Sync>| BootError::Thread { what, source };
+        let to = reporter.clone();
+        let options = store::Options {
+            path: settings.paths.state.join("state.db"),
+            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+            retention: store::Retention::default(),
+            clock: clock::now,
+        };
+        let (store, opened) = Store::open(options, move |report| drop(to.send(Report::Store(report))))
+            .map_err(|e| thread("the store")(e.into()))?;
+        let to = reporter.clone();
+        let pump = Pump::start(settings.paths.logs.clone(), settings.log, move |d| drop(to.send(Report::Dropped(d))))
+            .map_err(|e| thread("the log thread")(e.into()))?;
+        let cgroups = cgroups(settings);
+        let keeper = i32::try_from(snapshot.keeper).ok().and_then(Pid::new);
+        let to = reporter.clone();
+        // Pid 1 is everyone's ancestor, so nothing is told apart by it; a keeper that is PID 1 has 2 as its least child.
+        let tree = TreeWatch::start(keeper, cgroups.clone(), move |found| drop(to.send(Report::Tree(found))))
+            .map_err(|e| thread("the tree watch")(e.into()))?;
+        let own_dir = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
+        let notify_socket = std::path::absolute(settings.paths.runtime.join("notify")).unwrap_or_default();
+        let launcher = launch::Launcher::new(&notify_socket, own_dir, std::env::var("LANG").ok());
+        Ok(Self { store, opened, pump, tree, cgroups, reports, reporter, edges, launcher })
+    }
+
+    fn engine(self, keeper: Client, settings: Arc<Settings>) -> Engine {
+        let (own_asks, asks) = mpsc::channel(ASKS_MAX);
+        let now = clock::now();
+        let seed = now.mono.0 ^ u64::from(std::process::id());
+        let mut engine = Engine {
+            node: Node::new(seed),
+            alerts: Alerts::new(settings.alert.clone()),
+            keeper,
+            store: self.store,
+            pump: self.pump,
+            tree: self.tree,
+            cgroups: self.cgroups,
+            launcher: self.launcher,
+            probes: probes::Probes::new(self.edges.clone(), self.reporter),
+            acks: acks::Acks::default(),
+            events: Arc::new(Events::new()),
+            asks,
+            own_asks,
+            reports: self.reports,
+            runtime: self.edges,
+            units: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            piped: BTreeSet::new(),
+            stored: BTreeSet::new(),
+            fd_store: super::fds::FdStore::default(),
+            processes: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            signals: BTreeMap::new(),
+            tickets: Tickets::default(),
+            waiting: BTreeMap::new(),
+            next_seq: 0,
+            settings,
+            init: InitTalk { watchdog: std::env::var_os("WATCHDOG_USEC").is_some() },
+            own_program: own_program(),
+            ending: None,
+        };
+        if let Some((kept, reason)) = self.opened.quarantined {
+            tracing::error!(reason, "the database was damaged");
+            let what = Happening::StoreReplaced { kept: kept.display().to_string() };
+            engine.fan_out(Notice { at: now, what });
+        }
+        if let Some(reason) = self.opened.degraded {
+            engine.fan_out(Notice { at: now, what: Happening::StoreDegraded { reason } });
+        }
+        engine
+    }
+}
+
+fn cgroups(settings: &Settings) -> Option<Arc<Cgroups>> {
+    if settings.cgroups == CgroupMode::Off {
+        return None;
+    }
+    let runtime = std::path::absolute(&settings.paths.runtime).unwrap_or_default();
+    match Cgroups::open(&instance(&runtime)) {
+        Ok(cgroups) => Some(Arc::new(cgroups)),
+        Err(error) => {
+            tracing::info!(reason = %Chain(&error), "no cgroups here; process groups and a walk over /proc serve instead");
+            None
+        }
+    }
+}
+
+/// Names a daemon by its runtime directory (FNV-1a): the same after a restart, another for another daemon.
+fn instance(runtime: &Path) -> String {
+    let hash = runtime.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+/// Where our program stands, a replaced file included: the link then says so, and the name is what counts.
+fn own_program() -> Option<CString> {
+    let link = fs::read_link("/proc/self/exe").ok()?;
+    let text = link.as_os_str().to_str()?;
+    CString::new(text.strip_suffix(" (deleted)").unwrap_or(text)).ok()
+}
+
+impl Engine {
+    fn handle(&self) -> Handle {
+        Handle {
+            asks: self.own_asks.clone(),
+            events: Arc::clone(&self.events),
+            store: self.store.clone(),
+            settings: Arc::clone(&self.settings),
+        }
+    }
+
+    /// From here on this engine decides. What runs goes on; what waited is heard; what is wanted is started.
+    async fn take_over(&mut self, snapshot: Snapshot, host: Host) -> Result<(), ClientError> {
+        let now = clock::now();
+        let cause = snapshot.cause;
+        self.progress()?;
+        let mut restored = self.known().await;
+        self.progress()?;
+        for record in snapshot.units {
+            let newest = restored.generations.entry(record.unit.clone()).or_default();
+            *newest = record.generation.max(*newest);
+            if !record.memo.is_empty() {
+                restored.memos.insert(record.unit, record.memo);
+            }
+        }
+        for process in &snapshot.processes {
+            self.adopt(process);
+            if !matches!(process.key.role, Role::Probe(_)) {
+                let (key, invocation, pid) = (process.key.clone(), process.invocation, process.pid);
+                restored.processes.push(Adopted { key, invocation, pid });
+            }
+        }
+        for (unit, _, pipe) in snapshot.logs {
+            self.piped.insert(unit.clone());
+            self.pump.add(unit, pipe);
+        }
+        self.adopt_sockets(&host, &snapshot.stored);
+        for degraded in &snapshot.degraded {
+            tracing::warn!(reason = degraded, "the keeper works with less than it wants");
+        }
+        let adopted = restored.processes.iter().filter(|p| p.key.role == Role::Main).count();
+        let fresh = cause == ManagerCause::Boot;
+        self.units = host.units.clone();
+        self.identities = host.identities.clone();
+        let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
+        self.node.restore(now, host.units.clone(), restored);
+        let replayed = snapshot.pending.len();
+        let started = Happening::ManagerStarted {
+            cause: cause.as_str(),
+            adopted: u32::try_from(adopted).unwrap_or(u32::MAX),
+            replayed: u32::try_from(replayed).unwrap_or(u32::MAX),
+        };
+        let lost = self.node.lost();
+        let mut pending_keys = BTreeSet::new();
+        for pending in snapshot.pending {
+            pending_keys.extend(self.hear(pending)?);
+        }
+        for key in lost {
+            if !pending_keys.contains(&key) {
+                self.lost(key);
+            }
+        }
+        self.node.handle(clock::now(), Input::Boot);
+        self.drain()?;
+        self.keeper.send(&Order::Ready, Vec::new())?;
+        self.keeper.send(&Order::TellInit { bytes: format!("READY=1\nSTATUS={count} units").into_bytes() }, Vec::new())?;
+        self.fan_out(Notice { at: now, what: started });
+        self.fan_out(Notice { at: now, what: Happening::ConfigLoaded { units: count } });
+        for warning in &host.warnings {
+            tracing::warn!("{warning}");
+        }
+        if let Err(error) = config::keep(&host, &self.settings.paths.state.join(KEPT_UNITS)) {
+            tracing::warn!(%error, fresh, "cannot keep a copy of the units; after a crash the directories must be sound");
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self) -> Result<(), ClientError> {
+        self.keeper.send(&Order::Alive, Vec::new())
+    }
+
+    /// What the store knows; supervision begins without it when it does not answer.
+    async fn known(&mut self) -> Restored {
+        let mut restored = Restored::default();
+        let answers = async {
+            let generations = self.store.generations().await?;
+            let enablement = self.store.enablement().await?;
+            let saved = self.store.alert_state().await?;
+            Ok::<_, store::StoreError>((generations, enablement, saved))
+        };
+        match tokio::time::timeout(STORE_ANSWERS_WITHIN, answers).await {
+            Ok(Ok((generations, enablement, saved))) => {
+                restored.generations = generations;
+                restored.enablement = enablement;
+                self.alerts = Alerts::restore(self.settings.alert.clone(), saved, clock::now());
+            }
+            Ok(Err(error)) => tracing::error!(error = %Chain(&error), "the store cannot be read; starting without it"),
+            Err(_) => tracing::error!("the store does not answer; starting without it"),
+        }
+        restored
+    }
+
+    fn adopt(&mut self, process: &crate::wire::keeper::RunningProcess) {
+        let key = &process.key;
+        let newer = self.runs.get(&key.run.unit).is_none_or(|tree| tree.run.generation <= key.run.generation);
+        if newer && !self.runs.get(&key.run.unit).is_some_and(|tree| tree.run == key.run && tree.main.is_some()) {
+            let tree = Tree { run: key.run.clone(), invocation: process.invocation, main: None };
+            self.runs.insert(key.run.unit.clone(), tree);
+        }
+        self.spawned(key, process.pid);
+    }
+
+    /// Which sockets the keeper already holds. Addresses that a unit no longer has are of no use and stay where they are
+    /// until the unit is started anew.
+    fn adopt_sockets(&mut self, host: &Host, stored: &[(crate::base::UnitName, String, OwnedFd)]) {
+        for (name, unit) in &host.units {
+            for socket in &unit.sockets {
+                let address = crate::edge::listen::address_of(&socket.listen);
+                let held = stored.iter().any(|(of, as_name, fd)| {
+                    of == name && **as_name == *socket.name && crate::edge::listen::is_bound_to(fd, &socket.listen)
+                });
+                if held {
+                    self.stored.insert((name.clone(), format!("{}={address}", socket.name)));
+                }
+            }
+        }
+    }
+
+    /// One thing that waited in the keeper; the key of a process whose end it tells.
+    fn hear(&mut self, pending: Pending) -> Result<Option<ProcessKey>, ClientError> {
+        match pending {
+            Pending::Exited(exit) => {
+                let key = exit.key.clone();
+                self.exited(exit)?;
+                Ok(Some(key))
+            }
+            Pending::SpawnFailed(key, failure) => {
+                self.spawn_failed(key.clone(), failure)?;
+                Ok(Some(key))
+            }
+            Pending::ExitsAggregated { unit, count, generation: _ } => {
+                tracing::error!(unit = %unit, count, "ends are known by number only; their causes are lost");
+                self.keeper.send(&Order::AckAggregated { unit, count }, Vec::new())?;
+                Ok(None)
+            }
+            Pending::Notified(notified, fds) => {
+                self.take_notified(&notified, fds)?;
+                Ok(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The units in force: read from their directories, checked, and completed with what only this host knows.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    base::{Chain, UnitName},
+    edge::{
+        unitdir,
+        users::{self, Identity},
+    },
+    unit::{self, SourceText, UnitDef},
+};
+
+/// Checked units and what the host says about them.
+#[derive(Debug, Default)]
+pub struct Host {
+    /// The units.
+    pub units: BTreeMap<UnitName, Arc<UnitDef>>,
+    /// Whom each runs as, where it says so.
+    pub identities: BTreeMap<UnitName, Arc<Identity>>,
+    /// Problems that refuse nothing, one per line with its place.
+    pub warnings: Vec<String>,
+    /// The texts they were made from.
+    texts: Vec<StoredText>,
+}
+
+/// Why units cannot be taken into force: every problem, one per line with its place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// A text as it is kept for a manager that finds the directories broken after a crash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredText {
+    path: PathBuf,
+    text: String,
+}
+
+/// Reads and checks every unit of `dirs`. May ask the host's user database: never called on the path of a restart.
+pub fn load(dirs: &[PathBuf]) -> Result<Host, ConfigError> {
+    let mut texts = Vec::new();
+    let mut problems = Vec::new();
+    for dir in dirs {
+        match unitdir::read(dir) {
+            Ok(read) => texts.extend(read),
+            Err(errors) => problems.extend(errors.iter().map(|error| Chain(error).to_string())),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(ConfigError(problems.join("\n")));
+    }
+    check(texts.into_iter().map(|text| StoredText { path: text.path, text: text.text }).collect())
+}
+
+/// Reads the texts that [`keep`] kept.
+pub fn load_kept(file: &Path) -> Result<Host, ConfigError> {
+    let refused = |error: String| ConfigError(format!("{}: {error}", file.display()));
+    let json = fs::read(file).map_err(|error| refused(error.to_string()))?;
+    check(serde_json::from_slice(&json).map_err(|error| refused(error.to_string()))?)
+}
+
+/// Keeps the texts of a set that was taken into force, written beside and renamed.
+pub fn keep(host: &Host, file: &Path) -> std::io::Result<()> {
+    let beside = file.with_extension("new");
+    fs::write(&beside, serde_json::to_vec(&host.texts)?)?;
+    fs::rename(beside, file)
+}
+
+fn check(texts: Vec<StoredText>) -> Result<Host, ConfigError> {
+    let mut sources = Vec::with_capacity(texts.len());
+    let mut problems: Vec<String> = Vec::new();
+    for text in &texts {
+        match SourceText::new(&text.path, text.text.as_bytes()) {
+            Ok(source) => sources.push(source),
+            Err(problem) => problems.push(problem.to_string()),
+        }
+    }
+    let loaded = match unit::load(&sources) {
+        Ok(loaded) => loaded,
+        Err(more) => {
+            problems.extend(more.iter().map(ToString::to_string));
+            return Err(ConfigError(problems.join("\n")));
+        }
+    };
+    let mut host = Host { texts, ..Host::default() };
+    host.warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+    let mut known: BTreeMap<IdentityKey, Arc<Identity>> = BTreeMap::new();
+    for (name, unit) in loaded.set.units {
+        match identity(&unit, &mut known) {
+            Ok(Some(identity)) => {
+                host.identities.insert(name.clone(), identity);
+            }
+            Ok(None) => {}
+            Err(error) => problems.push(format!("{}: {}", place(&unit), Chain(&error))),
+        }
+        host.units.insert(name, Arc::new(unit));
+    }
+    if problems.is_empty() { Ok(host) } else { Err(ConfigError(problems.join("\n"))) }
+}
+
+fn place(unit: &UnitDef) -> String {
+    unit.sources.first().map_or_else(|| unit.name.to_string(), |path| path.display().to_string())
+}
+
+type IdentityKey = (String, Option<String>, Vec<String>);
+
+/// Units of the same user share one look-up and one record.
+fn identity(
+    unit: &UnitDef,
+    known: &mut BTreeMap<IdentityKey, Arc<Identity>>,
+) -> Result<Option<Arc<Identity>>, users::UserError> {
+    let exec = &unit.service.exec;
+    let group = exec.group.as_deref();
+    let Some(user) = exec.user.as_deref() else {
+        // A group without a user: root, or whoever we are, in that group.
+        let Some(group) = group else { return Ok(None) };
+        let own = nix::unistd::Uid::current().to_string();
+        return users::look_up(&own, Some(group), &[]).map(|id| Some(Arc::new(id)));
+    };
+    let supplementary: Vec<String> = exec.supplementary_groups.iter().map(|name| name.to_string()).collect();
+    let key = (user.to_owned(), group.map(str::to_owned), supplementary);
+    if let Some(identity) = known.get(&key) {
+        return Ok(Some(Arc::clone(identity)));
+    }
+    let identity = Arc::new(users::look_up(user, group, &key.2)?);
+    known.insert(key, Arc::clone(&identity));
+    Ok(Some(identity))
+}

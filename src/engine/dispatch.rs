@@ -1,0 +1,293 @@
+//! Effects of the node machine, carried out: one exhaustive match, nothing decided.
+
+use crate::{
+    base::{Chain, Notice, ProcessKey, Role, RunId, Signal, SpawnFailure, SpawnStep, UnitName},
+    edge::{clock, listen, notify},
+    keeper::client::ClientError,
+    node::{
+        Effect, Input,
+        effect::SpawnOrder,
+        input::{ProbeOutcome, Sender},
+    },
+    unit::spec::{Output, ProbeCheck},
+    wire::keeper::{Order, SpawnOrder as KeeperSpawn, Stream},
+};
+
+use super::{Engine, tree_of};
+
+/// Log pipes of all units together take about this much of the kernel's budget for one user (pipe(7), 64 MiB).
+const PIPE_BUDGET_BYTES: usize = 32 << 20;
+/// The largest and smallest pipe we ask for.
+const PIPE_BYTES_MAX: usize = 1 << 20;
+const PIPE_BYTES_MIN: usize = 64 << 10;
+
+impl Engine {
+    /// Carries out everything the machine wants. Orders for the keeper leave first; notices follow when all of them
+    /// have left, so that no row and no log line stands between a death and its restart.
+    pub(super) fn drain(&mut self) -> Result<(), ClientError> {
+        let mut notices: Vec<Notice> = Vec::new();
+        while let Some(effect) = self.node.poll_effect() {
+            match effect {
+                Effect::Notice(notice) => notices.push(notice),
+                other => self.carry_out(other)?,
+            }
+        }
+        for notice in notices {
+            self.fan_out(notice);
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Result<(), ClientError> {
+        match effect {
+            Effect::Spawn(order) => self.spawn(&order),
+            Effect::Kill { key, signal } => self.keeper.send(&Order::Signal { key, signal }, Vec::new()),
+            Effect::KillTree { run, signal, but } => self.kill_tree(&run, signal, but.as_ref()),
+            Effect::WatchTree { run } => {
+                self.watch_tree(&run);
+                Ok(())
+            }
+            Effect::Probe { run, probe } => self.probe(run, probe),
+            Effect::CancelProbes { run } => self.cancel_probes(&run),
+            Effect::Remember { unit, memo } => self.keeper.send(&Order::Remember { unit, memo }, Vec::new()),
+            Effect::Reply { ticket, outcomes } => {
+                if let Some(asker) = self.waiting.remove(&ticket) {
+                    // Whoever asked may have gone; the outcome is in the notices too.
+                    asker.send(outcomes).ok();
+                }
+                Ok(())
+            }
+            Effect::AllStopped { code } => {
+                self.ending = Some(code);
+                Ok(())
+            }
+            // Collected by the caller.
+            Effect::Notice(notice) => {
+                self.fan_out(notice);
+                Ok(())
+            }
+        }
+    }
+
+    fn spawn(&mut self, order: &SpawnOrder) -> Result<(), ClientError> {
+        let unit = &order.key.run.unit;
+        if order.key.role == Role::Main {
+            self.runs.insert(unit.clone(), tree_of(&order.key.run, order.invocation, None));
+        }
+        let refused = match self.prepare(order) {
+            Ok(spec) => {
+                let cgroup = self.cgroup_for(unit);
+                let spawn = KeeperSpawn { key: order.key.clone(), invocation: order.invocation, spec };
+                return self.keeper.send(&Order::Spawn(Box::new(spawn)), cgroup.into_iter().collect());
+            }
+            Err(Unprepared::Keeper(error)) => return Err(error),
+            Err(Unprepared::Failed(failure)) => failure,
+        };
+        self.node.handle(clock::now(), Input::SpawnFailed { key: order.key.clone(), failure: refused });
+        Ok(())
+    }
+
+    fn prepare(&mut self, order: &SpawnOrder) -> Result<crate::wire::keeper::SpawnSpec, Unprepared> {
+        let name = &order.key.run.unit;
+        let Some(unit) = self.units.get(name).cloned() else {
+            tracing::error!(unit = %name, "a unit without a definition was to be started");
+            return Err(Unprepared::Failed(SpawnFailure { step: SpawnStep::Prepare, errno: nix::libc::ENOENT }));
+        };
+        if order.key.role == Role::Main {
+            self.open_sockets(name, &unit)?;
+        }
+        let identity = self.identities.get(name).cloned();
+        let spec = self.launcher.spec(&unit, identity.as_deref(), order).map_err(|error| {
+            tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
+            Unprepared::Failed(error.failure())
+        })?;
+        let exec = &unit.service.exec;
+        let logs = exec.stdout == Output::Log || exec.stderr == Some(Output::Log);
+        if logs && self.piped.insert(name.clone()) {
+            let bytes = u32::try_from(self.pipe_bytes()).unwrap_or(u32::MAX);
+            for stream in streams(&spec) {
+                let order = Order::OpenLog { unit: name.clone(), stream, bytes };
+                self.keeper.send(&order, Vec::new()).map_err(Unprepared::Keeper)?;
+            }
+        }
+        Ok(spec)
+    }
+
+    /// Binds the sockets of a unit that the keeper does not hold yet, and gives them to it for good.
+    fn open_sockets(&mut self, name: &UnitName, unit: &crate::unit::UnitDef) -> Result<(), Unprepared> {
+        for socket in &unit.sockets {
+            let address = listen::address_of(&socket.listen);
+            // One name may stand for several addresses, so the address is part of what we remember.
+            let held = (name.clone(), format!("{}={address}", socket.name));
+            if self.stored.contains(&held) {
+                continue;
+            }
+            let fd = listen::open(socket).map_err(|error| {
+                tracing::error!(unit = %name, error = %Chain(&error), "cannot start a process");
+                Unprepared::Failed(SpawnFailure {
+                    step: SpawnStep::Prepare,
+                    errno: error.source.raw_os_error().unwrap_or(nix::libc::EADDRINUSE),
+                })
+            })?;
+            let order = Order::Store { unit: name.clone(), name: socket.name.clone() };
+            self.keeper.send(&order, vec![fd]).map_err(Unprepared::Keeper)?;
+            self.stored.insert(held);
+        }
+        Ok(())
+    }
+
+    /// The pipe size that all units can have together.
+    fn pipe_bytes(&self) -> usize {
+        (PIPE_BUDGET_BYTES / self.units.len().max(1)).clamp(PIPE_BYTES_MIN, PIPE_BYTES_MAX)
+    }
+
+    fn cgroup_for(&self, unit: &UnitName) -> Option<std::os::fd::OwnedFd> {
+        let cgroups = self.cgroups.as_ref()?;
+        match cgroups.enter(unit) {
+            Ok(fd) => Some(fd),
+            Err(error) => {
+                tracing::warn!(unit = %unit, error = %error, "cannot make a cgroup; the process group serves instead");
+                None
+            }
+        }
+    }
+
+    fn kill_tree(&mut self, run: &RunId, signal: Signal, but: Option<&ProcessKey>) -> Result<(), ClientError> {
+        let spared = but.and_then(|key| self.processes.get(key)).copied();
+        if signal == Signal::KILL && spared.is_none() && let Some(cgroups) = &self.cgroups {
+            if let Err(error) = cgroups.kill(&run.unit) {
+                tracing::warn!(unit = %run.unit, error = %error, "cannot kill the cgroup; killing its processes one by one");
+            }
+        }
+        // The main process' group first: it needs no look at /proc. Whoever left the group is found by the thread.
+        let main = ProcessKey { run: run.clone(), role: Role::Main };
+        if but.is_none() && self.processes.contains_key(&main) {
+            for signal in with_cont(signal) {
+                self.keeper.send(&Order::SignalGroup { key: main.clone(), signal }, Vec::new())?;
+            }
+        }
+        self.signals.insert(run.clone(), (signal, spared));
+        if let Some(tree) = self.tree_of_run(run) {
+            self.tree.members(tree);
+        }
+        self.watch_tree(run);
+        Ok(())
+    }
+
+    fn watch_tree(&self, run: &RunId) {
+        if let Some(tree) = self.tree_of_run(run) {
+            self.tree.watch(tree);
+        }
+    }
+
+    fn tree_of_run(&self, run: &RunId) -> Option<super::tree::Tree> {
+        self.runs.get(&run.unit).filter(|tree| tree.run == *run).cloned()
+    }
+
+    /// Signals what the thread found of a run, except what the signal was not meant for or has reached already.
+    pub(super) fn signal_members(
+        &mut self,
+        run: &RunId,
+        members: &[crate::edge::proctree::Member],
+    ) -> Result<(), ClientError> {
+        let Some((signal, spared)) = self.signals.remove(run) else { return Ok(()) };
+        let main = ProcessKey { run: run.clone(), role: Role::Main };
+        let reached = self.processes.get(&main).copied();
+        for member in members {
+            if Some(member.pid) == spared || Some(member.pid) == reached {
+                continue;
+            }
+            for signal in with_cont(signal) {
+                let order = Order::SignalPid { pid: member.pid, start_time: member.start_time, signal };
+                self.keeper.send(&order, Vec::new())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self, run: RunId, place: usize) -> Result<(), ClientError> {
+        let Some(unit) = self.units.get(&run.unit).cloned() else { return Ok(()) };
+        let Some(spec) = unit.health.get(place) else { return Ok(()) };
+        let ProbeCheck::Exec(command) = &spec.check else {
+            self.probes.ask(run, place, spec);
+            return Ok(());
+        };
+        let key = self.probes.begin_exec(clock::now(), run.clone(), place, spec);
+        let invocation = self.runs.get(&run.unit).map(|tree| tree.invocation).unwrap_or_default();
+        let order = SpawnOrder {
+            key,
+            invocation,
+            directive: "health",
+            command: command.clone(),
+            environment: Vec::new(),
+            confirm_exec: false,
+        };
+        match self.prepare(&order) {
+            Ok(spec) => {
+                let cgroup = self.cgroup_for(&run.unit);
+                let spawn = KeeperSpawn { key: order.key, invocation, spec };
+                self.keeper.send(&Order::Spawn(Box::new(spawn)), cgroup.into_iter().collect())
+            }
+            Err(Unprepared::Keeper(error)) => Err(error),
+            Err(Unprepared::Failed(failure)) => {
+                let reason = nix::Error::from_raw(failure.errno).desc().to_owned();
+                if let Some((probe, outcome)) = self.probes.fail_exec(&order.key, reason) {
+                    self.node.handle(clock::now(), Input::Probed { run, probe, outcome });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn cancel_probes(&mut self, run: &RunId) -> Result<(), ClientError> {
+        for key in self.probes.cancel(run) {
+            self.keeper.send(&Order::Signal { key, signal: Signal::KILL }, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Ends exec probes that have taken too long.
+    pub(super) fn probe_deadlines(&mut self, now: crate::base::Now) -> Result<(), ClientError> {
+        for key in self.probes.overdue(now) {
+            self.keeper.send(&Order::Signal { key, signal: Signal::KILL }, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// A probe came back.
+    pub(super) fn probed(&mut self, run: RunId, probe: usize, outcome: ProbeOutcome) {
+        self.probes.done(&run, probe);
+        self.node.handle(clock::now(), Input::Probed { run, probe, outcome });
+    }
+
+    /// A datagram of the notify socket, whose sender was found to belong to `run`.
+    pub(super) fn notified(&mut self, run: RunId, sender: Sender, pid: i32, datagram: notify::Datagram) {
+        self.node.handle(clock::now(), Input::Notified { run, sender, pid, message: datagram.message });
+    }
+}
+
+/// Why a process was not ordered.
+pub(super) enum Unprepared {
+    /// The keeper is gone.
+    Keeper(ClientError),
+    /// This cannot be started now; the machine is told.
+    Failed(SpawnFailure),
+}
+
+/// A stopped process takes a deadly signal only when it goes on (systemd.kill(5)).
+fn with_cont(signal: Signal) -> impl Iterator<Item = Signal> {
+    [signal, Signal::CONT].into_iter().take(if signal == Signal::KILL { 1 } else { 2 })
+}
+
+/// The pipes that a process writes to.
+fn streams(spec: &crate::wire::keeper::SpawnSpec) -> Vec<Stream> {
+    let mut streams: Vec<Stream> = [spec.stdout, spec.stderr]
+        .into_iter()
+        .filter_map(|output| match output {
+            crate::wire::keeper::Output::Log(stream) => Some(stream),
+            crate::wire::keeper::Output::Null | crate::wire::keeper::Output::Inherit => None,
+        })
+        .collect();
+    streams.dedup();
+    streams
+}

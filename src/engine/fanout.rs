@@ -1,0 +1,76 @@
+//! One notice, four readers: the log, the event stream, the alerts, the store.
+
+use crate::{
+    alert,
+    base::{Field, Happening, Notice, Severity},
+    edge::store::{Batch, Write},
+};
+
+use super::Engine;
+
+impl Engine {
+    /// Tells everyone, in the order in which it happened. Nothing here waits, so nothing here delays a restart.
+    pub(super) fn fan_out(&mut self, notice: Notice) {
+        log(&notice);
+        self.alerts.handle(notice.at, &notice);
+        let mut writes = vec![Write::Notice(Box::new(notice.clone()))];
+        writes.extend(self.alert_writes(&notice));
+        self.next_seq += 1;
+        let seq = self.next_seq;
+        if let Happening::RunEnded { run, .. } = &notice.what {
+            self.acks.run_ended(seq, run);
+        }
+        self.events.publish(notice);
+        self.store.submit(Batch { seq: Some(seq), writes });
+    }
+
+    /// What the alerts want kept and sent because of this notice; it goes into the notice's own transaction.
+    fn alert_writes(&mut self, notice: &Notice) -> Vec<Write> {
+        std::iter::from_fn(|| self.alerts.poll_effect()).map(|effect| write_of(effect, notice.at.wall)).collect()
+    }
+
+    /// Alerts that are due by time alone: reminders.
+    pub(super) fn remind(&mut self, now: crate::base::Now) {
+        self.alerts.handle_timeout(now);
+        let writes: Vec<Write> =
+            std::iter::from_fn(|| self.alerts.poll_effect()).map(|effect| write_of(effect, now.wall)).collect();
+        if !writes.is_empty() {
+            self.store.submit(Batch { seq: None, writes });
+        }
+    }
+}
+
+fn write_of(effect: alert::Effect, now: crate::base::Wall) -> Write {
+    match effect {
+        alert::Effect::Save(incident) => Write::Incident(incident),
+        alert::Effect::Send(message) => Write::Message(message, now),
+    }
+}
+
+/// One line in our own log: constant text by kind of event, values as fields.
+fn log(notice: &Notice) {
+    let event = notice.what.event();
+    let message = notice.what.message();
+    let unit = notice.what.unit().map(tracing::field::display);
+    let values = values(notice);
+    match notice.what.severity() {
+        Severity::Info => tracing::info!(event, unit, values, "{message}"),
+        Severity::Warning => tracing::warn!(event, unit, values, "{message}"),
+        Severity::Critical | Severity::Bug => tracing::error!(event, unit, values, "{message}"),
+    }
+}
+
+fn values(notice: &Notice) -> Option<String> {
+    let shown: Vec<String> = notice
+        .what
+        .fields()
+        .into_iter()
+        .filter(|(name, _)| *name != "unit")
+        .map(|(name, value)| match value {
+            Field::Text(text) => format!("{name}={text:?}"),
+            Field::Number(number) => format!("{name}={number}"),
+            Field::Flag(flag) => format!("{name}={flag}"),
+        })
+        .collect();
+    (!shown.is_empty()).then(|| shown.join(" "))
+}

@@ -1,0 +1,196 @@
+//! What the API holds: a way to ask the engine, to hear what happens, and to read what is stored.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::config::{ConfigError, Host};
+use crate::{
+    base::{Actor, Notice, Ticket, UnitName},
+    edge::{log::Dropped, store},
+    node::{
+        effect::Outcome,
+        input::{ProbeOutcome, Verb},
+        status::UnitStatus,
+    },
+    unit::UnitDef,
+    base::RunId,
+};
+use super::tree::Found;
+
+/// Asks that may wait for the engine; more make their askers wait.
+pub(super) const ASKS_MAX: usize = 1024;
+/// Notices that are kept for streams that come late.
+const EVENTS_KEPT: usize = 1024;
+/// Notices that a slow reader of the stream may be behind before it loses some.
+const EVENTS_BEHIND_MAX: usize = 1024;
+
+/// One question or order to the engine.
+#[derive(Debug)]
+pub enum Ask {
+    /// An order for units; answered when its outcome is known.
+    Order {
+        /// Who asks.
+        actor: Actor,
+        /// For which units.
+        units: Vec<UnitName>,
+        /// What.
+        verb: Verb,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<(UnitName, Outcome)>>,
+    },
+    /// The state of all units.
+    Statuses {
+        /// Where the answer goes, with the definition of each.
+        reply: oneshot::Sender<Vec<(UnitStatus, Arc<UnitDef>)>>,
+    },
+    /// Units that were read from their files take the place of those in force.
+    Units {
+        /// What was read.
+        loaded: Result<Host, ConfigError>,
+        /// Where the answer goes: how many units are in force, or every problem.
+        reply: oneshot::Sender<Result<u32, String>>,
+    },
+    /// Run every probe of these units once, now.
+    Probe {
+        /// Which; all when empty.
+        units: Vec<UnitName>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<UnitName>>,
+    },
+}
+
+/// A fact from one of the manager's own threads and tasks.
+#[derive(Debug)]
+pub enum Report {
+    /// A probe came back.
+    Probed {
+        /// For whose run it was sent.
+        run: RunId,
+        /// Its place in the unit's list.
+        probe: usize,
+        /// What it found.
+        outcome: ProbeOutcome,
+    },
+    /// Processes of a run were found, or none are left.
+    Tree(Found),
+    /// The store did something.
+    Store(store::Report),
+    /// Output was lost.
+    Dropped(Dropped),
+    /// The daemon itself is told to go.
+    Signal(crate::base::Signal),
+}
+
+/// The engine, seen from outside.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) events: Arc<Events>,
+    pub(super) store: store::Store,
+    pub(super) settings: Arc<super::settings::Settings>,
+}
+
+/// The engine does not answer: the daemon is ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cannot ask the supervisor: it is ending")]
+pub struct Gone;
+
+impl Handle {
+    /// Gives an order and waits for its outcome.
+    pub async fn order(&self, actor: Actor, units: Vec<UnitName>, verb: Verb) -> Result<Vec<(UnitName, Outcome)>, Gone> {
+        self.ask(|reply| Ask::Order { actor, units, verb, reply }).await
+    }
+
+    /// The state of all units, in order of name.
+    pub async fn statuses(&self) -> Result<Vec<(UnitStatus, Arc<UnitDef>)>, Gone> {
+        self.ask(|reply| Ask::Statuses { reply }).await
+    }
+
+    /// Puts units that were read into force; all or nothing.
+    pub async fn take_units(&self, loaded: Result<Host, ConfigError>) -> Result<Result<u32, String>, Gone> {
+        self.ask(|reply| Ask::Units { loaded, reply }).await
+    }
+
+    /// Takes an order without waiting for its outcome.
+    pub async fn order_no_wait(&self, actor: Actor, units: Vec<UnitName>, verb: Verb) -> Result<(), Gone> {
+        let (reply, _unheard) = oneshot::channel();
+        self.asks.send(Ask::Order { actor, units, verb, reply }).await.map_err(|_| Gone)
+    }
+
+    /// The stream of notices from now on, and those that are still kept.
+    pub fn events(&self) -> (Vec<Arc<NumberedNotice>>, broadcast::Receiver<Arc<NumberedNotice>>) {
+        self.events.subscribe()
+    }
+
+    /// What is stored.
+    pub const fn store(&self) -> &store::Store {
+        &self.store
+    }
+
+    /// The daemon's settings.
+    pub fn settings(&self) -> &super::settings::Settings {
+        &self.settings
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(ask(reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+}
+
+/// A notice with its place in the stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NumberedNotice {
+    /// Larger than that of every earlier notice, of earlier managers too.
+    pub id: u64,
+    /// What happened.
+    pub notice: Notice,
+}
+
+/// The stream of notices. A reader that is too slow loses the oldest and is told how many.
+#[derive(Debug)]
+pub struct Events {
+    stream: broadcast::Sender<Arc<NumberedNotice>>,
+    kept: Mutex<VecDeque<Arc<NumberedNotice>>>,
+}
+
+impl Events {
+    pub(super) fn new() -> Self {
+        Self { stream: broadcast::Sender::new(EVENTS_BEHIND_MAX), kept: Mutex::new(VecDeque::new()) }
+    }
+
+    pub(super) fn publish(&self, notice: Notice) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Wall time makes ids of a later manager larger; counting makes them differ within a microsecond.
+        let wall = u64::try_from(notice.at.wall.0).unwrap_or(0);
+        let id = kept.back().map_or(wall, |last| wall.max(last.id + 1));
+        let numbered = Arc::new(NumberedNotice { id, notice });
+        if kept.len() == EVENTS_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Arc::clone(&numbered));
+        // Nobody listens: fine.
+        self.stream.send(numbered).ok();
+    }
+
+    fn subscribe(&self) -> (Vec<Arc<NumberedNotice>>, broadcast::Receiver<Arc<NumberedNotice>>) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        (kept.iter().cloned().collect(), self.stream.subscribe())
+    }
+}
+
+/// Hands out tickets.
+#[derive(Debug, Default)]
+pub(super) struct Tickets(u64);
+
+impl Tickets {
+    pub(super) const fn next(&mut self) -> Ticket {
+        self.0 += 1;
+        Ticket(self.0)
+    }
+}

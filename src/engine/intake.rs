@@ -1,0 +1,345 @@
+//! What comes in, as inputs of the machines: facts of the keeper, reports of our own threads, asks of the API.
+
+use std::os::fd::OwnedFd;
+
+use super::{
+    Engine, config,
+    handle::{Ask, Report},
+    tree::Found,
+};
+use crate::{
+    base::{Actor, ExitStatus, Happening, Notice, Pid, ProcessKey, Role, RunId, Signal, UnitName},
+    edge::{clock, notify, store},
+    keeper::client::{ClientError, Incoming},
+    node::{
+        Input,
+        input::{Sender, Verb},
+    },
+    wire::keeper::{Clamped, Exit, Fact, Notified, Order},
+};
+
+impl Engine {
+    pub(super) fn take_incoming(&mut self, incoming: Incoming) -> Result<(), ClientError> {
+        match incoming {
+            Incoming::Fact(fact, fds) => self.take_fact(fact, fds),
+            // Only at the start, where boot.rs takes it.
+            Incoming::Snapshot(_) => Ok(()),
+        }
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one exhaustive match over the keeper's facts")]
+    fn take_fact(&mut self, fact: Fact, mut fds: Vec<OwnedFd>) -> Result<(), ClientError> {
+        let now = clock::now();
+        match fact {
+            Fact::Spawned { key, pid, start_time: _, clamped } => {
+                self.spawned(&key, pid);
+                report_clamped(&key.run.unit, clamped);
+                self.node_unless_probe(&key, Input::Spawned { key: key.clone(), pid });
+            }
+            Fact::ExecDone { key } => self.node_unless_probe(&key, Input::ExecDone { key: key.clone() }),
+            Fact::SpawnFailed { key, failure } => self.spawn_failed(key, failure)?,
+            Fact::Exited(exit) => self.exited(exit)?,
+            Fact::ExitsAggregated { unit, count, generation: _ } => {
+                tracing::error!(unit = %unit, count, "ends are known by number only; their causes are lost");
+                self.keeper.send(&Order::AckAggregated { unit, count }, Vec::new())?;
+            }
+            Fact::Notified(notified) => self.take_notified(&notified, fds)?,
+            Fact::LogPipe { unit, stream: _, bytes: _ } => {
+                if let Some(pipe) = fds.pop() {
+                    self.pump.add(unit, pipe);
+                }
+            }
+            Fact::LogPipeFailed { unit, stream: _, errno } => {
+                let error = nix::Error::from_raw(errno);
+                tracing::error!(unit = %unit, %error, "cannot open a log pipe; output of this unit is lost");
+                self.piped.remove(&unit);
+            }
+            Fact::DaemonSignal { signal } => self.daemon_signal(signal)?,
+            Fact::Ping => {
+                self.keeper.send(&Order::Alive, Vec::new())?;
+                if self.init.watchdog {
+                    self.keeper.send(&Order::TellInit { bytes: b"WATCHDOG=1".to_vec() }, Vec::new())?;
+                }
+            }
+            Fact::SignalFailed { key, signal, errno } => {
+                // Gone already is what was wanted.
+                if errno != nix::libc::ESRCH {
+                    let error = nix::Error::from_raw(errno);
+                    tracing::warn!(unit = %key.run.unit, %signal, %error, "cannot send a signal");
+                }
+            }
+            Fact::Refused { reason } => tracing::error!(reason, "the keeper refused an order"),
+            Fact::UpgradeFailed { reason } => tracing::error!(reason, "the upgrade did not happen; going on as before"),
+            // Parts of a snapshot, which boot.rs takes.
+            Fact::SnapshotBegin { .. }
+            | Fact::Process(_)
+            | Fact::Unit(_)
+            | Fact::Stored { .. }
+            | Fact::SnapshotEnd => tracing::error!("the keeper told a piece of a snapshot that was not asked for"),
+        }
+        let _ = now;
+        Ok(())
+    }
+
+    fn node_unless_probe(&mut self, key: &ProcessKey, input: Input) {
+        match key.role {
+            Role::Main | Role::Control(_) => self.node.handle(clock::now(), input),
+            Role::Probe(_) => {}
+        }
+    }
+
+    pub(super) fn spawned(&mut self, key: &ProcessKey, pid: Pid) {
+        self.processes.insert(key.clone(), pid);
+        if key.role == Role::Main
+            && let Some(tree) = self.runs.get_mut(&key.run.unit).filter(|tree| tree.run == key.run)
+        {
+            tree.main = Some(pid);
+        }
+    }
+
+    pub(super) fn spawn_failed(
+        &mut self,
+        key: ProcessKey,
+        failure: crate::base::SpawnFailure,
+    ) -> Result<(), ClientError> {
+        self.processes.remove(&key);
+        if let Role::Probe(_) = key.role {
+            let reason = nix::Error::from_raw(failure.errno).desc().to_owned();
+            if let Some((probe, outcome)) = self.probes.fail_exec(&key, reason) {
+                self.node.handle(clock::now(), Input::Probed { run: key.run.clone(), probe, outcome });
+            }
+            return self.keeper.send(&Order::AckExit { key }, Vec::new());
+        }
+        let forgotten = self.acks.process_gone(key.clone());
+        self.node.handle(clock::now(), Input::SpawnFailed { key, failure });
+        self.forget(forgotten)
+    }
+
+    pub(super) fn exited(&mut self, exit: Exit) -> Result<(), ClientError> {
+        let Exit { key, status, usage, .. } = exit;
+        self.processes.remove(&key);
+        if let Role::Probe(_) = key.role {
+            if let Some((probe, outcome)) = self.probes.end_exec(clock::now(), &key, status) {
+                self.node.handle(clock::now(), Input::Probed { run: key.run.clone(), probe, outcome });
+            }
+            return self.keeper.send(&Order::AckExit { key }, Vec::new());
+        }
+        let alone = self.is_alone(&key);
+        let forgotten = self.acks.process_gone(key.clone());
+        self.node.handle(clock::now(), Input::Exited { key, status, usage, oom: false, alone });
+        self.forget(forgotten)
+    }
+
+    fn forget(&mut self, key: Option<ProcessKey>) -> Result<(), ClientError> {
+        key.map_or(Ok(()), |key| self.keeper.send(&Order::AckExit { key }, Vec::new()))
+    }
+
+    /// Whether nobody else of the run is left. Cheap: it stands between a death and its restart.
+    ///
+    /// Without a cgroup only the group of the dead process can be asked; whoever left it is found by walk at a stop.
+    fn is_alone(&self, key: &ProcessKey) -> bool {
+        let others = self.processes.keys().any(|other| other.run == key.run && !matches!(other.role, Role::Probe(_)));
+        !others && self.cgroups.as_ref().is_none_or(|cgroups| cgroups.is_empty(&key.run.unit).unwrap_or(true))
+    }
+
+    pub(super) fn take_notified(&mut self, notified: &Notified, fds: Vec<OwnedFd>) -> Result<(), ClientError> {
+        let datagram = notify::parse(&notified.bytes);
+        let pid = i32::try_from(notified.pid).unwrap_or(0);
+        match self.sender_of(notified, pid) {
+            Some((run, sender)) => {
+                self.keep_descriptors(&run.unit, &datagram, fds)?;
+                self.notified(run, sender, pid, datagram);
+            }
+            None => {
+                let what = Happening::NotifyRefused { unit: None, sender: pid, reason: "no process of any unit" };
+                self.fan_out(Notice { at: clock::now(), what });
+            }
+        }
+        self.keeper.send(&Order::AckNotified { seq: notified.seq }, Vec::new())
+    }
+
+    /// The keeper knows its own children; the others are told by their cgroup.
+    fn sender_of(&self, notified: &Notified, pid: i32) -> Option<(RunId, Sender)> {
+        if let Some(key) = &notified.key {
+            let sender = match key.role {
+                Role::Main => Sender::Main,
+                Role::Control(_) => Sender::Control,
+                Role::Probe(_) => Sender::Other,
+            };
+            return Some((key.run.clone(), sender));
+        }
+        if let Some(leader) = &notified.session {
+            return Some((leader.run.clone(), Sender::Other));
+        }
+        let unit = self.cgroups.as_ref()?.unit_of(pid)?;
+        self.runs.get(&unit).map(|tree| (tree.run.clone(), Sender::Other))
+    }
+
+    /// FDSTORE=1 and FDSTOREREMOVE=1 (sd_notify(3)), within what the unit allows.
+    fn keep_descriptors(
+        &mut self,
+        unit: &UnitName,
+        datagram: &notify::Datagram,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), ClientError> {
+        let name = datagram.fd_name.clone().unwrap_or_else(|| "stored".to_owned());
+        if datagram.fd_store_remove {
+            self.fd_store.remove(unit, &name);
+            return self.keeper.send(&Order::Forget { unit: unit.clone(), name }, Vec::new());
+        }
+        if !datagram.fd_store {
+            return Ok(());
+        }
+        let room = self.units.get(unit).map_or(0, |unit| unit.service.file_descriptor_store_max);
+        for fd in fds {
+            if !self.fd_store.add(unit, &name, room) {
+                tracing::warn!(unit = %unit, name, max = room, "the unit's descriptor store is full; a descriptor was closed");
+                continue;
+            }
+            self.keeper.send(&Order::Store { unit: unit.clone(), name: name.clone() }, vec![fd])?;
+        }
+        Ok(())
+    }
+
+    fn daemon_signal(&mut self, signal: Signal) -> Result<(), ClientError> {
+        match signal {
+            Signal::HUP => self.reload_by_signal(),
+            Signal::TERM | Signal::INT => {
+                self.keeper.send(&Order::TellInit { bytes: b"STOPPING=1".to_vec() }, Vec::new())?;
+                self.node.handle(clock::now(), Input::Shutdown { actor: Actor::Daemon, machine: false });
+            }
+            Signal::USR2 => {
+                if let Some(path) = self.own_program.clone() {
+                    self.keeper.send(&Order::Upgrade { path }, Vec::new())?;
+                }
+            }
+            _ => tracing::info!(%signal, "this signal means nothing to the supervisor"),
+        }
+        Ok(())
+    }
+
+    /// Reads the units anew beside the loop; they come back as an ask.
+    fn reload_by_signal(&self) {
+        let (asks, dirs) = (self.own_asks.clone(), self.settings.paths.units.clone());
+        self.runtime.spawn(async move {
+            let Ok(loaded) = tokio::task::spawn_blocking(move || config::load(&dirs)).await else { return };
+            let (reply, _nobody_waits) = tokio::sync::oneshot::channel();
+            asks.send(Ask::Units { loaded, reply }).await.ok();
+        });
+    }
+
+    pub(super) fn take_report(&mut self, report: Report) -> Result<(), ClientError> {
+        match report {
+            Report::Probed { run, probe, outcome } => self.probed(run, probe, outcome),
+            Report::Tree(Found::Empty(run)) => self.node.handle(clock::now(), Input::TreeEmpty { run }),
+            Report::Tree(Found::Members(run, members)) => self.signal_members(&run, &members)?,
+            Report::Store(report) => self.take_store_report(report)?,
+            Report::Dropped(dropped) => {
+                tracing::warn!(unit = %dropped.unit, reason = dropped.reason, "output was dropped");
+                let what = Happening::OutputDropped { unit: dropped.unit, bytes: dropped.bytes };
+                self.fan_out(Notice { at: clock::now(), what });
+            }
+            Report::Signal(signal) => self.daemon_signal(signal)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_store_report(&mut self, report: store::Report) -> Result<(), ClientError> {
+        let what = match report {
+            store::Report::Committed { seqs } => {
+                for key in seqs.into_iter().filter_map(|seq| self.acks.committed(seq)).collect::<Vec<_>>() {
+                    self.keeper.send(&Order::AckExit { key }, Vec::new())?;
+                }
+                return Ok(());
+            }
+            store::Report::Refused { seq, reason } => {
+                // The keeper must not hold for ever what can never be written.
+                if let Some(key) = seq.and_then(|seq| self.acks.committed(seq)) {
+                    self.keeper.send(&Order::AckExit { key }, Vec::new())?;
+                }
+                Happening::Bug { unit: None, text: format!("the store refused rows: {reason}") }
+            }
+            store::Report::Degraded { reason } => Happening::StoreDegraded { reason },
+            store::Report::Recovered { dropped } => {
+                if dropped > 0 {
+                    tracing::warn!(dropped, "notices were dropped while the store could not be written");
+                }
+                Happening::StoreRecovered
+            }
+            store::Report::Replaced { kept, reason } => {
+                tracing::error!(reason, "the database was damaged");
+                Happening::StoreReplaced { kept: kept.display().to_string() }
+            }
+        };
+        self.fan_out(Notice { at: clock::now(), what });
+        Ok(())
+    }
+
+    pub(super) fn take_ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Order { actor, units, verb, reply } => self.order(actor, units, verb, reply),
+            Ask::Statuses { reply } => {
+                let statuses = self.node.statuses();
+                let known = statuses.into_iter().filter_map(|status| {
+                    let unit = self.units.get(&status.name)?;
+                    Some((status, std::sync::Arc::clone(unit)))
+                });
+                reply.send(known.collect()).ok();
+            }
+            Ask::Units { loaded, reply } => {
+                reply.send(self.take_units(loaded)).ok();
+            }
+        }
+    }
+
+    fn order(
+        &mut self,
+        actor: Actor,
+        units: Vec<UnitName>,
+        verb: Verb,
+        reply: tokio::sync::oneshot::Sender<Vec<(UnitName, crate::node::effect::Outcome)>>,
+    ) {
+        let ticket = self.tickets.next();
+        self.waiting.insert(ticket, reply);
+        self.node.handle(clock::now(), Input::Order { ticket, actor, units, verb });
+    }
+
+    /// All or nothing: with a problem anywhere, the units in force stay.
+    pub(super) fn take_units(&mut self, loaded: Result<config::Host, config::ConfigError>) -> Result<u32, String> {
+        let host = match loaded {
+            Ok(host) => host,
+            Err(error) => {
+                let what = Happening::ConfigRejected { problems: error.0.clone() };
+                self.fan_out(Notice { at: clock::now(), what });
+                return Err(error.0);
+            }
+        };
+        for warning in &host.warnings {
+            tracing::warn!("{warning}");
+        }
+        let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
+        if let Err(error) = config::keep(&host, &self.settings.paths.state.join(super::boot::KEPT_UNITS)) {
+            tracing::warn!(%error, "cannot keep a copy of the units; after a crash the directories must be sound");
+        }
+        // Definitions of units that are gone are still needed until their last process has ended.
+        self.units.extend(host.units.iter().map(|(name, unit)| (name.clone(), std::sync::Arc::clone(unit))));
+        self.identities = host.identities;
+        self.node.handle(clock::now(), Input::Units(host.units));
+        self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });
+        Ok(count)
+    }
+
+    /// An end that nobody can tell us any more.
+    pub(super) fn lost(&mut self, key: ProcessKey) {
+        self.processes.remove(&key);
+        let input = Input::Exited { key, status: ExitStatus::Unknown, usage: None, oom: false, alone: false };
+        self.node.handle(clock::now(), input);
+    }
+}
+
+fn report_clamped(unit: &UnitName, clamped: Clamped) {
+    let what = [(clamped.oom_score, "oom_score_adjust"), (clamped.nice, "nice"), (clamped.limits, "a hard limit")];
+    for (_, setting) in what.iter().filter(|(lowered, _)| *lowered) {
+        tracing::warn!(unit = %unit, setting, "the host does not let us give this service all that its unit asks for");
+    }
+}

@@ -1,0 +1,125 @@
+//! Probes under way: HTTP and TCP ones are tasks, exec ones are processes of the keeper's like all others.
+
+use std::collections::BTreeMap;
+
+use tokio::{runtime, sync::mpsc};
+
+use super::handle::Report;
+use crate::{
+    base::{ExitStatus, Mono, Now, ProcessKey, Role, RunId, TimeSpan},
+    edge::probe,
+    node::input::ProbeOutcome,
+    unit::spec::{ProbeCheck, ProbeSpec},
+};
+
+/// Where probes run and which are under way.
+#[derive(Debug)]
+pub(super) struct Probes {
+    runtime: runtime::Handle,
+    reporter: mpsc::UnboundedSender<Report>,
+    /// Tasks by run and place.
+    tasks: BTreeMap<(RunId, usize), tokio::task::AbortHandle>,
+    /// Processes.
+    execs: BTreeMap<ProcessKey, Exec>,
+    next: u32,
+}
+
+#[derive(Debug)]
+struct Exec {
+    probe: usize,
+    started: Mono,
+    deadline: Option<Mono>,
+    timeout: TimeSpan,
+    timed_out: bool,
+}
+
+impl Probes {
+    pub(super) const fn new(runtime: runtime::Handle, reporter: mpsc::UnboundedSender<Report>) -> Self {
+        Self { runtime, reporter, tasks: BTreeMap::new(), execs: BTreeMap::new(), next: 0 }
+    }
+
+    /// Sends a probe that needs no process; comes back as [`Report::Probed`].
+    pub(super) fn ask(&mut self, run: RunId, place: usize, spec: &ProbeSpec) {
+        let check = spec.check.clone();
+        let timeout = spec.timeout;
+        let reporter = self.reporter.clone();
+        let reported = run.clone();
+        let task = self.runtime.spawn(async move {
+            let finding = match check {
+                ProbeCheck::Http(http) => probe::http(&http, timeout).await,
+                ProbeCheck::Tcp(address) => probe::tcp(&address, timeout).await,
+                ProbeCheck::Exec(_) => return,
+            };
+            let outcome = ProbeOutcome { failure: finding.failure, took: finding.took };
+            // The engine is gone: nobody wants to know.
+            reporter.send(Report::Probed { run: reported, probe: place, outcome }).ok();
+        });
+        self.tasks.insert((run, place), task.abort_handle());
+    }
+
+    /// Names the process of an exec probe that begins now.
+    pub(super) fn begin_exec(&mut self, now: Now, run: RunId, place: usize, spec: &ProbeSpec) -> ProcessKey {
+        self.next = self.next.wrapping_add(1);
+        let key = ProcessKey { run, role: Role::Probe(self.next) };
+        let exec = Exec {
+            probe: place,
+            started: now.mono,
+            deadline: now.mono.after(spec.timeout),
+            timeout: spec.timeout,
+            timed_out: false,
+        };
+        self.execs.insert(key.clone(), exec);
+        key
+    }
+
+    /// A probe's process ended: whose probe it was and what it found.
+    pub(super) fn end_exec(&mut self, now: Now, key: &ProcessKey, status: ExitStatus) -> Option<(usize, ProbeOutcome)> {
+        let exec = self.execs.remove(key)?;
+        let failure = match status {
+            _ if exec.timed_out => Some(format!("no answer within {}", exec.timeout)),
+            ExitStatus::Exited(0) => None,
+            ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => Some(status.to_string()),
+        };
+        Some((exec.probe, ProbeOutcome { failure, took: now.mono.since(exec.started) }))
+    }
+
+    /// A probe's process could not be started.
+    pub(super) fn fail_exec(&mut self, key: &ProcessKey, reason: String) -> Option<(usize, ProbeOutcome)> {
+        let exec = self.execs.remove(key)?;
+        Some((exec.probe, ProbeOutcome { failure: Some(reason), took: std::time::Duration::ZERO }))
+    }
+
+    /// The probe came back: its task is no more.
+    pub(super) fn done(&mut self, run: &RunId, place: usize) {
+        self.tasks.remove(&(run.clone(), place));
+    }
+
+    /// Forgets the probes of a run; the processes among them are to be killed.
+    pub(super) fn cancel(&mut self, run: &RunId) -> Vec<ProcessKey> {
+        let tasks: Vec<_> = self.tasks.keys().filter(|(of, _)| of == run).cloned().collect();
+        for key in tasks {
+            if let Some(task) = self.tasks.remove(&key) {
+                task.abort();
+            }
+        }
+        let execs: Vec<_> = self.execs.keys().filter(|key| key.run == *run).cloned().collect();
+        execs.into_iter().filter(|key| self.execs.remove(key).is_some()).collect()
+    }
+
+    /// When the next exec probe has taken too long.
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
+        self.execs.values().filter_map(|exec| exec.deadline).min()
+    }
+
+    /// Exec probes that have taken too long; they are to be killed and end as failures.
+    pub(super) fn overdue(&mut self, now: Now) -> Vec<ProcessKey> {
+        let mut keys = Vec::new();
+        for (key, exec) in &mut self.execs {
+            if exec.deadline.is_some_and(|deadline| deadline <= now.mono) {
+                (exec.deadline, exec.timed_out) = (None, true);
+                keys.push(key.clone());
+            }
+        }
+        keys
+    }
+}
