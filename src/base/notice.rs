@@ -67,6 +67,9 @@ pub enum Happening {
         wanted: bool,
         /// What is done about it.
         consequence: Consequence,
+        /// Whether a new manager says it again, so that the row is complete: (unit, generation) says which. It changes
+        /// nothing else and alerts nobody twice.
+        replayed: bool,
     },
     /// The spawn of a process failed before its program ran.
     SpawnFailed {

@@ -1,8 +1,11 @@
 //! What the node machine wants done. The engine carries each out and comes back with a fact; no effect returns a value.
 
+use std::{sync::Arc, time::Duration};
+
+use super::status::Verdict;
 use crate::{
     base::{ExitStatus, InvocationId, Notice, ProcessKey, RunId, RunResult, Signal, Ticket, UnitName},
-    unit::spec::Command,
+    unit::{UnitDef, spec::Command},
 };
 
 /// One thing the node machine wants done.
@@ -38,6 +41,8 @@ pub enum Effect {
         run: RunId,
         /// Its place in the unit's list.
         probe: usize,
+        /// The definition that is in force for this run; its `health[probe]` is to be asked.
+        def: Arc<UnitDef>,
     },
     /// Forget probes under way for this run.
     CancelProbes {
@@ -49,7 +54,7 @@ pub enum Effect {
     Remember {
         /// For which unit.
         unit: UnitName,
-        /// Opaque to all but this machine.
+        /// Opaque to all but this machine; empty when there is nothing to remember any more.
         memo: Vec<u8>,
     },
     /// Tell everyone.
@@ -75,6 +80,8 @@ pub struct SpawnOrder {
     pub key: ProcessKey,
     /// The run's id.
     pub invocation: InvocationId,
+    /// The definition that is in force for this run, whatever the files say by now.
+    pub def: Arc<UnitDef>,
     /// Which of the unit's commands, by directive: `exec_start`, `exec_stop_post` …
     pub directive: &'static str,
     /// What is run.
@@ -101,8 +108,23 @@ pub enum Outcome {
         /// Whether it was failed.
         was_failed: bool,
     },
+    /// A check: what each probe found, in the order of the unit's list; empty when it has none.
+    Checked(Vec<ProbeReport>),
     /// It did not come about.
     Failed(Refusal),
+}
+
+/// What one probe found when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeReport {
+    /// Its name.
+    pub name: String,
+    /// `None` is good; else why not, for people.
+    pub failure: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+    /// What is concluded with this answer counted in.
+    pub verdict: Verdict,
 }
 
 /// Why an order did not come about.
@@ -133,6 +155,8 @@ pub enum Refusal {
     NotRunning,
     /// The reload command failed.
     ReloadFailed,
+    /// Its processes do not die on the final signal; it waits, and nobody takes its place.
+    Unkillable,
     /// Another order took its place before it was done.
     Superseded,
     /// The daemon is stopping.

@@ -1,6 +1,9 @@
 //! What the node machine is told: orders of people, facts of the keeper and of probes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     base::{
@@ -64,6 +67,8 @@ pub enum Input {
         usage: Option<Usage>,
         /// Whether the kernel's out-of-memory killer did it.
         oom: bool,
+        /// Whether no other process of the run is known to live (its cgroup is empty): then nothing is waited for.
+        alone: bool,
     },
     /// The answer to [`super::Effect::KillTree`] and to a stop: no process of the unit is left.
     TreeEmpty {
@@ -90,6 +95,13 @@ pub enum Input {
         /// What it found.
         outcome: ProbeOutcome,
     },
+    /// Run every probe of these units once, now; answered with one reply when all have come back.
+    ProbeNow {
+        /// Names the request.
+        ticket: Ticket,
+        /// Which units, in the order they were named.
+        units: Vec<UnitName>,
+    },
 }
 
 /// What people may order.
@@ -107,6 +119,10 @@ pub enum Verb {
     Signal(Signal),
     /// Clear restart counts, start limit and failed state.
     Reset,
+    /// Start it when the daemon comes up, whatever its file says. The engine keeps the wish in the store.
+    Enable,
+    /// Do not start it when the daemon comes up, whatever its file says. The engine keeps the wish in the store.
+    Disable,
 }
 
 /// Who sent a notification, as far as the engine could tell.
@@ -160,6 +176,9 @@ pub struct Restored {
     pub generations: BTreeMap<UnitName, Generation>,
     /// Processes that live.
     pub processes: Vec<Adopted>,
+    /// Processes that are gone and whose `Exited` or `SpawnFailed` the keeper still holds: the engine feeds those facts
+    /// right after the restore.
+    pub waiting: BTreeSet<ProcessKey>,
     /// Units that the operator disabled or enabled against their file.
     pub enablement: BTreeMap<UnitName, bool>,
 }

@@ -1,0 +1,192 @@
+//! What people are shown of a unit. The words are systemd's, so that they mean here what they mean in its manual.
+
+use std::time::Duration;
+
+use crate::base::{ExitStatus, Generation, InvocationId, Mono, Now, Pid, RunResult, UnitName};
+
+/// One unit as it is now.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent answers to questions of people")]
+pub struct UnitStatus {
+    /// Its name.
+    pub name: UnitName,
+    /// One line for people.
+    pub description: String,
+    /// systemd's ActiveState.
+    pub active: Active,
+    /// systemd's SubState.
+    pub sub: Sub,
+    /// When it came to this sub-state.
+    pub since: Now,
+    /// When it was last up for the first time in its present run.
+    pub ready_since: Option<Now>,
+    /// The main process, while it lives.
+    pub main_pid: Option<Pid>,
+    /// The present or last run; 0 when there was none.
+    pub generation: Generation,
+    /// The id of the present run.
+    pub invocation: Option<InvocationId>,
+    /// Automatic restarts in a row.
+    pub restarts: u32,
+    /// Starts that stand in the window of the start limit; as of the last start, an old window counts until the next.
+    pub starts_in_window: u32,
+    /// How the last run ended, or what already went wrong in the present one.
+    pub result: RunResult,
+    /// How the main process of the last run ended.
+    pub last_status: Option<ExitStatus>,
+    /// When the next automatic restart is due.
+    pub restart_due: Option<Mono>,
+    /// Each probe, in the order of the unit's list; without verdict while it is not up.
+    pub health: Vec<ProbeStatus>,
+    /// What the service last said of itself (STATUS=).
+    pub status_text: Option<String>,
+    /// Whether it is started when the daemon comes up: the operator's word, else the file's.
+    pub enabled: bool,
+    /// Whether it is meant to be up, now or as soon as what it waits for allows.
+    pub wanted: bool,
+    /// Whether its definition changed since its run began; the new one holds from the next start.
+    pub needs_restart: bool,
+    /// Whether its processes do not die on the final signal.
+    pub unkillable: bool,
+    /// Units that require it or are bound to it, by name.
+    pub needed_by: Vec<UnitName>,
+    /// What is being done with it: `start`, `stop`, `restart`.
+    pub job: Option<&'static str>,
+}
+
+/// systemd's ActiveState.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Active {
+    /// Down, by intent or because it was never started.
+    Inactive,
+    /// On its way up; a restart that waits counts too.
+    Activating,
+    /// Up.
+    Active,
+    /// Up, and taking in its configuration.
+    Reloading,
+    /// On its way down.
+    Deactivating,
+    /// Down, until someone acts.
+    Failed,
+}
+
+impl Active {
+    /// systemd's spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Activating => "activating",
+            Self::Active => "active",
+            Self::Reloading => "reloading",
+            Self::Deactivating => "deactivating",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// systemd's SubState of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each is the sub-state of its name, systemd.service(5)")]
+pub enum Sub {
+    Dead,
+    StartPre,
+    Start,
+    StartPost,
+    Running,
+    Exited,
+    Reload,
+    Stop,
+    StopWatchdog,
+    StopSigterm,
+    StopSigkill,
+    StopPost,
+    FinalSigterm,
+    FinalSigkill,
+    AutoRestart,
+    Failed,
+}
+
+impl Sub {
+    /// systemd's spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::StartPre => "start-pre",
+            Self::Start => "start",
+            Self::StartPost => "start-post",
+            Self::Running => "running",
+            Self::Exited => "exited",
+            Self::Reload => "reload",
+            Self::Stop => "stop",
+            Self::StopWatchdog => "stop-watchdog",
+            Self::StopSigterm => "stop-sigterm",
+            Self::StopSigkill => "stop-sigkill",
+            Self::StopPost => "stop-post",
+            Self::FinalSigterm => "final-sigterm",
+            Self::FinalSigkill => "final-sigkill",
+            Self::AutoRestart => "auto-restart",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The ActiveState that it belongs to.
+    #[must_use]
+    pub const fn active(self) -> Active {
+        match self {
+            Self::Dead => Active::Inactive,
+            Self::StartPre | Self::Start | Self::StartPost | Self::AutoRestart => Active::Activating,
+            Self::Running | Self::Exited => Active::Active,
+            Self::Reload => Active::Reloading,
+            Self::Stop
+            | Self::StopWatchdog
+            | Self::StopSigterm
+            | Self::StopSigkill
+            | Self::StopPost
+            | Self::FinalSigterm
+            | Self::FinalSigkill => Active::Deactivating,
+            Self::Failed => Active::Failed,
+        }
+    }
+}
+
+/// One probe of a unit as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeStatus {
+    /// Its name.
+    pub name: String,
+    /// What is concluded.
+    pub verdict: Verdict,
+    /// Why the last probe that failed did, for people.
+    pub last_failure: Option<String>,
+    /// Since when the verdict stands; `None` while unknown.
+    pub since: Option<Now>,
+    /// How long the last answer took; `None` before the first.
+    pub took: Option<Duration>,
+}
+
+/// What is concluded from probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Verdict {
+    /// Not enough answers yet.
+    #[default]
+    Unknown,
+    /// Good.
+    Healthy,
+    /// Not good, `unhealthy_after` times in a row.
+    Unhealthy,
+}
+
+impl Verdict {
+    /// One word for rows and people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
