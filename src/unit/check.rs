@@ -1,8 +1,10 @@
 //! The last look at one unit: what its values mean together. Makes the definition of the draft.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{
     diag::{Place, Report},
-    draft::{CheckDraft, Draft, HttpDraft, Places, ProbeDraft, RelationKind, SocketDraft, exit_set, pairs},
+    draft::{CheckDraft, Draft, HttpDraft, Places, ProbeDraft, Relation, RelationKind, SocketDraft, exit_set, pairs},
     spec::{
         HttpCheck, Listen, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Relations, Restart, ServiceKind,
         ServiceSpec, SocketSpec, UnitDef,
@@ -20,7 +22,7 @@ pub(super) fn finish(
     report: &mut Report<'_>,
 ) -> UnitDef {
     let check = Check { places, begin, clean };
-    check.relations(&draft, report);
+    check_relations(&draft, report);
     draft.def.relations = relations(&draft);
     service(&mut draft);
     check.commands(&draft.def.service, report);
@@ -32,15 +34,39 @@ pub(super) fn finish(
     draft.def
 }
 
+fn check_relations(draft: &Draft, report: &mut Report<'_>) {
+    let of_conflict = |relation: &&Relation| relation.kind == RelationKind::Conflicts;
+    let conflicts: BTreeMap<&UnitName, Place> =
+        draft.relations.iter().filter(of_conflict).map(|relation| (&relation.name, relation.place)).collect();
+    for Relation { kind, name, place } in &draft.relations {
+        let key = kind.as_str();
+        if *name == draft.def.name {
+            report.error(*place, format!("a unit cannot name itself in {key:?}"), None);
+        }
+        let Some(conflict) = conflicts.get(name) else { continue };
+        let help = Some(format!("the conflict is at {}", report.show(*conflict)));
+        match kind {
+            RelationKind::Requires | RelationKind::BindsTo => {
+                report.error(*place, format!("{name} cannot be both in {key:?} and in \"conflicts\""), help);
+            }
+            RelationKind::Wants => {
+                report.warning(*place, format!("{name} is both wanted and in conflict: it is not started"), help);
+            }
+            RelationKind::PartOf
+            | RelationKind::Conflicts
+            | RelationKind::After
+            | RelationKind::Before
+            | RelationKind::OnFailure
+            | RelationKind::OnSuccess => {}
+        }
+    }
+}
+
 fn relations(draft: &Draft) -> Relations {
     let list = |kind: RelationKind| {
-        let mut names: Vec<UnitName> = Vec::new();
-        for relation in draft.relations.iter().filter(|relation| relation.kind == kind) {
-            if !names.contains(&relation.name) {
-                names.push(relation.name.clone());
-            }
-        }
-        names.into_boxed_slice()
+        let mut seen = BTreeSet::new();
+        let of_kind = draft.relations.iter().filter(|relation| relation.kind == kind).map(|relation| &relation.name);
+        of_kind.filter(|name| seen.insert(*name)).cloned().collect::<Box<[UnitName]>>()
     };
     Relations {
         requires: list(RelationKind::Requires),
@@ -104,26 +130,6 @@ impl Check<'_> {
 
     fn service_at(&self, key: &str) -> Place {
         self.at("service", key)
-    }
-
-    fn relations(&self, draft: &Draft, report: &mut Report<'_>) {
-        for relation in &draft.relations {
-            let key = relation.kind.as_str();
-            if relation.name == draft.def.name {
-                report.error(relation.place, format!("a unit cannot name itself in {key:?}"), None);
-            }
-            let needs = matches!(
-                relation.kind,
-                RelationKind::Requires | RelationKind::BindsTo | RelationKind::Wants | RelationKind::PartOf
-            );
-            let conflicts =
-                |other: &&super::draft::Relation| other.kind == RelationKind::Conflicts && other.name == relation.name;
-            if needs && let Some(conflict) = draft.relations.iter().find(conflicts) {
-                let message = format!("{} cannot be both in {key:?} and in \"conflicts\"", relation.name);
-                let help = format!("the conflict is at {}", report.show(conflict.place));
-                report.error(relation.place, message, Some(help));
-            }
-        }
     }
 
     fn commands(&self, service: &ServiceSpec, report: &mut Report<'_>) {

@@ -8,7 +8,7 @@ use super::{
     draft::{Relation, RelationKind},
     graph,
     set::Read,
-    similar::similar,
+    similar::did_you_mean,
     spec::Listen,
 };
 use crate::base::UnitName;
@@ -30,7 +30,8 @@ fn exists(units: &All, relation: &Relation, report: &mut Report<'_>) {
     if units.contains_key(name) {
         return;
     }
-    let help = similar(name.as_str(), units.keys().map(UnitName::as_str)).map(|name| format!("did you mean {name:?}?"));
+    let names = units.keys().map(UnitName::as_str);
+    let help = if report.is_full() { None } else { did_you_mean(name.as_str(), names) };
     match kind {
         RelationKind::Requires | RelationKind::BindsTo | RelationKind::OnFailure | RelationKind::OnSuccess => {
             let help = help
@@ -59,27 +60,30 @@ fn foreign(name: &UnitName) -> bool {
     super::source::FOREIGN_KINDS.iter().any(|kind| name.as_str().ends_with(kind))
 }
 
+/// How many units of a circle are shown.
+const CIRCLE_UNITS_SHOWN_MAX: usize = 20;
+
 fn cycles(units: &All, report: &mut Report<'_>) {
     for cycle in graph::cycles_of(units.iter().map(|(name, unit)| (name, &unit.def.relations))) {
         let Some(first) = cycle.first() else { continue };
         let nexts = cycle.iter().skip(1).chain([first]);
-        let steps: Vec<(&UnitName, &UnitName, Place)> = cycle
-            .iter()
-            .zip(nexts)
-            .filter_map(|(unit, next)| Some((unit, next, ordered_at(units, unit, next)?)))
-            .collect();
+        let steps = cycle.iter().zip(nexts).take(CIRCLE_UNITS_SHOWN_MAX);
+        let steps: Vec<(&UnitName, &UnitName, Place)> =
+            steps.filter_map(|(unit, next)| Some((unit, next, ordered_at(units, unit, next)?))).collect();
         let Some((_, _, place)) = steps.first() else { continue };
-        let names: Vec<&str> = cycle.iter().chain([first]).map(UnitName::as_str).collect();
+        let mut names: Vec<&str> = cycle.iter().take(CIRCLE_UNITS_SHOWN_MAX).map(UnitName::as_str).collect();
+        let left_out = cycle.len() - names.len();
+        let more = format!("({left_out} more)");
+        if left_out > 0 {
+            names.push(&more);
+        }
+        names.push(first.as_str());
         let shown = |(unit, next, place): &(&UnitName, &UnitName, Place)| {
             format!("{unit} is after {next} ({})", report.show(*place))
         };
-        const STEPS_SHOWN_MAX: usize = 20;
-        let mut help: Vec<String> = steps.iter().take(STEPS_SHOWN_MAX).map(shown).collect();
-        if steps.len() > STEPS_SHOWN_MAX {
-            help.push(format!("and {} more", steps.len() - STEPS_SHOWN_MAX));
-        }
+        let help = steps.iter().map(shown).collect::<Vec<_>>().join("; ");
         let message = format!("the units wait for each other in a circle: {}", names.join(" -> "));
-        report.error(*place, message, Some(help.join("; ")));
+        report.error(*place, message, Some(help));
     }
 }
 

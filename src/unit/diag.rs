@@ -92,12 +92,17 @@ impl<'s> Report<'s> {
     }
 
     /// An error of the syntax; later problems on its line are taken for its consequences.
-    pub(super) fn syntax(&mut self, place: Place, message: &str) {
+    pub(super) fn syntax(&mut self, place: Place, message: String) {
         let (line, _) = self.position(place);
-        self.add(place, Level::Error, message.to_owned(), None);
-        if self.problems.len() < PROBLEMS_MAX {
+        self.add(place, Level::Error, message, None);
+        if !self.is_full() {
             self.broken.push((place.file, line));
         }
+    }
+
+    /// Whether further problems are only counted: what would explain them need not be looked for.
+    pub(super) const fn is_full(&self) -> bool {
+        self.problems.len() >= PROBLEMS_MAX
     }
 
     /// How many errors there are so far.
@@ -107,7 +112,7 @@ impl<'s> Report<'s> {
 
     fn add(&mut self, place: Place, level: Level, message: String, help: Option<String>) {
         self.errors += usize::from(level == Level::Error);
-        if self.problems.len() >= PROBLEMS_MAX {
+        if self.is_full() {
             self.dropped += 1;
             return;
         }
@@ -187,7 +192,7 @@ mod tests {
     fn what_follows_on_a_broken_line_is_left_out() {
         let sources = [SourceText::new("a.toml", "one two\nthree").unwrap()];
         let mut report = Report::new(&sources);
-        report.syntax(Place { file: 0, offset: 2 }, "broken");
+        report.syntax(Place { file: 0, offset: 2 }, "broken".to_owned());
         report.error(Place { file: 0, offset: 4 }, "follows", None);
         report.error(Place { file: 0, offset: 9 }, "own", None);
         let messages: Vec<_> = report.finish().unwrap_err().into_iter().map(|p| p.message).collect();

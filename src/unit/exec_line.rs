@@ -150,11 +150,17 @@ fn check_program(program: &str) -> Result<(), ExecFault> {
     }
 }
 
+/// Unquoted, these mean something to a shell only.
+const SHELL_WORDS: [&str; 9] = ["|", "||", "&&", "&", ">", ">>", "<", "2>", "2>&1"];
+
 fn argument(word: &Word<'_>, warnings: &mut Vec<(usize, String)>) -> Result<String, (usize, ExecFault)> {
     match word.raw {
         ";" => return Err((word.start, ExecFault::Separator)),
         "\\;" => return Ok(";".to_owned()),
         _ => {}
+    }
+    if SHELL_WORDS.contains(&word.raw) {
+        warnings.push((word.start, format!("{:?} is an argument like any other: there is no shell here", word.raw)));
     }
     if let Some(name) = word.text.strip_prefix('$')
         && !name.is_empty()
@@ -372,6 +378,7 @@ mod tests {
     fn what_is_odd_is_said() {
         let offsets = |line| parse(line).unwrap().warnings.iter().map(|(at, _)| *at).collect::<Vec<_>>();
         assert_eq!(offsets(r"a \d $A/b $A ${A}/b \x00"), [2, 5, 20]);
+        assert_eq!(offsets(r#"a > b "|" x|y 2>&1"#), [2, 14]);
         assert_eq!(offsets(r"a \; $$x"), [0_usize; 0]);
     }
 

@@ -140,3 +140,123 @@ fn digest(sources: &[SourceText], groups: &BTreeMap<UnitName, Files>) -> Digest 
     }
     Digest(hash.finalize().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::unit::{FILE_BYTES_MAX, PROBLEMS_MAX, UNITS_MAX};
+
+    const WEB: &str = include_str!("../../tests/units/every_key/all.toml");
+
+    fn sources(files: &[(&str, &str)]) -> Vec<SourceText> {
+        files.iter().map(|(path, text)| SourceText::new(path, *text).unwrap()).collect()
+    }
+
+    fn messages(files: &[SourceText]) -> Vec<String> {
+        load(files).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_digest_is_of_names_and_texts_alone() {
+        let digest = |files: &[(&str, &str)]| load(&sources(files)).unwrap().set.digest;
+        let (a, b) = ("service.exec_start = 'a'", "service.exec_start = 'b'");
+        let plain = digest(&[("x/a.toml", a), ("x/b.toml", b)]);
+        assert_eq!(plain, digest(&[("y/b.toml", b), ("y/a.toml", a)]));
+        assert_ne!(plain, digest(&[("x/a.toml", b), ("x/b.toml", a)]));
+        assert_ne!(plain, digest(&[("x/a.toml", a), ("x/b.toml", b), ("x/b.toml.d/c.toml", "")]));
+        assert_eq!(plain.to_string().len(), 64);
+    }
+
+    #[test]
+    fn a_set_orders_and_finds_its_units() {
+        let files = sources(&[
+            ("a.toml", "unit.requires = ['b']\nunit.after = ['b']\nservice.exec_start = 'a'"),
+            ("b.toml", "service.exec_start = 'b'"),
+            ("c.toml", "unit.before = ['b']\nservice.exec_start = 'c'"),
+        ]);
+        let set = load(&files).unwrap().set;
+        let names = |list: Vec<UnitName>| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let (a, b) = (UnitName::new("a").unwrap(), UnitName::new("b").unwrap());
+        assert_eq!(names(set.start_order(set.units.keys())), "c b a");
+        assert_eq!(names(set.pulled_in([&a]).into_iter().collect()), "a b");
+        assert_eq!(names(set.pulled_down([&b]).into_iter().collect()), "a b");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_at_its_byte() {
+        let bad = SourceText::new("a.toml", b"[service]\nexec_start = '\xff'".as_slice()).unwrap();
+        assert_eq!(messages(&[bad]), ["a.toml:2:15: error: the file is not text in UTF-8"]);
+        let large = SourceText::new("a.toml", vec![b'#'; FILE_BYTES_MAX + 1]).unwrap();
+        assert_eq!(messages(&[large]), ["a.toml:1:1: error: the file has 4194305 bytes, more than 4194304"]);
+    }
+
+    #[test]
+    fn editors_habits_do_no_harm() {
+        let files = sources(&[("a.toml", "\u{feff}[service]\r\nexec_start = \"a\"\r\n")]);
+        assert_eq!(load(&files).unwrap().warnings, []);
+    }
+
+    #[test]
+    fn nesting_without_end_is_an_error() {
+        for text in
+            ["[".repeat(100_000), "a = ".to_owned() + &"[".repeat(100_000), "a = ".to_owned() + &"{a=".repeat(100_000)]
+        {
+            let found = messages(&sources(&[("a.toml", &text)]));
+            assert!(!found.is_empty() && found.len() <= PROBLEMS_MAX + 1);
+        }
+    }
+
+    #[test]
+    fn one_unit_too_many_is_refused() {
+        let mut files: Vec<SourceText> =
+            (0..UNITS_MAX).map(|n| SourceText::new(format!("u{n}.toml"), "service.exec_start='x'").unwrap()).collect();
+        assert_eq!(load(&files).map(|loaded| loaded.set.units.len()), Ok(UNITS_MAX));
+        files.push(SourceText::new("one-more.toml", "service.exec_start='x'").unwrap());
+        assert_eq!(messages(&files), ["one-more.toml:1:1: error: more than 10000 units"]);
+    }
+
+    #[test]
+    fn names_are_stored_once() {
+        let files =
+            sources(&[("a.toml", "unit.after = 'b'\nservice.exec_start='a'"), ("b.toml", "service.exec_start='b'")]);
+        let units = load(&files).unwrap().set.units;
+        let a = &units[&UnitName::new("a").unwrap()];
+        let (b, _) = units.get_key_value(&UnitName::new("b").unwrap()).unwrap();
+        assert!(std::ptr::eq(a.relations.after[0].as_str(), b.as_str()));
+    }
+
+    #[test]
+    fn a_definition_is_small() {
+        // A thousand of them stay in memory for as long as the daemon runs.
+        const DEF_BYTES_MAX: usize = 704;
+        const PROBE_BYTES_MAX: usize = 184;
+        assert!(size_of::<UnitDef>() <= DEF_BYTES_MAX, "{}", size_of::<UnitDef>());
+        assert!(size_of::<crate::unit::spec::ProbeSpec>() <= PROBE_BYTES_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(text in proptest::collection::vec(any::<u8>(), 0..300)) {
+            drop(load(&[SourceText::new("a.toml", text).unwrap()]));
+        }
+
+        #[test]
+        fn no_damage_to_a_good_file_panics(
+            at in 0..WEB.len(),
+            length in 0_usize..40,
+            put in "([\\[\\]{}=\"'#.,\\\\ \n0-9a-z_]|\\PC){0,12}",
+        ) {
+            let mut text = WEB.as_bytes().to_vec();
+            let end = (at + length).min(text.len());
+            text.splice(at..end, put.into_bytes());
+            let lines = text.split(|byte| *byte == b'\n').count();
+            let file = SourceText::new("a.toml", text).unwrap();
+            for problem in load(&[file]).map_or_else(|all| all, |loaded| loaded.warnings) {
+                prop_assert!((1..=lines).contains(&(problem.line as usize)), "{}", problem);
+                prop_assert!(problem.column >= 1);
+            }
+        }
+    }
+}

@@ -15,11 +15,12 @@ pub(super) fn similar<'w>(wrong: &str, words: impl IntoIterator<Item = &'w str>)
         _ => 3,
     };
     let near = |word: &'w str| {
-        let other = plain(word);
-        let apart = other.len().abs_diff(wrong.len());
-        if other.is_empty() || other.len() > WORD_CHARS_MAX || apart > limit {
+        // Most words of a large set differ in length already.
+        let length = word.chars().filter(|c| !is_separator(*c)).count();
+        if length == 0 || length > WORD_CHARS_MAX || length.abs_diff(wrong.len()) > limit {
             return None;
         }
+        let other = plain(word);
         let distance = distance(&wrong, &other);
         // A word of which nothing is left is not similar.
         (distance <= limit && distance < wrong.len().max(other.len())).then_some((distance, word))
@@ -34,7 +35,11 @@ pub(super) fn did_you_mean<'w>(wrong: &str, words: impl IntoIterator<Item = &'w 
 
 /// Lower case, without separators.
 pub(super) fn plain(word: &str) -> Vec<char> {
-    word.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
+    word.chars().filter(|c| !is_separator(*c)).flat_map(char::to_lowercase).collect()
+}
+
+const fn is_separator(c: char) -> bool {
+    matches!(c, '_' | '-')
 }
 
 /// Edit distance with neighbours swapped counting once (optimal string alignment).

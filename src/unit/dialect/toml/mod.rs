@@ -49,7 +49,12 @@ pub(in crate::unit) fn read<'s>(
     };
     let (tree, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        report.syntax(at(error.span().map_or(text.len(), |span| span.start)), error.message());
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let message = match (error.message(), text.get(span.clone())) {
+            ("duplicate key", Some(key)) => format!("{key} stands here a second time"),
+            (message, _) => message.to_owned(),
+        };
+        report.syntax(at(span.start), message);
     }
     let mut walk = Walk { report, places, file, text, dropin: source.dropin, key: "" };
     for (name, value) in tree.get_ref() {

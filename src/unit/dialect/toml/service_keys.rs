@@ -1,12 +1,13 @@
 use super::{
     exec_keys as exec,
-    value::{extend, put},
+    value::{extend, put, signal_names},
     walk::{Key, Value, Walk},
 };
 use crate::{
     base::{Signal, TimeSpan},
     unit::{
         draft::{Draft, ExitMember},
+        similar::did_you_mean,
         spec::{KillMode, NotifyAccess, Resource, Restart, ServiceKind},
     },
 };
@@ -175,8 +176,9 @@ fn exit_member(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<ExitMember>
     let code = EXIT_NAMES.iter().find(|(_, name)| *name == word).map(|(code, _)| ExitMember::Code(*code));
     let member = code.or_else(|| Signal::parse(word).map(ExitMember::Signal));
     if member.is_none() {
-        let names = EXIT_NAMES.map(|(_, name)| name);
-        walk.unknown_word(value, format!("{word:?} is neither an exit code nor a signal"), word, &names);
+        let signals = signal_names();
+        let names = EXIT_NAMES.iter().map(|(_, name)| *name).chain(signals.iter().map(String::as_str));
+        walk.error(value, format!("{word:?} is neither an exit code nor a signal"), did_you_mean(word, names));
     }
     member
 }

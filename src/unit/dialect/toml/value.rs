@@ -7,11 +7,7 @@ use toml::de::DeValue;
 use super::walk::{LIST_ITEMS_MAX, Value, Walk};
 use crate::{
     base::{Signal, TimeSpan, UnitName},
-    unit::{
-        exec_line,
-        similar::{did_you_mean, similar},
-        spec::Command,
-    },
+    unit::{exec_line, similar::did_you_mean, spec::Command},
 };
 
 const TRUE_WORDS: [&str; 6] = ["1", "yes", "y", "true", "t", "on"];
@@ -55,6 +51,11 @@ pub(super) fn extend<T>(
         list.truncate(LIST_ITEMS_MAX);
         walk.error(value, format!("{:?} has more than {LIST_ITEMS_MAX} entries", walk.key), None);
     }
+}
+
+/// The signals that have names of their own.
+pub(super) fn signal_names() -> Vec<String> {
+    (1..=31).filter_map(Signal::new).map(|signal| signal.to_string()).collect()
 }
 
 impl Walk<'_, '_> {
@@ -204,7 +205,9 @@ impl Walk<'_, '_> {
             }
         };
         if signal.is_none() {
-            let help = "write a name such as \"SIGTERM\" or a number".to_owned();
+            let names = signal_names();
+            let help = value.get_ref().as_str().and_then(|word| did_you_mean(word, names.iter().map(String::as_str)));
+            let help = help.unwrap_or_else(|| "write a name such as \"SIGTERM\" or a number".to_owned());
             self.error(value, format!("{:?} names no signal", self.key), Some(help));
         }
         signal
@@ -267,11 +270,5 @@ impl Walk<'_, '_> {
             Some(opening) => start + opening + offset,
             None => start,
         }
-    }
-
-    /// Reports a word that is none of `known`.
-    pub(super) fn unknown_word(&mut self, value: &Value<'_>, message: String, wrong: &str, known: &[&'static str]) {
-        let help = similar(wrong, known.iter().copied()).map(|word| format!("did you mean {word:?}?"));
-        self.error(value, message, help);
     }
 }

@@ -96,6 +96,10 @@ impl Walk<'_, '_> {
         known: &mut dyn Iterator<Item = &'static str>,
     ) {
         let key: &str = name.get_ref();
+        if self.report.is_full() {
+            self.report.error(self.place(name.span().start), unknown(key, title), None);
+            return;
+        }
         let known: Vec<&str> = known.collect();
         let place = self.place(name.span().start);
         let same = known.iter().find(|word| plain(word) == plain(key));
@@ -106,8 +110,11 @@ impl Walk<'_, '_> {
                 (format!("{key:?} does not belong in [{title}]"), Some(format!("move it to [{owner}]")))
             }
             (None, None, Some(directive)) => {
-                let help = "remove it, or keep this service with an init that honours it".to_owned();
-                (format!("systemd's {directive}= is not supported by this version"), Some(help))
+                let help = match title {
+                    "install" => "units start with the daemon unless enabled = false",
+                    _ => "remove it, or keep this service with an init that honours it",
+                };
+                (format!("systemd's {directive}= is not supported by this version"), Some(help.to_owned()))
             }
             (None, None, None) => (unknown(key, title), did_you_mean(key, known)),
         };
