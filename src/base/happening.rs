@@ -283,7 +283,7 @@ impl Happening {
             Self::MainStarted { run: _, pid } => {
                 fields.push(("pid", Field::Number(u64::from(pid.raw().unsigned_abs()))))
             }
-            Self::RunEnded { run: _, invocation, status, usage: _, result, wanted, consequence } => {
+            Self::RunEnded { run: _, invocation, status, usage: _, result, wanted, consequence, replayed: _ } => {
                 fields.push(("invocation", text(invocation)));
                 fields.extend(status.map(|status| ("status", text(&status))));
                 fields.extend([("result", text(result)), ("wanted", Field::Flag(*wanted))]);

@@ -10,3 +10,4 @@ pub mod proctree; // processes found by walking /proc
 pub mod store; // SQLite
 pub mod unitdir; // the texts of units
 pub mod users; // users and groups of this host
+pub mod probe;

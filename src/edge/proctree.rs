@@ -37,8 +37,9 @@ struct Stat {
     pages: u64,
 }
 
-/// Every living process of the run whose main process is or was `main`, below `keeper`.
-pub fn members(keeper: Pid, main: Option<Pid>, invocation: InvocationId) -> Vec<Member> {
+/// Every living process of the run whose main process is or was `main`, below `keeper` (`None` where that is pid 1, from
+/// whom everyone descends).
+pub fn members(keeper: Option<Pid>, main: Option<Pid>, invocation: InvocationId) -> Vec<Member> {
     let all = processes();
     let mark = format!("INVOCATION_ID={invocation}");
     let of_run = |pid: i32, stat: &Stat| {
@@ -46,7 +47,7 @@ pub fn members(keeper: Pid, main: Option<Pid>, invocation: InvocationId) -> Vec<
         same || has_variable(pid, &mark)
     };
     all.iter()
-        .filter(|(pid, stat)| stat.state != b'Z' && descends(&all, **pid, keeper.raw()) && of_run(**pid, stat))
+        .filter(|(pid, stat)| stat.state != b'Z' && keeper.is_none_or(|keeper| descends(&all, **pid, keeper.raw())) && of_run(**pid, stat))
         .filter_map(|(pid, stat)| Some(Member { pid: Pid::new(*pid)?, start_time: stat.start_time }))
         .collect()
 }

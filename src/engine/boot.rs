@@ -201,6 +201,7 @@ impl Parts {
             probes: probes::Probes::new(self.edges.clone(), self.reporter),
             acks: acks::Acks::default(),
             events: Arc::new(Events::new()),
+            counters: Arc::default(),
             asks,
             own_asks,
             reports: self.reports,
@@ -267,6 +268,7 @@ impl Engine {
         Handle {
             asks: self.own_asks.clone(),
             events: Arc::clone(&self.events),
+            counters: Arc::clone(&self.counters),
             store: self.store.clone(),
             settings: Arc::clone(&self.settings),
         }
@@ -348,12 +350,15 @@ impl Engine {
         let answers = async {
             let generations = self.store.generations().await?;
             let enablement = self.store.enablement().await?;
-            let saved = self.store.alert_state().await?;
-            Ok::<_, store::StoreError>((generations, enablement, saved))
+            let saved = self.store.alerts_saved().await?;
+            let totals = self.store.restart_totals().await?;
+            Ok::<_, store::StoreError>((generations, enablement, saved, totals))
         };
         match tokio::time::timeout(STORE_ANSWERS_WITHIN, answers).await {
-            Ok(Ok((generations, enablement, saved))) => {
-                restored.generations = generations;
+            Ok(Ok((generations, enablement, saved, totals))) => {
+                restored.generations =
+                    generations.into_iter().map(|(unit, known)| (unit, known.started.max(known.ended))).collect();
+                self.counters().seed(totals, &restored.generations);
                 restored.enablement = enablement;
                 self.alerts = Alerts::restore(self.settings.alert.clone(), saved, clock::now());
             }

@@ -25,6 +25,8 @@ pub struct Host {
     pub units: BTreeMap<UnitName, Arc<UnitDef>>,
     /// Whom each runs as, where it says so.
     pub identities: BTreeMap<UnitName, Arc<Identity>>,
+    /// Names this set of units: SHA-256 over their files, in hex.
+    pub digest: String,
     /// Problems that refuse nothing, one per line with its place.
     pub warnings: Vec<String>,
     /// The texts they were made from.
@@ -89,7 +91,7 @@ fn check(texts: Vec<StoredText>) -> Result<Host, ConfigError> {
             return Err(ConfigError(problems.join("\n")));
         }
     };
-    let mut host = Host { texts, ..Host::default() };
+    let mut host = Host { texts, digest: loaded.set.digest.to_string(), ..Host::default() };
     host.warnings = loaded.warnings.iter().map(ToString::to_string).collect();
     let mut known: BTreeMap<IdentityKey, Arc<Identity>> = BTreeMap::new();
     for (name, unit) in loaded.set.units {

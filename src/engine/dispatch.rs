@@ -1,5 +1,9 @@
 //! Effects of the node machine, carried out: one exhaustive match, nothing decided.
 
+use std::sync::Arc;
+
+use nix::libc;
+
 use crate::{
     base::{Chain, Notice, ProcessKey, Role, RunId, Signal, SpawnFailure, SpawnStep, UnitName},
     edge::{clock, listen, notify},
@@ -9,7 +13,10 @@ use crate::{
         effect::SpawnOrder,
         input::{ProbeOutcome, Sender},
     },
-    unit::spec::{Output, ProbeCheck},
+    unit::{
+        UnitDef,
+        spec::{Output, ProbeCheck},
+    },
     wire::keeper::{Order, SpawnOrder as KeeperSpawn, Stream},
 };
 
@@ -47,7 +54,7 @@ impl Engine {
                 self.watch_tree(&run);
                 Ok(())
             }
-            Effect::Probe { run, probe } => self.probe(run, probe),
+            Effect::Probe { run, probe, def } => self.probe(run, probe, def),
             Effect::CancelProbes { run } => self.cancel_probes(&run),
             Effect::Remember { unit, memo } => self.keeper.send(&Order::Remember { unit, memo }, Vec::new()),
             Effect::Reply { ticket, outcomes } => {
@@ -89,15 +96,12 @@ impl Engine {
 
     fn prepare(&mut self, order: &SpawnOrder) -> Result<crate::wire::keeper::SpawnSpec, Unprepared> {
         let name = &order.key.run.unit;
-        let Some(unit) = self.units.get(name).cloned() else {
-            tracing::error!(unit = %name, "a unit without a definition was to be started");
-            return Err(Unprepared::Failed(SpawnFailure { step: SpawnStep::Prepare, errno: nix::libc::ENOENT }));
-        };
+        let unit = &order.def;
         if order.key.role == Role::Main {
-            self.open_sockets(name, &unit)?;
+            self.open_sockets(name, unit)?;
         }
         let identity = self.identities.get(name).cloned();
-        let spec = self.launcher.spec(&unit, identity.as_deref(), order).map_err(|error| {
+        let spec = self.launcher.spec(identity.as_deref(), order).map_err(|error| {
             tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
             Unprepared::Failed(error.failure())
         })?;
@@ -114,7 +118,7 @@ impl Engine {
     }
 
     /// Binds the sockets of a unit that the keeper does not hold yet, and gives them to it for good.
-    fn open_sockets(&mut self, name: &UnitName, unit: &crate::unit::UnitDef) -> Result<(), Unprepared> {
+    fn open_sockets(&mut self, name: &UnitName, unit: &UnitDef) -> Result<(), Unprepared> {
         for socket in &unit.sockets {
             let address = listen::address_of(&socket.listen);
             // One name may stand for several addresses, so the address is part of what we remember.
@@ -126,10 +130,10 @@ impl Engine {
                 tracing::error!(unit = %name, error = %Chain(&error), "cannot start a process");
                 Unprepared::Failed(SpawnFailure {
                     step: SpawnStep::Prepare,
-                    errno: error.source.raw_os_error().unwrap_or(nix::libc::EADDRINUSE),
+                    errno: error.source.raw_os_error().unwrap_or(libc::EADDRINUSE),
                 })
             })?;
-            let order = Order::Store { unit: name.clone(), name: socket.name.clone() };
+            let order = Order::Store { unit: name.clone(), name: socket.name.to_string() };
             self.keeper.send(&order, vec![fd]).map_err(Unprepared::Keeper)?;
             self.stored.insert(held);
         }
@@ -205,9 +209,8 @@ impl Engine {
         Ok(())
     }
 
-    fn probe(&mut self, run: RunId, place: usize) -> Result<(), ClientError> {
-        let Some(unit) = self.units.get(&run.unit).cloned() else { return Ok(()) };
-        let Some(spec) = unit.health.get(place) else { return Ok(()) };
+    fn probe(&mut self, run: RunId, place: usize, def: Arc<UnitDef>) -> Result<(), ClientError> {
+        let Some(spec) = def.health.get(place) else { return Ok(()) };
         let ProbeCheck::Exec(command) = &spec.check else {
             self.probes.ask(run, place, spec);
             return Ok(());
@@ -219,6 +222,7 @@ impl Engine {
             invocation,
             directive: "health",
             command: command.clone(),
+            def: Arc::clone(&def),
             environment: Vec::new(),
             confirm_exec: false,
         };

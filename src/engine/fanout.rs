@@ -12,6 +12,7 @@ impl Engine {
     /// Tells everyone, in the order in which it happened. Nothing here waits, so nothing here delays a restart.
     pub(super) fn fan_out(&mut self, notice: Notice) {
         log(&notice);
+        self.counters().hear(&notice);
         self.alerts.handle(notice.at, &notice);
         let mut writes = vec![Write::Notice(Box::new(notice.clone()))];
         writes.extend(self.alert_writes(&notice));
@@ -27,6 +28,10 @@ impl Engine {
     /// What the alerts want kept and sent because of this notice; it goes into the notice's own transaction.
     fn alert_writes(&mut self, notice: &Notice) -> Vec<Write> {
         std::iter::from_fn(|| self.alerts.poll_effect()).map(|effect| write_of(effect, notice.at.wall)).collect()
+    }
+
+    pub(super) fn counters(&self) -> std::sync::MutexGuard<'_, super::Counters> {
+        self.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Alerts that are due by time alone: reminders.

@@ -7,9 +7,13 @@ use std::{
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::config::{ConfigError, Host};
+use super::{
+    config::{ConfigError, Host},
+    counters::Counters,
+    tree::Found,
+};
 use crate::{
-    base::{Actor, Notice, Ticket, UnitName},
+    base::{Actor, Notice, RunId, Ticket, UnitName},
     edge::{log::Dropped, store},
     node::{
         effect::Outcome,
@@ -17,9 +21,7 @@ use crate::{
         status::UnitStatus,
     },
     unit::UnitDef,
-    base::RunId,
 };
-use super::tree::Found;
 
 /// Asks that may wait for the engine; more make their askers wait.
 pub(super) const ASKS_MAX: usize = 1024;
@@ -43,9 +45,9 @@ pub enum Ask {
         reply: oneshot::Sender<Vec<(UnitName, Outcome)>>,
     },
     /// The state of all units.
-    Statuses {
-        /// Where the answer goes, with the definition of each.
-        reply: oneshot::Sender<Vec<(UnitStatus, Arc<UnitDef>)>>,
+    States {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<UnitState>>,
     },
     /// Units that were read from their files take the place of those in force.
     Units {
@@ -59,8 +61,19 @@ pub enum Ask {
         /// Which; all when empty.
         units: Vec<UnitName>,
         /// Where the answer goes.
-        reply: oneshot::Sender<Vec<UnitName>>,
+        reply: oneshot::Sender<Vec<(UnitName, Outcome)>>,
     },
+}
+
+/// A unit as it is now.
+#[derive(Debug, Clone)]
+pub struct UnitState {
+    /// What the machine says of it.
+    pub status: UnitStatus,
+    /// Its definition.
+    pub def: Arc<UnitDef>,
+    /// Automatic restarts ever.
+    pub restarts_total: u64,
 }
 
 /// A fact from one of the manager's own threads and tasks.
@@ -90,6 +103,7 @@ pub enum Report {
 pub struct Handle {
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) events: Arc<Events>,
+    pub(super) counters: Arc<Mutex<Counters>>,
     pub(super) store: store::Store,
     pub(super) settings: Arc<super::settings::Settings>,
 }
@@ -106,8 +120,18 @@ impl Handle {
     }
 
     /// The state of all units, in order of name.
-    pub async fn statuses(&self) -> Result<Vec<(UnitStatus, Arc<UnitDef>)>, Gone> {
-        self.ask(|reply| Ask::Statuses { reply }).await
+    pub async fn states(&self) -> Result<Vec<UnitState>, Gone> {
+        self.ask(|reply| Ask::States { reply }).await
+    }
+
+    /// Counts for metrics.
+    pub fn counters(&self) -> Counters {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What becomes of alerts is counted here.
+    pub fn delivered(&self, route: &str, result: &'static str) {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).delivered(route, result);
     }
 
     /// Puts units that were read into force; all or nothing.
@@ -119,6 +143,11 @@ impl Handle {
     pub async fn order_no_wait(&self, actor: Actor, units: Vec<UnitName>, verb: Verb) -> Result<(), Gone> {
         let (reply, _unheard) = oneshot::channel();
         self.asks.send(Ask::Order { actor, units, verb, reply }).await.map_err(|_| Gone)
+    }
+
+    /// Runs every probe of these units once, now; of all units when none is named.
+    pub async fn probe_now(&self, units: Vec<UnitName>) -> Result<Vec<(UnitName, Outcome)>, Gone> {
+        self.ask(|reply| Ask::Probe { units, reply }).await
     }
 
     /// The stream of notices from now on, and those that are still kept.

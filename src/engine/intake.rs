@@ -1,18 +1,20 @@
 //! What comes in, as inputs of the machines: facts of the keeper, reports of our own threads, asks of the API.
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, sync::Arc};
 
 use super::{
     Engine, config,
-    handle::{Ask, Report},
+    handle::{Ask, Report, UnitState},
     tree::Found,
 };
+use nix::libc;
+
 use crate::{
     base::{Actor, ExitStatus, Happening, Notice, Pid, ProcessKey, Role, RunId, Signal, UnitName},
     edge::{clock, notify, store},
     keeper::client::{ClientError, Incoming},
     node::{
-        Input,
+        Input, UnitStatus,
         input::{Sender, Verb},
     },
     wire::keeper::{Clamped, Exit, Fact, Notified, Order},
@@ -29,7 +31,6 @@ impl Engine {
 
     #[expect(clippy::too_many_lines, reason = "one exhaustive match over the keeper's facts")]
     fn take_fact(&mut self, fact: Fact, mut fds: Vec<OwnedFd>) -> Result<(), ClientError> {
-        let now = clock::now();
         match fact {
             Fact::Spawned { key, pid, start_time: _, clamped } => {
                 self.spawned(&key, pid);
@@ -63,7 +64,7 @@ impl Engine {
             }
             Fact::SignalFailed { key, signal, errno } => {
                 // Gone already is what was wanted.
-                if errno != nix::libc::ESRCH {
+                if errno != libc::ESRCH {
                     let error = nix::Error::from_raw(errno);
                     tracing::warn!(unit = %key.run.unit, %signal, %error, "cannot send a signal");
                 }
@@ -77,7 +78,6 @@ impl Engine {
             | Fact::Stored { .. }
             | Fact::SnapshotEnd => tracing::error!("the keeper told a piece of a snapshot that was not asked for"),
         }
-        let _ = now;
         Ok(())
     }
 
@@ -278,18 +278,27 @@ impl Engine {
     pub(super) fn take_ask(&mut self, ask: Ask) {
         match ask {
             Ask::Order { actor, units, verb, reply } => self.order(actor, units, verb, reply),
-            Ask::Statuses { reply } => {
-                let statuses = self.node.statuses();
-                let known = statuses.into_iter().filter_map(|status| {
-                    let unit = self.units.get(&status.name)?;
-                    Some((status, std::sync::Arc::clone(unit)))
-                });
-                reply.send(known.collect()).ok();
+            Ask::States { reply } => {
+                reply.send(self.states()).ok();
+            }
+            Ask::Probe { units, reply } => {
+                let ticket = self.tickets.next();
+                self.waiting.insert(ticket, reply);
+                self.node.handle(clock::now(), Input::ProbeNow { ticket, units });
             }
             Ask::Units { loaded, reply } => {
                 reply.send(self.take_units(loaded)).ok();
             }
         }
+    }
+
+    fn states(&self) -> Vec<UnitState> {
+        let counters = self.counters();
+        let state = |status: UnitStatus| {
+            let def = Arc::clone(self.units.get(&status.name)?);
+            Some(UnitState { restarts_total: counters.restarts_of(&status.name), status, def })
+        };
+        self.node.statuses().into_iter().filter_map(state).collect()
     }
 
     fn order(
@@ -322,7 +331,7 @@ impl Engine {
             tracing::warn!(%error, "cannot keep a copy of the units; after a crash the directories must be sound");
         }
         // Definitions of units that are gone are still needed until their last process has ended.
-        self.units.extend(host.units.iter().map(|(name, unit)| (name.clone(), std::sync::Arc::clone(unit))));
+        self.units.extend(host.units.iter().map(|(name, unit)| (name.clone(), Arc::clone(unit))));
         self.identities = host.identities;
         self.node.handle(clock::now(), Input::Units(host.units));
         self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });

@@ -8,12 +8,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::libc;
+
 use crate::{
     base::{Role, SpawnFailure, SpawnStep},
     edge::{unitdir, users::Identity},
     node::effect::SpawnOrder,
     unit::{
-        UnitDef, expand, parse_env_file,
+        UnitDef,
+        env_file::parse_env_file,
+        expand,
         spec::{Limit, NotifyAccess, Output, Resource},
     },
     wire::keeper as wire,
@@ -58,9 +62,9 @@ impl LaunchError {
     /// As the failure that the machine is told.
     pub const fn failure(&self) -> SpawnFailure {
         match self {
-            Self::NotFound { .. } => SpawnFailure { step: SpawnStep::Exec, errno: nix::libc::ENOENT },
-            Self::Nul(_) => SpawnFailure { step: SpawnStep::Prepare, errno: nix::libc::EINVAL },
-            Self::EnvironmentFile(_) => SpawnFailure { step: SpawnStep::Prepare, errno: nix::libc::ENOENT },
+            Self::NotFound { .. } => SpawnFailure { step: SpawnStep::Exec, errno: libc::ENOENT },
+            Self::Nul(_) => SpawnFailure { step: SpawnStep::Prepare, errno: libc::EINVAL },
+            Self::EnvironmentFile(_) => SpawnFailure { step: SpawnStep::Prepare, errno: libc::ENOENT },
         }
     }
 }
@@ -73,13 +77,13 @@ impl Launcher {
         Self { notify_socket: notify_socket.display().to_string(), own_dir, lang }
     }
 
-    /// The keeper's instructions for `order` of `unit`, whose user was looked up as `identity`.
+    /// The keeper's instructions for `order`, whose unit's user was looked up as `identity`.
     pub fn spec(
         &self,
-        unit: &UnitDef,
         identity: Option<&Identity>,
         order: &SpawnOrder,
     ) -> Result<wire::SpawnSpec, LaunchError> {
+        let unit = &*order.def;
         let exec = &unit.service.exec;
         let identity = if order.command.privileged { None } else { identity };
         let environment = self.environment(unit, identity, order)?;
@@ -175,8 +179,8 @@ impl Launcher {
 pub fn socket_names(unit: &UnitDef) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for socket in &unit.sockets {
-        if !names.contains(&socket.name) {
-            names.push(socket.name.clone());
+        if !names.iter().any(|name| **name == *socket.name) {
+            names.push(socket.name.to_string());
         }
     }
     names

@@ -9,6 +9,7 @@ mod acks; // which exits the keeper may forget
 mod alerting; // who is told, from the settings
 mod boot; // from the keeper's snapshot and the store to a running engine
 pub mod config; // the units in force
+mod counters; // counts for metrics and status
 mod dispatch; // effects of the node machine -> edges
 mod fanout; // notices -> log, stream, alerts, store
 mod fds; // what services keep with us
@@ -22,7 +23,7 @@ mod tree; // the processes of a run
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::CString,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -42,7 +43,8 @@ use crate::{
 };
 
 pub use boot::{BootError, Started, start};
-pub use handle::{Ask, Gone, Handle, NumberedNotice, Report};
+pub use counters::Counters;
+pub use handle::{Ask, Gone, Handle, NumberedNotice, Report, UnitState};
 
 /// Everything the loop holds.
 #[derive(Debug)]
@@ -58,6 +60,7 @@ pub struct Engine {
     probes: probes::Probes,
     acks: acks::Acks,
     events: Arc<handle::Events>,
+    counters: Arc<Mutex<Counters>>,
     asks: mpsc::Receiver<Ask>,
     own_asks: mpsc::Sender<Ask>,
     reports: mpsc::UnboundedReceiver<Report>,

@@ -56,7 +56,7 @@ pub struct TreeWatch {
 impl TreeWatch {
     /// Starts the thread. `keeper` is the ancestor of all services; `found` is called with what is seen.
     pub fn start(
-        keeper: Pid,
+        keeper: Option<Pid>,
         cgroups: Option<Arc<Cgroups>>,
         found: impl Fn(Found) + Send + 'static,
     ) -> Result<Self, io::Error> {
@@ -85,7 +85,7 @@ impl TreeWatch {
 }
 
 struct Watcher<F> {
-    keeper: Pid,
+    keeper: Option<Pid>,
     cgroups: Option<Arc<Cgroups>>,
     found: F,
     watched: BTreeMap<RunId, Tree>,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,7 +29,7 @@ pub enum Input {
         verb: Verb,
     },
     /// A checked set of units takes the place of the old one. Units that are gone are stopped.
-    Units(BTreeMap<UnitName, UnitDef>),
+    Units(BTreeMap<UnitName, Arc<UnitDef>>),
     /// Start what is enabled (after [`Input::Units`] at boot).
     Boot,
     /// Stop everything in order; ends with [`super::Effect::AllStopped`].

@@ -9,7 +9,10 @@ pub mod effect;
 pub mod input;
 pub mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 pub use effect::Effect;
 pub use input::Input;
@@ -41,7 +44,7 @@ impl Node {
     /// once, on a new machine, in place of the first [`Input::Units`]. Afterwards the engine feeds the facts that the
     /// keeper held, `Exited` with unknown status for each of [`Node::lost`], then [`Input::Boot`]: what the memos know
     /// is left alone by it.
-    pub fn restore(&mut self, now: Now, units: BTreeMap<UnitName, UnitDef>, restored: Restored) {
+    pub fn restore(&mut self, now: Now, units: BTreeMap<UnitName, Arc<UnitDef>>, restored: Restored) {
         let _ = (now, units, restored, self.rng.next_u64());
     }
 

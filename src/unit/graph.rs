@@ -3,22 +3,25 @@
 //! Nothing here recurses, so that a chain of ten thousand units needs no stack. Equal inputs give equal outputs: where
 //! the order is free, names decide.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::spec::{Relations, UnitDef};
 use crate::base::UnitName;
 
 /// Units by name, as in a set.
-pub type Units = BTreeMap<UnitName, UnitDef>;
+pub type Units<U = UnitDef> = BTreeMap<UnitName, U>;
 
 /// The order in which `wanted` are started: after what `after` and `before` demand among them, else by name. Names that
 /// no unit has are left out. A stop goes the other way round.
 ///
 /// Relations over units that are not wanted do not order, as in systemd.
-pub fn start_order<'n>(units: &Units, wanted: impl IntoIterator<Item = &'n UnitName>) -> Vec<UnitName> {
+pub fn start_order<'n, U: Borrow<UnitDef>>(units: &Units<U>, wanted: impl IntoIterator<Item = &'n UnitName>) -> Vec<UnitName> {
     let wanted: BTreeSet<&UnitName> = wanted.into_iter().collect();
     let names: Vec<&UnitName> = wanted.into_iter().filter(|name| units.contains_key(*name)).collect();
-    let relations: Vec<&Relations> = names.iter().filter_map(|name| units.get(*name)).map(|u| &u.relations).collect();
+    let relations: Vec<&Relations> = names.iter().filter_map(|name| units.get(*name)).map(|u| &u.borrow().relations).collect();
     let graph = Graph::ordering(&names, &relations);
     let mut waits: Vec<usize> = graph.after.iter().map(Vec::len).collect();
     let mut followers: Vec<Vec<usize>> = vec![Vec::new(); names.len()];
@@ -44,7 +47,7 @@ pub fn start_order<'n>(units: &Units, wanted: impl IntoIterator<Item = &'n UnitN
 }
 
 /// `roots` and all that comes up with them: what they require, want and bind to, and so on.
-pub fn pulled_in<'n>(units: &Units, roots: impl IntoIterator<Item = &'n UnitName>) -> BTreeSet<UnitName> {
+pub fn pulled_in<'n, U: Borrow<UnitDef>>(units: &Units<U>, roots: impl IntoIterator<Item = &'n UnitName>) -> BTreeSet<UnitName> {
     closure(units, roots, |unit| {
         let relations = &unit.relations;
         relations.requires.iter().chain(&relations.binds_to).chain(&relations.wants).collect()
@@ -53,10 +56,10 @@ pub fn pulled_in<'n>(units: &Units, roots: impl IntoIterator<Item = &'n UnitName
 
 /// `roots` and all that goes down with them when they are stopped: who requires them, binds to them or is part of them,
 /// and so on.
-pub fn pulled_down<'n>(units: &Units, roots: impl IntoIterator<Item = &'n UnitName>) -> BTreeSet<UnitName> {
+pub fn pulled_down<'n, U: Borrow<UnitDef>>(units: &Units<U>, roots: impl IntoIterator<Item = &'n UnitName>) -> BTreeSet<UnitName> {
     let mut needed_by: BTreeMap<&UnitName, Vec<&UnitName>> = BTreeMap::new();
     for (name, unit) in units {
-        let relations = &unit.relations;
+        let relations = &unit.borrow().relations;
         for other in relations.requires.iter().chain(&relations.binds_to).chain(&relations.part_of) {
             needed_by.entry(other).or_default().push(name);
         }
@@ -64,16 +67,16 @@ pub fn pulled_down<'n>(units: &Units, roots: impl IntoIterator<Item = &'n UnitNa
     closure(units, roots, |unit| needed_by.get(&unit.name).cloned().unwrap_or_default())
 }
 
-fn closure<'n, 'u>(
-    units: &'u Units,
+fn closure<'n, 'u, U: Borrow<UnitDef>>(
+    units: &'u Units<U>,
     roots: impl IntoIterator<Item = &'n UnitName>,
     next: impl Fn(&'u UnitDef) -> Vec<&'u UnitName>,
 ) -> BTreeSet<UnitName> {
     let mut found = BTreeSet::new();
-    let mut open: Vec<&UnitDef> = roots.into_iter().filter_map(|name| units.get(name)).collect();
+    let mut open: Vec<&UnitDef> = roots.into_iter().filter_map(|name| units.get(name)).map(U::borrow).collect();
     while let Some(unit) = open.pop() {
         if found.insert(unit.name.clone()) {
-            open.extend(next(unit).into_iter().filter_map(|name| units.get(name)));
+            open.extend(next(unit).into_iter().filter_map(|name| units.get(name)).map(U::borrow));
         }
     }
     found

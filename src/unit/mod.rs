@@ -15,6 +15,7 @@ mod draft;
 mod dropin;
 mod exec_line;
 mod expand;
+pub mod env_file; // files of variables
 pub mod graph;
 mod set;
 mod similar;
@@ -24,6 +25,7 @@ pub mod spec;
 pub use diag::{Level, PROBLEMS_MAX, Problem};
 pub use exec_line::{EXEC_LINE_BYTES_MAX, ExecFault};
 pub use expand::expand;
+pub use similar::similar;
 pub use set::{Digest, Loaded, UnitSet, load};
 pub use source::{DROPINS_MAX, FILE_BYTES_MAX, SourceText, UNITS_MAX};
 pub use spec::UnitDef;

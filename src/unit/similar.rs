@@ -5,7 +5,7 @@ const WORD_CHARS_MAX: usize = 64;
 
 /// The word that `wrong` most likely stands for, or `None` when none is near. Case, `_` and `-` do not count, so that
 /// `RestartSec` finds `restart_sec`.
-pub(super) fn similar<'w>(wrong: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub fn similar<'w>(wrong: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let wrong = plain(wrong);
     let limit = match wrong.len() {
         0 => return None,

@@ -1,0 +1,97 @@
+//! `POST /v1/check`: every probe once, now; what is unhealthy or down is restarted if asked. Made for cron.
+
+use axum::{Json, extract::State};
+
+use super::{problem::Failure, units::{find, name_of}, view};
+use crate::{
+    base::{Actor, RunResult, Severity, UnitName},
+    engine::{Handle, UnitState},
+    node::{
+        effect::{Outcome, ProbeReport},
+        input::Verb,
+        status::Active,
+    },
+    wire::v1,
+};
+
+/// Exit codes of monitoring plugins.
+const OK: u8 = 0;
+const WARNING: u8 = 1;
+const CRITICAL: u8 = 2;
+const UNKNOWN: u8 = 3;
+
+pub(super) async fn check(
+    State(handle): State<Handle>,
+    Json(check): Json<v1::Check>,
+) -> Result<Json<v1::CheckAnswer>, Failure> {
+    let states = handle.states().await?;
+    let wanted: Vec<UnitName> = match check.units.is_empty() {
+        true => states.iter().map(|state| state.status.name.clone()).collect(),
+        false => check.units.iter().map(|text| name_of(text)).collect::<Result<_, _>>()?,
+    };
+    for name in &wanted {
+        find(&states, name)?;
+    }
+    let reports = handle.probe_now(wanted).await?;
+    // The probes took time; what they found belongs to the state of now.
+    let states = handle.states().await?;
+    let mut checks = Vec::with_capacity(reports.len());
+    for (name, outcome) in &reports {
+        let Ok(state) = find(&states, name) else { continue };
+        let mut found = judge(state, outcome);
+        if check.restart && should_restart(state, found.level) {
+            let outcomes = handle.order(Actor::Automatic("check"), vec![name.clone()], Verb::Restart).await?;
+            found.action = outcomes.first().map(|(unit, outcome)| view::outcome("restart", unit, outcome).message);
+        }
+        checks.push(found);
+    }
+    Ok(Json(v1::CheckAnswer { checks }))
+}
+
+/// What is down on purpose stays down, and what hit its start limit waits for a person.
+fn should_restart(state: &UnitState, level: u8) -> bool {
+    let status = &state.status;
+    let settled = matches!(status.active, Active::Active | Active::Failed);
+    level == CRITICAL && settled && (status.wanted || status.active == Active::Failed) && status.result != RunResult::StartLimitHit
+}
+
+fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
+    let status = &state.status;
+    let reports: &[ProbeReport] = match outcome {
+        Outcome::Checked(reports) => reports,
+        Outcome::Done | Outcome::Already | Outcome::Cleared { .. } | Outcome::Failed(_) => &[],
+    };
+    let (level, message) = match status.active {
+        Active::Active | Active::Reloading => judge_probes(state, reports),
+        Active::Activating | Active::Deactivating => (WARNING, view::cause(status)),
+        Active::Failed => (CRITICAL, view::cause(status)),
+        Active::Inactive if view::is_up(status, &state.def) => (OK, "finished".to_owned()),
+        Active::Inactive if status.wanted => (CRITICAL, view::cause(status)),
+        Active::Inactive => (OK, "down on purpose".to_owned()),
+    };
+    let probes = reports.iter().map(view::report).collect();
+    v1::UnitCheck { unit: status.name.to_string(), level, message, probes, action: None }
+}
+
+fn judge_probes(state: &UnitState, reports: &[ProbeReport]) -> (u8, String) {
+    let failed: Vec<&ProbeReport> = reports.iter().filter(|report| report.failure.is_some()).collect();
+    if failed.is_empty() {
+        let what = if reports.is_empty() { "up, no probes".to_owned() } else { format!("{} probes pass", reports.len()) };
+        return (OK, what);
+    }
+    let severity = |report: &&ProbeReport| {
+        state.def.health.iter().find(|probe| *probe.name == *report.name).map(|probe| probe.severity)
+    };
+    let level = failed.iter().map(severity).map(level_of).max().unwrap_or(UNKNOWN);
+    let texts: Vec<String> =
+        failed.iter().map(|r| format!("{}: {}", r.name, r.failure.as_deref().unwrap_or_default())).collect();
+    (level, texts.join(", "))
+}
+
+const fn level_of(severity: Option<Severity>) -> u8 {
+    match severity {
+        Some(Severity::Info | Severity::Warning) => WARNING,
+        Some(Severity::Critical | Severity::Bug) => CRITICAL,
+        None => UNKNOWN,
+    }
+}

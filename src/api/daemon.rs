@@ -1,0 +1,74 @@
+//! The daemon itself: health, metrics, reload.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use hyper::{StatusCode, header};
+
+use super::{metrics, problem::Failure, view};
+use crate::{
+    edge::clock,
+    engine::{Handle, UnitState, config},
+    node::status::Active,
+    wire::v1,
+};
+
+/// Whether all is well here: 200, or 503 with the reasons.
+pub(super) async fn health(State(handle): State<Handle>) -> Result<Response, Failure> {
+    let reasons = reasons(&handle.states().await?, &handle);
+    let status = if reasons.is_empty() { "healthy" } else { "degraded" };
+    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((code, Json(v1::Health { status: status.to_owned(), ready: true, reasons })).into_response())
+}
+
+fn reasons(states: &[UnitState], handle: &Handle) -> Vec<String> {
+    let mut reasons: Vec<String> = states
+        .iter()
+        .filter(|state| state.status.active == Active::Failed || view::health(&state.status) == "unhealthy")
+        .map(|state| format!("{}: {}", state.status.name, view::cause(&state.status)))
+        .collect();
+    reasons.extend(handle.counters().store_trouble.map(|reason| format!("store: {reason}")));
+    reasons
+}
+
+/// The engine answers.
+pub(super) async fn alive(State(handle): State<Handle>) -> Result<&'static str, Failure> {
+    handle.states().await?;
+    Ok("alive\n")
+}
+
+/// It may be given work.
+pub(super) async fn ready(State(handle): State<Handle>) -> Result<&'static str, Failure> {
+    handle.states().await?;
+    Ok("ready\n")
+}
+
+/// Prometheus text.
+pub(super) async fn metrics(State(handle): State<Handle>) -> Result<Response, Failure> {
+    let text = metrics::text(&handle.states().await?, &handle.counters());
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// Reads the unit directories anew; all of it is taken, or nothing.
+pub(super) async fn reload(State(handle): State<Handle>) -> Result<Json<v1::Reloaded>, Failure> {
+    let dirs = handle.settings().paths.units.clone();
+    let loaded = tokio::task::spawn_blocking(move || config::load(&dirs)).await;
+    let loaded = loaded.map_err(|error| {
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "reload failed", error.to_string())
+    })?;
+    let revision = loaded.as_ref().map(|host| host.digest.clone()).unwrap_or_default();
+    let units = handle
+        .take_units(loaded)
+        .await?
+        .map_err(|problems| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "units refused", problems))?;
+    Ok(Json(v1::Reloaded {
+        status: "reloaded".to_owned(),
+        revision,
+        timestamp: clock::wall().0,
+        instances_notified: 0,
+        instances: Vec::new(),
+        units,
+    }))
+}

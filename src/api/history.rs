@@ -1,0 +1,47 @@
+//! `GET /v1/history` and `GET /v1/units/{unit}/why`: past runs, and the causes behind the present.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+};
+use serde::Deserialize;
+
+use super::{
+    problem::Failure,
+    units::{find, name_of},
+    view,
+};
+use crate::{engine::Handle, wire::v1};
+
+/// Runs that are shown unless the asker says how many.
+const RUNS_DEFAULT: u32 = 50;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Which {
+    unit: Option<String>,
+    limit: Option<u32>,
+}
+
+pub(super) async fn history(
+    State(handle): State<Handle>,
+    Query(which): Query<Which>,
+) -> Result<Json<v1::History>, Failure> {
+    let unit = which.unit.as_deref().map(name_of).transpose()?;
+    let rows = handle.store().history(unit.clone(), which.limit.unwrap_or(RUNS_DEFAULT), None).await?;
+    if let (true, Some(unit)) = (rows.is_empty(), &unit) {
+        // No runs: either it never ran, or there is no such unit.
+        find(&handle.states().await?, unit)?;
+    }
+    Ok(Json(v1::History { runs: rows.into_iter().map(view::run).collect() }))
+}
+
+pub(super) async fn why(State(handle): State<Handle>, Path(unit): Path<String>) -> Result<Json<v1::Why>, Failure> {
+    let name = name_of(&unit)?;
+    let states = handle.states().await?;
+    let state = find(&states, &name)?;
+    let material = handle.store().why(name.clone()).await?;
+    let mut chain: Vec<v1::Event> = material.notices.into_iter().map(view::stored_event).collect();
+    chain.sort_by_key(|event| (event.at_us, event.id));
+    let now = format!("{} ({}): {}", state.status.active.as_str(), state.status.sub.as_str(), view::cause(&state.status));
+    Ok(Json(v1::Why { unit: name.to_string(), now, chain }))
+}

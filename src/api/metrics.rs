@@ -1,0 +1,88 @@
+//! `GET /metrics`: Prometheus' text format, written from the unit table, so that a unit that is gone leaves no series.
+
+use std::fmt::Write;
+
+use super::view;
+use crate::{
+    engine::{Counters, UnitState},
+    node::status::Verdict,
+};
+
+/// The whole page.
+pub(super) fn text(states: &[UnitState], counters: &Counters) -> String {
+    let mut page = String::new();
+    family(&mut page, "roundsman_unit_up", "gauge", "Whether the unit is up.", |page| {
+        for state in states {
+            let up = u8::from(view::is_up(&state.status, &state.def));
+            sample(page, "roundsman_unit_up", &[("unit", state.status.name.as_str())], up);
+        }
+    });
+    family(&mut page, "roundsman_unit_restarts_total", "counter", "Automatic restarts.", |page| {
+        for ((unit, cause), count) in &counters.restarts {
+            sample(page, "roundsman_unit_restarts_total", &[("unit", unit.as_str()), ("cause", cause)], count);
+        }
+    });
+    let name = "roundsman_unit_start_limit_hit_total";
+    family(&mut page, name, "counter", "How often the start limit was hit.", |page| {
+        for (unit, count) in &counters.start_limits {
+            sample(page, name, &[("unit", unit.as_str())], count);
+        }
+    });
+    probes(&mut page, states);
+    family(&mut page, "roundsman_alerts_total", "counter", "Alerts by route and what became of them.", |page| {
+        for ((route, result), count) in &counters.alerts {
+            sample(page, "roundsman_alerts_total", &[("route", route), ("result", result)], count);
+        }
+    });
+    family(&mut page, "roundsman_config_reloads_total", "counter", "Reloads of unit files.", |page| {
+        for (result, count) in &counters.reloads {
+            sample(page, "roundsman_config_reloads_total", &[("result", result)], count);
+        }
+    });
+    page
+}
+
+fn probes(page: &mut String, states: &[UnitState]) {
+    let all = || states.iter().flat_map(|state| state.status.health.iter().map(move |probe| (state, probe)));
+    family(page, "roundsman_probe_up", "gauge", "Whether the probe's verdict is healthy.", |page| {
+        for (state, probe) in all().filter(|(_, probe)| probe.verdict != Verdict::Unknown) {
+            let labels = [("unit", state.status.name.as_str()), ("probe", probe.name.as_str())];
+            sample(page, "roundsman_probe_up", &labels, u8::from(probe.verdict == Verdict::Healthy));
+        }
+    });
+    family(page, "roundsman_probe_duration_seconds", "gauge", "How long the last answer took.", |page| {
+        for (state, probe) in all() {
+            let Some(took) = probe.took else { continue };
+            let labels = [("unit", state.status.name.as_str()), ("probe", probe.name.as_str())];
+            sample(page, "roundsman_probe_duration_seconds", &labels, took.as_secs_f64());
+        }
+    });
+}
+
+fn family(page: &mut String, name: &str, kind: &str, help: &str, samples: impl FnOnce(&mut String)) {
+    // Writing to a String does not fail.
+    writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
+    samples(page);
+}
+
+fn sample(page: &mut String, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    let labels: Vec<String> = labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escaped(text))).collect();
+    writeln!(page, "{name}{{{}}} {value}", labels.join(",")).ok();
+}
+
+/// Label values escape backslash, quote and newline (Prometheus exposition formats).
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_cannot_end_its_own_quotes() {
+        let mut page = String::new();
+        sample(&mut page, "m", &[("unit", "a\"b\\c\nd")], 1);
+        assert_eq!(page, "m{unit=\"a\\\"b\\\\c\\nd\"} 1\n");
+    }
+}

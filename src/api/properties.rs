@@ -1,0 +1,148 @@
+//! What a unit's definition says, directive by directive, as `supervisorctl show` prints it.
+
+use crate::{
+    base::{TimeSpan, UnitName},
+    unit::{
+        UnitDef,
+        spec::{Command, ExitSet, KillMode, NotifyAccess, Restart, StartLimitAction},
+    },
+};
+
+/// Names and values, in the order of the manual.
+pub(super) fn of(def: &UnitDef) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    unit(def, &mut all);
+    service(def, &mut all);
+    exec(def, &mut all);
+    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+type List = Vec<(&'static str, String)>;
+
+fn unit(def: &UnitDef, all: &mut List) {
+    let sources: Vec<_> = def.sources.iter().map(|path| path.display().to_string()).collect();
+    let relations = &def.relations;
+    all.push(("sources", sources.join(" ")));
+    for (name, list) in [
+        ("requires", &relations.requires),
+        ("wants", &relations.wants),
+        ("binds_to", &relations.binds_to),
+        ("part_of", &relations.part_of),
+        ("conflicts", &relations.conflicts),
+        ("after", &relations.after),
+        ("before", &relations.before),
+        ("on_failure", &relations.on_failure),
+        ("on_success", &relations.on_success),
+    ] {
+        all.push((name, names(list)));
+    }
+    all.push(("start_limit_interval_sec", span(def.start_limit.interval)));
+    all.push(("start_limit_burst", def.start_limit.burst.to_string()));
+    let action = match def.start_limit.action {
+        StartLimitAction::None => "none",
+        StartLimitAction::Exit => "exit",
+    };
+    all.push(("start_limit_action", action.to_owned()));
+}
+
+fn service(def: &UnitDef, all: &mut List) {
+    let service = &def.service;
+    for (name, list) in [
+        ("exec_start_pre", &service.exec_start_pre),
+        ("exec_start", &service.exec_start),
+        ("exec_start_post", &service.exec_start_post),
+        ("exec_reload", &service.exec_reload),
+        ("exec_stop", &service.exec_stop),
+        ("exec_stop_post", &service.exec_stop_post),
+    ] {
+        all.push((name, commands(list)));
+    }
+    all.push(("remain_after_exit", service.remain_after_exit.to_string()));
+    let restart = &service.restart;
+    let when = match restart.when {
+        Restart::No => "no",
+        Restart::Always => "always",
+        Restart::OnSuccess => "on-success",
+        Restart::OnFailure => "on-failure",
+        Restart::OnAbnormal => "on-abnormal",
+        Restart::OnAbort => "on-abort",
+        Restart::OnWatchdog => "on-watchdog",
+    };
+    all.push(("restart", when.to_owned()));
+    all.push(("restart_sec", span(restart.delay)));
+    all.push(("restart_steps", restart.steps.to_string()));
+    all.push(("restart_max_delay_sec", span(restart.delay_max)));
+    all.push(("restart_jitter", restart.jitter.to_string()));
+    all.push(("restart_reset_after_sec", restart.reset_after.map_or_else(|| "infinity".to_owned(), span)));
+    all.push(("restart_prevent_exit_status", exits(&restart.prevent)));
+    all.push(("restart_force_exit_status", exits(&restart.force)));
+    all.push(("success_exit_status", exits(&restart.success)));
+    all.push(("timeout_start_sec", span(service.timeouts.start)));
+    all.push(("timeout_stop_sec", span(service.timeouts.stop)));
+    all.push(("timeout_abort_sec", span(service.timeouts.abort)));
+    all.push(("runtime_max_sec", span(service.timeouts.runtime_max)));
+    let mode = match service.kill.mode {
+        KillMode::ControlGroup => "control-group",
+        KillMode::Mixed => "mixed",
+        KillMode::Process => "process",
+        KillMode::None => "none",
+    };
+    all.push(("kill_mode", mode.to_owned()));
+    all.push(("kill_signal", service.kill.signal.to_string()));
+    all.push(("send_sighup", service.kill.send_sighup.to_string()));
+    all.push(("send_sigkill", service.kill.send_sigkill.to_string()));
+    all.push(("final_kill_signal", service.kill.final_signal.to_string()));
+    all.push(("watchdog_signal", service.kill.watchdog_signal.to_string()));
+    all.push(("watchdog_sec", service.watchdog.map_or_else(|| "0".to_owned(), span)));
+    let access = match service.notify_access {
+        NotifyAccess::None => "none",
+        NotifyAccess::Main => "main",
+        NotifyAccess::Exec => "exec",
+        NotifyAccess::All => "all",
+    };
+    all.push(("notify_access", access.to_owned()));
+    all.push(("file_descriptor_store_max", service.file_descriptor_store_max.to_string()));
+}
+
+/// Variables may hold secrets, so only their names are shown.
+fn exec(def: &UnitDef, all: &mut List) {
+    let exec = &def.service.exec;
+    let or_default = |text: Option<String>| text.unwrap_or_default();
+    all.push(("user", or_default(exec.user.as_ref().map(ToString::to_string))));
+    all.push(("group", or_default(exec.group.as_ref().map(ToString::to_string))));
+    all.push(("working_directory", or_default(exec.working_directory.as_ref().map(|dir| dir.display().to_string()))));
+    let variables: Vec<_> = exec.environment.iter().map(|(name, _)| name.to_string()).collect();
+    all.push(("environment", variables.join(" ")));
+    let files: Vec<_> = exec.environment_files.iter().map(|(path, _)| path.display().to_string()).collect();
+    all.push(("environment_file", files.join(" ")));
+    all.push(("umask", exec.umask.map_or_else(|| "0022".to_owned(), |mask| format!("{mask:04o}"))));
+    all.push(("nice", or_default(exec.nice.map(|nice| nice.to_string()))));
+    all.push(("oom_score_adjust", or_default(exec.oom_score_adjust.map(|score| score.to_string()))));
+    all.push(("no_new_privileges", exec.no_new_privileges.to_string()));
+    let listens: Vec<_> = def.sockets.iter().map(|socket| crate::edge::listen::address_of(&socket.listen)).collect();
+    all.push(("listen_stream", listens.join(" ")));
+    let probes: Vec<_> = def.health.iter().map(|probe| probe.name.to_string()).collect();
+    all.push(("health", probes.join(" ")));
+}
+
+fn span(span: TimeSpan) -> String {
+    span.to_string()
+}
+
+fn names(list: &[UnitName]) -> String {
+    list.iter().map(UnitName::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn commands(list: &[Command]) -> String {
+    let lines = list.iter().map(|command| {
+        command.argv.iter().map(|word| if word.contains(' ') { format!("{word:?}") } else { word.to_string() })
+            .collect::<Vec<_>>()
+            .join(" ")
+    });
+    lines.collect::<Vec<_>>().join(" ; ")
+}
+
+fn exits(set: &ExitSet) -> String {
+    let codes = set.codes.iter().map(ToString::to_string);
+    codes.chain(set.signals.iter().map(ToString::to_string)).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,254 @@
+//! From inner types to the wire's, in one place.
+
+use std::time::Duration;
+
+use crate::{
+    base::{Field, Mono, Now, Notice, Severity, UnitName, Wall},
+    edge::{proctree, store},
+    engine::UnitState,
+    node::{
+        effect::{Outcome, ProbeReport, Refusal},
+        status::{Active, ProbeStatus, Sub, UnitStatus, Verdict},
+    },
+    unit::{
+        UnitDef,
+        spec::ServiceKind,
+    },
+    wire::v1,
+};
+
+/// A unit as `status` shows it.
+pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
+    let UnitState { status, def, restarts_total } = state;
+    let used = status.main_pid.and_then(proctree::use_of);
+    v1::Unit {
+        name: status.name.to_string(),
+        description: status.description.clone(),
+        active: status.active.as_str().to_owned(),
+        sub: status.sub.as_str().to_owned(),
+        since_us: status.since.wall.0,
+        kind: kind(def.service.kind).to_owned(),
+        up: is_up(status, def),
+        enabled: status.enabled,
+        pid: status.main_pid.map(crate::base::Pid::raw),
+        generation: status.generation.0,
+        invocation: status.invocation.map(|id| id.to_string()),
+        restarts_in_row: status.restarts,
+        restarts_total: *restarts_total,
+        starts_in_window: status.starts_in_window,
+        start_limit_burst: def.start_limit.burst,
+        start_limit_interval_us: def.start_limit.interval.micros(),
+        result: status.result.as_str().to_owned(),
+        last_exit: status.last_status.map(|status| status.to_string()),
+        next_start_us: status.restart_due.map(|due| wall_of(now, due).0),
+        health: health(status).to_owned(),
+        probes: status.health.iter().map(probe).collect(),
+        status_text: status.status_text.clone(),
+        memory_bytes: used.map(|used| used.memory_bytes),
+        cpu_us: used.map(|used| used.cpu_us),
+        cause: cause(status),
+        needs_restart: status.needs_restart,
+    }
+}
+
+/// Active, or a oneshot that did its work. A unit that nobody wants up and that never failed is not "down" either, but
+/// neither is it up: `status` counts what is wanted.
+pub(super) fn is_up(status: &UnitStatus, def: &UnitDef) -> bool {
+    let finished = def.service.kind == ServiceKind::Oneshot && status.active == Active::Inactive;
+    matches!(status.active, Active::Active | Active::Reloading) || finished && status.generation.0 > 0
+}
+
+const fn kind(kind: ServiceKind) -> &'static str {
+    match kind {
+        ServiceKind::Simple => "simple",
+        ServiceKind::Exec => "exec",
+        ServiceKind::Notify => "notify",
+        ServiceKind::Oneshot => "oneshot",
+    }
+}
+
+/// The verdict over all probes: the worst.
+pub(super) fn health(status: &UnitStatus) -> &'static str {
+    let verdicts = || status.health.iter().map(|probe| probe.verdict);
+    if status.health.is_empty() {
+        "none"
+    } else if verdicts().any(|verdict| verdict == Verdict::Unhealthy) {
+        "unhealthy"
+    } else if verdicts().all(|verdict| verdict == Verdict::Healthy) {
+        "healthy"
+    } else {
+        "unknown"
+    }
+}
+
+fn probe(probe: &ProbeStatus) -> v1::Probe {
+    v1::Probe {
+        name: probe.name.clone(),
+        verdict: probe.verdict.as_str().to_owned(),
+        failure: probe.last_failure.clone().filter(|_| probe.verdict != Verdict::Healthy),
+        took_us: probe.took.map(micros),
+    }
+}
+
+/// Why it is so, in one sentence.
+pub(super) fn cause(status: &UnitStatus) -> String {
+    let last = status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.result));
+    match (status.sub, status.active) {
+        (Sub::AutoRestart, _) => format!("waits for its next start; the last run ended with {last}"),
+        (_, Active::Failed) => match status.result {
+            crate::base::RunResult::StartLimitHit => "too many starts in its window; supervisorctl reset clears that".to_owned(),
+            _ => format!("ended with {last}"),
+        },
+        (_, Active::Inactive) if status.generation.0 == 0 => "never started".to_owned(),
+        (_, Active::Inactive) => format!("stopped; the last run ended with {last}"),
+        (_, Active::Active | Active::Reloading) if status.restarts > 0 => {
+            format!("restarted after {last}")
+        }
+        (_, Active::Active | Active::Reloading) => "as wanted".to_owned(),
+        (_, Active::Activating) => "on its way up".to_owned(),
+        (_, Active::Deactivating) if status.unkillable => "its processes do not die on SIGKILL".to_owned(),
+        (_, Active::Deactivating) => "on its way down".to_owned(),
+    }
+}
+
+fn wall_of(now: Now, at: Mono) -> Wall {
+    let ahead = i64::try_from(at.since(now.mono).as_micros()).unwrap_or(i64::MAX);
+    Wall(now.wall.0.saturating_add(ahead))
+}
+
+/// A notice as the stream shows it.
+pub(super) fn event(id: u64, notice: &Notice) -> v1::Event {
+    let what = &notice.what;
+    v1::Event {
+        id,
+        at_us: notice.at.wall.0,
+        event: what.event().to_owned(),
+        severity: severity(what.severity()).to_owned(),
+        unit: what.unit().map(ToString::to_string),
+        generation: what.run().map(|run| run.generation.0),
+        message: what.message(),
+        fields: what.fields().into_iter().map(|(name, value)| (name.to_owned(), field(value))).collect(),
+    }
+}
+
+/// A notice as the store kept it.
+pub(super) fn stored_event(row: store::NoticeRow) -> v1::Event {
+    v1::Event {
+        id: u64::try_from(row.id).unwrap_or(0),
+        at_us: row.at.0,
+        event: row.event,
+        severity: row.severity,
+        unit: row.unit,
+        generation: row.generation.map(|generation| generation.0),
+        message: row.message,
+        fields: serde_json::from_str(&row.fields).unwrap_or_default(),
+    }
+}
+
+const fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+        Severity::Bug => "bug",
+    }
+}
+
+fn field(field: Field) -> serde_json::Value {
+    match field {
+        Field::Text(text) => text.into(),
+        Field::Number(number) => number.into(),
+        Field::Flag(flag) => flag.into(),
+    }
+}
+
+/// How an order ended for one unit, with the likely remedy where it did not come about.
+pub(super) fn outcome(verb: &str, unit: &UnitName, outcome: &Outcome) -> v1::UnitOutcome {
+    let (ok, code, message) = match outcome {
+        Outcome::Done => (true, "done", format!("{unit}: {} done", verb)),
+        Outcome::Already => (true, "already", format!("{unit}: nothing to do, it was so already")),
+        Outcome::Cleared { restarts, starts, was_failed } => {
+            let failed = if *was_failed { "failed state, " } else { "" };
+            (true, "cleared", format!("{unit}: cleared {failed}{restarts} restarts, {starts} starts in the window"))
+        }
+        Outcome::Checked(reports) => {
+            let failures = reports.iter().filter(|report| report.failure.is_some()).count();
+            (failures == 0, "checked", format!("{unit}: {failures} of {} probes failed", reports.len()))
+        }
+        Outcome::Failed(refusal) => refused(unit, refusal),
+    };
+    v1::UnitOutcome { unit: unit.to_string(), ok, code: code.to_owned(), message }
+}
+
+fn refused(unit: &UnitName, refusal: &Refusal) -> (bool, &'static str, String) {
+    let (code, message) = match refusal {
+        Refusal::UnknownUnit { similar } => {
+            let hint = similar.as_ref().map_or_else(
+                || "supervisorctl list shows all units".to_owned(),
+                |similar| format!("did you mean {similar}?"),
+            );
+            ("unknown-unit", format!("there is no unit {unit}; {hint}"))
+        }
+        Refusal::StartFailed { result, status } => {
+            let how = status.map_or_else(String::new, |status| format!(" ({status})"));
+            ("start-failed", format!("{unit} did not come up: {result}{how}; supervisorctl logs {unit} may say why"))
+        }
+        Refusal::DependencyFailed { needs } => {
+            ("dependency-failed", format!("{unit} needs {needs}, which did not come up; supervisorctl why {needs}"))
+        }
+        Refusal::StartLimitHit => (
+            "start-limit-hit",
+            format!("{unit} was started too often in its window; supervisorctl reset {unit}, then start it"),
+        ),
+        Refusal::CannotReload => {
+            ("cannot-reload", format!("{unit} has no exec_reload; supervisorctl restart {unit} is the other way"))
+        }
+        Refusal::NotRunning => ("not-running", format!("{unit} is not running")),
+        Refusal::ReloadFailed => {
+            ("reload-failed", format!("{unit} did not take its configuration; supervisorctl logs {unit} may say why"))
+        }
+        Refusal::Unkillable => (
+            "unkillable",
+            format!("processes of {unit} do not die on SIGKILL (a disk or network that hangs?); it waits for them"),
+        ),
+        Refusal::Superseded => ("superseded", format!("{unit}: another order took the place of this one")),
+        Refusal::ShuttingDown => ("shutting-down", "the supervisor is stopping".to_owned()),
+    };
+    (false, code, message)
+}
+
+/// A past run.
+pub(super) fn run(row: store::RunRow) -> v1::Run {
+    v1::Run {
+        unit: row.unit,
+        generation: row.generation.0,
+        invocation: row.invocation.unwrap_or_default(),
+        pid: row.pid.and_then(|pid| i32::try_from(pid).ok()),
+        started_us: row.started_at.map_or(0, |at| at.0),
+        cause: row.cause.unwrap_or_else(|| "unknown".to_owned()),
+        cause_detail: row.cause_detail,
+        actor: row.actor,
+        ready_us: row.ready_at.map(|at| at.0),
+        ended_us: row.ended_at.map(|at| at.0),
+        status: row.status.map(|status| status.to_string()),
+        result: row.result,
+        wanted: row.wanted,
+        consequence: row.consequence,
+        cpu_us: row.usage.map(|usage| micros(usage.user + usage.system)),
+        max_rss_kib: row.usage.map(|usage| usage.max_rss_kib),
+    }
+}
+
+/// What a probe found just now.
+pub(super) fn report(report: &ProbeReport) -> v1::Probe {
+    v1::Probe {
+        name: report.name.clone(),
+        verdict: report.verdict.as_str().to_owned(),
+        failure: report.failure.clone(),
+        took_us: Some(micros(report.took)),
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,116 @@
+//! Counts for metrics and `status`, beginning with what the store counted before.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    base::{Generation, Happening, Notice, StartCause, UnitName},
+    edge::store::RestartTotals,
+};
+
+/// Counts since ever (restarts, start limits) or since this manager began (the rest).
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    /// Automatic restarts by unit and cause.
+    pub restarts: BTreeMap<(UnitName, &'static str), u64>,
+    /// Start limits that were hit.
+    pub start_limits: BTreeMap<UnitName, u64>,
+    /// Alerts by route and result.
+    pub alerts: BTreeMap<(String, &'static str), u64>,
+    /// Reloads of unit files by result.
+    pub reloads: BTreeMap<&'static str, u64>,
+    /// Why the store cannot be written, while it cannot.
+    pub store_trouble: Option<String>,
+    /// The newest run of each unit that is counted.
+    counted: BTreeMap<UnitName, Generation>,
+}
+
+const AUTO: &str = "auto-restart";
+const UNHEALTHY: &str = "unhealthy";
+
+impl Counters {
+    /// What the store counted: totals, and up to which run.
+    pub(super) fn seed(
+        &mut self,
+        totals: BTreeMap<UnitName, RestartTotals>,
+        generations: &BTreeMap<UnitName, Generation>,
+    ) {
+        for (unit, total) in totals {
+            for (cause, count) in [(AUTO, total.auto_restarts), (UNHEALTHY, total.unhealthy)] {
+                if count > 0 {
+                    self.restarts.insert((unit.clone(), cause), count);
+                }
+            }
+            if total.start_limits > 0 {
+                self.start_limits.insert(unit, total.start_limits);
+            }
+        }
+        self.counted.extend(generations.iter().map(|(unit, generation)| (unit.clone(), *generation)));
+    }
+
+    /// Automatic restarts of a unit, whatever their cause.
+    pub fn restarts_of(&self, unit: &UnitName) -> u64 {
+        [AUTO, UNHEALTHY].iter().filter_map(|cause| self.restarts.get(&(unit.clone(), *cause))).sum()
+    }
+
+    /// Hears of one happening. A run that is told again (by a new manager) is not counted again.
+    pub(super) fn hear(&mut self, notice: &Notice) {
+        match &notice.what {
+            Happening::RunStarting { run, cause, .. } => {
+                let counted = self.counted.entry(run.unit.clone()).or_default();
+                if run.generation <= *counted {
+                    return;
+                }
+                *counted = run.generation;
+                let cause = match cause {
+                    StartCause::AutoRestart => AUTO,
+                    StartCause::Unhealthy { .. } => UNHEALTHY,
+                    StartCause::Boot
+                    | StartCause::Manual(_)
+                    | StartCause::Dependency(_)
+                    | StartCause::Triggered(_) => return,
+                };
+                *self.restarts.entry((run.unit.clone(), cause)).or_default() += 1;
+            }
+            Happening::StartLimitHit { unit, .. } => *self.start_limits.entry(unit.clone()).or_default() += 1,
+            Happening::ConfigLoaded { .. } => *self.reloads.entry("success").or_default() += 1,
+            Happening::ConfigRejected { .. } => *self.reloads.entry("rejected").or_default() += 1,
+            Happening::StoreDegraded { reason } => self.store_trouble = Some(reason.clone()),
+            Happening::StoreRecovered => self.store_trouble = None,
+            _ => {}
+        }
+    }
+
+    /// A delivery came to an end.
+    pub fn delivered(&mut self, route: &str, result: &'static str) {
+        *self.alerts.entry((route.to_owned(), result)).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{InvocationId, Now, RunId};
+
+    fn starting(generation: u64) -> Notice {
+        let run = RunId { unit: UnitName::new("web").expect("a name"), generation: Generation(generation) };
+        let what = Happening::RunStarting {
+            run,
+            invocation: InvocationId::default(),
+            cause: StartCause::AutoRestart,
+            restarts: 1,
+        };
+        Notice { at: Now::default(), what }
+    }
+
+    #[test]
+    fn a_run_that_is_told_twice_is_counted_once() {
+        let web = UnitName::new("web").expect("a name");
+        let mut counters = Counters::default();
+        let totals = RestartTotals { auto_restarts: 4, ..RestartTotals::default() };
+        counters.seed([(web.clone(), totals)].into(), &[(web.clone(), Generation(5))].into());
+        for generation in [5, 6, 6, 7] {
+            counters.hear(&starting(generation));
+        }
+        assert_eq!(counters.restarts_of(&web), 6);
+    }
+}
