@@ -5,6 +5,7 @@
 
 pub mod clock; // the keeper's stamps; all others read edge/clock.rs
 mod descriptors;
+mod init;
 mod memory;
 mod packet;
 mod place;
@@ -18,6 +19,7 @@ pub use descriptors::{
     LogPipe, Passed, close_inherited_on_exec, close_on_exec, end_pipe, keep_on_exec, listen_fds, log_pipe, number,
     take_inherited,
 };
+pub use init::{replace_image, say, tell_init};
 pub use memory::{read_sealed, sealed_memory};
 pub use packet::{MESSAGE_FDS_MAX, Packet, PacketSocket, Sender, receive};
 pub use place::{LockError, LockFile, bind_notify_socket};

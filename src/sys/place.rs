@@ -1,6 +1,6 @@
 //! The daemon's own places in the file system: its lock and its notify socket.
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Seek, Write},
     os::{
         fd::OwnedFd,
@@ -12,15 +12,11 @@ use std::{
     path::Path,
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-    sys::socket::{setsockopt, sockopt},
-};
+use nix::sys::socket::{setsockopt, sockopt};
 
 /// A lock that lasts as long as this process, or any copy of the descriptor.
 #[derive(Debug)]
-pub struct LockFile(Flock<File>);
+pub struct LockFile(File);
 
 /// Why a lock cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -41,28 +37,28 @@ impl LockFile {
     pub fn take(path: &Path) -> Result<Self, LockError> {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o644);
-        let file = options.open(path).map_err(LockError::File)?;
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((mut file, Errno::EWOULDBLOCK)) => {
+        let mut file = options.open(path).map_err(LockError::File)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 file.read_to_string(&mut holder).map_err(LockError::File)?;
                 return Err(LockError::Held(holder.trim().to_owned()));
             }
-            Err((_, errno)) => return Err(LockError::File(errno.into())),
-        };
+            Err(TryLockError::Error(error)) => return Err(LockError::File(error)),
+        }
         let write = |file: &mut File| {
             file.set_len(0)?;
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
-        write(&mut lock).map_err(LockError::File)?;
-        Ok(Self(lock))
+        write(&mut file).map_err(LockError::File)?;
+        Ok(Self(file))
     }
 
-    /// The lock's descriptor, which an exec may carry on.
-    pub fn file(&self) -> &File {
-        &self.0
+    /// The descriptor that the lock lasts as long as.
+    pub fn into_fd(self) -> OwnedFd {
+        self.0.into()
     }
 }
 

@@ -47,8 +47,10 @@ pub struct Ticket {
 pub enum Outcome {
     /// It is still at it.
     Pending,
-    /// It is over: the program has taken over, or a signal ended the child before.
-    Done,
+    /// The program has taken over.
+    Executed,
+    /// A signal ended the child before it came to that.
+    Killed,
     /// It could not be done; the child has ended.
     Failed(SpawnFailure),
 }
@@ -91,10 +93,10 @@ impl Spawner {
 
     /// How the set-up of that child went. Ask at its end at the latest: a failure holds its slot until it is asked for.
     pub fn outcome(&mut self, ticket: Ticket) -> Outcome {
-        let Some(slot) = self.slots.get_mut(ticket.slot) else { return Outcome::Done };
+        let Some(slot) = self.slots.get_mut(ticket.slot) else { return Outcome::Executed };
         // Only a slot whose child got through is given on unasked.
         if slot.uses != ticket.uses || !slot.busy {
-            return Outcome::Done;
+            return Outcome::Executed;
         }
         let outcome = slot.outcome();
         if outcome != Outcome::Pending {
@@ -105,8 +107,17 @@ impl Spawner {
         outcome
     }
 
-    /// Children that are in their set-up or failed in it and were not asked for.
-    pub fn busy(&self) -> usize {
+    /// Whether the program of that child has taken over; asking changes nothing.
+    pub fn has_executed(&self, ticket: Ticket) -> bool {
+        match self.slots.get(ticket.slot) {
+            Some(slot) if slot.busy && slot.uses == ticket.uses => slot.outcome() == Outcome::Executed,
+            Some(_) | None => true,
+        }
+    }
+
+    /// Children that are in their set-up, or whose failure in it was not asked for.
+    pub fn pending(&mut self) -> usize {
+        self.collect();
         self.busy.len()
     }
 
@@ -133,7 +144,7 @@ impl Spawner {
                 return true;
             }
             let Some(slot) = slots.get_mut(*index) else { return false };
-            let through = slot.outcome() == Outcome::Done;
+            let through = slot.outcome() == Outcome::Executed;
             if through {
                 slot.release();
                 free.push(*index);
@@ -175,9 +186,11 @@ impl Slot {
         if plan.inside.load(Ordering::Acquire) != 0 {
             return Outcome::Pending;
         }
+        let step = child::step(plan.step.load(Ordering::Relaxed));
         match plan.errno.load(Ordering::Acquire) {
-            0 => Outcome::Done,
-            errno => Outcome::Failed(SpawnFailure { step: child::step(plan.step.load(Ordering::Relaxed)), errno }),
+            0 if step == SpawnStep::Exec => Outcome::Executed,
+            0 => Outcome::Killed,
+            errno => Outcome::Failed(SpawnFailure { step, errno }),
         }
     }
 
