@@ -43,7 +43,10 @@ impl Keeper {
     pub(super) fn act(&mut self, act: Act) {
         match act {
             Act::Start(cause) => self.start_manager(cause),
-            Act::Ping => self.tell(&Fact::Ping, Vec::new()),
+            Act::Ping => {
+                self.daemon_signals.ask();
+                self.tell(&Fact::Ping, Vec::new());
+            }
             Act::Signal(pid, signal) => {
                 // ESRCH cannot be: it was not reaped.
                 let _sent = send_signal(pid, signal);
@@ -109,7 +112,9 @@ impl Keeper {
             say(&format!("cannot start the manager: {:?}: {error}", failure.step));
         }
         self.life.died(clock::mono());
-        if self.ending.is_none() {
+        self.daemon_signals.unhear();
+        // A manager without a ticket is of the program before us, which made way.
+        if self.ending.is_none() && ticket.is_some() {
             self.give_up_if_hopeless(status);
         }
     }

@@ -32,7 +32,10 @@ impl Keeper {
         }
         match order {
             Order::Hello { version } => self.greet(version),
-            Order::Alive => self.life.alive(clock::mono()),
+            Order::Alive => {
+                self.daemon_signals.answered();
+                self.life.alive(clock::mono());
+            }
             Order::Ready => self.manager_ready(),
             Order::Spawn(order) => self.spawn(*order, fds.pop()),
             Order::Signal { key, signal } => self.signal(key, signal, Reach::Process),

@@ -15,7 +15,7 @@ use super::{
     ledger::{Kept, Ledger},
     life::{Act, Life},
     manager::manager_environment,
-    turn::{FIRST_WATCH, Keeper},
+    turn::{DaemonSignals, FIRST_WATCH, Keeper},
     upgrade::{Upgrade, inherited_state},
 };
 use crate::{
@@ -98,7 +98,7 @@ impl Keeper {
             cause: ManagerCause::Boot,
             manager: None,
             manager_ticket: None,
-            untold: state.iter().flat_map(|state| state.signals.iter().copied()).collect(),
+            daemon_signals: DaemonSignals::from_before(state.iter().flat_map(|state| state.signals.iter().copied())),
             watched: BTreeMap::new(),
             next_token: FIRST_WATCH,
             upgrade: Upgrade::holding(held.previous),
@@ -144,7 +144,7 @@ impl Keeper {
                 .collect(),
             dropped: self.ledger.dropped().map(|(unit, count)| DroppedState { unit: unit.cloned(), count }).collect(),
             next_seq: self.ledger.next_seq(),
-            signals: self.untold.iter().copied().collect(),
+            signals: self.daemon_signals.unread().collect(),
             manager: self.life.pid(),
             cause,
             lock: number(&self.lock),

@@ -48,8 +48,7 @@ pub(super) struct Keeper {
     pub(super) manager: Option<Manager>,
     /// Asks how the set-up of its process went.
     pub(super) manager_ticket: Option<Ticket>,
-    /// Signals for the daemon that no manager has been told.
-    pub(super) untold: BTreeSet<Signal>,
+    pub(super) daemon_signals: DaemonSignals,
     /// Which process a token of the poller belongs to.
     pub(super) watched: BTreeMap<u64, ProcessKey>,
     pub(super) next_token: u64,
@@ -60,6 +59,43 @@ pub(super) struct Keeper {
     pub(super) ending: Option<Ending>,
     /// Orphans that were reaped.
     pub(super) orphans: u64,
+}
+
+/// Signals for the daemon, each until a manager has surely read it. Being told one twice does no harm.
+#[derive(Debug, Default)]
+pub(super) struct DaemonSignals {
+    untold: BTreeSet<Signal>,
+    told: BTreeSet<Signal>,
+    /// Told before the last ping: its answer proves that they were read.
+    asked: BTreeSet<Signal>,
+}
+
+impl DaemonSignals {
+    pub(super) fn from_before(signals: impl IntoIterator<Item = Signal>) -> Self {
+        Self { untold: signals.into_iter().collect(), ..Self::default() }
+    }
+
+    fn tell(&mut self) -> BTreeSet<Signal> {
+        self.told.extend(&self.untold);
+        std::mem::take(&mut self.untold)
+    }
+
+    pub(super) fn ask(&mut self) {
+        self.asked.append(&mut self.told);
+    }
+
+    pub(super) fn answered(&mut self) {
+        self.asked.clear();
+    }
+
+    pub(super) fn unhear(&mut self) {
+        self.untold.append(&mut self.told);
+        self.untold.append(&mut self.asked);
+    }
+
+    pub(super) fn unread(&self) -> impl Iterator<Item = Signal> {
+        self.untold.iter().chain(&self.told).chain(&self.asked).copied()
+    }
 }
 
 /// The conversation with the manager that runs.
@@ -140,7 +176,7 @@ impl Keeper {
             match arrived {
                 Arrived::Child => child = true,
                 Arrived::Signal(signal) => {
-                    self.untold.insert(signal);
+                    self.daemon_signals.untold.insert(signal);
                 }
             }
         }
@@ -154,7 +190,7 @@ impl Keeper {
     /// Tells the manager the signals that came for the daemon, or keeps them for the next.
     pub(super) fn tell_signals(&mut self) {
         if self.manager.as_ref().is_some_and(|manager| manager.greeted) {
-            for signal in std::mem::take(&mut self.untold) {
+            for signal in self.daemon_signals.tell() {
                 self.tell(&Fact::DaemonSignal { signal }, Vec::new());
             }
         }

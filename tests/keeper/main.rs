@@ -5,13 +5,13 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
     reason = "a test program that is its own harness"
 )]
 
 mod children;
-mod fleet_of_faults;
+mod faults;
 mod managers;
 mod roles;
 mod upgrades;
@@ -40,11 +40,11 @@ const TESTS: &[Test] = tests![
     children::the_program_taking_over_is_told_where_that_is_asked,
     children::limits_beyond_ours_are_lowered_and_told,
     children::a_huge_environment_arrives,
-    fleet_of_faults::orphans_of_a_double_fork_are_reaped,
-    fleet_of_faults::ten_thousand_zombies_are_reaped_within_a_second,
-    fleet_of_faults::a_datagram_says_who_sent_it_and_waits_for_its_acknowledgement,
-    fleet_of_faults::a_datagram_is_told_before_its_senders_end,
-    fleet_of_faults::nonsense_on_the_socket_costs_the_manager_its_life_and_no_other,
+    faults::orphans_of_a_double_fork_are_reaped,
+    faults::ten_thousand_zombies_are_reaped_within_a_second,
+    faults::a_datagram_says_who_sent_it_and_waits_for_its_acknowledgement,
+    faults::a_datagram_is_told_before_its_senders_end,
+    faults::nonsense_on_the_socket_costs_the_manager_its_life_and_no_other,
     managers::kill_9_of_the_manager_kills_nothing_and_loses_nothing,
     managers::a_manager_that_does_not_answer_is_replaced,
     managers::a_manager_that_cannot_start_ends_the_daemon_with_its_code,

@@ -11,7 +11,11 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use roundsman::{
     keeper::{self, KeeperOptions, MANAGER_SOCKET, Timings},
-    sys::{PacketSocket, take_inherited},
+    sys::{
+        PacketSocket,
+        spawn::{Outcome, Program, Spawner},
+        take_inherited,
+    },
 };
 
 /// Plays the part that the first argument names; `None` when it names none.
@@ -22,6 +26,7 @@ pub(crate) fn play(arguments: &[String]) -> Option<ExitCode> {
         ["manager", folder] => Some(play_manager(folder)),
         ["manager-fails", code] => Some(ExitCode::from(code.parse::<u8>().unwrap())),
         ["keeper-check-state"] => Some(keeper::check_state()),
+        ["zombies", count] => Some(play_parent_of_zombies(count.parse().unwrap())),
         ["notify", socket, texts @ ..] => Some(play_notifier(socket, texts)),
         _ => None,
     }
@@ -71,5 +76,34 @@ fn play_notifier(socket: &str, texts: &[&str]) -> ExitCode {
     for text in texts {
         sender.send_to(text.as_bytes(), socket).unwrap();
     }
+    ExitCode::SUCCESS
+}
+
+/// Has so many children that have ended, waits for none of them, and stops.
+fn play_parent_of_zombies(count: usize) -> ExitCode {
+    let mut spawner = Spawner::default();
+    let nowhere = Program {
+        path: c"/nonexistent",
+        argv: &[],
+        env: &[],
+        cwd: c"/",
+        user: None,
+        umask: 0,
+        nice: None,
+        oom_score_adj: None,
+        limits: &[],
+        no_new_privs: false,
+        ignore_sigpipe: false,
+        fds: &[],
+        listen: None,
+        cgroup: None,
+    };
+    for _ in 0..count {
+        let (_, ticket) = spawner.spawn(&nowhere).unwrap();
+        while spawner.outcome(ticket) == Outcome::Pending {
+            std::hint::spin_loop();
+        }
+    }
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP).unwrap();
     ExitCode::SUCCESS
 }
