@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{io::Interest, net::UnixDatagram};
 
-use super::link::{Frame, Inlet, LinkError};
+use super::link::{Frame, Inlet, LinkError, Sent};
 use crate::{
     base::{Generation, ProcessKey, SpawnFailure, UnitName},
     sys::PacketSocket,
@@ -138,7 +138,7 @@ impl Client {
     /// When the keeper is gone, the order is too large, or too many wait.
     pub fn send(&mut self, order: &Order, fds: Vec<OwnedFd>) -> Result<(), ClientError> {
         let frame = Frame::new(order, fds).map_err(ClientError::Link)?;
-        if self.outlet.is_empty() && frame.send(&self.socket).map_err(ClientError::Link)? {
+        if self.outlet.is_empty() && frame.send(&self.socket).map_err(ClientError::Link)? == Sent::Whole {
             return Ok(());
         }
         if self.outlet.len() >= ORDERS_QUEUED_MAX {
@@ -193,8 +193,11 @@ impl Client {
     fn push(&mut self) -> Result<bool, ClientError> {
         while let Some(frame) = self.outlet.front() {
             let (socket, ready) = (&self.socket, &self.ready);
-            let attempt = attempted(ready, Interest::WRITABLE, || frame.send(socket).map(|sent| sent.then_some(())));
-            if attempt?.is_none() {
+            let attempt = attempted(ready, Interest::WRITABLE, || match frame.send(socket)? {
+                sent @ (Sent::Whole | Sent::Later) => Ok(Some(sent)),
+                Sent::Full => Ok(None),
+            });
+            if attempt? != Some(Sent::Whole) {
                 return Ok(false);
             }
             self.outlet.pop_front();

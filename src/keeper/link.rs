@@ -59,21 +59,36 @@ impl<F: AsFd> Frame<F> {
         Ok(Self { bytes: vec![IN_MEMORY], fds, memory: Some(memory) })
     }
 
-    /// Sends it; false when there is no room now.
-    pub(super) fn send(&self, socket: &PacketSocket) -> Result<bool, LinkError> {
+    /// Sends it, if there is room.
+    pub(super) fn send(&self, socket: &PacketSocket) -> Result<Sent, LinkError> {
         let memory = self.memory.iter().map(AsFd::as_fd);
         let fds: Vec<BorrowedFd<'_>> = memory.chain(self.fds.iter().map(AsFd::as_fd)).collect();
         match socket.send(&self.bytes, &fds) {
-            Ok(()) => Ok(true),
-            // ENOBUFS and ETOOMANYREFS (too many descriptors in flight) pass as the other end reads.
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe || e.kind() == io::ErrorKind::ConnectionReset => {
+            Ok(()) => Ok(Sent::Whole),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Sent::Full),
+            Err(e) if e.raw_os_error().is_some_and(|errno| PASSING_ERRORS.contains(&errno)) => Ok(Sent::Later),
+            Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
                 Err(LinkError::Closed)
             }
             Err(e) => Err(LinkError::Socket(e)),
         }
     }
 }
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It is on its way.
+    Whole,
+    /// The socket has no room; it says when it has.
+    Full,
+    /// Too much is in flight already; nobody says when that has passed.
+    Later,
+}
+
+/// ENOMEM, ENOBUFS, and ETOOMANYREFS (more descriptors in flight than an ordinary user may have) pass as the other end
+/// reads.
+const PASSING_ERRORS: [i32; 3] = [12, 105, 109];
 
 /// Takes messages from a socket.
 #[derive(Debug)]
@@ -126,7 +141,7 @@ mod tests {
         for length in [0, 1, INLINE_BYTES_MAX - 6, INLINE_BYTES_MAX - 5, 1 << 20] {
             let order = Order::TellInit { bytes: vec![5; length] };
             let frame = Frame::new(&order, vec![ours.as_fd()]).unwrap();
-            assert!(frame.send(&ours).unwrap(), "{length}");
+            assert_eq!(frame.send(&ours).unwrap(), Sent::Whole, "{length}");
             let (received, fds) = inlet.take::<Order>(&theirs).unwrap().unwrap();
             assert!(received == order && fds.len() == 1, "{length}");
         }
@@ -139,7 +154,7 @@ mod tests {
     fn a_full_socket_is_no_error_and_a_closed_one_is() {
         let (ours, theirs) = PacketSocket::pair().unwrap();
         let frame = Frame::<OwnedFd>::new(&Order::TellInit { bytes: vec![0; 1000] }, Vec::new()).unwrap();
-        let sent = (0..10_000).take_while(|_| frame.send(&ours).unwrap()).count();
+        let sent = (0..10_000).take_while(|_| frame.send(&ours).unwrap() == Sent::Whole).count();
         assert!((1..10_000).contains(&sent), "{sent}");
         drop(theirs);
         assert!(matches!(frame.send(&ours), Err(LinkError::Closed)));

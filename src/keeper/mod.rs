@@ -6,7 +6,64 @@
 //! sent before the one it follows from, a descriptor that a child inherits unasked, an exit that is forgotten too early.
 #![forbid(unsafe_code)]
 
-pub mod client;
-mod link;
+pub mod client; // the manager's half
+mod link; // messages over the socket between them
+mod turn; // what is held, and the loop
+mod start; // the beginning, and what an upgrade hands over
+mod obey; // orders
+mod spawn; // the order to start a process
+mod ceiling; // what may be given to a child
+mod reap; // ends
+mod notified; // what services say
+mod tell; // facts and the snapshot
+mod manager; // the manager's process
+mod life; // when it is started, asked and put down (pure)
+mod ledger; // what waits for acknowledgement (pure)
+mod holdings; // tables of processes and units
+mod upgrade; // the keeper's own re-exec
 
+use std::{
+    ffi::{CString, OsString},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+pub use life::Timings;
 pub use link::LinkError;
+pub use manager::MANAGER_SOCKET;
+pub use upgrade::{CHECK_STATE, check_state};
+
+use crate::{base::Chain, sys::say};
+
+/// How a keeper is started.
+#[derive(Debug, Clone)]
+pub struct KeeperOptions {
+    /// Where its lock (`lock`) and notify socket (`notify`) are.
+    pub runtime_dir: PathBuf,
+    /// The manager's executable; `None` is this program itself, even when its file was replaced meanwhile.
+    pub manager_path: Option<CString>,
+    /// The manager's arguments, the zeroth first. It finds its end of the conversation as [`MANAGER_SOCKET`].
+    pub manager_argv: Vec<CString>,
+    /// The notify socket of the init system above us ($NOTIFY_SOCKET).
+    pub init_socket: Option<OsString>,
+    /// How long the manager may take.
+    pub timings: Timings,
+}
+
+/// Is the keeper until the daemon ends; its exit code. Call it first in `main`, before any thread is started.
+pub fn run(options: KeeperOptions) -> ExitCode {
+    let mut keeper = match turn::Keeper::begin(options) {
+        Ok(keeper) => keeper,
+        Err(error) => {
+            say(&Chain(&error).to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    match keeper.run() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say(&format!("cannot wait for events: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -3,10 +3,32 @@
 //! Each wrapper has a test that makes the real call. Nothing here decides; it turns numbers into types and back.
 #![allow(unsafe_code, reason = "this layer exists to hold it; tests/layering.rs keeps it out of all others")]
 
+pub mod clock; // the keeper's stamps; all others read edge/clock.rs
+mod descriptors;
+mod init;
 mod listen_fds;
 mod memory;
 mod packet;
+mod place;
+mod poll;
+mod process;
+mod raw;
+mod signals;
+pub mod spawn; // processes
 
+pub use descriptors::{
+    LogPipe, Passed, close_inherited_on_exec, close_on_exec, end_pipe, keep_on_exec, listen_fds, log_pipe, number,
+    take_inherited,
+};
+pub use init::{replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};
 pub use memory::{read_sealed, sealed_memory};
 pub use packet::{MESSAGE_FDS_MAX, Packet, PacketSocket, Sender, receive};
+pub use place::{LockError, LockFile, bind_notify_socket};
+pub use poll::{Interest, Poller, Readiness};
+pub use process::{
+    Reaped, adopt_orphans, boot_id, exit_status, niceness, oom_score_adj, open_process, reap, resource_limit,
+    send_signal, session_of, set_niceness, set_oom_score_adj, set_process_name, set_resource_limit, signal_group,
+    signal_process, start_time,
+};
+pub use signals::{Arrived, Signals, reset_signal_actions, unblock_signals};

@@ -8,12 +8,16 @@ mod codec;
 mod fact;
 mod order;
 mod spec;
+mod state;
 mod values;
 
 pub use codec::{DecodeError, Reader, Wire, Writer};
 pub use fact::{Clamped, Exit, Fact, ManagerCause, Notified, RunningProcess, UnitRecord};
 pub use order::{Order, SpawnOrder};
 pub use spec::{Credentials, Output, ResourceLimit, SpawnSpec, Stream};
+pub use state::{
+    AggregatedState, DroppedState, KeeperState, KeptState, KeptWhat, LogState, ProcessState, StoredState, UnitState,
+};
 
 /// The version of this conversation; both halves must speak the same.
 pub const VERSION: u16 = 1;

@@ -1,0 +1,150 @@
+use crate::{
+    sys::{niceness, oom_score_adj, resource_limit, set_niceness, set_oom_score_adj, set_resource_limit, spawn::Limit},
+    wire::keeper::{Clamped, ResourceLimit, SpawnSpec},
+};
+
+/// What the keeper may give to a child, found by trying at start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ceiling {
+    /// The keeper's own OOM score, the lowest it may have.
+    pub(super) oom_floor: i16,
+    /// The OOM score that the daemon was started with.
+    pub(super) oom_initial: i16,
+    nice_floor: i32,
+    may_raise_limits: bool,
+}
+
+/// The lowest OOM score, proc(5).
+const OOM_MIN: i16 = -1000;
+/// The lowest niceness, setpriority(2).
+const NICE_MIN: i32 = -20;
+/// RLIMIT_NOFILE on the machines we build for.
+const OPEN_FILES: u32 = 7;
+
+impl Ceiling {
+    /// Takes the lowest OOM score there is to be had, and finds the rest without keeping it.
+    pub(super) fn probe(oom_initial: Option<i16>) -> Self {
+        let own = oom_score_adj().unwrap_or(0);
+        let oom_floor = lowest(OOM_MIN.into(), own.into(), |score| {
+            i16::try_from(score).is_ok_and(|score| set_oom_score_adj(score).is_ok())
+        });
+        let nice = niceness().unwrap_or(0);
+        let nice_floor = lowest(NICE_MIN, nice, |nice| set_niceness(nice).is_ok());
+        // Going back up is always allowed.
+        let restored = set_niceness(nice);
+        let nice_floor = if restored.is_ok() { nice_floor } else { nice };
+        Self {
+            oom_floor: i16::try_from(oom_floor).unwrap_or(own),
+            oom_initial: oom_initial.unwrap_or(own),
+            nice_floor,
+            may_raise_limits: may_raise_limits(),
+        }
+    }
+
+    /// What could not be had, for people.
+    pub(super) fn degraded(&self) -> Vec<String> {
+        let mut lacking = Vec::new();
+        if self.oom_floor > OOM_MIN {
+            lacking.push(format!("the kernel may kill the keeper for memory (oom_score_adj is {})", self.oom_floor));
+        }
+        lacking
+    }
+
+    /// The OOM score of a child; `None` when it is the keeper's own, which it inherits.
+    pub(super) fn oom_score(&self, wanted: i16, clamped: &mut Clamped) -> Option<i32> {
+        let score = wanted.max(self.oom_floor);
+        clamped.oom_score |= score != wanted;
+        (score != self.oom_floor).then_some(score.into())
+    }
+
+    pub(super) fn nice(&self, spec: &SpawnSpec, clamped: &mut Clamped) -> Option<i32> {
+        let wanted = i32::from(spec.nice?);
+        let nice = wanted.max(self.nice_floor);
+        clamped.nice |= nice != wanted;
+        Some(nice)
+    }
+
+    pub(super) fn limits(&self, spec: &SpawnSpec, clamped: &mut Clamped) -> Vec<Limit> {
+        spec.limits.iter().map(|limit| self.limit(*limit, clamped)).collect()
+    }
+
+    fn limit(&self, limit: ResourceLimit, clamped: &mut Clamped) -> Limit {
+        let resource = u32::from(limit.resource);
+        let mut hard = limit.hard;
+        // A number that is no resource is left to the child, whose failure names the step.
+        if !self.may_raise_limits
+            && let Ok((_, own)) = resource_limit(resource)
+        {
+            hard = hard.min(own);
+        }
+        clamped.limits |= hard != limit.hard;
+        Limit { resource, soft: limit.soft.min(hard), hard }
+    }
+}
+
+/// The lowest number from `min` to `own` that `try_set` takes; it is set last.
+fn lowest(min: i32, own: i32, try_set: impl Fn(i32) -> bool) -> i32 {
+    if try_set(min) {
+        return min;
+    }
+    // Between a number that is refused and one that is held.
+    let (mut refused, mut held) = (min, own);
+    while held - refused > 1 {
+        let middle = i32::midpoint(refused, held);
+        if try_set(middle) {
+            held = middle;
+        } else {
+            refused = middle;
+        }
+    }
+    held
+}
+
+/// Whether hard limits may be raised: tried on one of our own that is finite, and undone.
+fn may_raise_limits() -> bool {
+    let finite = |resource: &u32| resource_limit(*resource).is_ok_and(|(_, hard)| hard != u64::MAX);
+    // Open files come last: fs.nr_open bounds them for everyone, so a refusal there says little.
+    let mut resources = (0..RESOURCES).filter(|resource| *resource != OPEN_FILES).chain([OPEN_FILES]);
+    let Some(resource) = resources.find(finite) else { return true };
+    let Ok((soft, hard)) = resource_limit(resource) else { return false };
+    let raised = set_resource_limit(resource, soft, hard + 1).is_ok();
+    raised && set_resource_limit(resource, soft, hard).is_ok()
+}
+
+/// How many resources the kernel knows, RLIM_NLIMITS.
+const RESOURCES: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_number_that_is_allowed_is_found() {
+        for allowed in -20..=0 {
+            assert_eq!(lowest(-20, 0, |number| number >= allowed), allowed);
+        }
+    }
+
+    #[test]
+    fn a_limit_above_what_may_be_given_is_lowered_and_said() {
+        let ceiling = Ceiling { oom_floor: -10, oom_initial: 0, nice_floor: -5, may_raise_limits: false };
+        let mut clamped = Clamped::default();
+        let (_, own) = resource_limit(OPEN_FILES).unwrap();
+        let wanted = ResourceLimit { resource: 7, soft: 5, hard: u64::MAX };
+        let given = ceiling.limit(wanted, &mut clamped);
+        assert_eq!((given.soft, given.hard, clamped.limits), (5, own, own != u64::MAX));
+        assert_eq!(ceiling.oom_score(-900, &mut clamped), None);
+        assert!(clamped.oom_score);
+        let mut clamped = Clamped::default();
+        assert_eq!(ceiling.oom_score(5, &mut clamped), Some(5));
+        assert_eq!(clamped, Clamped::default());
+    }
+
+    #[test]
+    fn probing_changes_nothing_but_the_oom_score() {
+        let before = (niceness().unwrap(), resource_limit(OPEN_FILES).unwrap());
+        let ceiling = Ceiling::probe(None);
+        assert_eq!((niceness().unwrap(), resource_limit(OPEN_FILES).unwrap()), before);
+        assert_eq!(oom_score_adj().unwrap(), ceiling.oom_floor);
+    }
+}

@@ -1,0 +1,160 @@
+//! What the keeper holds: processes by key and pid, and what belongs to each unit.
+use std::{collections::BTreeMap, os::fd::OwnedFd, rc::Rc};
+
+use crate::{
+    base::{Generation, InvocationId, Now, Pid, ProcessKey, Role, UnitName},
+    sys::spawn::Ticket,
+    wire::keeper::{RunningProcess, Stream},
+};
+
+/// Most units that anything is held for.
+pub(super) const UNITS_MAX: usize = 65_536;
+/// Most descriptors that are stored for one unit (systemd's FileDescriptorStoreMax= is set per unit; this bounds it).
+pub(super) const STORED_PER_UNIT_MAX: usize = 1024;
+
+/// A process that runs.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) key: ProcessKey,
+    pub(super) invocation: InvocationId,
+    pub(super) pid: Pid,
+    pub(super) start_time: u64,
+    pub(super) started: Now,
+    pub(super) handle: Handle,
+    /// Tells when its program has taken over, where that was asked.
+    pub(super) exec_watch: Option<Watch>,
+}
+
+/// How a process is known for sure.
+#[derive(Debug)]
+pub(super) enum Handle {
+    /// Our child: its pid is its own until we reap it. The ticket asks how its set-up went; none after an upgrade.
+    Child(Option<Ticket>),
+    /// Left by a keeper that died: a pidfd stands for it.
+    Adopted(Watch),
+}
+
+/// A descriptor that is waited for, under its token.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) token: u64,
+    pub(super) fd: OwnedFd,
+}
+
+impl Process {
+    /// How a snapshot tells of it.
+    pub(super) fn record(&self) -> RunningProcess {
+        RunningProcess {
+            key: self.key.clone(),
+            invocation: self.invocation,
+            pid: self.pid,
+            start_time: self.start_time,
+            started: self.started,
+        }
+    }
+}
+
+/// The processes that run.
+#[derive(Debug, Default)]
+pub(super) struct Processes {
+    by_key: BTreeMap<ProcessKey, Process>,
+    by_pid: BTreeMap<Pid, ProcessKey>,
+}
+
+impl Processes {
+    pub(super) fn insert(&mut self, process: Process) {
+        self.by_pid.insert(process.pid, process.key.clone());
+        self.by_key.insert(process.key.clone(), process);
+    }
+
+    pub(super) fn get(&self, key: &ProcessKey) -> Option<&Process> {
+        self.by_key.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &ProcessKey) -> Option<&mut Process> {
+        self.by_key.get_mut(key)
+    }
+
+    pub(super) fn key_of(&self, pid: Pid) -> Option<&ProcessKey> {
+        self.by_pid.get(&pid)
+    }
+
+    pub(super) fn remove(&mut self, pid: Pid) -> Option<Process> {
+        let key = self.by_pid.remove(&pid)?;
+        self.by_key.remove(&key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.by_key.values()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+}
+
+/// What is held for a unit.
+#[derive(Debug, Default)]
+pub(super) struct Unit {
+    /// The highest generation of any process of it.
+    pub(super) generation: Generation,
+    /// The highest generation of a main process: it and those before are not started again.
+    pub(super) main: Generation,
+    pub(super) memo: Vec<u8>,
+    /// Oldest first.
+    pub(super) stored: Vec<(String, Rc<OwnedFd>)>,
+    pub(super) logs: BTreeMap<Stream, Log>,
+}
+
+/// A log pipe with both its ends, so that neither its writers' nor its reader's death ends it.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) reader: Rc<OwnedFd>,
+    pub(super) writer: Rc<OwnedFd>,
+    pub(super) bytes: u32,
+}
+
+impl Unit {
+    /// Whether that process would be a second copy of one that was started.
+    pub(super) fn has_started(&self, key: &ProcessKey) -> bool {
+        match key.role {
+            Role::Main => key.run.generation <= self.main,
+            Role::Control(_) | Role::Probe(_) => false,
+        }
+    }
+
+    /// Remembers that it was started.
+    pub(super) fn mark_started(&mut self, key: &ProcessKey) {
+        self.generation = self.generation.max(key.run.generation);
+        match key.role {
+            Role::Main => self.main = self.main.max(key.run.generation),
+            Role::Control(_) | Role::Probe(_) => {}
+        }
+    }
+}
+
+/// What is held for each unit.
+#[derive(Debug, Default)]
+pub(super) struct Units(BTreeMap<UnitName, Unit>);
+
+impl Units {
+    /// What is held for a unit, from now on if nothing was; `None` when there are too many.
+    pub(super) fn entry(&mut self, unit: &UnitName) -> Option<&mut Unit> {
+        if self.0.len() >= UNITS_MAX && !self.0.contains_key(unit) {
+            return None;
+        }
+        Some(self.0.entry(unit.clone()).or_default())
+    }
+
+    pub(super) fn get(&self, unit: &UnitName) -> Option<&Unit> {
+        self.0.get(unit)
+    }
+
+    pub(super) fn get_mut(&mut self, unit: &UnitName) -> Option<&mut Unit> {
+        self.0.get_mut(unit)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&UnitName, &Unit)> {
+        self.0.iter()
+    }
+}

@@ -1,0 +1,280 @@
+//! When the manager is started, asked, and put down. Pure: moments come in, acts go out.
+use std::time::Duration;
+
+use crate::{
+    base::{Mono, Pid, Signal},
+    wire::keeper::ManagerCause,
+};
+
+/// How long the manager may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timings {
+    /// From its start to `Ready`.
+    pub start: Duration,
+    /// From one sign of life to the next while it starts, and from a ping to its answer afterwards.
+    pub answer: Duration,
+    /// Between two pings.
+    pub ping: Duration,
+    /// From SIGABRT to SIGKILL: time for a core dump.
+    pub abort: Duration,
+    /// A manager that lived shorter died early; its successor waits.
+    pub early: Duration,
+    /// The wait after the second early death in a row; it doubles with each.
+    pub backoff: Duration,
+    /// The longest such wait.
+    pub backoff_max: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(60),
+            answer: Duration::from_secs(10),
+            ping: Duration::from_secs(2),
+            abort: Duration::from_secs(5),
+            early: Duration::from_secs(10),
+            backoff: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The manager's life as the keeper sees it.
+#[derive(Debug)]
+pub(super) struct Life {
+    timings: Timings,
+    state: State,
+    /// Early deaths in a row.
+    deaths: u32,
+    /// When the last manager was started.
+    born: Mono,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// None runs; the next is due.
+    Down { due: Mono, cause: ManagerCause },
+    /// It runs and takes over what there is.
+    Starting { pid: Pid, heard: Mono },
+    /// It works, and is to be asked at that moment.
+    Up { pid: Pid, ask: Mono },
+    /// It was asked at that moment and has not answered.
+    Asked { pid: Pid, since: Mono },
+    /// It does not answer and was told to abort.
+    Aborting { pid: Pid, kill: Mono },
+    /// It was killed and will be reaped.
+    Killed { pid: Pid, cause: ManagerCause },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    Start(ManagerCause),
+    Ping,
+    Signal(Pid, Signal),
+}
+
+impl Life {
+    pub(super) const fn new(timings: Timings, now: Mono, cause: ManagerCause) -> Self {
+        Self { timings, state: State::Down { due: now, cause }, deaths: 0, born: now }
+    }
+
+    /// A manager that an earlier program image started and that is to make room for one of ours.
+    pub(super) const fn replacing(timings: Timings, now: Mono, pid: Pid, cause: ManagerCause) -> Self {
+        Self { timings, state: State::Killed { pid, cause }, deaths: 0, born: now }
+    }
+
+    pub(super) const fn pid(&self) -> Option<Pid> {
+        match self.state {
+            State::Down { .. } => None,
+            State::Starting { pid, .. }
+            | State::Up { pid, .. }
+            | State::Asked { pid, .. }
+            | State::Aborting { pid, .. }
+            | State::Killed { pid, .. } => Some(pid),
+        }
+    }
+
+    pub(super) const fn started(&mut self, now: Mono, pid: Pid) {
+        self.born = now;
+        self.state = State::Starting { pid, heard: now };
+    }
+
+    /// It could not be started; as if it had died at once.
+    pub(super) fn start_failed(&mut self, now: Mono) {
+        self.born = now;
+        self.fall(now, ManagerCause::Crash);
+    }
+
+    /// It gave a sign of life.
+    pub(super) fn alive(&mut self, now: Mono) {
+        match self.state {
+            State::Starting { pid, .. } => self.state = State::Starting { pid, heard: now },
+            State::Asked { pid, .. } => self.state = State::Up { pid, ask: later(now, self.timings.ping) },
+            // An answer that comes after the verdict does not save it: it missed its deadline.
+            State::Up { .. } | State::Down { .. } | State::Aborting { .. } | State::Killed { .. } => {}
+        }
+    }
+
+    pub(super) fn ready(&mut self, now: Mono) {
+        if let State::Starting { pid, .. } = self.state {
+            self.state = State::Up { pid, ask: later(now, self.timings.ping) };
+        }
+    }
+
+    /// It cannot be talked to any more: it will be killed and replaced.
+    pub(super) const fn lost(&mut self) -> Option<Act> {
+        match self.state {
+            State::Starting { pid, .. } | State::Up { pid, .. } | State::Asked { pid, .. } => {
+                self.state = State::Killed { pid, cause: ManagerCause::Crash };
+                Some(Act::Signal(pid, Signal::KILL))
+            }
+            State::Down { .. } | State::Aborting { .. } | State::Killed { .. } => None,
+        }
+    }
+
+    /// It ended.
+    pub(super) fn died(&mut self, now: Mono) {
+        let cause = match self.state {
+            State::Aborting { .. } => ManagerCause::Hang,
+            State::Killed { cause, .. } => cause,
+            State::Down { .. } | State::Starting { .. } | State::Up { .. } | State::Asked { .. } => ManagerCause::Crash,
+        };
+        self.fall(now, cause);
+    }
+
+    /// What the passing of time asks for.
+    pub(super) fn due(&mut self, now: Mono) -> Option<Act> {
+        if self.next_deadline().is_none_or(|deadline| now < deadline) {
+            return None;
+        }
+        match self.state {
+            State::Down { cause, .. } => Some(Act::Start(cause)),
+            State::Starting { pid, .. } | State::Asked { pid, .. } => {
+                self.state = State::Aborting { pid, kill: later(now, self.timings.abort) };
+                Some(Act::Signal(pid, Signal::ABRT))
+            }
+            State::Up { pid, .. } => {
+                self.state = State::Asked { pid, since: now };
+                Some(Act::Ping)
+            }
+            State::Aborting { pid, .. } => {
+                self.state = State::Killed { pid, cause: ManagerCause::Hang };
+                Some(Act::Signal(pid, Signal::KILL))
+            }
+            State::Killed { .. } => None,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
+        match self.state {
+            State::Down { due, .. } => Some(due),
+            State::Starting { heard, .. } => {
+                Some(later(heard, self.timings.answer).min(later(self.born, self.timings.start)))
+            }
+            State::Up { ask, .. } => Some(ask),
+            State::Asked { since, .. } => Some(later(since, self.timings.answer)),
+            State::Aborting { kill, .. } => Some(kill),
+            State::Killed { .. } => None,
+        }
+    }
+
+    fn fall(&mut self, now: Mono, cause: ManagerCause) {
+        self.deaths = if now.since(self.born) < self.timings.early { self.deaths + 1 } else { 1 };
+        let wait = match self.deaths {
+            0 | 1 => Duration::ZERO,
+            deaths => {
+                let doubled = self.timings.backoff.saturating_mul(1 << (deaths - 2).min(DOUBLINGS_MAX));
+                doubled.min(self.timings.backoff_max)
+            }
+        };
+        self.state = State::Down { due: later(now, wait), cause };
+    }
+}
+
+/// Doublings after which any wait is longer than its limit.
+const DOUBLINGS_MAX: u32 = 16;
+
+fn later(moment: Mono, span: Duration) -> Mono {
+    Mono(moment.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn at(seconds: u64) -> Mono {
+        Mono(seconds * SECOND)
+    }
+
+    fn pid() -> Pid {
+        Pid::new(9).unwrap()
+    }
+
+    fn started() -> Life {
+        let mut life = Life::new(Timings::default(), at(0), ManagerCause::Boot);
+        assert_eq!(life.due(at(0)), Some(Act::Start(ManagerCause::Boot)));
+        life.started(at(0), pid());
+        life
+    }
+
+    #[test]
+    fn a_manager_may_start_slowly_while_it_shows_progress() {
+        let mut life = started();
+        for second in (0..60).step_by(9) {
+            assert_eq!(life.due(at(second)), None, "{second}");
+            life.alive(at(second));
+        }
+        assert_eq!(life.due(at(60)), Some(Act::Signal(pid(), Signal::ABRT)), "but not for ever");
+        let mut silent = started();
+        assert_eq!(silent.due(at(10)), Some(Act::Signal(pid(), Signal::ABRT)));
+    }
+
+    #[test]
+    fn a_manager_that_does_not_answer_is_aborted_then_killed_then_replaced() {
+        let mut life = started();
+        life.ready(at(1));
+        assert_eq!(life.due(at(2)), None);
+        assert_eq!(life.due(at(3)), Some(Act::Ping));
+        life.alive(at(4));
+        assert_eq!(life.due(at(6)), Some(Act::Ping));
+        assert_eq!(life.due(at(15)), None);
+        assert_eq!(life.due(at(16)), Some(Act::Signal(pid(), Signal::ABRT)));
+        life.alive(at(17));
+        assert_eq!(life.due(at(21)), Some(Act::Signal(pid(), Signal::KILL)));
+        assert_eq!(life.next_deadline(), None);
+        life.died(at(22));
+        assert_eq!(life.due(at(22)), Some(Act::Start(ManagerCause::Hang)));
+    }
+
+    #[test]
+    fn early_deaths_are_answered_with_growing_waits_and_a_long_life_forgives() {
+        let mut life = started();
+        let mut now = at(0);
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            life.died(now);
+            let due = life.next_deadline().unwrap();
+            waits.push(due.since(now).as_millis());
+            now = due;
+            assert_eq!(life.due(now), Some(Act::Start(ManagerCause::Crash)));
+            life.started(now, pid());
+        }
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        let much_later = Mono(now.0 + 11 * SECOND);
+        life.ready(now);
+        life.died(much_later);
+        assert_eq!(life.next_deadline(), Some(much_later));
+    }
+
+    #[test]
+    fn a_manager_that_hangs_up_is_killed() {
+        let mut life = started();
+        assert_eq!(life.lost(), Some(Act::Signal(pid(), Signal::KILL)));
+        assert_eq!(life.lost(), None);
+        life.died(at(1));
+        assert_eq!(life.due(at(1)), Some(Act::Start(ManagerCause::Crash)));
+    }
+}

@@ -1,0 +1,174 @@
+//! The manager's orders, all but `Spawn`.
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    time::Duration,
+};
+
+use super::{
+    holdings::{Handle, Log, STORED_PER_UNIT_MAX, Unit},
+    turn::{Ending, Keeper},
+};
+use crate::{
+    base::{Mono, Pid, ProcessKey, Signal, UnitName},
+    sys::{clock, log_pipe, open_process, send_signal, signal_group, signal_process, start_time, tell_init},
+    wire::keeper::{Fact, MEMO_BYTES_MAX, Order, STORE_NAME_BYTES_MAX, Stream},
+};
+
+/// How long a manager that said that all is stopped may take to end.
+const ENDING_MAX: Duration = Duration::from_secs(5);
+/// ESRCH, errno(3): there is no such process.
+const NO_SUCH_PROCESS: i32 = 3;
+/// ENOMEM, errno(3): there is no room in the table.
+const NO_ROOM: i32 = 12;
+/// EIO, errno(3): for a failure without a number.
+pub(super) const NO_NUMBER: i32 = 5;
+
+impl Keeper {
+    pub(super) fn obey(&mut self, order: Order, mut fds: Vec<OwnedFd>) {
+        let greeted = self.manager.as_ref().is_some_and(|manager| manager.greeted);
+        if !greeted && !matches!(order, Order::Hello { .. }) {
+            return self.lose_manager();
+        }
+        match order {
+            Order::Hello { version } => self.greet(version),
+            Order::Alive => {
+                self.daemon_signals.answered();
+                self.life.alive(clock::mono());
+            }
+            Order::Ready => self.manager_ready(),
+            Order::Spawn(order) => self.spawn(*order, fds.pop()),
+            Order::Signal { key, signal } => self.signal(key, signal, Reach::Process),
+            Order::SignalGroup { key, signal } => self.signal(key, signal, Reach::Group),
+            Order::SignalPid { pid, start_time, signal } => self.signal_stranger(pid, start_time, signal),
+            Order::Store { unit, name } => self.store(&unit, name, fds.pop()),
+            Order::Forget { unit, name } => {
+                if let Some(held) = self.units.get_mut(&unit) {
+                    held.stored.retain(|(stored, _)| *stored != name);
+                }
+            }
+            Order::DropUnit { unit } => {
+                if let Some(held) = self.units.get_mut(&unit) {
+                    // What was started once is not started again, even if the unit comes back.
+                    *held = Unit { generation: held.generation, main: held.main, ..Unit::default() };
+                }
+            }
+            Order::OpenLog { unit, stream, bytes } => self.open_log(unit, stream, bytes),
+            Order::Remember { unit, memo } => self.remember(&unit, memo),
+            Order::AckExit { key } => self.ledger.acknowledge_end(&key),
+            Order::AckAggregated { unit, count } => {
+                if let Some(fact) = self.ledger.acknowledge_aggregated(&unit, count) {
+                    self.tell(&fact, Vec::new());
+                }
+            }
+            Order::AckNotified { seq } => self.ledger.acknowledge_notified(seq),
+            Order::Upgrade { path } => self.begin_upgrade(path),
+            Order::Shutdown { code } => {
+                let kill = clock::mono().0.saturating_add(u64::try_from(ENDING_MAX.as_nanos()).unwrap_or(u64::MAX));
+                self.ending = Some(Ending { code, kill: Mono(kill) });
+            }
+            Order::TellInit { bytes } => {
+                let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+                if let Some(address) = &self.options.init_socket
+                    && let Err(error) = tell_init(address, &bytes, &fds)
+                {
+                    self.refuse(format!("cannot tell the init system: {error}"));
+                }
+            }
+        }
+    }
+
+    fn greet(&mut self, version: u16) {
+        if let Some(manager) = &mut self.manager {
+            manager.greeted = true;
+        }
+        self.life.alive(clock::mono());
+        self.tell_snapshot(version);
+        self.tell_signals();
+    }
+
+    pub(super) fn refuse(&mut self, reason: String) {
+        self.tell(&Fact::Refused { reason }, Vec::new());
+    }
+
+    fn signal(&mut self, key: ProcessKey, signal: Signal, reach: Reach) {
+        let result = match self.processes.get(&key) {
+            None => Err(NO_SUCH_PROCESS),
+            Some(process) => {
+                let sent = match (&process.handle, reach) {
+                    (Handle::Child(_), Reach::Process) => send_signal(process.pid, signal),
+                    (Handle::Child(_), Reach::Group) => signal_group(process.pid, signal),
+                    // No descriptor stands for a group, and the pid of a stranger's child may be anyone's.
+                    (Handle::Adopted(watch), Reach::Process | Reach::Group) => signal_process(watch.fd.as_fd(), signal),
+                };
+                sent.map_err(|error| error.raw_os_error().unwrap_or(NO_NUMBER))
+            }
+        };
+        if let Err(errno) = result {
+            self.tell(&Fact::SignalFailed { key, signal, errno }, Vec::new());
+        }
+    }
+
+    /// Opens first, compares second, signals through what was opened: the pid cannot change its owner in between.
+    fn signal_stranger(&mut self, pid: Pid, started: u64, signal: Signal) {
+        let Ok(process) = open_process(pid) else { return };
+        if start_time(pid).is_ok_and(|time| time == started)
+            && let Err(error) = signal_process(process.as_fd(), signal)
+            && error.raw_os_error() != Some(NO_SUCH_PROCESS)
+        {
+            self.refuse(format!("cannot send {signal} to process {pid}: {error}"));
+        }
+    }
+
+    fn store(&mut self, unit: &UnitName, name: String, fd: Option<OwnedFd>) {
+        let Some(fd) = fd else { return self.refuse(format!("cannot store {name:?} of {unit}: no descriptor came")) };
+        // LISTEN_FDNAMES joins names by colons.
+        if name.len() > STORE_NAME_BYTES_MAX || name.contains(':') || name.contains('\0') {
+            return self.refuse(format!("cannot store a descriptor of {unit} under the name {name:?}"));
+        }
+        match self.units.entry(unit) {
+            Some(held) if held.stored.len() < STORED_PER_UNIT_MAX => held.stored.push((name, Rc::new(fd))),
+            Some(_) | None => self.refuse(format!("cannot store {name:?} of {unit}: too many are held")),
+        }
+    }
+
+    fn remember(&mut self, unit: &UnitName, memo: Vec<u8>) {
+        if memo.len() > MEMO_BYTES_MAX {
+            return self.refuse(format!("cannot remember {} bytes for {unit}", memo.len()));
+        }
+        match self.units.entry(unit) {
+            Some(held) => held.memo = memo,
+            None => self.refuse(format!("cannot remember anything for {unit}: too many units are held")),
+        }
+    }
+
+    fn open_log(&mut self, unit: UnitName, stream: Stream, bytes: u32) {
+        let opened = match self.units.entry(&unit) {
+            None => Err(NO_ROOM),
+            Some(held) => log_of(held, stream, bytes),
+        };
+        match opened {
+            Ok((reader, bytes)) => self.tell(&Fact::LogPipe { unit, stream, bytes }, vec![reader]),
+            Err(errno) => self.tell(&Fact::LogPipeFailed { unit, stream, errno }, Vec::new()),
+        }
+    }
+}
+
+/// Whom a signal is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Process,
+    Group,
+}
+
+/// The read end and size of a unit's log pipe, which is opened if it is not there.
+fn log_of(held: &mut Unit, stream: Stream, bytes: u32) -> Result<(Rc<OwnedFd>, u32), i32> {
+    if let Some(log) = held.logs.get(&stream) {
+        return Ok((Rc::clone(&log.reader), log.bytes));
+    }
+    let pipe = log_pipe(bytes).map_err(|error| error.raw_os_error().unwrap_or(NO_NUMBER))?;
+    let log = Log { reader: Rc::new(pipe.reader), writer: Rc::new(pipe.writer), bytes: pipe.bytes };
+    let answer = (Rc::clone(&log.reader), log.bytes);
+    held.logs.insert(stream, log);
+    Ok(answer)
+}

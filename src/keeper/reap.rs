@@ -1,0 +1,79 @@
+//! Ends of processes, and the descriptors that tell of them.
+use super::{
+    holdings::{Handle, Process},
+    ledger::Kept,
+    turn::Keeper,
+};
+use crate::{
+    base::{ExitStatus, Usage},
+    sys::{Reaped, clock, reap, spawn::Outcome},
+    wire::keeper::{Exit, Fact},
+};
+
+impl Keeper {
+    /// Takes the end of every child that has ended: one SIGCHLD may stand for thousands.
+    pub(super) fn reap_all(&mut self) {
+        while let Ok(Some(end)) = reap(None) {
+            if self.life.pid() == Some(end.pid) {
+                self.manager_died(end.status);
+            } else if let Some(process) = self.processes.remove(end.pid) {
+                self.child_ended(process, end);
+            } else if !self.upgrade_check_ended(end.pid, end.status) {
+                self.orphans += 1;
+            }
+        }
+    }
+
+    fn child_ended(&mut self, process: Process, end: Reaped) {
+        let outcome = match &process.handle {
+            Handle::Child(Some(ticket)) => self.spawner.outcome(*ticket),
+            Handle::Child(None) | Handle::Adopted(_) => Outcome::Executed,
+        };
+        match outcome {
+            Outcome::Failed(failure) => {
+                self.unwatch_exec(process.exec_watch);
+                self.keep_end(Kept::SpawnFailed { key: process.key, failure });
+            }
+            Outcome::Executed | Outcome::Killed | Outcome::Pending => {
+                if process.exec_watch.is_some() && outcome == Outcome::Executed {
+                    self.tell(&Fact::ExecDone { key: process.key.clone() }, Vec::new());
+                }
+                self.ended(process, end.status, Some(end.usage));
+            }
+        }
+    }
+
+    /// Keeps the end of a process whose program ran.
+    pub(super) fn ended(&mut self, process: Process, status: ExitStatus, usage: Option<Usage>) {
+        let Process { key, invocation, pid, started, exec_watch, handle, start_time: _ } = process;
+        self.unwatch_exec(exec_watch);
+        match handle {
+            Handle::Child(_) => {}
+            Handle::Adopted(watch) => self.unwatch(watch),
+        }
+        self.keep_end(Kept::Exited(Exit { key, invocation, pid, status, usage, at: clock::now(), started }));
+    }
+
+    fn unwatch_exec(&mut self, watch: Option<super::holdings::Watch>) {
+        if let Some(watch) = watch {
+            self.unwatch(watch);
+        }
+    }
+
+    /// A descriptor of a process has something to tell: its program took over, or it ended.
+    pub(super) fn watch_fired(&mut self, token: u64) {
+        let Some(key) = self.watched.get(&token).cloned() else { return };
+        let Some(process) = self.processes.get_mut(&key) else { return };
+        let Some(watch) = process.exec_watch.take_if(|watch| watch.token == token) else { return };
+        let ticket = match &process.handle {
+            Handle::Child(ticket) => *ticket,
+            Handle::Adopted(_) => None,
+        };
+        self.unwatch(watch);
+        // The pipe closes when the set-up fails as well; that end is told when the child is reaped, so the slot's
+        // failure is not asked for here.
+        if ticket.is_none_or(|ticket| self.spawner.has_executed(ticket)) {
+            self.tell(&Fact::ExecDone { key }, Vec::new());
+        }
+    }
+}

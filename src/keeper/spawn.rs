@@ -1,0 +1,156 @@
+//! The order to start a process.
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use super::{
+    holdings::{Handle, Process, Unit, Watch},
+    ledger::Kept,
+    obey::NO_NUMBER,
+    turn::Keeper,
+};
+use crate::{
+    base::{Pid, ProcessKey, SpawnFailure, SpawnStep},
+    sys::{
+        clock, end_pipe,
+        spawn::{Program, Ticket, User},
+        start_time,
+    },
+    wire::keeper::{Clamped, Fact, Output, SpawnOrder, SpawnSpec},
+};
+
+/// Errors of the step `Prepare`, errno(3).
+const NOT_STORED: i32 = 2; // ENOENT
+const NO_ROOM: i32 = 12; // ENOMEM
+const STARTED_BEFORE: i32 = 17; // EEXIST
+const NO_LOG_PIPE: i32 = 9; // EBADF
+
+impl Keeper {
+    pub(super) fn spawn(&mut self, order: SpawnOrder, cgroup: Option<OwnedFd>) {
+        let key = order.key.clone();
+        if let Err(failure) = self.try_spawn(order, cgroup) {
+            if failure == prepare(STARTED_BEFORE) {
+                // Of the first start of this key the manager hears by itself.
+                self.tell(&Fact::SpawnFailed { key, failure }, Vec::new());
+            } else {
+                self.keep_end(Kept::SpawnFailed { key, failure });
+            }
+        }
+    }
+
+    pub(super) fn keep_end(&mut self, end: Kept) {
+        if let Some(fact) = self.ledger.keep_end(end) {
+            self.tell(&fact, Vec::new());
+        }
+    }
+
+    fn try_spawn(&mut self, order: SpawnOrder, cgroup: Option<OwnedFd>) -> Result<(), SpawnFailure> {
+        let SpawnOrder { key, invocation, spec } = order;
+        let known = self.processes.get(&key).is_some() || self.ledger.has_end(&key);
+        let unit = self.units.entry(&key.run.unit).ok_or_else(|| prepare(NO_ROOM))?;
+        if known || unit.has_started(&key) {
+            return Err(prepare(STARTED_BEFORE));
+        }
+        // Whatever comes of it, this generation was tried.
+        unit.mark_started(&key);
+        let watch = if spec.confirm_exec { Some(end_pipe().map_err(unprepared)?) } else { None };
+        let (pid, ticket, clamped) = self.start(&key, &spec, cgroup.as_ref().map(AsFd::as_fd))?;
+        let started = clock::now();
+        // The child cannot be gone before we reap it, so this is its own.
+        let start_time = start_time(pid).unwrap_or(0);
+        // Our copy of the write end closes here, so that the child's is the last.
+        let exec_watch = watch.and_then(|(reader, _writer)| self.watch(reader, &key).ok());
+        let handle = Handle::Child(Some(ticket));
+        self.processes.insert(Process { key: key.clone(), invocation, pid, start_time, started, handle, exec_watch });
+        self.tell(&Fact::Spawned { key, pid, start_time, clamped }, Vec::new());
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        key: &ProcessKey,
+        spec: &SpawnSpec,
+        cgroup: Option<BorrowedFd<'_>>,
+    ) -> Result<(Pid, Ticket, Clamped), SpawnFailure> {
+        let unit = self.units.get(&key.run.unit).ok_or_else(|| prepare(NO_ROOM))?;
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let mut fds = vec![
+            self.null.as_fd(),
+            output(spec.stdout, unit, self.null.as_fd(), stdout.as_fd())?,
+            output(spec.stderr, unit, self.null.as_fd(), stderr.as_fd())?,
+        ];
+        let names = listen(spec, unit, &mut fds)?;
+        let mut clamped = Clamped::default();
+        let limits = self.ceiling.limits(spec, &mut clamped);
+        let program = Program {
+            path: &spec.path,
+            argv: &spec.argv,
+            env: &spec.env,
+            cwd: &spec.cwd,
+            user: spec.user.as_ref().map(|user| User { uid: user.uid, gid: user.gid, groups: &user.groups }),
+            umask: spec.umask,
+            nice: self.ceiling.nice(spec, &mut clamped),
+            oom_score_adj: self.ceiling.oom_score(spec.oom_score_adj, &mut clamped),
+            limits: &limits,
+            no_new_privs: spec.no_new_privs,
+            ignore_sigpipe: spec.ignore_sigpipe,
+            fds: &fds,
+            listen: names.as_deref(),
+            cgroup,
+        };
+        let (pid, ticket) = self.spawner.spawn(&program)?;
+        Ok((pid, ticket, clamped))
+    }
+
+    /// Waits for a descriptor that belongs to a process.
+    pub(super) fn watch(&mut self, fd: OwnedFd, key: &ProcessKey) -> io::Result<Watch> {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.poller.add(&fd, token)?;
+        self.watched.insert(token, key.clone());
+        Ok(Watch { token, fd })
+    }
+
+    pub(super) fn unwatch(&mut self, watch: Watch) {
+        let Watch { token, fd } = watch;
+        self.watched.remove(&token);
+        // Closing it removes it as well.
+        let _removed = self.poller.remove(&fd);
+    }
+}
+
+const fn prepare(errno: i32) -> SpawnFailure {
+    SpawnFailure { step: SpawnStep::Prepare, errno }
+}
+
+fn unprepared(error: io::Error) -> SpawnFailure {
+    prepare(error.raw_os_error().unwrap_or(NO_NUMBER))
+}
+
+fn output<'a>(
+    output: Output,
+    unit: &'a Unit,
+    null: BorrowedFd<'a>,
+    own: BorrowedFd<'a>,
+) -> Result<BorrowedFd<'a>, SpawnFailure> {
+    match output {
+        Output::Null => Ok(null),
+        Output::Inherit => Ok(own),
+        Output::Log(stream) => unit.logs.get(&stream).map(|log| log.writer.as_fd()).ok_or_else(|| prepare(NO_LOG_PIPE)),
+    }
+}
+
+/// Adds the stored descriptors that the process inherits; their names for LISTEN_FDNAMES.
+fn listen<'a>(spec: &SpawnSpec, unit: &'a Unit, fds: &mut Vec<BorrowedFd<'a>>) -> Result<Option<String>, SpawnFailure> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in &spec.listen {
+        let before = fds.len();
+        fds.extend(unit.stored.iter().filter(|(stored, _)| stored == name).map(|(_, fd)| fd.as_fd()));
+        if fds.len() == before {
+            return Err(prepare(NOT_STORED));
+        }
+        names.resize(names.len() + fds.len() - before, name);
+    }
+    Ok((!names.is_empty()).then(|| names.join(":")))
+}

@@ -1,0 +1,287 @@
+//! The keeper's beginning: anew, or with what the program before held.
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+    rc::Rc,
+};
+
+use super::{
+    KeeperOptions,
+    ceiling::Ceiling,
+    holdings::{Handle, Log, Process, Processes, UNITS_MAX, Unit, Units},
+    ledger::{Kept, Ledger},
+    life::{Act, Life},
+    manager::manager_environment,
+    turn::{DaemonSignals, FIRST_WATCH, Keeper},
+    upgrade::{Upgrade, inherited_state},
+};
+use crate::{
+    base::Signal,
+    sys::{
+        LockError, LockFile, Poller, Signals, adopt_orphans, bind_notify_socket, clock, close_inherited_on_exec,
+        number, reset_signal_actions, spawn::Spawner, take_inherited,
+    },
+    wire::keeper::{
+        AggregatedState, DecodeError, DroppedState, KeeperState, KeptState, KeptWhat, LogState, ManagerCause,
+        ProcessState, StoredState, UnitState, VERSION,
+    },
+};
+
+/// Signals that are meant for the daemon.
+const DAEMON_SIGNALS: [Signal; 5] = [Signal::HUP, Signal::TERM, Signal::INT, Signal::USR1, Signal::USR2];
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error("cannot make the runtime directory {}", path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("cannot lock {}", path.display())]
+    Lock { path: PathBuf, source: LockError },
+    #[error("cannot listen on {}", path.display())]
+    Notify { path: PathBuf, source: io::Error },
+    #[error("cannot set up {what}")]
+    Own { what: &'static str, source: io::Error },
+    #[error("cannot take over from the program before")]
+    State(#[source] StateError),
+}
+
+/// Why a state cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StateError {
+    #[error("the environment does not name its descriptor")]
+    Variable,
+    #[error("cannot use descriptor {fd}")]
+    Descriptor { fd: i32, source: io::Error },
+    #[error("cannot read it")]
+    Decode(#[source] DecodeError),
+    #[error("it has version {0}, this program knows {VERSION}")]
+    Version(u16),
+    #[error("it holds {0} units")]
+    Large(usize),
+}
+
+impl Keeper {
+    /// A keeper that holds the lock and listens, with what the program before left if it left something.
+    pub(super) fn begin(options: KeeperOptions) -> Result<Self, StartError> {
+        let own = |what| move |source| StartError::Own { what, source };
+        reset_signal_actions();
+        let signals = Signals::listen(&DAEMON_SIGNALS).map_err(own("signals"))?;
+        let state = inherited_state().map_err(StartError::State)?;
+        let held = match &state {
+            Some(state) => Held::inherited(state).map_err(StartError::State)?,
+            None => Held::fresh(&options)?,
+        };
+        close_inherited_on_exec().map_err(own("descriptors"))?;
+        adopt_orphans().map_err(own("the adoption of orphans"))?;
+        let now = clock::mono();
+        let life = match (&state, state.as_ref().and_then(|state| state.manager)) {
+            (Some(state), Some(pid)) => Life::replacing(options.timings, now, pid, state.cause),
+            (Some(state), None) => Life::new(options.timings, now, state.cause),
+            (None, _) => Life::new(options.timings, now, ManagerCause::Boot),
+        };
+        let mut keeper = Self {
+            environment: manager_environment(),
+            poller: Poller::new().map_err(own("polling"))?,
+            signals,
+            notify: held.notify,
+            lock: held.lock,
+            null: File::options().read(true).write(true).open("/dev/null").map_err(own("/dev/null"))?,
+            spawner: Spawner::default(),
+            ceiling: Ceiling::probe(state.as_ref().map(|state| state.oom_score_adj)),
+            processes: Processes::default(),
+            units: held.units,
+            ledger: held.ledger,
+            life,
+            cause: ManagerCause::Boot,
+            manager: None,
+            manager_ticket: None,
+            daemon_signals: DaemonSignals::from_before(state.iter().flat_map(|state| state.signals.iter().copied())),
+            watched: BTreeMap::new(),
+            next_token: FIRST_WATCH,
+            upgrade: Upgrade::holding(held.previous),
+            was_ready: state.is_some(),
+            ending: None,
+            orphans: 0,
+            options,
+        };
+        keeper.watch_own().map_err(own("polling"))?;
+        keeper.take_processes(state.map(|state| state.processes).unwrap_or_default());
+        if let Some(pid) = keeper.life.pid() {
+            keeper.act(Act::Signal(pid, Signal::KILL));
+        }
+        // What ended during the exec was signalled to the program before.
+        keeper.reap_all();
+        Ok(keeper)
+    }
+
+    fn take_processes(&mut self, processes: Vec<ProcessState>) {
+        for state in processes {
+            let ProcessState { key, invocation, pid, start_time, started, pidfd } = state;
+            let watch = pidfd.and_then(|fd| take_inherited(fd).ok()).and_then(|fd| self.watch(fd, &key).ok());
+            let handle = watch.map_or(Handle::Child(None), Handle::Adopted);
+            self.processes.insert(Process { key, invocation, pid, start_time, started, handle, exec_watch: None });
+        }
+    }
+
+    /// Everything that is held, for the next program.
+    pub(super) fn state(&self, cause: ManagerCause) -> KeeperState {
+        KeeperState {
+            version: VERSION,
+            units: self.units.iter().map(|(name, unit)| unit_state(name, unit)).collect(),
+            processes: self.processes.iter().map(process_state).collect(),
+            kept: self.ledger.kept().map(|(seq, kept)| KeptState { seq, what: kept_state(kept) }).collect(),
+            aggregated: self
+                .ledger
+                .aggregated()
+                .map(|(unit, held)| AggregatedState {
+                    unit: unit.clone(),
+                    count: held.count,
+                    generation: held.generation,
+                })
+                .collect(),
+            dropped: self.ledger.dropped().map(|(unit, count)| DroppedState { unit: unit.cloned(), count }).collect(),
+            next_seq: self.ledger.next_seq(),
+            signals: self.daemon_signals.unread().collect(),
+            manager: self.life.pid(),
+            cause,
+            lock: number(&self.lock),
+            notify: number(&self.notify),
+            previous: None,
+            oom_score_adj: self.ceiling.oom_initial,
+        }
+    }
+
+    /// Every descriptor that the state names.
+    pub(super) fn held_descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let units = self.units.iter().flat_map(|(_, unit)| {
+            let stored = unit.stored.iter().map(|(_, fd)| fd.as_fd());
+            stored.chain(unit.logs.values().flat_map(|log| [log.reader.as_fd(), log.writer.as_fd()]))
+        });
+        let processes = self.processes.iter().filter_map(|process| match &process.handle {
+            Handle::Child(_) => None,
+            Handle::Adopted(watch) => Some(watch.fd.as_fd()),
+        });
+        let kept = self.ledger.kept().flat_map(|(_, kept)| match kept {
+            Kept::Exited(_) | Kept::SpawnFailed { .. } => &[][..],
+            Kept::Notified { fds, .. } => fds,
+        });
+        units.chain(processes).chain(kept.map(AsFd::as_fd)).chain([self.lock.as_fd(), self.notify.as_fd()])
+    }
+}
+
+/// What a keeper begins with.
+struct Held {
+    lock: OwnedFd,
+    notify: OwnedFd,
+    units: Units,
+    ledger: Ledger,
+    previous: Option<OwnedFd>,
+}
+
+impl Held {
+    fn fresh(options: &KeeperOptions) -> Result<Self, StartError> {
+        let path = options.runtime_dir.clone();
+        fs::create_dir_all(&path).map_err(|source| StartError::Directory { path, source })?;
+        let path = options.runtime_dir.join("lock");
+        let lock = LockFile::take(&path).map_err(|source| StartError::Lock { path, source })?.into_fd();
+        let path = options.runtime_dir.join("notify");
+        let notify = bind_notify_socket(&path).map_err(|source| StartError::Notify { path, source })?;
+        Ok(Self { lock, notify, units: Units::default(), ledger: Ledger::default(), previous: None })
+    }
+
+    fn inherited(state: &KeeperState) -> Result<Self, StateError> {
+        check(state)?;
+        let mut units = Units::default();
+        for saved in &state.units {
+            let unit = unit_from(saved)?;
+            *units.entry(&saved.unit).ok_or(StateError::Large(state.units.len()))? = unit;
+        }
+        let kept: Result<_, _> = state.kept.iter().map(|kept| Ok((kept.seq, kept_from(&kept.what)?))).collect();
+        let aggregated = state.aggregated.iter().map(|held| (held.unit.clone(), held.count, held.generation)).collect();
+        let dropped = state.dropped.iter().map(|held| (held.unit.clone(), held.count)).collect();
+        Ok(Self {
+            lock: take(state.lock)?,
+            notify: take(state.notify)?,
+            units,
+            ledger: Ledger::restore(state.next_seq, kept?, aggregated, dropped),
+            previous: state.previous.map(take).transpose()?,
+        })
+    }
+}
+
+/// Whether this program could hold that state.
+pub(super) fn check(state: &KeeperState) -> Result<(), StateError> {
+    if state.units.len() > UNITS_MAX { Err(StateError::Large(state.units.len())) } else { Ok(()) }
+}
+
+fn take(fd: i32) -> Result<OwnedFd, StateError> {
+    take_inherited(fd).map_err(|source| StateError::Descriptor { fd, source })
+}
+
+fn unit_state(name: &crate::base::UnitName, unit: &Unit) -> UnitState {
+    let stored = unit.stored.iter().map(|(name, fd)| StoredState { name: name.clone(), fd: number(fd) });
+    let logs = unit.logs.iter().map(|(stream, log)| LogState {
+        stream: *stream,
+        reader: number(&log.reader),
+        writer: number(&log.writer),
+        bytes: log.bytes,
+    });
+    UnitState {
+        unit: name.clone(),
+        generation: unit.generation,
+        main: unit.main,
+        memo: unit.memo.clone(),
+        stored: stored.collect(),
+        logs: logs.collect(),
+    }
+}
+
+fn unit_from(state: &UnitState) -> Result<Unit, StateError> {
+    let mut unit = Unit { generation: state.generation, main: state.main, memo: state.memo.clone(), ..Unit::default() };
+    for stored in &state.stored {
+        unit.stored.push((stored.name.clone(), Rc::new(take(stored.fd)?)));
+    }
+    for log in &state.logs {
+        let (reader, writer) = (Rc::new(take(log.reader)?), Rc::new(take(log.writer)?));
+        unit.logs.insert(log.stream, Log { reader, writer, bytes: log.bytes });
+    }
+    Ok(unit)
+}
+
+fn process_state(process: &Process) -> ProcessState {
+    ProcessState {
+        key: process.key.clone(),
+        invocation: process.invocation,
+        pid: process.pid,
+        start_time: process.start_time,
+        started: process.started,
+        pidfd: match &process.handle {
+            Handle::Child(_) => None,
+            Handle::Adopted(watch) => Some(number(&watch.fd)),
+        },
+    }
+}
+
+fn kept_state(kept: &Kept) -> KeptWhat {
+    match kept {
+        Kept::Exited(exit) => KeptWhat::Exited(exit.clone()),
+        Kept::SpawnFailed { key, failure } => KeptWhat::SpawnFailed { key: key.clone(), failure: *failure },
+        Kept::Notified { notified, fds } => {
+            KeptWhat::Notified { notified: notified.clone(), fds: fds.iter().map(number).collect() }
+        }
+    }
+}
+
+fn kept_from(state: &KeptWhat) -> Result<Kept, StateError> {
+    Ok(match state {
+        KeptWhat::Exited(exit) => Kept::Exited(exit.clone()),
+        KeptWhat::SpawnFailed { key, failure } => Kept::SpawnFailed { key: key.clone(), failure: *failure },
+        KeptWhat::Notified { notified, fds } => {
+            let fds: Result<_, _> = fds.iter().map(|fd| take(*fd).map(Rc::new)).collect();
+            Kept::Notified { notified: notified.clone(), fds: fds? }
+        }
+    })
+}

@@ -1,0 +1,253 @@
+//! The keeper itself: what it holds, and its loop.
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ffi::CString,
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    time::Duration,
+};
+
+use super::{
+    KeeperOptions,
+    ceiling::Ceiling,
+    holdings::{Processes, Units},
+    ledger::Ledger,
+    life::Life,
+    link::{Frame, Inlet},
+    upgrade::Upgrade,
+};
+use crate::{
+    base::{Mono, ProcessKey, Signal},
+    sys::{
+        Arrived, Interest, PacketSocket, Poller, Readiness, Signals, clock,
+        spawn::{Spawner, Ticket},
+    },
+    wire::keeper::{Fact, ManagerCause, Order},
+};
+
+/// Everything the keeper holds. Its behaviour is in the files around, one matter each.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) options: KeeperOptions,
+    /// What the manager inherits of our environment.
+    pub(super) environment: Vec<CString>,
+    pub(super) poller: Poller,
+    pub(super) signals: Signals,
+    pub(super) notify: OwnedFd,
+    pub(super) lock: OwnedFd,
+    pub(super) null: File,
+    pub(super) spawner: Spawner,
+    pub(super) ceiling: Ceiling,
+    pub(super) processes: Processes,
+    pub(super) units: Units,
+    pub(super) ledger: Ledger,
+    pub(super) life: Life,
+    pub(super) cause: ManagerCause,
+    pub(super) manager: Option<Manager>,
+    /// Asks how the set-up of its process went.
+    pub(super) manager_ticket: Option<Ticket>,
+    pub(super) daemon_signals: DaemonSignals,
+    /// Which process a token of the poller belongs to.
+    pub(super) watched: BTreeMap<u64, ProcessKey>,
+    pub(super) next_token: u64,
+    pub(super) upgrade: Upgrade,
+    /// Whether any manager of this daemon was ever ready.
+    pub(super) was_ready: bool,
+    /// The daemon is to end with this code.
+    pub(super) ending: Option<Ending>,
+    /// Orphans that were reaped.
+    pub(super) orphans: u64,
+}
+
+/// Signals for the daemon, each until a manager has surely read it. Being told one twice does no harm.
+#[derive(Debug, Default)]
+pub(super) struct DaemonSignals {
+    untold: BTreeSet<Signal>,
+    told: BTreeSet<Signal>,
+    /// Told before the last ping: its answer proves that they were read.
+    asked: BTreeSet<Signal>,
+}
+
+impl DaemonSignals {
+    pub(super) fn from_before(signals: impl IntoIterator<Item = Signal>) -> Self {
+        Self { untold: signals.into_iter().collect(), ..Self::default() }
+    }
+
+    fn tell(&mut self) -> BTreeSet<Signal> {
+        self.told.extend(&self.untold);
+        std::mem::take(&mut self.untold)
+    }
+
+    pub(super) fn ask(&mut self) {
+        self.asked.append(&mut self.told);
+    }
+
+    pub(super) fn answered(&mut self) {
+        self.asked.clear();
+    }
+
+    pub(super) fn unhear(&mut self) {
+        self.untold.append(&mut self.told);
+        self.untold.append(&mut self.asked);
+    }
+
+    pub(super) fn unread(&self) -> impl Iterator<Item = Signal> {
+        self.untold.iter().chain(&self.told).chain(&self.asked).copied()
+    }
+}
+
+/// The conversation with the manager that runs.
+#[derive(Debug)]
+pub(super) struct Manager {
+    pub(super) socket: PacketSocket,
+    pub(super) inlet: Inlet,
+    pub(super) greeted: bool,
+    pub(super) outlet: VecDeque<Frame<Rc<OwnedFd>>>,
+    /// When sending is tried again though nobody says that there is room.
+    pub(super) retry: Option<Mono>,
+    pub(super) waiting: (Interest, Interest),
+}
+
+/// The end of the daemon.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    pub(super) code: u8,
+    /// When the manager that does not end is killed.
+    pub(super) kill: Mono,
+}
+
+/// Tokens of the poller; those from [`FIRST_WATCH`] on belong to processes.
+const SIGNALS: u64 = 0;
+const NOTIFY: u64 = 1;
+pub(super) const MANAGER: u64 = 2;
+pub(super) const FIRST_WATCH: u64 = 16;
+/// Orders that are carried out before other things get their turn.
+const ORDERS_PER_TURN_MAX: usize = 256;
+/// Facts that wait for a manager which does not read, before its orders are left waiting too.
+const FACTS_QUEUED_MAX: usize = 4096;
+
+impl Keeper {
+    pub(super) fn watch_own(&self) -> io::Result<()> {
+        self.poller.add(&self.signals, SIGNALS)?;
+        self.poller.add(&self.notify, NOTIFY)
+    }
+
+    /// Runs until the daemon ends; its exit code.
+    pub(super) fn run(&mut self) -> io::Result<u8> {
+        loop {
+            self.act_on_time();
+            if let Some(ending) = self.ending
+                && self.life.pid().is_none()
+            {
+                return Ok(ending.code);
+            }
+            self.flush();
+            let ready = self.poller.wait(self.timeout())?;
+            self.turn(&ready)?;
+        }
+    }
+
+    /// Deals with what has happened. The order matters: a datagram that was sent before its sender's end is taken
+    /// before that end, and an end is told before a new order is read.
+    fn turn(&mut self, ready: &[Readiness]) -> io::Result<()> {
+        let is_ready = |token| ready.iter().any(|readiness| readiness.token == token && readiness.readable);
+        let signalled = is_ready(SIGNALS);
+        if signalled || is_ready(NOTIFY) {
+            self.take_notified();
+        }
+        if signalled {
+            self.take_signals()?;
+        }
+        for readiness in ready.iter().filter(|readiness| readiness.token >= FIRST_WATCH) {
+            self.watch_fired(readiness.token);
+        }
+        self.flush();
+        if is_ready(MANAGER) {
+            self.take_orders();
+        }
+        Ok(())
+    }
+
+    fn take_signals(&mut self) -> io::Result<()> {
+        let mut child = false;
+        while let Some(arrived) = self.signals.take()? {
+            match arrived {
+                Arrived::Child => child = true,
+                Arrived::Signal(signal) => {
+                    self.daemon_signals.untold.insert(signal);
+                }
+            }
+        }
+        if child {
+            self.reap_all();
+        }
+        self.tell_signals();
+        Ok(())
+    }
+
+    /// Tells the manager the signals that came for the daemon, or keeps them for the next.
+    pub(super) fn tell_signals(&mut self) {
+        if self.manager.as_ref().is_some_and(|manager| manager.greeted) {
+            for signal in self.daemon_signals.tell() {
+                self.tell(&Fact::DaemonSignal { signal }, Vec::new());
+            }
+        }
+    }
+
+    fn take_orders(&mut self) {
+        for _ in 0..ORDERS_PER_TURN_MAX {
+            let Some(manager) = &mut self.manager else { return };
+            if manager.outlet.len() > FACTS_QUEUED_MAX {
+                return;
+            }
+            match manager.inlet.take::<Order>(&manager.socket) {
+                Ok(Some((order, fds))) => self.obey(order, fds),
+                Ok(None) => return,
+                Err(_) => {
+                    // It hung up or speaks no sense; its successor gets a snapshot of everything.
+                    self.lose_manager();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Obeys what a manager that ended has left behind: it was decided.
+    pub(super) fn take_last_orders(&mut self) {
+        while let Some(manager) = &mut self.manager {
+            match manager.inlet.take::<Order>(&manager.socket) {
+                Ok(Some((order, fds))) => self.obey(order, fds),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Sends what waits for the manager, and waits for what it can do next.
+    fn flush(&mut self) {
+        let Some(manager) = &mut self.manager else { return };
+        if manager.push().is_err() {
+            self.lose_manager();
+            return;
+        }
+        let yes_if = |wanted: bool| if wanted { Interest::Yes } else { Interest::No };
+        let reading = yes_if(manager.outlet.len() <= FACTS_QUEUED_MAX);
+        let writing = yes_if(!manager.outlet.is_empty() && manager.retry.is_none());
+        if manager.waiting != (reading, writing) {
+            manager.waiting = (reading, writing);
+            let changed = self.poller.change(manager.socket.as_fd(), MANAGER, reading, writing);
+            if changed.is_err() {
+                self.lose_manager();
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let retry = self.manager.as_ref().and_then(|manager| manager.retry);
+        let kill = self.ending.map(|ending| ending.kill);
+        let deadlines = [self.life.next_deadline(), retry, kill, self.upgrade.deadline()];
+        let next = deadlines.into_iter().flatten().min()?;
+        Some(next.since(clock::mono()))
+    }
+}

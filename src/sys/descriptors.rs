@@ -1,0 +1,168 @@
+use std::{
+    env, io,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+
+/// Marks every descriptor from 3 on to be closed on exec: what our parent left open reaches no child of ours.
+///
+/// # Errors
+/// As close_range(2).
+pub fn close_inherited_on_exec() -> io::Result<()> {
+    // SAFETY: takes numbers; closes nothing now.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes over a descriptor that our parent left open for us, closed on exec from now on.
+///
+/// # Errors
+/// When there is none of that number, or it was taken before (then it is closed on exec, as all that we open is).
+pub fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: asks for flags by number and owns nothing.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if flags & libc::FD_CLOEXEC != 0 {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the descriptor was not inherited, or taken before"));
+    }
+    // SAFETY: all that this program opens closes on exec, so what does not was left by our parent and has no owner yet.
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    fcntl(&owned, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(owned)
+}
+
+/// Lets a descriptor live through the next exec of this process.
+///
+/// # Errors
+/// As fcntl(2).
+pub fn keep_on_exec(fd: impl AsFd) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(())
+}
+
+/// Undoes [`keep_on_exec`].
+///
+/// # Errors
+/// As fcntl(2).
+pub fn close_on_exec(fd: impl AsFd) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(())
+}
+
+/// A descriptor that was passed in by the service manager above us.
+#[derive(Debug)]
+pub struct Passed {
+    /// Its name (`FileDescriptorName=`); empty when none was given.
+    pub name: String,
+    /// Itself.
+    pub fd: OwnedFd,
+}
+
+/// What the environment says was passed in, sd_listen_fds(3); each can be had once. Empty when nothing was, or when it
+/// was meant for another process.
+///
+/// # Errors
+/// When the environment promises a descriptor that is not there.
+pub fn listen_fds() -> io::Result<Vec<Passed>> {
+    let number = |name| env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    let (Some(pid), Some(count)) = (number("LISTEN_PID"), number("LISTEN_FDS")) else { return Ok(Vec::new()) };
+    if pid != std::process::id() || count > LISTEN_FDS_MAX {
+        return Ok(Vec::new());
+    }
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    let places = (3..).take(usize::try_from(count).unwrap_or(0));
+    places.map(|place| Ok(Passed { name: names.next().unwrap_or("").into(), fd: take_inherited(place)? })).collect()
+}
+
+/// More descriptors than any of our programs is passed.
+const LISTEN_FDS_MAX: u32 = 1024;
+
+/// A pipe for the output of a service.
+#[derive(Debug)]
+pub struct LogPipe {
+    /// The end that is read; it never blocks.
+    pub reader: OwnedFd,
+    /// The end that services write to; it blocks when the pipe is full.
+    pub writer: OwnedFd,
+    /// Its size in bytes.
+    pub bytes: u32,
+}
+
+/// Opens a pipe of `bytes`, or of as much as the kernel gives (pipe-max-size and pipe-user-pages-soft, pipe(7)).
+///
+/// # Errors
+/// When no descriptor is left.
+pub fn log_pipe(bytes: u32) -> io::Result<LogPipe> {
+    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let mut wanted = i32::try_from(bytes).unwrap_or(i32::MAX);
+    while wanted > PIPE_BYTES_MIN && fcntl(&writer, FcntlArg::F_SETPIPE_SZ(wanted)).is_err() {
+        wanted /= 2;
+    }
+    let bytes = u32::try_from(fcntl(&writer, FcntlArg::F_GETPIPE_SZ)?).unwrap_or(0);
+    Ok(LogPipe { reader, writer, bytes })
+}
+
+/// A page: the least a pipe has.
+const PIPE_BYTES_MIN: i32 = 4096;
+
+/// A pipe that only tells when its last writer is gone.
+///
+/// # Errors
+/// When no descriptor is left.
+pub fn end_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
+}
+
+/// The number of a descriptor, to find it again after an exec.
+pub fn number(fd: impl AsFd) -> RawFd {
+    fd.as_fd().as_raw_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::{Read, Write},
+    };
+
+    use super::*;
+
+    #[test]
+    fn an_inherited_descriptor_is_taken_once() {
+        let file = File::open("/dev/null").unwrap();
+        let copy = file.try_clone().unwrap();
+        keep_on_exec(&copy).unwrap();
+        let place = number(&copy);
+        // Given up here, so that taking it over makes one owner of it.
+        let given: RawFd = std::os::fd::IntoRawFd::into_raw_fd(copy);
+        let taken = take_inherited(given).unwrap();
+        assert_eq!(number(&taken), place);
+        assert_eq!(take_inherited(place).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(take_inherited(9999).is_err());
+        keep_on_exec(&taken).unwrap();
+        close_inherited_on_exec().unwrap();
+        assert!(take_inherited(place).is_err());
+    }
+
+    #[test]
+    fn a_log_pipe_has_the_size_that_can_be_had_and_its_reader_never_blocks() {
+        for (asked, least) in [(1 << 20, 4096), (0, 4096), (u32::MAX, 4096)] {
+            let pipe = log_pipe(asked).unwrap();
+            assert!(pipe.bytes >= least, "{}", pipe.bytes);
+            let (mut reader, mut writer) = (File::from(pipe.reader), File::from(pipe.writer));
+            assert_eq!(reader.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            writer.write_all(b"x").unwrap();
+            assert_eq!(reader.read(&mut [0]).unwrap(), 1);
+        }
+    }
+
+    #[test]
+    fn nothing_is_passed_to_another_process() {
+        assert!(listen_fds().unwrap().is_empty());
+    }
+}

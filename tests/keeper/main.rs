@@ -1,0 +1,84 @@
+//! The real keeper with real processes. The test program is also the keeper, the manager and the services of its tests.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a test program that is its own harness"
+)]
+
+mod children;
+mod faults;
+mod managers;
+mod roles;
+mod upgrades;
+mod world;
+
+use std::{env, panic, process::ExitCode};
+
+/// A test and its name.
+type Test = (&'static str, fn());
+
+/// Lists a module's tests under its name.
+macro_rules! tests {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        &[$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as fn())),*]
+    };
+}
+
+const TESTS: &[Test] = tests![
+    children::an_end_is_told_with_status_and_usage,
+    children::a_start_that_fails_names_its_step_and_is_never_an_exit,
+    children::a_process_inherits_exactly_what_is_declared,
+    children::a_held_socket_is_passed_with_the_right_pid,
+    children::a_generation_is_started_once,
+    children::signals_reach_the_process_or_its_group,
+    children::a_stranger_is_signalled_only_if_it_is_the_one_that_was_seen,
+    children::the_program_taking_over_is_told_where_that_is_asked,
+    children::limits_beyond_ours_are_lowered_and_told,
+    children::a_huge_environment_arrives,
+    faults::orphans_of_a_double_fork_are_reaped,
+    faults::ten_thousand_zombies_are_reaped_within_a_second,
+    faults::a_datagram_says_who_sent_it_and_waits_for_its_acknowledgement,
+    faults::a_datagram_is_told_before_its_senders_end,
+    faults::nonsense_on_the_socket_costs_the_manager_its_life_and_no_other,
+    managers::kill_9_of_the_manager_kills_nothing_and_loses_nothing,
+    managers::a_manager_that_does_not_answer_is_replaced,
+    managers::a_manager_that_cannot_start_ends_the_daemon_with_its_code,
+    managers::a_second_daemon_is_refused_and_told_who_holds_the_lock,
+    managers::signals_for_the_daemon_wait_for_a_manager,
+    managers::the_daemon_ends_when_the_manager_says_so,
+    managers::the_init_system_hears_the_keeper,
+    managers::a_manager_of_another_version_is_told_ours,
+    managers::what_a_removed_unit_held_is_let_go,
+    upgrades::an_upgrade_touches_no_process_and_loses_nothing,
+    upgrades::a_program_that_does_not_understand_is_not_run,
+    upgrades::a_manager_that_does_not_get_ready_brings_the_old_program_back,
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if let Some(code) = roles::play(&arguments) {
+        return code;
+    }
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if has("--list") {
+        if !has("--ignored") {
+            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        }
+        return ExitCode::SUCCESS;
+    }
+    let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    let matches = |name: &str| {
+        wanted.is_empty() || wanted.iter().any(|word| if has("--exact") { name == *word } else { name.contains(*word) })
+    };
+    let failed = TESTS.iter().filter(|(name, _)| matches(name)).filter(|(name, test)| {
+        let passed = panic::catch_unwind(test).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        !passed
+    });
+    if failed.count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

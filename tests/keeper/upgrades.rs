@@ -1,0 +1,107 @@
+use std::{env, fs, os::unix::fs::PermissionsExt, path::PathBuf};
+
+use roundsman::{
+    base::{ExitStatus, Signal},
+    keeper::client::Pending,
+    wire::keeper::{Fact, ManagerCause, Order, Output, SpawnSpec, Stream},
+};
+
+use crate::world::{Manager, World, kill, lives, read_log, shell, text, unit, until};
+
+/// A copy of this program under another name, as a new release would be.
+fn new_release(world: &World) -> PathBuf {
+    let path = world.folder.path().join("new-release");
+    fs::copy(env::current_exe().unwrap(), &path).unwrap();
+    path
+}
+
+fn image(world: &World) -> PathBuf {
+    fs::read_link(format!("/proc/{}/exe", world.keeper.id())).unwrap()
+}
+
+fn populate(manager: &mut Manager<'_>) -> roundsman::base::Pid {
+    let file = fs::File::open("/etc/passwd").unwrap();
+    manager.order_with(Order::Store { unit: unit("a"), name: "kept".into() }, vec![file.into()]);
+    manager.order(Order::Remember { unit: unit("a"), memo: b"wish".to_vec() });
+    drop(manager.log("a"));
+    let spec = SpawnSpec { stdout: Output::Log(Stream::Output), ..shell("echo one; read x; exec sleep 1000") };
+    let spec = SpawnSpec { argv: vec![text("sh"), text("-c"), text("echo one; exec sleep 1000")], ..spec };
+    let key = manager.spawn("a", 1, spec);
+    let pid = manager.spawned(&key);
+    let ended = manager.spawn_shell("b", 1, "exit 7");
+    manager.exited(&ended);
+    pid
+}
+
+pub(crate) fn an_upgrade_touches_no_process_and_loses_nothing() {
+    let world = World::new();
+    let mut manager = world.ready_manager();
+    let pid = populate(&mut manager);
+    let release = new_release(&world);
+    manager.order(Order::Upgrade { path: text(release.to_str().unwrap()) });
+    let (mut next, snapshot) = world.next_manager();
+    assert_eq!(snapshot.cause, ManagerCause::Upgrade);
+    assert_eq!(image(&world), release);
+    assert!(lives(pid) && !lives(manager.pid));
+    assert_eq!(snapshot.processes.iter().map(|process| process.pid).collect::<Vec<_>>(), [pid]);
+    assert_eq!((snapshot.stored.len(), snapshot.units.len()), (1, 2));
+    read_log(&snapshot.logs[0].2, |said| said == "one\n");
+    match snapshot.pending.as_slice() {
+        [Pending::Exited(exit)] => assert_eq!(exit.status, ExitStatus::Exited(7)),
+        other => panic!("{other:?}"),
+    }
+    next.order(Order::Ready);
+    // It is still their parent and still knows what was started.
+    let again = next.spawn_shell("a", 1, "exit 0");
+    next.wait(|fact, _| matches!(fact, Fact::SpawnFailed { key, .. } if *key == again).then_some(()));
+    next.order(Order::Signal { key: again.clone(), signal: Signal::TERM });
+    assert!(matches!(next.exited(&again).status, ExitStatus::Signaled { signal: Signal::TERM, .. }));
+    let fresh = next.spawn_shell("a", 2, "exit 3");
+    assert_eq!(next.exited(&fresh).status, ExitStatus::Exited(3));
+    // And once more, from the new program to the newer one.
+    next.order(Order::Upgrade { path: text(env::current_exe().unwrap().to_str().unwrap()) });
+    let (_, snapshot) = world.next_manager();
+    assert_eq!(snapshot.cause, ManagerCause::Upgrade);
+    assert_eq!(image(&world), env::current_exe().unwrap());
+}
+
+pub(crate) fn a_program_that_does_not_understand_is_not_run() {
+    let world = World::new();
+    let mut manager = world.ready_manager();
+    let pid = populate(&mut manager);
+    let broken = world.folder.path().join("broken");
+    fs::write(&broken, "not a program").unwrap();
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
+    for path in ["/bin/false", "/nonexistent", broken.to_str().unwrap()] {
+        manager.order(Order::Upgrade { path: text(path) });
+        let reason = manager.wait(|fact, _| match fact {
+            Fact::UpgradeFailed { reason } => Some(reason.clone()),
+            _ => None,
+        });
+        assert!(reason.contains(path), "{reason}");
+    }
+    assert_eq!(image(&world), env::current_exe().unwrap());
+    let key = manager.spawn_shell("c", 1, "exit 1");
+    manager.exited(&key);
+    assert!(lives(pid));
+}
+
+pub(crate) fn a_manager_that_does_not_get_ready_brings_the_old_program_back() {
+    let world = World::new();
+    let mut manager = world.ready_manager();
+    let pid = populate(&mut manager);
+    let release = new_release(&world);
+    manager.order(Order::Upgrade { path: text(release.to_str().unwrap()) });
+    let (next, socket) = world.next_manager_socket();
+    assert_eq!(image(&world), release);
+    kill(next, Signal::KILL);
+    drop(socket);
+    let (mut back, snapshot) = world.next_manager();
+    assert_eq!(snapshot.cause, ManagerCause::Rollback);
+    until("the old program runs", || (image(&world) == env::current_exe().unwrap()).then_some(()));
+    assert!(lives(pid));
+    assert_eq!((snapshot.processes.len(), snapshot.pending.len(), snapshot.stored.len()), (1, 1, 1));
+    back.order(Order::Ready);
+    let key = back.spawn_shell("c", 1, "exit 1");
+    assert_eq!(back.exited(&key).status, ExitStatus::Exited(1));
+}
