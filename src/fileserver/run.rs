@@ -1,5 +1,5 @@
 use std::{
-    io,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     sync::{Arc, RwLock},
     time::Duration,
@@ -322,7 +322,10 @@ fn allow_descriptors(connections: usize) {
 }
 
 fn begin_log(settings: LogSettings) {
-    let builder = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(settings.level);
+    let builder = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_max_level(settings.level);
     // hyper and others are of interest to their authors only; ours is one target.
     let begun = match settings.format {
         LogFormat::Text => builder.try_init(),

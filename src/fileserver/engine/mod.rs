@@ -17,8 +17,8 @@ use hyper::{
     Method, Request, Response,
     body::Incoming,
     header::{
-        CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE,
-        IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, ORIGIN, RANGE, TRANSFER_ENCODING,
+        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+        IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, ORIGIN, RANGE, TRANSFER_ENCODING,
     },
     http::request::Parts,
 };
@@ -73,8 +73,12 @@ impl Server {
         let head = head(&parts);
         let (answer, file) = self.carry_out(&head, &mut body).await;
         let status = answer.status;
-        let response = body::response(answer.for_origin(text(&parts.headers, ORIGIN)), file, &self.metrics);
-        body.linger();
+        let mut response = body::response(answer.for_origin(text(&parts.headers, ORIGIN)), file, &self.metrics);
+        if body.is_unread() {
+            // What follows on this connection would be the rest of the body, not a request.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            body.linger();
+        }
         self.metrics.answered(head.method, status.as_u16(), begun.elapsed());
         let id = parts.extensions.get::<RequestId>().map(tracing::field::display);
         // The path is the slot's; the query holds the right to use it and is not for logs.

@@ -65,9 +65,14 @@ impl Inbound {
         }
     }
 
+    /// Whether there is more to come than was read.
+    pub(super) fn is_unread(&self) -> bool {
+        !self.body.is_end_stream()
+    }
+
     /// Reads on for a little while beside the answer.
     pub(super) fn linger(mut self) {
-        if !self.may_read || self.body.is_end_stream() {
+        if !self.may_read {
             return;
         }
         let drain = async move {
