@@ -1,3 +1,8 @@
-//! Under construction.
+//! The HMAC upload file server.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    roundsman::fileserver::main(std::env::args_os())
+}

@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn without_a_service_manager_nothing_is_inherited() {
-        // nextest and cargo test set no LISTEN_PID for us; the case with sockets is in tests/upload_life.rs.
+        // nextest and cargo test set no LISTEN_PID for us; the case with sockets is in tests/upload/life.rs.
         assert!(take_listen_fds().is_ok_and(|fds| fds.is_empty()));
     }
 }

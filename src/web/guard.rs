@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     listen::Stream,
-    track::{Activity, Waiting},
+    track::{Activity, Wait, Waiting},
 };
 
 /// A connection whose other end must keep moving: it has a time for each head, for silence between requests, and for
@@ -43,15 +43,6 @@ impl Guarded {
         Self { stream, activity, times, read: Deadline::default(), write: Deadline::default() }
     }
 
-    /// What the deadline for reading is about; `None` while the request is ours to answer.
-    fn read_limit(&self) -> Option<Duration> {
-        match self.activity.now() {
-            Waiting::Next => Some(self.times.idle),
-            Waiting::Head => Some(self.times.head),
-            Waiting::Answer => None,
-        }
-    }
-
     fn poll_write_with(
         &mut self,
         cx: &mut Context<'_>,
@@ -61,7 +52,7 @@ impl Guarded {
             self.write.clear();
             return Poll::Ready(done);
         }
-        ready!(self.write.poll_over(cx, Waiting::Answer, self.times.write));
+        ready!(self.write.poll_over(cx, self.activity.now(), self.times.write));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of the answer")))
     }
 }
@@ -70,7 +61,7 @@ impl Guarded {
 #[derive(Debug, Default)]
 struct Deadline {
     sleep: Option<Pin<Box<Sleep>>>,
-    armed_for: Option<Waiting>,
+    armed_for: Option<Wait>,
 }
 
 impl Deadline {
@@ -79,7 +70,7 @@ impl Deadline {
     }
 
     /// Ready when `limit` has passed since the wait for `what` began.
-    fn poll_over(&mut self, cx: &mut Context<'_>, what: Waiting, limit: Duration) -> Poll<()> {
+    fn poll_over(&mut self, cx: &mut Context<'_>, what: Wait, limit: Duration) -> Poll<()> {
         if self.armed_for != Some(what) {
             self.armed_for = Some(what);
             let end = Instant::now() + limit;
@@ -98,19 +89,21 @@ impl AsyncRead for Guarded {
         let before = buf.filled().len();
         if let Poll::Ready(done) = Pin::new(&mut this.stream).poll_read(cx, buf) {
             // Only the first byte of a head begins its time: each further byte must not.
-            if this.activity.now() == Waiting::Next && buf.filled().len() > before {
+            if this.activity.now().waiting == Waiting::Next && buf.filled().len() > before {
                 this.activity.set(Waiting::Head);
-            }
-            if this.activity.now() == Waiting::Answer {
-                this.read.clear();
             }
             return Poll::Ready(done);
         }
-        let Some(limit) = this.read_limit() else {
-            this.read.clear();
-            return Poll::Pending;
+        // Before the look at the state, so that an end of the answer in between wakes us.
+        this.activity.wake_when_answered(cx);
+        let now = this.activity.now();
+        let limit = match now.waiting {
+            Waiting::Next => this.times.idle,
+            Waiting::Head => this.times.head,
+            // The request is ours to answer; whoever reads its body has a time of its own.
+            Waiting::Answer => return Poll::Pending,
         };
-        ready!(this.read.poll_over(cx, this.activity.now(), limit));
+        ready!(this.read.poll_over(cx, now, limit));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client sends no request")))
     }
 }

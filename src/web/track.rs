@@ -2,11 +2,12 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
 
+use futures_util::task::AtomicWaker;
 use hyper::body::{Body, Frame, SizeHint};
 
 /// Counts of one listener's connections, for metrics and for the end of a drain.
@@ -55,25 +56,53 @@ pub(super) enum Waiting {
     Answer,
 }
 
+/// The present wait of a connection and how many there were before it, so that two waits of a kind are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub(super) waiting: Waiting,
+    number: u64,
+}
+
 #[derive(Debug, Clone)]
-pub(super) struct Activity(Arc<AtomicU8>);
+pub(super) struct Activity(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Number times four, plus the kind.
+    wait: AtomicU64,
+    /// The connection's task, which has no timer while it answers.
+    waker: AtomicWaker,
+}
 
 impl Activity {
     /// A new connection owes us a head.
     pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicU8::new(Waiting::Head as u8)))
+        Self(Arc::new(Shared { wait: AtomicU64::new(Waiting::Head as u64), waker: AtomicWaker::new() }))
     }
 
-    pub(super) fn now(&self) -> Waiting {
-        match self.0.load(Ordering::Relaxed) {
+    pub(super) fn now(&self) -> Wait {
+        let word = self.0.wait.load(Ordering::Acquire);
+        let waiting = match word & 3 {
             0 => Waiting::Next,
             1 => Waiting::Head,
             _ => Waiting::Answer,
+        };
+        Wait { waiting, number: word >> 2 }
+    }
+
+    /// Begins another wait.
+    pub(super) fn set(&self, waiting: Waiting) {
+        let number = self.now().number + 1;
+        self.0.wait.store(number << 2 | waiting as u64, Ordering::Release);
+        // The socket may have been asked to read before the answer was over; its timer begins now.
+        if waiting == Waiting::Next {
+            self.0.waker.wake();
         }
     }
 
-    pub(super) fn set(&self, waiting: Waiting) {
-        self.0.store(waiting as u8, Ordering::Relaxed);
+    /// Has the task woken when the answer is over.
+    pub(super) fn wake_when_answered(&self, cx: &Context<'_>) {
+        self.0.waker.register(cx.waker());
     }
 }
 
