@@ -47,7 +47,7 @@ pub(super) async fn ready(State(handle): State<Handle>) -> Result<&'static str, 
 
 /// Prometheus text.
 pub(super) async fn metrics(State(handle): State<Handle>) -> Result<Response, Failure> {
-    let text = metrics::text(&handle.states().await?, &handle.counters());
+    let text = metrics::text(&handle.states().await?, &handle.counters(), handle.deliveries());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 

@@ -4,12 +4,13 @@ use std::fmt::Write;
 
 use super::view;
 use crate::{
+    edge::deliver::Deliveries,
     engine::{Counters, UnitState},
     node::status::Verdict,
 };
 
 /// The whole page.
-pub(super) fn text(states: &[UnitState], counters: &Counters) -> String {
+pub(super) fn text(states: &[UnitState], counters: &Counters, deliveries: &Deliveries) -> String {
     let mut page = String::new();
     family(&mut page, "roundsman_unit_up", "gauge", "Whether the unit is up.", |page| {
         for state in states {
@@ -30,8 +31,9 @@ pub(super) fn text(states: &[UnitState], counters: &Counters) -> String {
     });
     probes(&mut page, states);
     family(&mut page, "roundsman_alerts_total", "counter", "Alerts by route and what became of them.", |page| {
-        for ((route, result), count) in &counters.alerts {
-            sample(page, "roundsman_alerts_total", &[("route", route), ("result", result)], count);
+        for ((route, result), count) in deliveries.counts() {
+            let labels = [("route", route.as_str()), ("result", result.as_str())];
+            sample(page, "roundsman_alerts_total", &labels, count);
         }
     });
     family(&mut page, "roundsman_config_reloads_total", "counter", "Reloads of unit files.", |page| {

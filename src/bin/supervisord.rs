@@ -1,38 +1,201 @@
 //! The daemon: a keeper, which starts this program again as its manager.
 #![forbid(unsafe_code)]
+
 use std::{
     env,
     ffi::{CString, OsString},
+    io::IsTerminal,
     os::unix::ffi::OsStringExt,
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 
-use roundsman::keeper::{self, KeeperOptions, Timings};
+use roundsman::{
+    api,
+    base::Chain,
+    engine::{
+        self, BootError,
+        config,
+        settings::{Places, Settings, SettingsError},
+    },
+    keeper::{self, KeeperOptions, Timings},
+    sys,
+    web::{self, Listener},
+};
+use tokio::runtime;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+const HELP: &str = "\
+supervisord keeps services up and remembers what it did.
+
+Usage: supervisord [--config FILE]           run in the foreground until SIGTERM
+       supervisord [--config FILE] --check   check settings and units, start nothing
+
+SIGHUP reads the units anew, SIGTERM stops everything in order, SIGUSR2 upgrades the program in place.
+ROUNDSMAN_LOG sets how much is logged: error, warn, info (default), debug, trace, or per target.
+Without --config, settings are read from /etc/roundsman/roundsman.toml (root) or the XDG directories.
+";
+
+/// What the arguments ask for. No parser with features of its own: this runs in the keeper too.
+enum Wanted {
+    Daemon(Option<PathBuf>),
+    Manager(Option<PathBuf>),
+    Check(Option<PathBuf>),
+    KeeperState,
+    Help,
+    Version,
+}
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == keeper::CHECK_STATE) {
-        return keeper::check_state();
+    let wanted = match wanted(env::args_os().skip(1)) {
+        Ok(wanted) => wanted,
+        Err(problem) => {
+            sys::say(&format!("supervisord: {problem} (supervisord --help shows what it takes)"));
+            return ExitCode::from(2);
+        }
+    };
+    match wanted {
+        Wanted::KeeperState => keeper::check_state(),
+        Wanted::Help => {
+            sys::say(HELP.trim_end());
+            ExitCode::SUCCESS
+        }
+        Wanted::Version => {
+            sys::say(concat!("supervisord ", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+        Wanted::Daemon(config) => load(config.as_ref()).map_or_else(refused, |settings| keep(settings, config)),
+        Wanted::Check(config) => load(config.as_ref()).map_or_else(refused, |settings| check(&settings)),
+        Wanted::Manager(config) => load(config.as_ref()).map_or_else(refused, manage),
     }
-    let manager = [OsString::from("supervisord"), OsString::from("manager")].into_iter().chain(arguments);
+}
+
+fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
+    let mut arguments = arguments.peekable();
+    if arguments.peek().is_some_and(|first| first == keeper::CHECK_STATE) {
+        return Ok(Wanted::KeeperState);
+    }
+    let manager = arguments.next_if(|first| first == "manager").is_some();
+    let (mut config, mut check) = (None, false);
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--config" | "-c") => {
+                config = Some(PathBuf::from(arguments.next().ok_or("--config needs a file")?));
+            }
+            Some("--check") => check = true,
+            Some("--help" | "-h") => return Ok(Wanted::Help),
+            Some("--version" | "-V") => return Ok(Wanted::Version),
+            _ => return Err(format!("unexpected argument {}", argument.display())),
+        }
+    }
+    Ok(match (manager, check) {
+        (true, _) => Wanted::Manager(config),
+        (false, true) => Wanted::Check(config),
+        (false, false) => Wanted::Daemon(config),
+    })
+}
+
+fn load(config: Option<&PathBuf>) -> Result<Settings, SettingsError> {
+    let places = Places::of(nix::unistd::geteuid().as_raw(), |name| env::var(name).ok());
+    Settings::load(config.map(PathBuf::as_path), &places)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the last to have it, as map_or_else wants it")]
+fn refused(error: SettingsError) -> ExitCode {
+    sys::say(&format!("supervisord: {}", Chain(&error)));
+    ExitCode::from(78)
+}
+
+/// The keeper's process: from here on it is one small loop.
+fn keep(settings: Settings, config: Option<PathBuf>) -> ExitCode {
+    let mut manager = vec![OsString::from("supervisord"), OsString::from("manager")];
+    if let Some(config) = config {
+        manager.extend([OsString::from("--config"), config.into_os_string()]);
+    }
     keeper::run(KeeperOptions {
-        runtime_dir: runtime_dir(),
+        runtime_dir: settings.paths.runtime,
         manager_path: None,
-        manager_argv: manager.filter_map(|word| CString::new(word.into_vec()).ok()).collect(),
+        manager_argv: manager.into_iter().filter_map(|word| CString::new(word.into_vec()).ok()).collect(),
         init_socket: env::var_os("NOTIFY_SOCKET"),
         timings: Timings::default(),
     })
 }
 
-/// Where lock and sockets are: given, or the system's for root, or the user's.
-fn runtime_dir() -> PathBuf {
-    if let Some(given) = env::var_os("ROUNDSMAN_RUNTIME_DIR") {
-        return given.into();
+fn check(settings: &Settings) -> ExitCode {
+    match config::load(&settings.paths.units) {
+        Ok(host) => {
+            for warning in &host.warnings {
+                sys::say(warning);
+            }
+            sys::say(&format!("{} units are well", host.units.len()));
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            sys::say(&problems.to_string());
+            ExitCode::FAILURE
+        }
     }
-    let system = PathBuf::from("/run/roundsman");
-    match env::var_os("XDG_RUNTIME_DIR") {
-        Some(own) => PathBuf::from(own).join("roundsman"),
-        None => system,
+}
+
+/// The manager's process. The engine has a thread of its own; everything that may wait has another.
+fn manage(settings: Settings) -> ExitCode {
+    log_to_stderr();
+    match run_manager(settings) {
+        Ok(code) => code,
+        Err(error) => {
+            // Not an event: the engine that would tell it is not there.
+            sys::say(&format!("supervisord: {}", Chain(&*error)));
+            ExitCode::FAILURE
+        }
     }
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+fn run_manager(settings: Settings) -> Result<ExitCode, AnyError> {
+    let socket = sys::take_inherited(keeper::MANAGER_SOCKET)?;
+    let edges = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(8)
+        .thread_name("edge")
+        .enable_all()
+        .build()?;
+    let engine_loop = runtime::Builder::new_current_thread().enable_all().build()?;
+    let code = engine_loop.block_on(async {
+        let started = match engine::start(socket, settings, edges.handle().clone()).await {
+            Ok(started) => started,
+            Err(error @ BootError::Config(_)) => {
+                // The keeper was told to end the daemon with the code for this.
+                sys::say(&format!("supervisord: {}", Chain(&error)));
+                return Ok(78);
+            }
+            Err(error) => return Err(AnyError::from(error)),
+        };
+        let shutdown = web::Shutdown::new();
+        let guard = edges.enter();
+        let listener = Listener::inherited("control", started.control)?;
+        let server = web::Server {
+            limits: web::Limits::default(),
+            shutdown: shutdown.clone(),
+            connections: Arc::default(),
+        };
+        edges.spawn(web::serve(listener, api::router(started.handle.clone()), server));
+        drop(guard);
+        let code = started.engine.run().await?;
+        shutdown.advance(web::Phase::Ended);
+        Ok(code)
+    });
+    edges.shutdown_background();
+    code.map(ExitCode::from)
+}
+
+fn log_to_stderr() {
+    let wanted = env::var("ROUNDSMAN_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter: Targets = wanted.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    tracing_subscriber::registry().with(lines).with(filter).init();
 }

@@ -3,11 +3,14 @@
 
 pub mod cgroup; // one cgroup for each unit
 pub mod clock; // the only reader of clocks
+pub mod deliver; // alerts on their way
+mod http; // HTTP clients
 pub mod listen; // listening sockets
 pub mod log; // what services write
 pub mod notify; // what services say on the notify socket
+mod peer; // the other end of a request
+pub mod probe; // is a service well?
 pub mod proctree; // processes found by walking /proc
 pub mod store; // SQLite
 pub mod unitdir; // the texts of units
 pub mod users; // users and groups of this host
-pub mod probe;

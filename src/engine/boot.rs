@@ -26,10 +26,12 @@ use super::{
 };
 use crate::{
     alert::Alerts,
-    base::{Chain, Happening, Notice, Pid, ProcessKey, Role},
+    base::{Chain, Happening, Notice, Pid, ProcessKey, Role, UnitName},
     edge::{
         cgroup::Cgroups,
         clock,
+        deliver::{Deliveries, Timing},
+        listen,
         log::Pump,
         store::{self, Store},
     },
@@ -38,11 +40,16 @@ use crate::{
         Input, Node,
         input::{Adopted, Restored},
     },
+    unit::spec::{Listen, SocketSpec},
     wire::keeper::{ManagerCause, Order},
 };
 
 /// The copy of the units in force, for a manager that finds the directories broken.
 pub(super) const KEPT_UNITS: &str = "units.json";
+/// Under this name the keeper holds the API's socket. No file can be called so, hence no unit.
+const CONTROL_UNIT: &str = "roundsman@control.socket";
+/// Askers that may wait while there is no manager.
+const CONTROL_BACKLOG: u32 = 128;
 /// The exit code for a configuration that cannot be used (EX_CONFIG of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 /// How long the store may take to say what it knows before we go on without.
@@ -84,6 +91,8 @@ pub struct Started {
     pub engine: Engine,
     /// What the API holds.
     pub handle: Handle,
+    /// Where the API is asked, held by the keeper too: askers wait while there is no manager.
+    pub control: OwnedFd,
 }
 
 /// Takes everything over from the keeper at the other end of `socket`. Tasks that may wait go to `edges`.
@@ -109,11 +118,12 @@ pub async fn start(socket: OwnedFd, settings: Settings, edges: runtime::Handle) 
     let parts = Parts::start(&settings, &snapshot, edges)?;
     let mut engine = parts.engine(keeper, Arc::clone(&settings));
     let handle = engine.handle();
+    let control = engine.control_socket(&snapshot)?;
     engine.take_over(*snapshot, host).await.map_err(BootError::Keeper)?;
     if let Some(problems) = rejected {
         engine.fan_out(Notice { at: clock::now(), what: Happening::ConfigRejected { problems } });
     }
-    Ok(Started { engine, handle })
+    Ok(Started { engine, handle, control })
 }
 
 async fn first(keeper: &mut Client) -> Result<Box<Snapshot>, BootError> {
@@ -265,7 +275,11 @@ fn own_program() -> Option<CString> {
 
 impl Engine {
     fn handle(&self) -> Handle {
+        let _runtime = self.runtime.enter();
+        let mut deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default());
+        deliveries.set_routes(&self.settings.alert.routes);
         Handle {
+            deliveries: Arc::new(deliveries),
             asks: self.own_asks.clone(),
             events: Arc::clone(&self.events),
             counters: Arc::clone(&self.counters),
@@ -340,6 +354,27 @@ impl Engine {
         Ok(())
     }
 
+    /// The API's socket: the keeper's, if it holds one, else a new one that it is given.
+    fn control_socket(&mut self, snapshot: &Snapshot) -> Result<OwnedFd, BootError> {
+        let path = std::path::absolute(self.settings.paths.runtime.join("control.sock")).unwrap_or_default();
+        let failed = |source: io::Error| BootError::Directory { path: path.clone(), source };
+        let listen = Listen::Unix(path.clone().into());
+        let held = snapshot.stored.iter().find(|(of, _, fd)| of.as_str() == CONTROL_UNIT && listen::is_bound_to(fd, &listen));
+        if let Some((_, _, fd)) = held {
+            return fd.try_clone().map_err(failed);
+        }
+        let spec = SocketSpec { listen, name: "control".into(), backlog: CONTROL_BACKLOG, mode: 0o660 };
+        let fd = listen::open(&spec).map_err(|error| failed(error.source))?;
+        // Without the group, root and our own user remain.
+        if let Ok(group) = crate::edge::users::look_up_group("roundsman") {
+            std::os::unix::fs::chown(&path, None, Some(group.as_raw())).map_err(failed)?;
+        }
+        let unit = UnitName::new(CONTROL_UNIT).map_err(|error| failed(io::Error::other(error)))?;
+        let kept = fd.try_clone().map_err(failed)?;
+        self.keeper.send(&Order::Store { unit, name: "control".to_owned() }, vec![kept]).map_err(BootError::Keeper)?;
+        Ok(fd)
+    }
+
     fn progress(&mut self) -> Result<(), ClientError> {
         self.keeper.send(&Order::Alive, Vec::new())
     }
@@ -380,12 +415,12 @@ impl Engine {
 
     /// Which sockets the keeper already holds. Addresses that a unit no longer has are of no use and stay where they are
     /// until the unit is started anew.
-    fn adopt_sockets(&mut self, host: &Host, stored: &[(crate::base::UnitName, String, OwnedFd)]) {
+    fn adopt_sockets(&mut self, host: &Host, stored: &[(UnitName, String, OwnedFd)]) {
         for (name, unit) in &host.units {
             for socket in &unit.sockets {
-                let address = crate::edge::listen::address_of(&socket.listen);
+                let address = listen::address_of(&socket.listen);
                 let held = stored.iter().any(|(of, as_name, fd)| {
-                    of == name && **as_name == *socket.name && crate::edge::listen::is_bound_to(fd, &socket.listen)
+                    of == name && **as_name == *socket.name && listen::is_bound_to(fd, &socket.listen)
                 });
                 if held {
                     self.stored.insert((name.clone(), format!("{}={address}", socket.name)));

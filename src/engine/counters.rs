@@ -14,8 +14,6 @@ pub struct Counters {
     pub restarts: BTreeMap<(UnitName, &'static str), u64>,
     /// Start limits that were hit.
     pub start_limits: BTreeMap<UnitName, u64>,
-    /// Alerts by route and result.
-    pub alerts: BTreeMap<(String, &'static str), u64>,
     /// Reloads of unit files by result.
     pub reloads: BTreeMap<&'static str, u64>,
     /// Why the store cannot be written, while it cannot.
@@ -78,11 +76,6 @@ impl Counters {
             Happening::StoreRecovered => self.store_trouble = None,
             _ => {}
         }
-    }
-
-    /// A delivery came to an end.
-    pub fn delivered(&mut self, route: &str, result: &'static str) {
-        *self.alerts.entry((route.to_owned(), result)).or_default() += 1;
     }
 }
 

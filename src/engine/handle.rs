@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     base::{Actor, Notice, RunId, Ticket, UnitName},
-    edge::{log::Dropped, store},
+    edge::{deliver::Deliveries, log::Dropped, store},
     node::{
         effect::Outcome,
         input::{ProbeOutcome, Verb},
@@ -104,6 +104,7 @@ pub struct Handle {
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) events: Arc<Events>,
     pub(super) counters: Arc<Mutex<Counters>>,
+    pub(super) deliveries: Arc<Deliveries>,
     pub(super) store: store::Store,
     pub(super) settings: Arc<super::settings::Settings>,
 }
@@ -129,9 +130,9 @@ impl Handle {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What becomes of alerts is counted here.
-    pub fn delivered(&self, route: &str, result: &'static str) {
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner).delivered(route, result);
+    /// Alerts on their way.
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.deliveries
     }
 
     /// Puts units that were read into force; all or nothing.

@@ -1,13 +1,13 @@
 //! Probes under way: HTTP and TCP ones are tasks, exec ones are processes of the keeper's like all others.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::{runtime, sync::mpsc};
 
 use super::handle::Report;
 use crate::{
     base::{ExitStatus, Mono, Now, ProcessKey, Role, RunId, TimeSpan},
-    edge::probe,
+    edge::probe::Prober,
     node::input::ProbeOutcome,
     unit::spec::{ProbeCheck, ProbeSpec},
 };
@@ -16,6 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Probes {
     runtime: runtime::Handle,
+    prober: Arc<Prober>,
     reporter: mpsc::UnboundedSender<Report>,
     /// Tasks by run and place.
     tasks: BTreeMap<(RunId, usize), tokio::task::AbortHandle>,
@@ -34,23 +35,22 @@ struct Exec {
 }
 
 impl Probes {
-    pub(super) const fn new(runtime: runtime::Handle, reporter: mpsc::UnboundedSender<Report>) -> Self {
-        Self { runtime, reporter, tasks: BTreeMap::new(), execs: BTreeMap::new(), next: 0 }
+    pub(super) fn new(runtime: runtime::Handle, reporter: mpsc::UnboundedSender<Report>) -> Self {
+        Self { runtime, prober: Arc::default(), reporter, tasks: BTreeMap::new(), execs: BTreeMap::new(), next: 0 }
     }
 
     /// Sends a probe that needs no process; comes back as [`Report::Probed`].
     pub(super) fn ask(&mut self, run: RunId, place: usize, spec: &ProbeSpec) {
         let check = spec.check.clone();
         let timeout = spec.timeout;
-        let reporter = self.reporter.clone();
+        let (prober, reporter) = (Arc::clone(&self.prober), self.reporter.clone());
         let reported = run.clone();
         let task = self.runtime.spawn(async move {
-            let finding = match check {
-                ProbeCheck::Http(http) => probe::http(&http, timeout).await,
-                ProbeCheck::Tcp(address) => probe::tcp(&address, timeout).await,
+            let outcome = match check {
+                ProbeCheck::Http(http) => prober.http(&http, timeout).await,
+                ProbeCheck::Tcp(address) => prober.tcp(&address, timeout).await,
                 ProbeCheck::Exec(_) => return,
             };
-            let outcome = ProbeOutcome { failure: finding.failure, took: finding.took };
             // The engine is gone: nobody wants to know.
             reporter.send(Report::Probed { run: reported, probe: place, outcome }).ok();
         });
@@ -96,7 +96,8 @@ impl Probes {
 
     /// Forgets the probes of a run; the processes among them are to be killed.
     pub(super) fn cancel(&mut self, run: &RunId) -> Vec<ProcessKey> {
-        let tasks: Vec<_> = self.tasks.keys().filter(|(of, _)| of == run).cloned().collect();
+        let of_run = (run.clone(), 0)..=(run.clone(), usize::MAX);
+        let tasks: Vec<_> = self.tasks.range(of_run).map(|(key, _)| key.clone()).collect();
         for key in tasks {
             if let Some(task) = self.tasks.remove(&key) {
                 task.abort();

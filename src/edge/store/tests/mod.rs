@@ -258,7 +258,7 @@ async fn why_shows_runs_resets_probes_and_notices() {
     assert_eq!(why.probes[1].reason.as_deref(), Some("status 503"));
     let expected = ResetRow { at: at(4).wall, actor: "uid 5".to_owned(), restarts: 2, starts: 3, was_failed: true };
     assert_eq!(why.resets, [expected]);
-    assert_eq!(bench.store.enablement().await.unwrap()[&unit()], false);
+    assert!(!bench.store.enablement().await.unwrap()[&unit()]);
     bench.submit(2, vec![Write::Enablement(unit(), None)]);
     bench.committed(2);
     assert!(bench.store.enablement().await.unwrap().is_empty());

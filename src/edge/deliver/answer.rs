@@ -1,0 +1,102 @@
+//! What a receiver's answer means.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use crate::base::{Chain, Wall};
+
+/// What one try came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Taken.
+    Taken,
+    /// Not now.
+    Later {
+        /// Why.
+        reason: String,
+        /// How long the receiver wants us to wait, if it says so.
+        after: Option<Duration>,
+        /// Whether it may have been taken all the same.
+        maybe_taken: bool,
+    },
+    /// Not this message.
+    RefusesMessage(String),
+    /// Not from us, not there, not any more.
+    RefusesUs(String),
+}
+
+/// Reads the answer's status, its `Retry-After` and the beginning of its body (Slack says there what is wrong).
+pub(super) fn of_response(status: StatusCode, retry_after: Option<&str>, said: &str, now: Wall) -> Answer {
+    let reason = format!("status {}: {said}", status.as_u16()).trim_end_matches([':', ' ']).to_owned();
+    let after = retry_after.and_then(|text| wait_of(text, now));
+    match status {
+        _ if status.is_success() => Answer::Taken,
+        StatusCode::TOO_MANY_REQUESTS => Answer::Later { reason, after, maybe_taken: false },
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => Answer::Later { reason, after, maybe_taken: true },
+        _ if status.is_server_error() => Answer::Later { reason, after, maybe_taken: true },
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+            Answer::RefusesMessage(reason)
+        }
+        _ => Answer::RefusesUs(reason),
+    }
+}
+
+/// Reads a failure before or in the middle of an answer.
+pub(super) fn of_error(error: reqwest::Error) -> Answer {
+    // Nothing was sent on a connection that did not come about.
+    let maybe_taken = !error.is_connect() && !error.is_builder();
+    let unusable = error.is_builder();
+    // The URL is a secret.
+    let reason = Chain(&error.without_url()).to_string();
+    if unusable { Answer::RefusesUs(reason) } else { Answer::Later { reason, after: None, maybe_taken } }
+}
+
+/// `Retry-After` is seconds or an HTTP date, RFC 9110 section 10.2.3.
+fn wait_of(text: &str, now: Wall) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    let micros = at.as_microsecond().saturating_sub(now.0);
+    Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = Wall(1_445_412_480_000_000); // 2015-10-21 07:28:00 UTC
+        let cases = [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Wed, 21 Oct 2015 07:29:00 GMT", Some(60)),
+            ("Wed, 21 Oct 2015 07:27:00 GMT", Some(0)),
+            ("soon", None),
+            ("-5", None),
+            ("", None),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(wait_of(text, now), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_taken_later_or_never() {
+        let of = |status| of_response(StatusCode::from_u16(status).unwrap(), None, "", Wall(0));
+        for status in [200, 201, 202, 204] {
+            assert_eq!(of(status), Answer::Taken);
+        }
+        for (status, maybe) in [(429, false), (500, true), (502, true), (503, true), (599, true), (408, true)] {
+            assert!(matches!(of(status), Answer::Later { maybe_taken, .. } if maybe_taken == maybe), "{status}");
+        }
+        for status in [400, 413, 422] {
+            assert!(matches!(of(status), Answer::RefusesMessage(_)), "{status}");
+        }
+        for status in [301, 302, 307, 401, 403, 404, 405, 410] {
+            assert!(matches!(of(status), Answer::RefusesUs(_)), "{status}");
+        }
+    }
+}

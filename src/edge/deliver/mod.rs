@@ -1,0 +1,221 @@
+//! Empties the outbox: each route has a task that sends its messages in order, at most one at a time.
+//!
+//! At least once: a message is settled only by an answer, and one whose fate is unknown (a timeout, a broken
+//! connection, a 5xx, our own death) is sent again with `possible_duplicate`. A route that answers "never" (4xx, a
+//! redirect) is dead: its messages wait, and one of them asks again every hour. Whoever changes this usually lets a URL,
+//! which is a secret, into an error text.
+
+mod answer;
+mod route;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::store::Store;
+use crate::{
+    alert::{Message, ROUTES_MAX, Route, RouteName},
+    base::Now,
+};
+
+/// Most messages of a route that are sent past the store.
+const URGENT_MAX: usize = 64;
+
+/// How long things may take. The defaults are for production; tests have no hour to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// For one delivery, from name lookup to the end of the answer.
+    pub deadline: Duration,
+    /// Between two messages of a route; Slack takes about one a second.
+    pub gap: Duration,
+    /// The first wait after a failure; each further one is twice as long, with jitter.
+    pub backoff_min: Duration,
+    /// The longest such wait.
+    pub backoff_max: Duration,
+    /// The longest wait that a receiver may ask for.
+    pub retry_after_max: Duration,
+    /// Between two questions to a dead route.
+    pub dead_pause: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(10),
+            gap: Duration::from_secs(1),
+            backoff_min: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            retry_after_max: Duration::from_secs(3600),
+            dead_pause: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// What became of one try, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Taken by the receiver.
+    Delivered,
+    /// Not taken; tried again later.
+    Retried,
+    /// Given up.
+    Failed,
+}
+
+impl Outcome {
+    /// The label of metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried => "retried",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The tasks that deliver.
+#[derive(Debug)]
+pub struct Deliveries {
+    common: Arc<Common>,
+    routes: BTreeMap<RouteName, Running>,
+}
+
+/// What the tasks share.
+#[derive(Debug)]
+struct Common {
+    store: Store,
+    clock: fn() -> Now,
+    timing: Timing,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    counts: BTreeMap<(RouteName, Outcome), u64>,
+    dead: BTreeMap<RouteName, String>,
+}
+
+impl Common {
+    // No code panics while it holds the lock.
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    route: Route,
+    urgent: Arc<Urgent>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Messages that do not wait for the store.
+#[derive(Debug, Default)]
+struct Urgent {
+    messages: Mutex<VecDeque<Message>>,
+    came: Notify,
+}
+
+impl Urgent {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Message>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Deliveries {
+    /// No routes yet.
+    pub fn new(store: Store, clock: fn() -> Now, timing: Timing) -> Self {
+        let common = Common { store, clock, timing, seen: Mutex::default() };
+        Self { common: Arc::new(common), routes: BTreeMap::new() }
+    }
+
+    /// Delivers to these routes from now on, at most [`ROUTES_MAX`]. A route that is gone or changed ends after the
+    /// message under way; messages of one that is gone stay in the outbox. Must be called within a runtime.
+    pub fn set_routes(&mut self, routes: &[Route]) {
+        let wanted: BTreeMap<_, _> = routes.iter().take(ROUTES_MAX).map(|route| (route.name.clone(), route)).collect();
+        let mut before = BTreeMap::new();
+        self.routes.retain(|name, running| {
+            let stays = wanted.get(name).is_some_and(|route| **route == running.route);
+            if !stays {
+                running.stop.send_replace(true);
+                before.insert(name.clone(), std::mem::replace(&mut running.task, tokio::spawn(async {})));
+            }
+            stays
+        });
+        self.common.seen().dead.retain(|name, _| self.routes.contains_key(name));
+        for (name, route) in wanted {
+            if !self.routes.contains_key(&name) {
+                let running = self.start(route.clone(), before.remove(&name));
+                self.routes.insert(name, running);
+            }
+        }
+    }
+
+    fn start(&self, route: Route, before: Option<JoinHandle<()>>) -> Running {
+        let (stop, stopped) = watch::channel(false);
+        let urgent = Arc::new(Urgent::default());
+        let mut worker = route::Worker::new(Arc::clone(&self.common), route.clone(), Arc::clone(&urgent), stopped);
+        if before.is_some() {
+            // Someone has just mended it: the waits that the old one was told are void.
+            worker.inherits = false;
+        }
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                // How it ended does not matter, only that it does not send any more.
+                before.await.ok();
+            }
+            worker.run().await;
+        });
+        Running { route, urgent, stop, task }
+    }
+
+    /// Sends a message that was handed to the store and may wait there (the store is degraded): past the outbox, and
+    /// noted there as soon as the store can. When too many wait, it waits for the store.
+    pub fn send_now(&self, message: Message) {
+        let running = self.routes.iter().find(|(name, _)| name.as_str() == message.route);
+        let Some((_, running)) = running else { return };
+        let mut messages = running.urgent.lock();
+        if messages.len() < URGENT_MAX {
+            messages.push_back(message);
+        }
+        drop(messages);
+        running.urgent.came.notify_one();
+    }
+
+    /// How many tries ended how, by route, since the start.
+    pub fn counts(&self) -> BTreeMap<(RouteName, Outcome), u64> {
+        self.common.seen().counts.clone()
+    }
+
+    /// Routes that refuse our messages, and why.
+    pub fn dead(&self) -> BTreeMap<RouteName, String> {
+        self.common.seen().dead.clone()
+    }
+
+    /// Ends the tasks after the messages under way, or after `within`.
+    pub async fn stop(self, within: Duration) {
+        for running in self.routes.values() {
+            running.stop.send_replace(true);
+        }
+        let all = async {
+            for running in self.routes.into_values() {
+                // A task that panicked has stopped too.
+                running.task.await.ok();
+            }
+        };
+        // What is cut off is in the outbox as under way, and is sent again as a possible duplicate.
+        timeout(within, all).await.unwrap_or(());
+    }
+}
+
+#[cfg(test)]
+mod tests;

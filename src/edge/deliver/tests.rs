@@ -1,0 +1,320 @@
+//! Deliveries to real servers that answer well, badly or never, out of a real outbox.
+
+use std::path::Path;
+
+use super::*;
+use crate::{
+    alert::{RouteKind, Settings},
+    base::{Mono, Secret, Wall},
+    edge::{
+        peer::{Peer, Reply},
+        store::{Batch, Options, OutboxState, OutboxUpdate, Retention, Write},
+    },
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn clock() -> Now {
+    Now { mono: Mono(1), wall: Wall(1_700_000_000_000_000) }
+}
+
+fn quick() -> Timing {
+    Timing {
+        deadline: Duration::from_millis(500),
+        gap: Duration::ZERO,
+        backoff_min: Duration::from_millis(20),
+        backoff_max: Duration::from_millis(80),
+        retry_after_max: Duration::from_millis(1500),
+        dead_pause: Duration::from_millis(400),
+    }
+}
+
+fn open(path: &Path) -> Store {
+    let options =
+        Options { path: path.join("state.db"), boot_id: "boot".to_owned(), retention: Retention::default(), clock };
+    Store::open(options, |_| ()).unwrap().0
+}
+
+fn route(url: &str, kind: RouteKind) -> Route {
+    Route { name: RouteName::new("ops").unwrap(), kind, url: Secret::new(url) }
+}
+
+fn message(id: u32) -> Message {
+    let settings = Settings {
+        node: "vm1".to_owned(),
+        routes: vec![route("http://unused", RouteKind::Webhook)],
+        rules: Vec::new(),
+    };
+    let test = Message::test(&settings, &settings.routes[0].name, clock()).unwrap();
+    Message { id: format!("m{id}"), message: format!("message {id}"), ..test }
+}
+
+fn put(store: &Store, ids: impl IntoIterator<Item = u32>) {
+    let writes = ids.into_iter().map(|id| Write::Message(Box::new(message(id)), clock().wall)).collect();
+    store.submit(Batch { seq: None, writes });
+}
+
+fn deliver(store: &Store, route: Route, timing: Timing) -> Deliveries {
+    let mut deliveries = Deliveries::new(store.clone(), clock, timing);
+    deliveries.set_routes(&[route]);
+    deliveries
+}
+
+/// (id, possible duplicate) of each request, in order.
+fn ids(peer: &Peer) -> Vec<(String, bool)> {
+    let read = |request: &crate::edge::peer::Request| Message::from_json(&request.body).unwrap();
+    peer.requests().iter().map(read).map(|message| (message.id, message.possible_duplicate)).collect()
+}
+
+async fn emptied(store: &Store) {
+    let empty = async {
+        while !store.outbox_waiting(RouteName::new("ops").unwrap(), 100).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, empty).await.expect("the outbox was not emptied");
+}
+
+fn count(deliveries: &Deliveries, outcome: Outcome) -> u64 {
+    deliveries.counts().get(&(RouteName::new("ops").unwrap(), outcome)).copied().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn messages_arrive_once_and_in_order_also_those_that_come_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|_| Reply::status(200, "", "ok")).await;
+    put(&store, 1..=3);
+    let deliveries = deliver(&store, route(&peer.url("/hook"), RouteKind::Webhook), quick());
+    peer.arrived(3).await;
+    put(&store, 3..=5);
+    peer.arrived(5).await;
+    emptied(&store).await;
+    let expected: Vec<_> = (1..=5).map(|n| (format!("m{n}"), false)).collect();
+    assert_eq!(ids(&peer), expected);
+    let first = &peer.requests()[0];
+    assert!(first.head.starts_with("POST /hook HTTP/1.1"), "{}", first.head);
+    assert!(first.head.to_lowercase().contains("content-type: application/json"), "{}", first.head);
+    assert_eq!(count(&deliveries, Outcome::Delivered), 5);
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn slack_gets_its_own_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|_| Reply::status(200, "", "ok")).await;
+    put(&store, [1]);
+    let deliveries = deliver(&store, route(&peer.url("/services/T/B/X"), RouteKind::Slack), quick());
+    peer.arrived(1).await;
+    let body: serde_json::Value = serde_json::from_str(&peer.requests()[0].body).unwrap();
+    assert_eq!(body, serde_json::json!({ "text": "[INFO] vm1: message 1" }));
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_may_hide_success_makes_a_possible_duplicate() {
+    let cases: [(&str, Reply, bool); 5] = [
+        ("500", Reply::status(500, "", "oops"), true),
+        ("hang", Reply::Hang(String::new()), true),
+        ("cut", Reply::Say("HTTP/1.1 200".to_owned()), true),
+        ("429", Reply::status(429, "", ""), false),
+        ("garbage", Reply::Say("what?\r\n\r\n".to_owned()), true),
+    ];
+    for (name, first, duplicate) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let peer = Peer::start(move |nth| if nth == 0 { first.clone() } else { Reply::status(204, "", "") }).await;
+        put(&store, [1, 2]);
+        let deliveries = deliver(&store, route(&peer.url("/"), RouteKind::Webhook), quick());
+        peer.arrived(3).await;
+        emptied(&store).await;
+        let expected = [("m1", false), ("m1", duplicate), ("m2", false)].map(|(id, dup)| (id.to_owned(), dup));
+        assert_eq!(ids(&peer), expected, "{name}");
+        assert_eq!(count(&deliveries, Outcome::Retried), 1, "{name}");
+        deliveries.stop(SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_no_possible_duplicate() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    put(&store, [1]);
+    let deliveries = deliver(&store, route(&format!("http://{address}/"), RouteKind::Webhook), quick());
+    let failed = async {
+        while count(&deliveries, Outcome::Retried) < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, failed).await.unwrap();
+    assert!(store.flush(SOON).await);
+    let row = store.outbox_waiting(RouteName::new("ops").unwrap(), 1).await.unwrap().remove(0);
+    assert!(row.attempts >= 3 && !row.possible_duplicate, "{row:?}");
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured_and_capped() {
+    for (header, at_least, at_most) in [("retry-after: 1\r\n", 1000, 1400), ("retry-after: 999999999\r\n", 1500, 1900)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let peer =
+            Peer::start(move |nth| if nth == 0 { Reply::status(429, header, "") } else { Reply::status(200, "", "") })
+                .await;
+        put(&store, [1, 2]);
+        let deliveries = deliver(&store, route(&peer.url("/"), RouteKind::Webhook), quick());
+        let requests = peer.arrived(3).await;
+        let waited = requests[1].at - requests[0].at;
+        assert!(waited >= Duration::from_millis(at_least), "{header}: {waited:?}");
+        assert!(waited <= Duration::from_millis(at_most), "{header}: {waited:?}");
+        deliveries.stop(SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_route_gets_at_most_one_message_per_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|_| Reply::status(200, "", "")).await;
+    put(&store, 1..=4);
+    let gap = Duration::from_millis(150);
+    let deliveries = deliver(&store, route(&peer.url("/"), RouteKind::Webhook), Timing { gap, ..quick() });
+    let requests = peer.arrived(4).await;
+    assert!(requests.windows(2).all(|pair| pair[1].at - pair[0].at >= gap * 9 / 10), "{requests:?}");
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_dead_route_is_asked_now_and_then_and_loses_nothing() {
+    for status in [404, 302] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let trap = Peer::start(|_| Reply::status(200, "", "")).await;
+        let location = format!("location: {}\r\n", trap.url("/meta-data"));
+        let peer = Peer::start(move |nth| {
+            if nth < 2 { Reply::status(status, &location, "no_service") } else { Reply::status(200, "", "") }
+        })
+        .await;
+        put(&store, 1..=3);
+        let deliveries = deliver(&store, route(&peer.url("/"), RouteKind::Webhook), quick());
+        peer.arrived(1).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let dead = deliveries.dead();
+        assert_eq!(dead[&RouteName::new("ops").unwrap()], format!("status {status}: no_service"));
+        let requests = peer.arrived(5).await;
+        assert!(requests[1].at - requests[0].at >= Duration::from_millis(380), "{status}");
+        emptied(&store).await;
+        let order: Vec<_> = ids(&peer).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(order, ["m1", "m1", "m1", "m2", "m3"]);
+        assert!(deliveries.dead().is_empty());
+        assert!(trap.requests().is_empty(), "a redirect was followed");
+        deliveries.stop(SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_does_not_hold_up_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|nth| Reply::status(if nth == 0 { 400 } else { 200 }, "", "")).await;
+    put(&store, 1..=2);
+    let deliveries = deliver(&store, route(&peer.url("/"), RouteKind::Webhook), quick());
+    peer.arrived(2).await;
+    emptied(&store).await;
+    assert_eq!((count(&deliveries, Outcome::Failed), count(&deliveries, Outcome::Delivered)), (1, 1));
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|nth| match nth {
+        0 => Reply::Flood("HTTP/1.1 500 X\r\ncontent-length: 10000000000\r\n\r\n".to_owned()),
+        1 => Reply::Trickle("HTTP/1.1 500 X\r\ncontent-length: 10000000000\r\n\r\n".to_owned()),
+        _ => Reply::status(200, "", ""),
+    })
+    .await;
+    put(&store, [1]);
+    let deliveries = deliver(&store, route(&peer.url("/"), RouteKind::Webhook), quick());
+    let requests = peer.arrived(3).await;
+    assert!(requests[1].at - requests[0].at < Duration::from_millis(400), "the flood was read to the deadline");
+    assert!(requests[2].at - requests[1].at < Duration::from_secs(2));
+    emptied(&store).await;
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn what_was_under_way_at_our_death_is_sent_again_as_a_possible_duplicate() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, [1, 2]);
+    let update =
+        OutboxUpdate { id: "m1".to_owned(), state: OutboxState::Sending, attempts: 1, possible_duplicate: false };
+    store.submit(Batch { seq: None, writes: vec![Write::Outbox(update)] });
+    assert!(store.flush(SOON).await);
+    let peer = Peer::start(|_| Reply::status(200, "", "")).await;
+    let deliveries = deliver(&store, route(&peer.url("/"), RouteKind::Webhook), quick());
+    peer.arrived(2).await;
+    assert_eq!(ids(&peer), [("m1".to_owned(), true), ("m2".to_owned(), false)]);
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn an_urgent_message_goes_past_the_store_and_only_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|_| Reply::status(200, "", "")).await;
+    let lock = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE; DELETE FROM notices").unwrap();
+    let deliveries = deliver(&store, route(&peer.url("/"), RouteKind::Webhook), quick());
+    put(&store, [1]);
+    deliveries.send_now(message(1));
+    peer.arrived(1).await;
+    lock.execute_batch("ROLLBACK").unwrap();
+    put(&store, [2]);
+    peer.arrived(2).await;
+    emptied(&store).await;
+    assert_eq!(ids(&peer), [("m1".to_owned(), false), ("m2".to_owned(), false)]);
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_changed_route_takes_over_where_the_old_one_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let old = Peer::start(|_| Reply::status(404, "", "")).await;
+    let new = Peer::start(|_| Reply::status(200, "", "")).await;
+    put(&store, [1]);
+    let dead_pause = Duration::from_secs(3600);
+    let mut deliveries = deliver(&store, route(&old.url("/"), RouteKind::Webhook), Timing { dead_pause, ..quick() });
+    old.arrived(1).await;
+    deliveries.set_routes(&[route(&new.url("/"), RouteKind::Webhook)]);
+    new.arrived(1).await;
+    assert!(deliveries.dead().is_empty());
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn no_error_text_shows_the_url() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let own = Arc::new(std::sync::OnceLock::<String>::new());
+    let said = Arc::clone(&own);
+    let peer = Peer::start(move |_| Reply::status(404, "", &format!("no hook at {}", said.get().unwrap()))).await;
+    own.set(peer.url("/t0psecret")).unwrap();
+    for url in ["http://127.0.0.1:1/t0psecret", "http://[bad/t0psecret", own.get().unwrap()] {
+        let (_stop, stopped) = watch::channel(false);
+        let common = Common { store: store.clone(), clock, timing: quick(), seen: Mutex::default() };
+        let route = route(url, RouteKind::Webhook);
+        let mut worker = route::Worker::new(Arc::new(common), route, Arc::default(), stopped);
+        let text = format!("{:?} {worker:?}", worker.post("{}".to_owned()).await);
+        assert!(text.contains("reason") || text.contains("Refuses"), "{text}");
+        assert!(!text.contains("t0psecret"), "{text}");
+    }
+}

@@ -1,0 +1,189 @@
+//! Probes of real servers on loopback, well-behaved and not.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::*;
+use crate::{
+    base::ByteSize,
+    edge::peer::{Peer, Reply},
+};
+
+fn check(url: String) -> HttpCheck {
+    HttpCheck {
+        url,
+        method: "GET".to_owned(),
+        headers: BTreeMap::new(),
+        unix_socket: None,
+        expect_status: Vec::new(),
+        expect_body: None,
+        expect_json: BTreeMap::new(),
+        body_max: ByteSize(64 << 10),
+    }
+}
+
+const SECOND: TimeSpan = TimeSpan::from_secs(1);
+
+/// What the probe says of a peer that always answers so.
+async fn verdict(reply: Reply, change: impl FnOnce(&mut HttpCheck)) -> Option<String> {
+    let peer = Peer::start(move |_| reply.clone()).await;
+    let mut check = check(peer.url("/health"));
+    change(&mut check);
+    Prober::default().http(&check, SECOND).await.failure
+}
+
+#[tokio::test]
+async fn a_status_is_good_or_not() {
+    let reply = |status| Reply::status(status, "", "");
+    assert_eq!(verdict(reply(204), |_| ()).await, None);
+    assert_eq!(verdict(reply(401), |check| check.expect_status = vec![401, 405]).await, None);
+    assert_eq!(verdict(reply(503), |_| ()).await.as_deref(), Some("status 503, expected 2xx"));
+    let no = verdict(reply(200), |check| check.expect_status = vec![401, 405]).await;
+    assert_eq!(no.as_deref(), Some("status 200, expected 401, 405"));
+}
+
+#[tokio::test]
+async fn a_body_and_its_json_are_judged() {
+    let json = || Reply::status(200, "", r#"{"status":"healthy","ready":true,"n":[1,2]}"#);
+    let expect = |pairs: &[(&str, &str)]| {
+        let pairs: BTreeMap<_, _> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        move |check: &mut HttpCheck| check.expect_json = pairs
+    };
+    assert_eq!(verdict(json(), expect(&[("/status", "\"healthy\""), ("/ready", "true"), ("/n/1", "2")])).await, None);
+    assert_eq!(verdict(json(), expect(&[("/status", "healthy")])).await, None);
+    let wrong = verdict(json(), expect(&[("/ready", "false")])).await;
+    assert_eq!(wrong.as_deref(), Some("/ready is true, expected false"));
+    let missing = verdict(json(), expect(&[("/gone", "1")])).await;
+    assert_eq!(missing.as_deref(), Some("/gone is not in the body, expected 1"));
+    let no_json = verdict(Reply::status(200, "", "hello"), expect(&[("/a", "1")])).await.unwrap();
+    assert!(no_json.starts_with("the body is no JSON"), "{no_json}");
+    assert_eq!(verdict(json(), |check| check.expect_body = Some("healthy".to_owned())).await, None);
+    let absent = verdict(json(), |check| check.expect_body = Some("sick".to_owned())).await;
+    assert_eq!(absent.as_deref(), Some("\"sick\" is not in the body"));
+}
+
+#[tokio::test]
+async fn the_request_is_what_the_unit_says() {
+    let peer = Peer::start(|_| Reply::status(200, "", "")).await;
+    let mut check = check(peer.url("/upload?x=1"));
+    check.method = "HEAD".to_owned();
+    check.headers.insert("X-Token".to_owned(), "abc".to_owned());
+    assert_eq!(Prober::default().http(&check, SECOND).await.failure, None);
+    let head = peer.requests()[0].head.to_lowercase();
+    assert!(head.starts_with("head /upload?x=1 http/1.1\r\n"), "{head}");
+    for line in ["x-token: abc", "connection: close", &format!("host: {}", peer.address)] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} is not in {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let peer = Peer::start_unix(&path, |_| Reply::status(200, "", "ok"));
+    let mut check = check("http://localhost/healthz".to_owned());
+    check.unix_socket = Some(path.clone());
+    assert_eq!(Prober::default().http(&check, SECOND).await.failure, None);
+    assert!(peer.requests()[0].head.to_lowercase().contains("host: localhost"));
+    check.unix_socket = Some(dir.path().join("gone.sock"));
+    let gone = Prober::default().http(&check, SECOND).await.failure.unwrap();
+    assert!(gone.starts_with("cannot connect to "), "{gone}");
+}
+
+#[tokio::test]
+async fn no_answer_holds_a_probe_beyond_its_deadline() {
+    let short = TimeSpan::from_millis(200);
+    let head = "HTTP/1.1 200 X\r\ncontent-length: 10000000000\r\n\r\n";
+    let replies = [
+        Reply::Hang(String::new()),
+        Reply::Hang("HTTP/1.1 200".to_owned()),
+        Reply::Hang(head.to_owned()),
+        Reply::Trickle(head.to_owned()),
+        Reply::Trickle("HTTP/1.1 200 X\r\nx: ".to_owned()),
+    ];
+    for reply in replies {
+        let shown = format!("{reply:?}");
+        let peer = Peer::start(move |_| reply.clone()).await;
+        let outcome = Prober::default().http(&check(peer.url("/")), short).await;
+        assert_eq!(outcome.failure.as_deref(), Some("no answer within 200ms"), "{shown}");
+        assert!(outcome.took < Duration::from_millis(600), "{shown}: {:?}", outcome.took);
+    }
+}
+
+#[tokio::test]
+async fn an_endless_body_is_read_to_its_limit_only() {
+    let flood = || Reply::Flood("HTTP/1.1 200 X\r\ncontent-length: 10000000000\r\n\r\n".to_owned());
+    assert_eq!(verdict(flood(), |_| ()).await, None);
+    let absent = verdict(flood(), |check| check.expect_body = Some("yes".to_owned())).await;
+    assert_eq!(absent.as_deref(), Some("\"yes\" is not in the first 64K of the body"));
+    let json = verdict(flood(), |check| {
+        check.expect_json.insert("/a".to_owned(), "1".to_owned());
+    })
+    .await;
+    assert_eq!(json.as_deref(), Some("the body is longer than 64K, so its JSON cannot be read"));
+    let endless_head = verdict(Reply::Flood("HTTP/1.1 200 X\r\nx: ".to_owned()), |_| ()).await.unwrap();
+    assert!(endless_head.starts_with("the answer is broken"), "{endless_head}");
+}
+
+#[tokio::test]
+async fn a_broken_answer_is_a_failure_with_a_reason() {
+    for text in ["what?\r\n\r\n", "", "HTTP/1.1 200 X\r\ncontent-length: 10\r\n\r\nshort"] {
+        let failure = verdict(Reply::Say(text.to_owned()), |_| ()).await.unwrap();
+        assert!(failure.starts_with("the answer is broken: "), "{text:?}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let trap = Peer::start(|_| Reply::status(200, "", "")).await;
+    let location = format!("location: {}\r\n", trap.url("/"));
+    let redirected = verdict(Reply::status(302, &location, ""), |_| ()).await;
+    assert_eq!(redirected.as_deref(), Some("status 302, expected 2xx"));
+    assert!(trap.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_url_or_header_that_cannot_be_is_a_failure() {
+    for (url, header) in [("ftp://x/", "a"), ("not a url", "a"), ("/only/path", "a"), ("http://127.0.0.1:1/", "a b")] {
+        let mut check = check(url.to_owned());
+        check.headers.insert(header.to_owned(), "1".to_owned());
+        assert!(Prober::default().http(&check, SECOND).await.failure.is_some(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_tcp_probe_wants_a_connection() {
+    let peer = Peer::start(|_| Reply::status(200, "", "")).await;
+    let prober = Prober::default();
+    assert_eq!(prober.tcp(&peer.address.to_string(), SECOND).await.failure, None);
+    assert_eq!(prober.tcp(&format!("localhost:{}", peer.address.port()), SECOND).await.failure, None);
+    let refused = prober.tcp("127.0.0.1:1", SECOND).await.failure.unwrap();
+    assert!(refused.starts_with("cannot connect to 127.0.0.1:1: "), "{refused}");
+    let unknown = prober.tcp("no.such.host.invalid:80", TimeSpan::from_secs(5)).await.failure.unwrap();
+    assert!(unknown.contains("no.such.host.invalid") || unknown.starts_with("no answer"), "{unknown}");
+    assert!(prober.tcp("nonsense", SECOND).await.failure.is_some());
+}
+
+#[tokio::test]
+async fn slots_bound_the_probes_under_way_and_the_wait_for_one_is_no_failure() {
+    let peer =
+        Peer::start(|nth| if nth < PROBES_MAX { Reply::Hang(String::new()) } else { Reply::status(200, "", "") }).await;
+    let prober = Arc::new(Prober::default());
+    let mut hanging = tokio::task::JoinSet::new();
+    for _ in 0..PROBES_MAX {
+        let (prober, check) = (Arc::clone(&prober), check(peer.url("/")));
+        hanging.spawn(async move { prober.http(&check, TimeSpan::from_millis(600)).await });
+    }
+    peer.arrived(PROBES_MAX).await;
+    let waited = prober.http(&check(peer.url("/")), TimeSpan::from_millis(300)).await;
+    assert_eq!(waited.failure, None);
+    assert_eq!(peer.requests().len(), PROBES_MAX + 1);
+    assert!(hanging.join_all().await.iter().all(|outcome| outcome.failure.is_some()));
+}
+
+#[tokio::test]
+async fn what_does_not_speak_tls_is_no_healthy_https_service() {
+    let peer = Peer::start(|_| Reply::status(200, "", "")).await;
+    let url = format!("https://{}/", peer.address);
+    let failure = Prober::default().http(&check(url), SECOND).await.failure;
+    assert!(failure.is_some());
+}
