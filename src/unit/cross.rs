@@ -15,23 +15,27 @@ use crate::base::UnitName;
 
 type All = BTreeMap<UnitName, Read>;
 
+/// How many missing names are compared with all names there are: each comparison of a large set takes milliseconds.
+const SEARCHES_MAX: usize = 50;
+
 pub(super) fn check(units: &All, report: &mut Report<'_>) {
-    for unit in units.values() {
-        for relation in &unit.relations {
-            exists(units, relation, report);
+    let mut hints: BTreeMap<&UnitName, Option<String>> = BTreeMap::new();
+    for relation in units.values().flat_map(|unit| &unit.relations) {
+        if units.contains_key(&relation.name) {
+            continue;
         }
+        if !hints.contains_key(&relation.name) && hints.len() < SEARCHES_MAX {
+            let names = units.keys().map(UnitName::as_str);
+            hints.insert(&relation.name, did_you_mean(relation.name.as_str(), names));
+        }
+        missing(relation, hints.get(&relation.name).cloned().flatten(), report);
     }
     cycles(units, report);
     addresses(units, report);
 }
 
-fn exists(units: &All, relation: &Relation, report: &mut Report<'_>) {
+fn missing(relation: &Relation, help: Option<String>, report: &mut Report<'_>) {
     let Relation { kind, name, place } = relation;
-    if units.contains_key(name) {
-        return;
-    }
-    let names = units.keys().map(UnitName::as_str);
-    let help = if report.is_full() { None } else { did_you_mean(name.as_str(), names) };
     match kind {
         RelationKind::Requires | RelationKind::BindsTo | RelationKind::OnFailure | RelationKind::OnSuccess => {
             let help = help

@@ -56,6 +56,8 @@ impl fmt::Display for Problem {
     }
 }
 
+impl std::error::Error for Problem {}
+
 /// A place in one of the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Place {
@@ -93,11 +95,10 @@ impl<'s> Report<'s> {
 
     /// An error of the syntax; later problems on its line are taken for its consequences.
     pub(super) fn syntax(&mut self, place: Place, message: String) {
-        let (line, _) = self.position(place);
+        // Without a look at the text: there may be as many of these as the file has characters.
+        let broken = (!self.is_full()).then(|| (place.file, self.position(place).0));
         self.add(place, Level::Error, message, None);
-        if !self.is_full() {
-            self.broken.push((place.file, line));
-        }
+        self.broken.extend(broken);
     }
 
     /// Whether further problems are only counted: what would explain them need not be looked for.

@@ -7,6 +7,19 @@ use super::spec::Command;
 /// `$NAME` as a whole word becomes the words of its value (none when it is unset or empty; quotes hold a word together
 /// and go away), `${NAME}` anywhere in a word becomes the value itself (nothing when unset), `$$` a dollar sign. A
 /// command with the prefix `:` stays as it is.
+///
+/// ```
+/// use roundsman::unit::{command, expand};
+///
+/// let command = command("/bin/web --port=${PORT} $OPTIONS")?;
+/// let value = |name: &str| match name {
+///     "PORT" => Some("8080"),
+///     "OPTIONS" => Some("-v --name 'my web'"),
+///     _ => None,
+/// };
+/// assert_eq!(expand(&command, value), ["/bin/web", "--port=8080", "-v", "--name", "my web"]);
+/// # Ok::<(), roundsman::unit::ExecFault>(())
+/// ```
 pub fn expand<'e>(command: &Command, lookup: impl Fn(&str) -> Option<&'e str>) -> Vec<String> {
     let argv = command.argv.iter().map(|word| &**word);
     if command.literal {

@@ -80,6 +80,18 @@ pub(super) struct Read {
 
 /// Reads and checks all units at once; any error refuses them all, and the list then has the warnings too. Problems come
 /// by file, then by place.
+///
+/// ```
+/// use roundsman::unit::{SourceText, load};
+///
+/// let text = "[service]\nexec_start = \"/bin/web\"\nrestrat_sec = 1\n";
+/// let problems = load(&[SourceText::new("units/web.toml", text)?]).unwrap_err();
+/// assert_eq!(
+///     problems[0].to_string(),
+///     "units/web.toml:3:1: error: unknown key \"restrat_sec\" in [service]\n  help: did you mean \"restart_sec\"?"
+/// );
+/// # Ok::<(), roundsman::unit::Problem>(())
+/// ```
 pub fn load(sources: &[SourceText]) -> Result<Loaded, Vec<Problem>> {
     let mut report = Report::new(sources);
     let groups = dropin::group(sources, &mut report);
@@ -166,6 +178,9 @@ mod tests {
         assert_eq!(plain, digest(&[("y/b.toml", b), ("y/a.toml", a)]));
         assert_ne!(plain, digest(&[("x/a.toml", b), ("x/b.toml", a)]));
         assert_ne!(plain, digest(&[("x/a.toml", a), ("x/b.toml", b), ("x/b.toml.d/c.toml", "")]));
+        // A byte that moves from one file to the next makes another set.
+        let split = |first: &str, second: &str| digest(&[("x/a.toml", first), ("x/a.toml.d/c.toml", second)]);
+        assert_ne!(split("service.exec_start = 'a'\n", "\n"), split("service.exec_start = 'a'\n\n", ""));
         assert_eq!(plain.to_string().len(), 64);
     }
 
@@ -206,6 +221,15 @@ mod tests {
             let found = messages(&sources(&[("a.toml", &text)]));
             assert!(!found.is_empty() && found.len() <= PROBLEMS_MAX + 1);
         }
+    }
+
+    #[test]
+    fn a_circle_of_many_is_shown_in_part() {
+        let unit = |n: usize| format!("unit.after = 'u{:03}'\nservice.exec_start = 'x'", (n + 1) % 100);
+        let files: Vec<_> = (0..100).map(|n| SourceText::new(format!("u{n:03}.toml"), unit(n)).unwrap()).collect();
+        let found = messages(&files);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("u018 -> u019 -> (80 more) -> u000"), "{}", found[0]);
     }
 
     #[test]

@@ -2,6 +2,10 @@
 //!
 //! Walked by hand over a spanned tree, so that one pass finds every mistake with its place. A key is added in the list
 //! of its table; the lists are sorted by name.
+//!
+//! Values mean what systemd's manual says, with what TOML makes of them: a list stands for repeated lines and an empty
+//! string in it for the empty assignment, a bare number is seconds where a span is wanted, truths may be `true` or
+//! `"yes"`. Specifiers (`%n`) are refused in command lines, and stand for themselves elsewhere.
 
 mod exec_keys;
 mod health_keys;
