@@ -29,6 +29,7 @@ fn starting(generation: u64) -> Happening {
 fn ended(generation: u64, consequence: Consequence) -> Happening {
     let result = if consequence == Consequence::Rest { RunResult::Success } else { RunResult::ExitCode };
     Happening::RunEnded {
+        replayed: false,
         run: run(generation),
         invocation: InvocationId([0; 16]),
         status: Some(ExitStatus::Exited(1)),

@@ -2,7 +2,11 @@
 
 use axum::{Json, extract::State};
 
-use super::{problem::Failure, units::{find, name_of}, view};
+use super::{
+    problem::Failure,
+    units::{find, name_of},
+    view,
+};
 use crate::{
     base::{Actor, RunResult, Severity, UnitName},
     engine::{Handle, UnitState},
@@ -52,7 +56,10 @@ pub(super) async fn check(
 fn should_restart(state: &UnitState, level: u8) -> bool {
     let status = &state.status;
     let settled = matches!(status.active, Active::Active | Active::Failed);
-    level == CRITICAL && settled && (status.wanted || status.active == Active::Failed) && status.result != RunResult::StartLimitHit
+    level == CRITICAL
+        && settled
+        && (status.wanted || status.active == Active::Failed)
+        && status.result != RunResult::StartLimitHit
 }
 
 fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
@@ -76,7 +83,8 @@ fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
 fn judge_probes(state: &UnitState, reports: &[ProbeReport]) -> (u8, String) {
     let failed: Vec<&ProbeReport> = reports.iter().filter(|report| report.failure.is_some()).collect();
     if failed.is_empty() {
-        let what = if reports.is_empty() { "up, no probes".to_owned() } else { format!("{} probes pass", reports.len()) };
+        let what =
+            if reports.is_empty() { "up, no probes".to_owned() } else { format!("{} probes pass", reports.len()) };
         return (OK, what);
     }
     let severity = |report: &&ProbeReport| {

@@ -55,9 +55,8 @@ pub(super) async fn metrics(State(handle): State<Handle>) -> Result<Response, Fa
 pub(super) async fn reload(State(handle): State<Handle>) -> Result<Json<v1::Reloaded>, Failure> {
     let dirs = handle.settings().paths.units.clone();
     let loaded = tokio::task::spawn_blocking(move || config::load(&dirs)).await;
-    let loaded = loaded.map_err(|error| {
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "reload failed", error.to_string())
-    })?;
+    let loaded =
+        loaded.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "reload failed", error.to_string()))?;
     let revision = loaded.as_ref().map(|host| host.digest.clone()).unwrap_or_default();
     let units = handle
         .take_units(loaded)

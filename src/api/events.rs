@@ -46,7 +46,9 @@ pub(super) async fn stream(
     Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
-async fn next(mut live: Receiver<std::sync::Arc<NumberedNotice>>) -> Option<(Event, Receiver<std::sync::Arc<NumberedNotice>>)> {
+async fn next(
+    mut live: Receiver<std::sync::Arc<NumberedNotice>>,
+) -> Option<(Event, Receiver<std::sync::Arc<NumberedNotice>>)> {
     match live.recv().await {
         Ok(notice) => Some((sse(&notice), live)),
         Err(RecvError::Lagged(count)) => {

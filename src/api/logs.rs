@@ -46,8 +46,7 @@ pub(super) async fn logs(
     let since = wanted.since.map(Wall);
     let lines = wanted.lines.unwrap_or(if since.is_some() { usize::MAX } else { LINES_DEFAULT });
     let found = tokio::task::spawn_blocking(move || tail(&dir, lines, since)).await;
-    let unreadable =
-        |error: String| Failure::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, "output unreadable", error);
+    let unreadable = |error: String| Failure::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, "output unreadable", error);
     let place = found.map_err(|error| unreadable(error.to_string()))?.map_err(|error| unreadable(error.to_string()))?;
     let body = Body::from_stream(stream::unfold((place, wanted.follow), next));
     let mut response = Response::new(body);

@@ -135,7 +135,10 @@ fn names(list: &[UnitName]) -> String {
 
 fn commands(list: &[Command]) -> String {
     let lines = list.iter().map(|command| {
-        command.argv.iter().map(|word| if word.contains(' ') { format!("{word:?}") } else { word.to_string() })
+        command
+            .argv
+            .iter()
+            .map(|word| if word.contains(' ') { format!("{word:?}") } else { word.to_string() })
             .collect::<Vec<_>>()
             .join(" ")
     });

@@ -17,10 +17,7 @@ use crate::{
 };
 
 /// All units, or those that `?unit=` names, in order of name.
-pub(super) async fn list(
-    State(handle): State<Handle>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<v1::Units>, Failure> {
+pub(super) async fn list(State(handle): State<Handle>, RawQuery(query): RawQuery) -> Result<Json<v1::Units>, Failure> {
     let wanted = names_of(query.as_deref().unwrap_or_default())?;
     let states = handle.states().await?;
     let now = clock::now();

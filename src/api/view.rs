@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use crate::{
-    base::{Field, Mono, Now, Notice, Severity, UnitName, Wall},
+    base::{Field, Mono, Notice, Now, Severity, UnitName, Wall},
     edge::{proctree, store},
     engine::UnitState,
     node::{
         effect::{Outcome, ProbeReport, Refusal},
         status::{Active, ProbeStatus, Sub, UnitStatus, Verdict},
     },
-    unit::{
-        UnitDef,
-        spec::ServiceKind,
-    },
+    unit::{UnitDef, spec::ServiceKind},
     wire::v1,
 };
 
@@ -92,11 +89,14 @@ fn probe(probe: &ProbeStatus) -> v1::Probe {
 
 /// Why it is so, in one sentence.
 pub(super) fn cause(status: &UnitStatus) -> String {
-    let last = status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.result));
+    let last =
+        status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.result));
     match (status.sub, status.active) {
         (Sub::AutoRestart, _) => format!("waits for its next start; the last run ended with {last}"),
         (_, Active::Failed) => match status.result {
-            crate::base::RunResult::StartLimitHit => "too many starts in its window; supervisorctl reset clears that".to_owned(),
+            crate::base::RunResult::StartLimitHit => {
+                "too many starts in its window; supervisorctl reset clears that".to_owned()
+            }
             _ => format!("ended with {last}"),
         },
         (_, Active::Inactive) if status.generation.0 == 0 => "never started".to_owned(),

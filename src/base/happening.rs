@@ -371,6 +371,7 @@ mod tests {
     #[test]
     fn an_end_is_told_with_its_consequence() {
         let ended = |wanted, consequence| Happening::RunEnded {
+            replayed: false,
             run: run(3),
             invocation: InvocationId([0; 16]),
             status: Some(ExitStatus::Exited(1)),

@@ -15,8 +15,7 @@ use roundsman::{
     api,
     base::Chain,
     engine::{
-        self, BootError,
-        config,
+        self, BootError, config,
         settings::{Places, Settings, SettingsError},
     },
     keeper::{self, KeeperOptions, Timings},
@@ -175,11 +174,8 @@ fn run_manager(settings: Settings) -> Result<ExitCode, AnyError> {
         let shutdown = web::Shutdown::new();
         let guard = edges.enter();
         let listener = Listener::inherited("control", started.control)?;
-        let server = web::Server {
-            limits: web::Limits::default(),
-            shutdown: shutdown.clone(),
-            connections: Arc::default(),
-        };
+        let server =
+            web::Server { limits: web::Limits::default(), shutdown: shutdown.clone(), connections: Arc::default() };
         edges.spawn(web::serve(listener, api::router(started.handle.clone()), server));
         drop(guard);
         let code = started.engine.run().await?;

@@ -49,12 +49,10 @@ pub fn address_of(listen: &Listen) -> String {
 pub fn is_bound_to(fd: &OwnedFd, listen: &Listen) -> bool {
     match listen {
         Listen::Tcp(wanted) => match wanted {
-            SocketAddr::V4(wanted) => getsockname::<SockaddrIn>(fd.as_raw_fd()).is_ok_and(|bound| {
-                bound.ip() == *wanted.ip() && (wanted.port() == 0 || bound.port() == wanted.port())
-            }),
-            SocketAddr::V6(wanted) => getsockname::<SockaddrIn6>(fd.as_raw_fd()).is_ok_and(|bound| {
-                bound.ip() == *wanted.ip() && (wanted.port() == 0 || bound.port() == wanted.port())
-            }),
+            SocketAddr::V4(wanted) => getsockname::<SockaddrIn>(fd.as_raw_fd())
+                .is_ok_and(|bound| bound.ip() == *wanted.ip() && (wanted.port() == 0 || bound.port() == wanted.port())),
+            SocketAddr::V6(wanted) => getsockname::<SockaddrIn6>(fd.as_raw_fd())
+                .is_ok_and(|bound| bound.ip() == *wanted.ip() && (wanted.port() == 0 || bound.port() == wanted.port())),
         },
         Listen::Unix(path) => {
             getsockname::<UnixAddr>(fd.as_raw_fd()).is_ok_and(|bound| bound.path() == Some(path.as_ref()))
@@ -137,7 +135,7 @@ mod tests {
     fn a_dead_socket_file_is_replaced_and_a_living_one_is_not() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("s");
-        let spec = SocketSpec { listen: Listen::Unix(path.clone()), name: "s".into(), backlog: 4, mode: 0o600 };
+        let spec = SocketSpec { listen: Listen::Unix(path.clone().into()), name: "s".into(), backlog: 4, mode: 0o600 };
         let first = open(&spec).expect("new");
         assert_eq!(open(&spec).expect_err("alive").source.kind(), io::ErrorKind::AddrInUse);
         drop(first);

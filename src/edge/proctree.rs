@@ -47,7 +47,9 @@ pub fn members(keeper: Option<Pid>, main: Option<Pid>, invocation: InvocationId)
         same || has_variable(pid, &mark)
     };
     all.iter()
-        .filter(|(pid, stat)| stat.state != b'Z' && keeper.is_none_or(|keeper| descends(&all, **pid, keeper.raw())) && of_run(**pid, stat))
+        .filter(|(pid, stat)| {
+            stat.state != b'Z' && keeper.is_none_or(|keeper| descends(&all, **pid, keeper.raw())) && of_run(**pid, stat)
+        })
         .filter_map(|(pid, stat)| Some(Member { pid: Pid::new(*pid)?, start_time: stat.start_time }))
         .collect()
 }

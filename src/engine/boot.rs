@@ -260,9 +260,10 @@ fn cgroups(settings: &Settings) -> Option<Arc<Cgroups>> {
 
 /// Names a daemon by its runtime directory (FNV-1a): the same after a restart, another for another daemon.
 fn instance(runtime: &Path) -> String {
-    let hash = runtime.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash =
+        runtime.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
     format!("{hash:016x}")
 }
 
@@ -342,7 +343,8 @@ impl Engine {
         self.node.handle(clock::now(), Input::Boot);
         self.drain()?;
         self.keeper.send(&Order::Ready, Vec::new())?;
-        self.keeper.send(&Order::TellInit { bytes: format!("READY=1\nSTATUS={count} units").into_bytes() }, Vec::new())?;
+        self.keeper
+            .send(&Order::TellInit { bytes: format!("READY=1\nSTATUS={count} units").into_bytes() }, Vec::new())?;
         self.fan_out(Notice { at: now, what: started });
         self.fan_out(Notice { at: now, what: Happening::ConfigLoaded { units: count } });
         for warning in &host.warnings {
@@ -359,7 +361,8 @@ impl Engine {
         let path = std::path::absolute(self.settings.paths.runtime.join("control.sock")).unwrap_or_default();
         let failed = |source: io::Error| BootError::Directory { path: path.clone(), source };
         let listen = Listen::Unix(path.clone().into());
-        let held = snapshot.stored.iter().find(|(of, _, fd)| of.as_str() == CONTROL_UNIT && listen::is_bound_to(fd, &listen));
+        let held =
+            snapshot.stored.iter().find(|(of, _, fd)| of.as_str() == CONTROL_UNIT && listen::is_bound_to(fd, &listen));
         if let Some((_, _, fd)) = held {
             return fd.try_clone().map_err(failed);
         }

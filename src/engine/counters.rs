@@ -62,10 +62,9 @@ impl Counters {
                 let cause = match cause {
                     StartCause::AutoRestart => AUTO,
                     StartCause::Unhealthy { .. } => UNHEALTHY,
-                    StartCause::Boot
-                    | StartCause::Manual(_)
-                    | StartCause::Dependency(_)
-                    | StartCause::Triggered(_) => return,
+                    StartCause::Boot | StartCause::Manual(_) | StartCause::Dependency(_) | StartCause::Triggered(_) => {
+                        return;
+                    }
                 };
                 *self.restarts.entry((run.unit.clone(), cause)).or_default() += 1;
             }

@@ -158,7 +158,10 @@ impl Engine {
 
     fn kill_tree(&mut self, run: &RunId, signal: Signal, but: Option<&ProcessKey>) -> Result<(), ClientError> {
         let spared = but.and_then(|key| self.processes.get(key)).copied();
-        if signal == Signal::KILL && spared.is_none() && let Some(cgroups) = &self.cgroups {
+        if signal == Signal::KILL
+            && spared.is_none()
+            && let Some(cgroups) = &self.cgroups
+        {
             if let Err(error) = cgroups.kill(&run.unit) {
                 tracing::warn!(unit = %run.unit, error = %error, "cannot kill the cgroup; killing its processes one by one");
             }

@@ -116,7 +116,12 @@ pub struct Gone;
 
 impl Handle {
     /// Gives an order and waits for its outcome.
-    pub async fn order(&self, actor: Actor, units: Vec<UnitName>, verb: Verb) -> Result<Vec<(UnitName, Outcome)>, Gone> {
+    pub async fn order(
+        &self,
+        actor: Actor,
+        units: Vec<UnitName>,
+        verb: Verb,
+    ) -> Result<Vec<(UnitName, Outcome)>, Gone> {
         self.ask(|reply| Ask::Order { actor, units, verb, reply }).await
     }
 

@@ -72,11 +72,9 @@ impl Engine {
             Fact::Refused { reason } => tracing::error!(reason, "the keeper refused an order"),
             Fact::UpgradeFailed { reason } => tracing::error!(reason, "the upgrade did not happen; going on as before"),
             // Parts of a snapshot, which boot.rs takes.
-            Fact::SnapshotBegin { .. }
-            | Fact::Process(_)
-            | Fact::Unit(_)
-            | Fact::Stored { .. }
-            | Fact::SnapshotEnd => tracing::error!("the keeper told a piece of a snapshot that was not asked for"),
+            Fact::SnapshotBegin { .. } | Fact::Process(_) | Fact::Unit(_) | Fact::Stored { .. } | Fact::SnapshotEnd => {
+                tracing::error!("the keeper told a piece of a snapshot that was not asked for")
+            }
         }
         Ok(())
     }

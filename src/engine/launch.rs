@@ -78,11 +78,7 @@ impl Launcher {
     }
 
     /// The keeper's instructions for `order`, whose unit's user was looked up as `identity`.
-    pub fn spec(
-        &self,
-        identity: Option<&Identity>,
-        order: &SpawnOrder,
-    ) -> Result<wire::SpawnSpec, LaunchError> {
+    pub fn spec(&self, identity: Option<&Identity>, order: &SpawnOrder) -> Result<wire::SpawnSpec, LaunchError> {
         let unit = &*order.def;
         let exec = &unit.service.exec;
         let identity = if order.command.privileged { None } else { identity };
@@ -152,7 +148,9 @@ impl Launcher {
         if unit.service.notify_access != NotifyAccess::None {
             set("NOTIFY_SOCKET", &self.notify_socket);
         }
-        if let Some(micros) = unit.service.watchdog.and_then(|span| span.micros()).filter(|_| order.key.role == Role::Main) {
+        if let Some(micros) =
+            unit.service.watchdog.and_then(|span| span.micros()).filter(|_| order.key.role == Role::Main)
+        {
             set("WATCHDOG_USEC", &micros.to_string());
         }
         for (name, value) in &order.environment {

@@ -132,7 +132,10 @@ impl Engine {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        [self.node.next_deadline(), self.alerts.next_deadline(), self.probes.next_deadline()].into_iter().flatten().min()
+        [self.node.next_deadline(), self.alerts.next_deadline(), self.probes.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     async fn end(mut self, code: u8) -> Result<u8, ClientError> {

@@ -184,7 +184,8 @@ impl Settings {
         let base = source.and_then(Path::parent).unwrap_or(Path::new(""));
         let place = |path: Option<PathBuf>, default: &Path| path.map_or_else(|| default.to_owned(), |p| base.join(p));
         let defaults = log::Limits::default();
-        let node = nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |n| n.to_string_lossy().into_owned());
+        let node =
+            nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |n| n.to_string_lossy().into_owned());
         let alert = alerting::settings(file.alert, base, node).map_err(|problems| SettingsError::Unusable {
             path: source.unwrap_or(Path::new("roundsman.toml")).to_owned(),
             problems,
@@ -279,7 +280,8 @@ mod tests {
 
     #[test]
     fn what_we_do_not_know_is_refused_with_its_place() {
-        let error = Settings::parse(Path::new("r.toml"), "[log]\nkeep = 3\nsegmentsize = 1\n", &places()).expect_err("typo");
+        let error =
+            Settings::parse(Path::new("r.toml"), "[log]\nkeep = 3\nsegmentsize = 1\n", &places()).expect_err("typo");
         let text = error.to_string();
         assert!(text.starts_with("r.toml:3:1: unknown field `segmentsize`, expected"), "{text}");
     }

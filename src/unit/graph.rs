@@ -18,10 +18,14 @@ pub type Units<U = UnitDef> = BTreeMap<UnitName, U>;
 /// no unit has are left out. A stop goes the other way round.
 ///
 /// Relations over units that are not wanted do not order, as in systemd.
-pub fn start_order<'n, U: Borrow<UnitDef>>(units: &Units<U>, wanted: impl IntoIterator<Item = &'n UnitName>) -> Vec<UnitName> {
+pub fn start_order<'n, U: Borrow<UnitDef>>(
+    units: &Units<U>,
+    wanted: impl IntoIterator<Item = &'n UnitName>,
+) -> Vec<UnitName> {
     let wanted: BTreeSet<&UnitName> = wanted.into_iter().collect();
     let names: Vec<&UnitName> = wanted.into_iter().filter(|name| units.contains_key(*name)).collect();
-    let relations: Vec<&Relations> = names.iter().filter_map(|name| units.get(*name)).map(|u| &u.borrow().relations).collect();
+    let relations: Vec<&Relations> =
+        names.iter().filter_map(|name| units.get(*name)).map(|u| &u.borrow().relations).collect();
     let graph = Graph::ordering(&names, &relations);
     let mut waits: Vec<usize> = graph.after.iter().map(Vec::len).collect();
     let mut followers: Vec<Vec<usize>> = vec![Vec::new(); names.len()];
@@ -47,7 +51,10 @@ pub fn start_order<'n, U: Borrow<UnitDef>>(units: &Units<U>, wanted: impl IntoIt
 }
 
 /// `roots` and all that comes up with them: what they require, want and bind to, and so on.
-pub fn pulled_in<'n, U: Borrow<UnitDef>>(units: &Units<U>, roots: impl IntoIterator<Item = &'n UnitName>) -> BTreeSet<UnitName> {
+pub fn pulled_in<'n, U: Borrow<UnitDef>>(
+    units: &Units<U>,
+    roots: impl IntoIterator<Item = &'n UnitName>,
+) -> BTreeSet<UnitName> {
     closure(units, roots, |unit| {
         let relations = &unit.relations;
         relations.requires.iter().chain(&relations.binds_to).chain(&relations.wants).collect()
@@ -56,7 +63,10 @@ pub fn pulled_in<'n, U: Borrow<UnitDef>>(units: &Units<U>, roots: impl IntoItera
 
 /// `roots` and all that goes down with them when they are stopped: who requires them, binds to them or is part of them,
 /// and so on.
-pub fn pulled_down<'n, U: Borrow<UnitDef>>(units: &Units<U>, roots: impl IntoIterator<Item = &'n UnitName>) -> BTreeSet<UnitName> {
+pub fn pulled_down<'n, U: Borrow<UnitDef>>(
+    units: &Units<U>,
+    roots: impl IntoIterator<Item = &'n UnitName>,
+) -> BTreeSet<UnitName> {
     let mut needed_by: BTreeMap<&UnitName, Vec<&UnitName>> = BTreeMap::new();
     for (name, unit) in units {
         let relations = &unit.borrow().relations;

@@ -25,8 +25,8 @@ pub mod spec;
 pub use diag::{Level, PROBLEMS_MAX, Problem};
 pub use exec_line::{EXEC_LINE_BYTES_MAX, ExecFault};
 pub use expand::expand;
-pub use similar::similar;
 pub use set::{Digest, Loaded, UnitSet, load};
+pub use similar::similar;
 pub use source::{DROPINS_MAX, FILE_BYTES_MAX, SourceText, UNITS_MAX};
 pub use spec::UnitDef;
 

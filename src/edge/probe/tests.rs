@@ -10,13 +10,13 @@ use crate::{
 
 fn check(url: String) -> HttpCheck {
     HttpCheck {
-        url,
-        method: "GET".to_owned(),
-        headers: BTreeMap::new(),
+        url: url.into(),
+        method: "GET",
+        headers: Box::default(),
         unix_socket: None,
-        expect_status: Vec::new(),
+        expect_status: Box::default(),
         expect_body: None,
-        expect_json: BTreeMap::new(),
+        expect_json: Box::default(),
         body_max: ByteSize(64 << 10),
     }
 }
@@ -35,9 +35,9 @@ async fn verdict(reply: Reply, change: impl FnOnce(&mut HttpCheck)) -> Option<St
 async fn a_status_is_good_or_not() {
     let reply = |status| Reply::status(status, "", "");
     assert_eq!(verdict(reply(204), |_| ()).await, None);
-    assert_eq!(verdict(reply(401), |check| check.expect_status = vec![401, 405]).await, None);
+    assert_eq!(verdict(reply(401), |check| check.expect_status = [401, 405].into()).await, None);
     assert_eq!(verdict(reply(503), |_| ()).await.as_deref(), Some("status 503, expected 2xx"));
-    let no = verdict(reply(200), |check| check.expect_status = vec![401, 405]).await;
+    let no = verdict(reply(200), |check| check.expect_status = [401, 405].into()).await;
     assert_eq!(no.as_deref(), Some("status 200, expected 401, 405"));
 }
 
@@ -45,7 +45,7 @@ async fn a_status_is_good_or_not() {
 async fn a_body_and_its_json_are_judged() {
     let json = || Reply::status(200, "", r#"{"status":"healthy","ready":true,"n":[1,2]}"#);
     let expect = |pairs: &[(&str, &str)]| {
-        let pairs: BTreeMap<_, _> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let pairs = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         move |check: &mut HttpCheck| check.expect_json = pairs
     };
     assert_eq!(verdict(json(), expect(&[("/status", "\"healthy\""), ("/ready", "true"), ("/n/1", "2")])).await, None);
@@ -56,8 +56,8 @@ async fn a_body_and_its_json_are_judged() {
     assert_eq!(missing.as_deref(), Some("/gone is not in the body, expected 1"));
     let no_json = verdict(Reply::status(200, "", "hello"), expect(&[("/a", "1")])).await.unwrap();
     assert!(no_json.starts_with("the body is no JSON"), "{no_json}");
-    assert_eq!(verdict(json(), |check| check.expect_body = Some("healthy".to_owned())).await, None);
-    let absent = verdict(json(), |check| check.expect_body = Some("sick".to_owned())).await;
+    assert_eq!(verdict(json(), |check| check.expect_body = Some("healthy".into())).await, None);
+    let absent = verdict(json(), |check| check.expect_body = Some("sick".into())).await;
     assert_eq!(absent.as_deref(), Some("\"sick\" is not in the body"));
 }
 
@@ -65,8 +65,8 @@ async fn a_body_and_its_json_are_judged() {
 async fn the_request_is_what_the_unit_says() {
     let peer = Peer::start(|_| Reply::status(200, "", "")).await;
     let mut check = check(peer.url("/upload?x=1"));
-    check.method = "HEAD".to_owned();
-    check.headers.insert("X-Token".to_owned(), "abc".to_owned());
+    check.method = "HEAD";
+    check.headers = [("X-Token".into(), "abc".into())].into();
     assert_eq!(Prober::default().http(&check, SECOND).await.failure, None);
     let head = peer.requests()[0].head.to_lowercase();
     assert!(head.starts_with("head /upload?x=1 http/1.1\r\n"), "{head}");
@@ -81,10 +81,10 @@ async fn a_unix_socket_is_asked() {
     let path = dir.path().join("control.sock");
     let peer = Peer::start_unix(&path, |_| Reply::status(200, "", "ok"));
     let mut check = check("http://localhost/healthz".to_owned());
-    check.unix_socket = Some(path.clone());
+    check.unix_socket = Some(path.clone().into());
     assert_eq!(Prober::default().http(&check, SECOND).await.failure, None);
     assert!(peer.requests()[0].head.to_lowercase().contains("host: localhost"));
-    check.unix_socket = Some(dir.path().join("gone.sock"));
+    check.unix_socket = Some(dir.path().join("gone.sock").into());
     let gone = Prober::default().http(&check, SECOND).await.failure.unwrap();
     assert!(gone.starts_with("cannot connect to "), "{gone}");
 }
@@ -113,10 +113,10 @@ async fn no_answer_holds_a_probe_beyond_its_deadline() {
 async fn an_endless_body_is_read_to_its_limit_only() {
     let flood = || Reply::Flood("HTTP/1.1 200 X\r\ncontent-length: 10000000000\r\n\r\n".to_owned());
     assert_eq!(verdict(flood(), |_| ()).await, None);
-    let absent = verdict(flood(), |check| check.expect_body = Some("yes".to_owned())).await;
+    let absent = verdict(flood(), |check| check.expect_body = Some("yes".into())).await;
     assert_eq!(absent.as_deref(), Some("\"yes\" is not in the first 64K of the body"));
     let json = verdict(flood(), |check| {
-        check.expect_json.insert("/a".to_owned(), "1".to_owned());
+        check.expect_json = [("/a".into(), "1".into())].into();
     })
     .await;
     assert_eq!(json.as_deref(), Some("the body is longer than 64K, so its JSON cannot be read"));
@@ -145,7 +145,7 @@ async fn a_redirect_is_not_followed() {
 async fn a_url_or_header_that_cannot_be_is_a_failure() {
     for (url, header) in [("ftp://x/", "a"), ("not a url", "a"), ("/only/path", "a"), ("http://127.0.0.1:1/", "a b")] {
         let mut check = check(url.to_owned());
-        check.headers.insert(header.to_owned(), "1".to_owned());
+        check.headers = [(header.into(), "1".into())].into();
         assert!(Prober::default().http(&check, SECOND).await.failure.is_some(), "{url}");
     }
 }

@@ -105,6 +105,7 @@ fn starting(generation: u64, cause: StartCause) -> Happening {
 
 fn ended(generation: u64, consequence: Consequence) -> Happening {
     Happening::RunEnded {
+        replayed: false,
         run: run(generation),
         invocation: InvocationId([7; 16]),
         status: Some(ExitStatus::Exited(3)),
