@@ -1,9 +1,34 @@
 //! Unit files to checked definitions: texts go in, a [`UnitSet`] or every problem with its place comes out.
 //!
 //! Pure: texts are read by `edge`, and what only the host knows (users, programs) is checked there. A dialect turns its
-//! own syntax into the one model of [`spec`]; nothing behind this layer knows which dialect a unit was written in.
+//! own syntax into the one model of [`spec`]; nothing behind this layer knows which dialect a unit was written in. The
+//! way of a unit: `source` → `dropin` (which files) → `dialect` (what they say, into a `draft`) → `check` (one unit) →
+//! `cross` (units together) → `set`.
 #![forbid(unsafe_code)]
 
+mod check;
+mod cross;
+mod diag;
+mod dialect;
+mod directives;
+mod draft;
+mod dropin;
+mod exec_line;
+mod expand;
+pub mod graph;
+mod set;
+mod similar;
+mod source;
 pub mod spec;
 
+pub use diag::{Level, PROBLEMS_MAX, Problem};
+pub use exec_line::{EXEC_LINE_BYTES_MAX, ExecFault};
+pub use expand::expand;
+pub use set::{Digest, Loaded, UnitSet, load};
+pub use source::{DROPINS_MAX, FILE_BYTES_MAX, SourceText, UNITS_MAX};
 pub use spec::UnitDef;
+
+/// Reads one command line, as `exec_start` has it.
+pub fn command(line: &str) -> Result<spec::Command, ExecFault> {
+    exec_line::parse(line).map(|parsed| parsed.command).map_err(|(_, fault)| fault)
+}

@@ -1,9 +1,12 @@
 //! The one model of a unit, whatever dialect it was written in. Field names are systemd's directives in snake_case and
 //! mean what systemd.unit(5), systemd.service(5), systemd.exec(5) and systemd.kill(5) say, with their defaults.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use crate::base::{ByteSize, Severity, Signal, TimeSpan, UnitName};
+
+/// Names and values, sorted by name, each name once.
+pub type Pairs = Box<[(Box<str>, Box<str>)]>;
 
 /// A unit as it was checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,9 +14,9 @@ pub struct UnitDef {
     /// Its name.
     pub name: UnitName,
     /// The files it was read from: the unit file, then its drop-ins in the order they were applied.
-    pub sources: Vec<PathBuf>,
+    pub sources: Box<[Arc<Path>]>,
     /// One line for people.
-    pub description: String,
+    pub description: Box<str>,
     /// What it needs and is needed by.
     pub relations: Relations,
     /// How many starts a window allows.
@@ -23,32 +26,57 @@ pub struct UnitDef {
     /// The service.
     pub service: ServiceSpec,
     /// Sockets that are bound by the supervisor and inherited by the service.
-    pub sockets: Vec<SocketSpec>,
+    pub sockets: Box<[SocketSpec]>,
     /// Health probes, in the order of the file.
-    pub health: Vec<ProbeSpec>,
+    pub health: Box<[ProbeSpec]>,
+}
+
+impl UnitDef {
+    /// A unit with every default and nothing to run.
+    pub fn new(name: UnitName) -> Self {
+        Self {
+            name,
+            sources: Box::default(),
+            description: Box::default(),
+            relations: Relations::default(),
+            start_limit: StartLimit::default(),
+            enabled: true,
+            service: ServiceSpec::default(),
+            sockets: Box::default(),
+            health: Box::default(),
+        }
+    }
 }
 
 /// Relations to other units; each list in the order of the file, without repeats.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Relations {
     /// Started with us; with `after` their failure fails our start; their explicit stop or restart is ours.
-    pub requires: Vec<UnitName>,
+    pub requires: Box<[UnitName]>,
     /// Started with us; their failure changes nothing.
-    pub wants: Vec<UnitName>,
+    pub wants: Box<[UnitName]>,
     /// As `requires`, and we stop when they end by themselves.
-    pub binds_to: Vec<UnitName>,
+    pub binds_to: Box<[UnitName]>,
     /// Their stop and restart is ours too.
-    pub part_of: Vec<UnitName>,
+    pub part_of: Box<[UnitName]>,
     /// Cannot be up together with us.
-    pub conflicts: Vec<UnitName>,
+    pub conflicts: Box<[UnitName]>,
     /// Our start waits for theirs; our stop comes before theirs.
-    pub after: Vec<UnitName>,
+    pub after: Box<[UnitName]>,
     /// Their start waits for ours.
-    pub before: Vec<UnitName>,
+    pub before: Box<[UnitName]>,
     /// Started when we become failed.
-    pub on_failure: Vec<UnitName>,
+    pub on_failure: Box<[UnitName]>,
     /// Started when we end with success.
-    pub on_success: Vec<UnitName>,
+    pub on_success: Box<[UnitName]>,
+}
+
+impl Relations {
+    /// Every list.
+    pub(super) fn lists_mut(&mut self) -> [&mut [UnitName]; 9] {
+        let Self { requires, wants, binds_to, part_of, conflicts, after, before, on_failure, on_success } = self;
+        [requires, wants, binds_to, part_of, conflicts, after, before, on_failure, on_success]
+    }
 }
 
 /// systemd's rate limit on starts, manual ones included (systemd.unit(5), StartLimitIntervalSec=).
@@ -83,17 +111,17 @@ pub struct ServiceSpec {
     /// When it counts as up.
     pub kind: ServiceKind,
     /// The service; more than one only for oneshot.
-    pub exec_start: Vec<Command>,
+    pub exec_start: Box<[Command]>,
     /// Before it, one after the other.
-    pub exec_start_pre: Vec<Command>,
+    pub exec_start_pre: Box<[Command]>,
     /// Once it is up.
-    pub exec_start_post: Vec<Command>,
+    pub exec_start_post: Box<[Command]>,
     /// Asks it to reload.
-    pub exec_reload: Vec<Command>,
+    pub exec_reload: Box<[Command]>,
     /// Asks it to stop; what is left is signalled afterwards.
-    pub exec_stop: Vec<Command>,
+    pub exec_stop: Box<[Command]>,
     /// After it is gone, however it went; `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` tell how.
-    pub exec_stop_post: Vec<Command>,
+    pub exec_stop_post: Box<[Command]>,
     /// Counts as up after its processes have ended (for oneshot).
     pub remain_after_exit: bool,
     /// When it is started again.
@@ -110,6 +138,28 @@ pub struct ServiceSpec {
     pub file_descriptor_store_max: u32,
     /// How its processes are set up.
     pub exec: ExecSpec,
+}
+
+impl Default for ServiceSpec {
+    fn default() -> Self {
+        Self {
+            kind: ServiceKind::Simple,
+            exec_start: Box::default(),
+            exec_start_pre: Box::default(),
+            exec_start_post: Box::default(),
+            exec_reload: Box::default(),
+            exec_stop: Box::default(),
+            exec_stop_post: Box::default(),
+            remain_after_exit: false,
+            restart: RestartPolicy::default(),
+            timeouts: Timeouts::default(),
+            kill: KillSpec::default(),
+            watchdog: None,
+            notify_access: NotifyAccess::None,
+            file_descriptor_store_max: 0,
+            exec: ExecSpec::default(),
+        }
+    }
 }
 
 /// `type`: when a service counts as started.
@@ -129,9 +179,9 @@ pub enum ServiceKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// The program: an absolute path, or a bare name that is looked for in the unit's PATH.
-    pub program: String,
+    pub program: Box<str>,
     /// All words with the first, which is what the program sees as its own name.
-    pub argv: Vec<String>,
+    pub argv: Box<[Box<str>]>,
     /// `-`: its failure counts as success.
     pub ignore_failure: bool,
     /// `:`: no expansion of variables.
@@ -163,6 +213,22 @@ pub struct RestartPolicy {
     pub success: ExitSet,
 }
 
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            when: Restart::No,
+            delay: TimeSpan::from_millis(100),
+            steps: 0,
+            delay_max: TimeSpan::INFINITY,
+            jitter: 0.0,
+            reset_after: None,
+            prevent: ExitSet::default(),
+            force: ExitSet::default(),
+            success: ExitSet::default(),
+        }
+    }
+}
+
 /// systemd's seven values of Restart=.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {
@@ -186,9 +252,9 @@ pub enum Restart {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExitSet {
     /// Codes.
-    pub codes: Vec<u8>,
+    pub codes: Box<[u8]>,
     /// Signals.
-    pub signals: Vec<Signal>,
+    pub signals: Box<[Signal]>,
 }
 
 /// How long things may take.
@@ -202,6 +268,15 @@ pub struct Timeouts {
     pub abort: TimeSpan,
     /// From ready to a forced end; infinite unless set (`runtime_max_sec`).
     pub runtime_max: TimeSpan,
+}
+
+/// DefaultTimeoutStartSec= and DefaultTimeoutStopSec= of systemd.
+pub const TIMEOUT_DEFAULT: TimeSpan = TimeSpan::from_secs(90);
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { start: TIMEOUT_DEFAULT, stop: TIMEOUT_DEFAULT, abort: TIMEOUT_DEFAULT, runtime_max: TimeSpan::INFINITY }
+    }
 }
 
 /// How a service is ended (systemd.kill(5)).
@@ -219,6 +294,19 @@ pub struct KillSpec {
     pub final_signal: Signal,
     /// What a watchdog sends.
     pub watchdog_signal: Signal,
+}
+
+impl Default for KillSpec {
+    fn default() -> Self {
+        Self {
+            mode: KillMode::ControlGroup,
+            signal: Signal::TERM,
+            send_sighup: false,
+            send_sigkill: true,
+            final_signal: Signal::KILL,
+            watchdog_signal: Signal::ABRT,
+        }
+    }
 }
 
 /// KillMode=.
@@ -251,17 +339,17 @@ pub enum NotifyAccess {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExecSpec {
     /// The user it runs as; the daemon's own unless set.
-    pub user: Option<String>,
+    pub user: Option<Box<str>>,
     /// The group; the user's unless set.
-    pub group: Option<String>,
+    pub group: Option<Box<str>>,
     /// Further groups.
-    pub supplementary_groups: Vec<String>,
+    pub supplementary_groups: Box<[Box<str>]>,
     /// Where it runs; `/` unless set.
-    pub working_directory: Option<PathBuf>,
+    pub working_directory: Option<Box<Path>>,
     /// Variables.
-    pub environment: BTreeMap<String, String>,
+    pub environment: Pairs,
     /// Files of variables, read right before each start; they override `environment`. `true`: it may be missing (`-`).
-    pub environment_files: Vec<(PathBuf, bool)>,
+    pub environment_files: Box<[(Box<Path>, bool)]>,
     /// File mode mask.
     pub umask: Option<u32>,
     /// Niceness, -20 to 19.
@@ -269,10 +357,11 @@ pub struct ExecSpec {
     /// -1000 to 1000.
     pub oom_score_adjust: Option<i32>,
     /// Resource limits.
-    pub limits: Vec<Limit>,
+    pub limits: Box<[Limit]>,
     /// Neither it nor its children gain privileges by execve.
     pub no_new_privileges: bool,
-    /// Whether a write to a closed pipe is an error instead of a deadly signal; yes unless set to no.
+    /// Whether SIGPIPE keeps its deadly default (`ignore_sigpipe = false`); else it is ignored, and a write to a closed pipe
+    /// is an error.
     pub keep_sigpipe: bool,
     /// Standard output.
     pub stdout: Output,
@@ -331,7 +420,7 @@ pub struct SocketSpec {
     /// Where it listens.
     pub listen: Listen,
     /// Its name in LISTEN_FDNAMES; the unit's name unless set.
-    pub name: String,
+    pub name: Box<str>,
     /// Length of the accept queue.
     pub backlog: u32,
     /// Mode of a unix socket's file.
@@ -344,14 +433,14 @@ pub enum Listen {
     /// TCP.
     Tcp(SocketAddr),
     /// A unix stream socket.
-    Unix(PathBuf),
+    Unix(Box<Path>),
 }
 
 /// One `[[health]]` probe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProbeSpec {
     /// Its name, unique in the unit.
-    pub name: String,
+    pub name: Box<str>,
     /// What is asked.
     pub check: ProbeCheck,
     /// From one start of the probe to the next.
@@ -389,7 +478,7 @@ pub enum ProbeCheck {
     /// An HTTP request.
     Http(HttpCheck),
     /// A TCP connection is accepted.
-    Tcp(String),
+    Tcp(Box<str>),
     /// A command ends with 0.
     Exec(Command),
 }
@@ -398,19 +487,19 @@ pub enum ProbeCheck {
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpCheck {
     /// Where: `http://host:port/path`.
-    pub url: String,
+    pub url: Box<str>,
     /// GET, HEAD or POST.
-    pub method: String,
+    pub method: &'static str,
     /// Headers that are sent.
-    pub headers: BTreeMap<String, String>,
+    pub headers: Pairs,
     /// Over this unix socket instead of the url's host.
-    pub unix_socket: Option<PathBuf>,
+    pub unix_socket: Option<Box<Path>>,
     /// Statuses that are good; any 2xx when empty.
-    pub expect_status: Vec<u16>,
+    pub expect_status: Box<[u16]>,
     /// Text that the body must contain.
-    pub expect_body: Option<String>,
+    pub expect_body: Option<Box<str>>,
     /// JSON pointer (RFC 6901) to the value (as JSON text) that must stand there.
-    pub expect_json: BTreeMap<String, String>,
+    pub expect_json: Pairs,
     /// How much of a body is read.
     pub body_max: ByteSize,
 }

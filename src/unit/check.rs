@@ -1,0 +1,314 @@
+//! The last look at one unit: what its values mean together. Makes the definition of the draft.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    diag::{Place, Report},
+    draft::{CheckDraft, Draft, HttpDraft, Places, ProbeDraft, Relation, RelationKind, SocketDraft, exit_set, pairs},
+    spec::{
+        HttpCheck, Listen, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Relations, Restart, ServiceKind,
+        ServiceSpec, SocketSpec, UnitDef,
+    },
+};
+use crate::base::{Severity, TimeSpan, UnitName};
+
+/// The definition in `draft`, with whatever is wrong with it reported; `begin` is where its first file begins. After an
+/// error in its files nothing is called missing: it may be what could not be read.
+pub(super) fn finish(
+    mut draft: Draft,
+    places: &Places,
+    begin: Place,
+    clean: Clean,
+    report: &mut Report<'_>,
+) -> UnitDef {
+    let check = Check { places, begin, clean };
+    check_relations(&draft, report);
+    draft.def.relations = relations(&draft);
+    service(&mut draft);
+    check.commands(&draft.def.service, report);
+    check.restart(&draft.def.service, report);
+    check.notify(&draft.def.service, report);
+    draft.def.health = draft.health.into_iter().filter_map(|probe| finish_probe(probe, clean, report)).collect();
+    draft.def.sockets = check.sockets(draft.sockets, &draft.def.name, report);
+    check.probes_of_own_sockets(&draft.def, report);
+    draft.def
+}
+
+fn check_relations(draft: &Draft, report: &mut Report<'_>) {
+    let of_conflict = |relation: &&Relation| relation.kind == RelationKind::Conflicts;
+    let conflicts: BTreeMap<&UnitName, Place> =
+        draft.relations.iter().filter(of_conflict).map(|relation| (&relation.name, relation.place)).collect();
+    for Relation { kind, name, place } in &draft.relations {
+        let key = kind.as_str();
+        if *name == draft.def.name {
+            report.error(*place, format!("a unit cannot name itself in {key:?}"), None);
+        }
+        let Some(conflict) = conflicts.get(name) else { continue };
+        let help = Some(format!("the conflict is at {}", report.show(*conflict)));
+        match kind {
+            RelationKind::Requires | RelationKind::BindsTo => {
+                report.error(*place, format!("{name} cannot be both in {key:?} and in \"conflicts\""), help);
+            }
+            RelationKind::Wants => {
+                report.warning(*place, format!("{name} is both wanted and in conflict: it is not started"), help);
+            }
+            RelationKind::PartOf
+            | RelationKind::Conflicts
+            | RelationKind::After
+            | RelationKind::Before
+            | RelationKind::OnFailure
+            | RelationKind::OnSuccess => {}
+        }
+    }
+}
+
+fn relations(draft: &Draft) -> Relations {
+    let list = |kind: RelationKind| {
+        let mut seen = BTreeSet::new();
+        let of_kind = draft.relations.iter().filter(|relation| relation.kind == kind).map(|relation| &relation.name);
+        of_kind.filter(|name| seen.insert(*name)).cloned().collect::<Box<[UnitName]>>()
+    };
+    Relations {
+        requires: list(RelationKind::Requires),
+        wants: list(RelationKind::Wants),
+        binds_to: list(RelationKind::BindsTo),
+        part_of: list(RelationKind::PartOf),
+        conflicts: list(RelationKind::Conflicts),
+        after: list(RelationKind::After),
+        before: list(RelationKind::Before),
+        on_failure: list(RelationKind::OnFailure),
+        on_success: list(RelationKind::OnSuccess),
+    }
+}
+
+/// Moves the lists into the definition, and settles the defaults that depend on other values.
+fn service(draft: &mut Draft) {
+    let service = &mut draft.def.service;
+    let exec = std::mem::take(&mut draft.exec);
+    service.exec_start = exec.start.into();
+    service.exec_start_pre = exec.start_pre.into();
+    service.exec_start_post = exec.start_post.into();
+    service.exec_reload = exec.reload.into();
+    service.exec_stop = exec.stop.into();
+    service.exec_stop_post = exec.stop_post.into();
+    service.restart.prevent = exit_set(&draft.prevent);
+    service.restart.force = exit_set(&draft.force);
+    service.restart.success = exit_set(&draft.success);
+    service.exec.supplementary_groups = std::mem::take(&mut draft.supplementary_groups).into();
+    service.exec.environment = pairs(std::mem::take(&mut draft.environment));
+    service.exec.environment_files = std::mem::take(&mut draft.environment_files).into();
+    service.exec.limits = std::mem::take(&mut draft.limits).into();
+    let oneshot = service.kind == ServiceKind::Oneshot;
+    let start_default = if oneshot { TimeSpan::INFINITY } else { service.timeouts.start };
+    service.timeouts.start = draft.timeout_start.unwrap_or(start_default);
+    service.timeouts.abort = draft.timeout_abort.unwrap_or(service.timeouts.stop);
+    // systemd takes the main process at its word wherever it has to listen to it.
+    let listens =
+        service.kind == ServiceKind::Notify || service.watchdog.is_some() || service.file_descriptor_store_max > 0;
+    let access_default = if listens { NotifyAccess::Main } else { NotifyAccess::None };
+    service.notify_access = draft.notify_access.unwrap_or(access_default);
+}
+
+/// Whether every file of a unit was read without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clean {
+    Yes,
+    No,
+}
+
+struct Check<'p> {
+    places: &'p Places,
+    begin: Place,
+    clean: Clean,
+}
+
+impl Check<'_> {
+    /// Where the key stands that decided, or the begin of the unit file.
+    fn at(&self, table: &str, key: &str) -> Place {
+        self.places.find(table, key).unwrap_or(self.begin)
+    }
+
+    fn service_at(&self, key: &str) -> Place {
+        self.at("service", key)
+    }
+
+    fn commands(&self, service: &ServiceSpec, report: &mut Report<'_>) {
+        let place = self.service_at("exec_start");
+        if service.exec_start.is_empty() && self.clean == Clean::Yes {
+            report.error(place, "\"exec_start\" in [service] is missing", None);
+        }
+        if service.exec_start.len() > 1 && service.kind != ServiceKind::Oneshot {
+            let help = "use type \"oneshot\"; in a drop-in begin the list with \"\" to replace the earlier command";
+            let message = format!(
+                "{} commands in \"exec_start\", but only a oneshot has more than one",
+                service.exec_start.len()
+            );
+            report.error(place, message, Some(help.to_owned()));
+        }
+        let infinite = service.timeouts.runtime_max == TimeSpan::INFINITY;
+        if service.kind == ServiceKind::Oneshot && !infinite {
+            let help = "use timeout_start_sec".to_owned();
+            report.warning(self.service_at("runtime_max_sec"), "a oneshot has no running time to limit", Some(help));
+        }
+    }
+
+    fn restart(&self, service: &ServiceSpec, report: &mut Report<'_>) {
+        let restart = &service.restart;
+        let again_after_success = matches!(restart.when, Restart::Always | Restart::OnSuccess);
+        if service.kind == ServiceKind::Oneshot && again_after_success {
+            let help = "a oneshot that succeeded is done: use on-failure, or another type".to_owned();
+            report.error(self.service_at("restart"), "a oneshot cannot restart after success", Some(help));
+        }
+        let max_place = self.service_at("restart_max_delay_sec");
+        if restart.delay_max < restart.delay {
+            let message = format!(
+                "the largest delay ({}) is below the first (restart_sec: {})",
+                restart.delay_max, restart.delay
+            );
+            report.error(max_place, message, None);
+        }
+        let infinite = restart.delay_max == TimeSpan::INFINITY;
+        if restart.steps > 0 && infinite {
+            let help = Some("set restart_max_delay_sec".to_owned());
+            report.warning(self.service_at("restart_steps"), "the delay does not grow without a largest one", help);
+        }
+        if restart.steps == 0 && !infinite {
+            let help = Some("set restart_steps".to_owned());
+            report.warning(max_place, "the delay does not grow without a number of steps", help);
+        }
+    }
+
+    fn notify(&self, service: &ServiceSpec, report: &mut Report<'_>) {
+        let place = self.service_at("notify_access");
+        if service.notify_access != NotifyAccess::None {
+            return;
+        }
+        if service.kind == ServiceKind::Notify {
+            report.error(place, "type \"notify\" needs a \"notify_access\" other than \"none\"", None);
+        } else if service.watchdog.is_some() {
+            report.error(place, "\"watchdog_sec\" needs a \"notify_access\" other than \"none\"", None);
+        } else if service.file_descriptor_store_max > 0 {
+            report.error(place, "\"file_descriptor_store_max\" needs a \"notify_access\" other than \"none\"", None);
+        }
+    }
+
+    fn sockets(&self, draft: SocketDraft, unit: &UnitName, report: &mut Report<'_>) -> Box<[SocketSpec]> {
+        let place = self.at("socket", "file_descriptor_name");
+        let SocketDraft { listen, names, backlog, mode } = draft;
+        if listen.is_empty() && !names.is_empty() {
+            report.error(place, "names of descriptors without \"listen_stream\"", None);
+        } else if names.len() > 1 && names.len() != listen.len() {
+            let message = format!("{} names for {} sockets", names.len(), listen.len());
+            report.error(place, message, Some("give one name for each, or one for all".to_owned()));
+        }
+        let name = |at: usize| match names.as_slice() {
+            [] => unit.as_str().into(),
+            [one] => one.clone(),
+            more => more.get(at).cloned().unwrap_or_default(),
+        };
+        listen
+            .into_iter()
+            .enumerate()
+            .map(|(at, (listen, _))| SocketSpec { listen, name: name(at), backlog, mode })
+            .collect()
+    }
+
+    /// A held socket accepts while its service is dead.
+    fn probes_of_own_sockets(&self, unit: &UnitDef, report: &mut Report<'_>) {
+        for probe in &unit.health {
+            let ProbeCheck::Tcp(target) = &probe.check else { continue };
+            if unit.sockets.iter().any(|socket| reaches(target, &socket.listen)) {
+                let message =
+                    format!("the probe {:?} proves nothing: the supervisor itself holds {target}", probe.name);
+                let help = Some("ask the service something: http or exec".to_owned());
+                report.warning(self.at("health", "tcp"), message, help);
+            }
+        }
+    }
+}
+
+/// Whether a connection to `target` (host:port) arrives at `listen`.
+fn reaches(target: &str, listen: &Listen) -> bool {
+    let Listen::Tcp(address) = listen else { return false };
+    let Some((host, port)) = target.rsplit_once(':') else { return false };
+    if port.parse() != Ok(address.port()) {
+        return false;
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<std::net::IpAddr>() {
+        Ok(ip) => address.ip() == ip || address.ip().is_unspecified(),
+        Err(_) => host == "localhost" && (address.ip().is_unspecified() || address.ip().is_loopback()),
+    }
+}
+
+fn finish_probe(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Option<ProbeSpec> {
+    let ProbeDraft { name, place, check, interval, timeout, initial_delay, .. } = draft;
+    if interval.is_zero() || interval == TimeSpan::INFINITY {
+        report.error(place, format!("the interval of the probe {name:?} must be above zero and finite"), None);
+    }
+    if timeout.is_zero() || timeout == TimeSpan::INFINITY {
+        report.error(place, format!("the timeout of the probe {name:?} must be above zero and finite"), None);
+    } else if timeout > interval {
+        let message = format!("the timeout of the probe {name:?} ({timeout}) is longer than its interval ({interval})");
+        report.warning(place, message, None);
+    }
+    if initial_delay == TimeSpan::INFINITY {
+        report.error(place, format!("the initial delay of the probe {name:?} must be finite"), None);
+    }
+    let Some(check) = check else {
+        if clean == Clean::Yes {
+            let help = Some("give one of http, tcp, exec".to_owned());
+            report.error(place, format!("the probe {name:?} asks nothing"), help);
+        }
+        return None;
+    };
+    let severity = draft.severity.unwrap_or(match draft.on_unhealthy {
+        OnUnhealthy::Restart => Severity::Critical,
+        OnUnhealthy::Reload | OnUnhealthy::Alert => Severity::Warning,
+        OnUnhealthy::None => Severity::Info,
+    });
+    let check = match check {
+        CheckDraft::Ready(check) => check,
+        CheckDraft::Http(http) => finish_http(*http, &name, place, clean, report)?,
+    };
+    Some(ProbeSpec {
+        name,
+        check,
+        interval,
+        timeout,
+        initial_delay,
+        unhealthy_after: draft.unhealthy_after,
+        healthy_after: draft.healthy_after,
+        on_unhealthy: draft.on_unhealthy,
+        severity,
+    })
+}
+
+fn finish_http(
+    http: HttpDraft,
+    probe: &str,
+    place: Place,
+    clean: Clean,
+    report: &mut Report<'_>,
+) -> Option<ProbeCheck> {
+    let Some(url) = http.url else {
+        if clean == Clean::Yes {
+            report.error(place, format!("the http probe {probe:?} has no url"), None);
+        }
+        return None;
+    };
+    let reads_body = http.expect_body.is_some() || !http.expect_json.is_empty();
+    if http.method == "HEAD" && reads_body {
+        report.error(place, format!("the probe {probe:?} expects a body of a HEAD request"), None);
+    }
+    Some(ProbeCheck::Http(HttpCheck {
+        url,
+        method: http.method,
+        headers: pairs(http.headers),
+        unix_socket: http.unix_socket,
+        expect_status: http.expect_status.into(),
+        expect_body: http.expect_body,
+        expect_json: pairs(http.expect_json),
+        body_max: http.body_max,
+    }))
+}

@@ -1,0 +1,134 @@
+//! Our own dialect: TOML whose keys are systemd's directives in snake_case.
+//!
+//! Walked by hand over a spanned tree, so that one pass finds every mistake with its place. A key is added in the list
+//! of its table; the lists are sorted by name.
+//!
+//! Values mean what systemd's manual says, with what TOML makes of them: a list stands for repeated lines and an empty
+//! string in it for the empty assignment, a bare number is seconds where a span is wanted, truths may be `true` or
+//! `"yes"`. Specifiers (`%n`) are refused in command lines, and stand for themselves elsewhere.
+
+mod exec_keys;
+mod health_keys;
+mod service_keys;
+mod socket_keys;
+mod unit_keys;
+mod value;
+mod walk;
+
+use toml::de::{DeTable, DeValue};
+
+use self::walk::{Key, Value, Walk};
+use super::super::{
+    diag::{Place, Report},
+    draft::{Draft, Places},
+    similar::did_you_mean,
+    source::{FILE_BYTES_MAX, SourceText},
+};
+
+/// The tables of a unit file.
+const TABLES: [&str; 5] = ["unit", "service", "socket", "health", "install"];
+/// Tables that a later version will read.
+const LATER_TABLES: [&str; 5] = ["on_restart", "release", "log", "timer", "external"];
+
+/// Reads one file into `draft`.
+pub(in crate::unit) fn read<'s>(
+    source: &'s SourceText,
+    file: usize,
+    draft: &mut Draft,
+    places: &mut Places,
+    report: &mut Report<'s>,
+) {
+    let at = |offset| Place { file, offset };
+    if source.text.len() > FILE_BYTES_MAX {
+        let message = format!("the file has {} bytes, more than {FILE_BYTES_MAX}", source.text.len());
+        report.error(at(0), message, None);
+        return;
+    }
+    let text = match str::from_utf8(&source.text) {
+        Ok(text) => text,
+        Err(error) => {
+            report.error(at(error.valid_up_to()), "the file is not text in UTF-8", None);
+            return;
+        }
+    };
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let message = match (error.message(), text.get(span.clone())) {
+            ("duplicate key", Some(key)) => format!("{key} stands here a second time"),
+            (message, _) => message.to_owned(),
+        };
+        report.syntax(at(span.start), message);
+    }
+    let mut walk = Walk { report, places, file, text, dropin: source.dropin, key: "" };
+    for (name, value) in tree.get_ref() {
+        read_table(&mut walk, name, value, draft);
+    }
+}
+
+fn read_table(
+    walk: &mut Walk<'_, '_>,
+    name: &toml::Spanned<std::borrow::Cow<'_, str>>,
+    value: &Value<'_>,
+    draft: &mut Draft,
+) {
+    let title: &str = name.get_ref();
+    match title {
+        "unit" => keys(walk, "unit", value, unit_keys::UNIT, draft),
+        "service" => keys(walk, "service", value, service_keys::SERVICE, draft),
+        "socket" => keys(walk, "socket", value, socket_keys::SOCKET, draft),
+        "install" => keys(walk, "install", value, unit_keys::INSTALL, draft),
+        "health" => health_keys::read(walk, value, draft),
+        _ => {
+            let place = walk.place(name.span().start);
+            if LATER_TABLES.contains(&title) {
+                walk.report.error(place, format!("[{title}] is not supported by this version"), None);
+            } else if let Some(owner) = owners(title).next() {
+                let help = format!("write it under [{owner}]");
+                walk.report.error(place, format!("{title:?} stands outside of a table"), Some(help));
+            } else {
+                let what =
+                    if matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_)) { "table" } else { "key" };
+                walk.report.error(place, format!("unknown {what} {title:?}"), did_you_mean(title, TABLES));
+            }
+        }
+    }
+}
+
+fn keys(
+    walk: &mut Walk<'_, '_>,
+    title: &'static str,
+    value: &Value<'_>,
+    known: &'static [Key<Draft>],
+    draft: &mut Draft,
+) {
+    if let Some(table) = walk.as_table(value, title) {
+        walk.keys(title, table, known, draft);
+    }
+}
+
+/// The tables that have a key of this name.
+fn owners(key: &str) -> impl Iterator<Item = &'static str> {
+    let draft_tables = [
+        ("unit", unit_keys::UNIT),
+        ("service", service_keys::SERVICE),
+        ("socket", socket_keys::SOCKET),
+        ("install", unit_keys::INSTALL),
+    ];
+    let has = move |keys: &[Key<Draft>]| keys.iter().any(|known| known.name == key);
+    draft_tables.into_iter().filter(move |(_, keys)| has(keys)).map(|(title, _)| title)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_keys_are_sorted_because_they_are_searched() {
+        for keys in [unit_keys::UNIT, unit_keys::INSTALL, service_keys::SERVICE, socket_keys::SOCKET] {
+            assert!(keys.is_sorted_by(|a, b| a.name < b.name), "{:?}", keys.iter().map(|k| k.name).collect::<Vec<_>>());
+        }
+        assert!(health_keys::PROBE.is_sorted_by(|a, b| a.name < b.name));
+        assert!(health_keys::HTTP.is_sorted_by(|a, b| a.name < b.name));
+    }
+}

@@ -1,0 +1,218 @@
+use super::{
+    exec_keys as exec,
+    value::{extend, put, signal_names},
+    walk::{Key, Value, Walk},
+};
+use crate::{
+    base::{Signal, TimeSpan},
+    unit::{
+        draft::{Draft, ExitMember},
+        similar::did_you_mean,
+        spec::{KillMode, NotifyAccess, Resource, Restart, ServiceKind},
+    },
+};
+
+/// `[service]`
+pub(super) const SERVICE: &[Key<Draft>] = &[
+    Key { name: "environment", set: exec::environment },
+    Key { name: "environment_file", set: exec::environment_file },
+    Key { name: "exec_reload", set: |d, w, v| exec::commands(&mut d.exec.reload, w, v) },
+    Key { name: "exec_start", set: |d, w, v| exec::commands(&mut d.exec.start, w, v) },
+    Key { name: "exec_start_post", set: |d, w, v| exec::commands(&mut d.exec.start_post, w, v) },
+    Key { name: "exec_start_pre", set: |d, w, v| exec::commands(&mut d.exec.start_pre, w, v) },
+    Key { name: "exec_stop", set: |d, w, v| exec::commands(&mut d.exec.stop, w, v) },
+    Key { name: "exec_stop_post", set: |d, w, v| exec::commands(&mut d.exec.stop_post, w, v) },
+    Key {
+        name: "file_descriptor_store_max",
+        set: |d, w, v| put(&mut d.def.service.file_descriptor_store_max, w.count(v, 0)),
+    },
+    Key { name: "final_kill_signal", set: |d, w, v| put(&mut d.def.service.kill.final_signal, w.signal(v)) },
+    Key { name: "group", set: |d, w, v| put(&mut d.def.service.exec.group, exec::account(w, v)) },
+    Key {
+        name: "ignore_sigpipe",
+        set: |d, w, v| put(&mut d.def.service.exec.keep_sigpipe, w.boolean(v).map(|ignore| !ignore)),
+    },
+    Key { name: "kill_mode", set: |d, w, v| put(&mut d.def.service.kill.mode, w.choice(v, KILL_MODES)) },
+    Key { name: "kill_signal", set: |d, w, v| put(&mut d.def.service.kill.signal, w.signal(v)) },
+    Key { name: "limit_as", set: |d, w, v| exec::limit(d, w, v, Resource::As) },
+    Key { name: "limit_core", set: |d, w, v| exec::limit(d, w, v, Resource::Core) },
+    Key { name: "limit_cpu", set: |d, w, v| exec::limit(d, w, v, Resource::Cpu) },
+    Key { name: "limit_data", set: |d, w, v| exec::limit(d, w, v, Resource::Data) },
+    Key { name: "limit_fsize", set: |d, w, v| exec::limit(d, w, v, Resource::Fsize) },
+    Key { name: "limit_locks", set: |d, w, v| exec::limit(d, w, v, Resource::Locks) },
+    Key { name: "limit_memlock", set: |d, w, v| exec::limit(d, w, v, Resource::Memlock) },
+    Key { name: "limit_msgqueue", set: |d, w, v| exec::limit(d, w, v, Resource::Msgqueue) },
+    Key { name: "limit_nice", set: |d, w, v| exec::limit(d, w, v, Resource::Nice) },
+    Key { name: "limit_nofile", set: |d, w, v| exec::limit(d, w, v, Resource::Nofile) },
+    Key { name: "limit_nproc", set: |d, w, v| exec::limit(d, w, v, Resource::Nproc) },
+    Key { name: "limit_rss", set: |d, w, v| exec::limit(d, w, v, Resource::Rss) },
+    Key { name: "limit_rtprio", set: |d, w, v| exec::limit(d, w, v, Resource::Rtprio) },
+    Key { name: "limit_rttime", set: |d, w, v| exec::limit(d, w, v, Resource::Rttime) },
+    Key { name: "limit_sigpending", set: |d, w, v| exec::limit(d, w, v, Resource::Sigpending) },
+    Key { name: "limit_stack", set: |d, w, v| exec::limit(d, w, v, Resource::Stack) },
+    Key { name: "nice", set: |d, w, v| exec::number(&mut d.def.service.exec.nice, w, v, -20..=19) },
+    Key { name: "no_new_privileges", set: |d, w, v| put(&mut d.def.service.exec.no_new_privileges, w.boolean(v)) },
+    Key { name: "notify_access", set: |d, w, v| put(&mut d.notify_access, w.choice(v, NOTIFY_ACCESS).map(Some)) },
+    Key {
+        name: "oom_score_adjust",
+        set: |d, w, v| exec::number(&mut d.def.service.exec.oom_score_adjust, w, v, -1000..=1000),
+    },
+    Key { name: "remain_after_exit", set: |d, w, v| put(&mut d.def.service.remain_after_exit, w.boolean(v)) },
+    Key { name: "restart", set: |d, w, v| put(&mut d.def.service.restart.when, w.choice(v, RESTARTS)) },
+    Key { name: "restart_force_exit_status", set: |d, w, v| extend(&mut d.force, w, v, exit_member) },
+    Key { name: "restart_jitter", set: |d, w, v| put(&mut d.def.service.restart.jitter, jitter(w, v)) },
+    Key { name: "restart_max_delay_sec", set: |d, w, v| put(&mut d.def.service.restart.delay_max, w.span(v)) },
+    Key { name: "restart_prevent_exit_status", set: |d, w, v| extend(&mut d.prevent, w, v, exit_member) },
+    Key { name: "restart_reset_after_sec", set: |d, w, v| put(&mut d.def.service.restart.reset_after, finite(w, v)) },
+    Key { name: "restart_sec", set: |d, w, v| put(&mut d.def.service.restart.delay, w.span(v)) },
+    Key { name: "restart_steps", set: |d, w, v| put(&mut d.def.service.restart.steps, w.count(v, 0)) },
+    Key { name: "runtime_max_sec", set: |d, w, v| put(&mut d.def.service.timeouts.runtime_max, w.limit_span(v)) },
+    Key { name: "send_sighup", set: |d, w, v| put(&mut d.def.service.kill.send_sighup, w.boolean(v)) },
+    Key { name: "send_sigkill", set: |d, w, v| put(&mut d.def.service.kill.send_sigkill, w.boolean(v)) },
+    Key { name: "standard_error", set: |d, w, v| put(&mut d.def.service.exec.stderr, exec::standard_error(w, v)) },
+    Key { name: "standard_output", set: |d, w, v| put(&mut d.def.service.exec.stdout, exec::output(w, v)) },
+    Key { name: "success_exit_status", set: |d, w, v| extend(&mut d.success, w, v, exit_member) },
+    Key { name: "supplementary_groups", set: |d, w, v| extend(&mut d.supplementary_groups, w, v, exec::account_name) },
+    Key { name: "timeout_abort_sec", set: |d, w, v| put(&mut d.timeout_abort, w.limit_span(v).map(Some)) },
+    Key { name: "timeout_sec", set: both_timeouts },
+    Key { name: "timeout_start_sec", set: |d, w, v| put(&mut d.timeout_start, w.limit_span(v).map(Some)) },
+    Key { name: "timeout_stop_sec", set: |d, w, v| put(&mut d.def.service.timeouts.stop, w.limit_span(v)) },
+    Key { name: "type", set: |d, w, v| kind(d, w, v) },
+    Key { name: "umask", set: |d, w, v| put(&mut d.def.service.exec.umask, w.mode(v).map(Some)) },
+    Key { name: "user", set: |d, w, v| put(&mut d.def.service.exec.user, exec::account(w, v)) },
+    Key { name: "watchdog_sec", set: |d, w, v| put(&mut d.def.service.watchdog, finite(w, v)) },
+    Key { name: "watchdog_signal", set: |d, w, v| put(&mut d.def.service.kill.watchdog_signal, w.signal(v)) },
+    Key {
+        name: "working_directory",
+        set: |d, w, v| put(&mut d.def.service.exec.working_directory, exec::working_directory(w, v)),
+    },
+];
+
+const KINDS: &[(&str, Option<ServiceKind>)] = &[
+    ("simple", Some(ServiceKind::Simple)),
+    ("exec", Some(ServiceKind::Exec)),
+    ("notify", Some(ServiceKind::Notify)),
+    ("oneshot", Some(ServiceKind::Oneshot)),
+    ("forking", None),
+    ("dbus", None),
+    ("idle", None),
+    ("notify-reload", None),
+];
+
+const RESTARTS: &[(&str, Restart)] = &[
+    ("no", Restart::No),
+    ("always", Restart::Always),
+    ("on-success", Restart::OnSuccess),
+    ("on-failure", Restart::OnFailure),
+    ("on-abnormal", Restart::OnAbnormal),
+    ("on-abort", Restart::OnAbort),
+    ("on-watchdog", Restart::OnWatchdog),
+];
+
+const KILL_MODES: &[(&str, KillMode)] = &[
+    ("control-group", KillMode::ControlGroup),
+    ("mixed", KillMode::Mixed),
+    ("process", KillMode::Process),
+    ("none", KillMode::None),
+];
+
+const NOTIFY_ACCESS: &[(&str, NotifyAccess)] = &[
+    ("none", NotifyAccess::None),
+    ("main", NotifyAccess::Main),
+    ("exec", NotifyAccess::Exec),
+    ("all", NotifyAccess::All),
+];
+
+fn kind(draft: &mut Draft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
+    match walk.choice(value, KINDS) {
+        Some(Some(kind)) => draft.def.service.kind = kind,
+        Some(None) => {
+            let help = "run the program in the foreground: simple, exec, notify, oneshot".to_owned();
+            let word = value.get_ref().as_str().unwrap_or_default();
+            walk.error(value, format!("type {word:?} is not supported by this version"), Some(help));
+        }
+        None => {}
+    }
+}
+
+/// `timeout_sec` stands for the start's and the stop's.
+fn both_timeouts(draft: &mut Draft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
+    if let Some(span) = walk.limit_span(value) {
+        draft.timeout_start = Some(span);
+        draft.def.service.timeouts.stop = span;
+    }
+}
+
+/// A span that zero and infinity switch off.
+fn finite(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Option<TimeSpan>> {
+    walk.span(value).map(|span| (!span.is_zero() && span != TimeSpan::INFINITY).then_some(span))
+}
+
+fn jitter(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<f64> {
+    let number = value.get_ref().as_float().map(|number| number.as_str());
+    let number = number.or_else(|| value.get_ref().as_integer().map(|number| number.as_str()));
+    let Some(number) = number else {
+        walk.wrong_type(value, "a number from 0.0 to 1.0");
+        return None;
+    };
+    let share = number.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    if share.is_none() {
+        walk.error(value, format!("{:?} must be a share of the delay from 0.0 to 1.0, not {number}", walk.key), None);
+    }
+    share
+}
+
+/// An exit code, or the name of one, or a signal (by name: numbers are codes).
+fn exit_member(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<ExitMember> {
+    if value.get_ref().is_integer() {
+        let code = walk.integer(value, 0..=255)?;
+        return u8::try_from(code).ok().map(ExitMember::Code);
+    }
+    let word = walk.text(value)?;
+    if word.starts_with(|c: char| c.is_ascii_digit()) {
+        let code = walk.integer(value, 0..=255)?;
+        return u8::try_from(code).ok().map(ExitMember::Code);
+    }
+    let code = EXIT_NAMES.iter().find(|(_, name)| *name == word).map(|(code, _)| ExitMember::Code(*code));
+    let member = code.or_else(|| Signal::parse(word).map(ExitMember::Signal));
+    if member.is_none() {
+        let signals = signal_names();
+        let names = EXIT_NAMES.iter().map(|(_, name)| *name).chain(signals.iter().map(String::as_str));
+        walk.error(value, format!("{word:?} is neither an exit code nor a signal"), did_you_mean(word, names));
+    }
+    member
+}
+
+/// `systemd-analyze exit-status`, which names the codes of libc, LSB, BSD and systemd itself.
+#[rustfmt::skip]
+const EXIT_NAMES: [(u8, &str); 67] = [
+    (0, "SUCCESS"), (1, "FAILURE"), (2, "INVALIDARGUMENT"), (3, "NOTIMPLEMENTED"), (4, "NOPERMISSION"),
+    (5, "NOTINSTALLED"), (6, "NOTCONFIGURED"), (7, "NOTRUNNING"), (64, "USAGE"), (65, "DATAERR"), (66, "NOINPUT"),
+    (67, "NOUSER"), (68, "NOHOST"), (69, "UNAVAILABLE"), (70, "SOFTWARE"), (71, "OSERR"), (72, "OSFILE"),
+    (73, "CANTCREAT"), (74, "IOERR"), (75, "TEMPFAIL"), (76, "PROTOCOL"), (77, "NOPERM"), (78, "CONFIG"),
+    (200, "CHDIR"), (201, "NICE"), (202, "FDS"), (203, "EXEC"), (204, "MEMORY"), (205, "LIMITS"), (206, "OOM_ADJUST"),
+    (207, "SIGNAL_MASK"), (208, "STDIN"), (209, "STDOUT"), (210, "CHROOT"), (211, "IOPRIO"), (212, "TIMERSLACK"),
+    (213, "SECUREBITS"), (214, "SETSCHEDULER"), (215, "CPUAFFINITY"), (216, "GROUP"), (217, "USER"),
+    (218, "CAPABILITIES"), (219, "CGROUP"), (220, "SETSID"), (221, "CONFIRM"), (222, "STDERR"), (224, "PAM"),
+    (225, "NETWORK"), (226, "NAMESPACE"), (227, "NO_NEW_PRIVILEGES"), (228, "SECCOMP"), (229, "SELINUX_CONTEXT"),
+    (230, "PERSONALITY"), (231, "APPARMOR"), (232, "ADDRESS_FAMILIES"), (233, "RUNTIME_DIRECTORY"), (235, "CHOWN"),
+    (236, "SMACK_PROCESS_LABEL"), (237, "KEYRING"), (238, "STATE_DIRECTORY"), (239, "CACHE_DIRECTORY"),
+    (240, "LOGS_DIRECTORY"), (241, "CONFIGURATION_DIRECTORY"), (242, "NUMA_POLICY"), (243, "CREDENTIALS"),
+    (244, "BPF"), (255, "EXCEPTION"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_have_the_names_that_systemd_prints() {
+        let code = |wanted: &str| EXIT_NAMES.iter().find(|(_, name)| *name == wanted).map(|(code, _)| *code);
+        for (name, number) in
+            [("SUCCESS", 0), ("USAGE", 64), ("TEMPFAIL", 75), ("CONFIG", 78), ("EXEC", 203), ("BPF", 244)]
+        {
+            assert_eq!(code(name), Some(number), "{name}");
+        }
+        assert!(EXIT_NAMES.is_sorted_by(|a, b| a.0 < b.0));
+    }
+}

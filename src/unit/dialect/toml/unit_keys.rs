@@ -1,0 +1,70 @@
+use toml::de::DeValue;
+
+use super::{
+    value::{extend, put},
+    walk::{Key, LIST_ITEMS_MAX, Value, Walk},
+};
+use crate::unit::{
+    draft::{Draft, Relation, RelationKind},
+    spec::StartLimitAction,
+};
+
+/// `[unit]`
+pub(super) const UNIT: &[Key<Draft>] = &[
+    Key { name: "after", set: |d, w, v| relations(d, w, v, RelationKind::After) },
+    Key { name: "before", set: |d, w, v| relations(d, w, v, RelationKind::Before) },
+    Key { name: "binds_to", set: |d, w, v| relations(d, w, v, RelationKind::BindsTo) },
+    Key { name: "conflicts", set: |d, w, v| relations(d, w, v, RelationKind::Conflicts) },
+    Key { name: "description", set: |d, w, v| put(&mut d.def.description, w.line(v).map(Into::into)) },
+    Key { name: "documentation", set: |_, w, v| documentation(w, v) },
+    Key { name: "on_failure", set: |d, w, v| relations(d, w, v, RelationKind::OnFailure) },
+    Key { name: "on_success", set: |d, w, v| relations(d, w, v, RelationKind::OnSuccess) },
+    Key { name: "part_of", set: |d, w, v| relations(d, w, v, RelationKind::PartOf) },
+    Key { name: "requires", set: |d, w, v| relations(d, w, v, RelationKind::Requires) },
+    Key { name: "start_limit_action", set: |d, w, v| put(&mut d.def.start_limit.action, w.choice(v, ACTIONS)) },
+    Key { name: "start_limit_burst", set: |d, w, v| put(&mut d.def.start_limit.burst, w.count(v, 0)) },
+    Key { name: "start_limit_interval_sec", set: |d, w, v| put(&mut d.def.start_limit.interval, w.span(v)) },
+    Key { name: "wants", set: |d, w, v| relations(d, w, v, RelationKind::Wants) },
+];
+
+/// `[install]`
+pub(super) const INSTALL: &[Key<Draft>] =
+    &[Key { name: "enabled", set: |d, w, v| put(&mut d.def.enabled, w.boolean(v)) }];
+
+const ACTIONS: &[(&str, StartLimitAction)] = &[("none", StartLimitAction::None), ("exit", StartLimitAction::Exit)];
+
+/// For people who read the file; nothing depends on it.
+fn documentation(walk: &mut Walk<'_, '_>, value: &Value<'_>) {
+    let mut unused: Vec<()> = Vec::new();
+    extend(&mut unused, walk, value, |walk, item| walk.line(item).map(|_| ()));
+}
+
+/// Relations are only ever added: like systemd we do not let a drop-in take one away.
+fn relations(draft: &mut Draft, walk: &mut Walk<'_, '_>, value: &Value<'_>, kind: RelationKind) {
+    let items = match value.get_ref() {
+        DeValue::Array(items) => &items[..],
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Table(_) => std::slice::from_ref(value),
+    };
+    let resets = items.iter().find(|item| item.get_ref().as_str() == Some(""));
+    let empty_dropin = (walk.dropin && items.is_empty()).then_some(value);
+    if let Some(place) = resets.or(empty_dropin) {
+        let help = "change the list where it is written".to_owned();
+        walk.error(place, format!("{:?} cannot be reset, only added to (as in systemd)", walk.key), Some(help));
+        return;
+    }
+    if items.len() > LIST_ITEMS_MAX {
+        walk.error(value, format!("{:?} has more than {LIST_ITEMS_MAX} entries", walk.key), None);
+        return;
+    }
+    for item in items {
+        if let Some(name) = walk.unit_name(item) {
+            let place = walk.place(item.span().start);
+            draft.relations.push(Relation { kind, name, place });
+        }
+    }
+}

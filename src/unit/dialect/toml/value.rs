@@ -1,0 +1,274 @@
+//! Readers of single values. Each reports what it cannot read and gives `None` then.
+
+use std::{ops::RangeInclusive, path::Path};
+
+use toml::de::DeValue;
+
+use super::walk::{LIST_ITEMS_MAX, Value, Walk};
+use crate::{
+    base::{Signal, TimeSpan, UnitName},
+    unit::{exec_line, similar::did_you_mean, spec::Command},
+};
+
+const TRUE_WORDS: [&str; 6] = ["1", "yes", "y", "true", "t", "on"];
+const FALSE_WORDS: [&str; 6] = ["0", "no", "n", "false", "f", "off"];
+
+/// Writes a value that was read; one that could not be leaves what was there.
+pub(super) fn put<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+/// Appends what `read` makes of each entry of a list, or of a lone value. An empty string resets what came before it, as
+/// an empty assignment does in systemd; so does an empty list.
+pub(super) fn extend<T>(
+    list: &mut Vec<T>,
+    walk: &mut Walk<'_, '_>,
+    value: &Value<'_>,
+    read: impl Fn(&mut Walk<'_, '_>, &Value<'_>) -> Option<T>,
+) {
+    let items = match value.get_ref() {
+        DeValue::Array(items) => &items[..],
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Table(_) => std::slice::from_ref(value),
+    };
+    if items.is_empty() {
+        list.clear();
+    }
+    for item in items {
+        if item.get_ref().as_str() == Some("") {
+            list.clear();
+        } else {
+            list.extend(read(walk, item));
+        }
+    }
+    if list.len() > LIST_ITEMS_MAX {
+        list.truncate(LIST_ITEMS_MAX);
+        walk.error(value, format!("{:?} has more than {LIST_ITEMS_MAX} entries", walk.key), None);
+    }
+}
+
+/// The signals that have names of their own.
+pub(super) fn signal_names() -> Vec<String> {
+    (1..=31).filter_map(Signal::new).map(|signal| signal.to_string()).collect()
+}
+
+impl Walk<'_, '_> {
+    pub(super) fn boolean(&mut self, value: &Value<'_>) -> Option<bool> {
+        match value.get_ref() {
+            DeValue::Boolean(truth) => return Some(*truth),
+            DeValue::String(word) => {
+                let is = |words: &[&str]| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+                match (is(&TRUE_WORDS), is(&FALSE_WORDS)) {
+                    (true, _) => return Some(true),
+                    (_, true) => return Some(false),
+                    (false, false) => {}
+                }
+                self.error(value, format!("{:?} must be true or false, not {word:?}", self.key), None);
+            }
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                self.wrong_type(value, "true or false");
+            }
+        }
+        None
+    }
+
+    /// A string without NUL bytes.
+    pub(super) fn text<'v>(&mut self, value: &'v Value<'_>) -> Option<&'v str> {
+        let Some(text) = value.get_ref().as_str() else {
+            self.wrong_type(value, "a string");
+            return None;
+        };
+        if text.contains('\0') {
+            self.error(value, format!("{:?} cannot contain a NUL byte", self.key), None);
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A string of one line.
+    pub(super) fn line<'v>(&mut self, value: &'v Value<'_>) -> Option<&'v str> {
+        let text = self.text(value)?;
+        if text.contains(char::is_control) {
+            self.error(value, format!("{:?} must be one line without control characters", self.key), None);
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A whole number; as text it is read likewise.
+    pub(super) fn integer(&mut self, value: &Value<'_>, range: RangeInclusive<i64>) -> Option<i64> {
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
+            DeValue::String(text) if !text.is_empty() => text.parse().ok(),
+            DeValue::String(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
+                self.wrong_type(value, "a whole number");
+                return None;
+            }
+        };
+        let within = number.filter(|number| range.contains(number));
+        if within.is_none() {
+            let (low, high) = (range.start(), range.end());
+            self.error(value, format!("{:?} must be a whole number from {low} to {high}", self.key), None);
+        }
+        within
+    }
+
+    pub(super) fn count(&mut self, value: &Value<'_>, least: u32) -> Option<u32> {
+        self.integer(value, i64::from(least)..=i64::from(u32::MAX)).and_then(|number| u32::try_from(number).ok())
+    }
+
+    /// A mode of files in octal: `"0660"` or `0o660`.
+    pub(super) fn mode(&mut self, value: &Value<'_>) -> Option<u32> {
+        const MODE_MAX: u32 = 0o7777;
+        let digits = match value.get_ref() {
+            DeValue::String(digits) => Some(&**digits),
+            DeValue::Integer(number) if number.radix() == 8 => Some(number.as_str()),
+            DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => None,
+        };
+        let mode = digits
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|digits| u32::from_str_radix(digits, 8).ok())
+            .filter(|mode| *mode <= MODE_MAX);
+        if mode.is_none() {
+            let help = "write it as \"0022\" or 0o022".to_owned();
+            self.error(value, format!("{:?} must be an octal mode up to 7777", self.key), Some(help));
+        }
+        mode
+    }
+
+    /// A time span in systemd's grammar, or a bare number of seconds.
+    pub(super) fn span(&mut self, value: &Value<'_>) -> Option<TimeSpan> {
+        let text = match value.get_ref() {
+            DeValue::String(text) => &**text,
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            DeValue::Integer(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
+                self.wrong_type(value, "a time span");
+                return None;
+            }
+        };
+        let span = text.parse::<TimeSpan>();
+        if let Err(error) = &span {
+            self.error(value, error.to_string(), None);
+        }
+        span.ok()
+    }
+
+    /// A time span in which zero stands for no limit.
+    pub(super) fn limit_span(&mut self, value: &Value<'_>) -> Option<TimeSpan> {
+        self.span(value).map(|span| if span.is_zero() { TimeSpan::INFINITY } else { span })
+    }
+
+    /// One of some words.
+    pub(super) fn choice<T: Copy>(&mut self, value: &Value<'_>, words: &[(&str, T)]) -> Option<T> {
+        let Some(word) = value.get_ref().as_str() else {
+            self.wrong_type(value, "a string");
+            return None;
+        };
+        if let Some((_, meaning)) = words.iter().find(|(known, _)| *known == word) {
+            return Some(*meaning);
+        }
+        let known = words.iter().map(|(known, _)| *known);
+        let help = did_you_mean(word, known.clone())
+            .unwrap_or_else(|| format!("it can be {}", known.collect::<Vec<_>>().join(", ")));
+        self.error(value, format!("{:?} cannot be {word:?}", self.key), Some(help));
+        None
+    }
+
+    pub(super) fn signal(&mut self, value: &Value<'_>) -> Option<Signal> {
+        let signal = match value.get_ref() {
+            DeValue::String(text) => Signal::parse(text),
+            DeValue::Integer(number) => Signal::parse(number.as_str()),
+            DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                self.wrong_type(value, "a signal");
+                return None;
+            }
+        };
+        if signal.is_none() {
+            let names = signal_names();
+            let help = value.get_ref().as_str().and_then(|word| did_you_mean(word, names.iter().map(String::as_str)));
+            let help = help.unwrap_or_else(|| "write a name such as \"SIGTERM\" or a number".to_owned());
+            self.error(value, format!("{:?} names no signal", self.key), Some(help));
+        }
+        signal
+    }
+
+    /// An absolute path without `..`.
+    pub(super) fn path(&mut self, value: &Value<'_>, text: &str) -> Option<Box<Path>> {
+        const PATH_BYTES_MAX: usize = 4095;
+        if !text.starts_with('/') {
+            self.error(value, format!("{:?} must be an absolute path, not {text:?}", self.key), None);
+        } else if text.split('/').any(|part| part == "..") {
+            self.error(value, format!("{:?} cannot contain \"..\"", self.key), None);
+        } else if text.len() > PATH_BYTES_MAX || text.contains('\0') {
+            self.error(value, format!("{:?} is no path", self.key), None);
+        } else {
+            return Some(Path::new(text).into());
+        }
+        None
+    }
+
+    pub(super) fn unit_name(&mut self, value: &Value<'_>) -> Option<UnitName> {
+        let text = self.text(value)?;
+        let name = UnitName::new(text);
+        if let Err(error) = &name {
+            let help = text.contains(char::is_whitespace).then(|| "write a list of names".to_owned());
+            self.error(value, error.to_string(), help);
+        }
+        name.ok()
+    }
+
+    /// One command line.
+    pub(super) fn command(&mut self, value: &Value<'_>) -> Option<Command> {
+        let Some(line) = value.get_ref().as_str() else {
+            self.wrong_type(value, "a command line");
+            return None;
+        };
+        match exec_line::parse(line) {
+            Ok(parsed) => {
+                for (offset, message) in parsed.warnings {
+                    let place = self.place(self.inside(value, line, offset));
+                    self.report.warning(place, message, None);
+                }
+                Some(parsed.command)
+            }
+            Err((offset, fault)) => {
+                let place = self.place(self.inside(value, line, offset));
+                self.report.error(place, format!("{:?}: {fault}", self.key), fault.help());
+                None
+            }
+        }
+    }
+
+    /// Where byte `offset` of a string stands in the file; the string's begin when escapes hide it.
+    fn inside(&self, value: &Value<'_>, text: &str, offset: usize) -> usize {
+        // After one quote or three, with the newline that TOML drops after three.
+        const OPENINGS: [usize; 4] = [1, 3, 4, 5];
+        let start = value.span().start;
+        let verbatim = |opening: &usize| self.text.get(start + opening..).is_some_and(|rest| rest.starts_with(text));
+        match OPENINGS.iter().find(|opening| verbatim(opening)) {
+            Some(opening) => start + opening + offset,
+            None => start,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A unit while its files are being read: what the unit file says, changed by each drop-in in turn.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{
+    diag::Place,
+    spec::{Command, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, UnitDef},
+};
+use crate::base::{ByteSize, Severity, Signal, TimeSpan, UnitName};
+
+/// What the files said so far. Values that need no second look are in `def` already.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub def: UnitDef,
+    pub relations: Vec<Relation>,
+    pub exec: ExecLists,
+    pub timeout_start: Option<TimeSpan>,
+    pub timeout_abort: Option<TimeSpan>,
+    pub notify_access: Option<NotifyAccess>,
+    pub prevent: Vec<ExitMember>,
+    pub force: Vec<ExitMember>,
+    pub success: Vec<ExitMember>,
+    pub supplementary_groups: Vec<Box<str>>,
+    pub environment: BTreeMap<Box<str>, Box<str>>,
+    pub environment_files: Vec<(Box<Path>, bool)>,
+    pub limits: Vec<Limit>,
+    pub sockets: SocketDraft,
+    pub health: Vec<ProbeDraft>,
+}
+
+/// One entry of a list of relations.
+#[derive(Debug, Clone)]
+pub(super) struct Relation {
+    pub kind: RelationKind,
+    pub name: UnitName,
+    pub place: Place,
+}
+
+/// Which list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RelationKind {
+    Requires,
+    Wants,
+    BindsTo,
+    PartOf,
+    Conflicts,
+    After,
+    Before,
+    OnFailure,
+    OnSuccess,
+}
+
+impl RelationKind {
+    /// The key.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requires => "requires",
+            Self::Wants => "wants",
+            Self::BindsTo => "binds_to",
+            Self::PartOf => "part_of",
+            Self::Conflicts => "conflicts",
+            Self::After => "after",
+            Self::Before => "before",
+            Self::OnFailure => "on_failure",
+            Self::OnSuccess => "on_success",
+        }
+    }
+}
+
+/// The commands of a service.
+#[derive(Debug, Default)]
+pub(super) struct ExecLists {
+    pub start: Vec<Command>,
+    pub start_pre: Vec<Command>,
+    pub start_post: Vec<Command>,
+    pub reload: Vec<Command>,
+    pub stop: Vec<Command>,
+    pub stop_post: Vec<Command>,
+}
+
+/// A member of an [`ExitSet`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ExitMember {
+    Code(u8),
+    Signal(Signal),
+}
+
+/// The `[socket]` table.
+#[derive(Debug)]
+pub(super) struct SocketDraft {
+    pub listen: Vec<(Listen, Place)>,
+    pub names: Vec<Box<str>>,
+    pub backlog: u32,
+    pub mode: u32,
+}
+
+/// A `[[health]]` table.
+#[derive(Debug)]
+pub(super) struct ProbeDraft {
+    pub name: Box<str>,
+    pub place: Place,
+    pub check: Option<CheckDraft>,
+    pub interval: TimeSpan,
+    pub timeout: TimeSpan,
+    pub initial_delay: TimeSpan,
+    pub unhealthy_after: u32,
+    pub healthy_after: u32,
+    pub on_unhealthy: OnUnhealthy,
+    pub severity: Option<Severity>,
+    /// The kinds of check that the file at hand has given.
+    pub checks_here: Vec<&'static str>,
+}
+
+/// What a probe asks, while it is read.
+#[derive(Debug)]
+pub(super) enum CheckDraft {
+    Http(Box<HttpDraft>),
+    Ready(ProbeCheck),
+}
+
+/// An `http = { … }` table.
+#[derive(Debug)]
+pub(super) struct HttpDraft {
+    pub url: Option<Box<str>>,
+    pub method: &'static str,
+    pub headers: BTreeMap<Box<str>, Box<str>>,
+    pub unix_socket: Option<Box<Path>>,
+    pub expect_status: Vec<u16>,
+    pub expect_body: Option<Box<str>>,
+    pub expect_json: BTreeMap<Box<str>, Box<str>>,
+    pub body_max: ByteSize,
+}
+
+/// Where each key stands that was given, the last place of each.
+#[derive(Debug, Default)]
+pub(super) struct Places(Vec<(&'static str, &'static str, Place)>);
+
+impl Places {
+    pub(super) fn put(&mut self, table: &'static str, key: &'static str, place: Place) {
+        self.0.push((table, key, place));
+    }
+
+    pub(super) fn find(&self, table: &str, key: &str) -> Option<Place> {
+        self.0.iter().rev().find(|(t, k, _)| *t == table && *k == key).map(|(_, _, place)| *place)
+    }
+}
+
+impl Draft {
+    pub(super) fn new(name: UnitName) -> Self {
+        Self {
+            def: UnitDef::new(name),
+            relations: Vec::new(),
+            exec: ExecLists::default(),
+            timeout_start: None,
+            timeout_abort: None,
+            notify_access: None,
+            prevent: Vec::new(),
+            force: Vec::new(),
+            success: Vec::new(),
+            supplementary_groups: Vec::new(),
+            environment: BTreeMap::new(),
+            environment_files: Vec::new(),
+            limits: Vec::new(),
+            sockets: SocketDraft {
+                listen: Vec::new(),
+                names: Vec::new(),
+                backlog: SOCKET_BACKLOG_DEFAULT,
+                mode: SOCKET_MODE_DEFAULT,
+            },
+            health: Vec::new(),
+        }
+    }
+}
+
+/// As in systemd no limit of ours: the kernel takes its own (net.core.somaxconn) instead.
+const SOCKET_BACKLOG_DEFAULT: u32 = i32::MAX.cast_unsigned();
+/// SocketMode= of systemd.
+const SOCKET_MODE_DEFAULT: u32 = 0o666;
+/// How much of a body a probe reads.
+const BODY_MAX_DEFAULT: ByteSize = ByteSize(64 << 10);
+
+impl ProbeDraft {
+    pub(super) fn new(name: &str, place: Place) -> Self {
+        Self {
+            name: name.into(),
+            place,
+            check: None,
+            interval: TimeSpan::from_secs(10),
+            timeout: TimeSpan::from_secs(2),
+            initial_delay: TimeSpan::ZERO,
+            unhealthy_after: 3,
+            healthy_after: 1,
+            on_unhealthy: OnUnhealthy::Restart,
+            severity: None,
+            checks_here: Vec::new(),
+        }
+    }
+}
+
+impl Default for HttpDraft {
+    fn default() -> Self {
+        Self {
+            url: None,
+            method: "GET",
+            headers: BTreeMap::new(),
+            unix_socket: None,
+            expect_status: Vec::new(),
+            expect_body: None,
+            expect_json: BTreeMap::new(),
+            body_max: BODY_MAX_DEFAULT,
+        }
+    }
+}
+
+/// The set of some members, each once, in order.
+pub(super) fn exit_set(members: &[ExitMember]) -> ExitSet {
+    let mut codes: Vec<u8> = Vec::new();
+    let mut signals: Vec<Signal> = Vec::new();
+    for member in members {
+        match member {
+            ExitMember::Code(code) => codes.push(*code),
+            ExitMember::Signal(signal) => signals.push(*signal),
+        }
+    }
+    codes.sort_unstable();
+    codes.dedup();
+    signals.sort_unstable();
+    signals.dedup();
+    ExitSet { codes: codes.into(), signals: signals.into() }
+}
+
+/// The pairs of a map.
+pub(super) fn pairs(map: BTreeMap<Box<str>, Box<str>>) -> Pairs {
+    map.into_iter().collect()
+}

@@ -1,0 +1,286 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    check::{self, Clean},
+    cross,
+    diag::{Place, Problem, Report},
+    dialect,
+    draft::{Draft, Places, Relation},
+    dropin::{self, Files},
+    graph,
+    source::SourceText,
+    spec::UnitDef,
+};
+use crate::base::UnitName;
+
+/// Checked units that fit together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnitSet {
+    /// By name.
+    pub units: BTreeMap<UnitName, UnitDef>,
+    /// Of the files they were read from.
+    pub digest: Digest,
+}
+
+impl UnitSet {
+    /// [`graph::start_order`] of this set.
+    pub fn start_order<'n>(&self, wanted: impl IntoIterator<Item = &'n UnitName>) -> Vec<UnitName> {
+        graph::start_order(&self.units, wanted)
+    }
+
+    /// [`graph::pulled_in`] of this set.
+    pub fn pulled_in<'n>(&self, roots: impl IntoIterator<Item = &'n UnitName>) -> BTreeSet<UnitName> {
+        graph::pulled_in(&self.units, roots)
+    }
+
+    /// [`graph::pulled_down`] of this set.
+    pub fn pulled_down<'n>(&self, roots: impl IntoIterator<Item = &'n UnitName>) -> BTreeSet<UnitName> {
+        graph::pulled_down(&self.units, roots)
+    }
+}
+
+/// SHA-256 over names and texts of a set's files, in the order in which they apply; where they lie does not matter.
+/// Shown as lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A set, and what is odd about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The units.
+    pub set: UnitSet,
+    /// What was probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// A unit with the places of its relations and sockets, for the checks between units.
+pub(super) struct Read {
+    pub def: UnitDef,
+    pub relations: Vec<Relation>,
+    pub sockets: Vec<Place>,
+}
+
+/// Reads and checks all units at once; any error refuses them all, and the list then has the warnings too. Problems come
+/// by file, then by place.
+///
+/// ```
+/// use roundsman::unit::{SourceText, load};
+///
+/// let text = "[service]\nexec_start = \"/bin/web\"\nrestrat_sec = 1\n";
+/// let problems = load(&[SourceText::new("units/web.toml", text)?]).unwrap_err();
+/// assert_eq!(
+///     problems[0].to_string(),
+///     "units/web.toml:3:1: error: unknown key \"restrat_sec\" in [service]\n  help: did you mean \"restart_sec\"?"
+/// );
+/// # Ok::<(), roundsman::unit::Problem>(())
+/// ```
+pub fn load(sources: &[SourceText]) -> Result<Loaded, Vec<Problem>> {
+    let mut report = Report::new(sources);
+    let groups = dropin::group(sources, &mut report);
+    let digest = digest(sources, &groups);
+    let read: BTreeMap<UnitName, Read> =
+        groups.into_iter().map(|(name, files)| (name.clone(), read(name, &files, sources, &mut report))).collect();
+    cross::check(&read, &mut report);
+    let units: BTreeMap<UnitName, UnitDef> = read.into_iter().map(|(name, read)| (name, read.def)).collect();
+    let warnings = report.finish()?;
+    Ok(Loaded { set: UnitSet { units: share_names(units), digest }, warnings })
+}
+
+fn read<'s>(name: UnitName, files: &Files, sources: &'s [SourceText], report: &mut Report<'s>) -> Read {
+    let mut draft = Draft::new(name);
+    let mut places = Places::default();
+    let errors_before = report.errors();
+    let mut paths = Vec::new();
+    for (at, source) in files.in_order().filter_map(|at| sources.get(at).map(|source| (at, source))) {
+        dialect::toml::read(source, at, &mut draft, &mut places, report);
+        paths.push(Arc::clone(&source.path));
+    }
+    draft.def.sources = paths.into();
+    let clean = if report.errors() == errors_before { Clean::Yes } else { Clean::No };
+    let begin = Place { file: files.unit.unwrap_or_default(), offset: 0 };
+    let relations = draft.relations.clone();
+    let sockets = draft.sockets.listen.iter().map(|(_, place)| *place).collect();
+    Read { def: check::finish(draft, &places, begin, clean, report), relations, sockets }
+}
+
+/// Lets relations use the names of the units they mean: a name then exists once.
+fn share_names(mut units: BTreeMap<UnitName, UnitDef>) -> BTreeMap<UnitName, UnitDef> {
+    let names: BTreeSet<UnitName> = units.keys().cloned().collect();
+    for unit in units.values_mut() {
+        for list in unit.relations.lists_mut() {
+            for name in list {
+                if let Some(shared) = names.get(name) {
+                    *name = shared.clone();
+                }
+            }
+        }
+        if let Some(shared) = names.get(&unit.name) {
+            unit.name = shared.clone();
+        }
+    }
+    units
+}
+
+fn digest(sources: &[SourceText], groups: &BTreeMap<UnitName, Files>) -> Digest {
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update(bytes.len().to_le_bytes());
+        hash.update(bytes);
+    };
+    for (name, files) in groups {
+        add(name.as_str().as_bytes());
+        add(&files.dropins.len().to_le_bytes());
+        files.in_order().filter_map(|at| sources.get(at)).for_each(|source| add(&source.text));
+    }
+    Digest(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::unit::{FILE_BYTES_MAX, PROBLEMS_MAX, UNITS_MAX};
+
+    const WEB: &str = include_str!("../../tests/units/every_key/all.toml");
+
+    fn sources(files: &[(&str, &str)]) -> Vec<SourceText> {
+        files.iter().map(|(path, text)| SourceText::new(path, *text).unwrap()).collect()
+    }
+
+    fn messages(files: &[SourceText]) -> Vec<String> {
+        load(files).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_digest_is_of_names_and_texts_alone() {
+        let digest = |files: &[(&str, &str)]| load(&sources(files)).unwrap().set.digest;
+        let (a, b) = ("service.exec_start = 'a'", "service.exec_start = 'b'");
+        let plain = digest(&[("x/a.toml", a), ("x/b.toml", b)]);
+        assert_eq!(plain, digest(&[("y/b.toml", b), ("y/a.toml", a)]));
+        assert_ne!(plain, digest(&[("x/a.toml", b), ("x/b.toml", a)]));
+        assert_ne!(plain, digest(&[("x/a.toml", a), ("x/b.toml", b), ("x/b.toml.d/c.toml", "")]));
+        // A byte that moves from one file to the next makes another set.
+        let split = |first: &str, second: &str| digest(&[("x/a.toml", first), ("x/a.toml.d/c.toml", second)]);
+        assert_ne!(split("service.exec_start = 'a'\n", "\n"), split("service.exec_start = 'a'\n\n", ""));
+        assert_eq!(plain.to_string().len(), 64);
+    }
+
+    #[test]
+    fn a_set_orders_and_finds_its_units() {
+        let files = sources(&[
+            ("a.toml", "unit.requires = ['b']\nunit.after = ['b']\nservice.exec_start = 'a'"),
+            ("b.toml", "service.exec_start = 'b'"),
+            ("c.toml", "unit.before = ['b']\nservice.exec_start = 'c'"),
+        ]);
+        let set = load(&files).unwrap().set;
+        let names = |list: Vec<UnitName>| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let (a, b) = (UnitName::new("a").unwrap(), UnitName::new("b").unwrap());
+        assert_eq!(names(set.start_order(set.units.keys())), "c b a");
+        assert_eq!(names(set.pulled_in([&a]).into_iter().collect()), "a b");
+        assert_eq!(names(set.pulled_down([&b]).into_iter().collect()), "a b");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_at_its_byte() {
+        let bad = SourceText::new("a.toml", b"[service]\nexec_start = '\xff'".as_slice()).unwrap();
+        assert_eq!(messages(&[bad]), ["a.toml:2:15: error: the file is not text in UTF-8"]);
+        let large = SourceText::new("a.toml", vec![b'#'; FILE_BYTES_MAX + 1]).unwrap();
+        assert_eq!(messages(&[large]), ["a.toml:1:1: error: the file has 4194305 bytes, more than 4194304"]);
+    }
+
+    #[test]
+    fn editors_habits_do_no_harm() {
+        let files = sources(&[("a.toml", "\u{feff}[service]\r\nexec_start = \"a\"\r\n")]);
+        assert_eq!(load(&files).unwrap().warnings, []);
+    }
+
+    #[test]
+    fn nesting_without_end_is_an_error() {
+        for text in
+            ["[".repeat(100_000), "a = ".to_owned() + &"[".repeat(100_000), "a = ".to_owned() + &"{a=".repeat(100_000)]
+        {
+            let found = messages(&sources(&[("a.toml", &text)]));
+            assert!(!found.is_empty() && found.len() <= PROBLEMS_MAX + 1);
+        }
+    }
+
+    #[test]
+    fn a_circle_of_many_is_shown_in_part() {
+        let unit = |n: usize| format!("unit.after = 'u{:03}'\nservice.exec_start = 'x'", (n + 1) % 100);
+        let files: Vec<_> = (0..100).map(|n| SourceText::new(format!("u{n:03}.toml"), unit(n)).unwrap()).collect();
+        let found = messages(&files);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("u018 -> u019 -> (80 more) -> u000"), "{}", found[0]);
+    }
+
+    #[test]
+    fn one_unit_too_many_is_refused() {
+        let mut files: Vec<SourceText> =
+            (0..UNITS_MAX).map(|n| SourceText::new(format!("u{n}.toml"), "service.exec_start='x'").unwrap()).collect();
+        assert_eq!(load(&files).map(|loaded| loaded.set.units.len()), Ok(UNITS_MAX));
+        files.push(SourceText::new("one-more.toml", "service.exec_start='x'").unwrap());
+        assert_eq!(messages(&files), ["one-more.toml:1:1: error: more than 10000 units"]);
+    }
+
+    #[test]
+    fn names_are_stored_once() {
+        let files =
+            sources(&[("a.toml", "unit.after = 'b'\nservice.exec_start='a'"), ("b.toml", "service.exec_start='b'")]);
+        let units = load(&files).unwrap().set.units;
+        let a = &units[&UnitName::new("a").unwrap()];
+        let (b, _) = units.get_key_value(&UnitName::new("b").unwrap()).unwrap();
+        assert!(std::ptr::eq(a.relations.after[0].as_str(), b.as_str()));
+    }
+
+    #[test]
+    fn a_definition_is_small() {
+        // A thousand of them stay in memory for as long as the daemon runs.
+        const DEF_BYTES_MAX: usize = 704;
+        const PROBE_BYTES_MAX: usize = 184;
+        assert!(size_of::<UnitDef>() <= DEF_BYTES_MAX, "{}", size_of::<UnitDef>());
+        assert!(size_of::<crate::unit::spec::ProbeSpec>() <= PROBE_BYTES_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(text in proptest::collection::vec(any::<u8>(), 0..300)) {
+            drop(load(&[SourceText::new("a.toml", text).unwrap()]));
+        }
+
+        #[test]
+        fn no_damage_to_a_good_file_panics(
+            at in 0..WEB.len(),
+            length in 0_usize..40,
+            put in "([\\[\\]{}=\"'#.,\\\\ \n0-9a-z_]|\\PC){0,12}",
+        ) {
+            let mut text = WEB.as_bytes().to_vec();
+            let end = (at + length).min(text.len());
+            text.splice(at..end, put.into_bytes());
+            let lines = text.split(|byte| *byte == b'\n').count();
+            let file = SourceText::new("a.toml", text).unwrap();
+            for problem in load(&[file]).map_or_else(|all| all, |loaded| loaded.warnings) {
+                prop_assert!((1..=lines).contains(&(problem.line as usize)), "{}", problem);
+                prop_assert!(problem.column >= 1);
+            }
+        }
+    }
+}
