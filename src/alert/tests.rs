@@ -244,6 +244,19 @@ fn node_alerts_open_and_close_too() {
 }
 
 #[test]
+fn the_incident_of_a_removed_unit_is_closed_in_silence() {
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    alerts.handle(now(1), &Notice { at: now(1), what: ended(1, Consequence::Fail) });
+    alerts.handle(now(1), &Notice { at: now(1), what: Happening::StoreDegraded { reason: "full".to_owned() } });
+    messages(&mut alerts);
+    alerts.keep_units(now(2), |unit| unit.as_str() == "web");
+    assert_eq!(alerts.open().count(), 2);
+    alerts.keep_units(now(2), |unit| unit.as_str() == "db");
+    assert_eq!(alerts.open().map(|incident| incident.subject.clone()).collect::<Vec<_>>(), [Subject::Store]);
+    assert_eq!(messages(&mut alerts), [""; 0]);
+}
+
+#[test]
 fn marks_are_bounded_and_an_open_incident_keeps_its_own() {
     let mut alerts = Alerts::new(settings(Vec::new()));
     alerts.handle(now(1), &Notice { at: now(1), what: ended(1, Consequence::Fail) });
