@@ -183,6 +183,8 @@ fn a_cut_upload_is_invisible_and_its_slot_stays_usable() {
     assert_eq!(world.connect().get("/s/f").status, 404);
     drop(client);
     eventually("the part is gone", || world.parts() == 0);
+    eventually("the failure is counted", || world.metric("upload_failure_total{reason=\"short_body\"}") == Some(1.0));
+    assert_eq!(world.metric("upload_sessions_active"), Some(0.0));
     assert_eq!(world.connect().get("/s/f").status, 404);
     assert_eq!(world.connect().put(&target, "", &[2; 1_000_000]).status, 201);
     assert_eq!(fs::read(world.store().join("s/f")).unwrap(), [2; 1_000_000]);
