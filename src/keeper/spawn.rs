@@ -17,7 +17,7 @@ use crate::{
         spawn::{Program, Ticket, User},
         start_time,
     },
-    wire::keeper::{Clamped, Fact, Output, SpawnOrder, SpawnSpec},
+    wire::keeper::{Clamped, Fact, MirroredStage, Output, SpawnOrder, SpawnSpec},
 };
 
 /// Errors of the step `Prepare`, errno(3).
@@ -40,8 +40,12 @@ impl Keeper {
     }
 
     pub(super) fn keep_end(&mut self, end: Kept) {
+        let mirrored = end.mirrored();
         if let Some(fact) = self.ledger.keep_end(end) {
             self.tell(&fact, Vec::new());
+        }
+        if let Some(mirrored) = mirrored {
+            self.mirror_end(mirrored);
         }
     }
 
@@ -54,6 +58,8 @@ impl Keeper {
         }
         // Whatever comes of it, this generation was tried.
         unit.mark_started(&key);
+        self.mirror_unit(&key.run.unit);
+        self.mirror_process(&key, invocation, clock::now(), MirroredStage::Intent);
         let watch = if spec.confirm_exec { Some(end_pipe().map_err(unprepared)?) } else { None };
         let (pid, ticket, clamped) = self.start(&key, &spec, cgroup.as_ref().map(AsFd::as_fd))?;
         let started = clock::now();
@@ -62,6 +68,7 @@ impl Keeper {
         // Our copy of the write end closes here, so that the child's is the last.
         let exec_watch = watch.and_then(|(reader, _writer)| self.watch(reader, &key).ok());
         let handle = Handle::Child(Some(ticket));
+        self.mirror_process(&key, invocation, started, MirroredStage::Running { pid, start_time });
         self.processes.insert(Process { key: key.clone(), invocation, pid, start_time, started, handle, exec_watch });
         self.tell(&Fact::Spawned { key, pid, start_time, clamped }, Vec::new());
         Ok(())

@@ -16,6 +16,7 @@ use super::{
     ledger::Ledger,
     life::Life,
     link::{Frame, Inlet},
+    mirror::Mirror,
     upgrade::Upgrade,
 };
 use crate::{
@@ -43,6 +44,7 @@ pub(super) struct Keeper {
     pub(super) processes: Processes,
     pub(super) units: Units,
     pub(super) ledger: Ledger,
+    pub(super) mirror: Option<Mirror>,
     pub(super) life: Life,
     pub(super) cause: ManagerCause,
     pub(super) manager: Option<Manager>,

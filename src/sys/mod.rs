@@ -8,6 +8,7 @@ mod descriptors;
 mod init;
 mod memory;
 mod packet;
+mod pidfd;
 mod place;
 mod poll;
 mod process;
@@ -22,6 +23,7 @@ pub use descriptors::{
 pub use init::{replace_image, say, tell_init};
 pub use memory::{read_sealed, sealed_memory};
 pub use packet::{MESSAGE_FDS_MAX, Packet, PacketSocket, Sender, receive};
+pub use pidfd::end_of;
 pub use place::{LockError, LockFile, bind_notify_socket};
 pub use poll::{Interest, Poller, Readiness};
 pub use process::{
