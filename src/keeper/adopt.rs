@@ -97,17 +97,22 @@ impl Keeper {
         }
     }
 
-    /// Writes down an end, unless it is only counted: then nothing is left to be said of it.
-    pub(super) fn mirror_end(&mut self, ended: MirroredProcess) {
-        let Some(mirror) = &mut self.mirror else { return };
-        if self.ledger.has_end(&ended.key) {
-            mirror.put_process(&ended);
-        } else {
-            mirror.remove_process(&ended.key);
+    /// Writes down what has ended, except what is acknowledged already or only counted: of that nothing is left to be
+    /// said.
+    pub(super) fn write_down_ends(&mut self) {
+        for ended in std::mem::take(&mut self.unwritten) {
+            let Some(mirror) = &mut self.mirror else { return };
+            if self.ledger.has_end(&ended.key) {
+                mirror.put_process(&ended);
+            } else {
+                self.unmirror(&ended.key);
+            }
         }
     }
 
+    /// Takes a process out, after its generation is written down with its unit.
     pub(super) fn unmirror(&mut self, key: &ProcessKey) {
+        self.mirror_unit(&key.run.unit);
         if let Some(mirror) = &mut self.mirror {
             mirror.remove_process(key);
         }

@@ -142,15 +142,17 @@ impl<K: Ord + Clone> Records<K> {
     }
 
     fn write(&mut self, place: u32, content: &[u8]) -> io::Result<()> {
-        let mut record = Vec::with_capacity(self.bytes);
+        let mut record = Vec::with_capacity(FRAME_BYTES + content.len());
         record.extend_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
         record.extend_from_slice(&checksum(content).to_le_bytes());
         record.extend_from_slice(content);
         if record.len() > self.bytes {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        // Whole records, so that the last in the file can be read as one.
-        record.resize(self.bytes, 0);
+        // The last record in the file must be whole to be read; within the file the length says where it ends.
+        if place + 1 >= self.next {
+            record.resize(self.bytes, 0);
+        }
         self.file.write_all_at(&record, u64::from(place) * self.bytes as u64)
     }
 }

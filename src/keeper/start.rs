@@ -95,6 +95,7 @@ impl Keeper {
             units: held.units,
             ledger: held.ledger,
             mirror: None,
+            unwritten: Vec::new(),
             life,
             cause: ManagerCause::Boot,
             manager: None,

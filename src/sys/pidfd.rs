@@ -1,7 +1,11 @@
 //! Ends of processes that are not our children, through a descriptor that stands for them.
 use std::{
-    fs, io,
-    os::fd::{AsRawFd, BorrowedFd},
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{AsRawFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
 };
 
 use super::process::{exit_status, start_time};
@@ -17,8 +21,15 @@ pub fn end_of(process: BorrowedFd<'_>, pid: Pid, started: u64) -> ExitStatus {
 
 /// The status of a zombie that is still the process that was seen.
 fn zombie_status(pid: Pid, started: u64) -> io::Result<i32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let unknown = || io::Error::from(io::ErrorKind::NotFound);
+    let mut file = File::open(format!("/proc/{pid}/stat"))?;
+    // To those who may not trace it the kernel shows 0, which would be a guess.
+    let us = nix::unistd::geteuid();
+    if !us.is_root() && file.metadata()?.uid() != us.as_raw() {
+        return Err(unknown());
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
     let (_, rest) = text.rsplit_once(") ").ok_or_else(unknown)?;
     // Asked after the text was read: the pid cannot have been given away in between and back.
     if !rest.starts_with(['Z', 'X']) || start_time(pid)? != started {
@@ -86,7 +97,7 @@ mod tests {
             listen: None,
             cgroup: None,
         };
-        let (pid, _) = Spawner::default().spawn(&program).unwrap();
+        let pid = Spawner::default().spawn(&program).unwrap().pid;
         let process = open_process(pid).unwrap();
         let started = start_time(pid).unwrap();
         let mut ended = [nix::poll::PollFd::new(process.as_fd(), nix::poll::PollFlags::POLLIN)];

@@ -101,9 +101,9 @@ fn play_parent_of_zombies(count: usize) -> ExitCode {
     let (mut started, mut pending) = (0, Vec::new());
     while started < count {
         match spawner.spawn(&nowhere) {
-            Ok((_, ticket)) => {
+            Ok(spawned) => {
                 started += 1;
-                pending.push(ticket);
+                pending.push(spawned.ticket);
             }
             // Every slot is in use.
             Err(_) => {
