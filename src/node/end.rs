@@ -16,7 +16,8 @@ use crate::{
 
 /// The least delay after the machine was short of something: trying at once would not help it.
 const TRANSIENT_DELAY_MIN: TimeSpan = TimeSpan::from_secs(1);
-/// The least delay after a run that started no process at all.
+/// The least delay after a run in which no process came to be: without it a missing program would be tried in a tight
+/// loop where the unit has neither a delay nor a start limit.
 const EMPTY_RUN_DELAY_MIN: TimeSpan = TimeSpan::from_millis(100);
 
 /// What is done about an end.
