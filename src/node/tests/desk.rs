@@ -159,7 +159,7 @@ impl Desk {
     }
 }
 
-pub(super) fn units(defs: impl IntoIterator<Item = UnitDef>) -> BTreeMap<crate::base::UnitName, UnitDef> {
+fn units(defs: impl IntoIterator<Item = UnitDef>) -> BTreeMap<crate::base::UnitName, UnitDef> {
     defs.into_iter().map(|def| (def.name.clone(), def)).collect()
 }
 

@@ -16,11 +16,7 @@ fn a_main_process_that_dies_is_replaced_in_the_same_call() {
     assert_eq!(desk.spawned("web/1"), ["MainStarted web/1", "RunReady web/1"]);
     assert_eq!(
         desk.exited("web/1", 1),
-        [
-            "spawn web/2 exec_start",
-            "RunEnded web/1 exit-code (exit code 1) restart",
-            "RunStarting web/2 AutoRestart 1"
-        ]
+        ["spawn web/2 exec_start", "RunEnded web/1 exit-code (exit code 1) restart", "RunStarting web/2 AutoRestart 1"]
     );
 }
 
@@ -30,10 +26,8 @@ fn the_memo_goes_out_before_the_spawn_that_it_covers() {
     let mut desk = Desk::new([eager("web")]);
     desk.spawned("web/1");
     let key = super::desk::key("web/1");
-    desk.node.handle(
-        desk.now,
-        Input::Exited { key, status: ExitStatus::Exited(1), usage: None, oom: false, alone: true },
-    );
+    desk.node
+        .handle(desk.now, Input::Exited { key, status: ExitStatus::Exited(1), usage: None, oom: false, alone: true });
     let effects: Vec<_> = std::iter::from_fn(|| desk.node.poll_effect()).collect();
     assert!(matches!(&effects[..2], [Effect::Remember { .. }, Effect::Spawn(_)]), "{effects:#?}");
     let remembered = effects.iter().filter(|effect| matches!(effect, Effect::Remember { .. })).count();
@@ -79,7 +73,10 @@ fn mixed_ends_the_rest_with_the_final_signal_at_once() {
     assert_eq!(desk.order(Verb::Stop, &["web"]), ["kill web/2 SIGTERM"]);
     assert_eq!(desk.left("web/2", 0), ["kill-tree web/2 SIGKILL"]);
     let said = desk.tree_empty("web/2");
-    assert_eq!(said, ["RunEnded web/2 success (exit code 0) rest wanted", "UnitStopped web uid 1000", "reply web=done"]);
+    assert_eq!(
+        said,
+        ["RunEnded web/2 success (exit code 0) rest wanted", "UnitStopped web uid 1000", "reply web=done"]
+    );
 }
 
 #[test]
@@ -115,12 +112,7 @@ fn a_process_that_survives_the_final_signal_keeps_its_place() {
     let said = desk.pass(90.0);
     assert_eq!(
         said,
-        [
-            "kill-tree web/1 SIGKILL",
-            "TimedOut web/1 stop-sigkill",
-            "Unkillable web/1",
-            "reply web=Failed(Unkillable)"
-        ]
+        ["kill-tree web/1 SIGKILL", "TimedOut web/1 stop-sigkill", "Unkillable web/1", "reply web=Failed(Unkillable)"]
     );
     assert!(desk.status("web").unkillable);
     assert_eq!(desk.order(Verb::Start, &["web"]), ["reply web=Failed(Unkillable)"]);
@@ -343,7 +335,7 @@ fn the_hold_off_grows_and_a_manual_start_does_not_wait_for_it() {
     desk.up("web");
     desk.exited("web/7", 1);
     let said = desk.order(Verb::Start, &["web"]);
-    assert_eq!(said, ["spawn web/8 exec_start", "RunStarting web/8 Manual(User(1000)) 7"]);
+    assert_eq!(said, ["spawn web/8 exec_start", "RunStarting web/8 Manual(User(1000)) 6"]);
     assert_eq!(desk.up("web").last().unwrap(), "reply web=done");
     desk.exited("web/8", 1);
     assert_eq!(desk.order(Verb::Stop, &["web"]), ["UnitStopped web uid 1000", "reply web=done"]);

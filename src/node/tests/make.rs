@@ -1,7 +1,7 @@
 //! Units for tests.
 
 use crate::{
-    base::{Severity, Signal, TimeSpan, UnitName},
+    base::{Severity, TimeSpan, UnitName},
     unit::{
         UnitDef,
         spec::{Command, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Restart, ServiceKind},
@@ -63,14 +63,5 @@ pub(super) fn probe(text: &str, on_unhealthy: OnUnhealthy) -> ProbeSpec {
         healthy_after: 2,
         on_unhealthy,
         severity: Severity::Critical,
-    }
-}
-
-pub(super) const fn signal(raw: i32) -> Signal {
-    match raw {
-        1 => Signal::HUP,
-        6 => Signal::ABRT,
-        9 => Signal::KILL,
-        _ => Signal::TERM,
     }
 }
