@@ -584,7 +584,12 @@ impl World {
                 if let Some((_, told)) = self.unacked.iter_mut().find(|(held, _)| held.order == mail.order) {
                     *told = true;
                 }
-                self.give(mail.fact);
+                // Repeated it may come at any time, but never untrue.
+                let untrue =
+                    matches!(&mail.fact, Input::TreeEmpty { run } if self.processes.keys().any(|key| key.run == *run));
+                if !untrue {
+                    self.give(mail.fact);
+                }
             }
         }
     }
