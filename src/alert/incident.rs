@@ -150,11 +150,14 @@ pub enum Closing {
     Reset,
     /// The daemon stops.
     Shutdown,
+    /// Its unit is in no file any more.
+    Removed,
 }
 
 impl Closing {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Recovered, Self::Finished, Self::Stopped, Self::Reset, Self::Shutdown];
+    pub const ALL: [Self; 6] =
+        [Self::Recovered, Self::Finished, Self::Stopped, Self::Reset, Self::Shutdown, Self::Removed];
 
     /// One word for rows.
     pub const fn as_str(self) -> &'static str {
@@ -164,6 +167,7 @@ impl Closing {
             Self::Stopped => "stopped",
             Self::Reset => "reset",
             Self::Shutdown => "shutdown",
+            Self::Removed => "removed",
         }
     }
 

@@ -7,7 +7,7 @@
 //!
 //! An incident of a unit is in one stage. *Restarted* and *unhealthy* open it; *failed* and *start limit hit* open it
 //! or make it worse, and the second inhibits the first. It is closed by `Recovered` or a clean end that rests (people
-//! are told), by a wanted stop, a reset of a failed unit, or shutdown (nobody is told). A run ends once: an end at or
+//! are told), by a wanted stop, a reset of a failed unit, the unit's removal, or shutdown (nobody is told). A run ends once: an end at or
 //! below the highest one seen changes nothing.
 #![forbid(unsafe_code)]
 
@@ -81,6 +81,15 @@ impl Alerts {
         let remind: Vec<_> = self.open().map(|incident| self.reminder_left(incident, now)).collect();
         for (open, remind_at) in self.open.values_mut().zip(remind) {
             open.remind_at = remind_at;
+        }
+    }
+
+    /// Closes the incidents of units that are no more, and tells nobody: after a restore, and with each new set of units.
+    pub fn keep_units(&mut self, now: Now, is_there: impl Fn(&UnitName) -> bool) {
+        let gone = |subject: &Subject| subject.unit().is_some_and(|unit| !is_there(unit));
+        let subjects: Vec<_> = self.open.keys().filter(|subject| gone(subject)).cloned().collect();
+        for subject in subjects {
+            self.close(now, &subject, Closing::Removed);
         }
     }
 

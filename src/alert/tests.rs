@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::base::{Actor, ExitStatus, InvocationId, RunResult, Secret, StartCause, Wall};
 
@@ -243,6 +245,19 @@ fn node_alerts_open_and_close_too() {
 }
 
 #[test]
+fn the_incident_of_a_removed_unit_is_closed_in_silence() {
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    alerts.handle(now(1), &Notice { at: now(1), what: ended(1, Consequence::Fail) });
+    alerts.handle(now(1), &Notice { at: now(1), what: Happening::StoreDegraded { reason: "full".to_owned() } });
+    messages(&mut alerts);
+    alerts.keep_units(now(2), |unit| unit.as_str() == "web");
+    assert_eq!(alerts.open().count(), 2);
+    alerts.keep_units(now(2), |unit| unit.as_str() == "db");
+    assert_eq!(alerts.open().map(|incident| incident.subject.clone()).collect::<Vec<_>>(), [Subject::Store]);
+    assert_eq!(messages(&mut alerts), [""; 0]);
+}
+
+#[test]
 fn marks_are_bounded_and_an_open_incident_keeps_its_own() {
     let mut alerts = Alerts::new(settings(Vec::new()));
     alerts.handle(now(1), &Notice { at: now(1), what: ended(1, Consequence::Fail) });
@@ -252,4 +267,130 @@ fn marks_are_bounded_and_an_open_incident_keeps_its_own() {
     }
     assert!(alerts.marks.len() <= MARKS_MAX);
     assert!(alerts.marks.contains_key(&unit()));
+}
+
+/// What a story does next to one of two units.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Begin,
+    End(Consequence, bool),
+    Sick,
+    Well,
+    Limit,
+    Failed,
+    Stop,
+    Reset,
+}
+
+fn any_step() -> impl Strategy<Value = (usize, Step, u8)> {
+    let consequence = prop_oneof![
+        4 => Just(Consequence::Restart),
+        1 => Just(Consequence::Rest),
+        1 => Just(Consequence::Fail),
+        1 => Just(Consequence::StartLimit),
+    ];
+    let step = prop_oneof![
+        3 => Just(Step::Begin),
+        4 => (consequence, prop::bool::weighted(0.2)).prop_map(|(then, wanted)| Step::End(then, wanted)),
+        2 => Just(Step::Sick),
+        2 => Just(Step::Well),
+        1 => Just(Step::Limit),
+        1 => Just(Step::Failed),
+        1 => Just(Step::Stop),
+        1 => Just(Step::Reset),
+    ];
+    // The number says whether the manager dies: 0 before the commit of this step, 1 after it.
+    (0..2_usize, step, 0..6_u8)
+}
+
+/// The happening of a step; a unit has one run at a time, and each run ends once.
+fn happening_of(unit: &UnitName, step: Step, newest: &mut u64, alive: &mut bool) -> Option<Happening> {
+    let of = |mut what: Happening, generation: u64| {
+        let id = RunId { unit: unit.clone(), generation: Generation(generation) };
+        if let Happening::RunStarting { run, .. }
+        | Happening::RunEnded { run, .. }
+        | Happening::Unhealthy { run, .. }
+        | Happening::Recovered { run } = &mut what
+        {
+            *run = id;
+        } else if let Happening::StartLimitHit { unit: of, .. }
+        | Happening::UnitFailed { unit: of, .. }
+        | Happening::UnitStopped { unit: of, .. } = &mut what
+        {
+            *of = unit.clone();
+        }
+        Some(what)
+    };
+    match step {
+        Step::Begin if !*alive => {
+            (*newest, *alive) = (*newest + 1, true);
+            of(starting(0), *newest)
+        }
+        Step::End(then, is_wanted) if *alive => {
+            *alive = false;
+            of(if is_wanted { wanted(ended(0, then)) } else { ended(0, then) }, *newest)
+        }
+        Step::Sick if *alive => of(unhealthy(0), *newest),
+        Step::Well if *alive => of(recovered(0), *newest),
+        Step::Limit if !*alive => of(limit(), 0),
+        Step::Failed if !*alive => of(failed(), 0),
+        Step::Stop if !*alive => of(stopped(), 0),
+        Step::Reset => Some(Happening::CountersReset {
+            unit: unit.clone(),
+            actor: Actor::Daemon,
+            restarts: 0,
+            starts: 0,
+            was_failed: !*alive,
+        }),
+        Step::Begin | Step::End(..) | Step::Sick | Step::Well | Step::Limit | Step::Failed | Step::Stop => None,
+    }
+}
+
+fn ids(alerts: &mut Alerts) -> Vec<String> {
+    messages(alerts).iter().map(|said| said.rsplit(' ').next().unwrap().to_owned()).collect()
+}
+
+proptest! {
+    #[test]
+    fn deaths_at_any_moment_neither_lose_nor_add_a_message(steps in prop::collection::vec(any_step(), 1..60)) {
+        let units = [unit(), UnitName::new("db").unwrap()];
+        let mut state = [(0, false); 2];
+        let mut steady = Alerts::new(settings(Vec::new()));
+        let mut dying = Alerts::new(settings(Vec::new()));
+        let (mut expected, mut kept) = (Vec::new(), BTreeSet::new());
+        for (second, (which, step, fate)) in (1..).zip(steps) {
+            let (newest, alive) = &mut state[which];
+            let Some(what) = happening_of(&units[which], step, newest, alive) else { continue };
+            let at = now(second);
+            let notice = Notice { at, what };
+            steady.handle(at, &notice);
+            expected.extend(ids(&mut steady));
+
+            let committed = dying.snapshot();
+            dying.handle(at, &notice);
+            let said = ids(&mut dying);
+            if fate == 0 {
+                dying = Alerts::restore(settings(Vec::new()), committed, at);
+                dying.handle(at, &notice);
+                prop_assert_eq!(&ids(&mut dying), &said);
+            }
+            kept.extend(said);
+            if fate == 1 && notice.what.event() == "run_ended" {
+                // Only ends are told again by the keeper.
+                dying = Alerts::restore(settings(Vec::new()), dying.snapshot(), at);
+                dying.handle(at, &notice);
+                prop_assert_eq!(ids(&mut dying), Vec::<String>::new());
+            }
+        }
+        let unique: BTreeSet<_> = expected.iter().cloned().collect();
+        prop_assert_eq!(unique.len(), expected.len(), "an id came twice: {:?}", expected);
+        prop_assert_eq!(unique, kept);
+        // One opening, at most one word that it got worse, at most one end.
+        for incident in expected.iter().map(|id| id.split('/').take(4).collect::<Vec<_>>().join("/")) {
+            let of = |event: &str| expected.iter().filter(|id| **id == format!("{incident}/{event}/ops")).count();
+            let opened = of("unit_restarted") + of("unit_unhealthy");
+            let worse = of("unit_failed") + of("start_limit_hit");
+            prop_assert!(opened <= 1 && worse <= 1 && opened + worse >= 1 && of("recovered") <= 1, "{incident}");
+        }
+    }
 }

@@ -1,3 +1,8 @@
-//! Under construction.
+//! The command line of the supervisor; all of it is in the library's `cli`.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    roundsman::cli::run()
+}

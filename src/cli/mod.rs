@@ -1,2 +1,150 @@
-//! (begun)
+//! supervisorctl: arguments become calls of the daemon's HTTP API, answers become views.
+//!
+//! Deliberately absent: an async runtime (a command must be over within milliseconds), any decision about services, and
+//! any process of its own. Scripts hold on to names of commands and options, to exit codes and to `--json`: they are
+//! only ever added to. Views for people may change at any time.
 #![forbid(unsafe_code)]
+
+mod args;
+mod captured;
+mod client;
+mod command;
+mod completions;
+mod context;
+mod exit;
+mod failure;
+mod http;
+mod humane;
+mod interrupt;
+mod progress;
+mod screen;
+mod since;
+mod sse;
+mod table;
+mod target;
+mod view;
+
+use std::{env, path::Path, process::ExitCode};
+
+use clap::Parser;
+
+use args::{Cli, Command, Global};
+use client::{CallError, Client};
+use context::Context;
+use exit::{CheckExit, Exit, OrderExit, PlainExit, StatusExit};
+use failure::{Failure, say};
+use screen::{Screen, one_line};
+use target::{SYSTEM_SOCKET, Surroundings, Target, Token};
+
+/// Runs supervisorctl with the arguments, environment and streams of this process.
+pub fn run() -> ExitCode {
+    let exit = match Cli::try_parse() {
+        Ok(cli) => carry_out(cli).code(),
+        Err(error) => {
+            // A closed stream leaves nobody to be told.
+            error.print().ok();
+            // 2 would be CRITICAL to a monitoring system, and a mistyped command line is not that.
+            let asks_check = env::args_os().skip(1).find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+            if error.use_stderr() && asks_check.is_some_and(|word| word == "check") {
+                Exit::Check(CheckExit::Unknown).code()
+            } else {
+                u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code())
+            }
+        }
+    };
+    ExitCode::from(exit)
+}
+
+fn carry_out(cli: Cli) -> Exit {
+    let json = cli.global.json;
+    let family = Family::of(&cli.command);
+    let result = context(cli.global).and_then(|context| command::carry_out(&context, cli.command));
+    result.unwrap_or_else(|failure| {
+        if !failure.is_interrupted() {
+            tell(family, &failure, json);
+        }
+        family.exit(&failure)
+    })
+}
+
+fn context(global: Global) -> Result<Context, Failure> {
+    let target = match (global.url, global.socket) {
+        (Some(url), _) => Target::from_url(&url)?,
+        (None, Some(path)) => Target::Unix(path),
+        (None, None) => Target::Unix(Surroundings::of_this_process().socket(Path::new(SYSTEM_SOCKET))),
+    };
+    let token = global.token_file.as_deref().map(Token::read).transpose()?;
+    Ok(Context { client: Client { target, token }, screen: Screen::of_stdout(), json: global.json })
+}
+
+/// Says why there is no result: to people on standard error; as JSON, and to monitoring systems, on standard output
+/// too, which is all they read.
+fn tell(family: Family, failure: &Failure, json: bool) {
+    say(&failure.report());
+    let line = match (failure, family) {
+        (Failure::Call(CallError::Problem(problem)), _) if json => serde_json::to_string(problem).ok(),
+        (_, Family::Check) if !json => {
+            let text = one_line(&crate::base::Chain(failure).to_string()).replace('|', "¦");
+            Some(format!("{} - {text}", CheckExit::Unknown.word()))
+        }
+        (_, Family::Status | Family::Order | Family::Check | Family::Plain) => None,
+    };
+    if let Some(line) = line {
+        // It is being said that something failed; a second failure adds nothing.
+        context::print(format!("{line}\n").as_bytes()).ok();
+    }
+}
+
+/// Commands that share a table of exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Status,
+    Order,
+    Check,
+    Plain,
+}
+
+impl Family {
+    const fn of(command: &Command) -> Self {
+        match command {
+            Command::Status { .. } => Self::Status,
+            Command::Start(_)
+            | Command::Stop(_)
+            | Command::Restart(_)
+            | Command::Reload(_)
+            | Command::Signal { .. }
+            | Command::Reset { .. }
+            | Command::Enable(_)
+            | Command::Disable(_) => Self::Order,
+            Command::Check { .. } => Self::Check,
+            Command::History { .. }
+            | Command::Why { .. }
+            | Command::Logs { .. }
+            | Command::Events { .. }
+            | Command::List { .. }
+            | Command::Cat { .. }
+            | Command::Show { .. }
+            | Command::Deps { .. }
+            | Command::ReloadConfig
+            | Command::Completions { .. } => Self::Plain,
+        }
+    }
+
+    /// How a command of this family ends on `failure`.
+    const fn exit(self, failure: &Failure) -> Exit {
+        if failure.is_interrupted() {
+            return Exit::Interrupted;
+        }
+        if matches!(failure, Failure::Usage { .. }) {
+            return Exit::Usage;
+        }
+        match (self, failure.is_unknown_unit()) {
+            (Self::Status, true) => Exit::Status(StatusExit::UnknownUnit),
+            (Self::Status, false) => Exit::Status(StatusExit::CannotAsk),
+            (Self::Order, true) => Exit::Order(OrderExit::UnknownUnit),
+            (Self::Order, false) => Exit::Order(OrderExit::SomeFailed),
+            (Self::Check, _) => Exit::Check(CheckExit::Unknown),
+            (Self::Plain, _) => Exit::Plain(PlainExit::Failed),
+        }
+    }
+}

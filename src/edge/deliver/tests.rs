@@ -8,7 +8,7 @@ use crate::{
     base::{Mono, Secret, Wall},
     edge::{
         peer::{Peer, Reply},
-        store::{Batch, Options, OutboxState, OutboxUpdate, Retention, Write},
+        store::{self, Batch, Options, OutboxState, OutboxUpdate, Retention, Write},
     },
 };
 
@@ -270,13 +270,12 @@ async fn an_urgent_message_goes_past_the_store_and_only_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let peer = Peer::start(|_| Reply::status(200, "", "")).await;
-    let lock = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
-    lock.execute_batch("BEGIN IMMEDIATE; DELETE FROM notices").unwrap();
+    let lock = store::lock(&dir.path().join("state.db"));
     let deliveries = deliver(&store, route(&peer.url("/"), RouteKind::Webhook), quick());
     put(&store, [1]);
     deliveries.send_now(message(1));
     peer.arrived(1).await;
-    lock.execute_batch("ROLLBACK").unwrap();
+    drop(lock);
     put(&store, [2]);
     peer.arrived(2).await;
     emptied(&store).await;

@@ -174,6 +174,14 @@ impl Store {
         matches!(tokio::time::timeout(within, rx).await, Ok(Ok(())))
     }
 
+    /// Ends the writer when all that waits is on disk, or cannot be written; whether it ended in time. What is handed in
+    /// afterwards is not kept.
+    pub async fn close(&self, within: Duration) -> bool {
+        let mut ended = self.0.shared.ended.subscribe();
+        self.0.shared.close();
+        tokio::time::timeout(within, ended.wait_for(|ended| *ended)).await.is_ok()
+    }
+
     /// Told whenever messages came into the outbox.
     pub fn outbox_filled(&self) -> &Notify {
         &self.0.shared.outbox_filled
@@ -184,6 +192,14 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.close();
     }
+}
+
+/// Takes the write lock as another program would; until what it returns is dropped.
+#[cfg(test)]
+pub(in crate::edge) fn lock(path: &std::path::Path) -> impl Drop + use<> {
+    let other = rusqlite::Connection::open(path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; DELETE FROM notices").unwrap();
+    other
 }
 
 #[cfg(test)]

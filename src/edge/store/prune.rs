@@ -13,15 +13,17 @@ pub(super) const STEP_ROWS: u32 = 1024;
 /// How long rows are kept. The newest run of each unit, open incidents and waiting messages are never removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Rows older than this go.
+    /// Rows older than this go, but for the newest [`Retention::rows_min`] of each table.
     pub age: Duration,
+    /// So many of the newest rows of each table stay however old they look: the clock may have leapt.
+    pub rows_min: u32,
     /// So many of the newest rows of each table stay at most.
     pub rows: u32,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { age: Duration::from_secs(90 * 24 * 3600), rows: 100_000 }
+        Self { age: Duration::from_secs(90 * 24 * 3600), rows_min: 5000, rows: 100_000 }
     }
 }
 
@@ -30,7 +32,7 @@ pub(super) fn step(connection: &mut Connection, keep: Retention, now: Wall) -> r
     let age = i64::try_from(keep.age.as_micros()).unwrap_or(i64::MAX);
     let before = now.0.saturating_sub(age);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut gone = runs(&transaction, keep.rows, before)?;
+    let mut gone = runs(&transaction, keep, before)?;
     for (table, key, at, may_go) in [
         ("notices", "id", "at", "true"),
         ("resets", "seq", "at", "true"),
@@ -41,24 +43,27 @@ pub(super) fn step(connection: &mut Connection, keep: Retention, now: Wall) -> r
         let sql = format!(
             "DELETE FROM {table} WHERE {key} IN (
                  SELECT {key} FROM {table}
-                 WHERE ({key} <= (SELECT max({key}) FROM {table}) - ?1 OR {at} < ?2) AND {may_go}
+                 WHERE ({key} <= (SELECT max({key}) FROM {table}) - ?1
+                     OR {at} < ?2 AND {key} <= (SELECT max({key}) FROM {table}) - ?4) AND {may_go}
                  ORDER BY {key} LIMIT ?3)"
         );
-        gone += transaction.prepare_cached(&sql)?.execute(params![keep.rows, before, STEP_ROWS])?;
+        gone += transaction.prepare_cached(&sql)?.execute(params![keep.rows, before, STEP_ROWS, keep.rows_min])?;
     }
     transaction.commit()?;
     Ok(gone)
 }
 
 /// Ended runs that are not the newest of their unit; their counts move to `pruned`.
-fn runs(connection: &Connection, rows: u32, before: i64) -> rusqlite::Result<usize> {
+fn runs(connection: &Connection, keep: Retention, before: i64) -> rusqlite::Result<usize> {
     connection.execute_batch("CREATE TEMP TABLE IF NOT EXISTS going (seq INTEGER PRIMARY KEY); DELETE FROM going;")?;
     let marked = connection.execute(
         "INSERT INTO going SELECT seq FROM invocations AS old
-         WHERE (seq <= (SELECT max(seq) FROM invocations) - ?1 OR ended_at < ?2) AND ended_at IS NOT NULL
+         WHERE (seq <= (SELECT max(seq) FROM invocations) - ?1
+                 OR ended_at < ?2 AND seq <= (SELECT max(seq) FROM invocations) - ?4)
+             AND ended_at IS NOT NULL
              AND generation < (SELECT max(generation) FROM invocations WHERE unit = old.unit)
          ORDER BY seq LIMIT ?3",
-        params![rows, before, STEP_ROWS],
+        params![keep.rows, before, STEP_ROWS, keep.rows_min],
     )?;
     if marked == 0 {
         return Ok(0);

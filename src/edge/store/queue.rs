@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::{Batch, Write};
 use crate::base::Happening;
@@ -31,6 +31,8 @@ pub(super) struct Shared {
     /// A reader has found damage: the writer looks.
     suspect: AtomicBool,
     pub(super) outbox_filled: Notify,
+    /// Whether the writer has ended.
+    pub(super) ended: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]

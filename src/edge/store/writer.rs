@@ -97,6 +97,12 @@ impl Writer {
     }
 
     fn run(mut self) {
+        self.write_until_closed();
+        self.connection = None;
+        self.shared.ended.send_replace(true);
+    }
+
+    fn write_until_closed(&mut self) {
         loop {
             let limit = match (&self.connection, self.more_to_prune) {
                 (None, _) => Duration::ZERO,

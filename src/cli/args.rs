@@ -1,0 +1,288 @@
+//! The command line of supervisorctl, as people type it. Names are fixed: scripts and cron lines depend on them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::base::{Signal, UnitName};
+
+/// Controls the supervisor on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "supervisorctl", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(about = "Shows and steers the services that supervisord keeps up")]
+#[command(after_help = "\
+Examples:
+  supervisorctl status                 what is up, and what is not
+  supervisorctl why web                what led to web's present state
+  supervisorctl restart web worker     restart both and wait until they are up
+  supervisorctl logs web -f            follow web's output
+
+The daemon is found at --socket, else $ROUNDSMAN_SOCKET, else the socket of a daemon of your own, else the
+system's /run/roundsman/control.sock.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Print JSON as the API speaks it, times in microseconds since 1970
+    #[arg(long, global = true, help_heading = "Common options")]
+    pub(crate) json: bool,
+    /// Talk to the daemon over this unix socket
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Common options", conflicts_with = "url")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Talk to the daemon over TCP, such as http://127.0.0.1:9180 (plain http, this machine only)
+    #[arg(long, global = true, value_name = "URL", help_heading = "Common options")]
+    pub(crate) url: Option<String>,
+    /// File with the bearer token to present; it must not be readable by others
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Each command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show state, health, restarts and the last cause; with UNIT, everything about it
+    #[command(after_help = "\
+Examples:
+  supervisorctl status            one line per unit
+  supervisorctl status web        all about web, with its last output
+  supervisorctl status --json | jq -r '.units[] | select(.up | not) | .name'
+
+WINDOW is starts in the start-limit window of those allowed; RESTARTS is automatic restarts in all.
+Exit status: 0 all are up, 3 some are down, 4 a unit is unknown, 1 the daemon cannot be asked.")]
+    Status {
+        /// Units to show [default: all]
+        #[arg(value_name = "UNIT")]
+        units: Vec<UnitName>,
+    },
+    /// Start units and wait until they are up
+    Start(OrderArgs),
+    /// Stop units and wait until they are down
+    Stop(OrderArgs),
+    /// Restart units and wait until they are up again
+    Restart(OrderArgs),
+    /// Ask units to reload their configuration
+    Reload(OrderArgs),
+    /// Send a signal to the main process of units
+    #[command(after_help = "\
+Examples:
+  supervisorctl signal HUP web
+  supervisorctl signal SIGUSR1 web worker
+  supervisorctl signal 10 web")]
+    Signal {
+        /// Name or number: HUP, SIGHUP, 1, RTMIN+1
+        #[arg(value_name = "SIG", value_parser = parse_signal)]
+        signal: Signal,
+        #[command(flatten)]
+        order: OrderArgs,
+    },
+    /// Clear restart counts, start limit and failed state
+    #[command(after_help = "\
+Examples:
+  supervisorctl reset web         clear web's
+  supervisorctl reset --all       clear everyone's
+
+It says what it cleared. Past runs stay in `history`, and counters of metrics never go back.
+A bare `reset` does nothing but name these two forms.")]
+    Reset {
+        /// Units to clear
+        #[arg(value_name = "UNIT", conflicts_with = "all")]
+        units: Vec<UnitName>,
+        /// Clear every unit
+        #[arg(long)]
+        all: bool,
+        /// Show what would be cleared and clear nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Have units started when the daemon starts, from now on
+    Enable(OrderArgs),
+    /// No longer start units when the daemon starts
+    Disable(OrderArgs),
+    /// Run every health probe once, now, and restart what is unhealthy
+    #[command(after_help = "\
+Examples:
+  */5 * * * * supervisorctl check               a cron line: repairs, and mails what it did
+  supervisorctl check web --no-restart          a monitoring plugin: only looks
+  supervisorctl check --config site.toml        also without a daemon
+
+One line per service in monitoring-plugin form with perfdata, the worst first.
+Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.")]
+    Check {
+        /// Units to check [default: all]
+        #[arg(value_name = "UNIT")]
+        units: Vec<UnitName>,
+        /// Only look
+        #[arg(long)]
+        no_restart: bool,
+        /// Settings to use when no daemon runs
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Show past runs: start, end, cause, exit status, what was done about it, by whom
+    History {
+        /// Whose runs [default: everyone's]
+        #[arg(value_name = "UNIT")]
+        unit: Option<UnitName>,
+        /// How many, the newest
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+        lines: u32,
+    },
+    /// Show the chain of causes behind a unit's present state
+    Why {
+        /// Which unit
+        #[arg(value_name = "UNIT")]
+        unit: UnitName,
+    },
+    /// Show the captured output of a unit
+    #[command(after_help = "\
+Examples:
+  supervisorctl logs web                        the last 100 lines
+  supervisorctl logs web -f                     the last 10 lines and what comes
+  supervisorctl logs web --since 10min          the last ten minutes
+  supervisorctl logs web --since yesterday
+  supervisorctl logs web --since 2026-03-01T12:00:00Z
+
+On a terminal control characters are shown escaped; into a pipe or file go the bytes as they were written.")]
+    Logs {
+        /// Whose output
+        #[arg(value_name = "UNIT")]
+        unit: UnitName,
+        /// Go on with new output as it comes
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines [default: 100; 10 with --follow; all with --since]
+        #[arg(short = 'n', long, value_name = "N")]
+        lines: Option<u32>,
+        /// From when: "10min" ago, today, yesterday, "14:30", "2026-03-01 14:30", RFC 3339
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+    },
+    /// Show what happened
+    Events {
+        /// Go on with new events as they come; with --json one event per line
+        #[arg(short, long)]
+        follow: bool,
+        /// How many past ones, the newest
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+        lines: u32,
+    },
+    /// List all units
+    List {
+        /// Print nothing but names, one a line
+        #[arg(long)]
+        names: bool,
+    },
+    /// Show the files of a unit with its drop-ins
+    Cat {
+        /// Which unit
+        #[arg(value_name = "UNIT")]
+        unit: UnitName,
+    },
+    /// Show all properties of a unit
+    Show {
+        /// Which unit
+        #[arg(value_name = "UNIT")]
+        unit: UnitName,
+        /// Only this property (may be given several times)
+        #[arg(short, long = "property", value_name = "NAME")]
+        properties: Vec<String>,
+    },
+    /// Show what a unit needs and what needs it
+    Deps {
+        /// Which unit
+        #[arg(value_name = "UNIT")]
+        unit: UnitName,
+    },
+    /// Read unit files anew and take them into use, as SIGHUP does
+    ReloadConfig,
+    /// Print a script that completes commands and unit names
+    #[command(after_help = "\
+Examples:
+  supervisorctl completions bash > /etc/bash_completion.d/supervisorctl
+  supervisorctl completions zsh > /usr/local/share/zsh/site-functions/_supervisorctl
+  supervisorctl completions fish > ~/.config/fish/completions/supervisorctl.fish")]
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// What the commands that change units take.
+#[derive(Debug, Args)]
+pub(crate) struct OrderArgs {
+    /// For which units
+    #[arg(value_name = "UNIT", required = true)]
+    pub(crate) units: Vec<UnitName>,
+    /// Return as soon as the daemon has taken the order
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) no_wait: bool,
+    /// Show the order of things and who is affected, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Shells that can be completed in.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+fn parse_signal(text: &str) -> Result<Signal, String> {
+    Signal::parse(text).ok_or_else(|| "no signal of that name or number (such as HUP, SIGUSR1, 10, RTMIN+1)".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_unit_is_named_with_and_without_its_suffix() {
+        let names = |line: &[&str]| {
+            let Command::Stop(order) = Cli::try_parse_from(line).unwrap().command else { panic!("{line:?}") };
+            order.units
+        };
+        assert_eq!(names(&["supervisorctl", "stop", "web.service"]), names(&["supervisorctl", "stop", "web"]));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for line in [
+            "start",
+            "start ../etc",
+            "start a --no-wait --dry-run",
+            "reset a --all",
+            "signal TERMINATE a",
+            "signal HUP",
+            "status --socket a --url b",
+            "logs",
+            "frobnicate",
+            "completions csh",
+        ] {
+            let words = ["supervisorctl"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn common_options_stand_before_and_after_the_command() {
+        for line in ["--json --socket /s status", "status --json --socket /s"] {
+            let cli = Cli::try_parse_from(["supervisorctl"].into_iter().chain(line.split(' '))).unwrap();
+            assert!(cli.global.json && cli.global.socket.is_some(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The commands: arguments become calls, answers become views and an exit code. One command per function.
+
+mod check;
+mod events;
+mod logs;
+mod order;
+mod status;
+mod unit;
+
+use super::{args::Command, completions, context::Context, exit::Exit, failure::Failure};
+use order::Verb;
+
+/// Carries out `command`.
+pub(crate) fn carry_out(context: &Context, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Status { units } => status::run(context, &units),
+        Command::Start(args) => order::run(context, Verb::Start, args),
+        Command::Stop(args) => order::run(context, Verb::Stop, args),
+        Command::Restart(args) => order::run(context, Verb::Restart, args),
+        Command::Reload(args) => order::run(context, Verb::Reload, args),
+        Command::Signal { signal, order } => order::run(context, Verb::Signal(signal), order),
+        Command::Enable(args) => order::run(context, Verb::Enable, args),
+        Command::Disable(args) => order::run(context, Verb::Disable, args),
+        Command::Reset { units, all, dry_run } => order::reset(context, &units, all, dry_run),
+        Command::Check { units, no_restart, config } => check::run(context, &units, no_restart, config.as_deref()),
+        Command::History { unit, lines } => unit::history(context, unit.as_ref(), lines),
+        Command::Why { unit } => unit::why(context, &unit),
+        Command::Logs { unit, follow, lines, since } => {
+            logs::run(context, &unit, &logs::Portion { follow, lines, since: since.as_deref() })
+        }
+        Command::Events { follow: false, lines } => events::past(context, lines),
+        Command::Events { follow: true, lines } => events::follow(context, lines),
+        Command::List { names } => unit::list(context, names),
+        Command::Cat { unit } => unit::cat(context, &unit),
+        Command::Show { unit, properties } => unit::show(context, &unit, &properties),
+        Command::Deps { unit } => unit::deps(context, &unit),
+        Command::ReloadConfig => unit::reload_config(context),
+        Command::Completions { shell } => completions::run(shell),
+    }
+}

@@ -1,0 +1,140 @@
+//! `status UNIT`: everything about one.
+
+use std::fmt::Write;
+
+use super::status::{mark, state, state_style, verdict_style};
+use crate::{
+    cli::{
+        humane,
+        screen::{CARE, FAINT, STRONG, Screen, columns, many_lines, one_line},
+    },
+    wire::v1::{Probe, Unit},
+};
+
+/// Width of the labels, which stand right-aligned before their colon.
+const LABEL_WIDTH: usize = 11;
+
+/// The block of one unit; `log` is its last output.
+pub(crate) fn block(screen: &Screen, unit: &Unit, log: &str) -> String {
+    let mut out = format!(
+        "{} {} - {}\n",
+        screen.paint(state_style(unit), mark(unit)),
+        screen.paint(STRONG, &one_line(&unit.name)),
+        one_line(&unit.description)
+    );
+    for (label, value) in lines(screen, unit) {
+        writeln!(out, "{label:>LABEL_WIDTH$}: {value}").ok();
+        if label == "Health" {
+            probes(&mut out, screen, &unit.probes);
+        }
+    }
+    if unit.needs_restart {
+        let hint =
+            format!("Its unit file has changed since this run began: supervisorctl restart {}", one_line(&unit.name));
+        writeln!(out, "{:>LABEL_WIDTH$}  {}", "", screen.paint(CARE, &hint)).ok();
+    }
+    if !log.is_empty() {
+        out.push('\n');
+        out.push_str(&many_lines(log.trim_end_matches('\n')));
+        out.push('\n');
+    }
+    out
+}
+
+fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
+    let enabled = if unit.enabled { "started with the daemon" } else { "not started with the daemon" };
+    let mut lines = vec![("Loaded", format!("{enabled}, type {}", one_line(&unit.kind)))];
+    lines.push(("State", state_line(screen, unit)));
+    lines.push(("Cause", one_line(&unit.cause)));
+    if let Some(at) = unit.next_start_us {
+        lines.push(("Next start", format!("{} ({})", screen.relative(at), screen.local(at))));
+    }
+    if let Some(text) = &unit.status_text {
+        lines.push(("Status", format!("\"{}\"", one_line(text))));
+    }
+    if let Some(pid) = unit.pid {
+        lines.push(("Main PID", pid.to_string()));
+    }
+    if unit.generation > 0 {
+        let invocation = unit.invocation.as_deref().map(|id| format!(", invocation {}", one_line(id)));
+        lines.push(("Run", format!("{}{}", unit.generation, invocation.unwrap_or_default())));
+    }
+    if unit.health != "none" {
+        lines.push(("Health", screen.paint(verdict_style(&unit.health), &one_line(&unit.health))));
+    }
+    lines.push(("Restarts", format!("{} in a row, {} in all", unit.restarts_in_row, unit.restarts_total)));
+    lines.push(("Start limit", start_limit(unit)));
+    if let Some(exit) = &unit.last_exit {
+        lines.push(("Last exit", format!("{} (result {})", one_line(exit), one_line(&unit.result))));
+    }
+    if let Some(count) = unit.memory_bytes {
+        lines.push(("Memory", humane::bytes(count)));
+    }
+    if let Some(us) = unit.cpu_us {
+        lines.push(("CPU", humane::took(us)));
+    }
+    lines
+}
+
+fn state_line(screen: &Screen, unit: &Unit) -> String {
+    let painted = screen.paint(state_style(unit), &state(unit));
+    if unit.since_us <= 0 {
+        return painted;
+    }
+    format!("{painted} since {}; {}", screen.local_in_full(unit.since_us), screen.relative(unit.since_us))
+}
+
+/// `3 of 5 starts in 5min`
+fn start_limit(unit: &Unit) -> String {
+    let (starts, burst) = (unit.starts_in_window, unit.start_limit_burst);
+    match (burst, unit.start_limit_interval_us) {
+        (0, _) | (_, Some(0)) => "none".to_owned(),
+        (_, None) => format!("{starts} of {burst} starts, for ever"),
+        (_, Some(interval)) => format!("{starts} of {burst} starts in {}", humane::span(interval)),
+    }
+}
+
+fn probes(out: &mut String, screen: &Screen, probes: &[Probe]) {
+    let width = probes.iter().map(|probe| columns(&one_line(&probe.name))).max().unwrap_or(0);
+    for probe in probes {
+        let took = probe.took_us.map(|us| format!(" {}", screen.paint(FAINT, &humane::took(us))));
+        let failure = probe.failure.as_deref().map(|why| format!(": {}", one_line(why)));
+        let verdict = screen.paint(verdict_style(&probe.verdict), &one_line(&probe.verdict));
+        writeln!(
+            out,
+            "{:>LABEL_WIDTH$}  {:width$}  {verdict}{}{}",
+            "",
+            one_line(&probe.name),
+            took.unwrap_or_default(),
+            failure.unwrap_or_default()
+        )
+        .ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::view::fixtures::{NOW_US, unit};
+
+    #[test]
+    fn a_running_unit_shows_all_there_is() {
+        let log = "listening on 8080\nGET /health 200\x1b[0m\n";
+        insta::assert_snapshot!(block(&Screen::page(NOW_US), &unit("web"), log));
+    }
+
+    #[test]
+    fn a_failed_unit_says_how_it_ended() {
+        insta::assert_snapshot!(block(&Screen::page(NOW_US), &unit("upload"), ""));
+    }
+
+    #[test]
+    fn a_waiting_unit_says_when_it_starts_again() {
+        insta::assert_snapshot!(block(&Screen::page(NOW_US), &unit("worker"), ""));
+    }
+
+    #[test]
+    fn a_unit_that_never_ran_shows_no_moment() {
+        insta::assert_snapshot!(block(&Screen::page(NOW_US), &unit("migrate"), ""));
+    }
+}

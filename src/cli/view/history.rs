@@ -1,0 +1,159 @@
+//! `history`: past runs, newest first.
+
+use crate::{
+    cli::{
+        humane,
+        screen::{BAD, CARE, GOOD, Screen, one_line},
+        table::{Align, Cell, Column, Room, render},
+    },
+    wire::v1::{History, Run},
+};
+
+const TABLE: [Column; 10] = [
+    Column { title: "UNIT", align: Align::Left, room: Room::Keep },
+    Column { title: "RUN", align: Align::Right, room: Room::Keep },
+    Column { title: "STARTED", align: Align::Left, room: Room::Keep },
+    Column { title: "LASTED", align: Align::Left, room: Room::Drop(2) },
+    Column { title: "EXIT", align: Align::Left, room: Room::Drop(5) },
+    Column { title: "RESULT", align: Align::Left, room: Room::Drop(3) },
+    Column { title: "THEN", align: Align::Left, room: Room::Drop(4) },
+    Column { title: "CPU", align: Align::Right, room: Room::Drop(0) },
+    Column { title: "PEAK", align: Align::Right, room: Room::Drop(1) },
+    Column { title: "STARTED BY", align: Align::Left, room: Room::Cut },
+];
+
+/// The runs as a table.
+pub(crate) fn table(screen: &Screen, history: &History) -> String {
+    if history.runs.is_empty() {
+        return "There are no runs yet.\n".to_owned();
+    }
+    let rows: Vec<Vec<Cell>> = history.runs.iter().map(|run| row(screen, run)).collect();
+    render(screen, &TABLE, &rows)
+}
+
+fn row(screen: &Screen, run: &Run) -> Vec<Cell> {
+    let end_us = run.ended_us.unwrap_or(screen.now_us);
+    let lasted = humane::took(u64::try_from(end_us.saturating_sub(run.started_us)).unwrap_or(0));
+    vec![
+        Cell::plain(one_line(&run.unit)),
+        Cell::plain(run.generation.to_string()),
+        Cell::plain(screen.local(run.started_us)),
+        Cell::plain(if run.ended_us.is_some() { lasted } else { format!("{lasted} so far") }),
+        exit(run),
+        result(run),
+        consequence(run),
+        Cell::optional(run.cpu_us.map(humane::took)),
+        Cell::optional(run.max_rss_kib.map(|kib| humane::bytes(kib.saturating_mul(1024)))),
+        Cell::plain(started_by(run)),
+    ]
+}
+
+/// How its main process ended, or that it goes on.
+fn exit(run: &Run) -> Cell {
+    match (&run.status, run.ended_us, run.ready_us) {
+        (Some(status), _, _) => Cell::plain(one_line(status)),
+        (None, Some(_), _) => Cell::optional(None),
+        (None, None, Some(_)) => Cell::styled("running".to_owned(), GOOD),
+        (None, None, None) => Cell::styled("starting".to_owned(), CARE),
+    }
+}
+
+/// The class of its end; one that nobody wanted stands out.
+fn result(run: &Run) -> Cell {
+    match run.result.as_deref() {
+        None => Cell::optional(None),
+        Some(result) if result == "success" || run.wanted == Some(true) => Cell::plain(one_line(result)),
+        Some(result) => Cell::styled(one_line(result), BAD),
+    }
+}
+
+/// What was done about its end.
+fn consequence(run: &Run) -> Cell {
+    match run.consequence.as_deref() {
+        None => Cell::optional(None),
+        Some("restart") => Cell::styled("restarted".to_owned(), CARE),
+        Some("rest") if run.wanted == Some(true) => Cell::plain("as asked"),
+        Some("rest") => Cell::plain("rests"),
+        Some("fail") => Cell::styled("failed".to_owned(), BAD),
+        Some("start-limit") => Cell::styled("start limit".to_owned(), BAD),
+        Some(other) => Cell::plain(one_line(other)),
+    }
+}
+
+/// `manual, by uid 0`, `unhealthy: probe live`.
+fn started_by(run: &Run) -> String {
+    let mut text = run.cause.clone();
+    if let Some(detail) = &run.cause_detail {
+        text.push_str(": ");
+        text.push_str(detail);
+    }
+    if let Some(actor) = &run.actor {
+        text.push_str(", by ");
+        text.push_str(actor);
+    }
+    one_line(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::view::fixtures::NOW_US;
+
+    fn run(generation: u64, minutes_ago: i64) -> Run {
+        Run {
+            unit: "web".into(),
+            generation,
+            invocation: "0123456789abcdef0123456789abcdef".into(),
+            pid: Some(4217),
+            started_us: NOW_US - minutes_ago * 60_000_000,
+            cause: "auto-restart".into(),
+            cause_detail: None,
+            actor: None,
+            ready_us: Some(NOW_US - minutes_ago * 60_000_000 + 200_000),
+            ended_us: Some(NOW_US - minutes_ago * 60_000_000 + 1_500_000),
+            status: Some("exit code 1".into()),
+            result: Some("exit-code".into()),
+            wanted: Some(false),
+            consequence: Some("restart".into()),
+            cpu_us: Some(90_000),
+            max_rss_kib: Some(12_600),
+        }
+    }
+
+    fn history() -> History {
+        let lives = Run {
+            ended_us: None,
+            status: None,
+            result: None,
+            wanted: None,
+            consequence: None,
+            cpu_us: None,
+            max_rss_kib: None,
+            cause: "manual".into(),
+            actor: Some("uid 0".into()),
+            ..run(4, 10)
+        };
+        let wanted = Run {
+            cause: "unhealthy".into(),
+            cause_detail: Some("probe live".into()),
+            status: Some("killed by SIGTERM".into()),
+            result: Some("success".into()),
+            wanted: Some(true),
+            consequence: Some("rest".into()),
+            ended_us: Some(NOW_US - 11 * 60_000_000),
+            ..run(3, 100)
+        };
+        let limit = Run { consequence: Some("start-limit".into()), ..run(2, 101) };
+        History { runs: vec![lives, wanted, limit, run(1, 102)] }
+    }
+
+    #[test]
+    fn each_run_says_how_it_came_and_went() {
+        insta::assert_snapshot!(table(&Screen::page(NOW_US), &history()));
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_the_results() {
+        insta::assert_snapshot!(table(&Screen::of_width(80, NOW_US), &history()));
+    }
+}

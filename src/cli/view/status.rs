@@ -1,0 +1,160 @@
+//! `status` without names: one line per unit.
+
+use anstyle::Style;
+
+use crate::{
+    cli::{
+        humane,
+        screen::{BAD, CARE, FAINT, GOOD, PLAIN, Screen, one_line},
+        table::{Align, Cell, Column, Room, render},
+    },
+    wire::v1::{Unit, Units},
+};
+
+const TABLE: [Column; 11] = [
+    Column { title: " ", align: Align::Left, room: Room::Keep },
+    Column { title: "NAME", align: Align::Left, room: Room::Keep },
+    Column { title: "STATE", align: Align::Left, room: Room::Keep },
+    Column { title: "SINCE", align: Align::Left, room: Room::Drop(4) },
+    Column { title: "PID", align: Align::Right, room: Room::Drop(3) },
+    Column { title: "WINDOW", align: Align::Right, room: Room::Drop(0) },
+    Column { title: "RESTARTS", align: Align::Right, room: Room::Drop(5) },
+    Column { title: "HEALTH", align: Align::Left, room: Room::Drop(6) },
+    Column { title: "MEMORY", align: Align::Right, room: Room::Drop(2) },
+    Column { title: "CPU", align: Align::Right, room: Room::Drop(1) },
+    Column { title: "CAUSE", align: Align::Left, room: Room::Cut },
+];
+
+/// All of them, and how many are up.
+pub(crate) fn table(screen: &Screen, units: &Units) -> String {
+    if units.units.is_empty() {
+        return "There are no units: write one to the units folder, then `supervisorctl reload-config`.\n".to_owned();
+    }
+    let rows: Vec<Vec<Cell>> = units.units.iter().map(|unit| row(screen, unit)).collect();
+    let mut out = render(screen, &TABLE, &rows);
+    out.push('\n');
+    out.push_str(&summary(screen, &units.units));
+    out
+}
+
+fn row(screen: &Screen, unit: &Unit) -> Vec<Cell> {
+    let style = state_style(unit);
+    let name_style = if unit.active == "failed" { BAD } else { PLAIN };
+    let cause = match unit.next_start_us {
+        Some(at) => format!("next start {}; {}", screen.relative(at), unit.cause),
+        None => unit.cause.clone(),
+    };
+    vec![
+        Cell::styled(mark(unit).to_owned(), style),
+        Cell::styled(one_line(&unit.name), name_style),
+        Cell::styled(state(unit), style),
+        Cell::optional((unit.since_us > 0).then(|| screen.relative(unit.since_us))),
+        Cell::optional(unit.pid.map(|pid| pid.to_string())),
+        window(unit),
+        Cell::plain(unit.restarts_total.to_string()),
+        health(unit),
+        Cell::optional(unit.memory_bytes.map(humane::bytes)),
+        Cell::optional(unit.cpu_us.map(humane::took)),
+        Cell::plain(one_line(&cause)),
+    ]
+}
+
+/// `active (running)`; a failed unit says how it failed, because "failed (failed)" says nothing.
+pub(crate) fn state(unit: &Unit) -> String {
+    let more = if unit.active == "failed" { &unit.result } else { &unit.sub };
+    one_line(&format!("{} ({more})", unit.active))
+}
+
+/// A shape per state, for those who see no colours.
+pub(crate) fn mark(unit: &Unit) -> &'static str {
+    match unit.active.as_str() {
+        "active" => "●",
+        "failed" => "×",
+        "inactive" => "○",
+        _ => "↻",
+    }
+}
+
+/// Its colour: what is up but unhealthy, or waits for its next start, needs care.
+pub(crate) fn state_style(unit: &Unit) -> Style {
+    match unit.active.as_str() {
+        "active" if unit.health == "unhealthy" => CARE,
+        "active" => GOOD,
+        "failed" => BAD,
+        "inactive" => FAINT,
+        _ => CARE,
+    }
+}
+
+/// The colour of a verdict.
+pub(crate) fn verdict_style(verdict: &str) -> Style {
+    match verdict {
+        "healthy" => GOOD,
+        "unhealthy" => BAD,
+        _ => FAINT,
+    }
+}
+
+fn health(unit: &Unit) -> Cell {
+    if unit.health == "none" {
+        Cell::optional(None)
+    } else {
+        Cell::styled(one_line(&unit.health), verdict_style(&unit.health))
+    }
+}
+
+/// Starts in the window of those allowed; the last one that is allowed is a warning.
+fn window(unit: &Unit) -> Cell {
+    let (starts, burst) = (unit.starts_in_window, unit.start_limit_burst);
+    if burst == 0 {
+        return Cell::optional(None);
+    }
+    let style = if starts >= burst && burst > 1 { CARE } else { PLAIN };
+    Cell::styled(format!("{starts}/{burst}"), style)
+}
+
+fn summary(screen: &Screen, units: &[Unit]) -> String {
+    let up = units.iter().filter(|unit| unit.up).count();
+    let failed = units.iter().filter(|unit| !unit.up && unit.active == "failed").count();
+    let down = units.len() - up - failed;
+    let mut parts = vec![format!("{up} up")];
+    if failed > 0 {
+        parts.push(screen.paint(BAD, &format!("{failed} failed")));
+    }
+    if down > 0 {
+        parts.push(format!("{down} down"));
+    }
+    let noun = if units.len() == 1 { "unit" } else { "units" };
+    format!("{} {noun}: {}.\n", units.len(), parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::view::fixtures::{NOW_US, units};
+
+    #[test]
+    fn each_unit_has_a_line() {
+        insta::assert_snapshot!(table(&Screen::page(NOW_US), &units()));
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_names_and_states() {
+        let shown = table(&Screen::of_width(72, NOW_US), &units());
+        insta::assert_snapshot!(shown);
+        assert!(shown.lines().all(|line| crate::cli::screen::columns(line) <= 72));
+    }
+
+    #[test]
+    fn failed_units_stand_out() {
+        let shown = table(&Screen::in_colour(NOW_US), &units());
+        let line = shown.lines().find(|line| line.contains("upload")).unwrap();
+        assert!(line.contains("\x1b[1m\x1b[31mupload\x1b[0m"), "{line:?}");
+        assert!(!shown.lines().find(|line| line.contains("redis")).unwrap().contains("[31m"));
+    }
+
+    #[test]
+    fn no_units_is_no_empty_table() {
+        insta::assert_snapshot!(table(&Screen::page(0), &Units { units: vec![] }), @"There are no units: write one to the units folder, then `supervisorctl reload-config`.");
+    }
+}
