@@ -318,6 +318,7 @@ impl Engine {
         for degraded in &snapshot.degraded {
             tracing::warn!(reason = degraded, "the keeper works with less than it wants");
         }
+        restored.waiting = snapshot.pending.iter().filter_map(ended).collect();
         let adopted = restored.processes.iter().filter(|p| p.key.role == Role::Main).count();
         let fresh = cause == ManagerCause::Boot;
         self.units = host.units.clone();
@@ -331,14 +332,11 @@ impl Engine {
             replayed: u32::try_from(replayed).unwrap_or(u32::MAX),
         };
         let lost = self.node.lost();
-        let mut pending_keys = BTreeSet::new();
         for pending in snapshot.pending {
-            pending_keys.extend(self.hear(pending)?);
+            self.hear(pending)?;
         }
         for key in lost {
-            if !pending_keys.contains(&key) {
-                self.lost(key);
-            }
+            self.lost(key);
         }
         self.node.handle(clock::now(), Input::Boot);
         self.drain()?;
@@ -432,27 +430,25 @@ impl Engine {
         }
     }
 
-    /// One thing that waited in the keeper; the key of a process whose end it tells.
-    fn hear(&mut self, pending: Pending) -> Result<Option<ProcessKey>, ClientError> {
+    /// One thing that waited in the keeper.
+    fn hear(&mut self, pending: Pending) -> Result<(), ClientError> {
         match pending {
-            Pending::Exited(exit) => {
-                let key = exit.key.clone();
-                self.exited(exit)?;
-                Ok(Some(key))
-            }
-            Pending::SpawnFailed(key, failure) => {
-                self.spawn_failed(key.clone(), failure)?;
-                Ok(Some(key))
-            }
+            Pending::Exited(exit) => self.exited(exit),
+            Pending::SpawnFailed(key, failure) => self.spawn_failed(key, failure),
             Pending::ExitsAggregated { unit, count, generation: _ } => {
                 tracing::error!(unit = %unit, count, "ends are known by number only; their causes are lost");
-                self.keeper.send(&Order::AckAggregated { unit, count }, Vec::new())?;
-                Ok(None)
+                self.keeper.send(&Order::AckAggregated { unit, count }, Vec::new())
             }
-            Pending::Notified(notified, fds) => {
-                self.take_notified(&notified, fds)?;
-                Ok(None)
-            }
+            Pending::Notified(notified, fds) => self.take_notified(&notified, fds),
         }
+    }
+}
+
+/// The process whose end this tells.
+fn ended(pending: &Pending) -> Option<ProcessKey> {
+    match pending {
+        Pending::Exited(exit) => Some(exit.key.clone()),
+        Pending::SpawnFailed(key, _) => Some(key.clone()),
+        Pending::ExitsAggregated { .. } | Pending::Notified(..) => None,
     }
 }

@@ -3,11 +3,39 @@
 //! Pure: facts and orders come in with the time, effects go out as values; no clock, no I/O, no async, no randomness
 //! but a seeded generator. Whoever changes this usually breaks the rule that a fact of an older run changes nothing, or
 //! forgets the deadline of a state in transit; the simulated world in the tests finds both.
+//!
+//! Where to start: `service.rs` (the states in prose), then `start.rs`, `up.rs`, `stop.rs`, `end.rs` (a run from first to
+//! last), `fact.rs` (what moves it), `job.rs` (which unit's turn it is). Each change of a unit marks it; its memo goes out
+//! before the order that follows from the change, so a manager that dies in between is continued and not repeated.
 #![forbid(unsafe_code)]
 
 pub mod effect;
 pub mod input;
 pub mod status;
+
+mod end;
+mod fact;
+mod graph;
+mod health;
+mod inspect;
+mod job;
+mod limit;
+mod memo;
+mod order;
+mod orphan;
+mod report;
+mod restart;
+mod restore;
+mod service;
+mod spawn;
+mod start;
+mod stop;
+mod timers;
+mod units;
+mod up;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,10 +47,18 @@ pub use input::Input;
 pub use status::UnitStatus;
 
 use crate::{
-    base::{Mono, Now, ProcessKey, Rng, UnitName},
+    base::{Happening, InvocationId, Mono, Notice, Now, ProcessKey, Rng, Ticket, TimeSpan, UnitName},
     unit::UnitDef,
 };
+use fact::ExitFact;
+use graph::{Graph, Place};
 use input::Restored;
+use order::Tally;
+use service::{Monitor, Phase, Run, Unit};
+use timers::{Slot, Timers};
+
+/// The daemon's exit code when a unit's start limit said `exit`.
+const EXIT_CODE_START_LIMIT: u8 = 1;
 
 /// The machine. One mutation ([`Node::handle`], [`Node::handle_timeout`], [`Node::restore`]), then
 /// [`Node::poll_effect`] until it is empty: orders come first (a memo before the order that it covers), then notices,
@@ -30,14 +66,70 @@ use input::Restored;
 #[derive(Debug)]
 pub struct Node {
     rng: Rng,
+    /// By place; `None` where a unit was forgotten.
+    units: Vec<Option<Unit>>,
+    names: BTreeMap<UnitName, Place>,
+    free: Vec<Place>,
+    graph: Arc<Graph>,
+    timers: Timers,
     orders: VecDeque<Effect>,
+    notices: VecDeque<Effect>,
+    replies: VecDeque<Effect>,
+    tickets: BTreeMap<Ticket, Tally>,
+    /// Jobs to be tried.
+    queue: VecDeque<Place>,
+    /// Units whose start job has failed; others may need them.
+    failed_starts: VecDeque<Place>,
+    /// Units that changed and whose memo is not out.
+    touched: Vec<Place>,
+    /// Units that may have come down for good.
+    ended: Vec<Place>,
+    /// Runs that are not over, and those of them that nothing can end.
+    live: usize,
+    stuck: usize,
+    shutdown: Option<Shutdown>,
+    /// A start limit says that the daemon is to end.
+    exit_wanted: bool,
+    booted: bool,
+    lost: Vec<ProcessKey>,
+    /// Facts that belonged to no run which is not over.
+    stale: u64,
+}
+
+/// The daemon is stopping.
+#[derive(Debug, Clone, Copy)]
+struct Shutdown {
+    code: u8,
+    said: bool,
 }
 
 impl Node {
     /// A machine without units; `seed` feeds jitter and invocation ids.
     #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self { rng: Rng::new(seed), orders: VecDeque::new() }
+    pub fn new(seed: u64) -> Self {
+        Self {
+            rng: Rng::new(seed),
+            units: Vec::new(),
+            names: BTreeMap::new(),
+            free: Vec::new(),
+            graph: Arc::default(),
+            timers: Timers::default(),
+            orders: VecDeque::new(),
+            notices: VecDeque::new(),
+            replies: VecDeque::new(),
+            tickets: BTreeMap::new(),
+            queue: VecDeque::new(),
+            failed_starts: VecDeque::new(),
+            touched: Vec::new(),
+            ended: Vec::new(),
+            live: 0,
+            stuck: 0,
+            shutdown: None,
+            exit_wanted: false,
+            booted: false,
+            lost: Vec::new(),
+            stale: 0,
+        }
     }
 
     /// Takes over from a manager that died: rebuilds every unit from what was remembered and what lives. To be called
@@ -45,53 +137,183 @@ impl Node {
     /// keeper held, `Exited` with unknown status for each of [`Node::lost`], then [`Input::Boot`]: what the memos know
     /// is left alone by it.
     pub fn restore(&mut self, now: Now, units: BTreeMap<UnitName, Arc<UnitDef>>, restored: Restored) {
-        let _ = (now, units, restored, self.rng.next_u64());
+        self.take_over(now, units, restored);
+        self.conclude(now);
     }
 
     /// Processes that should live, but neither live nor have an end that waits in the keeper (it died too): nobody saw
     /// how they ended. To be asked right after [`Node::restore`].
     #[must_use]
     pub fn lost(&self) -> Vec<ProcessKey> {
-        Vec::new()
+        self.lost.clone()
     }
 
     /// Takes one fact or order.
     pub fn handle(&mut self, now: Now, input: Input) {
-        let _ = (now, input);
+        match input {
+            Input::Order { ticket, actor, units, verb } => self.ordered(now, ticket, &actor, &units, verb),
+            Input::Units(units) => self.take_units(now, units),
+            Input::Boot => self.boot(now),
+            Input::Shutdown { actor, machine } => self.shut_down(now, actor, machine, 0),
+            Input::Spawned { key, pid } => self.spawned(now, &key, pid),
+            Input::ExecDone { key } => self.exec_done(now, &key),
+            Input::SpawnFailed { key, failure } => self.spawn_failed(now, &key, failure),
+            Input::Exited { key, status, usage, oom, alone } => {
+                self.exited(now, &key, ExitFact { status, usage, oom, alone });
+            }
+            Input::TreeEmpty { run } => self.tree_empty(now, &run),
+            Input::Notified { run, sender, pid, message } => self.notified(now, &run, sender, pid, message),
+            Input::Probed { run, probe, outcome } => self.probed(now, &run, probe, &outcome),
+            Input::ProbeNow { ticket, units } => self.probe_now(ticket, &units),
+        }
+        self.conclude(now);
     }
 
     /// Lets every deadline up to `now` pass.
     pub fn handle_timeout(&mut self, now: Now) {
-        let _ = now;
+        for timer in self.timers.due(now.mono) {
+            // An earlier one of them may have cleared or moved it.
+            if self.timers.is_set(timer) {
+                let (_, place, slot) = timer;
+                self.timers.clear(place, slot);
+                self.fire(now, place, slot);
+            }
+        }
+        self.conclude(now);
+    }
+
+    fn fire(&mut self, now: Now, place: Place, slot: Slot) {
+        match slot {
+            Slot::Phase => self.phase_timed_out(now, place),
+            Slot::HoldOff => self.hold_off_over(now, place),
+            Slot::Watchdog => self.watchdog_expired(now, place),
+            Slot::RuntimeMax => self.runtime_over(now, place),
+            Slot::RowEnds => self.row_ends(place),
+            Slot::Settled => self.is_well(now, place),
+            Slot::Probe(index) => self.probe_due(now, place, index),
+        }
     }
 
     /// The next thing to be done; `None` when all is said.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.orders.pop_front()
+        let next = self.orders.pop_front();
+        next.or_else(|| self.notices.pop_front()).or_else(|| self.replies.pop_front())
     }
 
     /// When [`Node::handle_timeout`] is due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        None
+        self.timers.next()
+    }
+
+    /// Facts so far that changed nothing because their run was over.
+    #[must_use]
+    pub const fn stale_facts(&self) -> u64 {
+        self.stale
     }
 
     /// One unit, for people.
     #[must_use]
     pub fn status(&self, unit: &UnitName) -> Option<UnitStatus> {
-        let _ = unit;
-        None
+        self.names.get(unit).and_then(|place| self.describe(*place))
     }
 
     /// Every unit, by name, for people.
     #[must_use]
     pub fn statuses(&self) -> Vec<UnitStatus> {
-        Vec::new()
+        self.names.values().filter_map(|place| self.describe(*place)).collect()
     }
 
-    /// Every invariant that is broken, in words; empty when all is well. For tests and debug builds.
-    #[must_use]
-    pub fn inspect(&self) -> Vec<String> {
-        Vec::new()
+    /// What all changes end with: jobs, the end of a shutdown, memos.
+    fn conclude(&mut self, now: Now) {
+        self.settle(now);
+        self.sweep();
+        if let Some(shutdown) = self.shutdown.filter(|shutdown| !shutdown.said && self.live == self.stuck) {
+            self.shutdown = Some(Shutdown { said: true, ..shutdown });
+            self.replies.push_back(Effect::AllStopped { code: shutdown.code });
+        }
+        for place in std::mem::take(&mut self.touched) {
+            self.remember(place);
+        }
+    }
+
+    /// Marks the unit: its memo is no longer true.
+    fn touch(&mut self, place: Place) {
+        if let Some(unit) = self.unit_mut(place)
+            && !std::mem::replace(&mut unit.dirty, true)
+        {
+            self.touched.push(place);
+        }
+    }
+
+    /// Sends the memo, if it is no longer true.
+    fn remember(&mut self, place: Place) {
+        let Some(unit) = self.units.get_mut(place.index()).and_then(Option::as_mut) else { return };
+        if !std::mem::take(&mut unit.dirty) {
+            return;
+        }
+        let memo = memo::encode(unit, self.timers.get(place, Slot::Phase), self.timers.get(place, Slot::RuntimeMax));
+        self.orders.push_back(Effect::Remember { unit: unit.name.clone(), memo });
+    }
+
+    /// An order that concerns the unit, its memo before it.
+    fn order(&mut self, place: Place, effect: Effect) {
+        self.remember(place);
+        self.orders.push_back(effect);
+    }
+
+    fn notice(&mut self, now: Now, what: Happening) {
+        self.notices.push_back(Effect::Notice(Notice { at: now, what }));
+    }
+
+    /// Enters a phase on the way, with its deadline.
+    fn enter(&mut self, now: Now, place: Place, phase: Phase, timeout: TimeSpan) {
+        self.enter_resting(now, place, phase);
+        self.timers.set(place, Slot::Phase, now.mono.after(timeout));
+    }
+
+    /// Enters a phase that may last.
+    fn enter_resting(&mut self, now: Now, place: Place, phase: Phase) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        let Some(run) = unit.run_mut() else { return };
+        let was_stuck = std::mem::take(&mut run.unkillable);
+        if std::mem::discriminant(&run.phase) != std::mem::discriminant(&phase) {
+            unit.since = now;
+        }
+        if let Some(run) = unit.run_mut() {
+            run.phase = phase;
+        }
+        self.stuck -= usize::from(was_stuck);
+        self.timers.clear(place, Slot::Phase);
+        self.touch(place);
+    }
+
+    fn new_invocation(&mut self) -> InvocationId {
+        let (high, low) = (self.rng.next_u64(), self.rng.next_u64());
+        InvocationId(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
+    }
+
+    /// How the unit's last run ended, for those that its failure triggers.
+    fn last_end(&self, place: Place) -> Option<Box<Monitor>> {
+        let unit = self.unit(place)?;
+        let end = unit.ends.last()?;
+        let (invocation, result, status) = (end.invocation, end.result, end.status);
+        Some(Box::new(Monitor { unit: unit.name.clone(), invocation, result, status }))
+    }
+
+    fn unit(&self, place: Place) -> Option<&Unit> {
+        self.units.get(place.index())?.as_ref()
+    }
+
+    fn unit_mut(&mut self, place: Place) -> Option<&mut Unit> {
+        self.units.get_mut(place.index())?.as_mut()
+    }
+
+    fn run(&self, place: Place) -> Option<&Run> {
+        self.unit(place)?.run()
+    }
+
+    fn run_mut(&mut self, place: Place) -> Option<&mut Run> {
+        self.unit_mut(place)?.run_mut()
     }
 }

@@ -1,0 +1,304 @@
+//! The end of a run: its class, what is done about it, and what follows for others.
+
+use super::{
+    Node,
+    effect::{Outcome, Refusal},
+    graph::Place,
+    job::Pull,
+    restart,
+    service::{End, Ending, JobKind, Monitor, Run, State, Wish},
+    timers::Slot,
+};
+use crate::{
+    base::{Consequence, Happening, Now, RunResult, StartCause, TimeSpan},
+    unit::spec::StartLimitAction,
+};
+
+/// The least delay after the machine was short of something: trying at once would not help it.
+const TRANSIENT_DELAY_MIN: TimeSpan = TimeSpan::from_secs(1);
+/// The least delay after a run that started no process at all.
+const EMPTY_RUN_DELAY_MIN: TimeSpan = TimeSpan::from_millis(100);
+
+/// What is done about an end.
+#[derive(Debug)]
+enum Plan {
+    /// A start job, or the restart that someone ordered, takes over.
+    Pending,
+    Restart {
+        cause: StartCause,
+        row: u32,
+        delay: TimeSpan,
+    },
+    Rest,
+    Fail,
+    StartLimit,
+}
+
+impl Node {
+    /// The run is over: no process of it is left, or none that is ours to end.
+    pub(super) fn finish(&mut self, now: Now, place: Place) {
+        self.end_probes(place);
+        self.timers.clear_all(place);
+        let Some(unit) = self.unit_mut(place) else { return };
+        let State::Live(run) = std::mem::replace(&mut unit.state, State::Inactive) else { return };
+        unit.since = now;
+        unit.result = run.result;
+        unit.last_status = run.main.status();
+        self.live -= 1;
+        self.stuck -= usize::from(run.unkillable);
+        let plan = self.plan(now, place, &run);
+        let end = self.say_end(now, place, &run, &plan);
+        let failed_job =
+            self.unit(place).and_then(|unit| unit.job.as_ref()).is_some_and(|job| job.begun && !job.stops());
+        if failed_job {
+            let outcome = match run.result {
+                RunResult::Success => Outcome::Done,
+                result => Outcome::Failed(Refusal::StartFailed { result, status: run.main.status() }),
+            };
+            self.finish_job(now, place, &outcome);
+        }
+        self.carry_out(now, place, &run, plan);
+        self.stop_bound(place, &end);
+        self.continue_job(now, place);
+        self.ended.push(place);
+    }
+
+    fn plan(&mut self, now: Now, place: Place, run: &Run) -> Plan {
+        let stopping = self.shutdown.is_some();
+        let Some(unit) = self.unit(place) else { return Plan::Rest };
+        if stopping || unit.gone || unit.wish == Wish::Down {
+            return Plan::Rest;
+        }
+        if unit.job.as_ref().is_some_and(|job| !job.begun || matches!(job.kind, JobKind::Restart(_))) {
+            return Plan::Pending;
+        }
+        let policy = &unit.def.service.restart;
+        let cause = match &run.ending {
+            Some(Ending::Restart(_)) => return Plan::Pending,
+            Some(Ending::Unhealthy { probe }) => Some(StartCause::Unhealthy { probe: probe.clone() }),
+            Some(Ending::Stop(_) | Ending::Shutdown(_) | Ending::Conflict(_) | Ending::Bound(_) | Ending::Removed) => {
+                return Plan::Rest;
+            }
+            None => {
+                // The run's own rules class its end; whether a next one comes is the newest file's to say.
+                let (rules, kind) = (&run.def.service.restart, run.def.service.kind);
+                let follows = restart::restarts_after(policy.when, rules, kind, run.result, run.main.status());
+                (follows || run.transient).then_some(StartCause::AutoRestart)
+            }
+        };
+        match cause {
+            Some(cause) => self.plan_restart(now, place, run, cause),
+            None if run.result == RunResult::Success => Plan::Rest,
+            None => Plan::Fail,
+        }
+    }
+
+    /// When the restart comes. One that comes at once asks the start limit here, so that the end can say what follows.
+    fn plan_restart(&mut self, now: Now, place: Place, run: &Run, cause: StartCause) -> Plan {
+        let Self { units, rng, .. } = self;
+        let Some(unit) = units.get_mut(place.index()).and_then(Option::as_mut) else { return Plan::Rest };
+        let policy = &unit.def.service.restart;
+        // What is not the unit's fault is no step of its row and no start of its window.
+        let row = if run.transient { unit.restarts } else { unit.restarts.saturating_add(1) };
+        let mut delay = restart::jittered(restart::delay(policy, row), policy.jitter, rng);
+        if run.transient {
+            unit.window.give_back();
+            delay = delay.max(TRANSIENT_DELAY_MIN);
+        }
+        if run.main == super::service::Main::None && run.controls == 0 {
+            delay = delay.max(EMPTY_RUN_DELAY_MIN);
+        }
+        if delay.is_zero() && !unit.window.admit(now.mono, unit.def.start_limit) {
+            return Plan::StartLimit;
+        }
+        Plan::Restart { cause, row, delay }
+    }
+
+    fn say_end(&mut self, now: Now, place: Place, run: &Run, plan: &Plan) -> End {
+        let wanted = run.ending.as_ref().is_some_and(Ending::is_wanted);
+        let consequence = match plan {
+            Plan::Pending if wanted => Consequence::Rest,
+            Plan::Pending | Plan::Restart { .. } => Consequence::Restart,
+            Plan::Rest => Consequence::Rest,
+            Plan::Fail => Consequence::Fail,
+            Plan::StartLimit => Consequence::StartLimit,
+        };
+        let end = End {
+            generation: run.generation,
+            invocation: run.invocation,
+            status: run.main.status(),
+            usage: run.main.usage(),
+            result: run.result,
+            wanted,
+            consequence,
+        };
+        if let Some(unit) = self.unit_mut(place) {
+            unit.keep_end(end);
+            unit.incident |= !wanted && consequence != Consequence::Rest;
+        }
+        self.notice(now, end.happening(&run.def.name, false));
+        end
+    }
+
+    fn carry_out(&mut self, now: Now, place: Place, run: &Run, plan: Plan) {
+        self.touch(place);
+        match plan {
+            Plan::Pending => self.start_after_stop(now, place, run),
+            Plan::Restart { cause, row, delay } => self.restart(now, place, cause, row, delay),
+            Plan::Rest => {
+                if let Some(unit) = self.unit_mut(place) {
+                    unit.wish = Wish::Down;
+                }
+                self.say_stopped(now, place, run);
+                self.finished_well(now, place, run);
+                if run.result == RunResult::Success {
+                    let targets = self.unit(place).map(|unit| unit.def.relations.on_success.clone());
+                    self.start_triggered(now, place, &targets.unwrap_or_default(), run.monitor_of());
+                }
+            }
+            Plan::Fail => self.fail(now, place, run.result, run.monitor_of()),
+            Plan::StartLimit => self.start_limit_hit(now, place, run.monitor_of()),
+        }
+    }
+
+    /// It came to its end by itself, and a good one: there is nothing to be restored any more.
+    fn finished_well(&mut self, now: Now, place: Place, run: &Run) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        if run.ending.is_none() && run.result == RunResult::Success && std::mem::take(&mut unit.incident) {
+            self.notice(now, Happening::Recovered { run: run.id() });
+        }
+    }
+
+    /// The start half of a restart. Its job exists, unless the manager that had it died.
+    fn start_after_stop(&mut self, now: Now, place: Place, run: &Run) {
+        let has_job = self.unit(place).is_some_and(|unit| unit.job.is_some());
+        if let (Some(Ending::Restart(actor)), false) = (&run.ending, has_job) {
+            self.enqueue_start(now, place, &Pull::new(StartCause::Manual(actor.clone())), None);
+        }
+    }
+
+    fn restart(&mut self, now: Now, place: Place, cause: StartCause, row: u32, delay: TimeSpan) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        unit.restarts = row;
+        unit.wish = Wish::Up;
+        if delay.is_zero() {
+            return self.begin_run(now, place, cause, None);
+        }
+        let due = now.mono.after(delay);
+        unit.state = State::HoldOff { due, cause };
+        let name = unit.name.clone();
+        self.timers.set(place, Slot::HoldOff, due);
+        self.notice(now, Happening::RestartScheduled { unit: name, delay, restarts: row });
+    }
+
+    /// The hold-off is over.
+    pub(super) fn hold_off_over(&mut self, now: Now, place: Place) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        let State::HoldOff { cause, .. } = &unit.state else { return };
+        let cause = cause.clone();
+        if unit.window.admit(now.mono, unit.def.start_limit) {
+            self.begin_run(now, place, cause, None);
+        } else {
+            let monitor = self.last_end(place);
+            self.start_limit_hit(now, place, monitor);
+        }
+    }
+
+    /// The unit is failed for good. on_failure fires here and not at each try of an automatic restart: that is systemd's
+    /// RestartMode=direct, and what people mean by "failed".
+    pub(super) fn fail(&mut self, now: Now, place: Place, result: RunResult, monitor: Option<Box<Monitor>>) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        // Only who was not failed yet triggers others: two units that name each other would go on for ever.
+        let is_new = !matches!(unit.state, State::Failed);
+        unit.state = State::Failed;
+        unit.since = now;
+        unit.result = result;
+        unit.wish = Wish::Down;
+        unit.incident = true;
+        let name = unit.name.clone();
+        let targets = unit.def.relations.on_failure.clone();
+        self.timers.clear(place, Slot::HoldOff);
+        self.touch(place);
+        self.notice(now, Happening::UnitFailed { unit: name, result });
+        if is_new {
+            self.start_triggered(now, place, &targets, monitor);
+        }
+    }
+
+    /// Too many starts; by action `exit` the daemon ends with code 1.
+    pub(super) fn start_limit_hit(&mut self, now: Now, place: Place, monitor: Option<Box<Monitor>>) {
+        let Some(unit) = self.unit(place) else { return };
+        let (name, limit) = (unit.name.clone(), unit.def.start_limit);
+        let what = Happening::StartLimitHit { unit: name, burst: limit.burst, interval: limit.interval };
+        self.notice(now, what);
+        let monitor = monitor.map(|monitor| Box::new(Monitor { result: RunResult::StartLimitHit, ..*monitor }));
+        self.fail(now, place, RunResult::StartLimitHit, monitor);
+        match limit.action {
+            StartLimitAction::None => {}
+            StartLimitAction::Exit => self.exit_wanted = true,
+        }
+    }
+
+    /// `UnitStopped`, if it is down because someone wanted it.
+    fn say_stopped(&mut self, now: Now, place: Place, run: &Run) {
+        let Some(unit) = self.unit(place) else { return };
+        let by_job = unit.job.as_ref().and_then(|job| match &job.kind {
+            JobKind::Stop(ending) => Some(ending.actor()),
+            JobKind::Start { .. } | JobKind::Restart(_) => None,
+        });
+        let by_run = run.ending.as_ref().filter(|ending| ending.is_wanted()).map(Ending::actor);
+        if let Some(actor) = by_run.or(by_job) {
+            let unit = unit.name.clone();
+            self.notice(now, Happening::UnitStopped { unit, actor });
+        }
+    }
+
+    /// Whoever is bound to a unit that ended by itself goes down with it, and comes back with it.
+    fn stop_bound(&mut self, place: Place, end: &End) {
+        if end.wanted || self.shutdown.is_some() {
+            return;
+        }
+        let graph = self.graph.clone();
+        let Some(name) = self.unit(place).map(|unit| unit.name.clone()) else { return };
+        for bound in graph.bound_by.of(place) {
+            let is_on = self.unit(*bound).is_some_and(|unit| match &unit.state {
+                State::Live(run) => !run.phase.is_ending(),
+                State::HoldOff { .. } => true,
+                State::Inactive | State::Failed => false,
+            });
+            if is_on {
+                self.stop_with_dependents(*bound, &Ending::Bound(name.clone()));
+            }
+        }
+    }
+
+    /// What the unit's job does now that the unit is down.
+    fn continue_job(&mut self, now: Now, place: Place) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        let Some(job) = &mut unit.job else { return };
+        match &job.kind {
+            JobKind::Stop(_) if job.begun => self.finish_job(now, place, &Outcome::Done),
+            JobKind::Stop(_) => self.queue.push_back(place),
+            JobKind::Restart(actor) => {
+                job.kind = JobKind::Start { cause: StartCause::Manual(actor.clone()), monitor: None };
+                job.begun = false;
+                self.queue.push_back(place);
+                self.wake_neighbours(place);
+            }
+            JobKind::Start { .. } if !job.begun => self.queue.push_back(place),
+            JobKind::Start { .. } => {}
+        }
+    }
+}
+
+impl Run {
+    /// What on_failure and on_success are told of this run.
+    fn monitor_of(&self) -> Option<Box<Monitor>> {
+        Some(Box::new(Monitor {
+            unit: self.def.name.clone(),
+            invocation: self.invocation,
+            result: self.result,
+            status: self.main.status(),
+        }))
+    }
+}

@@ -1,0 +1,317 @@
+//! Facts about processes. A fact that does not belong to a run that is not over changes nothing; it is counted.
+
+use super::{
+    Node,
+    graph::Place,
+    restart,
+    service::{Control, Directive, End, Main, Phase},
+    timers::Slot,
+};
+use crate::{
+    base::{
+        Consequence, ExitStatus, Generation, Happening, InvocationId, Now, Pid, ProcessKey, Role, RunId, RunResult,
+        SpawnFailure, SpawnStep, UnitName, Usage,
+    },
+    unit::spec::ServiceKind,
+};
+
+/// fork's errors when the machine is short of processes or memory (errno(3), the same on all Linux machines).
+const EAGAIN: i32 = 11;
+const ENOMEM: i32 = 12;
+
+/// How a process ended, as the keeper tells it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ExitFact {
+    pub(super) status: ExitStatus,
+    pub(super) usage: Option<Usage>,
+    pub(super) oom: bool,
+    pub(super) alone: bool,
+}
+
+impl Node {
+    /// The place of the unit whose present run this is; else the fact is stale.
+    pub(super) fn current(&mut self, id: &RunId) -> Option<Place> {
+        let place = self.names.get(&id.unit).copied();
+        let found = place.filter(|place| self.run(*place).is_some_and(|run| run.generation == id.generation));
+        if found.is_none() {
+            self.stale += 1;
+        }
+        found
+    }
+
+    pub(super) fn spawned(&mut self, now: Now, key: &ProcessKey, pid: Pid) {
+        let Some(place) = self.current(&key.run) else { return };
+        let Some(run) = self.run_mut(place) else { return };
+        match key.role {
+            Role::Main if run.main == Main::Ordered => {
+                run.main = Main::Alive(pid);
+                let up = run.phase == Phase::Start && run.def.service.kind == ServiceKind::Simple;
+                self.touch(place);
+                self.notice(now, Happening::MainStarted { run: key.run.clone(), pid });
+                if up {
+                    self.started(now, place);
+                }
+            }
+            Role::Control(number) => match &mut run.control {
+                Some(control) if control.number == number => control.pid = Some(pid),
+                Some(_) | None => self.stale += 1,
+            },
+            Role::Main => self.stale += 1,
+            Role::Probe(_) => {}
+        }
+    }
+
+    pub(super) fn exec_done(&mut self, now: Now, key: &ProcessKey) {
+        let Some(place) = self.current(&key.run) else { return };
+        let Some(run) = self.run(place) else { return };
+        let waits = run.phase == Phase::Start && run.def.service.kind == ServiceKind::Exec && run.main.is_alive();
+        if key.role == Role::Main && waits {
+            self.started(now, place);
+        }
+    }
+
+    /// There is no process, or it ended before its program ran.
+    pub(super) fn spawn_failed(&mut self, now: Now, key: &ProcessKey, failure: SpawnFailure) {
+        if matches!(key.role, Role::Probe(_)) {
+            return;
+        }
+        let Some(place) = self.current(&key.run) else { return self.replay_end(now, &key.run, None) };
+        let Some(run) = self.run_mut(place) else { return };
+        let control = match key.role {
+            Role::Main if run.main.is_alive() => None,
+            Role::Control(number) if run.control.is_some_and(|control| control.number == number) => run.control.take(),
+            Role::Main | Role::Control(_) | Role::Probe(_) => {
+                self.stale += 1;
+                return;
+            }
+        };
+        run.empty = run.empty_before;
+        let directive = control.map_or(Directive::Start, |control| control.directive);
+        if control.is_none() {
+            run.main = Main::None;
+        }
+        let short = failure.step == SpawnStep::Clone && matches!(failure.errno, EAGAIN | ENOMEM);
+        run.transient |= short && run.phase.is_starting();
+        self.touch(place);
+        let command = directive.as_str().to_owned();
+        self.notice(now, Happening::SpawnFailed { run: key.run.clone(), command, failure });
+        match control {
+            None => self.main_gone(now, place, RunResult::Resources),
+            Some(control) => self.control_failed(now, place, control, RunResult::Resources),
+        }
+    }
+
+    pub(super) fn exited(&mut self, now: Now, key: &ProcessKey, fact: ExitFact) {
+        if matches!(key.role, Role::Probe(_)) {
+            return;
+        }
+        let Some(place) = self.current(&key.run) else {
+            let main = (key.role == Role::Main).then_some(fact);
+            return self.replay_end(now, &key.run, main);
+        };
+        let Some(run) = self.run_mut(place) else { return };
+        match key.role {
+            Role::Main if run.main.is_alive() => {
+                run.main = Main::Ended { status: fact.status, usage: fact.usage };
+                run.empty = fact.alone && run.control.is_none();
+                let service = &run.def.service;
+                let ignored = service.exec_start.last().is_some_and(|command| command.ignore_failure);
+                let result = restart::main_result(fact.status, fact.oom, service.kind, &service.restart.success);
+                self.touch(place);
+                self.main_gone(now, place, if ignored { RunResult::Success } else { result });
+            }
+            Role::Control(number) if run.control.is_some_and(|control| control.number == number) => {
+                let Some(control) = run.control.take() else { return };
+                run.empty = fact.alone && !run.main.is_alive();
+                self.touch(place);
+                self.control_gone(now, place, control, fact);
+            }
+            Role::Main | Role::Control(_) | Role::Probe(_) => self.stale += 1,
+        }
+    }
+
+    /// The main process ended, or could not be started.
+    fn main_gone(&mut self, now: Now, place: Place, result: RunResult) {
+        let Some(run) = self.run_mut(place) else { return };
+        let service = &run.def.service;
+        let (kind, stays) = (service.kind, service.remain_after_exit);
+        let busy = run.control.is_some();
+        match run.phase {
+            Phase::Start => {
+                // Ready was awaited, and it said nothing: that is a breach of the protocol, however clean the end.
+                let result = match (kind, result) {
+                    (ServiceKind::Notify, RunResult::Success) => RunResult::Protocol,
+                    (ServiceKind::Simple | ServiceKind::Exec | ServiceKind::Oneshot | ServiceKind::Notify, other) => {
+                        other
+                    }
+                };
+                if result == RunResult::Success {
+                    self.started(now, place);
+                } else {
+                    self.start_failed(now, place, result);
+                }
+            }
+            // The command that runs is waited for; then it shows that the main process is gone.
+            Phase::StartPost | Phase::Reload { .. } | Phase::Stop if busy => run.spoil(result),
+            Phase::Running if stays && result == RunResult::Success => {
+                self.timers.clear(place, Slot::Watchdog);
+                self.enter_resting(now, place, Phase::Exited);
+            }
+            Phase::StartPost | Phase::Running | Phase::Exited | Phase::Reload { .. } => {
+                run.spoil(result);
+                self.enter_stop(now, place);
+            }
+            Phase::Stop | Phase::StopWatchdog { .. } | Phase::StopSigterm { .. } | Phase::StopSigkill { .. } => {
+                run.spoil(result);
+                self.check_signalled(now, place);
+            }
+            Phase::StartPre | Phase::StopPost | Phase::FinalSigterm | Phase::FinalSigkill => {
+                run.spoil(result);
+                self.check_signalled(now, place);
+            }
+        }
+    }
+
+    fn control_gone(&mut self, now: Now, place: Place, control: Control, fact: ExitFact) {
+        let result = restart::command_result(fact.status);
+        let Some(run) = self.run_mut(place) else { return };
+        let Some(command) = control.directive.command(&run.def, control.step) else {
+            return self.control_failed(now, place, control, result);
+        };
+        let ignored = command.ignore_failure;
+        // The commands of a oneshot are its main process, one after the other.
+        let is_main = control.directive == Directive::Start;
+        let result = if is_main {
+            let service = &run.def.service;
+            restart::main_result(fact.status, fact.oom, service.kind, &service.restart.success)
+        } else if fact.oom {
+            RunResult::OomKill
+        } else {
+            result
+        };
+        let failed = result != RunResult::Success;
+        if is_main && failed && !ignored {
+            run.main = Main::Ended { status: fact.status, usage: fact.usage };
+        }
+        let id = run.id();
+        let waited_for = !matches!(
+            run.phase,
+            Phase::StopWatchdog { .. }
+                | Phase::StopSigterm { .. }
+                | Phase::StopSigkill { .. }
+                | Phase::FinalSigterm
+                | Phase::FinalSigkill
+        );
+        if failed && waited_for {
+            let command = control.directive.as_str().to_owned();
+            self.notice(now, Happening::ControlFailed { run: id, command, status: fact.status, ignored });
+        }
+        if failed && !ignored && waited_for {
+            self.control_failed(now, place, control, result);
+        } else {
+            self.control_done(now, place, control);
+        }
+    }
+
+    /// The command ended well: the next one, or the next phase.
+    fn control_done(&mut self, now: Now, place: Place, control: Control) {
+        let next = control.step.saturating_add(1);
+        let Some(run) = self.run(place) else { return };
+        match run.phase {
+            Phase::StartPre => self.next_start_pre(now, place, next),
+            Phase::Start => self.next_start(now, place, next),
+            Phase::StartPost => self.next_start_post(now, place, next),
+            Phase::Reload { .. } => self.next_reload(now, place, next),
+            Phase::Stop => self.next_stop(now, place, next),
+            Phase::StopPost => self.next_stop_post(now, place, next),
+            Phase::StopWatchdog { .. }
+            | Phase::StopSigterm { .. }
+            | Phase::StopSigkill { .. }
+            | Phase::FinalSigterm
+            | Phase::FinalSigkill => self.check_signalled(now, place),
+            Phase::Running | Phase::Exited => {}
+        }
+    }
+
+    /// The command failed, and that is not ignored.
+    fn control_failed(&mut self, now: Now, place: Place, control: Control, result: RunResult) {
+        let Some(run) = self.run_mut(place) else { return };
+        match run.phase {
+            Phase::StartPre | Phase::Start | Phase::StartPost => self.start_failed(now, place, result),
+            Phase::Reload { .. } => {
+                self.reload_ended(now, place, Some(format!("{} failed", control.directive.as_str())));
+            }
+            Phase::Stop => {
+                run.spoil(result);
+                self.enter_signals(now, place, Phase::StopSigterm { tree: false });
+            }
+            Phase::StopPost => {
+                run.spoil(result);
+                self.enter_final(now, place, Phase::FinalSigterm);
+            }
+            Phase::StopWatchdog { .. }
+            | Phase::StopSigterm { .. }
+            | Phase::StopSigkill { .. }
+            | Phase::FinalSigterm
+            | Phase::FinalSigkill => self.check_signalled(now, place),
+            Phase::Running | Phase::Exited => {}
+        }
+    }
+
+    pub(super) fn tree_empty(&mut self, now: Now, id: &RunId) {
+        let Some(place) = self.current(id) else { return };
+        // It may come before the exit of a process that we know of; that exit will say the rest.
+        let Some(run) = self.run_mut(place).filter(|run| !run.is_peopled()) else { return };
+        run.empty = true;
+        self.touch(place);
+        self.check_signalled(now, place);
+    }
+
+    /// A fact about a run that is over: the row of that run may not be complete yet, because the manager that saw its end
+    /// died before the row was written. Its end is said again, as it was said then if that is still known.
+    fn replay_end(&mut self, now: Now, id: &RunId, main: Option<ExitFact>) {
+        let known = self.names.get(&id.unit).and_then(|place| self.unit(*place)).and_then(|unit| {
+            let end = unit.ends.iter().find(|end| end.generation == id.generation).copied();
+            end.map(Ok).or_else(|| (id.generation < unit.generation).then_some(Err(unit.def.clone())))
+        });
+        let end = match (known, main) {
+            (Some(Ok(end)), _) => end,
+            // Longer ago than the unit remembers; the class follows from the status, and a run came after it.
+            (Some(Err(def)), Some(fact)) => {
+                let service = &def.service;
+                let result = restart::main_result(fact.status, fact.oom, service.kind, &service.restart.success);
+                derived_end(id.generation, fact, result)
+            }
+            (Some(Err(_)) | None, _) => return,
+        };
+        self.notice(now, end.happening(&id.unit, true));
+    }
+}
+
+fn derived_end(generation: Generation, fact: ExitFact, result: RunResult) -> End {
+    End {
+        generation,
+        invocation: InvocationId::default(),
+        status: Some(fact.status),
+        usage: fact.usage,
+        result,
+        wanted: false,
+        consequence: Consequence::Restart,
+    }
+}
+
+impl End {
+    /// The notice about this end.
+    pub(super) fn happening(&self, unit: &UnitName, replayed: bool) -> Happening {
+        Happening::RunEnded {
+            run: RunId { unit: unit.clone(), generation: self.generation },
+            invocation: self.invocation,
+            status: self.status,
+            usage: self.usage,
+            result: self.result,
+            wanted: self.wanted,
+            consequence: self.consequence,
+            replayed,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Units as people are shown them.
+
+use super::{
+    Node, UnitStatus,
+    graph::Place,
+    service::{JobKind, Main, Phase, Run, State, Unit, Wish},
+    status::{ProbeStatus, Sub, Verdict},
+};
+use crate::unit::UnitDef;
+
+impl Node {
+    pub(super) fn describe(&self, place: Place) -> Option<UnitStatus> {
+        let unit = self.unit(place)?;
+        let run = unit.run();
+        let sub = unit.sub();
+        let needed_by = self.graph.required_by.of(place).iter();
+        let restart_due = match &unit.state {
+            State::HoldOff { due, .. } => *due,
+            State::Inactive | State::Failed | State::Live(_) => None,
+        };
+        Some(UnitStatus {
+            name: unit.name.clone(),
+            description: unit.def.description.to_string(),
+            active: sub.active(),
+            sub,
+            since: unit.since,
+            ready_since: run.and_then(|run| run.ready_at),
+            main_pid: run.and_then(|run| run.main.pid()),
+            generation: run.map_or(unit.generation, |run| run.generation),
+            invocation: run.map(|run| run.invocation),
+            restarts: unit.restarts,
+            starts_in_window: unit.window.count,
+            result: run.map_or(unit.result, |run| run.result),
+            last_status: unit.last_status,
+            restart_due,
+            health: health(run.map_or(&unit.def, |run| &run.def), run),
+            status_text: run.and_then(|run| run.status_text.as_deref()).map(str::to_owned),
+            enabled: unit.is_enabled(),
+            wanted: unit.wish == Wish::Up,
+            needs_restart: run.is_some_and(|run| needs_restart(&run.def, &unit.def)),
+            unkillable: run.is_some_and(|run| run.unkillable),
+            needed_by: needed_by.filter_map(|other| Some(self.unit(*other)?.name.clone())).collect(),
+            job: unit.job.as_ref().map(|job| match &job.kind {
+                JobKind::Start { .. } => "start",
+                JobKind::Stop(_) => "stop",
+                JobKind::Restart(_) => "restart",
+            }),
+        })
+    }
+}
+
+impl Unit {
+    pub(super) fn sub(&self) -> Sub {
+        match &self.state {
+            State::Inactive => Sub::Dead,
+            State::Failed => Sub::Failed,
+            State::HoldOff { .. } => Sub::AutoRestart,
+            State::Live(run) => match run.phase {
+                Phase::StartPre => Sub::StartPre,
+                Phase::Start => Sub::Start,
+                Phase::StartPost => Sub::StartPost,
+                Phase::Running => Sub::Running,
+                Phase::Exited => Sub::Exited,
+                Phase::Reload { .. } => Sub::Reload,
+                Phase::Stop => Sub::Stop,
+                Phase::StopWatchdog { .. } => Sub::StopWatchdog,
+                Phase::StopSigterm { .. } => Sub::StopSigterm,
+                Phase::StopSigkill { .. } => Sub::StopSigkill,
+                Phase::StopPost => Sub::StopPost,
+                Phase::FinalSigterm => Sub::FinalSigterm,
+                Phase::FinalSigkill => Sub::FinalSigkill,
+            },
+        }
+    }
+}
+
+/// What a running service cannot take in while it runs.
+fn needs_restart(now: &std::sync::Arc<UnitDef>, new: &std::sync::Arc<UnitDef>) -> bool {
+    !std::sync::Arc::ptr_eq(now, new)
+        && (now.service != new.service || now.sockets != new.sockets || now.health != new.health)
+}
+
+fn health(def: &UnitDef, run: Option<&Run>) -> Vec<ProbeStatus> {
+    let is_up = run.is_some_and(|run| run.phase.is_up() && run.main != Main::None);
+    let probes = run.filter(|_| is_up).map(|run| run.probes.as_slice()).unwrap_or_default();
+    let known = |index: usize| probes.get(index);
+    def.health
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| ProbeStatus {
+            name: spec.name.to_string(),
+            verdict: known(index).map_or(Verdict::Unknown, |probe| probe.verdict),
+            last_failure: known(index).and_then(|probe| probe.last_failure.as_deref()).map(str::to_owned),
+            since: known(index).and_then(|probe| probe.since),
+            took: known(index).and_then(|probe| probe.took),
+        })
+        .collect()
+}

@@ -1,0 +1,512 @@
+//! What a unit may be.
+//!
+//! - *Inactive*: down by intent, or never started. *Failed*: down until someone acts.
+//! - *HoldOff*: down, and its next automatic restart has a time. A manual start does not wait for it.
+//! - *Live*: a run exists and is not over. Its phase is systemd's sub-state:
+//!   - *StartPre*, *Start*, *StartPost*: on the way up, each command under the start deadline. A failure, a deadline or a
+//!     stop leads straight to the signals; ExecStop= is for services that were up.
+//!   - *Running*, *Exited* (RemainAfterExit=), *Reload*: up. Probes, watchdog and RuntimeMaxSec= run here.
+//!   - *Stop*: ExecStop= runs. *StopSigterm*, *StopWatchdog*, *StopSigkill*: signals were sent, the main process and the
+//!     command under way are waited for, or all processes when those are gone already.
+//!   - *StopPost*: ExecStopPost= runs. *FinalSigterm*, *FinalSigkill*: what is left of the tree is ended.
+//!
+//! Every phase on the way owns a deadline, unless the unit says "infinity". After the last one the run is *unkillable*:
+//! that is said once, the final signal goes out again from time to time, and nothing takes its place before its last
+//! process is gone.
+//!
+//! Desired state ([`Wish`], [`Job`]) is apart from actual state. What is remembered across a crash is in `memo.rs`.
+
+use std::sync::Arc;
+
+use super::{
+    graph::Place,
+    health::{Checking, Probe},
+    limit::StartWindow,
+};
+use crate::{
+    base::{
+        Actor, Consequence, ExitStatus, Generation, InvocationId, Mono, Now, Pid, ProcessKey, Role, RunId, RunResult,
+        StartCause, Ticket, TimeSpan, UnitName, Usage,
+    },
+    unit::{
+        UnitDef,
+        spec::{Command, KillMode},
+    },
+};
+
+/// How many ends of earlier runs a unit keeps, so that a new manager can say them again.
+pub(super) const ENDS_MAX: usize = 4;
+
+/// One unit: definition, desired state, actual state.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a unit")]
+pub(super) struct Unit {
+    pub(super) name: UnitName,
+    /// The newest definition; a run keeps the one that it began with.
+    pub(super) def: Arc<UnitDef>,
+    pub(super) state: State,
+    /// When the state or the phase was entered.
+    pub(super) since: Now,
+    /// The newest run's.
+    pub(super) generation: Generation,
+    /// Automatic restarts in a row.
+    pub(super) restarts: u32,
+    pub(super) window: StartWindow,
+    /// How the last run ended.
+    pub(super) result: RunResult,
+    pub(super) last_status: Option<ExitStatus>,
+    /// The last runs that ended, oldest first.
+    pub(super) ends: Vec<End>,
+    pub(super) wish: Wish,
+    /// The operator's word against the file's.
+    pub(super) enabled: Option<bool>,
+    pub(super) job: Option<Box<Job>>,
+    /// It is down only because a unit that it needs went down; it comes back with that one.
+    pub(super) waits_back: bool,
+    /// Something went wrong and `Recovered` has not been said since.
+    pub(super) incident: bool,
+    /// It was started or stopped at least once since the machine booted: [`super::Input::Boot`] leaves it alone.
+    pub(super) known: bool,
+    /// Its file is gone; it leaves the table as soon as it is down.
+    pub(super) gone: bool,
+    /// Something changed since its last memo.
+    pub(super) dirty: bool,
+}
+
+/// Whether the unit should be up, or come up as soon as what it waits for allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    Up,
+    Down,
+}
+
+/// What the unit is now.
+#[derive(Debug)]
+pub(super) enum State {
+    Inactive,
+    Failed,
+    HoldOff { due: Option<Mono>, cause: StartCause },
+    Live(Box<Run>),
+}
+
+/// One run that is not over.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a run")]
+pub(super) struct Run {
+    /// The definition that is in force for this run.
+    pub(super) def: Arc<UnitDef>,
+    pub(super) generation: Generation,
+    pub(super) invocation: InvocationId,
+    pub(super) cause: StartCause,
+    /// The row of restarts when it began.
+    pub(super) restarts: u32,
+    pub(super) phase: Phase,
+    pub(super) main: Main,
+    /// The command that is under way.
+    pub(super) control: Option<Control>,
+    /// Commands that were ever started in this run; the number of the last one.
+    pub(super) controls: u32,
+    /// What went wrong first; success until then.
+    pub(super) result: RunResult,
+    /// Why it was taken down while it was well; `None` while it is not, or when it ended by itself.
+    pub(super) ending: Option<Ending>,
+    /// When it was up for the first time.
+    pub(super) ready_at: Option<Now>,
+    /// No process of the run lives.
+    pub(super) empty: bool,
+    /// `empty` as it was before the newest spawn, for when that fails.
+    pub(super) empty_before: bool,
+    /// Nothing helps any more; it is only waited for.
+    pub(super) unkillable: bool,
+    /// A process could not be made because the machine was short of something; not the unit's fault.
+    pub(super) transient: bool,
+    /// The watchdog's interval as the service may have changed it.
+    pub(super) watchdog: Option<TimeSpan>,
+    /// Kinds of senders that were refused, one bit each.
+    pub(super) refused: u8,
+    pub(super) status_text: Option<Box<str>>,
+    pub(super) probes: Vec<Probe>,
+    /// People who asked for all probes.
+    pub(super) checks: Vec<Checking>,
+    /// The reload that is under way.
+    pub(super) reload: Option<Box<Reloading>>,
+    /// Whose end triggered this run.
+    pub(super) monitor: Option<Box<Monitor>>,
+}
+
+/// systemd's sub-states of a live service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    StartPre,
+    Start,
+    StartPost,
+    Running,
+    Exited,
+    /// `by_notify`: the service said RELOADING=1 and its READY=1 is awaited.
+    Reload {
+        by_notify: bool,
+    },
+    Stop,
+    /// `tree`: the main process was gone already, so every process is awaited.
+    StopWatchdog {
+        tree: bool,
+    },
+    StopSigterm {
+        tree: bool,
+    },
+    StopSigkill {
+        tree: bool,
+    },
+    StopPost,
+    FinalSigterm,
+    FinalSigkill,
+}
+
+/// The main process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Main {
+    /// Not started yet, or never (it could not be started).
+    None,
+    /// The keeper was asked for it.
+    Ordered,
+    Alive(Pid),
+    Ended {
+        status: ExitStatus,
+        usage: Option<Usage>,
+    },
+}
+
+/// A command around the main process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Control {
+    pub(super) number: u32,
+    pub(super) directive: Directive,
+    /// Its place in the directive's list.
+    pub(super) step: u16,
+    pub(super) pid: Option<Pid>,
+}
+
+/// The directives that hold commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Directive {
+    StartPre,
+    Start,
+    StartPost,
+    Reload,
+    Stop,
+    StopPost,
+}
+
+/// Why a run is taken down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Someone asked, for it or for a unit that it depends on.
+    Stop(Actor),
+    /// The same, and it comes back.
+    Restart(Actor),
+    /// The daemon stops.
+    Shutdown(Actor),
+    /// A unit that it conflicts with starts.
+    Conflict(UnitName),
+    /// The unit that it is bound to ended.
+    Bound(UnitName),
+    /// Its file is gone.
+    Removed,
+    /// A probe's verdict.
+    Unhealthy { probe: String },
+}
+
+/// How a run ended, as it was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) generation: Generation,
+    pub(super) invocation: InvocationId,
+    pub(super) status: Option<ExitStatus>,
+    pub(super) usage: Option<Usage>,
+    pub(super) result: RunResult,
+    pub(super) wanted: bool,
+    pub(super) consequence: Consequence,
+}
+
+/// What the units of on_failure and on_success are told of the unit that triggered them (systemd.exec(5), `$MONITOR_*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Monitor {
+    pub(super) unit: UnitName,
+    pub(super) invocation: InvocationId,
+    pub(super) result: RunResult,
+    pub(super) status: Option<ExitStatus>,
+}
+
+/// A reload under way.
+#[derive(Debug)]
+pub(super) struct Reloading {
+    pub(super) actor: Actor,
+    pub(super) asks: Vec<Ask>,
+    /// Who asked while it was under way: their files may be newer, so it is done once more.
+    pub(super) next: Vec<Ask>,
+}
+
+impl Reloading {
+    pub(super) const fn new(actor: Actor) -> Self {
+        Self { actor, asks: Vec::new(), next: Vec::new() }
+    }
+}
+
+/// One person's wait for one unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ask {
+    pub(super) ticket: Ticket,
+    /// The unit's place in the order's list.
+    pub(super) index: u32,
+}
+
+/// What is to be done with a unit as soon as the order of units allows; at most one for each unit.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) kind: JobKind,
+    pub(super) asks: Vec<Ask>,
+    /// It no longer waits for other units.
+    pub(super) begun: bool,
+    /// The unit whose job it waits for; when that is done, it is tried again.
+    pub(super) blocked_by: Option<Place>,
+}
+
+/// The kinds of jobs.
+#[derive(Debug)]
+pub(super) enum JobKind {
+    Start {
+        cause: StartCause,
+        monitor: Option<Box<Monitor>>,
+    },
+    Stop(Ending),
+    /// Its stop; the start follows as a job of its own.
+    Restart(Actor),
+}
+
+impl Unit {
+    pub(super) fn new(name: UnitName, def: Arc<UnitDef>, now: Now) -> Self {
+        Self {
+            name,
+            def,
+            state: State::Inactive,
+            since: now,
+            generation: Generation(0),
+            restarts: 0,
+            window: StartWindow::default(),
+            result: RunResult::Success,
+            last_status: None,
+            ends: Vec::new(),
+            wish: Wish::Down,
+            enabled: None,
+            job: None,
+            waits_back: false,
+            incident: false,
+            known: false,
+            gone: false,
+            dirty: false,
+        }
+    }
+
+    pub(super) fn run(&self) -> Option<&Run> {
+        match &self.state {
+            State::Live(run) => Some(run),
+            State::Inactive | State::Failed | State::HoldOff { .. } => None,
+        }
+    }
+
+    pub(super) fn run_mut(&mut self) -> Option<&mut Run> {
+        match &mut self.state {
+            State::Live(run) => Some(run),
+            State::Inactive | State::Failed | State::HoldOff { .. } => None,
+        }
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled.unwrap_or(self.def.enabled)
+    }
+
+    /// Up, in the sense in which other units need it.
+    pub(super) fn is_up(&self) -> bool {
+        self.run().is_some_and(|run| run.phase.is_up())
+    }
+
+    pub(super) fn keep_end(&mut self, end: End) {
+        if self.ends.len() == ENDS_MAX {
+            self.ends.remove(0);
+        }
+        self.ends.push(end);
+    }
+}
+
+impl Run {
+    pub(super) fn new(def: Arc<UnitDef>, generation: Generation, invocation: InvocationId, cause: StartCause) -> Self {
+        let watchdog = def.service.watchdog;
+        Self {
+            def,
+            generation,
+            invocation,
+            cause,
+            restarts: 0,
+            phase: Phase::StartPre,
+            main: Main::None,
+            control: None,
+            controls: 0,
+            result: RunResult::Success,
+            ending: None,
+            ready_at: None,
+            empty: true,
+            empty_before: true,
+            unkillable: false,
+            transient: false,
+            watchdog,
+            refused: 0,
+            status_text: None,
+            probes: Vec::new(),
+            checks: Vec::new(),
+            reload: None,
+            monitor: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> RunId {
+        RunId { unit: self.def.name.clone(), generation: self.generation }
+    }
+
+    pub(super) fn main_key(&self) -> ProcessKey {
+        ProcessKey { run: self.id(), role: Role::Main }
+    }
+
+    pub(super) fn control_key(&self) -> Option<ProcessKey> {
+        self.control.map(|control| ProcessKey { run: self.id(), role: Role::Control(control.number) })
+    }
+
+    /// Whether a process that we know of lives, or was ordered.
+    pub(super) const fn is_peopled(&self) -> bool {
+        self.main.is_alive() || self.control.is_some()
+    }
+
+    /// The first thing that goes wrong names the end.
+    pub(super) fn spoil(&mut self, result: RunResult) {
+        if self.result == RunResult::Success {
+            self.result = result;
+        }
+    }
+
+    /// Whether what is left over is ended with the run.
+    pub(super) fn owns_tree(&self) -> bool {
+        match self.def.service.kill.mode {
+            KillMode::ControlGroup | KillMode::Mixed => true,
+            KillMode::Process | KillMode::None => false,
+        }
+    }
+}
+
+impl Main {
+    pub(super) const fn is_alive(self) -> bool {
+        matches!(self, Self::Ordered | Self::Alive(_))
+    }
+
+    pub(super) const fn pid(self) -> Option<Pid> {
+        match self {
+            Self::Alive(pid) => Some(pid),
+            Self::None | Self::Ordered | Self::Ended { .. } => None,
+        }
+    }
+
+    pub(super) const fn status(self) -> Option<ExitStatus> {
+        match self {
+            Self::Ended { status, .. } => Some(status),
+            Self::None | Self::Ordered | Self::Alive(_) => None,
+        }
+    }
+
+    pub(super) const fn usage(self) -> Option<Usage> {
+        match self {
+            Self::Ended { usage, .. } => usage,
+            Self::None | Self::Ordered | Self::Alive(_) => None,
+        }
+    }
+}
+
+impl Phase {
+    pub(super) const fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Exited | Self::Reload { .. })
+    }
+
+    pub(super) const fn is_starting(self) -> bool {
+        matches!(self, Self::StartPre | Self::Start | Self::StartPost)
+    }
+
+    /// On the way down.
+    pub(super) const fn is_ending(self) -> bool {
+        !self.is_up() && !self.is_starting()
+    }
+}
+
+impl Directive {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::StartPre => "exec_start_pre",
+            Self::Start => "exec_start",
+            Self::StartPost => "exec_start_post",
+            Self::Reload => "exec_reload",
+            Self::Stop => "exec_stop",
+            Self::StopPost => "exec_stop_post",
+        }
+    }
+
+    pub(super) fn command(self, def: &UnitDef, step: u16) -> Option<&Command> {
+        let service = &def.service;
+        let list = match self {
+            Self::StartPre => &service.exec_start_pre,
+            Self::Start => &service.exec_start,
+            Self::StartPost => &service.exec_start_post,
+            Self::Reload => &service.exec_reload,
+            Self::Stop => &service.exec_stop,
+            Self::StopPost => &service.exec_stop_post,
+        };
+        list.get(usize::from(step))
+    }
+
+    /// How long one command of it may take.
+    pub(super) const fn timeout(self, def: &UnitDef) -> TimeSpan {
+        match self {
+            Self::StartPre | Self::Start | Self::StartPost | Self::Reload => def.service.timeouts.start,
+            Self::Stop | Self::StopPost => def.service.timeouts.stop,
+        }
+    }
+}
+
+impl Ending {
+    /// Whether nobody needs to be alerted of it.
+    pub(super) const fn is_wanted(&self) -> bool {
+        match self {
+            Self::Stop(_)
+            | Self::Restart(_)
+            | Self::Shutdown(_)
+            | Self::Conflict(_)
+            | Self::Bound(_)
+            | Self::Removed => true,
+            Self::Unhealthy { .. } => false,
+        }
+    }
+
+    /// Who wanted it.
+    pub(super) fn actor(&self) -> Actor {
+        match self {
+            Self::Stop(actor) | Self::Restart(actor) | Self::Shutdown(actor) => actor.clone(),
+            Self::Conflict(_) | Self::Bound(_) | Self::Removed | Self::Unhealthy { .. } => Actor::Daemon,
+        }
+    }
+}
+
+impl Job {
+    pub(super) const fn new(kind: JobKind, asks: Vec<Ask>) -> Self {
+        Self { kind, asks, begun: false, blocked_by: None }
+    }
+
+    /// Whether it takes the unit down first.
+    pub(super) const fn stops(&self) -> bool {
+        matches!(self.kind, JobKind::Stop(_) | JobKind::Restart(_))
+    }
+}

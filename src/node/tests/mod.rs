@@ -1,0 +1,1 @@
+//! Machine tests: facts in, orders and notices out.

@@ -1,0 +1,93 @@
+//! The set of units: what becomes of each when another set takes its place.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Effect, Node,
+    graph::{Graph, Place},
+    job::Pull,
+    service::{Ending, State, Unit},
+};
+use crate::{
+    base::{Now, StartCause, UnitName},
+    unit::UnitDef,
+};
+
+impl Node {
+    /// Takes a new set. What is gone is stopped and then forgotten; what changed holds from the next start; what is new
+    /// and enabled is started, once the machine has booted.
+    pub(super) fn take_units(&mut self, now: Now, defs: BTreeMap<UnitName, Arc<UnitDef>>) {
+        let gone: Vec<_> = self.names.iter().filter(|(name, _)| !defs.contains_key(*name)).map(|(_, at)| *at).collect();
+        let mut new = Vec::new();
+        for (name, def) in defs {
+            if self.take_unit(now, &name, def) {
+                new.extend(self.names.get(&name).copied());
+            }
+        }
+        self.rebuild_graph();
+        for place in gone {
+            if let Some(unit) = self.unit_mut(place) {
+                unit.gone = true;
+                unit.waits_back = false;
+            }
+            self.enqueue_stop(place, &Ending::Removed, None);
+            self.ended.push(place);
+        }
+        if self.booted && self.shutdown.is_none() {
+            let enabled = |place: &Place| self.unit(*place).is_some_and(Unit::is_enabled);
+            let roots: Vec<_> = new.into_iter().filter(enabled).map(|place| (place, None)).collect();
+            self.start_all(now, &roots, &Pull::new(StartCause::Boot));
+        }
+    }
+
+    /// Whether the unit is new, or back after it had been gone.
+    fn take_unit(&mut self, now: Now, name: &UnitName, def: Arc<UnitDef>) -> bool {
+        if let Some(unit) = self.names.get(name).copied().and_then(|place| self.unit_mut(place)) {
+            if unit.def != def {
+                unit.def = def;
+            }
+            return std::mem::take(&mut unit.gone);
+        }
+        self.add_unit(Unit::new(name.clone(), def, now));
+        true
+    }
+
+    pub(super) fn add_unit(&mut self, unit: Unit) -> Place {
+        let name = unit.name.clone();
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.units[place.index()] = Some(unit);
+                place
+            }
+            None => {
+                // Units are named in files; there are never 2^32 of them.
+                let place = Place(u32::try_from(self.units.len()).unwrap_or(u32::MAX));
+                self.units.push(Some(unit));
+                place
+            }
+        };
+        self.names.insert(name, place);
+        place
+    }
+
+    pub(super) fn rebuild_graph(&mut self) {
+        let units = self.names.values().filter_map(|place| Some((*place, &*self.unit(*place)?.def)));
+        self.graph = Arc::new(Graph::new(self.units.len(), units, &self.names));
+    }
+
+    /// Forgets units that are gone and down.
+    pub(super) fn sweep(&mut self) {
+        for place in std::mem::take(&mut self.ended) {
+            let Some(unit) = self.unit(place) else { continue };
+            let is_down = matches!(unit.state, State::Inactive | State::Failed) && unit.job.is_none();
+            if unit.gone && is_down {
+                let name = unit.name.clone();
+                self.timers.clear_all(place);
+                self.names.remove(&name);
+                self.units[place.index()] = None;
+                self.free.push(place);
+                self.orders.push_back(Effect::Remember { unit: name, memo: Vec::new() });
+            }
+        }
+    }
+}

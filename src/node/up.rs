@@ -1,0 +1,237 @@
+//! While it is up: reloads, the watchdog, what the service says of itself.
+
+use super::{
+    Node,
+    effect::{Outcome, Refusal},
+    graph::Place,
+    input::{NotifyMessage, Sender},
+    service::{Ask, Directive, Main, Phase, Reloading},
+    timers::Slot,
+};
+use crate::{
+    base::{Actor, Happening, Now, RunId, RunResult, TimeSpan},
+    unit::spec::{NotifyAccess, ServiceKind},
+};
+
+/// The longest STATUS= that is kept, in bytes.
+const STATUS_TEXT_MAX: usize = 512;
+
+impl Node {
+    /// Asks the service to reload. The asks are answered here or when the reload is over.
+    pub(super) fn reload(&mut self, now: Now, place: Place, actor: Actor, asks: Vec<Ask>) {
+        let Some(run) = self.run_mut(place).filter(|run| run.phase.is_up()) else {
+            return self.answer_all(&asks, &Outcome::Failed(Refusal::NotRunning));
+        };
+        if run.def.service.exec_reload.is_empty() {
+            return self.answer_all(&asks, &Outcome::Failed(Refusal::CannotReload));
+        }
+        let busy = run.control.is_some();
+        let reloading = run.reload.get_or_insert_with(|| Box::new(Reloading::new(actor)));
+        if busy {
+            reloading.next.extend(asks);
+            return;
+        }
+        reloading.asks.extend(asks);
+        self.run_command(now, place, Directive::Reload, 0, Phase::Reload { by_notify: false });
+    }
+
+    /// The next command of ExecReload=, or its end; a service that said RELOADING=1 has to say READY=1 first.
+    pub(super) fn next_reload(&mut self, now: Now, place: Place, step: u16) {
+        let Some(run) = self.run(place) else { return };
+        let phase = run.phase;
+        if self.run_command(now, place, Directive::Reload, step, phase) {
+            return;
+        }
+        if phase == (Phase::Reload { by_notify: true }) {
+            return self.await_reload(now, place);
+        }
+        self.reload_ended(now, place, None);
+    }
+
+    fn await_reload(&mut self, now: Now, place: Place) {
+        let Some(run) = self.run(place) else { return };
+        let timeout = run.def.service.timeouts.start;
+        self.enter(now, place, Phase::Reload { by_notify: true }, timeout);
+    }
+
+    /// The reload is over; `failure` says why it did not work. The service runs on either way.
+    pub(super) fn reload_ended(&mut self, now: Now, place: Place, failure: Option<String>) {
+        let Some(run) = self.run_mut(place) else { return };
+        let reloading = run.reload.take();
+        let id = run.id();
+        let Reloading { actor, asks, next } =
+            reloading.map_or_else(|| Reloading::new(Actor::Daemon), |reloading| *reloading);
+        let outcome = match failure {
+            None => {
+                self.notice(now, Happening::Reloaded { run: id, actor: actor.clone() });
+                Outcome::Done
+            }
+            Some(reason) => {
+                self.notice(now, Happening::ReloadFailed { run: id, reason });
+                Outcome::Failed(Refusal::ReloadFailed)
+            }
+        };
+        self.answer_all(&asks, &outcome);
+        self.back_to_running(now, place);
+        if !next.is_empty() {
+            self.reload(now, place, actor, next);
+        }
+    }
+
+    /// After a reload: to where it was, unless the main process ended meanwhile.
+    fn back_to_running(&mut self, now: Now, place: Place) {
+        let Some(run) = self.run(place) else { return };
+        let stays = run.def.service.remain_after_exit && run.result == RunResult::Success;
+        match run.main {
+            Main::Ordered | Main::Alive(_) => self.enter_resting(now, place, Phase::Running),
+            Main::Ended { .. } | Main::None if stays => self.enter_resting(now, place, Phase::Exited),
+            Main::Ended { .. } | Main::None => self.enter_stop(now, place),
+        }
+    }
+
+    /// The reload's answers when the unit goes down in the middle of it.
+    pub(super) fn abandon_reload(&mut self, place: Place) {
+        let Some(reloading) = self.run_mut(place).and_then(|run| run.reload.take()) else { return };
+        let mut asks = reloading.asks;
+        asks.extend(reloading.next);
+        self.answer_all(&asks, &Outcome::Failed(Refusal::Superseded));
+    }
+
+    /// Sets the watchdog anew, from now.
+    pub(super) fn feed_watchdog(&mut self, now: Now, place: Place) {
+        let Some(run) = self.run(place) else { return };
+        let interval = run.watchdog.filter(|interval| !interval.is_zero() && run.main.is_alive());
+        self.timers.set(place, Slot::Watchdog, interval.and_then(|interval| now.mono.after(interval)));
+    }
+
+    /// The service did not report in time, or asked for this itself: it is aborted, so that it leaves a core.
+    pub(super) fn watchdog_expired(&mut self, now: Now, place: Place) {
+        let Some(run) = self.run_mut(place).filter(|run| !run.phase.is_ending() && run.main.is_alive()) else { return };
+        run.spoil(RunResult::Watchdog);
+        let id = run.id();
+        self.notice(now, Happening::WatchdogExpired { run: id });
+        self.enter_signals(now, place, Phase::StopWatchdog { tree: false });
+    }
+
+    /// RuntimeMaxSec= is over.
+    pub(super) fn runtime_over(&mut self, now: Now, place: Place) {
+        let Some(run) = self.run_mut(place).filter(|run| run.phase.is_up()) else { return };
+        run.spoil(RunResult::Timeout);
+        let (id, after) = (run.id(), run.def.service.timeouts.runtime_max);
+        self.notice(now, Happening::TimedOut { run: id, what: "running", after });
+        self.enter_stop(now, place);
+    }
+
+    /// A message on the notify socket.
+    pub(super) fn notified(&mut self, now: Now, id: &RunId, sender: Sender, pid: i32, message: NotifyMessage) {
+        let Some(place) = self.current(id) else { return };
+        let Some(run) = self.run_mut(place) else { return };
+        if !is_believed(run.def.service.notify_access, sender) {
+            let bit = 1 << sender_bit(sender);
+            if run.refused & bit == 0 {
+                run.refused |= bit;
+                let (unit, reason) = (Some(id.unit.clone()), "its sender is not covered by notify_access");
+                self.notice(now, Happening::NotifyRefused { unit, sender: pid, reason });
+            }
+            return;
+        }
+        if let Some(text) = &message.status {
+            run.status_text = Some(shortened(text).into());
+        }
+        if let Some(micros) = message.watchdog_usec {
+            run.watchdog = Some(TimeSpan::from_micros(micros));
+        }
+        let watched = !run.phase.is_ending() && run.phase != Phase::StartPre && run.phase != Phase::Start;
+        if watched && (message.watchdog || message.watchdog_usec.is_some()) {
+            self.feed_watchdog(now, place);
+        }
+        if let Some(micros) = message.extend_timeout_usec {
+            self.extend_deadlines(now, place, TimeSpan::from_micros(micros));
+        }
+        self.state_notified(now, place, &message);
+        if message.watchdog_trigger {
+            self.watchdog_expired(now, place);
+        }
+    }
+
+    /// What the service says of its own state.
+    fn state_notified(&mut self, now: Now, place: Place, message: &NotifyMessage) {
+        let Some(run) = self.run(place) else { return };
+        let (phase, kind, busy) = (run.phase, run.def.service.kind, run.control.is_some());
+        match phase {
+            Phase::Start if message.ready && kind == ServiceKind::Notify && !busy => {
+                self.started(now, place);
+            }
+            Phase::Running if message.stopping => self.enter_stop_by_itself(now, place),
+            Phase::Running if message.reloading && !message.ready => self.await_reload(now, place),
+            Phase::Reload { .. } if message.stopping && !busy => self.enter_stop_by_itself(now, place),
+            Phase::Reload { by_notify: false } if message.reloading && !message.ready => {
+                self.set_reload_by_notify(place, true);
+            }
+            Phase::Reload { by_notify: true } if message.ready => {
+                if busy {
+                    self.set_reload_by_notify(place, false);
+                } else {
+                    self.reload_ended(now, place, None);
+                }
+            }
+            Phase::StartPre
+            | Phase::Start
+            | Phase::StartPost
+            | Phase::Running
+            | Phase::Exited
+            | Phase::Reload { .. }
+            | Phase::Stop
+            | Phase::StopWatchdog { .. }
+            | Phase::StopSigterm { .. }
+            | Phase::StopSigkill { .. }
+            | Phase::StopPost
+            | Phase::FinalSigterm
+            | Phase::FinalSigkill => {}
+        }
+    }
+
+    fn set_reload_by_notify(&mut self, place: Place, by_notify: bool) {
+        if let Some(run) = self.run_mut(place) {
+            run.phase = Phase::Reload { by_notify };
+            self.touch(place);
+        }
+    }
+
+    /// EXTEND_TIMEOUT_USEC=: the deadlines of start, stop and RuntimeMaxSec= are at least so far away.
+    fn extend_deadlines(&mut self, now: Now, place: Place, span: TimeSpan) {
+        let Some(extended) = now.mono.after(span) else { return };
+        for slot in [Slot::Phase, Slot::RuntimeMax] {
+            if self.timers.get(place, slot).is_some_and(|at| at < extended) {
+                self.timers.set(place, slot, Some(extended));
+                self.touch(place);
+            }
+        }
+    }
+}
+
+const fn is_believed(access: NotifyAccess, sender: Sender) -> bool {
+    match access {
+        NotifyAccess::None => false,
+        NotifyAccess::Main => matches!(sender, Sender::Main),
+        NotifyAccess::Exec => matches!(sender, Sender::Main | Sender::Control),
+        NotifyAccess::All => true,
+    }
+}
+
+const fn sender_bit(sender: Sender) -> u8 {
+    match sender {
+        Sender::Main => 0,
+        Sender::Control => 1,
+        Sender::Other => 2,
+    }
+}
+
+/// The text without what goes past the limit.
+fn shortened(text: &str) -> &str {
+    let mut end = text.len().min(STATUS_TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
