@@ -7,7 +7,7 @@ test *args:
 lint:
     cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
 deny:
-    cargo deny --locked check licenses bans sources
+    cargo deny --locked check --hide-inclusion-graph licenses bans sources
 advisories:
     cargo deny --locked check advisories
 docs:
