@@ -199,6 +199,19 @@ On a terminal control characters are shown escaped; into a pipe or file go the b
         #[arg(value_name = "UNIT")]
         unit: UnitName,
     },
+    /// Check unit files without a daemon: every problem with file:line:column and the likely intended word
+    #[command(after_help = "\
+Examples:
+  supervisorctl lint                            the units of this machine
+  supervisorctl lint units/                     a folder, as the daemon would read it
+  supervisorctl lint units/web.toml             one unit with its drop-ins
+
+Exit status: 0 the units can be used, 1 they cannot.")]
+    Lint {
+        /// Files and folders [default: the units folder]
+        #[arg(value_name = "FILE|DIR")]
+        paths: Vec<PathBuf>,
+    },
     /// Read unit files anew and take them into use, as SIGHUP does
     ReloadConfig,
     /// Print a script that completes commands and unit names

@@ -16,6 +16,7 @@ mod failure;
 mod http;
 mod humane;
 mod interrupt;
+mod lint;
 mod progress;
 mod screen;
 mod since;
@@ -125,6 +126,7 @@ impl Family {
             | Command::Cat { .. }
             | Command::Show { .. }
             | Command::Deps { .. }
+            | Command::Lint { .. }
             | Command::ReloadConfig
             | Command::Completions { .. } => Self::Plain,
         }

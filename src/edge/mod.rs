@@ -8,6 +8,7 @@ mod http; // HTTP clients
 pub mod listen; // listening sockets
 pub mod log; // what services write
 pub mod notify; // what services say on the notify socket
+#[cfg(test)]
 mod peer; // the other end of a request
 pub mod probe; // is a service well?
 pub mod proctree; // processes found by walking /proc

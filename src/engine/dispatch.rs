@@ -34,9 +34,10 @@ impl Engine {
     pub(super) fn drain(&mut self) -> Result<(), ClientError> {
         let mut notices: Vec<Notice> = Vec::new();
         while let Some(effect) = self.node.poll_effect() {
-            match effect {
-                Effect::Notice(notice) => notices.push(notice),
-                other => self.carry_out(other)?,
+            if let Effect::Notice(notice) = effect {
+                notices.push(notice);
+            } else {
+                self.carry_out(effect)?;
             }
         }
         for notice in notices {
@@ -161,10 +162,9 @@ impl Engine {
         if signal == Signal::KILL
             && spared.is_none()
             && let Some(cgroups) = &self.cgroups
+            && let Err(error) = cgroups.kill(&run.unit)
         {
-            if let Err(error) = cgroups.kill(&run.unit) {
-                tracing::warn!(unit = %run.unit, error = %error, "cannot kill the cgroup; killing its processes one by one");
-            }
+            tracing::warn!(unit = %run.unit, error = %error, "cannot kill the cgroup; killing its processes one by one");
         }
         // The main process' group first: it needs no look at /proc. Whoever left the group is found by the thread.
         let main = ProcessKey { run: run.clone(), role: Role::Main };

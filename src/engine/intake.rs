@@ -29,7 +29,6 @@ impl Engine {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "one exhaustive match over the keeper's facts")]
     fn take_fact(&mut self, fact: Fact, mut fds: Vec<OwnedFd>) -> Result<(), ClientError> {
         match fact {
             Fact::Spawned { key, pid, start_time: _, clamped } => {

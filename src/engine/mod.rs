@@ -18,7 +18,7 @@ mod intake; // facts and asks -> inputs of the node machine
 mod launch; // orders -> the keeper's exact instructions
 mod probes; // probes under way
 pub mod settings; // roundsman.toml
-mod tree; // the processes of a run
+pub mod tree; // the processes of a run
 
 use std::{
     collections::{BTreeMap, BTreeSet},

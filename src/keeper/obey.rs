@@ -52,10 +52,17 @@ impl Keeper {
                     // What was started once is not started again, even if the unit comes back.
                     *held = Unit { generation: held.generation, main: held.main, ..Unit::default() };
                 }
+                self.mirror_unit(&unit);
             }
             Order::OpenLog { unit, stream, bytes } => self.open_log(unit, stream, bytes),
             Order::Remember { unit, memo } => self.remember(&unit, memo),
-            Order::AckExit { key } => self.ledger.acknowledge_end(&key),
+            Order::AckExit { key } => {
+                self.ledger.acknowledge_end(&key);
+                // One that runs has no end to be acknowledged and stays.
+                if self.processes.get(&key).is_none() {
+                    self.unmirror(&key);
+                }
+            }
             Order::AckAggregated { unit, count } => {
                 if let Some(fact) = self.ledger.acknowledge_aggregated(&unit, count) {
                     self.tell(&fact, Vec::new());
@@ -137,7 +144,10 @@ impl Keeper {
             return self.refuse(format!("cannot remember {} bytes for {unit}", memo.len()));
         }
         match self.units.entry(unit) {
-            Some(held) => held.memo = memo,
+            Some(held) => {
+                held.memo = memo;
+                self.mirror_unit(unit);
+            }
             None => self.refuse(format!("cannot remember anything for {unit}: too many units are held")),
         }
     }

@@ -9,6 +9,7 @@ mod init;
 mod listen_fds;
 mod memory;
 mod packet;
+mod pidfd;
 mod place;
 mod poll;
 mod process;
@@ -24,6 +25,7 @@ pub use init::{replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};
 pub use memory::{read_sealed, sealed_memory};
 pub use packet::{MESSAGE_FDS_MAX, Packet, PacketSocket, Sender, receive};
+pub use pidfd::end_of;
 pub use place::{LockError, LockFile, bind_notify_socket};
 pub use poll::{Interest, Poller, Readiness};
 pub use process::{
