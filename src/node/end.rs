@@ -52,9 +52,10 @@ impl Node {
         let failed_job =
             self.unit(place).and_then(|unit| unit.job.as_ref()).is_some_and(|job| job.begun && !job.stops());
         if failed_job {
-            let outcome = match run.result {
-                RunResult::Success => Outcome::Done,
-                result => Outcome::Failed(Refusal::StartFailed { result, status: run.main.status() }),
+            let outcome = if run.result == RunResult::Success {
+                Outcome::Done
+            } else {
+                Outcome::Failed(Refusal::StartFailed { result: run.result, status: run.main.status() })
             };
             self.finish_job(now, place, &outcome);
         }
