@@ -2,18 +2,13 @@
 use std::{
     collections::VecDeque,
     io,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::net::UnixDatagram as StdDatagram,
-    },
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
-
-use tokio::{io::Interest, net::UnixDatagram};
 
 use super::link::{Frame, Inlet, LinkError, Sent};
 use crate::{
     base::{Generation, ProcessKey, SpawnFailure, UnitName},
-    sys::PacketSocket,
+    sys::{PacketSocket, WaitFor, Waiting},
     wire::keeper::{Exit, Fact, ManagerCause, Notified, Order, RunningProcess, Stream, UnitRecord, VERSION},
 };
 
@@ -100,8 +95,9 @@ pub enum Pending {
 #[derive(Debug)]
 pub struct Client {
     socket: PacketSocket,
-    /// The same socket, known to the runtime. A datagram socket is what tokio has that does not mind what it is.
-    ready: UnixDatagram,
+    readable: Waiting,
+    /// There while orders wait for room.
+    writable: Option<Waiting>,
     inlet: Inlet,
     outlet: VecDeque<Frame<OwnedFd>>,
     snapshot: Option<Box<Snapshot>>,
@@ -114,15 +110,11 @@ impl Client {
     /// When it is no such socket.
     pub fn new(fd: OwnedFd) -> Result<Self, ClientError> {
         let number = fd.as_raw_fd();
-        let socket = || -> io::Result<UnixDatagram> {
-            let copy = StdDatagram::from(fd.try_clone()?);
-            copy.set_nonblocking(true)?;
-            UnixDatagram::from_std(copy)
-        };
-        let ready = socket().map_err(|source| ClientError::Socket { fd: number, source })?;
+        let readable = Waiting::new(fd.as_fd(), WaitFor::Reading);
         let mut client = Self {
+            readable: readable.map_err(|source| ClientError::Socket { fd: number, source })?,
+            writable: None,
             socket: PacketSocket::from(fd),
-            ready,
             inlet: Inlet::new(),
             outlet: VecDeque::new(),
             snapshot: None,
@@ -154,7 +146,9 @@ impl Client {
     /// When the keeper is gone.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         while !self.push()? {
-            self.ready.writable().await.map_err(unready)?;
+            if let Some(writable) = &self.writable {
+                writable.ready().await.map_err(unready)?;
+            }
         }
         Ok(())
     }
@@ -165,14 +159,20 @@ impl Client {
     /// When the keeper is gone or says what has no meaning.
     pub async fn recv(&mut self) -> Result<Incoming, ClientError> {
         loop {
-            let all_sent = self.push()?;
+            self.push()?;
             while let Some((fact, fds)) = self.pull()? {
                 if let Some(incoming) = self.place(fact, fds)? {
                     return Ok(incoming);
                 }
             }
-            let interest = if all_sent { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
-            self.ready.ready(interest).await.map_err(unready)?;
+            let ready = match &self.writable {
+                None => self.readable.ready().await,
+                Some(writable) => tokio::select! {
+                    ready = self.readable.ready() => ready,
+                    ready = writable.ready() => ready,
+                },
+            };
+            ready.map_err(unready)?;
         }
     }
 
@@ -192,8 +192,12 @@ impl Client {
     /// Sends what waits; true when all is sent.
     fn push(&mut self) -> Result<bool, ClientError> {
         while let Some(frame) = self.outlet.front() {
-            let (socket, ready) = (&self.socket, &self.ready);
-            let attempt = attempted(ready, Interest::WRITABLE, || match frame.send(socket)? {
+            let socket = &self.socket;
+            let writable = match &self.writable {
+                Some(writable) => writable,
+                None => self.writable.insert(Waiting::new(socket.as_fd(), WaitFor::Writing).map_err(unready)?),
+            };
+            let attempt = attempted(writable, || match frame.send(socket)? {
                 sent @ (Sent::Whole | Sent::Later) => Ok(Some(sent)),
                 Sent::Full => Ok(None),
             });
@@ -202,12 +206,13 @@ impl Client {
             }
             self.outlet.pop_front();
         }
+        self.writable = None;
         Ok(true)
     }
 
     fn pull(&mut self) -> Result<Option<(Fact, Vec<OwnedFd>)>, ClientError> {
         let (socket, inlet) = (&self.socket, &mut self.inlet);
-        attempted(&self.ready, Interest::READABLE, || inlet.take(socket))
+        attempted(&self.readable, || inlet.take(socket))
     }
 
     /// Puts a fact where it belongs: into the snapshot that is being told, or before the caller.
@@ -264,12 +269,11 @@ impl Snapshot {
 
 /// Runs `attempt`; when it would block, tells the runtime so, that it may wait for the socket anew.
 fn attempted<T>(
-    ready: &UnixDatagram,
-    interest: Interest,
+    waiting: &Waiting,
     attempt: impl FnOnce() -> Result<Option<T>, LinkError>,
 ) -> Result<Option<T>, ClientError> {
     let mut failure = None;
-    let done = ready.try_io(interest, || match attempt() {
+    let done = waiting.attempt(|_| match attempt() {
         Ok(Some(value)) => Ok(Some(value)),
         Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
         Err(e) => {
@@ -287,4 +291,84 @@ fn attempted<T>(
 
 const fn unready(source: io::Error) -> ClientError {
     ClientError::Link(LinkError::Socket(source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client, and the keeper's end of its socket after the greeting was read.
+    fn client() -> (Client, PacketSocket, Inlet) {
+        let (ours, theirs) = PacketSocket::pair().unwrap();
+        let client = Client::new(theirs.into()).unwrap();
+        let mut inlet = Inlet::new();
+        let (hello, _) = inlet.take::<Order>(&ours).unwrap().unwrap();
+        assert_eq!(hello, Order::Hello { version: VERSION });
+        (client, ours, inlet)
+    }
+
+    fn tell(socket: &PacketSocket, fact: &Fact) {
+        assert_eq!(Frame::<OwnedFd>::new(fact, Vec::new()).unwrap().send(socket).unwrap(), Sent::Whole);
+    }
+
+    fn begin(version: u16) -> Fact {
+        Fact::SnapshotBegin { version, cause: ManagerCause::Boot, keeper: 7, degraded: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn orders_that_find_no_room_wait_and_arrive_in_order() {
+        let (mut client, keeper, mut inlet) = client();
+        let count = 5000;
+        for seq in 0..count {
+            client.send(&Order::AckNotified { seq }, Vec::new()).unwrap();
+        }
+        assert!(!client.outlet.is_empty());
+        let mut next = 0;
+        let read = async {
+            while next < count {
+                match inlet.take::<Order>(&keeper).unwrap() {
+                    Some((order, _)) => {
+                        assert_eq!(order, Order::AckNotified { seq: next });
+                        next += 1;
+                    }
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let (flushed, ()) = tokio::join!(client.flush(), read);
+        flushed.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_keeper_that_never_reads_is_given_up() {
+        let (mut client, _keeper, _) = client();
+        let orders = 0..2 * u64::try_from(ORDERS_QUEUED_MAX).unwrap();
+        let refused = orders.map(|seq| client.send(&Order::AckNotified { seq }, Vec::new())).find_map(Result::err);
+        assert!(matches!(refused, Some(ClientError::Full)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_gathered_and_what_happens_meanwhile_goes_by() {
+        let (mut client, keeper, _) = client();
+        tell(&keeper, &begin(VERSION));
+        let unit = UnitName::new("a").unwrap();
+        tell(&keeper, &Fact::Unit(UnitRecord { unit, generation: Generation(3), memo: Vec::new() }));
+        tell(&keeper, &Fact::Ping);
+        tell(&keeper, &Fact::SnapshotEnd);
+        assert!(matches!(client.recv().await, Ok(Incoming::Fact(Fact::Ping, _))));
+        match client.recv().await {
+            Ok(Incoming::Snapshot(snapshot)) => assert_eq!((snapshot.keeper, snapshot.units.len()), (7, 1)),
+            other => panic!("{other:?}"),
+        }
+        assert!(client.try_recv().unwrap().is_none());
+        drop(keeper);
+        assert!(matches!(client.recv().await, Err(ClientError::Link(LinkError::Closed))));
+    }
+
+    #[tokio::test]
+    async fn a_keeper_of_another_version_is_refused() {
+        let (mut client, keeper, _) = client();
+        tell(&keeper, &begin(VERSION + 1));
+        assert!(matches!(client.recv().await, Err(ClientError::Version(_))));
+    }
 }

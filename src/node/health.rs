@@ -92,7 +92,8 @@ impl Node {
             self.timers.clear(place, Slot::Probe(index));
         }
         if probes.iter().any(|probe| probe.in_flight) {
-            self.order(place, Effect::CancelProbes { run: id });
+            // Not through `order`: the unit may be half way between two states, which no memo should show.
+            self.orders.push_back(Effect::CancelProbes { run: id });
         }
     }
 

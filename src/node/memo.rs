@@ -54,10 +54,11 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
     match &unit.state {
         State::Inactive => out.byte(0),
         State::Failed => out.byte(1),
-        State::HoldOff { due, cause } => {
+        State::HoldOff { due, cause, counts } => {
             out.byte(2);
             out.option(*due, |out, due| out.number(due.0));
             out.cause(cause);
+            out.byte(u8::from(*counts));
         }
         State::Live(run) => {
             out.byte(3);
@@ -94,7 +95,7 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
     unit.state = match input.byte()? {
         0 => State::Inactive,
         1 => State::Failed,
-        2 => State::HoldOff { due: input.option(Reader::mono)?, cause: input.cause()? },
+        2 => State::HoldOff { due: input.option(Reader::mono)?, cause: input.cause()?, counts: input.flag()? },
         3 => {
             let run = input.run(def)?;
             deadlines = Deadlines { phase: input.option(Reader::mono)?, runtime: input.option(Reader::mono)? };

@@ -14,7 +14,7 @@ use super::{
     input::{Adopted, Restored},
     job::Pull,
     memo::{self, Deadlines},
-    service::{Main, Phase, Run, State, Unit, Wish},
+    service::{Ending, Job, JobKind, Main, Phase, Run, State, Unit, Wish},
     timers::Slot,
 };
 use crate::{
@@ -98,8 +98,18 @@ impl Node {
             }
             (State::Inactive | State::Failed, Wish::Down) => {}
         }
+        if let Some(unit) = self.unit_mut(place) {
+            unit.job = unit.job_under_way().map(Box::new).or_else(|| unit.job.take());
+        }
+        // Its stop job waited for the stop of others when the manager died.
+        let stop_waited = self
+            .unit(place)
+            .is_some_and(|unit| unit.wish == Wish::Down && unit.run().is_some_and(|run| !run.phase.is_ending()));
+        if stop_waited {
+            self.enqueue_stop(place, &Ending::Stop(Actor::Daemon), None);
+        }
         if self.unit(place).is_some_and(|unit| unit.gone) {
-            self.enqueue_stop(place, &super::service::Ending::Removed, None);
+            self.enqueue_stop(place, &Ending::Removed, None);
             self.ended.push(place);
         }
     }
@@ -206,6 +216,19 @@ impl Node {
 }
 
 impl Unit {
+    /// The job that a run on its way belongs to: others wait for it.
+    fn job_under_way(&self) -> Option<Job> {
+        let run = self.run()?;
+        let kind = match &run.ending {
+            None if run.phase.is_starting() => JobKind::Start { cause: run.cause.clone(), monitor: None },
+            Some(Ending::Restart(actor)) if self.wish == Wish::Up => JobKind::Restart(actor.clone()),
+            Some(ending) if self.wish == Wish::Down => JobKind::Stop(ending.clone()),
+            None if self.wish == Wish::Down && run.phase.is_ending() => JobKind::Stop(Ending::Stop(Actor::Daemon)),
+            None | Some(_) => return None,
+        };
+        Some(Job { begun: true, ..Job::new(kind, Vec::new()) })
+    }
+
     /// A living main process of which no memo tells: it is taken as it is, up.
     fn adopt(&mut self, now: Now, main: &Adopted) {
         let generation = main.key.run.generation;

@@ -85,7 +85,12 @@ pub(super) enum Wish {
 pub(super) enum State {
     Inactive,
     Failed,
-    HoldOff { due: Option<Mono>, cause: StartCause },
+    /// `counts`: the restart is a step of the row (it is none when the machine was short of something).
+    HoldOff {
+        due: Option<Mono>,
+        cause: StartCause,
+        counts: bool,
+    },
     Live(Box<Run>),
 }
 

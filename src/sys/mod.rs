@@ -14,6 +14,7 @@ mod place;
 mod poll;
 mod process;
 mod raw;
+mod readiness;
 mod signals;
 pub mod spawn; // processes
 
@@ -33,4 +34,5 @@ pub use process::{
     send_signal, session_of, set_niceness, set_oom_score_adj, set_process_name, set_resource_limit, signal_group,
     signal_process, start_time,
 };
+pub use readiness::{WaitFor, Waiting};
 pub use signals::{Arrived, Signals, reset_signal_actions, unblock_signals};

@@ -1,0 +1,86 @@
+"""What is measured. All peers take turns within one run, so that a busy moment of the machine meets each of them."""
+import contextlib
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from statistics import median
+
+from board import now
+from session import Session, pss_kib, switches
+
+POOL = 40  # services that are killed in turn
+TURN = 10  # kills in a row
+SLOW_US, SLOW_KILLS = 200_000, 2  # who takes longer gets fewer kills a turn: it polls or waits, and more would tell no more
+SETTLED_S = 1.3  # runit and s6 punish whoever lived shorter than a second
+MANY = 1000
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def restarts(peers, place, rounds):
+    """Peer -> µs from SIGKILL to the successor's first instruction. All supervisors stand side by side."""
+    found = defaultdict(list)
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(Session(peer, POOL, *place)) for peer in peers]
+        for turn in range(rounds * POOL // TURN):
+            time.sleep(SETTLED_S if turn % (POOL // TURN) == 0 else 0)
+            for session in sessions:
+                took = found[session.peer.name]
+                for step in range(TURN):
+                    if step == SLOW_KILLS and median(took) > SLOW_US:
+                        break
+                    time.sleep(0.02)
+                    one = session.restart_us((turn * TURN + step) % POOL)
+                    if one is None:
+                        raise RuntimeError(f"{session.peer.name}: a killed service did not come back")
+                    took.append(one)
+            say(f"  restarts, turn {turn + 1}: " + ", ".join(f"{name} {median(took):.0f}" for name, took in found.items()) + " µs")
+    return found
+
+
+def boots(peers, place, rounds, seconds):
+    """Peer -> figure -> values, from booting 1,000 services; memory, idle and status are of the same boots."""
+    found = defaultdict(lambda: defaultdict(list))
+    for turn in range(rounds):
+        for peer in peers:
+            figures = found[peer.name]
+            with Session(peer, MANY, *place) as session:
+                figures["boot"].append(session.boot_ms())
+                time.sleep(2.5)
+                figures["memory"].append(sum(map(pss_kib, session.own())) / 1024)
+                if peer.name == "roundsman":
+                    figures["status"] += status_ms(session)
+                    if turn == rounds - 1:
+                        figures["idle"] = idle(session, seconds)
+            say(f"  boot {turn + 1}: {peer.name} {figures['boot'][-1]:.0f} ms, {figures['memory'][-1]:.1f} MiB")
+    return found
+
+
+def single_memory(peer, place):
+    """MiB with one service: what the many are compared with."""
+    with Session(peer, 1, *place) as session:
+        time.sleep(2.5)
+        return sum(map(pss_kib, session.own())) / 1024
+
+
+def status_ms(session):
+    took = []
+    for _ in range(7):
+        began = now()
+        answer = subprocess.run([str(word) for word in session.peer.status(session)], stdout=subprocess.PIPE, check=False)
+        took.append((now() - began) / 1e6)
+        if answer.stdout.count(b"\n") < session.count:
+            raise RuntimeError(f"status shows too little (exit code {answer.returncode}): {answer.stdout[-200:]!r}")
+    return took
+
+
+def idle(session, seconds):
+    """Context switches of each of the supervisor's processes while nothing happens."""
+    # What still ends by itself after a burst of work is no wake-up of an idle supervisor.
+    time.sleep(12)
+    before = {pid: switches(pid) for pid in session.own()}
+    time.sleep(seconds)
+    return [switches(pid) - count for pid, count in before.items()]
