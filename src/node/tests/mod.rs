@@ -14,7 +14,7 @@ mod flow;
 mod health;
 mod make;
 mod matrix;
-mod speed;
+mod size;
 mod table;
 mod takeover;
 mod world;

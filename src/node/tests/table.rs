@@ -18,11 +18,11 @@ type Step = (&'static str, fn(&mut Desk) -> Vec<String>);
 fn full() -> UnitDef {
     let mut def = notifying("u");
     let service = &mut def.service;
-    service.exec_start_pre = vec![command("pre")];
-    service.exec_start_post = vec![command("post")];
-    service.exec_reload = vec![command("reload")];
-    service.exec_stop = vec![command("stop")];
-    service.exec_stop_post = vec![command("after")];
+    service.exec_start_pre = [command("pre")].into();
+    service.exec_start_post = [command("post")].into();
+    service.exec_reload = [command("reload")].into();
+    service.exec_stop = [command("stop")].into();
+    service.exec_stop_post = [command("after")].into();
     service.restart.when = crate::unit::spec::Restart::OnFailure;
     service.restart.delay = TimeSpan::from_secs(1);
     service.watchdog = Some(TimeSpan::from_secs(30));
