@@ -1,4 +1,5 @@
 //! What ships beside the programs is accepted by those who read it.
+#![expect(clippy::expect_used, reason = "a helper of tests stops the test")]
 
 use std::{fs, path::Path, process::Command};
 

@@ -1,4 +1,5 @@
 //! A machine with a systemd of its own and our unit installed; it is gone when the value is.
+#![expect(clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a helper of tests stops the test")]
 
 use std::{
     fs,
