@@ -32,8 +32,8 @@ fn systemd_understands_every_line_of_our_unit() {
 fn systemd_would_say_if_it_did_not() {
     let unknown_key = shipped_unit().replace("WatchdogSec=", "WatchdogSecs=");
     assert!(verified(&unknown_key).contains("WatchdogSecs"), "{}", verified(&unknown_key));
-    let bad_value = shipped_unit().replace("KillMode=mixed", "KillMode=mix");
-    assert!(verified(&bad_value).contains("mix"), "{}", verified(&bad_value));
+    let bad_value = shipped_unit().replace("KillMode=process", "KillMode=proces");
+    assert!(verified(&bad_value).contains("proces"), "{}", verified(&bad_value));
 }
 
 /// No option is needed: the paths that the unit makes are the ones that the daemon has for root.

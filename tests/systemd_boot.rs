@@ -16,11 +16,12 @@ fn service(name: &str, unit: &str, when_asked: &str) -> (String, String) {
     (format!("etc/roundsman/units/{name}.toml"), text)
 }
 
-/// A machine on which our unit has become active with two services, the second of which needs the first.
-fn booted() -> Machine {
-    let drop_in = "[Service]\nStandardError=append:/run/supervisord.log\nEnvironment=ROUNDSMAN_LOG=debug\n";
+/// A machine on which our unit, with one more `setting`, has become active with two services, the second of which needs the first.
+fn booted(setting: &str) -> Machine {
+    let drop_in =
+        format!("[Service]\nStandardError=append:/run/supervisord.log\nEnvironment=ROUNDSMAN_LOG=debug\n{setting}\n");
     let machine = Machine::boot(&[
-        ("etc/systemd/system/roundsman.service.d/log.conf".to_owned(), drop_in.to_owned()),
+        ("etc/systemd/system/roundsman.service.d/log.conf".to_owned(), drop_in),
         service("first", "", ""),
         // Slow to end: one that did not wait for it would be noticed.
         service("second", "requires = [\"first\"]\nafter = [\"first\"]", "sleep 0.5;"),
@@ -31,7 +32,7 @@ fn booted() -> Machine {
 
 #[test]
 fn systemd_sees_readiness_and_life_and_reloads_us() {
-    let machine = booted();
+    let machine = booted("");
     assert_eq!(machine.property("ActiveState"), "active");
     assert_eq!(machine.property("StatusText"), "2 units");
     machine.pid_of("second");
@@ -49,7 +50,7 @@ fn systemd_sees_readiness_and_life_and_reloads_us() {
 
 #[test]
 fn the_managers_death_touches_no_service() {
-    let machine = booted();
+    let machine = booted("");
     let (first, second) = (machine.pid_of("first"), machine.pid_of("second"));
     let (keeper, manager) = (machine.property("MainPID"), machine.manager());
     machine.run(&["kill", "-9", &manager]);
@@ -63,20 +64,34 @@ fn the_managers_death_touches_no_service() {
 }
 
 #[test]
-fn after_the_keepers_death_each_service_runs_once() {
-    let machine = booted();
-    let (first, keeper) = (machine.pid_of("first"), machine.property("MainPID"));
-    machine.pid_of("second");
+fn the_keepers_death_touches_no_service() {
+    let machine = booted("");
+    let (first, second, keeper) = (machine.pid_of("first"), machine.pid_of("second"), machine.property("MainPID"));
     machine.run(&["kill", "-9", &keeper]);
     eventually("systemd starts another", || machine.property("NRestarts") == "1");
-    eventually("the service is started anew", || machine.pid_of("first") != first);
-    assert!(!machine.is_alive(&first), "the one before was swept");
-    assert_eq!(machine.count_of("echo first"), 1);
+    eventually("it knows what runs", || machine.get("/v1/units/second").contains(&format!("\"pid\":{second}")));
+    assert_eq!((machine.pid_of("first"), machine.pid_of("second")), (first.clone(), second));
+    assert_eq!((machine.count_of("echo first"), machine.count_of("echo second")), (1, 1));
+    machine.systemctl(&["stop", "roundsman"]);
+    assert_eq!(machine.read("run/ended"), "second\nfirst\n");
+    assert!(!machine.is_alive(&first));
+}
+
+#[test]
+fn a_stop_that_takes_too_long_leaves_nothing_behind() {
+    let machine = booted("TimeoutStopSec=1s");
+    let (path, text) = service("stubborn", "", "while :; do sleep 1; done;");
+    machine.write(&path, &text);
+    machine.systemctl(&["restart", "roundsman"]);
+    let stubborn = machine.pid_of("stubborn");
+    machine.systemctl(&["stop", "roundsman"]);
+    assert_eq!(machine.property("Result"), "timeout");
+    eventually("the service is swept", || !machine.is_alive(&stubborn));
 }
 
 #[test]
 fn a_restart_and_a_stop_end_the_services_in_order() {
-    let machine = booted();
+    let machine = booted("");
     let (keeper, first) = (machine.property("MainPID"), machine.pid_of("first"));
     machine.pid_of("second");
     machine.systemctl(&["restart", "roundsman"]);

@@ -99,9 +99,9 @@ pub(super) fn cause(status: &UnitStatus) -> String {
         (_, Active::Failed) => format!("ended with {last}"),
         (_, Active::Inactive) if status.generation.0 == 0 => "never started".to_owned(),
         (_, Active::Inactive) => format!("stopped; the last run ended with {last}"),
-        (_, Active::Active | Active::Reloading) if status.restarts > 0 => {
-            status.last_status.map_or_else(|| "restarted".to_owned(), |exit| format!("restarted; the run before: {exit}"))
-        }
+        (_, Active::Active | Active::Reloading) if status.restarts > 0 => status
+            .last_status
+            .map_or_else(|| "restarted".to_owned(), |exit| format!("restarted; the run before: {exit}")),
         (_, Active::Active | Active::Reloading) => "as wanted".to_owned(),
         (_, Active::Activating) => "on its way up".to_owned(),
         (_, Active::Deactivating) if status.unkillable => "its processes do not die on SIGKILL".to_owned(),

@@ -17,8 +17,8 @@ Examples:
   supervisorctl restart web worker     restart both and wait until they are up
   supervisorctl logs web -f            follow web's output
 
-The daemon is found at --socket, else $ROUNDSMAN_SOCKET, else the socket of a daemon of your own, else the
-system's /run/roundsman/control.sock.")]
+The daemon is found at --socket, else at $ROUNDSMAN_SOCKET, else where a daemon of your own
+would listen, else at the system's /run/roundsman/control.sock.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -8,6 +8,7 @@
 mod acks; // which exits the keeper may forget
 mod alerting; // who is told, from the settings
 mod boot; // from the keeper's snapshot and the store to a running engine
+pub mod check; // one pass over the probes without a daemon
 pub mod config; // the units in force
 mod counters; // counts for metrics and status
 mod dispatch; // effects of the node machine -> edges

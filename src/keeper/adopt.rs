@@ -118,6 +118,19 @@ impl Keeper {
         }
     }
 
+    /// After a deliberate end the next keeper begins anew with every unit of which nothing lives: that it was stopped by
+    /// the end itself is nobody's wish. Generations and ends that nobody has counted yet stay.
+    pub(super) fn forget_states(&mut self) {
+        let lives = |unit: &UnitName| self.processes.iter().any(|process| process.key.run.unit == *unit);
+        let over: Vec<UnitName> = self.units.iter().map(|(unit, _)| unit.clone()).filter(|unit| !lives(unit)).collect();
+        for unit in over {
+            if let Some(held) = self.units.get_mut(&unit) {
+                held.memo.clear();
+            }
+            self.mirror_unit(&unit);
+        }
+    }
+
     pub(super) fn mirror_unit(&mut self, name: &UnitName) {
         let (Some(mirror), Some(unit)) = (&mut self.mirror, self.units.get(name)) else { return };
         let (generation, main, memo) = (unit.generation, unit.main, unit.memo.clone());

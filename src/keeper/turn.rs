@@ -145,6 +145,7 @@ impl Keeper {
             if let Some(ending) = self.ending
                 && self.life.pid().is_none()
             {
+                self.forget_states();
                 return Ok(ending.code);
             }
             self.flush();

@@ -5,7 +5,6 @@ use std::{
     convert::Infallible,
     io::{BufRead, BufReader, Read, Write},
     os::unix::net::UnixListener,
-    process::Child,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -22,13 +21,9 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::{StreamExt, stream};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use roundsman::wire::v1::{Event, Events, OrderAnswer};
 
-use crate::world::{Ended, World, problem, units};
+use crate::world::{World, problem, units};
 
 /// A daemon whose unit has this output, in pieces; without an end if `endless`.
 fn talking(pieces: Vec<&'static [u8]>, endless: bool) -> Router {
@@ -37,14 +32,6 @@ fn talking(pieces: Vec<&'static [u8]>, endless: bool) -> Router {
         if endless { Body::from_stream(pieces.chain(stream::pending())) } else { Body::from_stream(pieces) }
     };
     Router::new().route("/v1/units/{unit}/logs", get(logs))
-}
-
-fn interrupt(child: &Child) {
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
-}
-
-fn ended(child: Child) -> Ended {
-    child.wait_with_output().unwrap().into()
 }
 
 #[test]
@@ -86,10 +73,11 @@ fn a_follower_sees_output_at_once_and_leaves_quietly_on_ctrl_c() {
     let world = World::serving(talking(vec![b"hello\n"], true));
     let mut child = world.start("logs web -f");
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let mut out = BufReader::new(child.stdout());
+    out.read_line(&mut line).unwrap();
     assert_eq!(line, "hello\n");
-    interrupt(&child);
-    let ended = ended(child);
+    child.interrupt();
+    let ended = child.ended();
     assert_eq!((ended.code, ended.err.as_str()), (Some(130), ""));
 }
 
@@ -98,8 +86,8 @@ fn a_reader_that_goes_away_is_no_error() {
     static LINE: &[u8] = b"line after line after line\n";
     let world = World::serving(talking(vec![LINE; 200_000], false));
     let mut child = world.start("logs web");
-    drop(child.stdout.take());
-    let logs = ended(child);
+    drop(child.stdout());
+    let logs = child.ended();
     assert_eq!((logs.code, logs.err.as_str()), (Some(0), ""));
 }
 
@@ -145,10 +133,10 @@ fn an_order_is_waited_for_and_ctrl_c_only_ends_the_waiting() {
         std::future::pending::<Json<OrderAnswer>>().await
     };
     let world = World::serving(Router::new().route("/v1/orders", post(order)));
-    let child = world.start("restart web");
+    let mut child = world.start("restart web");
     begins.recv_timeout(Duration::from_secs(20)).unwrap();
-    interrupt(&child);
-    let ended = ended(child);
+    child.interrupt();
+    let ended = child.ended();
     assert_eq!(ended.code, Some(130));
     assert!(ended.err.contains("no longer waiting"), "{ended:?}");
 }
@@ -189,7 +177,7 @@ fn events_go_on_where_they_broke_off() {
     assert!(world.run("events -n 3").out.contains("happening 3"));
 
     let mut child = world.start("events -f --json");
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut lines = BufReader::new(child.stdout()).lines();
     let mut next = || serde_json::from_str::<Event>(&lines.next().unwrap().unwrap()).unwrap().id;
     let seen: Vec<u64> = (0..7).map(|_| next()).collect();
     assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7], "past ones, then two streams");
@@ -203,8 +191,8 @@ fn events_go_on_where_they_broke_off() {
         assert!(last == 0 || id == last + 1, "{id} after {last}");
         last = id;
     }
-    interrupt(&child);
-    let ended = ended(child);
+    child.interrupt();
+    let ended = child.ended();
     assert_eq!(ended.code, Some(130));
     assert!(ended.err.contains("waiting for the daemon to come back") && ended.err.contains("is back"), "{ended:?}");
 }

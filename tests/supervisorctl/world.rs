@@ -3,14 +3,26 @@
 
 use std::{
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
 };
 
 use axum::{Router, extract::Request, middleware, response::Response};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use roundsman::wire::v1::{Problem, Unit, Units};
 use tempfile::TempDir;
 use tokio::{net::UnixListener, runtime::Runtime};
+
+/// How long a command may take to end once nothing holds it.
+const END_WITHIN: Duration = Duration::from_secs(20);
 
 /// The server and where it listens. What it was asked is kept.
 pub(crate) struct World {
@@ -82,13 +94,61 @@ impl World {
         command
     }
 
-    pub(crate) fn start(&self, line: &str) -> Child {
-        self.command(line).spawn().expect("supervisorctl")
+    pub(crate) fn start(&self, line: &str) -> Running {
+        Running(Some(self.command(line).spawn().expect("supervisorctl")))
     }
 
     /// Runs it to its end.
     pub(crate) fn run(&self, line: &str) -> Ended {
         self.command(line).output().expect("supervisorctl").into()
+    }
+}
+
+/// supervisorctl while it runs; a test that fails leaves none behind.
+pub(crate) struct Running(Option<Child>);
+
+impl Running {
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("it has not been waited for")
+    }
+
+    fn pid(&mut self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child().id()).expect("a pid"))
+    }
+
+    /// What it prints, from now on ours.
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
+        self.child().stdout.take().expect("nobody has taken it")
+    }
+
+    /// As Ctrl-C does.
+    pub(crate) fn interrupt(&mut self) {
+        kill(self.pid(), Signal::SIGINT).expect("it is ours");
+    }
+
+    /// Waits for its end, and kills it when that does not come.
+    pub(crate) fn ended(mut self) -> Ended {
+        let pid = self.pid();
+        let (done, is_done) = mpsc::channel::<()>();
+        let guard = thread::spawn(move || {
+            if is_done.recv_timeout(END_WITHIN) == Err(RecvTimeoutError::Timeout) {
+                kill(pid, Signal::SIGKILL).ok();
+            }
+        });
+        let child = self.0.take().expect("it has not been waited for");
+        let output = child.wait_with_output().expect("its output");
+        drop(done);
+        guard.join().expect("no panic");
+        output.into()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
     }
 }
 

@@ -19,8 +19,8 @@ fn needs(text: &str, others: &[&str]) -> UnitDef {
 
 fn binds(text: &str, other: &str) -> UnitDef {
     let mut def = eager(text);
-    def.relations.binds_to = vec![name(other)];
-    def.relations.after = vec![name(other)];
+    def.relations.binds_to = [name(other)].into();
+    def.relations.after = [name(other)].into();
     def
 }
 
@@ -44,7 +44,7 @@ fn a_start_waits_for_what_it_comes_after() {
 #[test]
 fn before_is_after_seen_from_the_other_side() {
     let mut early = notifying("early");
-    early.relations.before = vec![name("late")];
+    early.relations.before = [name("late")].into();
     let mut desk = Desk::cold([early, eager("late")]);
     assert_eq!(desk.give(Input::Boot)[0], "spawn early/1 exec_start");
     desk.spawned("early/1");
@@ -54,7 +54,7 @@ fn before_is_after_seen_from_the_other_side() {
 #[test]
 fn units_without_an_order_start_together() {
     let mut web = eager("web");
-    web.relations.requires = vec![name("db")];
+    web.relations.requires = [name("db")].into();
     let mut desk = Desk::cold([web, notifying("db")]);
     let said = desk.order(Verb::Start, &["web"]);
     assert_eq!(said[..2], ["spawn web/1 exec_start", "spawn db/1 exec_start"]);
@@ -110,7 +110,7 @@ fn who_was_stopped_by_hand_does_not_come_back_with_others() {
 #[test]
 fn a_requirement_that_does_not_exist_refuses_the_start() {
     let mut web = needs("web", &["ghost"]);
-    web.relations.wants = vec![name("phantom")];
+    web.relations.wants = [name("phantom")].into();
     let mut desk = Desk::cold([web]);
     let said = desk.order(Verb::Start, &["web"]);
     assert_eq!(said, ["DependencyFailed web ghost", "reply web=Failed(DependencyFailed { needs: ghost })"]);
@@ -119,8 +119,8 @@ fn a_requirement_that_does_not_exist_refuses_the_start() {
 #[test]
 fn a_failed_wish_changes_nothing() {
     let mut web = eager("web");
-    web.relations.wants = vec![name("cache")];
-    web.relations.after = vec![name("cache")];
+    web.relations.wants = [name("cache")].into();
+    web.relations.after = [name("cache")].into();
     let mut desk = Desk::cold([web, notifying("cache")]);
     assert_eq!(desk.order(Verb::Start, &["web"])[0], "spawn cache/1 exec_start");
     assert_eq!(desk.exited("cache/1", 1)[0], "spawn web/1 exec_start");
@@ -144,7 +144,7 @@ fn a_stop_takes_the_dependents_down_first() {
 #[test]
 fn a_restart_stops_backwards_and_starts_forwards() {
     let mut part = eager("part");
-    part.relations.part_of = vec![name("db")];
+    part.relations.part_of = [name("db")].into();
     let mut desk = Desk::new([needs("web", &["db"]), eager("db"), part, needs("idle", &["db"])]);
     for unit in ["db", "web", "part", "idle"] {
         desk.up(unit);
@@ -183,7 +183,7 @@ fn a_crash_leaves_those_who_require_it_alone_and_takes_those_who_are_bound() {
 #[test]
 fn a_conflict_stops_the_other_before_the_start() {
     let mut green = eager("green");
-    green.relations.conflicts = vec![name("blue")];
+    green.relations.conflicts = [name("blue")].into();
     green.enabled = false;
     let mut desk = Desk::new([eager("blue"), green]);
     desk.up("blue");
@@ -200,8 +200,8 @@ fn a_conflict_stops_the_other_before_the_start() {
 #[test]
 fn failure_and_success_trigger_others_and_tell_them_about_it() {
     let mut web = service("web");
-    web.relations.on_failure = vec![name("page")];
-    web.relations.on_success = vec![name("tidy")];
+    web.relations.on_failure = [name("page")].into();
+    web.relations.on_success = [name("tidy")].into();
     let quiet = |text: &str| {
         with(text, |def| {
             def.service.kind = ServiceKind::Oneshot;
@@ -229,7 +229,7 @@ fn failure_and_success_trigger_others_and_tell_them_about_it() {
 #[test]
 fn an_automatic_restart_triggers_nobody() {
     let mut web = eager("web");
-    web.relations.on_failure = vec![name("page")];
+    web.relations.on_failure = [name("page")].into();
     web.start_limit.interval = TimeSpan::from_secs(10);
     web.start_limit.burst = 2;
     let mut page = service("page");
@@ -245,7 +245,7 @@ fn an_automatic_restart_triggers_nobody() {
 fn two_units_that_trigger_each_other_come_to_rest() {
     let pair = |text: &str, other: &str| {
         let mut def = needs(text, &["ghost"]);
-        def.relations.on_failure = vec![name(other)];
+        def.relations.on_failure = [name(other)].into();
         def
     };
     let mut desk = Desk::cold([pair("a", "b"), pair("b", "a")]);
@@ -269,7 +269,7 @@ fn a_circle_of_order_does_not_stop_the_boot() {
 #[test]
 fn a_shutdown_stops_backwards_and_alerts_nobody() {
     let mut db = eager("db");
-    db.service.exec_stop_post = vec![command("after")];
+    db.service.exec_stop_post = [command("after")].into();
     let mut waiting = eager("waiting");
     waiting.service.restart.delay = TimeSpan::from_secs(60);
     let mut desk = Desk::new([needs("web", &["db"]), db, waiting]);
@@ -312,7 +312,7 @@ fn another_set_stops_what_is_gone_and_starts_what_is_new() {
     desk.up("old");
     desk.up("same");
     let mut changed = eager("same");
-    changed.service.exec_start = vec![command("other")];
+    changed.service.exec_start = [command("other")].into();
     let said = desk.set([changed.clone(), eager("new"), off]);
     assert_eq!(said, ["kill-tree old/1 SIGTERM", "spawn new/1 exec_start", "RunStarting new/1 Boot 0"]);
     assert!(desk.status("same").needs_restart);

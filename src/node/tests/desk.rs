@@ -159,8 +159,8 @@ impl Desk {
     }
 }
 
-fn units(defs: impl IntoIterator<Item = UnitDef>) -> BTreeMap<crate::base::UnitName, UnitDef> {
-    defs.into_iter().map(|def| (def.name.clone(), def)).collect()
+fn units(defs: impl IntoIterator<Item = UnitDef>) -> BTreeMap<crate::base::UnitName, std::sync::Arc<UnitDef>> {
+    defs.into_iter().map(|def| (def.name.clone(), std::sync::Arc::new(def))).collect()
 }
 
 /// `web/3`

@@ -147,10 +147,10 @@ fn sighup_follows_the_stop_signal_where_asked() {
 fn commands_run_around_the_main_process_in_order() {
     let def = with("web", |def| {
         let service = &mut def.service;
-        service.exec_start_pre = vec![command("pre1"), command("pre2")];
-        service.exec_start_post = vec![command("post")];
-        service.exec_stop = vec![command("stop")];
-        service.exec_stop_post = vec![command("after")];
+        service.exec_start_pre = [command("pre1"), command("pre2")].into();
+        service.exec_start_post = [command("post")].into();
+        service.exec_stop = [command("stop")].into();
+        service.exec_stop_post = [command("after")].into();
     });
     let mut desk = Desk::cold([def]);
     let said = desk.give(super::super::Input::Boot);
@@ -173,8 +173,8 @@ fn commands_run_around_the_main_process_in_order() {
 #[test]
 fn stop_commands_run_even_when_the_main_process_died_by_itself() {
     let def = with("web", |def| {
-        def.service.exec_stop = vec![command("stop")];
-        def.service.exec_stop_post = vec![command("after")];
+        def.service.exec_stop = [command("stop")].into();
+        def.service.exec_stop_post = [command("after")].into();
     });
     let mut desk = Desk::new([def]);
     desk.spawned("web/1");
@@ -190,7 +190,7 @@ fn stop_commands_run_even_when_the_main_process_died_by_itself() {
 
 #[test]
 fn a_failed_start_command_fails_the_start_and_a_dash_forgives_it() {
-    let mut def = with("web", |def| def.service.exec_start_pre = vec![command("pre")]);
+    let mut def = with("web", |def| def.service.exec_start_pre = [command("pre")].into());
     let mut desk = Desk::cold([def.clone()]);
     desk.order(Verb::Start, &["web"]);
     let said = desk.exited("web/1.1", 3);
@@ -281,7 +281,7 @@ fn exec_is_up_once_its_program_runs() {
 fn a_oneshot_is_done_when_its_commands_are() {
     let mut def = with("job", |def| {
         def.service.kind = ServiceKind::Oneshot;
-        def.service.exec_start = vec![command("one"), command("two")];
+        def.service.exec_start = vec![command("one"), command("two")].into();
         def.service.timeouts.start = TimeSpan::INFINITY;
     });
     let mut desk = Desk::cold([def.clone()]);
@@ -420,7 +420,7 @@ fn a_machine_that_is_short_of_processes_loses_no_service() {
 
 #[test]
 fn a_reload_runs_its_commands_and_leaves_the_service_up() {
-    let def = with("web", |def| def.service.exec_reload = vec![command("reload")]);
+    let def = with("web", |def| def.service.exec_reload = [command("reload")].into());
     let mut desk = Desk::new([def, service("plain")]);
     assert_eq!(desk.order(Verb::Reload, &["web"]), ["reply web=Failed(NotRunning)"]);
     desk.up("web");

@@ -15,7 +15,7 @@ use crate::{
 
 fn probed(on_unhealthy: OnUnhealthy) -> UnitDef {
     let mut def = eager("web");
-    def.health = vec![probe("live", on_unhealthy)];
+    def.health = [probe("live", on_unhealthy)].into();
     def
 }
 
@@ -73,7 +73,7 @@ fn a_restart_for_health_happens_even_with_restart_no() {
 #[test]
 fn an_unhealthy_service_may_be_asked_to_reload() {
     let mut def = probed(OnUnhealthy::Reload);
-    def.service.exec_reload = vec![command("reload")];
+    def.service.exec_reload = [command("reload")].into();
     let mut desk = Desk::new([def]);
     desk.up("web");
     turn(&mut desk, "web/1", Some("x"));
@@ -134,7 +134,7 @@ fn a_thousand_units_are_not_probed_in_one_instant() {
 #[test]
 fn a_check_on_demand_answers_with_every_probe() {
     let mut def = probed(OnUnhealthy::Alert);
-    def.health.push(probe("deep", OnUnhealthy::None));
+    def.health = [def.health[0].clone(), probe("deep", OnUnhealthy::None)].into();
     let job = with("job", |def| def.service.kind = ServiceKind::Oneshot);
     let mut desk = Desk::new([def, job, eager("bare"), with("off", |def| def.enabled = false)]);
     desk.up("web");

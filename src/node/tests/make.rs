@@ -12,12 +12,14 @@ pub(super) fn name(text: &str) -> UnitName {
     UnitName::new(text).unwrap()
 }
 
-/// A simple service without restart, `start_limit` as systemd's default, deadlines of 90 seconds.
+/// A simple service without restart (and without a pause when a test gives it one), `start_limit` as systemd's default,
+/// deadlines of 90 seconds.
 pub(super) fn service(text: &str) -> UnitDef {
     let mut def = super::super::orphan::def(&name(text));
-    def.description = format!("the {text} service");
+    def.description = format!("the {text} service").into();
     def.enabled = true;
-    def.service.exec_start = vec![command(text)];
+    def.service.exec_start = [command(text)].into();
+    def.service.restart.delay = TimeSpan::ZERO;
     def
 }
 
@@ -44,8 +46,8 @@ pub(super) fn notifying(text: &str) -> UnitDef {
 
 pub(super) fn command(text: &str) -> Command {
     Command {
-        program: format!("/bin/{text}"),
-        argv: vec![text.to_owned()],
+        program: format!("/bin/{text}").into(),
+        argv: [text.into()].into(),
         ignore_failure: false,
         literal: false,
         privileged: false,
@@ -54,8 +56,8 @@ pub(super) fn command(text: &str) -> Command {
 
 pub(super) fn probe(text: &str, on_unhealthy: OnUnhealthy) -> ProbeSpec {
     ProbeSpec {
-        name: text.to_owned(),
-        check: ProbeCheck::Tcp("127.0.0.1:80".to_owned()),
+        name: text.into(),
+        check: ProbeCheck::Tcp("127.0.0.1:80".into()),
         interval: TimeSpan::from_secs(10),
         timeout: TimeSpan::from_secs(2),
         initial_delay: TimeSpan::ZERO,

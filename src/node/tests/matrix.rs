@@ -59,7 +59,7 @@ fn every_cell_of_the_table_is_as_the_manual_has_it() {
 #[test]
 fn ends_are_classed_as_systemd_classes_them() {
     let killed = |signal, core| ExitStatus::Signaled { signal, core };
-    let success = ExitSet { codes: vec![143], signals: vec![Signal::USR1] };
+    let success = ExitSet { codes: [143].into(), signals: [Signal::USR1].into() };
     let cases = [
         (ExitStatus::Exited(0), RunResult::Success, RunResult::Success),
         (ExitStatus::Exited(1), RunResult::ExitCode, RunResult::ExitCode),
@@ -108,7 +108,8 @@ fn statuses() -> impl Strategy<Value = ExitStatus> {
 
 fn sets() -> impl Strategy<Value = ExitSet> {
     let signals = proptest::collection::vec((1_i32..16).prop_map(|raw| Signal::new(raw).unwrap()), 0..4);
-    (proptest::collection::vec(0_u8..6, 0..3), signals).prop_map(|(codes, signals)| ExitSet { codes, signals })
+    (proptest::collection::vec(0_u8..6, 0..3), signals)
+        .prop_map(|(codes, signals)| ExitSet { codes: codes.into(), signals: signals.into() })
 }
 
 fn holds(set: &ExitSet, status: ExitStatus) -> bool {

@@ -66,7 +66,7 @@ fn a_spawn_that_the_keeper_never_saw_is_ordered_again_under_its_name() {
 
 #[test]
 fn a_command_under_way_is_awaited_or_ordered_again() {
-    let def = with("web", |def| def.service.exec_start_pre = vec![command("pre"), command("pre")]);
+    let def = with("web", |def| def.service.exec_start_pre = [command("pre"), command("pre")].into());
     let mut desk = Desk::new([def.clone()]);
     desk.exited("web/1.1", 0);
     let (mut later, said) = desk.takeover([def.clone()], living(&["web/1.2"]));
@@ -116,8 +116,8 @@ fn a_restart_whose_manager_died_is_finished() {
 fn a_start_that_waited_for_another_goes_on_waiting() {
     let mut web = eager("web");
     web.enabled = false;
-    web.relations.requires = vec![name("db")];
-    web.relations.after = vec![name("db")];
+    web.relations.requires = vec![name("db")].into();
+    web.relations.after = [name("db")].into();
     let mut db = notifying("db");
     db.enabled = false;
     let mut desk = Desk::new([web.clone(), db.clone()]);
@@ -211,7 +211,7 @@ fn what_the_operator_enabled_or_disabled_holds() {
 #[test]
 fn verdicts_are_kept_and_not_said_again() {
     let mut def = eager("web");
-    def.health = vec![probe("live", OnUnhealthy::Alert)];
+    def.health = [probe("live", OnUnhealthy::Alert)].into();
     let mut desk = Desk::new([def.clone()]);
     desk.up("web");
     desk.pass(2.0);

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -79,7 +80,7 @@ struct World {
     tickets: BTreeSet<Ticket>,
     next_ticket: u64,
     next_pid: i32,
-    defs: BTreeMap<UnitName, UnitDef>,
+    defs: BTreeMap<UnitName, Arc<UnitDef>>,
     truth: Truth,
     calm: bool,
     stopped: bool,
@@ -89,7 +90,7 @@ struct World {
     trace: Vec<String>,
 }
 
-fn defs(rng: &mut Rng) -> BTreeMap<UnitName, UnitDef> {
+fn defs(rng: &mut Rng) -> BTreeMap<UnitName, Arc<UnitDef>> {
     let all = UNITS.map(|text| {
         with(text, |def| {
             let service = &mut def.service;
@@ -112,7 +113,7 @@ fn defs(rng: &mut Rng) -> BTreeMap<UnitName, UnitDef> {
             if service.kind == ServiceKind::Oneshot {
                 service.restart.when = Restart::OnFailure;
                 service.remain_after_exit = rng.below(2) == 0;
-                service.exec_start = vec![command("a"), command("b")];
+                service.exec_start = [command("a"), command("b")].into();
             }
             service.notify_access = NotifyAccess::All;
             service.watchdog = (rng.below(4) == 0).then_some(TimeSpan::from_secs(20));
@@ -123,10 +124,10 @@ fn defs(rng: &mut Rng) -> BTreeMap<UnitName, UnitDef> {
                 &mut service.exec_stop_post,
             ] {
                 if rng.below(4) == 0 {
-                    list.push(command("around"));
+                    *list = [command("around")].into();
                 }
             }
-            service.exec_reload = vec![command("reload")];
+            service.exec_reload = [command("reload")].into();
             service.kill.mode = match rng.below(4) {
                 0 => KillMode::Mixed,
                 _ => KillMode::ControlGroup,
@@ -137,32 +138,33 @@ fn defs(rng: &mut Rng) -> BTreeMap<UnitName, UnitDef> {
             def.start_limit.burst = 5;
             if rng.below(2) == 0 {
                 let policy = [OnUnhealthy::Restart, OnUnhealthy::Reload, OnUnhealthy::Alert][rng.below(3) as usize];
-                def.health = vec![probe("live", policy)];
+                def.health = [probe("live", policy)].into();
                 def.health[0].interval = secs(2);
             }
         })
     });
-    let mut defs: BTreeMap<UnitName, UnitDef> = all.into_iter().map(|def| (def.name.clone(), def)).collect();
+    let mut defs: BTreeMap<UnitName, Arc<UnitDef>> =
+        all.into_iter().map(|def| (def.name.clone(), Arc::new(def))).collect();
     let mut relate = |unit: &str, change: &dyn Fn(&mut UnitDef)| {
         if let Some(def) = defs.get_mut(&name(unit)) {
-            change(def);
+            change(Arc::make_mut(def));
         }
     };
     relate("web", &|def| {
-        def.relations.requires = vec![name("db")];
-        def.relations.after = vec![name("db"), name("job")];
+        def.relations.requires = [name("db")].into();
+        def.relations.after = [name("db"), name("job")].into();
     });
     relate("front", &|def| {
-        def.relations.wants = vec![name("web"), name("job")];
-        def.relations.after = vec![name("web")];
+        def.relations.wants = [name("web"), name("job")].into();
+        def.relations.after = [name("web")].into();
     });
     relate("agent", &|def| {
-        def.relations.binds_to = vec![name("db")];
-        def.relations.after = vec![name("db")];
+        def.relations.binds_to = [name("db")].into();
+        def.relations.after = [name("db")].into();
     });
-    relate("db", &|def| def.relations.on_failure = vec![name("job")]);
+    relate("db", &|def| def.relations.on_failure = [name("job")].into());
     relate("green", &|def| {
-        def.relations.conflicts = vec![name("blue")];
+        def.relations.conflicts = vec![name("blue")].into();
         def.enabled = false;
     });
     defs
@@ -537,9 +539,7 @@ impl World {
         let was_calm = std::mem::replace(&mut self.calm, true);
         self.node.restore(self.clock(), self.defs.clone(), restored);
         self.drain();
-        for key in self.node.lost() {
-            panic!("{key:?} is lost, but the keeper never died");
-        }
+        assert_eq!(self.node.lost(), [], "the keeper never died");
         for mail in held.into_iter().chain(failures) {
             self.unacked.push((mail.clone(), true));
             self.give(mail.fact);
@@ -623,7 +623,8 @@ impl World {
             18 => {
                 // The files are read again; one of them has changed or is back.
                 if let Some(def) = self.defs.get_mut(&unit) {
-                    def.service.exec_start[0].argv.push("more".to_owned());
+                    let command = &mut Arc::make_mut(def).service.exec_start[0];
+                    command.argv = command.argv.iter().cloned().chain(["more".into()]).collect();
                 }
                 let defs = self.defs.clone();
                 self.give(Input::Units(defs));
