@@ -436,7 +436,13 @@ impl Engine {
     /// One thing that waited in the keeper.
     fn hear(&mut self, pending: Pending) -> Result<(), ClientError> {
         match pending {
-            Pending::Exited(exit) => self.exited(exit),
+            Pending::Exited(exit) => {
+                // The manager that was to hear of its start may have died before.
+                if exit.key.role == Role::Main {
+                    self.node.handle(clock::now(), Input::Spawned { key: exit.key.clone(), pid: exit.pid });
+                }
+                self.exited(exit)
+            }
             Pending::SpawnFailed(key, failure) => self.spawn_failed(key, failure),
             Pending::ExitsAggregated { unit, count, generation: _ } => {
                 tracing::error!(unit = %unit, count, "ends are known by number only; their causes are lost");
