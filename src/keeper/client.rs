@@ -2,13 +2,10 @@
 use std::{
     collections::VecDeque,
     io,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::net::UnixDatagram as StdDatagram,
-    },
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
-use tokio::{io::Interest, net::UnixDatagram};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::link::{Frame, Inlet, LinkError, Sent};
 use crate::{
@@ -100,8 +97,11 @@ pub enum Pending {
 #[derive(Debug)]
 pub struct Client {
     socket: PacketSocket,
-    /// The same socket, known to the runtime. A datagram socket is what tokio has that does not mind what it is.
-    ready: UnixDatagram,
+    /// Tells when something has come, and only that: the keeper makes room with each order it takes, and to hear of that
+    /// too would wake us between every death and its restart.
+    arrivals: AsyncFd<OwnedFd>,
+    /// Tells when there is room; only while orders wait for it.
+    room: Option<AsyncFd<OwnedFd>>,
     inlet: Inlet,
     outlet: VecDeque<Frame<OwnedFd>>,
     snapshot: Option<Box<Snapshot>>,
@@ -114,15 +114,12 @@ impl Client {
     /// When it is no such socket.
     pub fn new(fd: OwnedFd) -> Result<Self, ClientError> {
         let number = fd.as_raw_fd();
-        let socket = || -> io::Result<UnixDatagram> {
-            let copy = StdDatagram::from(fd.try_clone()?);
-            copy.set_nonblocking(true)?;
-            UnixDatagram::from_std(copy)
-        };
-        let ready = socket().map_err(|source| ClientError::Socket { fd: number, source })?;
+        let arrivals = fd.try_clone().and_then(|copy| AsyncFd::with_interest(copy, Interest::READABLE));
+        let arrivals = arrivals.map_err(|source| ClientError::Socket { fd: number, source })?;
         let mut client = Self {
             socket: PacketSocket::from(fd),
-            ready,
+            arrivals,
+            room: None,
             inlet: Inlet::new(),
             outlet: VecDeque::new(),
             snapshot: None,
@@ -154,7 +151,9 @@ impl Client {
     /// When the keeper is gone.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         while !self.push()? {
-            self.ready.writable().await.map_err(unready)?;
+            if let Some(room) = &self.room {
+                room.writable().await.map_err(unready)?.retain_ready();
+            }
         }
         Ok(())
     }
@@ -165,14 +164,20 @@ impl Client {
     /// When the keeper is gone or says what has no meaning.
     pub async fn recv(&mut self) -> Result<Incoming, ClientError> {
         loop {
-            let all_sent = self.push()?;
+            self.push()?;
             while let Some((fact, fds)) = self.pull()? {
                 if let Some(incoming) = self.place(fact, fds)? {
                     return Ok(incoming);
                 }
             }
-            let interest = if all_sent { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
-            self.ready.ready(interest).await.map_err(unready)?;
+            let Some(room) = &self.room else {
+                self.arrivals.readable().await.map_err(unready)?.retain_ready();
+                continue;
+            };
+            tokio::select! {
+                arrived = self.arrivals.readable() => arrived.map_err(unready)?.retain_ready(),
+                roomy = room.writable() => roomy.map_err(unready)?.retain_ready(),
+            }
         }
     }
 
@@ -189,11 +194,15 @@ impl Client {
         Ok(None)
     }
 
-    /// Sends what waits; true when all is sent.
+    /// Sends what waits; true when all is sent, and otherwise `room` tells when to try again.
     fn push(&mut self) -> Result<bool, ClientError> {
         while let Some(frame) = self.outlet.front() {
-            let (socket, ready) = (&self.socket, &self.ready);
-            let attempt = attempted(ready, Interest::WRITABLE, || match frame.send(socket)? {
+            let room = match self.room.take() {
+                Some(room) => room,
+                None => self.listen_for_room()?,
+            };
+            let (socket, room) = (&self.socket, &*self.room.insert(room));
+            let attempt = attempted(room, Interest::WRITABLE, || match frame.send(socket)? {
                 sent @ (Sent::Whole | Sent::Later) => Ok(Some(sent)),
                 Sent::Full => Ok(None),
             });
@@ -202,12 +211,18 @@ impl Client {
             }
             self.outlet.pop_front();
         }
+        self.room = None;
         Ok(true)
+    }
+
+    fn listen_for_room(&self) -> Result<AsyncFd<OwnedFd>, ClientError> {
+        let copy = self.socket.as_fd().try_clone_to_owned();
+        copy.and_then(|copy| AsyncFd::with_interest(copy, Interest::WRITABLE)).map_err(unready)
     }
 
     fn pull(&mut self) -> Result<Option<(Fact, Vec<OwnedFd>)>, ClientError> {
         let (socket, inlet) = (&self.socket, &mut self.inlet);
-        attempted(&self.ready, Interest::READABLE, || inlet.take(socket))
+        attempted(&self.arrivals, Interest::READABLE, || inlet.take(socket))
     }
 
     /// Puts a fact where it belongs: into the snapshot that is being told, or before the caller.
@@ -264,12 +279,12 @@ impl Snapshot {
 
 /// Runs `attempt`; when it would block, tells the runtime so, that it may wait for the socket anew.
 fn attempted<T>(
-    ready: &UnixDatagram,
+    ready: &AsyncFd<OwnedFd>,
     interest: Interest,
     attempt: impl FnOnce() -> Result<Option<T>, LinkError>,
 ) -> Result<Option<T>, ClientError> {
     let mut failure = None;
-    let done = ready.try_io(interest, || match attempt() {
+    let done = ready.try_io(interest, |_| match attempt() {
         Ok(Some(value)) => Ok(Some(value)),
         Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
         Err(e) => {
