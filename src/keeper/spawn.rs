@@ -55,10 +55,10 @@ impl Keeper {
         // Whatever comes of it, this generation was tried.
         unit.mark_started(&key);
         let watch = if spec.confirm_exec { Some(end_pipe().map_err(unprepared)?) } else { None };
+        let before = clock::boot_ticks();
         let (pid, ticket, clamped) = self.start(&key, &spec, cgroup.as_ref().map(AsFd::as_fd))?;
         let started = clock::now();
-        // The child cannot be gone before we reap it, so this is its own.
-        let start_time = start_time(pid).unwrap_or(0);
+        let start_time = start_time_within(pid, before, clock::boot_ticks());
         // Our copy of the write end closes here, so that the child's is the last.
         let exec_watch = watch.and_then(|(reader, _writer)| self.watch(reader, &key).ok());
         let handle = Handle::Child(Some(ticket));
@@ -118,6 +118,16 @@ impl Keeper {
         // Closing it removes it as well.
         let _removed = self.poller.remove(&fd);
     }
+}
+
+/// When the child began, in ticks. A look into /proc costs as much as the clone itself and keeps the CPU from the child,
+/// so that is for those which are made while a tick passes.
+fn start_time_within(pid: Pid, before: u64, after: u64) -> u64 {
+    if before == after {
+        return before;
+    }
+    // The child cannot be gone before we reap it, so this is its own.
+    start_time(pid).unwrap_or(0)
 }
 
 const fn prepare(errno: i32) -> SpawnFailure {
