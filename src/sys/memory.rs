@@ -86,6 +86,14 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    /// Gives the memory back and keeps the place: what is read there afterwards is zero.
+    pub(super) fn discard(&mut self) {
+        // SAFETY: exactly our own mapping, which is private and anonymous. Refused, it changes nothing that matters.
+        let _done = unsafe { libc::madvise(self.start().cast(), self.length, libc::MADV_DONTNEED) };
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: exactly the range that was mapped, once; who holds a pointer into it holds the mapping too.
