@@ -154,7 +154,8 @@ impl Node {
         let Some(unit) = self.unit_mut(place) else { return };
         unit.incident = true;
         let Some(run) = unit.run_mut() else { return };
-        let what = Happening::Unhealthy { run: run.id(), probe: spec.name.to_string(), reason, severity: spec.severity };
+        let what =
+            Happening::Unhealthy { run: run.id(), probe: spec.name.to_string(), reason, severity: spec.severity };
         self.timers.clear(place, Slot::RowEnds);
         self.timers.clear(place, Slot::Settled);
         self.touch(place);
