@@ -44,7 +44,7 @@ pub(super) async fn logs(
     find(&handle.states().await?, &name)?;
     let dir = handle.settings().paths.logs.join(name.as_str());
     let since = wanted.since.map(Wall);
-    let lines = wanted.lines.unwrap_or(if since.is_some() { usize::MAX } else { LINES_DEFAULT });
+    let lines = wanted.lines.unwrap_or_else(|| if since.is_some() { usize::MAX } else { LINES_DEFAULT });
     let found = tokio::task::spawn_blocking(move || tail(&dir, lines, since)).await;
     let unreadable = |error: String| Failure::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, "output unreadable", error);
     let place = found.map_err(|error| unreadable(error.to_string()))?.map_err(|error| unreadable(error.to_string()))?;

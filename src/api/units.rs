@@ -64,10 +64,8 @@ pub(super) async fn properties(
     let state = find(&states, &name_of(&unit)?)?;
     let mut properties: Vec<(String, String)> = Vec::new();
     if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(view::unit(clock::now(), state)) {
-        properties.extend(fields.into_iter().map(|(name, value)| match value {
-            serde_json::Value::String(text) => (name, text),
-            other => (name, other.to_string()),
-        }));
+        let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        properties.extend(fields.into_iter().map(|(name, value)| (name, text(&value))));
     }
     properties.extend(super::properties::of(&state.def));
     Ok(Json(v1::Properties { properties }))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    base::{Field, Mono, Notice, Now, Severity, UnitName, Wall},
+    base::{Field, Mono, Notice, Now, RunResult, Severity, UnitName, Wall},
     edge::{proctree, store},
     engine::UnitState,
     node::{
@@ -93,17 +93,15 @@ pub(super) fn cause(status: &UnitStatus) -> String {
         status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.result));
     match (status.sub, status.active) {
         (Sub::AutoRestart, _) => format!("waits for its next start; the last run ended with {last}"),
-        (_, Active::Failed) => match status.result {
-            crate::base::RunResult::StartLimitHit => {
-                "too many starts in its window; supervisorctl reset clears that".to_owned()
-            }
-            _ => format!("ended with {last}"),
-        },
+        (_, Active::Failed) if status.result == RunResult::StartLimitHit => {
+            "too many starts in its window; supervisorctl reset clears that".to_owned()
+        }
+        (_, Active::Failed) => format!("ended with {last}"),
         (_, Active::Inactive) if status.generation.0 == 0 => "never started".to_owned(),
         (_, Active::Inactive) => format!("stopped; the last run ended with {last}"),
-        (_, Active::Active | Active::Reloading) if status.restarts > 0 => {
-            format!("restarted after {last}")
-        }
+        (_, Active::Active | Active::Reloading) if status.restarts > 0 => status
+            .last_status
+            .map_or_else(|| "restarted".to_owned(), |exit| format!("restarted; the run before: {exit}")),
         (_, Active::Active | Active::Reloading) => "as wanted".to_owned(),
         (_, Active::Activating) => "on its way up".to_owned(),
         (_, Active::Deactivating) if status.unkillable => "its processes do not die on SIGKILL".to_owned(),

@@ -13,7 +13,8 @@ use std::{
 
 use roundsman::{
     api,
-    base::Chain,
+    base::{Chain, UnitName},
+    cli,
     engine::{
         self, BootError, config,
         settings::{Places, Settings, SettingsError},
@@ -30,6 +31,8 @@ supervisord keeps services up and remembers what it did.
 
 Usage: supervisord [--config FILE]           run in the foreground until SIGTERM
        supervisord [--config FILE] --check   check settings and units, start nothing
+       supervisord check [--config FILE] [--json] [UNIT...]
+                                             ask the probes once, as supervisorctl check does without a daemon
 
 SIGHUP reads the units anew, SIGTERM stops everything in order, SIGUSR2 upgrades the program in place.
 ROUNDSMAN_LOG sets how much is logged: error, warn, info (default), debug, trace, or per target.
@@ -41,6 +44,7 @@ enum Wanted {
     Daemon(Option<PathBuf>),
     Manager(Option<PathBuf>),
     Check(Option<PathBuf>),
+    Probe { config: Option<PathBuf>, units: Vec<String>, json: bool },
     KeeperState,
     Help,
     Version,
@@ -66,6 +70,9 @@ fn main() -> ExitCode {
         }
         Wanted::Daemon(config) => load(config.as_ref()).map_or_else(refused, |settings| keep(settings, config)),
         Wanted::Check(config) => load(config.as_ref()).map_or_else(refused, |settings| check(&settings)),
+        Wanted::Probe { config, units, json } => {
+            load(config.as_ref()).map_or_else(refused, |settings| probe(&settings, &units, json))
+        }
         Wanted::Manager(config) => load(config.as_ref()).map_or_else(refused, manage),
     }
 }
@@ -76,19 +83,25 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
         return Ok(Wanted::KeeperState);
     }
     let manager = arguments.next_if(|first| first == "manager").is_some();
-    let (mut config, mut check) = (None, false);
+    let probe = arguments.next_if(|first| first == "check").is_some();
+    let (mut config, mut check, mut json, mut units) = (None, false, false, Vec::new());
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--config" | "-c") => {
                 config = Some(PathBuf::from(arguments.next().ok_or("--config needs a file")?));
             }
             Some("--check") => check = true,
+            Some("--json") if probe => json = true,
+            // Without a daemon nothing is ever restarted.
+            Some("--no-restart") if probe => {}
+            Some(unit) if probe && !unit.starts_with('-') => units.push(unit.to_owned()),
             Some("--help" | "-h") => return Ok(Wanted::Help),
             Some("--version" | "-V") => return Ok(Wanted::Version),
             _ => return Err(format!("unexpected argument {}", argument.display())),
         }
     }
     Ok(match (manager, check) {
+        _ if probe => Wanted::Probe { config, units, json },
         (true, _) => Wanted::Manager(config),
         (false, true) => Wanted::Check(config),
         (false, false) => Wanted::Daemon(config),
@@ -134,6 +147,31 @@ fn check(settings: &Settings) -> ExitCode {
             sys::say(&problems.to_string());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// One pass over the probes, for cron on a host whose daemon is down; 3 (UNKNOWN) when that cannot be done.
+fn probe(settings: &Settings, units: &[String], json: bool) -> ExitCode {
+    let unknown = |reason: String| {
+        sys::say(&format!("supervisord check: {reason}"));
+        ExitCode::from(3)
+    };
+    let names: Result<Vec<UnitName>, _> = units.iter().map(|text| UnitName::new(text)).collect();
+    let names = match names {
+        Ok(names) => names,
+        Err(error) => return unknown(error.to_string()),
+    };
+    let host = match config::load(&settings.paths.units) {
+        Ok(host) => host,
+        Err(problems) => return unknown(problems.to_string()),
+    };
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return unknown(error.to_string()),
+    };
+    match runtime.block_on(engine::check::pass(&host, &names)) {
+        Ok(answer) => cli::show_check(&answer, json),
+        Err(reason) => unknown(reason),
     }
 }
 

@@ -17,8 +17,8 @@ Examples:
   supervisorctl restart web worker     restart both and wait until they are up
   supervisorctl logs web -f            follow web's output
 
-The daemon is found at --socket, else $ROUNDSMAN_SOCKET, else the socket of a daemon of your own, else the
-system's /run/roundsman/control.sock.")]
+The daemon is found at --socket, else at $ROUNDSMAN_SOCKET, else where a daemon of your own
+would listen, else at the system's /run/roundsman/control.sock.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -198,6 +198,19 @@ On a terminal control characters are shown escaped; into a pipe or file go the b
         /// Which unit
         #[arg(value_name = "UNIT")]
         unit: UnitName,
+    },
+    /// Check unit files without a daemon: every problem with file:line:column and the likely intended word
+    #[command(after_help = "\
+Examples:
+  supervisorctl lint                            the units of this machine
+  supervisorctl lint units/                     a folder, as the daemon would read it
+  supervisorctl lint units/web.toml             one unit with its drop-ins
+
+Exit status: 0 the units can be used, 1 they cannot.")]
+    Lint {
+        /// Files and folders [default: the units folder]
+        #[arg(value_name = "FILE|DIR")]
+        paths: Vec<PathBuf>,
     },
     /// Read unit files anew and take them into use, as SIGHUP does
     ReloadConfig,

@@ -40,10 +40,14 @@ impl CallError {
                 (io::ErrorKind::PermissionDenied, Target::Unix(_)) => {
                     "use sudo, or join the group: usermod -aG roundsman $USER, then log in anew".to_owned()
                 }
-                (_, Target::Unix(_)) => format!(
-                    "is supervisord running? start it with `supervisord --config /etc/roundsman/roundsman.toml`, \
-                     or say where it is with --socket PATH or $ROUNDSMAN_SOCKET (the system's is {SYSTEM_SOCKET})"
-                ),
+                (_, Target::Unix(path)) => {
+                    let system = format!(" (the system's is {SYSTEM_SOCKET})");
+                    format!(
+                        "is supervisord running? start it with `supervisord --config /etc/roundsman/roundsman.toml`, \
+                         or say where it is with --socket PATH or $ROUNDSMAN_SOCKET{}",
+                        if path.as_os_str() == SYSTEM_SOCKET { "" } else { &system }
+                    )
+                }
                 (_, Target::Tcp(_)) => "is supervisord running, and does it listen on TCP?".to_owned(),
             }),
             Self::Http(HttpError::Silent { .. }) => {

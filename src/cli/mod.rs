@@ -16,6 +16,7 @@ mod failure;
 mod http;
 mod humane;
 mod interrupt;
+mod lint;
 mod progress;
 mod screen;
 mod since;
@@ -36,6 +37,8 @@ use failure::{Failure, say};
 use screen::{Screen, one_line};
 use target::{SYSTEM_SOCKET, Surroundings, Target, Token};
 
+use crate::wire::v1::CheckAnswer;
+
 /// Runs supervisorctl with the arguments, environment and streams of this process.
 pub fn run() -> ExitCode {
     let exit = match Cli::try_parse() {
@@ -53,6 +56,19 @@ pub fn run() -> ExitCode {
         }
     };
     ExitCode::from(exit)
+}
+
+/// Prints what a check found, as `supervisorctl check` does; its exit code. For `supervisord check`.
+pub fn show_check(answer: &CheckAnswer, json: bool) -> ExitCode {
+    let text = if json {
+        serde_json::to_string(answer).map(|line| line + "\n").unwrap_or_default()
+    } else {
+        view::check::lines(&Screen::of_stdout(), answer)
+    };
+    let printed = context::print(text.as_bytes());
+    // Who cannot be told does not know.
+    let exit = printed.map_or(CheckExit::Unknown, |_| CheckExit::of(answer));
+    ExitCode::from(Exit::Check(exit).code())
 }
 
 fn carry_out(cli: Cli) -> Exit {
@@ -125,6 +141,7 @@ impl Family {
             | Command::Cat { .. }
             | Command::Show { .. }
             | Command::Deps { .. }
+            | Command::Lint { .. }
             | Command::ReloadConfig
             | Command::Completions { .. } => Self::Plain,
         }

@@ -74,8 +74,8 @@ impl TargetError {
 pub(crate) struct Surroundings {
     /// `$ROUNDSMAN_SOCKET`.
     pub(crate) socket: Option<PathBuf>,
-    /// `$XDG_RUNTIME_DIR`.
-    pub(crate) runtime_dir: Option<PathBuf>,
+    /// `$XDG_RUNTIME_DIR`, or what the daemon takes in its place.
+    pub(crate) runtime_dir: PathBuf,
     /// Whether we are root.
     pub(crate) root: bool,
 }
@@ -84,10 +84,11 @@ impl Surroundings {
     /// Those of this process.
     pub(crate) fn of_this_process() -> Self {
         let path = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let uid = nix::unistd::geteuid();
         Self {
             socket: path("ROUNDSMAN_SOCKET"),
-            runtime_dir: path("XDG_RUNTIME_DIR"),
-            root: nix::unistd::geteuid().is_root(),
+            runtime_dir: path("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/tmp/roundsman-{uid}").into()),
+            root: uid.is_root(),
         }
     }
 
@@ -97,11 +98,8 @@ impl Surroundings {
         if let Some(path) = self.socket {
             return path;
         }
-        let own = self.runtime_dir.filter(|_| !self.root).map(|dir| dir.join("roundsman/control.sock"));
-        match own {
-            Some(own) if own.exists() || !system.exists() => own,
-            _ => system.to_owned(),
-        }
+        let own = self.runtime_dir.join("roundsman/control.sock");
+        if !self.root && (own.exists() || !system.exists()) { own } else { system.to_owned() }
     }
 }
 
@@ -194,7 +192,7 @@ mod tests {
     fn the_users_own_daemon_comes_before_the_systems() {
         let dir = tempfile::tempdir().unwrap();
         let system = dir.path().join("system.sock");
-        let user = || Surroundings { runtime_dir: Some(dir.path().to_owned()), ..Surroundings::default() };
+        let user = || Surroundings { runtime_dir: dir.path().to_owned(), ..Surroundings::default() };
         let own = dir.path().join("roundsman/control.sock");
         assert_eq!(user().socket(&system), own, "neither runs: say where one's own would be");
         fs::write(&system, "").unwrap();

@@ -4,10 +4,12 @@
 pub mod cgroup; // one cgroup for each unit
 pub mod clock; // the only reader of clocks
 pub mod deliver; // alerts on their way
+pub mod disk; // how much room there is
 mod http; // HTTP clients
 pub mod listen; // listening sockets
 pub mod log; // what services write
 pub mod notify; // what services say on the notify socket
+#[cfg(test)]
 mod peer; // the other end of a request
 pub mod probe; // is a service well?
 pub mod proctree; // processes found by walking /proc

@@ -51,6 +51,10 @@ impl Counters {
     }
 
     /// Hears of one happening. A run that is told again (by a new manager) is not counted again.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a counter for each happening that has one; the others count nothing"
+    )]
     pub(super) fn hear(&mut self, notice: &Notice) {
         match &notice.what {
             Happening::RunStarting { run, cause, .. } => {

@@ -34,9 +34,10 @@ impl Engine {
     pub(super) fn drain(&mut self) -> Result<(), ClientError> {
         let mut notices: Vec<Notice> = Vec::new();
         while let Some(effect) = self.node.poll_effect() {
-            match effect {
-                Effect::Notice(notice) => notices.push(notice),
-                other => self.carry_out(other)?,
+            if let Effect::Notice(notice) = effect {
+                notices.push(notice);
+            } else {
+                self.carry_out(effect)?;
             }
         }
         for notice in notices {
@@ -161,14 +162,14 @@ impl Engine {
         if signal == Signal::KILL
             && spared.is_none()
             && let Some(cgroups) = &self.cgroups
+            && let Err(error) = cgroups.kill(&run.unit)
         {
-            if let Err(error) = cgroups.kill(&run.unit) {
-                tracing::warn!(unit = %run.unit, error = %error, "cannot kill the cgroup; killing its processes one by one");
-            }
+            tracing::warn!(unit = %run.unit, error = %error, "cannot kill the cgroup; killing its processes one by one");
         }
-        // The main process' group first: it needs no look at /proc. Whoever left the group is found by the thread.
+        // The main process' group first: it needs no look at /proc. Whoever left the group is found by the thread. The
+        // keeper knows a process that it was asked for before we hear of it, so this reaches a start under way too.
         let main = ProcessKey { run: run.clone(), role: Role::Main };
-        if but.is_none() && self.processes.contains_key(&main) {
+        if but.is_none() {
             for signal in with_cont(signal) {
                 self.keeper.send(&Order::SignalGroup { key: main.clone(), signal }, Vec::new())?;
             }

@@ -30,7 +30,7 @@ const UMASK_DEFAULT: u32 = 0o022;
 
 /// Turns orders into instructions.
 #[derive(Debug)]
-pub struct Launcher {
+pub(super) struct Launcher {
     /// The notify socket's path, for NOTIFY_SOCKET.
     notify_socket: String,
     /// The folder of our own programs: what ships beside us is found without a path.
@@ -41,7 +41,7 @@ pub struct Launcher {
 
 /// Why an order cannot be turned into instructions; the text is for people.
 #[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
+pub(super) enum LaunchError {
     /// No folder of PATH holds the program.
     #[error("cannot find program {program:?} (looked in {path})")]
     NotFound {
@@ -60,7 +60,7 @@ pub enum LaunchError {
 
 impl LaunchError {
     /// As the failure that the machine is told.
-    pub const fn failure(&self) -> SpawnFailure {
+    pub(super) const fn failure(&self) -> SpawnFailure {
         match self {
             Self::NotFound { .. } => SpawnFailure { step: SpawnStep::Exec, errno: libc::ENOENT },
             Self::Nul(_) => SpawnFailure { step: SpawnStep::Prepare, errno: libc::EINVAL },
@@ -73,12 +73,12 @@ type Environment = BTreeMap<String, String>;
 
 impl Launcher {
     /// A launcher for services that speak to `notify_socket`.
-    pub fn new(notify_socket: &Path, own_dir: Option<PathBuf>, lang: Option<String>) -> Self {
+    pub(super) fn new(notify_socket: &Path, own_dir: Option<PathBuf>, lang: Option<String>) -> Self {
         Self { notify_socket: notify_socket.display().to_string(), own_dir, lang }
     }
 
     /// The keeper's instructions for `order`, whose unit's user was looked up as `identity`.
-    pub fn spec(&self, identity: Option<&Identity>, order: &SpawnOrder) -> Result<wire::SpawnSpec, LaunchError> {
+    pub(super) fn spec(&self, identity: Option<&Identity>, order: &SpawnOrder) -> Result<wire::SpawnSpec, LaunchError> {
         let unit = &*order.def;
         let exec = &unit.service.exec;
         let identity = if order.command.privileged { None } else { identity };
@@ -93,7 +93,8 @@ impl Launcher {
             let apart = stderr == Output::Log && exec.stdout != Output::Log;
             output(stderr, if apart { wire::Stream::Error } else { wire::Stream::Output })
         });
-        let cwd = exec.working_directory.as_deref().map_or("/".into(), |dir| dir.to_string_lossy());
+        let cwd =
+            exec.working_directory.as_deref().map_or(std::borrow::Cow::Borrowed("/"), |dir| dir.to_string_lossy());
         Ok(wire::SpawnSpec {
             path: text(&program.to_string_lossy())?,
             argv: argv.iter().map(|word| text(word)).collect::<Result<_, _>>()?,
@@ -174,7 +175,7 @@ impl Launcher {
 }
 
 /// The names under which the unit's sockets are stored, each once, in the order in which they are passed.
-pub fn socket_names(unit: &UnitDef) -> Vec<String> {
+fn socket_names(unit: &UnitDef) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for socket in &unit.sockets {
         if !names.iter().any(|name| **name == *socket.name) {

@@ -8,6 +8,7 @@
 mod acks; // which exits the keeper may forget
 mod alerting; // who is told, from the settings
 mod boot; // from the keeper's snapshot and the store to a running engine
+pub mod check; // one pass over the probes without a daemon
 pub mod config; // the units in force
 mod counters; // counts for metrics and status
 mod dispatch; // effects of the node machine -> edges
@@ -18,7 +19,7 @@ mod intake; // facts and asks -> inputs of the node machine
 mod launch; // orders -> the keeper's exact instructions
 mod probes; // probes under way
 pub mod settings; // roundsman.toml
-mod tree; // the processes of a run
+pub mod tree; // the processes of a run
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,7 +37,7 @@ use tokio::{
 use crate::{
     alert::Alerts,
     base::{Mono, Pid, ProcessKey, RunId, Signal, Ticket, UnitName},
-    edge::{cgroup::Cgroups, clock, log::Pump, store::Store, users::Identity},
+    edge::{cgroup::Cgroups, clock, deliver::Deliveries, log::Pump, store::Store, users::Identity},
     keeper::client::{Client, ClientError},
     node::{Node, effect::Outcome},
     unit::UnitDef,
@@ -53,6 +54,7 @@ pub struct Engine {
     alerts: Alerts,
     keeper: Client,
     store: Store,
+    deliveries: Arc<Deliveries>,
     pump: Pump,
     tree: tree::TreeWatch,
     cgroups: Option<Arc<Cgroups>>,

@@ -181,13 +181,13 @@ impl Settings {
 
     /// Relative paths in a file are relative to the file's folder.
     fn assemble(source: Option<&Path>, file: File, places: &Places) -> Result<Self, SettingsError> {
-        let base = source.and_then(Path::parent).unwrap_or(Path::new(""));
+        let base = source.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
         let place = |path: Option<PathBuf>, default: &Path| path.map_or_else(|| default.to_owned(), |p| base.join(p));
         let defaults = log::Limits::default();
         let node =
             nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |n| n.to_string_lossy().into_owned());
         let alert = alerting::settings(file.alert, base, node).map_err(|problems| SettingsError::Unusable {
-            path: source.unwrap_or(Path::new("roundsman.toml")).to_owned(),
+            path: source.unwrap_or_else(|| Path::new("roundsman.toml")).to_owned(),
             problems,
         })?;
         Ok(Self {

@@ -22,7 +22,7 @@ const LOOK_LAST: Duration = Duration::from_millis(50);
 
 /// Which processes are meant.
 #[derive(Debug, Clone)]
-pub struct Tree {
+pub(super) struct Tree {
     /// Whose.
     pub run: RunId,
     /// The run's id, which its processes have in their environment.
@@ -44,18 +44,17 @@ pub enum Found {
 enum Request {
     Watch(Tree),
     Members(Tree),
-    Stop(RunId),
 }
 
 /// A handle on the thread; it ends when the handle is dropped.
 #[derive(Debug)]
-pub struct TreeWatch {
+pub(super) struct TreeWatch {
     requests: mpsc::Sender<Request>,
 }
 
 impl TreeWatch {
     /// Starts the thread. `keeper` is the ancestor of all services; `found` is called with what is seen.
-    pub fn start(
+    pub(super) fn start(
         keeper: Option<Pid>,
         cgroups: Option<Arc<Cgroups>>,
         found: impl Fn(Found) + Send + 'static,
@@ -69,18 +68,13 @@ impl TreeWatch {
     }
 
     /// Reports once when the run has no process left.
-    pub fn watch(&self, tree: Tree) {
+    pub(super) fn watch(&self, tree: Tree) {
         self.requests.send(Request::Watch(tree)).ok();
     }
 
     /// Reports the processes that the run has now.
-    pub fn members(&self, tree: Tree) {
+    pub(super) fn members(&self, tree: Tree) {
         self.requests.send(Request::Members(tree)).ok();
-    }
-
-    /// Ends the watch for a run.
-    pub fn stop(&self, run: RunId) {
-        self.requests.send(Request::Stop(run)).ok();
     }
 }
 
@@ -106,9 +100,6 @@ impl<F: Fn(Found)> Watcher<F> {
                     pause = LOOK_FIRST;
                 }
                 Ok(Request::Members(tree)) => (self.found)(Found::Members(tree.run.clone(), self.members(&tree))),
-                Ok(Request::Stop(run)) => {
-                    self.watched.remove(&run);
-                }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     self.look();
                     pause = LOOK_LAST.min(pause * 2);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     condition::Conditions,
-    media::is_media_type,
+    media::{MEDIA_TYPE_BYTES_MAX, is_media_type},
     path::{BasePath, ObjectPath, PathError},
     refusal::{API_METHODS, FILE_METHODS, PAGE_METHODS, Refusal},
     secret::Secret,
@@ -147,7 +147,7 @@ fn decide_file(head: &Head<'_>, rules: &Rules) -> Result<Verdict, Refusal> {
 /// In this order: path, credential, length, size. So a stranger learns nothing but that he is one.
 fn decide_put(head: &Head<'_>, rules: &Rules) -> Result<Put, Refusal> {
     let path = ObjectPath::from_request(head.path, &rules.base_path).map_err(Refusal::Path)?;
-    if head.media_type.is_some_and(|media_type| !is_media_type(media_type)) {
+    if head.media_type.is_some_and(|media_type| media_type.len() > MEDIA_TYPE_BYTES_MAX) {
         return Err(Refusal::MediaType);
     }
     let credential = Credential::find(head.query, &rules.schemes).map_err(Refusal::Credential)?;
@@ -159,7 +159,9 @@ fn decide_put(head: &Head<'_>, rules: &Rules) -> Result<Put, Refusal> {
     if length > rules.max_upload_size {
         return Err(Refusal::TooLarge { limit: rules.max_upload_size });
     }
-    let media_type = head.media_type.and_then(|text| str::from_utf8(text).ok()).map(str::to_owned);
+    // What is no media type may be signed, but is not sent back to anyone.
+    let media_type = head.media_type.filter(|text| is_media_type(text)).and_then(|text| str::from_utf8(text).ok());
+    let media_type = media_type.map(str::to_owned);
     Ok(Put { path, length, media_type })
 }
 

@@ -21,7 +21,7 @@ pub(super) const PAGE_METHODS: &str = "GET, HEAD";
 pub enum Refusal {
     /// PUT to what can be no name.
     Path(PathError),
-    /// A Content-Type that cannot be signed, stored or sent back.
+    /// A Content-Type longer than any we keep.
     MediaType,
     /// PUT without the right to do so.
     Credential(CredentialError),
@@ -132,7 +132,7 @@ impl Refusal {
         let problem = |title| Problem::new(self.status(), title);
         match self {
             Self::Path(error) => problem("bad path").detail(error.to_string()),
-            Self::MediaType => problem("bad media type").detail("Content-Type is malformed or too long"),
+            Self::MediaType => problem("bad media type").detail("Content-Type is too long"),
             Self::Credential(error) => problem("not allowed to upload").detail(error.to_string()),
             Self::Signature => {
                 problem("not allowed to upload").detail("the signature does not match this path, length and media type")

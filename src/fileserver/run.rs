@@ -22,6 +22,7 @@ use crate::{
 };
 
 use super::{
+    decide::Rules,
     engine::Server,
     metrics::Metrics,
     secret::SecretError,
@@ -74,7 +75,7 @@ pub(super) enum RunError {
 
 /// Runs the server with the settings in `path` until it is told to stop.
 pub(super) fn run(path: &Path) -> Result<(), RunError> {
-    let settings = Settings::load(path).map_err(RunError::Settings)?;
+    let (settings, rules) = check(path)?;
     begin_log(settings.logging);
     let inherited = take_listen_fds().map_err(RunError::ListenFds)?;
     allow_descriptors(settings.server.max_connections);
@@ -86,18 +87,18 @@ pub(super) fn run(path: &Path) -> Result<(), RunError> {
         .build()
         .map_err(RunError::Runtime)?;
     let outcome = runtime.block_on(async {
-        let (life, public) = Life::begin(path.to_owned(), settings, inherited)?;
+        let (life, public) = Life::begin(path.to_owned(), settings, rules, inherited)?;
         life.live(public).await
     });
     runtime.shutdown_timeout(END_MAX);
     outcome
 }
 
-/// Checks all that `run` would refuse, without serving.
-pub(super) fn check(path: &Path) -> Result<Settings, RunError> {
+/// Reads all that a person wrote: settings and secrets, without serving.
+pub(super) fn check(path: &Path) -> Result<(Settings, Rules), RunError> {
     let settings = Settings::load(path).map_err(RunError::Settings)?;
-    settings.rules().map_err(RunError::Secret)?;
-    Ok(settings)
+    let rules = settings.rules().map_err(RunError::Secret)?;
+    Ok((settings, rules))
 }
 
 /// The running server.
@@ -117,17 +118,26 @@ struct Signals {
     hangup: Signal,
 }
 
+impl Signals {
+    fn begin() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 impl Life {
     /// Opens everything and begins to serve; returns the task of the public listener, too.
-    fn begin(path: PathBuf, settings: Settings, inherited: Vec<Inherited>) -> Result<(Self, JoinHandle<()>), RunError> {
-        let rules = settings.rules().map_err(RunError::Secret)?;
+    fn begin(
+        path: PathBuf,
+        settings: Settings,
+        rules: Rules,
+        inherited: Vec<Inherited>,
+    ) -> Result<(Self, JoinHandle<()>), RunError> {
         // Before the sockets, so that a signal never finds us without a handler.
-        let of = |kind| signal(kind).map_err(RunError::Runtime);
-        let signals = Signals {
-            terminate: of(SignalKind::terminate())?,
-            interrupt: of(SignalKind::interrupt())?,
-            hangup: of(SignalKind::hangup())?,
-        };
+        let signals = Signals::begin().map_err(RunError::Runtime)?;
         let store = Store::open(&settings.uploads.storage_path).map_err(RunError::Store)?;
         let metrics = Metrics::new();
         let swept = store.sweep().map_err(RunError::Store)?;
@@ -177,37 +187,9 @@ impl Life {
         if let Ok(moment) = NotifyState::monotonic_usec_now() {
             tell(&[NotifyState::Reloading, moment]);
         }
-        let newer = Settings::load(&self.path).map_err(RunError::Settings);
-        let newer = newer.and_then(|settings| Ok((settings.rules().map_err(RunError::Secret)?, settings)));
-        let status = match newer {
-            Ok((rules, newer)) => {
-                let fixed = self.settings.fixed_keys_changed(&newer);
-                if !fixed.is_empty() {
-                    tracing::warn!(
-                        keys = fixed.join(", "),
-                        "settings that need a restart have changed and are not in force"
-                    );
-                }
-                tracing::info!(secrets = rules.secrets.len(), "reloaded");
-                self.server.set_rules(rules);
-                // The fixed ones stay as they are in force, so that the next reload compares with the truth.
-                self.settings = Settings {
-                    logging: self.settings.logging,
-                    server: ServerSettings {
-                        listen: self.settings.server.listen,
-                        metrics_listen: self.settings.server.metrics_listen,
-                        header_timeout: self.settings.server.header_timeout,
-                        idle_conn_timeout: self.settings.server.idle_conn_timeout,
-                        max_connections: self.settings.server.max_connections,
-                        ..newer.server
-                    },
-                    uploads: super::settings::UploadSettings {
-                        storage_path: self.settings.uploads.storage_path.clone(),
-                        ..newer.uploads
-                    },
-                    secrets: newer.secrets,
-                };
-                self.server.metrics.reload_success.add(1);
+        let status = match check(&self.path) {
+            Ok((newer, rules)) => {
+                self.take(newer, rules);
                 format!("serving {}", self.address)
             }
             Err(error) => {
@@ -217,6 +199,19 @@ impl Life {
             }
         };
         tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    }
+
+    /// Puts new settings in force, all at once.
+    fn take(&mut self, newer: Settings, rules: Rules) {
+        let fixed = self.settings.fixed_keys_changed(&newer);
+        if !fixed.is_empty() {
+            let keys = fixed.join(", ");
+            tracing::warn!(keys, "settings that need a restart have changed and are not in force");
+        }
+        tracing::info!(secrets = rules.secrets.len(), "reloaded");
+        self.server.set_rules(rules);
+        self.settings = newer.with_fixed_keys_of(&self.settings);
+        self.server.metrics.reload_success.add(1);
     }
 
     /// Lets requests finish: for `connection_drain_timeout`, and never longer than `graceful_shutdown_timeout`.

@@ -5,12 +5,10 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
-use tokio::io::{Interest, unix::AsyncFd};
-
 use super::link::{Frame, Inlet, LinkError, Sent};
 use crate::{
     base::{Generation, ProcessKey, SpawnFailure, UnitName},
-    sys::PacketSocket,
+    sys::{PacketSocket, WaitFor, Waiting},
     wire::keeper::{Exit, Fact, ManagerCause, Notified, Order, RunningProcess, Stream, UnitRecord, VERSION},
 };
 
@@ -97,11 +95,9 @@ pub enum Pending {
 #[derive(Debug)]
 pub struct Client {
     socket: PacketSocket,
-    /// Tells when something has come, and only that: the keeper makes room with each order it takes, and to hear of that
-    /// too would wake us between every death and its restart.
-    arrivals: AsyncFd<OwnedFd>,
-    /// Tells when there is room; only while orders wait for it.
-    room: Option<AsyncFd<OwnedFd>>,
+    readable: Waiting,
+    /// There while orders wait for room.
+    writable: Option<Waiting>,
     inlet: Inlet,
     outlet: VecDeque<Frame<OwnedFd>>,
     snapshot: Option<Box<Snapshot>>,
@@ -114,12 +110,11 @@ impl Client {
     /// When it is no such socket.
     pub fn new(fd: OwnedFd) -> Result<Self, ClientError> {
         let number = fd.as_raw_fd();
-        let arrivals = fd.try_clone().and_then(|copy| AsyncFd::with_interest(copy, Interest::READABLE));
-        let arrivals = arrivals.map_err(|source| ClientError::Socket { fd: number, source })?;
+        let readable = Waiting::new(fd.as_fd(), WaitFor::Reading);
         let mut client = Self {
+            readable: readable.map_err(|source| ClientError::Socket { fd: number, source })?,
+            writable: None,
             socket: PacketSocket::from(fd),
-            arrivals,
-            room: None,
             inlet: Inlet::new(),
             outlet: VecDeque::new(),
             snapshot: None,
@@ -151,8 +146,8 @@ impl Client {
     /// When the keeper is gone.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         while !self.push()? {
-            if let Some(room) = &self.room {
-                room.writable().await.map_err(unready)?.retain_ready();
+            if let Some(writable) = &self.writable {
+                writable.ready().await.map_err(unready)?;
             }
         }
         Ok(())
@@ -170,14 +165,14 @@ impl Client {
                     return Ok(incoming);
                 }
             }
-            let Some(room) = &self.room else {
-                self.arrivals.readable().await.map_err(unready)?.retain_ready();
-                continue;
+            let ready = match &self.writable {
+                None => self.readable.ready().await,
+                Some(writable) => tokio::select! {
+                    ready = self.readable.ready() => ready,
+                    ready = writable.ready() => ready,
+                },
             };
-            tokio::select! {
-                arrived = self.arrivals.readable() => arrived.map_err(unready)?.retain_ready(),
-                roomy = room.writable() => roomy.map_err(unready)?.retain_ready(),
-            }
+            ready.map_err(unready)?;
         }
     }
 
@@ -194,15 +189,15 @@ impl Client {
         Ok(None)
     }
 
-    /// Sends what waits; true when all is sent, and otherwise `room` tells when to try again.
+    /// Sends what waits; true when all is sent.
     fn push(&mut self) -> Result<bool, ClientError> {
         while let Some(frame) = self.outlet.front() {
-            let room = match self.room.take() {
-                Some(room) => room,
-                None => self.listen_for_room()?,
+            let socket = &self.socket;
+            let writable = match &self.writable {
+                Some(writable) => writable,
+                None => self.writable.insert(Waiting::new(socket.as_fd(), WaitFor::Writing).map_err(unready)?),
             };
-            let (socket, room) = (&self.socket, &*self.room.insert(room));
-            let attempt = attempted(room, Interest::WRITABLE, || match frame.send(socket)? {
+            let attempt = attempted(writable, || match frame.send(socket)? {
                 sent @ (Sent::Whole | Sent::Later) => Ok(Some(sent)),
                 Sent::Full => Ok(None),
             });
@@ -211,18 +206,13 @@ impl Client {
             }
             self.outlet.pop_front();
         }
-        self.room = None;
+        self.writable = None;
         Ok(true)
-    }
-
-    fn listen_for_room(&self) -> Result<AsyncFd<OwnedFd>, ClientError> {
-        let copy = self.socket.as_fd().try_clone_to_owned();
-        copy.and_then(|copy| AsyncFd::with_interest(copy, Interest::WRITABLE)).map_err(unready)
     }
 
     fn pull(&mut self) -> Result<Option<(Fact, Vec<OwnedFd>)>, ClientError> {
         let (socket, inlet) = (&self.socket, &mut self.inlet);
-        attempted(&self.arrivals, Interest::READABLE, || inlet.take(socket))
+        attempted(&self.readable, || inlet.take(socket))
     }
 
     /// Puts a fact where it belongs: into the snapshot that is being told, or before the caller.
@@ -279,12 +269,11 @@ impl Snapshot {
 
 /// Runs `attempt`; when it would block, tells the runtime so, that it may wait for the socket anew.
 fn attempted<T>(
-    ready: &AsyncFd<OwnedFd>,
-    interest: Interest,
+    waiting: &Waiting,
     attempt: impl FnOnce() -> Result<Option<T>, LinkError>,
 ) -> Result<Option<T>, ClientError> {
     let mut failure = None;
-    let done = ready.try_io(interest, |_| match attempt() {
+    let done = waiting.attempt(|_| match attempt() {
         Ok(Some(value)) => Ok(Some(value)),
         Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
         Err(e) => {
@@ -302,4 +291,84 @@ fn attempted<T>(
 
 const fn unready(source: io::Error) -> ClientError {
     ClientError::Link(LinkError::Socket(source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client, and the keeper's end of its socket after the greeting was read.
+    fn client() -> (Client, PacketSocket, Inlet) {
+        let (ours, theirs) = PacketSocket::pair().unwrap();
+        let client = Client::new(theirs.into()).unwrap();
+        let mut inlet = Inlet::new();
+        let (hello, _) = inlet.take::<Order>(&ours).unwrap().unwrap();
+        assert_eq!(hello, Order::Hello { version: VERSION });
+        (client, ours, inlet)
+    }
+
+    fn tell(socket: &PacketSocket, fact: &Fact) {
+        assert_eq!(Frame::<OwnedFd>::new(fact, Vec::new()).unwrap().send(socket).unwrap(), Sent::Whole);
+    }
+
+    fn begin(version: u16) -> Fact {
+        Fact::SnapshotBegin { version, cause: ManagerCause::Boot, keeper: 7, degraded: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn orders_that_find_no_room_wait_and_arrive_in_order() {
+        let (mut client, keeper, mut inlet) = client();
+        let count = 5000;
+        for seq in 0..count {
+            client.send(&Order::AckNotified { seq }, Vec::new()).unwrap();
+        }
+        assert!(!client.outlet.is_empty());
+        let mut next = 0;
+        let read = async {
+            while next < count {
+                match inlet.take::<Order>(&keeper).unwrap() {
+                    Some((order, _)) => {
+                        assert_eq!(order, Order::AckNotified { seq: next });
+                        next += 1;
+                    }
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let (flushed, ()) = tokio::join!(client.flush(), read);
+        flushed.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_keeper_that_never_reads_is_given_up() {
+        let (mut client, _keeper, _) = client();
+        let orders = 0..2 * u64::try_from(ORDERS_QUEUED_MAX).unwrap();
+        let refused = orders.map(|seq| client.send(&Order::AckNotified { seq }, Vec::new())).find_map(Result::err);
+        assert!(matches!(refused, Some(ClientError::Full)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_gathered_and_what_happens_meanwhile_goes_by() {
+        let (mut client, keeper, _) = client();
+        tell(&keeper, &begin(VERSION));
+        let unit = UnitName::new("a").unwrap();
+        tell(&keeper, &Fact::Unit(UnitRecord { unit, generation: Generation(3), memo: Vec::new() }));
+        tell(&keeper, &Fact::Ping);
+        tell(&keeper, &Fact::SnapshotEnd);
+        assert!(matches!(client.recv().await, Ok(Incoming::Fact(Fact::Ping, _))));
+        match client.recv().await {
+            Ok(Incoming::Snapshot(snapshot)) => assert_eq!((snapshot.keeper, snapshot.units.len()), (7, 1)),
+            other => panic!("{other:?}"),
+        }
+        assert!(client.try_recv().unwrap().is_none());
+        drop(keeper);
+        assert!(matches!(client.recv().await, Err(ClientError::Link(LinkError::Closed))));
+    }
+
+    #[tokio::test]
+    async fn a_keeper_of_another_version_is_refused() {
+        let (mut client, keeper, _) = client();
+        tell(&keeper, &begin(VERSION + 1));
+        assert!(matches!(client.recv().await, Err(ClientError::Version(_))));
+    }
 }

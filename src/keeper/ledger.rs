@@ -1,8 +1,8 @@
 use std::{collections::BTreeMap, os::fd::OwnedFd, rc::Rc};
 
 use crate::{
-    base::{Generation, ProcessKey, SpawnFailure, UnitName},
-    wire::keeper::{Exit, Fact, Notified},
+    base::{Generation, InvocationId, Now, ProcessKey, SpawnFailure, UnitName},
+    wire::keeper::{Exit, Fact, MirroredProcess, MirroredStage, Notified},
 };
 
 /// Most ends that are kept one by one; beyond them a unit's ends are counted.
@@ -53,6 +53,25 @@ impl Kept {
                 (Fact::SpawnFailed { key: key.clone(), failure: *failure }, Vec::new())
             }
             Self::Notified { notified, fds } => (Fact::Notified(notified.clone()), fds.clone()),
+        }
+    }
+
+    /// How the next keeper would learn of it; datagrams are lost with their descriptors.
+    pub(super) fn mirrored(&self) -> Option<MirroredProcess> {
+        match self {
+            Self::Exited(exit) => Some(MirroredProcess {
+                key: exit.key.clone(),
+                invocation: exit.invocation,
+                started: exit.started,
+                stage: MirroredStage::Ended(exit.clone()),
+            }),
+            Self::SpawnFailed { key, failure } => Some(MirroredProcess {
+                key: key.clone(),
+                invocation: InvocationId::default(),
+                started: Now::default(),
+                stage: MirroredStage::SpawnFailed(*failure),
+            }),
+            Self::Notified { .. } => None,
         }
     }
 

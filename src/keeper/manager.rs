@@ -90,11 +90,10 @@ impl Keeper {
             listen: None,
             cgroup: None,
         };
-        let (pid, ticket) =
-            self.spawner.spawn(&program).map_err(|failure| io::Error::from_raw_os_error(failure.errno))?;
-        self.manager_ticket = Some(ticket);
+        let spawned = self.spawner.spawn(&program).map_err(|failure| io::Error::from_raw_os_error(failure.errno))?;
+        self.manager_ticket = Some(spawned.ticket);
         self.manager = Some(Manager::new(ours));
-        Ok(pid)
+        Ok(spawned.pid)
     }
 
     pub(super) fn manager_ready(&mut self) {

@@ -20,6 +20,8 @@ mod manager; // the manager's process
 mod life; // when it is started, asked and put down (pure)
 mod ledger; // what waits for acknowledgement (pure)
 mod holdings; // tables of processes and units
+mod mirror; // what the next keeper finds when this one has died
+mod adopt; // taking over from a keeper that died
 mod upgrade; // the keeper's own re-exec
 
 use std::{

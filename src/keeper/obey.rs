@@ -52,10 +52,17 @@ impl Keeper {
                     // What was started once is not started again, even if the unit comes back.
                     *held = Unit { generation: held.generation, main: held.main, ..Unit::default() };
                 }
+                self.mirror_unit(&unit);
             }
             Order::OpenLog { unit, stream, bytes } => self.open_log(unit, stream, bytes),
             Order::Remember { unit, memo } => self.remember(&unit, memo),
-            Order::AckExit { key } => self.ledger.acknowledge_end(&key),
+            Order::AckExit { key } => {
+                self.ledger.acknowledge_end(&key);
+                // One that runs has no end to be acknowledged and stays.
+                if self.processes.get(&key).is_none() {
+                    self.unmirror(&key);
+                }
+            }
             Order::AckAggregated { unit, count } => {
                 if let Some(fact) = self.ledger.acknowledge_aggregated(&unit, count) {
                     self.tell(&fact, Vec::new());
@@ -97,7 +104,11 @@ impl Keeper {
             Some(process) => {
                 let sent = match (&process.handle, reach) {
                     (Handle::Child(_), Reach::Process) => send_signal(process.pid, signal),
-                    (Handle::Child(_), Reach::Group) => signal_group(process.pid, signal),
+                    (Handle::Child(_), Reach::Group) => match signal_group(process.pid, signal) {
+                        // It has just been made and leads no group yet: it is alone.
+                        Err(error) if error.raw_os_error() == Some(NO_SUCH_PROCESS) => send_signal(process.pid, signal),
+                        sent => sent,
+                    },
                     // No descriptor stands for a group, and the pid of a stranger's child may be anyone's.
                     (Handle::Adopted(watch), Reach::Process | Reach::Group) => signal_process(watch.fd.as_fd(), signal),
                 };
@@ -137,7 +148,10 @@ impl Keeper {
             return self.refuse(format!("cannot remember {} bytes for {unit}", memo.len()));
         }
         match self.units.entry(unit) {
-            Some(held) => held.memo = memo,
+            Some(held) => {
+                held.memo = memo;
+                self.mirror_unit(unit);
+            }
             None => self.refuse(format!("cannot remember anything for {unit}: too many units are held")),
         }
     }

@@ -1,4 +1,6 @@
 //! Ends of processes, and the descriptors that tell of them.
+use std::os::fd::AsFd;
+
 use super::{
     holdings::{Handle, Process},
     ledger::Kept,
@@ -6,7 +8,7 @@ use super::{
 };
 use crate::{
     base::{ExitStatus, Usage},
-    sys::{Reaped, clock, reap, spawn::Outcome},
+    sys::{Reaped, clock, end_of, reap, spawn::Outcome},
     wire::keeper::{Exit, Fact},
 };
 
@@ -64,6 +66,16 @@ impl Keeper {
     pub(super) fn watch_fired(&mut self, token: u64) {
         let Some(key) = self.watched.get(&token).cloned() else { return };
         let Some(process) = self.processes.get_mut(&key) else { return };
+        if let Handle::Adopted(watch) = &process.handle
+            && watch.token == token
+        {
+            let status = end_of(watch.fd.as_fd(), process.pid, process.start_time);
+            let pid = process.pid;
+            if let Some(process) = self.processes.remove(pid) {
+                self.ended(process, status, None);
+            }
+            return;
+        }
         let Some(watch) = process.exec_watch.take_if(|watch| watch.token == token) else { return };
         let ticket = match &process.handle {
             Handle::Child(ticket) => *ticket,

@@ -11,13 +11,13 @@ use super::{
     turn::Keeper,
 };
 use crate::{
-    base::{Pid, ProcessKey, SpawnFailure, SpawnStep},
+    base::{ProcessKey, SpawnFailure, SpawnStep},
     sys::{
         clock, end_pipe,
-        spawn::{Program, Ticket, User},
+        spawn::{Program, Spawned, User},
         start_time,
     },
-    wire::keeper::{Clamped, Fact, Output, SpawnOrder, SpawnSpec},
+    wire::keeper::{Clamped, Fact, MirroredStage, Output, SpawnOrder, SpawnSpec},
 };
 
 /// Errors of the step `Prepare`, errno(3).
@@ -40,9 +40,11 @@ impl Keeper {
     }
 
     pub(super) fn keep_end(&mut self, end: Kept) {
+        let mirrored = end.mirrored();
         if let Some(fact) = self.ledger.keep_end(end) {
             self.tell(&fact, Vec::new());
         }
+        self.unwritten.extend(mirrored);
     }
 
     fn try_spawn(&mut self, order: SpawnOrder, cgroup: Option<OwnedFd>) -> Result<(), SpawnFailure> {
@@ -54,14 +56,17 @@ impl Keeper {
         }
         // Whatever comes of it, this generation was tried.
         unit.mark_started(&key);
+        self.mirror_process(&key, invocation, clock::now(), MirroredStage::Intent);
         let watch = if spec.confirm_exec { Some(end_pipe().map_err(unprepared)?) } else { None };
-        let before = clock::boot_ticks();
-        let (pid, ticket, clamped) = self.start(&key, &spec, cgroup.as_ref().map(AsFd::as_fd))?;
+        let (Spawned { pid, ticket, start_time: told }, clamped) =
+            self.start(&key, &spec, cgroup.as_ref().map(AsFd::as_fd))?;
         let started = clock::now();
-        let start_time = start_time_within(pid, before, clock::boot_ticks());
+        // The child cannot be gone before we reap it, so this is its own.
+        let start_time = told.or_else(|| start_time(pid).ok()).unwrap_or(0);
         // Our copy of the write end closes here, so that the child's is the last.
         let exec_watch = watch.and_then(|(reader, _writer)| self.watch(reader, &key).ok());
         let handle = Handle::Child(Some(ticket));
+        self.mirror_process(&key, invocation, started, MirroredStage::Running { pid, start_time });
         self.processes.insert(Process { key: key.clone(), invocation, pid, start_time, started, handle, exec_watch });
         self.tell(&Fact::Spawned { key, pid, start_time, clamped }, Vec::new());
         Ok(())
@@ -72,7 +77,7 @@ impl Keeper {
         key: &ProcessKey,
         spec: &SpawnSpec,
         cgroup: Option<BorrowedFd<'_>>,
-    ) -> Result<(Pid, Ticket, Clamped), SpawnFailure> {
+    ) -> Result<(Spawned, Clamped), SpawnFailure> {
         let unit = self.units.get(&key.run.unit).ok_or_else(|| prepare(NO_ROOM))?;
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let mut fds = vec![
@@ -99,8 +104,7 @@ impl Keeper {
             listen: names.as_deref(),
             cgroup,
         };
-        let (pid, ticket) = self.spawner.spawn(&program)?;
-        Ok((pid, ticket, clamped))
+        Ok((self.spawner.spawn(&program)?, clamped))
     }
 
     /// Waits for a descriptor that belongs to a process.
@@ -118,16 +122,6 @@ impl Keeper {
         // Closing it removes it as well.
         let _removed = self.poller.remove(&fd);
     }
-}
-
-/// When the child began, in ticks. A look into /proc costs as much as the clone itself and keeps the CPU from the child,
-/// so that is for those which are made while a tick passes.
-fn start_time_within(pid: Pid, before: u64, after: u64) -> u64 {
-    if before == after {
-        return before;
-    }
-    // The child cannot be gone before we reap it, so this is its own.
-    start_time(pid).unwrap_or(0)
 }
 
 const fn prepare(errno: i32) -> SpawnFailure {

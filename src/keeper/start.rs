@@ -94,6 +94,8 @@ impl Keeper {
             processes: Processes::default(),
             units: held.units,
             ledger: held.ledger,
+            mirror: None,
+            unwritten: Vec::new(),
             life,
             cause: ManagerCause::Boot,
             manager: None,
@@ -108,7 +110,12 @@ impl Keeper {
             options,
         };
         keeper.watch_own().map_err(own("polling"))?;
-        keeper.take_processes(state.map(|state| state.processes).unwrap_or_default());
+        let left = keeper.begin_mirror();
+        match state {
+            Some(state) => keeper.take_processes(state.processes),
+            None => keeper.adopt(left),
+        }
+        keeper.mirror_all();
         if let Some(pid) = keeper.life.pid() {
             keeper.act(Act::Signal(pid, Signal::KILL));
         }

@@ -64,13 +64,22 @@ impl Keeper {
         }
     }
 
+    /// What could not be had, for people.
+    fn degraded(&self) -> Vec<String> {
+        let mut lacking = self.ceiling.degraded();
+        if self.mirror.as_ref().is_none_or(|mirror| mirror.incomplete) {
+            lacking.push("what runs is not written down: a keeper that dies leaves it unknown".to_owned());
+        }
+        lacking
+    }
+
     /// Tells the manager everything that is held.
     pub(super) fn tell_snapshot(&mut self, version: u16) {
         let begin = Fact::SnapshotBegin {
             version: VERSION,
             cause: self.cause,
             keeper: std::process::id(),
-            degraded: self.ceiling.degraded(),
+            degraded: self.degraded(),
         };
         self.tell(&begin, Vec::new());
         if version != VERSION {

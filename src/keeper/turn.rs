@@ -16,6 +16,7 @@ use super::{
     ledger::Ledger,
     life::Life,
     link::{Frame, Inlet},
+    mirror::Mirror,
     upgrade::Upgrade,
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
         Arrived, Interest, PacketSocket, Poller, Readiness, Signals, clock,
         spawn::{Spawner, Ticket},
     },
-    wire::keeper::{Fact, ManagerCause, Order},
+    wire::keeper::{Fact, ManagerCause, MirroredProcess, Order},
 };
 
 /// Everything the keeper holds. Its behaviour is in the files around, one matter each.
@@ -43,6 +44,9 @@ pub(super) struct Keeper {
     pub(super) processes: Processes,
     pub(super) units: Units,
     pub(super) ledger: Ledger,
+    pub(super) mirror: Option<Mirror>,
+    /// Ends that are told first and written down after.
+    pub(super) unwritten: Vec<MirroredProcess>,
     pub(super) life: Life,
     pub(super) cause: ManagerCause,
     pub(super) manager: Option<Manager>,
@@ -141,6 +145,7 @@ impl Keeper {
             if let Some(ending) = self.ending
                 && self.life.pid().is_none()
             {
+                self.forget_states();
                 return Ok(ending.code);
             }
             self.flush();
@@ -164,8 +169,10 @@ impl Keeper {
             self.watch_fired(readiness.token);
         }
         self.flush();
+        self.write_down_ends();
         if is_ready(MANAGER) {
             self.take_orders();
+            self.write_down_ends();
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ impl Keeper {
             cgroup: None,
         };
         let started = self.spawner.spawn(&program);
-        started.map(|(pid, _)| pid).map_err(|failure| io::Error::from_raw_os_error(failure.errno))
+        started.map(|spawned| spawned.pid).map_err(|failure| io::Error::from_raw_os_error(failure.errno))
     }
 
     /// Whether that pid was the check's; then the upgrade goes on or is over.

@@ -4,7 +4,6 @@ use super::{
     Node,
     effect::{Outcome, Refusal},
     graph::Place,
-    job::Pull,
     restart,
     service::{End, Ending, JobKind, Monitor, Run, State, Wish},
     timers::Slot,
@@ -16,7 +15,8 @@ use crate::{
 
 /// The least delay after the machine was short of something: trying at once would not help it.
 const TRANSIENT_DELAY_MIN: TimeSpan = TimeSpan::from_secs(1);
-/// The least delay after a run that started no process at all.
+/// The least delay after a run in which no process came to be: without it a missing program would be tried in a tight
+/// loop where the unit has neither a delay nor a start limit.
 const EMPTY_RUN_DELAY_MIN: TimeSpan = TimeSpan::from_millis(100);
 
 /// What is done about an end.
@@ -26,6 +26,7 @@ enum Plan {
     Pending,
     Restart {
         cause: StartCause,
+        counts: bool,
         row: u32,
         delay: TimeSpan,
     },
@@ -51,9 +52,10 @@ impl Node {
         let failed_job =
             self.unit(place).and_then(|unit| unit.job.as_ref()).is_some_and(|job| job.begun && !job.stops());
         if failed_job {
-            let outcome = match run.result {
-                RunResult::Success => Outcome::Done,
-                result => Outcome::Failed(Refusal::StartFailed { result, status: run.main.status() }),
+            let outcome = if run.result == RunResult::Success {
+                Outcome::Done
+            } else {
+                Outcome::Failed(Refusal::StartFailed { result: run.result, status: run.main.status() })
             };
             self.finish_job(now, place, &outcome);
         }
@@ -74,9 +76,15 @@ impl Node {
         }
         let policy = &unit.def.service.restart;
         let cause = match &run.ending {
-            Some(Ending::Restart(_)) => return Plan::Pending,
             Some(Ending::Unhealthy { probe }) => Some(StartCause::Unhealthy { probe: probe.clone() }),
-            Some(Ending::Stop(_) | Ending::Shutdown(_) | Ending::Conflict(_) | Ending::Bound(_) | Ending::Removed) => {
+            Some(
+                Ending::Stop(_)
+                | Ending::Restart(_)
+                | Ending::Shutdown(_)
+                | Ending::Conflict(_)
+                | Ending::Bound(_)
+                | Ending::Removed,
+            ) => {
                 return Plan::Rest;
             }
             None => {
@@ -111,7 +119,7 @@ impl Node {
         if delay.is_zero() && !unit.window.admit(now.mono, unit.def.start_limit) {
             return Plan::StartLimit;
         }
-        Plan::Restart { cause, row, delay }
+        Plan::Restart { cause, counts: !run.transient, row, delay }
     }
 
     fn say_end(&mut self, now: Now, place: Place, run: &Run, plan: &Plan) -> End {
@@ -126,6 +134,7 @@ impl Node {
         let end = End {
             generation: run.generation,
             invocation: run.invocation,
+            begin: Some(run.begin.clone()),
             status: run.main.status(),
             usage: run.main.usage(),
             result: run.result,
@@ -133,7 +142,7 @@ impl Node {
             consequence,
         };
         if let Some(unit) = self.unit_mut(place) {
-            unit.keep_end(end);
+            unit.keep_end(end.clone());
             unit.incident |= !wanted && consequence != Consequence::Rest;
         }
         self.notice(now, end.happening(&run.def.name, false));
@@ -143,8 +152,12 @@ impl Node {
     fn carry_out(&mut self, now: Now, place: Place, run: &Run, plan: Plan) {
         self.touch(place);
         match plan {
-            Plan::Pending => self.start_after_stop(now, place, run),
-            Plan::Restart { cause, row, delay } => self.restart(now, place, cause, row, delay),
+            // `continue_job` goes on with it.
+            Plan::Pending => {}
+            Plan::Restart { cause, counts, row, delay } => {
+                let state = State::HoldOff { due: now.mono.after(delay), cause, counts };
+                self.restart(now, place, state, row, delay);
+            }
             Plan::Rest => {
                 if let Some(unit) = self.unit_mut(place) {
                     unit.wish = Wish::Down;
@@ -169,35 +182,33 @@ impl Node {
         }
     }
 
-    /// The start half of a restart. Its job exists, unless the manager that had it died.
-    fn start_after_stop(&mut self, now: Now, place: Place, run: &Run) {
-        let has_job = self.unit(place).is_some_and(|unit| unit.job.is_some());
-        if let (Some(Ending::Restart(actor)), false) = (&run.ending, has_job) {
-            self.enqueue_start(now, place, &Pull::new(StartCause::Manual(actor.clone())), None);
-        }
-    }
-
-    fn restart(&mut self, now: Now, place: Place, cause: StartCause, row: u32, delay: TimeSpan) {
+    /// Waits for the hold-off, or begins at once when there is none; the start limit was asked then.
+    fn restart(&mut self, now: Now, place: Place, hold_off: State, row: u32, delay: TimeSpan) {
         let Some(unit) = self.unit_mut(place) else { return };
-        unit.restarts = row;
+        unit.state = hold_off;
         unit.wish = Wish::Up;
         if delay.is_zero() {
-            return self.begin_run(now, place, cause, None);
+            return self.restart_now(now, place);
         }
-        let due = now.mono.after(delay);
-        unit.state = State::HoldOff { due, cause };
         let name = unit.name.clone();
-        self.timers.set(place, Slot::HoldOff, due);
+        self.timers.set(place, Slot::HoldOff, now.mono.after(delay));
         self.notice(now, Happening::RestartScheduled { unit: name, delay, restarts: row });
+    }
+
+    /// The restart is counted when it happens: a reset in the hold-off leaves it the first of its row.
+    fn restart_now(&mut self, now: Now, place: Place) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        let State::HoldOff { cause, counts, .. } = &unit.state else { return };
+        let cause = cause.clone();
+        unit.restarts = unit.restarts.saturating_add(u32::from(*counts));
+        self.begin_run(now, place, cause, None);
     }
 
     /// The hold-off is over.
     pub(super) fn hold_off_over(&mut self, now: Now, place: Place) {
         let Some(unit) = self.unit_mut(place) else { return };
-        let State::HoldOff { cause, .. } = &unit.state else { return };
-        let cause = cause.clone();
         if unit.window.admit(now.mono, unit.def.start_limit) {
-            self.begin_run(now, place, cause, None);
+            self.restart_now(now, place);
         } else {
             let monitor = self.last_end(place);
             self.start_limit_hit(now, place, monitor);

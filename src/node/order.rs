@@ -74,6 +74,7 @@ impl Node {
             }
             return;
         }
+        let places: Vec<_> = known.iter().map(|(place, _)| *place).collect();
         match verb {
             Verb::Start => {
                 let roots: Vec<_> = known.into_iter().map(|(place, ask)| (place, Some(ask))).collect();
@@ -100,6 +101,11 @@ impl Node {
                 for (place, ask) in known {
                     self.enable(place, verb == Verb::Enable, ask);
                 }
+            }
+        }
+        for place in places {
+            if self.run(place).is_some_and(|run| run.unkillable) {
+                self.give_up_waiting(now, place);
             }
         }
     }

@@ -212,11 +212,10 @@ impl Node {
                 self.start_failed(now, place, RunResult::Timeout);
             }
             Phase::Reload { .. } => {
-                if let Some(key) = run.control_key() {
-                    run.control = None;
-                    self.order(place, Effect::Kill { key, signal: Signal::KILL });
-                }
+                let key = run.control_key();
+                run.control = None;
                 self.reload_ended(now, place, Some("it took too long".to_owned()));
+                self.orders.extend(key.map(|key| Effect::Kill { key, signal: Signal::KILL }));
             }
             Phase::Stop => self.enter_signals(now, place, Phase::StopSigterm { tree: false }),
             Phase::StopWatchdog { tree } | Phase::StopSigterm { tree } => {

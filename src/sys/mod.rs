@@ -9,10 +9,12 @@ mod init;
 mod listen_fds;
 mod memory;
 mod packet;
+mod pidfd;
 mod place;
 mod poll;
 mod process;
 mod raw;
+mod readiness;
 mod signals;
 pub mod spawn; // processes
 
@@ -24,6 +26,7 @@ pub use init::{replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};
 pub use memory::{read_sealed, sealed_memory};
 pub use packet::{MESSAGE_FDS_MAX, Packet, PacketSocket, Sender, receive};
+pub use pidfd::end_of;
 pub use place::{LockError, LockFile, bind_notify_socket};
 pub use poll::{Interest, Poller, Readiness};
 pub use process::{
@@ -31,4 +34,5 @@ pub use process::{
     send_signal, session_of, set_niceness, set_oom_score_adj, set_process_name, set_resource_limit, signal_group,
     signal_process, start_time,
 };
+pub use readiness::{WaitFor, Waiting};
 pub use signals::{Arrived, Signals, reset_signal_actions, unblock_signals};

@@ -1,6 +1,6 @@
 //! The daemon's own places in the file system: its lock and its notify socket.
 use std::{
-    fs::{self, File, OpenOptions, Permissions, TryLockError},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Seek, Write},
     os::{
         fd::OwnedFd,
@@ -12,9 +12,16 @@ use std::{
     path::Path,
 };
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+    sys::socket::{setsockopt, sockopt},
+};
 
-/// A lock that lasts as long as this process, or any copy of the descriptor.
+/// A lock that is this process's own and outlives an exec, fcntl(2) F_SETLK.
+///
+/// Not flock(2): that lasts as long as any copy of the descriptor, and a child that hangs before its exec has one. The
+/// price is that closing any descriptor of the file gives the lock up, so nothing else here opens it.
 #[derive(Debug)]
 pub struct LockFile(File);
 
@@ -38,14 +45,14 @@ impl LockFile {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o644);
         let mut file = options.open(path).map_err(LockError::File)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+        match fcntl(&file, FcntlArg::F_SETLK(&WHOLE_FILE)) {
+            Ok(_) => {}
+            Err(Errno::EAGAIN | Errno::EACCES) => {
                 let mut holder = String::new();
                 file.read_to_string(&mut holder).map_err(LockError::File)?;
                 return Err(LockError::Held(holder.trim().to_owned()));
             }
-            Err(TryLockError::Error(error)) => return Err(LockError::File(error)),
+            Err(errno) => return Err(LockError::File(errno.into())),
         }
         let write = |file: &mut File| {
             file.set_len(0)?;
@@ -56,11 +63,17 @@ impl LockFile {
         Ok(Self(file))
     }
 
-    /// The descriptor that the lock lasts as long as.
+    /// The descriptor that gives the lock up when it is closed.
     pub fn into_fd(self) -> OwnedFd {
         self.0.into()
     }
 }
+
+/// libc's numbers in the width of the structure.
+const F_WRLCK: i16 = 1;
+const SEEK_SET: i16 = 0;
+/// An exclusive lock from the first byte to the end.
+const WHOLE_FILE: libc::flock = libc::flock { l_type: F_WRLCK, l_whence: SEEK_SET, l_start: 0, l_len: 0, l_pid: 0 };
 
 /// Binds a datagram socket at `path` that anyone may send to and that says who sent (SO_PASSCRED), in place of what is
 /// there.
@@ -87,16 +100,22 @@ mod tests {
     use crate::sys::receive;
 
     #[test]
-    fn a_lock_is_had_once_and_names_its_holder() {
+    fn a_lock_is_held_until_it_is_closed_and_names_its_holder() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let held = LockFile::take(&path).unwrap();
-        match LockFile::take(&path) {
-            Err(LockError::Held(pid)) => assert_eq!(pid, std::process::id().to_string()),
-            other => panic!("{other:?}"),
-        }
+        // A lock of an open file, not of a process, conflicts with ours even from here.
+        let conflict = |file: &File| {
+            let mut asked = WHOLE_FILE;
+            fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked)).unwrap();
+            i32::from(asked.l_type) != libc::F_UNLCK
+        };
+        // Opened here and never closed before the question: closing it would give the lock up.
+        let file = File::open(&path).unwrap();
+        assert!(conflict(&file));
         drop(held);
-        LockFile::take(&path).unwrap();
+        assert!(!conflict(&file));
+        assert_eq!(fs::read_to_string(&path).unwrap().trim(), std::process::id().to_string());
     }
 
     #[test]

@@ -133,3 +133,28 @@ impl AsyncWrite for Guarded {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt, net::UnixStream, time};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_began_during_an_answer_is_timed_from_its_end() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let activity = Activity::new();
+        let times =
+            Times { head: Duration::from_secs(10), idle: Duration::from_secs(90), write: Duration::from_secs(60) };
+        let mut guarded = Guarded::new(Stream::Unix(ours), activity.clone(), times);
+        activity.set(Waiting::Answer);
+        let read = tokio::spawn(async move { guarded.read_u8().await });
+        time::sleep(Duration::from_secs(1000)).await;
+        assert!(!read.is_finished(), "an answer may take as long as it likes");
+        let begun = Instant::now();
+        activity.set(Waiting::Next);
+        let read = time::timeout(Duration::from_secs(1000), read).await.expect("the connection stays for ever");
+        assert_eq!(read.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), 90);
+    }
+}

@@ -1,6 +1,6 @@
 //! HTTP plumbing that both servers share: listeners, the accept loop with its limits, drain, problem documents.
 //!
-//! [`serve`] runs one listener until its [`Shutdown`] ends it. It knows no routes and no settings. What a change here
+//! [`serve()`] runs one listener until its [`Shutdown`] ends it. It knows no routes and no settings. What a change here
 //! usually breaks: the order of a drain (readiness, accept, answers, idle connections), which tests/upload/life.rs walks.
 #![forbid(unsafe_code)]
 

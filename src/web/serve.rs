@@ -22,7 +22,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
+    task::{self, JoinSet},
     time,
 };
 use tower::{Service, ServiceExt};
@@ -118,29 +118,33 @@ where
         let accepted = tokio::select! {
             biased;
             () = draining.as_mut() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept_within(&listener, &places) => accepted,
         };
-        if let Some((stream, peer, place)) = accepted {
-            let held = (server.connections.enter(), place);
-            tasks.spawn(connection((stream, peer), service.clone(), server.clone(), held));
+        if let Some((accepted, place)) = accepted {
+            let held = (server.connections.enter(), Some(place));
+            tasks.spawn(connection(accepted, service.clone(), server.clone(), held));
         }
     }
     // Connections which the kernel has completed but we did not accept would be reset when a socket of our own closes.
-    if !listener.is_inherited() {
-        while let Some(Some((stream, peer, place))) = accept(&listener, &places).now_or_never() {
-            let held = (server.connections.enter(), place);
-            tasks.spawn(connection((stream, peer), service.clone(), server.clone(), held));
-        }
+    // There are no more than BACKLOG of them, so they need no places.
+    while !listener.is_inherited() {
+        let Some(Some(accepted)) = task::unconstrained(accept(&listener)).now_or_never() else { break };
+        tasks.spawn(connection(accepted, service.clone(), server.clone(), (server.connections.enter(), None)));
     }
     drop(listener);
     while tasks.join_next().await.is_some() {}
 }
 
-/// One connection and its place in the limit; `None` after an error, which has been logged.
-async fn accept(listener: &Listener, places: &Arc<Semaphore>) -> Option<(Stream, Peer, OwnedSemaphorePermit)> {
+/// One connection and its place in the limit.
+async fn accept_within(listener: &Listener, places: &Arc<Semaphore>) -> Option<((Stream, Peer), OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
+    Some((accept(listener).await?, place))
+}
+
+/// One connection; `None` after an error, which has been logged.
+async fn accept(listener: &Listener) -> Option<(Stream, Peer)> {
     match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, place)),
+        Ok(accepted) => Some(accepted),
         // The client left the queue: no news, and nothing to wait for.
         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => None,
         Err(error) => {
@@ -155,7 +159,7 @@ async fn connection<S, B>(
     (stream, peer): (Stream, Peer),
     service: S,
     server: Server,
-    _held: (Entered, OwnedSemaphorePermit),
+    _held: (Entered, Option<OwnedSemaphorePermit>),
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,

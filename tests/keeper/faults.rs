@@ -9,7 +9,7 @@ use roundsman::{
     wire::keeper::{Fact, ManagerCause, Notified, Order, SpawnSpec},
 };
 
-use crate::world::{Manager, World, kill, lives, shell, text, until};
+use crate::world::{Manager, World, kill, lives, shell, text, unit, until};
 
 fn children(world: &World) -> String {
     let keeper = world.keeper_pid();
@@ -112,4 +112,62 @@ pub(crate) fn nonsense_on_the_socket_costs_the_manager_its_life_and_no_other() {
     assert_eq!(snapshot.cause, ManagerCause::Crash);
     assert!(lives(pid));
     assert_eq!(snapshot.processes.len(), 1);
+}
+
+pub(crate) fn services_survive_their_keeper_and_the_next_one_takes_them_over() {
+    let mut world = World::new();
+    let mut manager = world.ready_manager();
+    manager.order(Order::Remember { unit: unit("a"), memo: b"wish".to_vec() });
+    let stays = manager.spawn_shell("a", 3, "exec sleep 1000");
+    let pid = manager.spawned(&stays);
+    let asked = manager.spawn_shell("b", 1, "trap 'exit 9' TERM; while :; do sleep 0.01; done");
+    let asked_pid = manager.spawned(&asked);
+    let ended = manager.spawn_shell("c", 1, "exit 7");
+    manager.exited(&ended);
+    let acknowledged = manager.spawn_shell("d", 1, "exit 7");
+    manager.exited(&acknowledged);
+    manager.order(Order::AckExit { key: acknowledged.clone() });
+    let dies = manager.spawn_shell("e", 1, "exec sleep 1000");
+    let dies_pid = manager.spawned(&dies);
+    // Orders are read in order, so by now the acknowledgement has been.
+    kill(world.keeper_pid(), Signal::KILL);
+    drop(manager);
+    world.keeper.wait().unwrap();
+    assert!(lives(pid) && lives(asked_pid));
+    kill(dies_pid, Signal::KILL);
+    until("it is gone", || {
+        (!std::path::Path::new(&format!("/proc/{dies_pid}")).exists() || !lives(dies_pid)).then_some(())
+    });
+
+    world.keeper = World::keeper_command(world.folder.path(), &[]).spawn().unwrap();
+    let (mut manager, snapshot) = world.next_manager();
+    manager.order(Order::Ready);
+    let running: Vec<_> = snapshot.processes.iter().map(|process| (process.key.clone(), process.pid)).collect();
+    // One that is a zombie of a slow init is still there; its end comes at once.
+    assert!(running.contains(&(stays.clone(), pid)) && running.contains(&(asked.clone(), asked_pid)), "{running:?}");
+    let memo = snapshot.units.iter().find(|record| record.unit == unit("a")).map(|record| record.memo.as_slice());
+    assert_eq!(memo, Some(&b"wish"[..]));
+    let statuses: Vec<_> = snapshot
+        .pending
+        .iter()
+        .filter_map(|pending| match pending {
+            Pending::Exited(exit) => Some((exit.key.clone(), exit.status)),
+            _ => None,
+        })
+        .collect();
+    assert!(statuses.contains(&(ended, ExitStatus::Exited(7))), "{statuses:?}");
+    assert!(!statuses.iter().any(|(key, _)| *key == acknowledged), "{statuses:?}");
+    let told = statuses.iter().find(|(key, _)| *key == dies).map(|(_, status)| *status);
+    let told = told.unwrap_or_else(|| manager.exited(&dies).status);
+    let killed = ExitStatus::Signaled { signal: Signal::KILL, core: false };
+    assert!(told == killed || told == ExitStatus::Unknown, "{told}");
+    // What it takes over it can signal, and it starts none twice.
+    manager.order(Order::Signal { key: asked.clone(), signal: Signal::TERM });
+    let exit = manager.exited(&asked);
+    assert!(matches!(exit.status, ExitStatus::Exited(9) | ExitStatus::Unknown), "{exit:?}");
+    assert_eq!(exit.usage, None);
+    let again = manager.spawn_shell("a", 3, "exit 0");
+    manager.wait(|fact, _| matches!(fact, Fact::SpawnFailed { key, .. } if *key == again).then_some(()));
+    manager.order(Order::Signal { key: stays.clone(), signal: Signal::KILL });
+    manager.exited(&stays);
 }

@@ -98,10 +98,18 @@ fn play_parent_of_zombies(count: usize) -> ExitCode {
         listen: None,
         cgroup: None,
     };
-    for _ in 0..count {
-        let (_, ticket) = spawner.spawn(&nowhere).unwrap();
-        while spawner.outcome(ticket) == Outcome::Pending {
-            std::hint::spin_loop();
+    let (mut started, mut pending) = (0, Vec::new());
+    while started < count {
+        match spawner.spawn(&nowhere) {
+            Ok(spawned) => {
+                started += 1;
+                pending.push(spawned.ticket);
+            }
+            // Every slot is in use.
+            Err(_) => {
+                std::thread::yield_now();
+                pending.retain(|ticket| spawner.outcome(*ticket) == Outcome::Pending);
+            }
         }
     }
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP).unwrap();

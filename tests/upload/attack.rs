@@ -120,9 +120,13 @@ fn a_body_is_asked_for_only_when_it_can_be_stored() {
 fn a_refusal_reaches_a_client_that_is_still_sending() {
     let world = World::new("", "");
     let _server = world.start();
-    let body = vec![1; 20 << 20];
     for _ in 0..5 {
-        assert_eq!(world.connect().put("/s/f?v=00", "", &body).status, 403);
+        let mut client = world.connect();
+        client.begin_put("/s/f?v=00", "", 20 << 20);
+        // A server that closed now would reset the connection, and the answer could be lost with it.
+        client.stream.write_all(&vec![1; 20 << 20]).unwrap();
+        assert_eq!(client.answer().status, 403);
+        assert!(client.is_closed_within(Duration::from_secs(5)));
     }
 }
 
@@ -179,6 +183,8 @@ fn a_cut_upload_is_invisible_and_its_slot_stays_usable() {
     assert_eq!(world.connect().get("/s/f").status, 404);
     drop(client);
     eventually("the part is gone", || world.parts() == 0);
+    eventually("the failure is counted", || world.metric("upload_failure_total{reason=\"short_body\"}") == Some(1.0));
+    assert_eq!(world.metric("upload_sessions_active"), Some(0.0));
     assert_eq!(world.connect().get("/s/f").status, 404);
     assert_eq!(world.connect().put(&target, "", &[2; 1_000_000]).status, 201);
     assert_eq!(fs::read(world.store().join("s/f")).unwrap(), [2; 1_000_000]);
@@ -203,6 +209,16 @@ fn slow_clients_are_closed() {
     stuck.send("some");
     assert_eq!(stuck.answer().status, 408);
     assert!(stuck.is_closed_within(Duration::from_secs(5)));
-    eventually("the part is gone", || world.parts() == 0);
+
+    // Never silent for long, and yet it would take a minute for a hundred bytes.
+    let mut trickling = world.connect();
+    trickling.begin_put(&signed("s/f", 100), "", 100);
+    let begun = now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        trickling.send("x");
+        pause(Duration::from_millis(100));
+    }
+    assert_eq!(trickling.answer().status, 408);
+    eventually("the parts are gone", || world.parts() == 0);
     assert_eq!(world.connect().put(&signed("s/f", 100), "", &[1; 100]).status, 201);
 }

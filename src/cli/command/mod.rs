@@ -7,7 +7,7 @@ mod order;
 mod status;
 mod unit;
 
-use super::{args::Command, completions, context::Context, exit::Exit, failure::Failure};
+use super::{args::Command, completions, context::Context, exit::Exit, failure::Failure, lint};
 use order::Verb;
 
 /// Carries out `command`.
@@ -34,6 +34,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Cat { unit } => unit::cat(context, &unit),
         Command::Show { unit, properties } => unit::show(context, &unit, &properties),
         Command::Deps { unit } => unit::deps(context, &unit),
+        Command::Lint { paths } => lint::run(context, &paths),
         Command::ReloadConfig => unit::reload_config(context),
         Command::Completions { shell } => completions::run(shell),
     }

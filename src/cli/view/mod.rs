@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod detail;
 pub(crate) mod events;
 pub(crate) mod history;
+pub(crate) mod lint;
 pub(crate) mod order;
 pub(crate) mod status;
 pub(crate) mod unit;

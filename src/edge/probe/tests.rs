@@ -1,6 +1,6 @@
 //! Probes of real servers on loopback, well-behaved and not.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::*;
 use crate::{

@@ -88,6 +88,18 @@ fn a_signed_file_past_the_limit_is_too_large() {
 }
 
 #[test]
+fn a_strange_type_is_signed_as_it_is_and_not_kept() {
+    for strange in ["", "jpeg", "image/jpeg; name=\"tr\u{e8}s.jpg\"", "text/html\u{b}"] {
+        let signed = Signed { path: "a/b", length: 1, media_type: Some(strange.as_bytes()) };
+        let query = format!("v2={}", sign(Scheme::V2, signed, &rules().secrets[0]).to_hex());
+        let head =
+            Head { length: Length::Bytes(1), media_type: Some(strange.as_bytes()), ..head("PUT", "/a/b", &query) };
+        let put = Put { path: ObjectPath::new("a/b").unwrap(), length: 1, media_type: None };
+        assert_eq!(decide(&head, &rules()), Verdict::Put(put), "{strange:?}");
+    }
+}
+
+#[test]
 fn the_upload_page_refuses_as_health_scripts_expect() {
     assert_eq!(refusal(&head("GET", "/upload", "")), Some(Refusal::Method { allow: "POST, OPTIONS" }));
     assert_eq!(refusal(&head("HEAD", "/upload", "")).map(|r| r.status().as_u16()), Some(405));

@@ -193,6 +193,23 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// These settings as they can be in force without a restart: the fixed keys are those of `old`.
+    #[must_use]
+    pub fn with_fixed_keys_of(self, old: &Self) -> Self {
+        let server = ServerSettings {
+            listen: old.server.listen,
+            metrics_listen: old.server.metrics_listen,
+            header_timeout: old.server.header_timeout,
+            idle_conn_timeout: old.server.idle_conn_timeout,
+            max_connections: old.server.max_connections,
+            ..self.server
+        };
+        let uploads = UploadSettings { storage_path: old.uploads.storage_path.clone(), ..self.uploads };
+        Self { server, uploads, secrets: self.secrets, logging: old.logging }
+    }
+}
+
 fn read_server(tree: &mut Tree<'_>) -> ServerSettings {
     let mut section = tree.section("server");
     let s = &mut section;

@@ -159,4 +159,7 @@ fn a_change_that_needs_a_restart_is_named() {
     let new =
         Settings::parse("[server]\nlisten = \":1\"\nclient_timeout = 5\n[uploads]\nstorage_path = \"/x\"").unwrap();
     assert_eq!(old.fixed_keys_changed(&new), ["listen", "storage_path"]);
+    let in_force = new.with_fixed_keys_of(&old);
+    assert_eq!(old.fixed_keys_changed(&in_force), Vec::<&str>::new());
+    assert_eq!(in_force.server.client_timeout, Duration::from_secs(5));
 }

@@ -140,8 +140,12 @@ impl Store {
             let Ok(part) = rustix::fs::openat(&self.parts, entry.file_name(), flags, Mode::empty()) else { continue };
             // A process that drains beside us still holds the lock of each of its parts.
             if rustix::fs::flock(&part, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                rustix::fs::unlinkat(&self.parts, entry.file_name(), AtFlags::empty()).map_err(failed)?;
-                removed += 1;
+                match rustix::fs::unlinkat(&self.parts, entry.file_name(), AtFlags::empty()) {
+                    Ok(()) => removed += 1,
+                    // It was published, or given up, after we opened it.
+                    Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(failed(errno)),
+                }
             }
         }
         Ok(removed)

@@ -1,4 +1,5 @@
 use std::{
+    io,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
@@ -12,6 +13,8 @@ use rustix::{
 use super::{DIRECTORY_MODE, FILE_MODE, MEDIA_TYPE_ATTRIBUTE, Reservation, Store, StoreError, SyncPolicy, facts};
 use crate::fileserver::{condition::FileFacts, path::ObjectPath};
 
+/// How often a part that a sweep took is made anew.
+const CREATE_TRIES: usize = 8;
 /// How often a directory that vanishes while we make one in it is made again.
 const DIRECTORY_TRIES: usize = 8;
 
@@ -41,21 +44,20 @@ pub enum PublishError {
 
 impl Part {
     pub(super) fn create(store: Arc<Store>, path: ObjectPath, reservation: Reservation) -> Result<Self, StoreError> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| StoreError::File {
-            verb: "name a part for",
-            path: path.to_string(),
-            source: std::io::Error::other(error.to_string()),
-        })?;
-        let name = URL_SAFE_NO_PAD.encode(random);
-        let name = format!("p{name}");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&store.parts, &name, flags, Mode::from_raw_mode(FILE_MODE))
-            .map_err(StoreError::file("begin a part for", &path))?;
-        // Tells a sweep of another process that this part is alive; the lock dies with us.
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(StoreError::file("lock the part for", &path))?;
-        Ok(Self { store, path, name, file, written: 0, reservation, published: false })
+        for _ in 0..CREATE_TRIES {
+            let name = part_name().map_err(|source| StoreError::File {
+                verb: "name a part for",
+                path: path.to_string(),
+                source,
+            })?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&store.parts, &name, flags, Mode::from_raw_mode(FILE_MODE))
+                .map_err(StoreError::file("begin a part for", &path))?;
+            if is_ours(&file).map_err(StoreError::file("lock the part for", &path))? {
+                return Ok(Self { store, path, name, file, written: 0, reservation, published: false });
+            }
+        }
+        Err(StoreError::file("begin a part for", &path)(Errno::AGAIN))
     }
 
     /// The name it will have.
@@ -206,6 +208,24 @@ impl Part {
             let here = folder.as_ref().map_or_else(|| self.store.root.fd(), AsFd::as_fd);
             let _gone = rustix::fs::unlinkat(here, self.path.file_name(), AtFlags::empty());
         }
+    }
+}
+
+/// A name that nobody can guess.
+fn part_name() -> io::Result<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(format!("p{}", URL_SAFE_NO_PAD.encode(random)))
+}
+
+/// Locks a new part; the lock tells a sweep that the part is alive, and dies with us.
+///
+/// The sweep of a server that starts beside us may come between making and locking: then the part is lost.
+fn is_ours(file: &OwnedFd) -> Result<bool, Errno> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => rustix::fs::fstat(file).map(|status| status.st_nlink > 0),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno),
     }
 }
 

@@ -99,6 +99,23 @@ fn a_sweep_removes_dead_parts_and_spares_living_ones() {
 }
 
 #[test]
+fn a_sweep_at_any_moment_costs_no_upload() {
+    let world = World::new();
+    let other = Store::open(world.folder.path()).unwrap();
+    std::thread::scope(|scope| {
+        let uploads = scope.spawn(|| {
+            for number in 0..1000 {
+                world.begin(&format!("a/{number}"), b"x").publish(None, SyncPolicy::None).unwrap();
+            }
+        });
+        while !uploads.is_finished() {
+            other.sweep().unwrap();
+        }
+    });
+    assert_eq!(fs::read_dir(world.folder.path().join("a")).unwrap().count(), 1000);
+}
+
+#[test]
 fn only_regular_files_are_found() {
     let world = World::new();
     let root = world.folder.path();

@@ -1,1 +1,20 @@
-//! Machine tests: facts in, orders and notices out.
+//! Machine tests: facts in, orders and notices out; then a simulated world.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    reason = "small numbers, long lists of cases, and assertions about one variant of many"
+)]
+
+mod desk;
+mod deps;
+mod flow;
+mod health;
+mod make;
+mod matrix;
+mod size;
+mod table;
+mod takeover;
+mod world;

@@ -18,7 +18,7 @@ use std::{
 };
 
 pub(super) use plan::Plan;
-pub use slot::{Outcome, Spawner, Ticket};
+pub use slot::{Outcome, Spawned, Spawner, Ticket};
 
 /// How a process is to be set up.
 #[derive(Debug)]

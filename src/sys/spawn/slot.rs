@@ -1,4 +1,6 @@
-use std::{collections::VecDeque, io, num::NonZeroUsize, os::fd::AsRawFd, ptr, sync::atomic::Ordering};
+use std::{collections::VecDeque, io, num::NonZeroUsize, os::fd::AsRawFd, ptr, sync::atomic::Ordering, time::Duration};
+
+use nix::time::{ClockId, clock_gettime};
 
 use super::{
     super::{memory::Mapping, raw},
@@ -35,6 +37,18 @@ pub struct Spawner {
     free: Vec<usize>,
     /// Oldest first.
     busy: VecDeque<usize>,
+}
+
+/// A process that was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spawned {
+    /// Its pid.
+    pub pid: Pid,
+    /// Asks how its set-up went.
+    pub ticket: Ticket,
+    /// What [`start_time`](crate::sys::start_time) would say, where the clock says it too: reading /proc takes as long as
+    /// the clone. `None` when a tick passed meanwhile.
+    pub start_time: Option<u64>,
 }
 
 /// Names one use of a slot, to ask how the set-up went.
@@ -74,18 +88,20 @@ impl Spawner {
     ///
     /// # Errors
     /// The step and error of what can fail before there is a child; no child exists then.
-    pub fn spawn(&mut self, program: &Program<'_>) -> Result<(Pid, Ticket), SpawnFailure> {
+    pub fn spawn(&mut self, program: &Program<'_>) -> Result<Spawned, SpawnFailure> {
         let index = self.take_slot().map_err(|errno| SpawnFailure { step: SpawnStep::Prepare, errno })?;
         let Some(slot) = self.slots.get_mut(index) else {
             return Err(SpawnFailure { step: SpawnStep::Prepare, errno: libc::EAGAIN });
         };
         slot.uses += 1;
         let ticket = Ticket { slot: index, uses: slot.uses };
+        let before = boot_ticks();
         match slot.start(program) {
             Ok(pid) => {
+                let start_time = before.filter(|_| before == boot_ticks());
                 slot.busy = true;
                 self.busy.push_back(index);
-                Ok((pid, ticket))
+                Ok(Spawned { pid, ticket, start_time })
             }
             Err(failure) => {
                 slot.extra = None;
@@ -327,6 +343,15 @@ fn positive(result: isize) -> Result<i32, i32> {
     let number = i32::try_from(result).unwrap_or(-libc::EINVAL);
     if number > 0 { Ok(number) } else { Err(-number) }
 }
+
+/// This moment in clock ticks since boot, as the kernel counts a process's start time.
+fn boot_ticks() -> Option<u64> {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?);
+    u64::try_from(now.as_nanos() / TICK_NANOS).ok()
+}
+
+/// USER_HZ is 100 on the machines we build for.
+const TICK_NANOS: u128 = 10_000_000;
 
 /// Bytes of the kernel's signal set.
 const SIGSET_BYTES: usize = 8;

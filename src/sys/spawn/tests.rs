@@ -33,7 +33,7 @@ fn run_as(path: &CStr, argv: &[CString], change: impl Fn(&mut Program<'_>)) -> (
     let fds = [null.as_fd(), writer.as_fd(), writer.as_fd()];
     let mut program = program(path, argv, &fds);
     change(&mut program);
-    let (pid, ticket) = spawner.spawn(&program).unwrap();
+    let Spawned { pid, ticket, .. } = spawner.spawn(&program).unwrap();
     drop(writer);
     let mut output = String::new();
     reader.read_to_string(&mut output).unwrap();
@@ -109,7 +109,7 @@ fn descriptors_may_stand_in_each_others_place() {
     // Twelve places, so that the sources (low numbers in this process) lie among the targets.
     let mut fds = vec![files[0].as_fd(), writer.as_fd(), writer.as_fd()];
     fds.extend((0..9).map(|index| files[2 - index % 3].as_fd()));
-    let (pid, _) = spawner.spawn(&program(c"/bin/ls", &argv, &fds)).unwrap();
+    let pid = spawner.spawn(&program(c"/bin/ls", &argv, &fds)).unwrap().pid;
     drop(fds);
     drop(writer);
     let mut output = String::new();
@@ -129,7 +129,7 @@ fn passed_sockets_are_announced_with_the_childs_own_pid() {
     let fds = [file.as_fd(), writer.as_fd(), writer.as_fd(), file.as_fd(), file.as_fd()];
     let mut program = program(c"/bin/sh", &argv, &fds);
     program.listen = Some("http:metrics");
-    let (pid, _) = spawner.spawn(&program).unwrap();
+    let pid = spawner.spawn(&program).unwrap().pid;
     drop(writer);
     let mut output = String::new();
     reader.read_to_string(&mut output).unwrap();
@@ -242,10 +242,11 @@ fn a_child_that_hangs_in_its_set_up_holds_its_slot_and_nothing_else() {
     let hanging = program(&path, &[], &fds);
     let started = spawner.spawn(&hanging);
     // Kernels refuse to execute a pipe at once (EACCES) instead of waiting; either way the next child runs.
-    let (pid, ticket) = started.unwrap();
+    let Spawned { pid, ticket, .. } = started.unwrap();
     let argv = [text("true")];
     for _ in 0..10 {
-        let (other, other_ticket) = spawner.spawn(&program(c"/bin/true", &argv, &fds)).unwrap();
+        let Spawned { pid: other, ticket: other_ticket, .. } =
+            spawner.spawn(&program(c"/bin/true", &argv, &fds)).unwrap();
         assert_eq!(reap(Some(other)).unwrap().unwrap().status, ExitStatus::Exited(0));
         assert_eq!(spawner.outcome(other_ticket), Outcome::Executed);
     }
@@ -267,7 +268,7 @@ fn slots_are_used_again_and_their_number_is_bounded() {
     let argv = [text("true")];
     let program = program(c"/bin/true", &argv, &fds);
     for _ in 0..300 {
-        let (pid, _) = spawner.spawn(&program).unwrap();
+        let pid = spawner.spawn(&program).unwrap().pid;
         assert_eq!(reap(Some(pid)).unwrap().unwrap().status, ExitStatus::Exited(0));
     }
     assert_eq!(spawner.pending(), 0);
@@ -294,7 +295,7 @@ fn a_thousand_children_at_once_all_come_back() {
     let mut started: Vec<Pid> = Vec::new();
     while started.len() < 1000 {
         match spawner.spawn(&program) {
-            Ok((pid, _)) => started.push(pid),
+            Ok(spawned) => started.push(spawned.pid),
             // All slots are in use: the machine is slower than we are.
             Err(failure) => assert_eq!(failure, SpawnFailure { step: SpawnStep::Prepare, errno: libc::EAGAIN }),
         }
@@ -302,4 +303,22 @@ fn a_thousand_children_at_once_all_come_back() {
     for pid in started {
         assert_eq!(reap(Some(pid)).unwrap().unwrap().status, ExitStatus::Exited(0));
     }
+}
+
+#[test]
+fn the_clock_says_the_start_time_that_the_kernel_says() {
+    let mut spawner = Spawner::default();
+    let null = File::open("/dev/null").unwrap();
+    let fds = [null.as_fd(); 3];
+    let argv = [text("true")];
+    let mut said = 0;
+    for _ in 0..200 {
+        let spawned = spawner.spawn(&program(c"/bin/true", &argv, &fds)).unwrap();
+        if let Some(time) = spawned.start_time {
+            assert_eq!(time, crate::sys::start_time(spawned.pid).unwrap());
+            said += 1;
+        }
+        reap(Some(spawned.pid)).unwrap();
+    }
+    assert!(said > 50, "{said}");
 }

@@ -56,7 +56,7 @@ fn connect(world: &World) -> TcpStream {
 
 /// Runs blocking client code beside the server.
 async fn client<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
+    task::spawn_blocking(work).await.unwrap()
 }
 
 /// Reads one answer whose body is `body`, leaving the connection open.
@@ -200,6 +200,24 @@ async fn connections_past_the_limit_wait_for_a_place() {
         assert_eq!(world.server.connections.accepted(), 2);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_in_the_queue_when_a_drain_begins_is_still_answered() {
+    let world = start(Limits { connections: 1, ..Limits::default() });
+    let (mut first, mut second) = (connect(&world), connect(&world));
+    client(move || {
+        first.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        read_answer(&mut first, "hello");
+        second.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        world.server.shutdown.advance(Phase::Draining);
+        read_answer(&mut second, "hello");
+        drop(first);
+        world.task
+    })
+    .await
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -168,3 +168,61 @@ wire_struct!(KeptState { seq, what });
 wire_enum!(KeptWhat { 0 Exited(exit), 1 SpawnFailed { key, failure }, 2 Notified { notified, fds } });
 wire_struct!(AggregatedState { unit, count, generation });
 wire_struct!(DroppedState { unit, count });
+
+/// One process as it is mirrored for a keeper that comes after this one has died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirroredProcess {
+    /// Which.
+    pub key: ProcessKey,
+    /// The id of its run.
+    pub invocation: InvocationId,
+    /// When it was started.
+    pub started: Now,
+    /// How far it has come.
+    pub stage: MirroredStage,
+}
+
+/// How far a mirrored process has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MirroredStage {
+    /// It is about to be made.
+    Intent,
+    /// It runs.
+    Running {
+        /// Its pid.
+        pid: Pid,
+        /// When it started, in clock ticks since boot.
+        start_time: u64,
+    },
+    /// It ended, which is not acknowledged.
+    Ended(Exit),
+    /// It could not be started, which is not acknowledged.
+    SpawnFailed(SpawnFailure),
+}
+
+/// One unit as it is mirrored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirroredUnit {
+    /// Which.
+    pub unit: UnitName,
+    /// The highest generation of any process of it.
+    pub generation: Generation,
+    /// The highest generation of a main process of it.
+    pub main: Generation,
+    /// What the manager asked to remember.
+    pub memo: Vec<u8>,
+}
+
+/// What a mirror begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirrorHead {
+    /// [`VERSION`](super::VERSION) of the writer.
+    pub version: u16,
+    /// The boot of the machine that its pids belong to.
+    pub boot: String,
+}
+
+wire_struct!(MirroredProcess { key, invocation, started, stage });
+wire_enum!(MirroredStage { 0 Intent, 1 Running { pid, start_time }, 2 Ended(exit), 3 SpawnFailed(failure) });
+wire_struct!(MirroredUnit { unit, generation, main, memo });
+wire_struct!(MirrorHead { version, boot });

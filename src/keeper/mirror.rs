@@ -1,0 +1,222 @@
+//! What runs, written down for the keeper that comes after this one has died.
+//!
+//! Two files of records in the runtime directory, one for processes and one for units. They are written with pwrite(2)
+//! and not through a mapping: a full file system is then an error to be told and not a signal that kills us. The runtime
+//! directory is memory (tmpfs), so a write does not wait.
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use crate::{
+    base::{ProcessKey, UnitName},
+    sys::boot_id,
+    wire::keeper::{MirrorHead, MirroredProcess, MirroredUnit, VERSION, Wire, decode, encode},
+};
+
+/// A record of a process: two names of 255 bytes (its key, and again in its end) and numbers. A power of two below a
+/// page, so that no record lies on two pages and a kill cannot tear it.
+const PROCESS_BYTES: usize = 1024;
+/// A record of a unit: its name, numbers and memo. It lies on two pages, so its checksum matters.
+const UNIT_BYTES: usize = 5 * 1024;
+/// Most records in a file.
+const RECORDS_MAX: u32 = 131_072;
+/// Length and checksum before each record.
+const FRAME_BYTES: usize = 12;
+
+/// The mirror.
+#[derive(Debug)]
+pub(super) struct Mirror {
+    processes: Records<ProcessKey>,
+    units: Records<UnitName>,
+    /// Whether something could not be written.
+    pub(super) incomplete: bool,
+}
+
+/// What the keeper before has left.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    pub(super) processes: Vec<MirroredProcess>,
+    pub(super) units: Vec<MirroredUnit>,
+}
+
+#[derive(Debug)]
+struct Records<K> {
+    file: File,
+    bytes: usize,
+    places: BTreeMap<K, u32>,
+    free: Vec<u32>,
+    next: u32,
+}
+
+impl Mirror {
+    /// Reads what was left in `folder` on this boot of the machine, and begins anew.
+    pub(super) fn begin(folder: &Path) -> io::Result<(Self, Left)> {
+        let head = MirrorHead { version: VERSION, boot: boot_id()? };
+        let (processes, units) = (open(&folder.join("processes"))?, open(&folder.join("units"))?);
+        let left = Left { processes: read(&processes, PROCESS_BYTES, &head), units: read(&units, UNIT_BYTES, &head) };
+        let mirror = Self {
+            processes: Records::begin(processes, PROCESS_BYTES, &head)?,
+            units: Records::begin(units, UNIT_BYTES, &head)?,
+            incomplete: false,
+        };
+        Ok((mirror, left))
+    }
+
+    pub(super) fn put_process(&mut self, process: &MirroredProcess) {
+        let written = self.processes.put(&process.key, process);
+        self.incomplete |= written.is_err();
+    }
+
+    pub(super) fn remove_process(&mut self, key: &ProcessKey) {
+        let written = self.processes.remove(key);
+        self.incomplete |= written.is_err();
+    }
+
+    pub(super) fn put_unit(&mut self, unit: &MirroredUnit) {
+        let written = self.units.put(&unit.unit, unit);
+        self.incomplete |= written.is_err();
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// The records of a file that was written on this boot by a keeper of this version; damaged ones are left out.
+fn read<T: Wire>(file: &File, bytes: usize, head: &MirrorHead) -> Vec<T> {
+    if read_record(file, bytes, 0).as_ref() != Some(head) {
+        return Vec::new();
+    }
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let records = u32::try_from(length.div_ceil(bytes as u64)).unwrap_or(RECORDS_MAX).min(RECORDS_MAX);
+    (1..records).filter_map(|place| read_record(file, bytes, place)).collect()
+}
+
+fn read_record<T: Wire>(file: &File, bytes: usize, place: u32) -> Option<T> {
+    let mut record = vec![0; bytes];
+    file.read_exact_at(&mut record, u64::from(place) * bytes as u64).ok()?;
+    let (frame, content) = record.split_at_checked(FRAME_BYTES)?;
+    let (length, sum) = frame.split_at_checked(4)?;
+    let length = u32::from_le_bytes(length.try_into().ok()?);
+    let content = content.get(..usize::try_from(length).ok()?)?;
+    (length > 0 && checksum(content).to_le_bytes() == sum).then(|| decode(content).ok())?
+}
+
+/// FNV-1a: tells a torn record from a whole one; nobody attacks it, the files are ours alone.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+impl<K: Ord + Clone> Records<K> {
+    fn begin(file: File, bytes: usize, head: &MirrorHead) -> io::Result<Self> {
+        file.set_len(0)?;
+        let mut records = Self { file, bytes, places: BTreeMap::new(), free: Vec::new(), next: 1 };
+        records.write(0, &encode(head))?;
+        Ok(records)
+    }
+
+    fn put(&mut self, key: &K, value: &impl Wire) -> io::Result<()> {
+        let place = match self.places.get(key) {
+            Some(place) => *place,
+            None => {
+                let place = self.free.pop().unwrap_or(self.next);
+                if place >= RECORDS_MAX {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                self.next = self.next.max(place + 1);
+                self.places.insert(key.clone(), place);
+                place
+            }
+        };
+        self.write(place, &encode(value))
+    }
+
+    fn remove(&mut self, key: &K) -> io::Result<()> {
+        let Some(place) = self.places.remove(key) else { return Ok(()) };
+        self.free.push(place);
+        self.file.write_all_at(&[0; FRAME_BYTES], u64::from(place) * self.bytes as u64)
+    }
+
+    fn write(&mut self, place: u32, content: &[u8]) -> io::Result<()> {
+        let mut record = Vec::with_capacity(FRAME_BYTES + content.len());
+        record.extend_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
+        record.extend_from_slice(&checksum(content).to_le_bytes());
+        record.extend_from_slice(content);
+        if record.len() > self.bytes {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        // The last record in the file must be whole to be read; within the file the length says where it ends.
+        if place + 1 >= self.next {
+            record.resize(self.bytes, 0);
+        }
+        self.file.write_all_at(&record, u64::from(place) * self.bytes as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::{ExitStatus, Generation, InvocationId, Now, Pid, Role, RunId, Usage},
+        wire::keeper::{Exit, MEMO_BYTES_MAX, MirroredStage},
+    };
+
+    fn process(generation: u64) -> MirroredProcess {
+        let unit = UnitName::new(&"x".repeat(255)).unwrap();
+        let key = ProcessKey { run: RunId { unit, generation: Generation(generation) }, role: Role::Main };
+        let (pid, at) = (Pid::new(7).unwrap(), Now::default());
+        let end = Exit {
+            key: key.clone(),
+            invocation: InvocationId([1; 16]),
+            pid,
+            status: ExitStatus::Exited(3),
+            usage: Some(Usage::default()),
+            at,
+            started: at,
+        };
+        MirroredProcess { key, invocation: end.invocation, started: at, stage: MirroredStage::Ended(end) }
+    }
+
+    #[test]
+    fn the_next_keeper_reads_what_was_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut mirror, left) = Mirror::begin(folder.path()).unwrap();
+        assert!(left.processes.is_empty() && left.units.is_empty());
+        for generation in 1..=3 {
+            mirror.put_process(&process(generation));
+        }
+        mirror.remove_process(&process(2).key);
+        mirror.put_process(&process(4));
+        mirror.put_process(&process(3));
+        let unit = process(1).key.run.unit;
+        let unit = MirroredUnit { unit, generation: Generation(9), main: Generation(8), memo: vec![5; MEMO_BYTES_MAX] };
+        mirror.put_unit(&unit);
+        assert!(!mirror.incomplete, "the longest records fit");
+        let (_, left) = Mirror::begin(folder.path()).unwrap();
+        assert_eq!(left.processes, [process(1), process(4), process(3)]);
+        assert_eq!(left.units, [unit]);
+        let (_, left) = Mirror::begin(folder.path()).unwrap();
+        assert!(left.processes.is_empty(), "it is read once");
+    }
+
+    #[test]
+    fn another_boot_and_damage_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut mirror, _) = Mirror::begin(folder.path()).unwrap();
+        mirror.put_process(&process(1));
+        mirror.put_process(&process(2));
+        let damage = PROCESS_BYTES as u64 + 40;
+        mirror.processes.file.write_all_at(&[0xff; 2], damage).unwrap();
+        let (mut mirror, left) = Mirror::begin(folder.path()).unwrap();
+        assert_eq!(left.processes, [process(2)]);
+        mirror.put_process(&process(1));
+        let other = MirrorHead { version: VERSION, boot: "another".into() };
+        mirror.processes.write(0, &encode(&other)).unwrap();
+        let (_, left) = Mirror::begin(folder.path()).unwrap();
+        assert!(left.processes.is_empty());
+    }
+}

@@ -1,0 +1,187 @@
+//! Probes, verdicts, and when an outage is over.
+
+use super::super::{Input, input::Verb};
+use super::{
+    desk::Desk,
+    make::{command, eager, name, notifying, probe, with},
+};
+use crate::{
+    base::{Signal, Ticket, TimeSpan},
+    unit::{
+        UnitDef,
+        spec::{OnUnhealthy, ServiceKind},
+    },
+};
+
+fn probed(on_unhealthy: OnUnhealthy) -> UnitDef {
+    let mut def = eager("web");
+    def.health = [probe("live", on_unhealthy)].into();
+    def
+}
+
+/// Lets the probe run once and fail or not.
+fn turn(desk: &mut Desk, run: &str, failure: Option<&str>) -> Vec<String> {
+    let said = desk.pass(10.0);
+    assert_eq!(said, [format!("probe {run} live")]);
+    desk.probed(run, 0, failure)
+}
+
+#[test]
+fn a_verdict_falls_after_a_row_of_failures_and_rises_after_a_row_of_good_answers() {
+    let mut desk = Desk::new([probed(OnUnhealthy::Alert)]);
+    desk.up("web");
+    assert_eq!(turn(&mut desk, "web/1", None), ["Healthy web/1 live"]);
+    for failure in [Some("x"), Some("x"), None, Some("x"), Some("x")] {
+        assert_eq!(turn(&mut desk, "web/1", failure), Vec::<String>::new());
+    }
+    assert_eq!(turn(&mut desk, "web/1", Some("refused")), ["Unhealthy web/1 live: refused"]);
+    assert_eq!(turn(&mut desk, "web/1", Some("refused")), Vec::<String>::new(), "said once");
+    assert_eq!(turn(&mut desk, "web/1", None), Vec::<String>::new());
+    assert_eq!(turn(&mut desk, "web/1", None), ["Healthy web/1 live", "Recovered web/1"]);
+    let health = &desk.status("web").health[0];
+    assert_eq!((health.verdict.as_str(), health.last_failure.as_deref()), ("healthy", Some("refused")));
+}
+
+#[test]
+fn an_unhealthy_service_is_restarted_and_the_restart_is_counted() {
+    let mut desk = Desk::new([probed(OnUnhealthy::Restart)]);
+    desk.up("web");
+    turn(&mut desk, "web/1", Some("x"));
+    turn(&mut desk, "web/1", Some("x"));
+    let said = turn(&mut desk, "web/1", Some("x"));
+    assert_eq!(said, ["kill-tree web/1 SIGTERM", "Unhealthy web/1 live: x"]);
+    let said = desk.killed("web/1", Signal::TERM);
+    let end = "RunEnded web/1 success (killed by SIGTERM) restart";
+    assert_eq!(said, ["spawn web/2 exec_start", end, "RunStarting web/2 Unhealthy { probe: \"live\" } 1"]);
+    desk.up("web");
+    assert_eq!(desk.pass(5.0), ["probe web/2 live"], "no Recovered before its probes are good");
+    assert_eq!(desk.probed("web/2", 0, None), ["Healthy web/2 live", "Recovered web/2"]);
+}
+
+#[test]
+fn a_restart_for_health_happens_even_with_restart_no() {
+    let mut def = probed(OnUnhealthy::Restart);
+    def.service.restart.when = crate::unit::spec::Restart::No;
+    let mut desk = Desk::new([def]);
+    desk.up("web");
+    for _ in 0..3 {
+        turn(&mut desk, "web/1", Some("x"));
+    }
+    assert_eq!(desk.killed("web/1", Signal::TERM)[0], "spawn web/2 exec_start");
+}
+
+#[test]
+fn an_unhealthy_service_may_be_asked_to_reload() {
+    let mut def = probed(OnUnhealthy::Reload);
+    def.service.exec_reload = [command("reload")].into();
+    let mut desk = Desk::new([def]);
+    desk.up("web");
+    turn(&mut desk, "web/1", Some("x"));
+    turn(&mut desk, "web/1", Some("x"));
+    assert_eq!(turn(&mut desk, "web/1", Some("x"))[0], "spawn web/1.1 exec_reload MAINPID=1010");
+    assert_eq!(desk.left("web/1.1", 0), ["Reloaded web/1 health probe"]);
+}
+
+#[test]
+fn one_probe_is_under_way_at_a_time_and_answers_of_old_runs_are_nothing() {
+    let mut desk = Desk::new([probed(OnUnhealthy::Restart)]);
+    desk.up("web");
+    assert_eq!(desk.pass(35.0), ["probe web/1 live"], "it has not come back");
+    assert_eq!(desk.exited("web/1", 1)[0], "cancel-probes web/1");
+    desk.up("web");
+    for _ in 0..5 {
+        assert_eq!(desk.probed("web/1", 0, Some("late")), Vec::<String>::new());
+        assert_eq!(desk.probed("web/2", 0, Some("not asked")), Vec::<String>::new());
+    }
+    assert_eq!(desk.sub("web"), "running");
+}
+
+#[test]
+fn probes_keep_their_rate_after_a_pause_of_the_machine() {
+    let mut desk = Desk::new([probed(OnUnhealthy::Alert)]);
+    desk.up("web");
+    desk.pass(2.0);
+    desk.probed("web/1", 0, None);
+    // Nobody called for an hour: one probe, not 360.
+    desk.now.mono.0 += 3_600_000_000_000;
+    assert_eq!(desk.pass(0.0), ["probe web/1 live"]);
+    desk.probed("web/1", 0, None);
+    let turns = desk.pass(10.0);
+    assert_eq!(turns, ["probe web/1 live"]);
+}
+
+#[test]
+fn a_thousand_units_are_not_probed_in_one_instant() {
+    let defs = (0..1000).map(|n| {
+        let mut def = probed(OnUnhealthy::Alert);
+        def.name = name(&format!("u{n}"));
+        def
+    });
+    let mut desk = Desk::new(defs);
+    for n in 0..1000 {
+        let key = super::desk::key(&format!("u{n}/1"));
+        let pid = super::desk::pid_of(&key);
+        desk.node.handle(desk.now, Input::Spawned { key, pid });
+    }
+    while desk.node.poll_effect().is_some() {}
+    let mut most = 0;
+    for _ in 0..200 {
+        most = most.max(desk.pass(0.01).len());
+    }
+    assert!((5..=30).contains(&most), "{most} probes in 10 ms of 2 s");
+}
+
+#[test]
+fn a_check_on_demand_answers_with_every_probe() {
+    let mut def = probed(OnUnhealthy::Alert);
+    def.health = [def.health[0].clone(), probe("deep", OnUnhealthy::None)].into();
+    let job = with("job", |def| def.service.kind = ServiceKind::Oneshot);
+    let mut desk = Desk::new([def, job, eager("bare"), with("off", |def| def.enabled = false)]);
+    desk.up("web");
+    desk.up("bare");
+    desk.up("job");
+    desk.exited("job/1", 0);
+    let units = ["web", "job", "bare", "off", "ghost"].map(name).to_vec();
+    let said = desk.give(Input::ProbeNow { ticket: Ticket(99), units });
+    assert_eq!(said, ["probe web/1 live", "probe web/1 deep"]);
+    assert_eq!(desk.probed("web/1", 0, None), ["Healthy web/1 live"]);
+    let said = desk.probed("web/1", 1, Some("no"));
+    assert_eq!(said.len(), 1);
+    let expected = "reply web=Checked([ProbeReport { name: \"live\", failure: None, took: 3ms, verdict: Healthy }, \
+                    ProbeReport { name: \"deep\", failure: Some(\"no\"), took: 3ms, verdict: Unknown }]) \
+                    job=Checked([]) bare=Checked([]) off=Failed(NotRunning) ghost=Failed(UnknownUnit { similar: None })";
+    assert_eq!(said[0], expected);
+    let units = vec![name("web")];
+    desk.give(Input::ProbeNow { ticket: Ticket(100), units });
+    let said = desk.order(Verb::Stop, &["web"]);
+    assert_eq!(said.last().unwrap(), "reply web=Failed(NotRunning)", "who goes down answers that");
+}
+
+#[test]
+fn the_row_of_restarts_goes_on_while_a_probe_is_not_good() {
+    let mut def = probed(OnUnhealthy::Alert);
+    def.service.restart.reset_after = Some(TimeSpan::from_secs(60));
+    let mut desk = Desk::new([def]);
+    desk.up("web");
+    desk.exited("web/1", 1);
+    desk.up("web");
+    for _ in 0..10 {
+        turn(&mut desk, "web/2", Some("x"));
+    }
+    assert_eq!(desk.status("web").restarts, 1);
+    for _ in 0..9 {
+        turn(&mut desk, "web/2", None);
+    }
+    assert_eq!(desk.status("web").restarts, 0);
+}
+
+#[test]
+fn a_service_that_says_when_it_is_ready_has_recovered_then() {
+    let mut def = notifying("web");
+    def.service.restart.when = crate::unit::spec::Restart::Always;
+    let mut desk = Desk::new([def]);
+    desk.spawned("web/1");
+    desk.exited("web/1", 1);
+    desk.spawned("web/2");
+    assert_eq!(desk.notify("web/2", |m| m.ready = true), ["RunReady web/2", "Recovered web/2"]);
+}

@@ -1,0 +1,69 @@
+//! Units for tests.
+
+use crate::{
+    base::{Severity, TimeSpan, UnitName},
+    unit::{
+        UnitDef,
+        spec::{Command, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Restart, ServiceKind},
+    },
+};
+
+pub(super) fn name(text: &str) -> UnitName {
+    UnitName::new(text).unwrap()
+}
+
+/// A simple service without restart (and without a pause when a test gives it one), `start_limit` as systemd's default,
+/// deadlines of 90 seconds.
+pub(super) fn service(text: &str) -> UnitDef {
+    let mut def = super::super::orphan::def(&name(text));
+    def.description = format!("the {text} service").into();
+    def.enabled = true;
+    def.service.exec_start = [command(text)].into();
+    def.service.restart.delay = TimeSpan::ZERO;
+    def
+}
+
+pub(super) fn with(text: &str, change: impl FnOnce(&mut UnitDef)) -> UnitDef {
+    let mut def = service(text);
+    change(&mut def);
+    def
+}
+
+/// Restarted always, at once, without limit.
+pub(super) fn eager(text: &str) -> UnitDef {
+    with(text, |def| {
+        def.service.restart.when = Restart::Always;
+        def.start_limit.interval = TimeSpan::ZERO;
+    })
+}
+
+pub(super) fn notifying(text: &str) -> UnitDef {
+    with(text, |def| {
+        def.service.kind = ServiceKind::Notify;
+        def.service.notify_access = NotifyAccess::Main;
+    })
+}
+
+pub(super) fn command(text: &str) -> Command {
+    Command {
+        program: format!("/bin/{text}").into(),
+        argv: [text.into()].into(),
+        ignore_failure: false,
+        literal: false,
+        privileged: false,
+    }
+}
+
+pub(super) fn probe(text: &str, on_unhealthy: OnUnhealthy) -> ProbeSpec {
+    ProbeSpec {
+        name: text.into(),
+        check: ProbeCheck::Tcp("127.0.0.1:80".into()),
+        interval: TimeSpan::from_secs(10),
+        timeout: TimeSpan::from_secs(2),
+        initial_delay: TimeSpan::ZERO,
+        unhealthy_after: 3,
+        healthy_after: 2,
+        on_unhealthy,
+        severity: Severity::Critical,
+    }
+}

@@ -1,0 +1,292 @@
+//! A new manager on the memos of one that died.
+
+use std::collections::BTreeMap;
+
+use super::super::{
+    Input,
+    input::{Adopted, Restored, Verb},
+    memo,
+};
+use super::{
+    desk::{Desk, key, pid_of},
+    make::{command, eager, name, notifying, probe, service, with},
+};
+use crate::{
+    base::{ExitStatus, Generation, InvocationId, Signal, TimeSpan},
+    unit::{UnitDef, spec::OnUnhealthy},
+};
+
+fn living(processes: &[&str]) -> Restored {
+    let adopted = |text: &&str| {
+        let key = key(text);
+        let pid = pid_of(&key);
+        Adopted { key, invocation: InvocationId([5; 16]), pid }
+    };
+    Restored { processes: processes.iter().map(adopted).collect(), ..Restored::default() }
+}
+
+fn waiting(processes: &[&str]) -> Restored {
+    Restored { waiting: processes.iter().map(|text| key(text)).collect(), ..Restored::default() }
+}
+
+#[test]
+fn a_running_service_goes_on() {
+    let mut def = eager("web");
+    def.service.timeouts.runtime_max = TimeSpan::from_secs(100);
+    let mut desk = Desk::new([def.clone()]);
+    desk.up("web");
+    desk.exited("web/1", 1);
+    desk.up("web");
+    let before = desk.status("web");
+    desk.pass(40.0);
+    let (mut desk, said) = desk.takeover([def], living(&["web/2"]));
+    let again = ["RunEnded web/1 exit-code (exit code 1) restart replayed", "RunStarting web/2 AutoRestart 1"];
+    assert_eq!(said, again);
+    let after = desk.status("web");
+    assert_eq!((after.restarts, after.generation, after.invocation), (1, before.generation, before.invocation));
+    assert_eq!((after.main_pid, after.since), (before.main_pid, before.since));
+    assert_eq!(desk.give(Input::Boot), Vec::<String>::new());
+    let said = desk.pass(60.0);
+    assert_eq!(said.last().unwrap(), "TimedOut web/2 running", "its deadlines are kept");
+}
+
+#[test]
+fn a_spawn_that_the_keeper_never_saw_is_ordered_again_under_its_name() {
+    let mut desk = Desk::new([eager("web")]);
+    desk.up("web");
+    desk.exited("web/1", 1);
+    let (_, said) = desk.takeover([eager("web")], Restored::default());
+    assert_eq!(said[0], "spawn web/2 exec_start");
+    let (mut later, said) = desk.takeover([eager("web")], waiting(&["web/2"]));
+    assert!(!said[0].starts_with("spawn"), "its end is on its way: {said:?}");
+    assert_eq!(later.exited("web/2", 1)[0], "spawn web/3 exec_start");
+    let (later, _) = desk.takeover([eager("web")], living(&["web/2"]));
+    assert_eq!(later.sub("web"), "running", "it came up while nobody looked");
+}
+
+#[test]
+fn a_command_under_way_is_awaited_or_ordered_again() {
+    let def = with("web", |def| def.service.exec_start_pre = [command("pre"), command("pre")].into());
+    let mut desk = Desk::new([def.clone()]);
+    desk.exited("web/1.1", 0);
+    let (mut later, said) = desk.takeover([def.clone()], living(&["web/1.2"]));
+    assert_eq!(said, ["RunStarting web/1 Boot 0"]);
+    assert_eq!(later.exited("web/1.2", 0), ["spawn web/1 exec_start"]);
+    let (_, said) = desk.takeover([def], Restored::default());
+    assert_eq!(said[0], "spawn web/1.2 exec_start_pre");
+}
+
+#[test]
+fn a_process_that_nobody_saw_end_is_lost_and_its_end_unknown() {
+    let mut def = service("web");
+    def.service.restart.when = crate::unit::spec::Restart::OnFailure;
+    let mut desk = Desk::new([def.clone()]);
+    desk.up("web");
+    let (mut desk, _) = desk.takeover([def], Restored::default());
+    assert_eq!(desk.node.lost(), [key("web/1")]);
+    let said = desk.ended("web/1", ExitStatus::Unknown, true);
+    assert_eq!(said[..2], ["spawn web/2 exec_start", "RunEnded web/1 unknown (exit status unknown) restart"]);
+}
+
+#[test]
+fn a_stop_whose_manager_died_is_not_undone() {
+    let mut desk = Desk::new([eager("web")]);
+    desk.up("web");
+    desk.order(Verb::Stop, &["web"]);
+    let (mut later, said) = desk.takeover([eager("web")], living(&["web/1"]));
+    assert_eq!(said[0], "kill-tree web/1 SIGTERM", "it may not have been sent");
+    let said = later.killed("web/1", Signal::TERM);
+    assert_eq!(said, ["RunEnded web/1 success (killed by SIGTERM) rest wanted", "UnitStopped web uid 1000"]);
+    let (mut done, _) = later.takeover([eager("web")], Restored::default());
+    assert_eq!(done.give(Input::Boot), Vec::<String>::new(), "nor by the boot of the next");
+}
+
+#[test]
+fn a_restart_whose_manager_died_is_finished() {
+    let mut desk = Desk::new([eager("web")]);
+    desk.up("web");
+    desk.order(Verb::Restart, &["web"]);
+    let (mut later, _) = desk.takeover([eager("web")], living(&["web/1"]));
+    let said = later.killed("web/1", Signal::TERM);
+    assert_eq!(said[0], "spawn web/2 exec_start");
+    assert_eq!(said[2], "RunStarting web/2 Manual(User(1000)) 0");
+}
+
+#[test]
+fn a_start_that_waited_for_another_goes_on_waiting() {
+    let mut web = eager("web");
+    web.enabled = false;
+    web.relations.requires = vec![name("db")].into();
+    web.relations.after = [name("db")].into();
+    let mut db = notifying("db");
+    db.enabled = false;
+    let mut desk = Desk::new([web.clone(), db.clone()]);
+    desk.order(Verb::Start, &["web"]);
+    desk.spawned("db/1");
+    let (mut later, said) = desk.takeover([web, db], living(&["db/1"]));
+    assert_eq!(said, ["RunStarting db/1 Dependency(web) 0"]);
+    let said = later.notify("db/1", |m| m.ready = true);
+    assert_eq!(said[0], "spawn web/1 exec_start");
+}
+
+#[test]
+fn a_hold_off_keeps_its_time() {
+    let mut def = eager("web");
+    def.service.restart.delay = TimeSpan::from_secs(30);
+    let mut desk = Desk::new([def.clone()]);
+    desk.up("web");
+    desk.exited("web/1", 1);
+    desk.pass(20.0);
+    let (mut later, _) = desk.takeover([def], Restored::default());
+    assert_eq!(later.sub("web"), "auto-restart");
+    assert_eq!(later.pass(9.9), Vec::<String>::new());
+    assert_eq!(later.pass(0.1)[0], "spawn web/2 exec_start");
+}
+
+#[test]
+fn the_window_of_the_start_limit_outlives_the_manager() {
+    let mut def = eager("web");
+    def.start_limit.interval = TimeSpan::from_secs(1000);
+    def.start_limit.burst = 3;
+    let mut desk = Desk::new([def.clone()]);
+    for generation in 1..3 {
+        desk.up("web");
+        desk.exited(&format!("web/{generation}"), 1);
+    }
+    let (mut later, _) = desk.takeover([def], living(&["web/3"]));
+    let said = later.exited("web/3", 1);
+    assert_eq!(said[0], "RunEnded web/3 exit-code (exit code 1) start-limit");
+}
+
+#[test]
+fn a_main_process_without_memo_is_adopted() {
+    let desk = Desk::cold([]);
+    let (mut later, said) = desk.takeover([eager("web")], living(&["web/7"]));
+    assert_eq!(said, ["RunStarting web/7 Boot 0"]);
+    assert_eq!(later.give(Input::Boot), Vec::<String>::new());
+    assert_eq!(later.exited("web/7", 1)[0], "spawn web/8 exec_start");
+}
+
+#[test]
+fn the_next_generation_is_above_all_that_anyone_knows() {
+    let desk = Desk::cold([]);
+    let generations = BTreeMap::from([(name("web"), Generation(41))]);
+    let (mut later, _) = desk.takeover([eager("web")], Restored { generations, ..Restored::default() });
+    assert_eq!(later.give(Input::Boot)[0], "spawn web/42 exec_start");
+}
+
+#[test]
+fn a_unit_whose_file_went_with_the_manager_is_stopped() {
+    let mut desk = Desk::new([eager("web")]);
+    desk.up("web");
+    let (mut later, said) = desk.takeover([], living(&["web/1"]));
+    assert_eq!(said[0], "kill-tree web/1 SIGTERM");
+    later.killed("web/1", Signal::TERM);
+    assert_eq!(later.node.status(&name("web")), None);
+}
+
+#[test]
+fn an_end_that_waits_in_the_keeper_for_long_completes_its_row() {
+    let mut desk = Desk::new([eager("web")]);
+    for generation in 1..8 {
+        desk.up("web");
+        desk.exited(&format!("web/{generation}"), 1);
+    }
+    let (mut later, said) = desk.takeover([eager("web")], living(&["web/8"]));
+    let again: Vec<_> = said.iter().filter(|line| line.starts_with("RunEnded")).collect();
+    assert_eq!(again.len(), 4, "the last ends are said again: {said:?}");
+    let said = later.exited("web/2", 1);
+    assert_eq!(said, ["RunEnded web/2 exit-code (exit code 1) restart replayed"], "older ones follow from their exit");
+}
+
+#[test]
+fn what_the_operator_enabled_or_disabled_holds() {
+    let enablement = BTreeMap::from([(name("web"), false)]);
+    let desk = Desk::cold([]);
+    let (mut later, _) = desk.takeover([eager("web")], Restored { enablement, ..Restored::default() });
+    assert_eq!(later.give(Input::Boot), Vec::<String>::new());
+    assert!(!later.status("web").enabled);
+}
+
+#[test]
+fn verdicts_are_kept_and_not_said_again() {
+    let mut def = eager("web");
+    def.health = [probe("live", OnUnhealthy::Alert)].into();
+    let mut desk = Desk::new([def.clone()]);
+    desk.up("web");
+    desk.pass(2.0);
+    desk.probed("web/1", 0, None);
+    let (mut later, _) = desk.takeover([def], living(&["web/1"]));
+    assert_eq!(later.status("web").health[0].verdict.as_str(), "healthy");
+    later.pass(2.0);
+    assert_eq!(later.probed("web/1", 0, None), Vec::<String>::new());
+}
+
+#[test]
+fn a_memo_of_an_unknown_version_is_none() {
+    let def: std::sync::Arc<UnitDef> = std::sync::Arc::new(eager("web"));
+    let mut desk = Desk::new([eager("web")]);
+    desk.up("web");
+    let good = desk.memos[&name("web")].clone();
+    assert!(memo::decode(&good, &name("web"), &def).is_some());
+    let mut other = good.clone();
+    other[0] = 200;
+    assert!(memo::decode(&other, &name("web"), &def).is_none());
+    for length in 0..good.len() {
+        assert!(memo::decode(&good[..length], &name("web"), &def).is_none(), "cut to {length}");
+    }
+    let long = [good, vec![0]].concat();
+    assert!(memo::decode(&long, &name("web"), &def).is_none());
+}
+
+#[test]
+fn the_largest_memo_fits_the_keeper() {
+    use super::super::service::{Begin, End, Ending, Main, Monitor, Run, State, Unit};
+    let long = name(&"x".repeat(255));
+    let def = std::sync::Arc::new(eager("web"));
+    let mut unit = Unit::new(long.clone(), def.clone(), crate::base::Now::default());
+    let big = u64::MAX / 2;
+    let usage = crate::base::Usage {
+        user: std::time::Duration::from_micros(big),
+        system: std::time::Duration::from_micros(big),
+        max_rss_kib: big,
+    };
+    let late = crate::base::Now { mono: crate::base::Mono(u64::MAX), wall: crate::base::Wall(i64::MAX) };
+    let begin = Begin {
+        at: late,
+        cause: crate::base::StartCause::Unhealthy { probe: "p".repeat(5000) },
+        restarts: u32::MAX,
+        pid: crate::base::Pid::new(i32::MAX),
+        ready_at: Some(late),
+    };
+    let end = End {
+        generation: Generation(big),
+        invocation: InvocationId([9; 16]),
+        begin: Some(begin.clone()),
+        status: Some(ExitStatus::Exited(1)),
+        usage: Some(usage),
+        result: crate::base::RunResult::Unknown,
+        wanted: true,
+        consequence: crate::base::Consequence::StartLimit,
+    };
+    for _ in 0..9 {
+        unit.keep_end(end.clone());
+    }
+    let mut run = Run::new(def.clone(), Generation(big), InvocationId([9; 16]), begin);
+    run.main = Main::Ended { status: ExitStatus::Unknown, usage: Some(usage) };
+    run.ending = Some(Ending::Unhealthy { probe: "é".repeat(3000) });
+    run.probes = vec![super::super::health::Probe::default(); 1000];
+    let monitor = Monitor {
+        unit: long.clone(),
+        invocation: InvocationId([9; 16]),
+        result: crate::base::RunResult::Unknown,
+        status: None,
+    };
+    run.monitor = Some(Box::new(monitor));
+    unit.state = State::Live(Box::new(run));
+    let at = Some(crate::base::Mono(u64::MAX));
+    let bytes = memo::encode(&unit, at, at);
+    assert!(bytes.len() <= memo::MEMO_MAX, "{}", bytes.len());
+    let (again, deadlines) = memo::decode(&bytes, &long, &def).unwrap();
+    assert_eq!(memo::encode(&again, deadlines.phase, deadlines.runtime), bytes, "what is read is what was written");
+}

@@ -1,0 +1,800 @@
+//! The simulated world: a keeper that keeps processes and unacknowledged ends, services that misbehave, people who order
+//! at random, facts that come late or twice, and a manager that dies at any point. After each step the invariants hold.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::super::{
+    Effect, Input, Node,
+    effect::SpawnOrder,
+    input::{Adopted, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
+};
+use super::make::{command, name, probe, with};
+use crate::{
+    base::{
+        Actor, ExitStatus, Generation, Happening, InvocationId, Mono, Now, Pid, ProcessKey, Rng, Role, RunId, Signal,
+        SpawnFailure, SpawnStep, StartCause, Ticket, TimeSpan, UnitName, Wall,
+    },
+    unit::{
+        UnitDef,
+        spec::{KillMode, NotifyAccess, OnUnhealthy, Restart, ServiceKind},
+    },
+};
+
+const UNITS: [&str; 7] = ["db", "web", "front", "agent", "job", "blue", "green"];
+const STEPS: usize = 400;
+
+/// A fact on its way to the manager.
+#[derive(Debug, Clone)]
+struct Mail {
+    at: u64,
+    /// Facts keep their order where the keeper keeps it.
+    order: u64,
+    fact: Input,
+    /// Kept by the keeper until acknowledged; the rest dies with the manager.
+    held: Option<ProcessKey>,
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: Pid,
+    invocation: InvocationId,
+    /// Dies of TERM, at once or only of KILL.
+    obeys: bool,
+    /// Survives even KILL until then.
+    immortal_until: u64,
+    /// A process of the unit that is not ours to count.
+    stray: bool,
+}
+
+/// What is true about runs, seen from outside the machine.
+#[derive(Debug, Default)]
+struct Truth {
+    started: BTreeMap<(UnitName, Generation), (StartCause, u32)>,
+    ended: BTreeMap<(UnitName, Generation), Happening>,
+    ends_said: BTreeMap<(UnitName, Generation), u32>,
+    /// The row of restarts after the last start; `None` when the manager died in a reset.
+    rows: BTreeMap<UnitName, Option<u32>>,
+    transient: BTreeSet<(UnitName, Generation)>,
+    starts: BTreeMap<UnitName, Vec<(u64, Generation)>>,
+    recovered: u32,
+}
+
+struct World {
+    rng: Rng,
+    node: Node,
+    now: u64,
+    mail: Vec<Mail>,
+    sent: u64,
+    processes: BTreeMap<ProcessKey, Process>,
+    /// Every key that was ever started: the keeper refuses it a second time.
+    known: BTreeSet<ProcessKey>,
+    /// Ends that happened and whose row is not committed; whether the manager was told.
+    unacked: Vec<(Mail, bool)>,
+    watched: BTreeSet<RunId>,
+    memos: BTreeMap<UnitName, Vec<u8>>,
+    generations: BTreeMap<UnitName, Generation>,
+    tickets: BTreeSet<Ticket>,
+    next_ticket: u64,
+    next_pid: i32,
+    defs: BTreeMap<UnitName, Arc<UnitDef>>,
+    truth: Truth,
+    calm: bool,
+    stopped: bool,
+    crashes: u32,
+    /// Units of the reset that is being carried out.
+    resetting: Vec<UnitName>,
+    trace: Vec<String>,
+}
+
+fn defs(rng: &mut Rng) -> BTreeMap<UnitName, Arc<UnitDef>> {
+    let all = UNITS.map(|text| {
+        with(text, |def| {
+            let service = &mut def.service;
+            service.restart.when = match rng.below(4) {
+                0 => Restart::OnFailure,
+                1 => Restart::No,
+                _ => Restart::Always,
+            };
+            service.restart.delay = TimeSpan::from_millis([0, 0, 100, 3000][rng.below(4) as usize]);
+            if rng.below(2) == 0 {
+                (service.restart.steps, service.restart.delay_max) = (4, TimeSpan::from_secs(20));
+                service.restart.jitter = 0.5;
+            }
+            service.kind = match (text, rng.below(3)) {
+                ("job", _) => ServiceKind::Oneshot,
+                (_, 0) => ServiceKind::Notify,
+                (_, 1) => ServiceKind::Exec,
+                (_, _) => ServiceKind::Simple,
+            };
+            if service.kind == ServiceKind::Oneshot {
+                service.restart.when = Restart::OnFailure;
+                service.remain_after_exit = rng.below(2) == 0;
+                service.exec_start = [command("a"), command("b")].into();
+            }
+            service.notify_access = NotifyAccess::All;
+            service.watchdog = (rng.below(4) == 0).then_some(TimeSpan::from_secs(20));
+            for list in [
+                &mut service.exec_start_pre,
+                &mut service.exec_start_post,
+                &mut service.exec_stop,
+                &mut service.exec_stop_post,
+            ] {
+                if rng.below(4) == 0 {
+                    *list = [command("around")].into();
+                }
+            }
+            service.exec_reload = [command("reload")].into();
+            service.kill.mode = match rng.below(4) {
+                0 => KillMode::Mixed,
+                _ => KillMode::ControlGroup,
+            };
+            let secs = TimeSpan::from_secs;
+            (service.timeouts.start, service.timeouts.stop, service.timeouts.abort) = (secs(10), secs(5), secs(3));
+            def.start_limit.interval = secs([10, 30][rng.below(2) as usize]);
+            def.start_limit.burst = 5;
+            if rng.below(2) == 0 {
+                let policy = [OnUnhealthy::Restart, OnUnhealthy::Reload, OnUnhealthy::Alert][rng.below(3) as usize];
+                def.health = [probe("live", policy)].into();
+                def.health[0].interval = secs(2);
+            }
+        })
+    });
+    let mut defs: BTreeMap<UnitName, Arc<UnitDef>> =
+        all.into_iter().map(|def| (def.name.clone(), Arc::new(def))).collect();
+    let mut relate = |unit: &str, change: &dyn Fn(&mut UnitDef)| {
+        if let Some(def) = defs.get_mut(&name(unit)) {
+            change(Arc::make_mut(def));
+        }
+    };
+    relate("web", &|def| {
+        def.relations.requires = [name("db")].into();
+        def.relations.after = [name("db"), name("job")].into();
+    });
+    relate("front", &|def| {
+        def.relations.wants = [name("web"), name("job")].into();
+        def.relations.after = [name("web")].into();
+    });
+    relate("agent", &|def| {
+        def.relations.binds_to = [name("db")].into();
+        def.relations.after = [name("db")].into();
+    });
+    relate("db", &|def| def.relations.on_failure = [name("job")].into());
+    relate("green", &|def| {
+        def.relations.conflicts = vec![name("blue")].into();
+        def.enabled = false;
+    });
+    defs
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let defs = defs(&mut rng);
+        let mut world = Self {
+            node: Node::new(rng.next_u64()),
+            rng,
+            now: 1_000_000_000,
+            mail: Vec::new(),
+            sent: 0,
+            processes: BTreeMap::new(),
+            known: BTreeSet::new(),
+            unacked: Vec::new(),
+            watched: BTreeSet::new(),
+            memos: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            tickets: BTreeSet::new(),
+            next_ticket: 0,
+            next_pid: 100,
+            defs: defs.clone(),
+            truth: Truth::default(),
+            calm: false,
+            stopped: false,
+            crashes: 0,
+            resetting: Vec::new(),
+            trace: Vec::new(),
+        };
+        world.give(Input::Units(defs));
+        world.give(Input::Boot);
+        world
+    }
+
+    fn clock(&self) -> Now {
+        Now { mono: Mono(self.now), wall: Wall((self.now / 1000) as i64) }
+    }
+
+    fn chance(&mut self, one_in: u64) -> bool {
+        !self.calm && self.rng.below(one_in) == 0
+    }
+
+    fn send(&mut self, after_ms: u64, fact: Input, held: Option<ProcessKey>) {
+        self.sent += 1;
+        let mail = Mail { at: self.now + after_ms * 1_000_000, order: self.sent, fact, held };
+        if mail.held.is_none() && self.chance(20) {
+            let late = self.rng.below(8000) * 1_000_000;
+            self.mail.push(Mail { at: mail.at + late, ..mail.clone() });
+        }
+        self.mail.push(mail);
+    }
+
+    fn give(&mut self, input: Input) {
+        self.trace.push(format!("{} <- {input:?}", self.now / 1_000_000));
+        self.node.handle(self.clock(), input);
+        self.drain();
+    }
+
+    fn timeout(&mut self) {
+        self.trace.push(format!("{} timeout", self.now / 1_000_000));
+        self.node.handle_timeout(self.clock());
+        self.drain();
+    }
+
+    /// Carries the effects out; the manager may die between any two of them.
+    fn drain(&mut self) {
+        let broken = self.node.inspect();
+        assert!(broken.is_empty(), "{broken:#?}");
+        while let Some(effect) = self.node.poll_effect() {
+            if self.chance(300) {
+                return self.crash();
+            }
+            if !matches!(effect, Effect::Remember { .. }) {
+                self.trace.push(format!("{}    {}", self.now / 1_000_000, brief(&effect)));
+            }
+            self.carry_out(effect);
+        }
+        // What was delivered is committed sooner or later.
+        for _ in 0..self.rng.below(3) {
+            if let Some(index) = self.unacked.iter().position(|(_, told)| *told) {
+                self.unacked.remove(index);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Spawn(order) => self.spawn(&order),
+            Effect::Kill { key, signal } => {
+                self.check_current(&key.run);
+                self.hit(&key, signal);
+            }
+            Effect::KillTree { run, signal, but } => {
+                self.check_current(&run);
+                let keys: Vec<_> =
+                    self.processes.keys().filter(|key| key.run == run && Some(*key) != but.as_ref()).cloned().collect();
+                for key in keys {
+                    self.hit(&key, signal);
+                }
+                self.watched.insert(run);
+                self.check_trees();
+            }
+            Effect::WatchTree { run } => {
+                self.watched.insert(run);
+                self.check_trees();
+            }
+            Effect::Probe { run, probe, .. } => {
+                self.check_current(&run);
+                let failure = (self.rng.below(3) == 0 && !self.calm).then(|| "refused".to_owned());
+                let outcome = ProbeOutcome { failure, took: Duration::from_millis(1) };
+                let delay = self.rng.below(3000);
+                self.send(delay, Input::Probed { run, probe, outcome }, None);
+            }
+            Effect::CancelProbes { .. } => {}
+            Effect::Remember { unit, memo } => {
+                assert!(memo.len() <= 4096);
+                self.memos.insert(unit, memo);
+            }
+            Effect::Notice(notice) => self.note(notice.what),
+            Effect::Reply { ticket, outcomes } => {
+                assert!(self.tickets.remove(&ticket), "an answer that nobody waits for");
+                assert!(!outcomes.is_empty());
+            }
+            Effect::AllStopped { .. } => self.stopped = true,
+        }
+    }
+
+    fn check_current(&self, run: &RunId) {
+        let newest = self.generations.get(&run.unit).copied().unwrap_or_default();
+        assert!(run.generation >= newest, "an order for {run:?}, the newest run is {newest}");
+    }
+
+    fn spawn(&mut self, order: &SpawnOrder) {
+        let key = order.key.clone();
+        self.check_current(&key.run);
+        if !self.known.insert(key.clone()) {
+            // A new manager did not know that it was heard; the keeper does.
+            return;
+        }
+        self.generations.insert(key.run.unit.clone(), key.run.generation);
+        let strangers: Vec<_> = self
+            .processes
+            .keys()
+            .filter(|other| other.run.unit == key.run.unit && other.run.generation != key.run.generation)
+            .collect();
+        assert!(strangers.is_empty(), "{key:?} is started beside {strangers:?}");
+        if key.role == Role::Main {
+            let mains =
+                self.processes.keys().filter(|other| other.run.unit == key.run.unit && other.role == Role::Main);
+            assert_eq!(mains.count(), 0, "a second main process of {}", key.run.unit);
+        }
+        if self.chance(12) {
+            let (step, errno) = if self.chance(2) { (SpawnStep::Clone, 11) } else { (SpawnStep::Exec, 2) };
+            let starting = matches!(order.directive, "exec_start_pre" | "exec_start" | "exec_start_post");
+            if step == SpawnStep::Clone && starting {
+                self.truth.transient.insert((key.run.unit.clone(), key.run.generation));
+            }
+            let fact = Input::SpawnFailed { key: key.clone(), failure: SpawnFailure { step, errno } };
+            let delay = self.rng.below(20);
+            return self.send(delay, fact, Some(key));
+        }
+        self.be_born(order);
+    }
+
+    fn be_born(&mut self, order: &SpawnOrder) {
+        let key = order.key.clone();
+        self.next_pid += 1;
+        let pid = Pid::new(self.next_pid).unwrap();
+        let obeys = self.calm || self.rng.below(4) != 0;
+        let immortal_until = if self.chance(20) { self.now + 30_000_000_000 } else { 0 };
+        let process = Process { pid, invocation: order.invocation, obeys, immortal_until, stray: false };
+        self.processes.insert(key.clone(), process);
+        self.send(0, Input::Spawned { key: key.clone(), pid }, None);
+        if order.confirm_exec {
+            self.send(1, Input::ExecDone { key: key.clone() }, None);
+        }
+        let is_main = key.role == Role::Main;
+        let short = !is_main || order.def.service.kind == ServiceKind::Oneshot;
+        if is_main && order.def.service.kind == ServiceKind::Notify && !self.chance(6) {
+            let message = NotifyMessage { ready: true, ..NotifyMessage::default() };
+            self.send(5, Input::Notified { run: key.run.clone(), sender: Sender::Main, pid: 1, message }, None);
+        }
+        if self.chance(4) {
+            // A process that nobody counts: it lives on after its parent.
+            let stray = ProcessKey { run: key.run.clone(), role: Role::Probe(self.next_pid as u32) };
+            let process = Process { pid, invocation: order.invocation, obeys, immortal_until: 0, stray: true };
+            self.processes.insert(stray, process);
+        }
+        let hangs = short && self.chance(8);
+        if short && !hangs {
+            let code = if self.chance(5) { 3 } else { 0 };
+            let delay = self.rng.below(500);
+            self.plan_death(key, delay, ExitStatus::Exited(code));
+        } else if !short && !self.calm && self.rng.below(3) != 0 {
+            let status = match self.rng.below(4) {
+                0 => ExitStatus::Exited(0),
+                1 => ExitStatus::Signaled { signal: Signal::ABRT, core: true },
+                _ => ExitStatus::Exited(1),
+            };
+            let delay = self.rng.below(20_000);
+            self.plan_death(key, delay, status);
+        }
+    }
+
+    /// A death is mail of its own kind: the keeper sees it when it happens.
+    fn plan_death(&mut self, key: ProcessKey, after_ms: u64, status: ExitStatus) {
+        let fact = Input::Exited { key: key.clone(), status, usage: None, oom: false, alone: false };
+        self.sent += 1;
+        self.mail.push(Mail { at: self.now + after_ms * 1_000_000, order: self.sent, fact, held: Some(key) });
+    }
+
+    /// The process is gone now; its exit goes to the manager and is held until acknowledged.
+    fn die(&mut self, key: &ProcessKey, status: ExitStatus) {
+        let Some(process) = self.processes.remove(key) else { return };
+        if !process.stray {
+            let alone = !self.processes.keys().any(|other| other.run == key.run);
+            let fact = Input::Exited { key: key.clone(), status, usage: None, oom: false, alone };
+            let at = self.now + self.rng.below(30) * 1_000_000;
+            self.sent += 1;
+            let mail = Mail { at, order: self.sent, fact, held: None };
+            self.mail.push(mail.clone());
+            self.unacked.push((Mail { held: Some(key.clone()), ..mail }, false));
+        }
+        self.check_trees();
+    }
+
+    fn hit(&mut self, key: &ProcessKey, signal: Signal) {
+        let now = self.now;
+        let Some(process) = self.processes.get(key) else { return };
+        let dies = match signal {
+            Signal::KILL => process.immortal_until <= now,
+            Signal::TERM | Signal::ABRT => process.obeys && process.immortal_until <= now,
+            _ => false,
+        };
+        if dies {
+            self.die(key, ExitStatus::Signaled { signal, core: signal == Signal::ABRT });
+        }
+    }
+
+    fn check_trees(&mut self) {
+        for run in self.watched.clone() {
+            if !self.processes.keys().any(|key| key.run == run) {
+                self.watched.remove(&run);
+                self.send(1, Input::TreeEmpty { run }, None);
+            }
+        }
+    }
+
+    fn note(&mut self, what: Happening) {
+        match &what {
+            Happening::RunStarting { run, cause, restarts, .. } => self.note_start(run, cause, *restarts),
+            Happening::RunEnded { run, replayed, invocation, .. } => {
+                let key = (run.unit.clone(), run.generation);
+                let plain = match what.clone() {
+                    Happening::RunEnded {
+                        run,
+                        invocation,
+                        status,
+                        usage,
+                        result,
+                        wanted,
+                        consequence,
+                        replayed: _,
+                    } => Happening::RunEnded {
+                        run,
+                        invocation,
+                        status,
+                        usage,
+                        result,
+                        wanted,
+                        consequence,
+                        replayed: false,
+                    },
+                    other => other,
+                };
+                if !replayed {
+                    let said = self.truth.ends_said.entry(key.clone()).or_default();
+                    *said += 1;
+                    assert_eq!(*said, 1, "{what:?} is said twice");
+                }
+                // One that is derived from its exit has no invocation; the rest has to be the same each time.
+                if *invocation == InvocationId::default() {
+                    self.truth.ended.entry(key).or_insert(plain);
+                } else if let Some(old) = self.truth.ended.insert(key, plain.clone()) {
+                    let derived =
+                        matches!(old, Happening::RunEnded { invocation, .. } if invocation == InvocationId::default());
+                    assert!(derived || old == plain, "{old:?} became {plain:?}");
+                }
+            }
+            Happening::CountersReset { unit, .. } => {
+                self.truth.rows.insert(unit.clone(), Some(0));
+                self.truth.starts.remove(unit);
+            }
+            Happening::Recovered { .. } => self.truth.recovered += 1,
+            Happening::Bug { text, .. } => panic!("{text}"),
+            _ => {}
+        }
+    }
+
+    fn note_start(&mut self, run: &RunId, cause: &StartCause, restarts: u32) {
+        let key = (run.unit.clone(), run.generation);
+        if let Some(old) = self.truth.started.insert(key, (cause.clone(), restarts)) {
+            assert_eq!(old, (cause.clone(), restarts), "a start is said again as it was");
+            return;
+        }
+        let before = (run.unit.clone(), Generation(run.generation.0 - 1));
+        let transient = self.truth.transient.contains(&before);
+        if let Some(row) = self.truth.rows.insert(run.unit.clone(), Some(restarts)).unwrap_or(Some(0)) {
+            let fits = match cause {
+                // The failure may have come when the run was on its way down already, and then counts as usual.
+                StartCause::AutoRestart | StartCause::Unhealthy { .. } if transient => {
+                    restarts == row || restarts == row + 1
+                }
+                StartCause::AutoRestart | StartCause::Unhealthy { .. } => restarts == row + 1,
+                StartCause::Boot | StartCause::Manual(_) | StartCause::Dependency(_) | StartCause::Triggered(_) => {
+                    restarts == 0 || restarts == row || restarts == row + 1
+                }
+            };
+            assert!(fits, "{run:?} by {cause:?} says {restarts} after {row}");
+        }
+        self.truth.starts.entry(run.unit.clone()).or_default().push((self.now, run.generation));
+        self.check_start_limit(&run.unit);
+    }
+
+    /// Walks the starts as a fixed window does.
+    fn check_start_limit(&self, unit: &UnitName) {
+        let Some(limit) = self.defs.get(unit).map(|def| def.start_limit) else { return };
+        let length = limit.interval.duration().unwrap().as_nanos() as u64;
+        let (mut begin, mut count) = (None, 0);
+        let spared = |generation: &Generation| self.truth.transient.contains(&(unit.clone(), *generation));
+        for (at, generation) in &self.truth.starts[unit] {
+            if begin.is_none_or(|begin: u64| *at > begin + length) {
+                (begin, count) = (Some(*at), 0);
+            }
+            count += u32::from(!spared(generation));
+        }
+        assert!(count <= limit.burst, "{unit}: {count} starts in one window");
+    }
+
+    /// The manager dies: what it had not sent is lost, and so is what was on its way to it.
+    fn crash(&mut self) {
+        self.crashes += 1;
+        self.trace.push(format!("{} CRASH", self.now / 1_000_000));
+        self.tickets.clear();
+        self.watched.clear();
+        for unit in std::mem::take(&mut self.resetting) {
+            self.truth.starts.remove(&unit);
+            self.truth.rows.insert(unit, None);
+        }
+        // Planned deaths stay; facts that the keeper holds come again; the rest is gone.
+        self.mail.retain(|mail| mail.held.is_some());
+        let held: Vec<Mail> = std::mem::take(&mut self.unacked).into_iter().map(|(mail, _)| mail).collect();
+        let failed = |mail: &&Mail| matches!(mail.fact, Input::SpawnFailed { .. });
+        let failures: Vec<Mail> = self.mail.iter().filter(failed).cloned().collect();
+        self.mail.retain(|mail| !matches!(mail.fact, Input::SpawnFailed { .. }));
+        let waiting = held.iter().chain(&failures).filter_map(|mail| mail.held.clone()).collect();
+        let adopted = |(key, process): (&ProcessKey, &Process)| {
+            (!process.stray).then(|| Adopted { key: key.clone(), invocation: process.invocation, pid: process.pid })
+        };
+        let restored = Restored {
+            memos: self.memos.clone(),
+            generations: self.generations.clone(),
+            processes: self.processes.iter().filter_map(adopted).collect(),
+            waiting,
+            enablement: BTreeMap::new(),
+        };
+        self.node = Node::new(self.rng.next_u64());
+        // The next life is not ended in its first moments, or the world would not come to rest.
+        let was_calm = std::mem::replace(&mut self.calm, true);
+        self.node.restore(self.clock(), self.defs.clone(), restored);
+        self.drain();
+        assert_eq!(self.node.lost(), [], "the keeper never died");
+        for mail in held.into_iter().chain(failures) {
+            self.unacked.push((mail.clone(), true));
+            self.give(mail.fact);
+        }
+        self.give(Input::Boot);
+        self.calm = was_calm;
+    }
+
+    /// To the next thing that happens.
+    fn step(&mut self) {
+        let next = self
+            .mail
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, mail)| (mail.at, mail.order))
+            .map(|(index, mail)| (index, mail.at));
+        let deadline = self.node.next_deadline().map(|at| at.0);
+        let idle = self.now + self.rng.below(2_000_000_000);
+        match (next, deadline) {
+            (Some((index, at)), _) if at <= deadline.unwrap_or(u64::MAX) && at <= idle => {
+                let mail = self.mail.remove(index);
+                self.now = self.now.max(mail.at);
+                self.deliver(mail);
+            }
+            (_, Some(at)) if at <= idle => {
+                self.now = self.now.max(at);
+                self.timeout();
+            }
+            _ => self.now = idle,
+        }
+    }
+
+    fn deliver(&mut self, mail: Mail) {
+        match (&mail.held, &mail.fact) {
+            // A planned death comes true now.
+            (Some(key), Input::Exited { status, .. }) => self.die(key, *status),
+            (Some(_), _) => {
+                self.unacked.push((mail.clone(), true));
+                self.give(mail.fact);
+            }
+            (None, _) => {
+                if let Some((_, told)) = self.unacked.iter_mut().find(|(held, _)| held.order == mail.order) {
+                    *told = true;
+                }
+                // Repeated it may come at any time, but never untrue.
+                let untrue =
+                    matches!(&mail.fact, Input::TreeEmpty { run } if self.processes.keys().any(|key| key.run == *run));
+                if !untrue {
+                    self.give(mail.fact);
+                }
+            }
+        }
+    }
+
+    fn disturb(&mut self) {
+        let unit = name(UNITS[self.rng.below(UNITS.len() as u64) as usize]);
+        match self.rng.below(30) {
+            0..8 => {
+                let verbs = [Verb::Start, Verb::Stop, Verb::Restart, Verb::Reload, Verb::Reset, Verb::Start];
+                let verb = verbs[self.rng.below(6) as usize];
+                let other = name(UNITS[self.rng.below(UNITS.len() as u64) as usize]);
+                self.order(verb, vec![unit, other]);
+            }
+            8 => {
+                self.next_ticket += 1;
+                let ticket = Ticket(self.next_ticket);
+                self.tickets.insert(ticket);
+                self.give(Input::ProbeNow { ticket, units: vec![unit] });
+            }
+            9 => self.crash(),
+            10..13 => self.nonsense(&unit),
+            13..17 => self.chatter(&unit),
+            17 => {
+                // Someone else kills a process.
+                let keys: Vec<_> = self.processes.keys().cloned().collect();
+                if !keys.is_empty() {
+                    let key = keys[self.rng.below(keys.len() as u64) as usize].clone();
+                    self.die(&key, ExitStatus::Signaled { signal: Signal::KILL, core: false });
+                }
+            }
+            18 => {
+                // The files are read again; one of them has changed or is back.
+                if let Some(def) = self.defs.get_mut(&unit) {
+                    let command = &mut Arc::make_mut(def).service.exec_start[0];
+                    command.argv = command.argv.iter().cloned().chain(["more".into()]).collect();
+                }
+                let defs = self.defs.clone();
+                self.give(Input::Units(defs));
+            }
+            _ => {}
+        }
+    }
+
+    fn order(&mut self, verb: Verb, units: Vec<UnitName>) {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.tickets.insert(ticket);
+        self.resetting = if verb == Verb::Reset { units.clone() } else { Vec::new() };
+        self.give(Input::Order { ticket, actor: Actor::User(0), units, verb });
+        self.resetting.clear();
+    }
+
+    /// Facts of runs that are over, or that never were.
+    fn nonsense(&mut self, unit: &UnitName) {
+        let newest = self.generations.get(unit).copied().unwrap_or_default().0;
+        if newest < 2 {
+            return;
+        }
+        let run = RunId { unit: unit.clone(), generation: Generation(1 + self.rng.below(newest - 1)) };
+        let key = ProcessKey { run: run.clone(), role: Role::Main };
+        let status = ExitStatus::Exited(1);
+        let fact = match self.rng.below(5) {
+            0 if !self.truth.ended.contains_key(&(unit.clone(), run.generation)) => return,
+            0 => Input::TreeEmpty { run },
+            1 => Input::Spawned { key, pid: Pid::new(9999).unwrap() },
+            2 => Input::ExecDone { key },
+            3 => Input::Probed {
+                run,
+                probe: 0,
+                outcome: ProbeOutcome { failure: Some("old".to_owned()), took: Duration::ZERO },
+            },
+            _ => {
+                // The exit of a run that is over comes again only as it was.
+                let Some(Happening::RunEnded { status: Some(status), .. }) =
+                    self.truth.ended.get(&(unit.clone(), run.generation))
+                else {
+                    return;
+                };
+                let status = *status;
+                Input::Exited { key, status, usage: None, oom: false, alone: true }
+            }
+        };
+        assert_ne!(status, ExitStatus::Unknown);
+        self.give(fact);
+    }
+
+    /// What services say of themselves.
+    fn chatter(&mut self, unit: &UnitName) {
+        let Some(key) = self.processes.keys().find(|key| key.run.unit == *unit).cloned() else { return };
+        let mut message = NotifyMessage::default();
+        match self.rng.below(7) {
+            0 => message.watchdog = true,
+            1 => message.reloading = true,
+            2 => message.stopping = true,
+            3 => message.watchdog_trigger = true,
+            4 => message.extend_timeout_usec = Some(2_000_000),
+            5 => message.status = Some("ok".to_owned()),
+            _ => message.ready = true,
+        }
+        self.give(Input::Notified { run: key.run, sender: Sender::Main, pid: 1, message });
+    }
+
+    /// The world calms down; everything has to come to rest and every account to be even.
+    fn settle(&mut self) {
+        self.calm = true;
+        for process in self.processes.values_mut() {
+            (process.obeys, process.immortal_until) = (true, 0);
+        }
+        let all: Vec<_> = UNITS.map(name).to_vec();
+        self.order(Verb::Stop, all.clone());
+        for _ in 0..600 {
+            self.step();
+        }
+        self.now += 60_000_000_000;
+        for _ in 0..600 {
+            self.step();
+        }
+        assert!(self.tickets.is_empty(), "nobody answers {:?}", self.tickets);
+        assert!(self.processes.is_empty(), "left alive: {:?}", self.processes.keys());
+        for status in self.node.statuses() {
+            assert!(matches!(status.sub.as_str(), "dead" | "failed"), "{} is {}", status.name, status.sub.as_str());
+        }
+        self.check_accounts();
+        self.check_life_goes_on(all);
+    }
+
+    fn check_accounts(&self) {
+        for (unit, generation) in self.truth.started.keys() {
+            let key = (unit.clone(), *generation);
+            assert!(self.truth.ended.contains_key(&key), "{unit}/{generation} began and never ended");
+        }
+        for unit in UNITS.map(name) {
+            let newest = self.generations.get(&unit).copied().unwrap_or_default().0;
+            let begun = self.truth.started.keys().filter(|(other, _)| *other == unit).count() as u64;
+            assert!(begun >= newest.min(1), "{unit}: {begun} starts said, {newest} generations");
+        }
+    }
+
+    fn check_life_goes_on(&mut self, all: Vec<UnitName>) {
+        self.order(Verb::Reset, all);
+        self.order(Verb::Start, vec![name("front"), name("agent"), name("blue")]);
+        // Less than a watchdog's interval: nobody feeds them now.
+        let until = self.now + 15_000_000_000;
+        while self.now < until {
+            self.step();
+        }
+        for unit in ["db", "web", "front", "agent", "blue"] {
+            let status = self.node.status(&name(unit)).unwrap();
+            assert!(matches!(status.sub.as_str(), "running"), "{unit} is {}", status.sub.as_str());
+        }
+        self.give(Input::Shutdown { actor: Actor::Daemon, machine: true });
+        for _ in 0..300 {
+            self.step();
+        }
+        assert!(self.stopped && self.tickets.is_empty());
+    }
+}
+
+fn brief(effect: &Effect) -> String {
+    match effect {
+        Effect::Spawn(order) => format!("spawn {:?} {}", order.key, order.directive),
+        Effect::Probe { run, .. } => format!("probe {run:?}"),
+        Effect::Notice(notice) => format!("{:?}", notice.what),
+        other => format!("{other:?}"),
+    }
+}
+
+/// One whole life under a seed; a failure prints the seed and its last events.
+fn live(seed: u64) -> (u32, u32) {
+    let result = std::panic::catch_unwind(|| {
+        let mut world = World::new(seed);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..STEPS {
+                world.step();
+                if world.rng.below(3) == 0 {
+                    world.disturb();
+                }
+            }
+            world.settle();
+        }));
+        if outcome.is_err() {
+            let from = world.trace.len().saturating_sub(60);
+            for line in &world.trace[from..] {
+                println!("{line}");
+            }
+        }
+        outcome.map(|()| (world.crashes, world.truth.recovered))
+    });
+    match result {
+        Ok(Ok(counts)) => counts,
+        Ok(Err(_)) | Err(_) => panic!("seed {seed}"),
+    }
+}
+
+#[test]
+fn any_order_of_facts_faults_and_crashes_keeps_the_invariants() {
+    // A longer run: ROUNDSMAN_SEEDS=100000 cargo nextest run any_order.
+    let (from, count) = match std::env::var("ROUNDSMAN_SEEDS").ok().and_then(|text| text.parse().ok()) {
+        Some(count) => (0, count),
+        None => (0, 300),
+    };
+    let (mut crashes, mut recovered) = (0, 0);
+    for seed in from..from + count {
+        let (more, again) = live(seed);
+        (crashes, recovered) = (crashes + more, recovered + again);
+    }
+    assert!(crashes > 100 && recovered > 100, "the world was too calm: {crashes} crashes, {recovered} recoveries");
+}
