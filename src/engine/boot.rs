@@ -232,6 +232,7 @@ impl Parts {
             tickets: Tickets::default(),
             waiting: BTreeMap::new(),
             next_seq: 0,
+            untold: Vec::new(),
             settings,
             init: InitTalk { watchdog: std::env::var_os("WATCHDOG_USEC").is_some() },
             own_program: own_program(),

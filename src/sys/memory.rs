@@ -46,6 +46,13 @@ pub fn read_sealed(fd: BorrowedFd<'_>, limit: usize) -> io::Result<Vec<u8>> {
     Ok(bytes.to_vec())
 }
 
+/// Gives back to the kernel what the allocator holds and nobody uses, malloc_trim(3). Takes a millisecond or two.
+pub fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number, and locks the allocator as any allocation does.
+    let _released = unsafe { libc::malloc_trim(0) };
+}
+
 /// Memory from the kernel, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Mapping {
