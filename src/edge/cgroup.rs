@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -72,8 +72,8 @@ impl Cgroups {
 
     /// Whether no process is left in the unit's cgroup. Zombies do not count.
     pub fn is_empty(&self, unit: &UnitName) -> io::Result<bool> {
-        match fs::read_to_string(self.dir(unit).join("cgroup.events")) {
-            Ok(events) => Ok(events.lines().any(|line| line == "populated 0")),
+        match read_events(&self.dir(unit)) {
+            Ok(events) => Ok(events.split(|byte| *byte == b'\n').any(|line| line == b"populated 0")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
         }
@@ -111,6 +111,17 @@ impl Cgroups {
         remove_tree(&self.base);
     }
 }
+
+/// One read, as this stands between a death and its restart; the file has two short lines.
+fn read_events(dir: &Path) -> io::Result<Vec<u8>> {
+    let mut events = vec![0; EVENTS_BYTES_MAX];
+    let length = File::open(dir.join("cgroup.events"))?.read(&mut events)?;
+    events.truncate(length);
+    Ok(events)
+}
+
+/// More than the kernel writes into cgroup.events.
+const EVENTS_BYTES_MAX: usize = 128;
 
 fn collect_pids(dir: &Path, pids: &mut Vec<i32>) -> io::Result<()> {
     match fs::read_to_string(dir.join("cgroup.procs")) {

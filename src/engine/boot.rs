@@ -232,6 +232,7 @@ impl Parts {
             tickets: Tickets::default(),
             waiting: BTreeMap::new(),
             next_seq: 0,
+            untold: Vec::new(),
             settings,
             init: InitTalk { watchdog: std::env::var_os("WATCHDOG_USEC").is_some() },
             own_program: own_program(),
@@ -370,7 +371,7 @@ impl Engine {
         let spec = SocketSpec { listen, name: "control".into(), backlog: CONTROL_BACKLOG, mode: 0o660 };
         let fd = listen::open(&spec).map_err(|error| failed(error.source))?;
         // Without the group, root and our own user remain.
-        if let Ok(group) = crate::edge::users::look_up_group("roundsman") {
+        if let Some(group) = crate::edge::users::local_group("roundsman") {
             std::os::unix::fs::chown(&path, None, Some(group.as_raw())).map_err(failed)?;
         }
         let unit = UnitName::new(CONTROL_UNIT).map_err(|error| failed(io::Error::other(error)))?;

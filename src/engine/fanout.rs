@@ -1,16 +1,53 @@
 //! One notice, four readers: the log, the event stream, the alerts, the store.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use crate::{
     alert::{self, Message},
     base::{Field, Happening, Notice, Severity},
-    edge::store::{Batch, Write},
+    edge::{
+        clock,
+        store::{Batch, Write},
+    },
 };
 
 use super::Engine;
 
+/// Notices that wait for calm; one more, and all are told.
+const UNTOLD_MAX: usize = 4096;
+/// Nothing else for so long is calm. A death and its restart come closer together.
+const CALM: Duration = Duration::from_millis(2);
+/// Calm or not, nobody waits longer than this.
+const UNTOLD_FOR_MAX: Duration = Duration::from_millis(250);
+
+/// Waits until what waits may be told; for ever when nothing does.
+pub(super) async fn calm(oldest: Option<&Notice>) {
+    match oldest.map(|notice| clock::now().mono.since(notice.at.mono)) {
+        None => std::future::pending().await,
+        Some(age) => sleep(UNTOLD_FOR_MAX.saturating_sub(age).min(CALM)).await,
+    }
+}
+
 impl Engine {
-    /// Tells everyone, in the order in which it happened. Nothing here waits, so nothing here delays a restart.
+    /// Has it told to everyone, in the order in which it happened, as soon as there is calm: between a death and the first
+    /// instruction of the successor the CPU belongs to those two.
     pub(super) fn fan_out(&mut self, notice: Notice) {
+        self.untold.push(notice);
+        if self.untold.len() >= UNTOLD_MAX {
+            self.tell_all();
+        }
+    }
+
+    /// Tells what waits, before anyone can ask for it.
+    pub(super) fn tell_all(&mut self) {
+        for notice in std::mem::take(&mut self.untold) {
+            self.tell(notice);
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
         log(&notice);
         self.counters().hear(&notice);
         self.alerts.handle(notice.at, &notice);

@@ -17,8 +17,12 @@ use crate::{
         Input, UnitStatus,
         input::{Sender, Verb},
     },
+    sys,
     wire::keeper::{Clamped, Exit, Fact, Notified, Order},
 };
+
+/// Rows of one commit after which memory is given back.
+const BURST_ROWS: usize = 128;
 
 impl Engine {
     pub(super) fn take_incoming(&mut self, incoming: Incoming) -> Result<(), ClientError> {
@@ -135,7 +139,9 @@ impl Engine {
     ///
     /// Without a cgroup only the group of the dead process can be asked; whoever left it is found by walk at a stop.
     fn is_alone(&self, key: &ProcessKey) -> bool {
-        let others = self.processes.keys().any(|other| other.run == key.run && !matches!(other.role, Role::Probe(_)));
+        let first = ProcessKey { run: key.run.clone(), role: Role::Main };
+        let of_run = self.processes.range(first..).map(|(other, _)| other).take_while(|other| other.run == key.run);
+        let others = of_run.into_iter().any(|other| !matches!(other.role, Role::Probe(_)));
         !others && self.cgroups.as_ref().is_none_or(|cgroups| cgroups.is_empty(&key.run.unit).unwrap_or(true))
     }
 
@@ -244,6 +250,10 @@ impl Engine {
     pub(super) fn take_store_report(&mut self, report: store::Report) -> Result<(), ClientError> {
         let what = match report {
             store::Report::Committed { seqs } => {
+                // A burst leaves holes all over the heap: the texts of units, the rows that are written now.
+                if seqs.len() >= BURST_ROWS {
+                    sys::trim_memory();
+                }
                 for key in seqs.into_iter().filter_map(|seq| self.acks.committed(seq)).collect::<Vec<_>>() {
                     self.keeper.send(&Order::AckExit { key }, Vec::new())?;
                 }
@@ -273,6 +283,8 @@ impl Engine {
     }
 
     pub(super) fn take_ask(&mut self, ask: Ask) {
+        // Whoever asks hears of everything that came before.
+        self.tell_all();
         match ask {
             Ask::Order { actor, units, verb, reply } => self.order(actor, units, verb, reply),
             Ask::States { reply } => {

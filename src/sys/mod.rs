@@ -24,7 +24,7 @@ pub use descriptors::{
 };
 pub use init::{replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};
-pub use memory::{read_sealed, sealed_memory};
+pub use memory::{read_sealed, sealed_memory, trim_memory};
 pub use packet::{MESSAGE_FDS_MAX, Packet, PacketSocket, Sender, receive};
 pub use pidfd::end_of;
 pub use place::{LockError, LockFile, bind_notify_socket};
