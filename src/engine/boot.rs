@@ -197,6 +197,10 @@ impl Parts {
 
     fn engine(self, keeper: Client, settings: Arc<Settings>) -> Engine {
         let (own_asks, asks) = mpsc::channel(ASKS_MAX);
+        let mut deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default());
+        let in_runtime = self.edges.enter();
+        deliveries.set_routes(&settings.alert.routes);
+        drop(in_runtime);
         let now = clock::now();
         let seed = now.mono.0 ^ u64::from(std::process::id());
         let mut engine = Engine {
@@ -204,6 +208,7 @@ impl Parts {
             alerts: Alerts::new(settings.alert.clone()),
             keeper,
             store: self.store,
+            deliveries: Arc::new(deliveries),
             pump: self.pump,
             tree: self.tree,
             cgroups: self.cgroups,
@@ -276,11 +281,8 @@ fn own_program() -> Option<CString> {
 
 impl Engine {
     fn handle(&self) -> Handle {
-        let _runtime = self.runtime.enter();
-        let mut deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default());
-        deliveries.set_routes(&self.settings.alert.routes);
         Handle {
-            deliveries: Arc::new(deliveries),
+            deliveries: Arc::clone(&self.deliveries),
             asks: self.own_asks.clone(),
             events: Arc::clone(&self.events),
             counters: Arc::clone(&self.counters),
@@ -324,6 +326,7 @@ impl Engine {
         self.units = host.units.clone();
         self.identities = host.identities.clone();
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
+        self.alerts.keep_units(now, |unit| host.units.contains_key(unit));
         self.node.restore(now, host.units.clone(), restored);
         let replayed = snapshot.pending.len();
         let started = Happening::ManagerStarted {
@@ -433,7 +436,13 @@ impl Engine {
     /// One thing that waited in the keeper.
     fn hear(&mut self, pending: Pending) -> Result<(), ClientError> {
         match pending {
-            Pending::Exited(exit) => self.exited(exit),
+            Pending::Exited(exit) => {
+                // The manager that was to hear of its start may have died before.
+                if exit.key.role == Role::Main {
+                    self.node.handle(clock::now(), Input::Spawned { key: exit.key.clone(), pid: exit.pid });
+                }
+                self.exited(exit)
+            }
             Pending::SpawnFailed(key, failure) => self.spawn_failed(key, failure),
             Pending::ExitsAggregated { unit, count, generation: _ } => {
                 tracing::error!(unit = %unit, count, "ends are known by number only; their causes are lost");

@@ -166,9 +166,10 @@ impl Engine {
         {
             tracing::warn!(unit = %run.unit, error = %error, "cannot kill the cgroup; killing its processes one by one");
         }
-        // The main process' group first: it needs no look at /proc. Whoever left the group is found by the thread.
+        // The main process' group first: it needs no look at /proc. Whoever left the group is found by the thread. The
+        // keeper knows a process that it was asked for before we hear of it, so this reaches a start under way too.
         let main = ProcessKey { run: run.clone(), role: Role::Main };
-        if but.is_none() && self.processes.contains_key(&main) {
+        if but.is_none() {
             for signal in with_cont(signal) {
                 self.keeper.send(&Order::SignalGroup { key: main.clone(), signal }, Vec::new())?;
             }

@@ -1,7 +1,7 @@
 //! One notice, four readers: the log, the event stream, the alerts, the store.
 
 use crate::{
-    alert,
+    alert::{self, Message},
     base::{Field, Happening, Notice, Severity},
     edge::store::{Batch, Write},
 };
@@ -22,7 +22,18 @@ impl Engine {
             self.acks.run_ended(seq, run);
         }
         self.events.publish(notice);
-        self.store.submit(Batch { seq: Some(seq), writes });
+        self.write_and_tell(Batch { seq: Some(seq), writes });
+    }
+
+    /// Rows go to the store, and with them the messages into its outbox. While it cannot be written, people are told all
+    /// the same; the row is settled later.
+    fn write_and_tell(&self, batch: Batch) {
+        let urgent: Vec<Message> = match self.counters().store_trouble {
+            Some(_) => batch.writes.iter().filter_map(message_of).collect(),
+            None => Vec::new(),
+        };
+        self.store.submit(batch);
+        urgent.into_iter().for_each(|message| self.deliveries.send_now(message));
     }
 
     /// What the alerts want kept and sent because of this notice; it goes into the notice's own transaction.
@@ -40,8 +51,15 @@ impl Engine {
         let writes: Vec<Write> =
             std::iter::from_fn(|| self.alerts.poll_effect()).map(|effect| write_of(effect, now.wall)).collect();
         if !writes.is_empty() {
-            self.store.submit(Batch { seq: None, writes });
+            self.write_and_tell(Batch { seq: None, writes });
         }
+    }
+}
+
+fn message_of(write: &Write) -> Option<Message> {
+    match write {
+        Write::Message(message, _) => Some((**message).clone()),
+        Write::Notice(_) | Write::Incident(_) | Write::Outbox(_) | Write::Enablement(..) => None,
     }
 }
 

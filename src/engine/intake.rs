@@ -307,6 +307,11 @@ impl Engine {
     ) {
         let ticket = self.tickets.next();
         self.waiting.insert(ticket, reply);
+        if let Some(enabled) = enablement(verb) {
+            let known = units.iter().filter(|unit| self.units.contains_key(*unit));
+            let writes = known.map(|unit| store::Write::Enablement(unit.clone(), Some(enabled))).collect();
+            self.store.submit(store::Batch { seq: None, writes });
+        }
         self.node.handle(clock::now(), Input::Order { ticket, actor, units, verb });
     }
 
@@ -330,6 +335,7 @@ impl Engine {
         // Definitions of units that are gone are still needed until their last process has ended.
         self.units.extend(host.units.iter().map(|(name, unit)| (name.clone(), Arc::clone(unit))));
         self.identities = host.identities;
+        self.alerts.keep_units(clock::now(), |unit| host.units.contains_key(unit));
         self.node.handle(clock::now(), Input::Units(host.units));
         self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });
         Ok(count)
@@ -340,6 +346,15 @@ impl Engine {
         self.processes.remove(&key);
         let input = Input::Exited { key, status: ExitStatus::Unknown, usage: None, oom: false, alone: false };
         self.node.handle(clock::now(), input);
+    }
+}
+
+/// What is kept of an order: whether its units are wanted at daemon start.
+const fn enablement(verb: Verb) -> Option<bool> {
+    match verb {
+        Verb::Enable => Some(true),
+        Verb::Disable => Some(false),
+        Verb::Start | Verb::Stop | Verb::Restart | Verb::Reload | Verb::Signal(_) | Verb::Reset => None,
     }
 }
 

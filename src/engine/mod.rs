@@ -37,7 +37,7 @@ use tokio::{
 use crate::{
     alert::Alerts,
     base::{Mono, Pid, ProcessKey, RunId, Signal, Ticket, UnitName},
-    edge::{cgroup::Cgroups, clock, log::Pump, store::Store, users::Identity},
+    edge::{cgroup::Cgroups, clock, deliver::Deliveries, log::Pump, store::Store, users::Identity},
     keeper::client::{Client, ClientError},
     node::{Node, effect::Outcome},
     unit::UnitDef,
@@ -54,6 +54,7 @@ pub struct Engine {
     alerts: Alerts,
     keeper: Client,
     store: Store,
+    deliveries: Arc<Deliveries>,
     pump: Pump,
     tree: tree::TreeWatch,
     cgroups: Option<Arc<Cgroups>>,

@@ -19,7 +19,7 @@ pub struct Timings {
     pub abort: Duration,
     /// A manager that lived shorter died early; its successor waits.
     pub early: Duration,
-    /// The wait after the second early death in a row; it doubles with each.
+    /// The wait after the second early death in a row; it doubles with each that died before it was ready.
     pub backoff: Duration,
     /// The longest such wait.
     pub backoff_max: Duration,
@@ -46,6 +46,8 @@ pub(super) struct Life {
     state: State,
     /// Early deaths in a row.
     deaths: u32,
+    /// Whether the present one got ready: then it looked after the services, and they are waiting for the next.
+    was_ready: bool,
     /// When the last manager was started.
     born: Mono,
 }
@@ -76,12 +78,12 @@ pub(super) enum Act {
 
 impl Life {
     pub(super) const fn new(timings: Timings, now: Mono, cause: ManagerCause) -> Self {
-        Self { timings, state: State::Down { due: now, cause }, deaths: 0, born: now }
+        Self { timings, state: State::Down { due: now, cause }, deaths: 0, was_ready: false, born: now }
     }
 
     /// A manager that an earlier program image started and that is to make room for one of ours.
     pub(super) const fn replacing(timings: Timings, now: Mono, pid: Pid, cause: ManagerCause) -> Self {
-        Self { timings, state: State::Killed { pid, cause }, deaths: 0, born: now }
+        Self { timings, state: State::Killed { pid, cause }, deaths: 0, was_ready: false, born: now }
     }
 
     pub(super) const fn pid(&self) -> Option<Pid> {
@@ -97,6 +99,7 @@ impl Life {
 
     pub(super) const fn started(&mut self, now: Mono, pid: Pid) {
         self.born = now;
+        self.was_ready = false;
         self.state = State::Starting { pid, heard: now };
     }
 
@@ -119,6 +122,7 @@ impl Life {
     pub(super) fn ready(&mut self, now: Mono) {
         if let State::Starting { pid, .. } = self.state {
             self.state = State::Up { pid, ask: later(now, self.timings.ping) };
+            self.was_ready = true;
         }
     }
 
@@ -180,7 +184,13 @@ impl Life {
     }
 
     fn fall(&mut self, now: Mono, cause: ManagerCause) {
-        self.deaths = if now.since(self.born) < self.timings.early { self.deaths + 1 } else { 1 };
+        let is_early = now.since(self.born) < self.timings.early;
+        self.deaths = match (is_early, self.was_ready) {
+            (true, false) => self.deaths + 1,
+            // Nobody's restart waits long for a manager that works; a short wait keeps it from eating a whole CPU.
+            (true, true) => 2,
+            (false, _) => 1,
+        };
         let wait = match self.deaths {
             0 | 1 => Duration::ZERO,
             deaths => {
@@ -267,6 +277,21 @@ mod tests {
         life.ready(now);
         life.died(much_later);
         assert_eq!(life.next_deadline(), Some(much_later));
+    }
+
+    #[test]
+    fn a_manager_that_got_ready_is_replaced_soon_however_often_it_dies() {
+        let mut life = started();
+        let mut now = at(0);
+        for _ in 0..9 {
+            life.ready(now);
+            life.died(now);
+            let due = life.next_deadline().unwrap();
+            assert_eq!(due.since(now).as_millis(), 100);
+            assert_eq!(life.due(due), Some(Act::Start(ManagerCause::Crash)));
+            life.started(due, pid());
+            now = due;
+        }
     }
 
     #[test]

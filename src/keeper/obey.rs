@@ -69,7 +69,10 @@ impl Keeper {
                 }
             }
             Order::AckNotified { seq } => self.ledger.acknowledge_notified(seq),
-            Order::Upgrade { path } => self.begin_upgrade(path),
+            Order::Upgrade { path } => {
+                self.daemon_signals.obeyed(Signal::USR2);
+                self.begin_upgrade(path);
+            }
             Order::Shutdown { code } => {
                 let kill = clock::mono().0.saturating_add(u64::try_from(ENDING_MAX.as_nanos()).unwrap_or(u64::MAX));
                 self.ending = Some(Ending { code, kill: Mono(kill) });
@@ -104,7 +107,11 @@ impl Keeper {
             Some(process) => {
                 let sent = match (&process.handle, reach) {
                     (Handle::Child(_), Reach::Process) => send_signal(process.pid, signal),
-                    (Handle::Child(_), Reach::Group) => signal_group(process.pid, signal),
+                    (Handle::Child(_), Reach::Group) => match signal_group(process.pid, signal) {
+                        // It has just been made and leads no group yet: it is alone.
+                        Err(error) if error.raw_os_error() == Some(NO_SUCH_PROCESS) => send_signal(process.pid, signal),
+                        sent => sent,
+                    },
                     // No descriptor stands for a group, and the pid of a stranger's child may be anyone's.
                     (Handle::Adopted(watch), Reach::Process | Reach::Group) => signal_process(watch.fd.as_fd(), signal),
                 };

@@ -134,6 +134,7 @@ impl Node {
         let end = End {
             generation: run.generation,
             invocation: run.invocation,
+            begin: Some(run.begin.clone()),
             status: run.main.status(),
             usage: run.main.usage(),
             result: run.result,
@@ -141,7 +142,7 @@ impl Node {
             consequence,
         };
         if let Some(unit) = self.unit_mut(place) {
-            unit.keep_end(end);
+            unit.keep_end(end.clone());
             unit.incident |= !wanted && consequence != Consequence::Rest;
         }
         self.notice(now, end.happening(&run.def.name, false));

@@ -4,13 +4,13 @@ use super::{
     Node,
     graph::Place,
     restart,
-    service::{Control, Directive, End, Main, Phase},
+    service::{Begin, Control, Directive, End, Main, Phase},
     timers::Slot,
 };
 use crate::{
     base::{
-        Consequence, ExitStatus, Generation, Happening, InvocationId, Now, Pid, ProcessKey, Role, RunId, RunResult,
-        SpawnFailure, SpawnStep, UnitName, Usage,
+        Consequence, ExitStatus, Generation, Happening, InvocationId, Notice, Now, Pid, ProcessKey, Role, RunId,
+        RunResult, SpawnFailure, SpawnStep, UnitName, Usage,
     },
     unit::spec::ServiceKind,
 };
@@ -45,6 +45,7 @@ impl Node {
         match key.role {
             Role::Main if run.main == Main::Ordered => {
                 run.main = Main::Alive(pid);
+                run.begin.pid = Some(pid);
                 let up = run.phase == Phase::Start && run.def.service.kind == ServiceKind::Simple;
                 self.touch(place);
                 self.notice(now, Happening::MainStarted { run: key.run.clone(), pid });
@@ -271,7 +272,7 @@ impl Node {
     /// died before the row was written. Its end is said again, as it was said then if that is still known.
     fn replay_end(&mut self, now: Now, id: &RunId, main: Option<ExitFact>) {
         let known = self.names.get(&id.unit).and_then(|place| self.unit(*place)).and_then(|unit| {
-            let end = unit.ends.iter().find(|end| end.generation == id.generation).copied();
+            let end = unit.ends.iter().find(|end| end.generation == id.generation).cloned();
             end.map(Ok).or_else(|| (id.generation < unit.generation).then_some(Err(unit.def.clone())))
         });
         let end = match (known, main) {
@@ -292,6 +293,7 @@ fn derived_end(generation: Generation, fact: ExitFact, result: RunResult) -> End
     End {
         generation,
         invocation: InvocationId::default(),
+        begin: None,
         status: Some(fact.status),
         usage: fact.usage,
         result,
@@ -300,7 +302,26 @@ fn derived_end(generation: Generation, fact: ExitFact, result: RunResult) -> End
     }
 }
 
+impl Begin {
+    /// The notices about how a run came up, each with the moment at which it was true.
+    pub(super) fn story(&self, run: &RunId, invocation: InvocationId) -> Vec<Notice> {
+        let Self { at, cause, restarts, pid, ready_at } = self.clone();
+        let starting = Happening::RunStarting { run: run.clone(), invocation, cause, restarts };
+        let started = pid.map(|pid| Notice { at, what: Happening::MainStarted { run: run.clone(), pid } });
+        let ready = ready_at.map(|at| Notice { at, what: Happening::RunReady { run: run.clone() } });
+        [Some(Notice { at, what: starting }), started, ready].into_iter().flatten().collect()
+    }
+}
+
 impl End {
+    /// All notices about this run, from its beginning, each with the moment at which it was true.
+    pub(super) fn story(&self, now: Now, unit: &UnitName) -> Vec<Notice> {
+        let id = RunId { unit: unit.clone(), generation: self.generation };
+        let mut story = self.begin.as_ref().map_or_else(Vec::new, |begin| begin.story(&id, self.invocation));
+        story.push(Notice { at: now, what: self.happening(unit, true) });
+        story
+    }
+
     /// The notice about this end.
     pub(super) fn happening(&self, unit: &UnitName, replayed: bool) -> Happening {
         Happening::RunEnded {

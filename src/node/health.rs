@@ -183,7 +183,7 @@ impl Node {
         let reset_after = unit.def.service.restart.reset_after.filter(|_| unit.restarts > 0);
         let silent_kind = matches!(run.def.service.kind, ServiceKind::Simple | ServiceKind::Exec);
         let must_settle = silent_kind && run.probes.is_empty();
-        let (up_since, incident) = (run.ready_at.unwrap_or(now).mono, unit.incident);
+        let (up_since, incident) = (run.begin.ready_at.unwrap_or(now).mono, unit.incident);
         if let Some(span) = reset_after {
             self.timers.set(place, Slot::RowEnds, now.mono.after(span));
         }

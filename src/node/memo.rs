@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{
     health::Probe,
     limit::StartWindow,
-    service::{Control, Directive, End, Ending, Main, Monitor, Phase, Run, State, Unit, Wish},
+    service::{Begin, Control, Directive, End, Ending, Main, Monitor, Phase, Run, State, Unit, Wish},
     status::Verdict,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 
 /// The keeper's limit for one memo, in bytes.
 pub(super) const MEMO_MAX: usize = 4096;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Verdicts that are kept; further probes begin without.
 const VERDICTS_MAX: usize = 64;
 /// The longest text that is kept (a unit's name fits), in bytes.
@@ -178,6 +178,7 @@ impl Writer {
     fn end(&mut self, end: &End) {
         self.number(end.generation.0);
         self.0.extend_from_slice(&end.invocation.0);
+        self.option(end.begin.as_ref(), Self::begin);
         self.status(end.status);
         self.usage(end.usage);
         self.result(end.result);
@@ -258,18 +259,24 @@ impl Writer {
         }
     }
 
+    fn begin(&mut self, begin: &Begin) {
+        self.now(begin.at);
+        self.cause(&begin.cause);
+        self.number(u64::from(begin.restarts));
+        self.option(begin.pid, Self::pid);
+        self.option(begin.ready_at, Self::now);
+    }
+
     fn run(&mut self, run: &Run) {
         self.number(run.generation.0);
         self.0.extend_from_slice(&run.invocation.0);
-        self.cause(&run.cause);
-        self.number(u64::from(run.restarts));
+        self.begin(&run.begin);
         self.phase(run.phase);
         self.main(run.main);
         self.option(run.control, Self::control);
         self.number(u64::from(run.controls));
         self.result(run.result);
         self.option(run.ending.as_ref(), Self::ending);
-        self.option(run.ready_at, Self::now);
         self.flags([run.empty, run.empty_before, run.unkillable, run.transient]);
         self.option(run.watchdog, Self::span);
         let verdicts = run.probes.iter().take(VERDICTS_MAX);
@@ -471,6 +478,7 @@ impl Reader<'_> {
         Some(End {
             generation: Generation(self.number()?),
             invocation: InvocationId(self.bytes()?),
+            begin: self.option(Self::begin)?,
             status: self.status()?,
             usage: self.usage()?,
             result: self.result()?,
@@ -519,18 +527,26 @@ impl Reader<'_> {
         })
     }
 
+    fn begin(&mut self) -> Option<Begin> {
+        Some(Begin {
+            at: self.now()?,
+            cause: self.cause()?,
+            restarts: self.small()?,
+            pid: self.option(Self::pid)?,
+            ready_at: self.option(Self::now)?,
+        })
+    }
+
     fn run(&mut self, def: &Arc<UnitDef>) -> Option<Run> {
         let generation = Generation(self.number()?);
         let invocation = InvocationId(self.bytes()?);
-        let mut run = Run::new(def.clone(), generation, invocation, self.cause()?);
-        run.restarts = self.small()?;
+        let mut run = Run::new(def.clone(), generation, invocation, self.begin()?);
         run.phase = PHASES.get(self.index()?).copied()?;
         run.main = self.main()?;
         run.control = self.option(Self::control)?;
         run.controls = self.small()?;
         run.result = self.result()?;
         run.ending = self.option(Self::ending)?;
-        run.ready_at = self.option(Self::now)?;
         [run.empty, run.empty_before, run.unkillable, run.transient] = self.flags()?;
         run.watchdog = self.option(Self::span)?;
         for _ in 0..self.number()? {

@@ -24,7 +24,7 @@ impl Node {
             active: sub.active(),
             sub,
             since: unit.since,
-            ready_since: run.and_then(|run| run.ready_at),
+            ready_since: run.and_then(|run| run.begin.ready_at),
             main_pid: run.and_then(|run| run.main.pid()),
             generation: run.map_or(unit.generation, |run| run.generation),
             invocation: run.map(|run| run.invocation),

@@ -14,7 +14,7 @@ use super::{
     input::{Adopted, Restored},
     job::Pull,
     memo::{self, Deadlines},
-    service::{Ending, Job, JobKind, Main, Phase, Run, State, Unit, Wish},
+    service::{Begin, Ending, Job, JobKind, Main, Phase, Run, State, Unit, Wish},
     timers::Slot,
 };
 use crate::{
@@ -56,8 +56,8 @@ impl Node {
     fn say_ends(&mut self, now: Now, place: Place) {
         let Some(unit) = self.unit(place) else { return };
         let (name, ends) = (unit.name.clone(), unit.ends.clone());
-        for end in ends {
-            self.notice(now, end.happening(&name, true));
+        for notice in ends.iter().flat_map(|end| end.story(now, &name)) {
+            self.notice(notice.at, notice.what);
         }
     }
 
@@ -152,15 +152,13 @@ impl Node {
                 control.pid = pid;
             }
         }
-        let said = Happening::RunStarting {
-            run: run.id(),
-            invocation: run.invocation,
-            cause: run.cause.clone(),
-            restarts: run.restarts,
-        };
+        run.begin.pid = run.main.pid().or(run.begin.pid);
+        let said = run.begin.story(&run.id(), run.invocation);
         self.stuck += usize::from(self.run(place).is_some_and(|run| run.unkillable));
         self.lost.extend(lost);
-        self.notice(now, said);
+        for notice in said {
+            self.notice(notice.at, notice.what);
+        }
         self.resume_timers(now, place, deadlines);
         self.order_again(place, main_again, control_again);
         self.resume_phase(now, place);
@@ -195,9 +193,9 @@ impl Node {
     fn resume_phase(&mut self, now: Now, place: Place) {
         let Some(run) = self.run(place) else { return };
         let kill = run.def.service.kill;
-        let exists = matches!(run.main, Main::Alive(_));
+        let lives = matches!(run.main, Main::Alive(_));
         match run.phase {
-            Phase::Start if exists && matches!(run.def.service.kind, ServiceKind::Simple | ServiceKind::Exec) => {
+            Phase::Start if lives && matches!(run.def.service.kind, ServiceKind::Simple | ServiceKind::Exec) => {
                 self.started(now, place);
             }
             Phase::StopWatchdog { .. } => self.send_signal(place, kill.watchdog_signal),
@@ -220,7 +218,7 @@ impl Unit {
     fn job_under_way(&self) -> Option<Job> {
         let run = self.run()?;
         let kind = match &run.ending {
-            None if run.phase.is_starting() => JobKind::Start { cause: run.cause.clone(), monitor: None },
+            None if run.phase.is_starting() => JobKind::Start { cause: run.begin.cause.clone(), monitor: None },
             Some(Ending::Restart(actor)) if self.wish == Wish::Up => JobKind::Restart(actor.clone()),
             Some(ending) if self.wish == Wish::Down => JobKind::Stop(ending.clone()),
             None if self.wish == Wish::Down && run.phase.is_ending() => JobKind::Stop(Ending::Stop(Actor::Daemon)),
@@ -232,12 +230,13 @@ impl Unit {
     /// A living main process of which no memo tells: it is taken as it is, up.
     fn adopt(&mut self, now: Now, main: &Adopted) {
         let generation = main.key.run.generation;
-        let mut run = Run::new(self.def.clone(), generation, main.invocation, StartCause::Boot);
+        let mut run = Run::new(self.def.clone(), generation, main.invocation, Begin::new(now, StartCause::Boot, 0));
         run.phase = Phase::Running;
         run.main = Main::Alive(main.pid);
         run.empty = false;
         run.empty_before = false;
-        run.ready_at = Some(now);
+        run.begin.pid = Some(main.pid);
+        run.begin.ready_at = Some(now);
         self.state = State::Live(Box::new(run));
         self.since = now;
         self.generation = self.generation.max(generation);

@@ -102,9 +102,7 @@ pub(super) struct Run {
     pub(super) def: Arc<UnitDef>,
     pub(super) generation: Generation,
     pub(super) invocation: InvocationId,
-    pub(super) cause: StartCause,
-    /// The row of restarts when it began.
-    pub(super) restarts: u32,
+    pub(super) begin: Begin,
     pub(super) phase: Phase,
     pub(super) main: Main,
     /// The command that is under way.
@@ -115,8 +113,6 @@ pub(super) struct Run {
     pub(super) result: RunResult,
     /// Why it was taken down while it was well; `None` while it is not, or when it ended by itself.
     pub(super) ending: Option<Ending>,
-    /// When it was up for the first time.
-    pub(super) ready_at: Option<Now>,
     /// No process of the run lives.
     pub(super) empty: bool,
     /// `empty` as it was before the newest spawn, for when that fails.
@@ -221,11 +217,26 @@ pub(super) enum Ending {
     Unhealthy { probe: String },
 }
 
+/// How a run came up, as it was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Begin {
+    pub(super) at: Now,
+    pub(super) cause: StartCause,
+    /// The row of restarts when it began.
+    pub(super) restarts: u32,
+    /// Of its main process, dead or alive.
+    pub(super) pid: Option<Pid>,
+    /// When it was up for the first time.
+    pub(super) ready_at: Option<Now>,
+}
+
 /// How a run ended, as it was said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) generation: Generation,
     pub(super) invocation: InvocationId,
+    /// `None` when that is not known any more.
+    pub(super) begin: Option<Begin>,
     pub(super) status: Option<ExitStatus>,
     pub(super) usage: Option<Usage>,
     pub(super) result: RunResult,
@@ -344,21 +355,19 @@ impl Unit {
 }
 
 impl Run {
-    pub(super) fn new(def: Arc<UnitDef>, generation: Generation, invocation: InvocationId, cause: StartCause) -> Self {
+    pub(super) fn new(def: Arc<UnitDef>, generation: Generation, invocation: InvocationId, begin: Begin) -> Self {
         let watchdog = def.service.watchdog;
         Self {
             def,
             generation,
             invocation,
-            cause,
-            restarts: 0,
+            begin,
             phase: Phase::StartPre,
             main: Main::None,
             control: None,
             controls: 0,
             result: RunResult::Success,
             ending: None,
-            ready_at: None,
             empty: true,
             empty_before: true,
             unkillable: false,
@@ -403,6 +412,12 @@ impl Run {
             KillMode::ControlGroup | KillMode::Mixed => true,
             KillMode::Process | KillMode::None => false,
         }
+    }
+}
+
+impl Begin {
+    pub(super) const fn new(at: Now, cause: StartCause, restarts: u32) -> Self {
+        Self { at, cause, restarts, pid: None, ready_at: None }
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     Node,
     effect::Outcome,
     graph::Place,
-    service::{Directive, Main, Monitor, Phase, Run, State, Wish},
+    service::{Begin, Directive, Main, Monitor, Phase, Run, State, Wish},
     timers::Slot,
 };
 use crate::{
@@ -27,8 +27,8 @@ impl Node {
                 }
             }
         }
-        let mut run = Run::new(unit.def.clone(), unit.generation, invocation, cause.clone());
-        run.restarts = unit.restarts;
+        let begin = Begin::new(now, cause.clone(), unit.restarts);
+        let mut run = Run::new(unit.def.clone(), unit.generation, invocation, begin);
         run.monitor = monitor;
         let what = Happening::RunStarting { run: run.id(), invocation, cause, restarts: unit.restarts };
         unit.state = State::Live(Box::new(run));
@@ -80,7 +80,7 @@ impl Node {
         if run.result != RunResult::Success {
             return self.enter_stop(now, place);
         }
-        run.ready_at = Some(now);
+        run.begin.ready_at = Some(now);
         let id = run.id();
         let stays = run.def.service.remain_after_exit;
         let kind = run.def.service.kind;

@@ -241,7 +241,7 @@ fn a_memo_of_an_unknown_version_is_none() {
 
 #[test]
 fn the_largest_memo_fits_the_keeper() {
-    use super::super::service::{End, Ending, Main, Monitor, Run, State, Unit};
+    use super::super::service::{Begin, End, Ending, Main, Monitor, Run, State, Unit};
     let long = name(&"x".repeat(255));
     let def = std::sync::Arc::new(eager("web"));
     let mut unit = Unit::new(long.clone(), def.clone(), crate::base::Now::default());
@@ -251,9 +251,18 @@ fn the_largest_memo_fits_the_keeper() {
         system: std::time::Duration::from_micros(big),
         max_rss_kib: big,
     };
+    let late = crate::base::Now { mono: crate::base::Mono(u64::MAX), wall: crate::base::Wall(i64::MAX) };
+    let begin = Begin {
+        at: late,
+        cause: crate::base::StartCause::Unhealthy { probe: "p".repeat(5000) },
+        restarts: u32::MAX,
+        pid: crate::base::Pid::new(i32::MAX),
+        ready_at: Some(late),
+    };
     let end = End {
         generation: Generation(big),
         invocation: InvocationId([9; 16]),
+        begin: Some(begin.clone()),
         status: Some(ExitStatus::Exited(1)),
         usage: Some(usage),
         result: crate::base::RunResult::Unknown,
@@ -261,10 +270,9 @@ fn the_largest_memo_fits_the_keeper() {
         consequence: crate::base::Consequence::StartLimit,
     };
     for _ in 0..9 {
-        unit.keep_end(end);
+        unit.keep_end(end.clone());
     }
-    let cause = crate::base::StartCause::Unhealthy { probe: "p".repeat(5000) };
-    let mut run = Run::new(def.clone(), Generation(big), InvocationId([9; 16]), cause);
+    let mut run = Run::new(def.clone(), Generation(big), InvocationId([9; 16]), begin);
     run.main = Main::Ended { status: ExitStatus::Unknown, usage: Some(usage) };
     run.ending = Some(Ending::Unhealthy { probe: "é".repeat(3000) });
     run.probes = vec![super::super::health::Probe::default(); 1000];
