@@ -28,7 +28,7 @@ use crate::{
     alert::Alerts,
     base::{Chain, Happening, Notice, Pid, ProcessKey, Role, UnitName},
     edge::{
-        cgroup::Cgroups,
+        cgroup::{Cgroups, Right},
         clock,
         deliver::{Deliveries, Timing},
         listen,
@@ -183,7 +183,7 @@ impl Parts {
         let to = reporter.clone();
         let pump = Pump::start(settings.paths.logs.clone(), settings.log, move |d| drop(to.send(Report::Dropped(d))))
             .map_err(|e| thread("the log thread")(e.into()))?;
-        let cgroups = cgroups(settings);
+        let cgroups = cgroups(settings, snapshot.keeper);
         let keeper = i32::try_from(snapshot.keeper).ok().and_then(Pid::new);
         let to = reporter.clone();
         // Pid 1 is everyone's ancestor, so nothing is told apart by it; a keeper that is PID 1 has 2 as its least child.
@@ -250,13 +250,19 @@ impl Parts {
     }
 }
 
-fn cgroups(settings: &Settings) -> Option<Arc<Cgroups>> {
-    if settings.cgroups == CgroupMode::Off {
-        return None;
-    }
+fn cgroups(settings: &Settings, keeper: u32) -> Option<Arc<Cgroups>> {
+    let right = match settings.cgroups {
+        CgroupMode::Off => return None,
+        CgroupMode::Auto if keeper != 1 => Right::Delegated,
+        CgroupMode::Auto | CgroupMode::On => Right::Granted,
+    };
     let runtime = std::path::absolute(&settings.paths.runtime).unwrap_or_default();
-    match Cgroups::open(&instance(&runtime)) {
+    match Cgroups::open(&instance(&runtime), right) {
         Ok(cgroups) => Some(Arc::new(cgroups)),
+        Err(error) if settings.cgroups == CgroupMode::On => {
+            tracing::warn!(reason = %Chain(&error), "no cgroups here; process groups and a walk over /proc serve instead");
+            None
+        }
         Err(error) => {
             tracing::info!(reason = %Chain(&error), "no cgroups here; process groups and a walk over /proc serve instead");
             None
