@@ -40,7 +40,15 @@ fn a_running_service_goes_on() {
     let before = desk.status("web");
     desk.pass(40.0);
     let (mut desk, said) = desk.takeover([def], living(&["web/2"]));
-    let again = ["RunEnded web/1 exit-code (exit code 1) restart replayed", "RunStarting web/2 AutoRestart 1"];
+    let again = [
+        "RunStarting web/1 Boot 0",
+        "MainStarted web/1",
+        "RunReady web/1",
+        "RunEnded web/1 exit-code (exit code 1) restart replayed",
+        "RunStarting web/2 AutoRestart 1",
+        "MainStarted web/2",
+        "RunReady web/2",
+    ];
     assert_eq!(said, again);
     let after = desk.status("web");
     assert_eq!((after.restarts, after.generation, after.invocation), (1, before.generation, before.invocation));
@@ -124,7 +132,7 @@ fn a_start_that_waited_for_another_goes_on_waiting() {
     desk.order(Verb::Start, &["web"]);
     desk.spawned("db/1");
     let (mut later, said) = desk.takeover([web, db], living(&["db/1"]));
-    assert_eq!(said, ["RunStarting db/1 Dependency(web) 0"]);
+    assert_eq!(said, ["RunStarting db/1 Dependency(web) 0", "MainStarted db/1"]);
     let said = later.notify("db/1", |m| m.ready = true);
     assert_eq!(said[0], "spawn web/1 exec_start");
 }
@@ -162,7 +170,7 @@ fn the_window_of_the_start_limit_outlives_the_manager() {
 fn a_main_process_without_memo_is_adopted() {
     let desk = Desk::cold([]);
     let (mut later, said) = desk.takeover([eager("web")], living(&["web/7"]));
-    assert_eq!(said, ["RunStarting web/7 Boot 0"]);
+    assert_eq!(said, ["RunStarting web/7 Boot 0", "MainStarted web/7", "RunReady web/7"]);
     assert_eq!(later.give(Input::Boot), Vec::<String>::new());
     assert_eq!(later.exited("web/7", 1)[0], "spawn web/8 exec_start");
 }
