@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     base::{
-        Consequence, ExitStatus, Generation, Happening, InvocationId, Notice, Now, Pid, ProcessKey, Role, RunId, RunResult,
-        SpawnFailure, SpawnStep, UnitName, Usage,
+        Consequence, ExitStatus, Generation, Happening, InvocationId, Notice, Now, Pid, ProcessKey, Role, RunId,
+        RunResult, SpawnFailure, SpawnStep, UnitName, Usage,
     },
     unit::spec::ServiceKind,
 };
