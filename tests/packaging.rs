@@ -1,13 +1,16 @@
 //! What ships beside the programs is accepted by those who read it.
+#![expect(clippy::expect_used, reason = "a helper of tests stops the test")]
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 /// What systemd says about our unit with `text`, its program being the one built here.
 #[expect(clippy::disallowed_methods, reason = "asks systemd")]
 fn verified(text: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let unit = folder.path().join("roundsman.service");
-    fs::write(&unit, text.replace("/usr/bin/supervisord", env!("CARGO_BIN_EXE_supervisord"))).expect("written");
+    let program = folder.path().join("supervisord");
+    symlink(env!("CARGO_BIN_EXE_supervisord"), &program).expect("a link");
+    fs::write(&unit, text.replace("/usr/bin/supervisord", program.to_str().expect("UTF-8"))).expect("written");
     let verify = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).output();
     let said = verify.expect("systemd-analyze is in the Debian package systemd");
     // It may complain about other units of this machine, which are none of our business.

@@ -9,16 +9,20 @@ use hyper::{StatusCode, header};
 
 use super::{metrics, problem::Failure, view};
 use crate::{
-    edge::clock,
-    engine::{Handle, UnitState, config},
+    edge::{clock, disk},
+    engine::{Handle, UnitState, config, settings::Settings},
     node::status::Active,
     wire::v1,
 };
 
 /// Whether all is well here: 200, or 503 with the reasons.
 pub(super) async fn health(State(handle): State<Handle>) -> Result<Response, Failure> {
-    let reasons = reasons(&handle.states().await?, &handle);
-    let status = if reasons.is_empty() { "healthy" } else { "degraded" };
+    let mut reasons = reasons(&handle.states().await?, &handle);
+    let mut status = if reasons.is_empty() { "healthy" } else { "degraded" };
+    if let Some((level, reason)) = disk_trouble(handle.settings()) {
+        status = level;
+        reasons.push(reason);
+    }
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((code, Json(v1::Health { status: status.to_owned(), ready: true, reasons })).into_response())
 }
@@ -31,6 +35,19 @@ fn reasons(states: &[UnitState], handle: &Handle) -> Vec<String> {
         .collect();
     reasons.extend(handle.counters().store_trouble.map(|reason| format!("store: {reason}")));
     reasons
+}
+
+/// `[disk] min_free_bytes`: below it we are degraded, below a quarter of it unhealthy.
+fn disk_trouble(settings: &Settings) -> Option<(&'static str, String)> {
+    let state = &settings.paths.state;
+    let free = disk::free(state)?;
+    let wanted = settings.disk_min_free;
+    let level = match free.0 {
+        free if free >= wanted.0 => return None,
+        free if free >= wanted.0 / 4 => "degraded",
+        _ => "unhealthy",
+    };
+    Some((level, format!("{}: {free} bytes free, {wanted} wanted", state.display())))
 }
 
 /// The engine answers.

@@ -4,6 +4,7 @@
 pub mod cgroup; // one cgroup for each unit
 pub mod clock; // the only reader of clocks
 pub mod deliver; // alerts on their way
+pub mod disk; // how much room there is
 mod http; // HTTP clients
 pub mod listen; // listening sockets
 pub mod log; // what services write

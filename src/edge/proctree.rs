@@ -3,7 +3,14 @@
 //! A process belongs to a run if it descends from the keeper (which is everyone's sub-reaper) and is in the session or
 //! group of the run's main process, or has the run's INVOCATION_ID in its environment.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
+    time::Duration,
+};
+
+use nix::time::{ClockId, clock_gettime};
 
 use crate::base::{InvocationId, Pid};
 
@@ -32,9 +39,7 @@ struct Stat {
     parent: i32,
     group: i32,
     session: i32,
-    ticks: u64,
     start_time: u64,
-    pages: u64,
 }
 
 /// Every living process of the run whose main process is or was `main`, below `keeper` (`None` where that is pid 1, from
@@ -54,17 +59,34 @@ pub fn members(keeper: Option<Pid>, main: Option<Pid>, invocation: InvocationId)
         .collect()
 }
 
+/// Whether nobody is in the process group that `leader` led. Its pid is not given to another while the group has members.
+pub fn group_is_empty(leader: Pid) -> bool {
+    nix::sys::signal::killpg(nix::unistd::Pid::from_raw(leader.raw()), None) == Err(nix::Error::ESRCH)
+}
+
+/// How many children a process has; the keeper's are the services, and orphans that nobody else takes care of.
+pub fn child_count(parent: Pid) -> usize {
+    fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
+        .map_or(0, |children| children.split_ascii_whitespace().count())
+}
+
 /// When a process began; `None` when it is gone.
 pub fn start_time(pid: Pid) -> Option<u64> {
     stat_of(pid.raw()).map(|stat| stat.start_time)
 }
 
-/// What a process uses; `None` when it is gone.
+/// What a process uses; `None` when it is gone. `status` asks this for every unit, so it makes few calls: one read of
+/// statm, and the process' own CPU clock (clock_getcpuclockid(3)) in place of stat, which the kernel composes at length.
 pub fn use_of(pid: Pid) -> Option<Use> {
     const PAGE_BYTES: u64 = 4096;
-    // USER_HZ is 100 on every architecture that we build for.
-    const TICK_US: u64 = 10_000;
-    stat_of(pid.raw()).map(|stat| Use { memory_bytes: stat.pages * PAGE_BYTES, cpu_us: stat.ticks * TICK_US })
+    const STATM_BYTES_MAX: usize = 256;
+    let mut statm = [0; STATM_BYTES_MAX];
+    let length = File::open(format!("/proc/{pid}/statm")).and_then(|mut file| file.read(&mut statm)).ok()?;
+    // The second of its fields, proc_pid_statm(5).
+    let pages: u64 = std::str::from_utf8(statm.get(..length)?).ok()?.split(' ').nth(1)?.parse().ok()?;
+    let clock = ClockId::pid_cpu_clock_id(nix::unistd::Pid::from_raw(pid.raw())).ok()?;
+    let cpu = Duration::from(clock_gettime(clock).ok()?);
+    Some(Use { memory_bytes: pages * PAGE_BYTES, cpu_us: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX) })
 }
 
 fn processes() -> BTreeMap<i32, Stat> {
@@ -110,9 +132,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         parent: id(4)?,
         group: id(5)?,
         session: id(6)?,
-        ticks: number(14)? + number(15)?,
         start_time: number(22)?,
-        pages: number(24)?,
     })
 }
 
@@ -125,7 +145,7 @@ mod tests {
         let text = "42 (a) R 9 (b) S 7 42 41 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 999 1000 77 18446744073709551615\n";
         let stat = parse_stat(text).expect("well formed");
         assert_eq!((stat.state, stat.parent, stat.group, stat.session), (b'S', 7, 42, 41));
-        assert_eq!((stat.ticks, stat.start_time, stat.pages), (11, 999, 77));
+        assert_eq!(stat.start_time, 999);
     }
 
     #[test]

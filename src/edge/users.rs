@@ -1,7 +1,7 @@
 //! Users and groups of this host, looked up by name at load time so that the keeper never has to.
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
-use std::ffi::CString;
+use std::{ffi::CString, fs};
 
 /// A user and the groups a process of theirs gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,20 @@ pub fn look_up_group(name: &str) -> Result<Gid, UserError> {
         .ok_or_else(|| UserError::UnknownGroup(name.to_owned()))
 }
 
+/// A group of this host's own file, group(5). No directory service is asked: that may wait for a network, and its
+/// libraries would stay in this process.
+pub fn local_group(name: &str) -> Option<Gid> {
+    group_of(&fs::read_to_string("/etc/group").ok()?, name)
+}
+
+fn group_of(text: &str, name: &str) -> Option<Gid> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let gid = (fields.next()? == name).then(|| fields.nth(1))??;
+        gid.parse::<u32>().ok().map(Gid::from_raw)
+    })
+}
+
 fn groups_of(user: &str, gid: Gid) -> Result<Vec<u32>, UserError> {
     let name = CString::new(user).map_err(|_| UserError::UnknownUser(user.to_owned()))?;
     let groups = getgrouplist(&name, gid).map_err(|source| UserError::LookUp { name: user.to_owned(), source })?;
@@ -93,6 +107,14 @@ mod tests {
         let by_name = look_up("root", None, &[]).expect("every host has root");
         assert_eq!((by_name.uid, by_name.gid, by_name.home.as_str()), (0, 0, "/root"));
         assert_eq!(look_up("0", None, &[]).expect("uid 0"), by_name);
+    }
+
+    #[test]
+    fn a_group_of_the_hosts_file_is_found() {
+        let text = "root:x:0:\n# roundsman:x:5:\nroundsmen:x:6:\nroundsman:x:977:ann,bob\n";
+        assert_eq!(group_of(text, "roundsman").map(Gid::as_raw), Some(977));
+        assert_eq!(group_of(text, "wheel"), None);
+        assert_eq!(local_group("root").map(Gid::as_raw), Some(0));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::{
     alert::Alerts,
     base::{Chain, Happening, Notice, Pid, ProcessKey, Role, UnitName},
     edge::{
-        cgroup::Cgroups,
+        cgroup::{Cgroups, Right},
         clock,
         deliver::{Deliveries, Timing},
         listen,
@@ -183,7 +183,7 @@ impl Parts {
         let to = reporter.clone();
         let pump = Pump::start(settings.paths.logs.clone(), settings.log, move |d| drop(to.send(Report::Dropped(d))))
             .map_err(|e| thread("the log thread")(e.into()))?;
-        let cgroups = cgroups(settings);
+        let cgroups = cgroups(settings, snapshot.keeper);
         let keeper = i32::try_from(snapshot.keeper).ok().and_then(Pid::new);
         let to = reporter.clone();
         // Pid 1 is everyone's ancestor, so nothing is told apart by it; a keeper that is PID 1 has 2 as its least child.
@@ -197,6 +197,10 @@ impl Parts {
 
     fn engine(self, keeper: Client, settings: Arc<Settings>) -> Engine {
         let (own_asks, asks) = mpsc::channel(ASKS_MAX);
+        let mut deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default());
+        let in_runtime = self.edges.enter();
+        deliveries.set_routes(&settings.alert.routes);
+        drop(in_runtime);
         let now = clock::now();
         let seed = now.mono.0 ^ u64::from(std::process::id());
         let mut engine = Engine {
@@ -204,6 +208,7 @@ impl Parts {
             alerts: Alerts::new(settings.alert.clone()),
             keeper,
             store: self.store,
+            deliveries: Arc::new(deliveries),
             pump: self.pump,
             tree: self.tree,
             cgroups: self.cgroups,
@@ -227,6 +232,7 @@ impl Parts {
             tickets: Tickets::default(),
             waiting: BTreeMap::new(),
             next_seq: 0,
+            untold: Vec::new(),
             settings,
             init: InitTalk { watchdog: std::env::var_os("WATCHDOG_USEC").is_some() },
             own_program: own_program(),
@@ -244,13 +250,19 @@ impl Parts {
     }
 }
 
-fn cgroups(settings: &Settings) -> Option<Arc<Cgroups>> {
-    if settings.cgroups == CgroupMode::Off {
-        return None;
-    }
+fn cgroups(settings: &Settings, keeper: u32) -> Option<Arc<Cgroups>> {
+    let right = match settings.cgroups {
+        CgroupMode::Off => return None,
+        CgroupMode::Auto if keeper != 1 => Right::Delegated,
+        CgroupMode::Auto | CgroupMode::On => Right::Granted,
+    };
     let runtime = std::path::absolute(&settings.paths.runtime).unwrap_or_default();
-    match Cgroups::open(&instance(&runtime)) {
+    match Cgroups::open(&instance(&runtime), right) {
         Ok(cgroups) => Some(Arc::new(cgroups)),
+        Err(error) if settings.cgroups == CgroupMode::On => {
+            tracing::warn!(reason = %Chain(&error), "no cgroups here; process groups and a walk over /proc serve instead");
+            None
+        }
         Err(error) => {
             tracing::info!(reason = %Chain(&error), "no cgroups here; process groups and a walk over /proc serve instead");
             None
@@ -276,11 +288,8 @@ fn own_program() -> Option<CString> {
 
 impl Engine {
     fn handle(&self) -> Handle {
-        let _runtime = self.runtime.enter();
-        let mut deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default());
-        deliveries.set_routes(&self.settings.alert.routes);
         Handle {
-            deliveries: Arc::new(deliveries),
+            deliveries: Arc::clone(&self.deliveries),
             asks: self.own_asks.clone(),
             events: Arc::clone(&self.events),
             counters: Arc::clone(&self.counters),
@@ -324,6 +333,7 @@ impl Engine {
         self.units = host.units.clone();
         self.identities = host.identities.clone();
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
+        self.alerts.keep_units(now, |unit| host.units.contains_key(unit));
         self.node.restore(now, host.units.clone(), restored);
         let replayed = snapshot.pending.len();
         let started = Happening::ManagerStarted {
@@ -367,7 +377,7 @@ impl Engine {
         let spec = SocketSpec { listen, name: "control".into(), backlog: CONTROL_BACKLOG, mode: 0o660 };
         let fd = listen::open(&spec).map_err(|error| failed(error.source))?;
         // Without the group, root and our own user remain.
-        if let Ok(group) = crate::edge::users::look_up_group("roundsman") {
+        if let Some(group) = crate::edge::users::local_group("roundsman") {
             std::os::unix::fs::chown(&path, None, Some(group.as_raw())).map_err(failed)?;
         }
         let unit = UnitName::new(CONTROL_UNIT).map_err(|error| failed(io::Error::other(error)))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nix::libc;
 
 use crate::{
-    base::{Chain, Notice, ProcessKey, Role, RunId, Signal, SpawnFailure, SpawnStep, UnitName},
+    base::{Chain, ProcessKey, Role, RunId, Signal, SpawnFailure, SpawnStep, UnitName},
     edge::{clock, listen, notify},
     keeper::client::ClientError,
     node::{
@@ -29,19 +29,11 @@ const PIPE_BYTES_MAX: usize = 1 << 20;
 const PIPE_BYTES_MIN: usize = 64 << 10;
 
 impl Engine {
-    /// Carries out everything the machine wants. Orders for the keeper leave first; notices follow when all of them
-    /// have left, so that no row and no log line stands between a death and its restart.
+    /// Carries out everything the machine wants. Orders for the keeper leave at once; notices are told later, so that no
+    /// row and no log line stands between a death and its restart.
     pub(super) fn drain(&mut self) -> Result<(), ClientError> {
-        let mut notices: Vec<Notice> = Vec::new();
         while let Some(effect) = self.node.poll_effect() {
-            if let Effect::Notice(notice) = effect {
-                notices.push(notice);
-            } else {
-                self.carry_out(effect)?;
-            }
-        }
-        for notice in notices {
-            self.fan_out(notice);
+            self.carry_out(effect)?;
         }
         Ok(())
     }
@@ -59,6 +51,7 @@ impl Engine {
             Effect::CancelProbes { run } => self.cancel_probes(&run),
             Effect::Remember { unit, memo } => self.keeper.send(&Order::Remember { unit, memo }, Vec::new()),
             Effect::Reply { ticket, outcomes } => {
+                self.tell_all();
                 if let Some(asker) = self.waiting.remove(&ticket) {
                     // Whoever asked may have gone; the outcome is in the notices too.
                     asker.send(outcomes).ok();
@@ -69,7 +62,6 @@ impl Engine {
                 self.ending = Some(code);
                 Ok(())
             }
-            // Collected by the caller.
             Effect::Notice(notice) => {
                 self.fan_out(notice);
                 Ok(())

@@ -1,16 +1,53 @@
 //! One notice, four readers: the log, the event stream, the alerts, the store.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use crate::{
-    alert,
+    alert::{self, Message},
     base::{Field, Happening, Notice, Severity},
-    edge::store::{Batch, Write},
+    edge::{
+        clock,
+        store::{Batch, Write},
+    },
 };
 
 use super::Engine;
 
+/// Notices that wait for calm; one more, and all are told.
+const UNTOLD_MAX: usize = 4096;
+/// Nothing else for so long is calm. A death and its restart come closer together.
+const CALM: Duration = Duration::from_millis(2);
+/// Calm or not, nobody waits longer than this.
+const UNTOLD_FOR_MAX: Duration = Duration::from_millis(250);
+
+/// Waits until what waits may be told; for ever when nothing does.
+pub(super) async fn calm(oldest: Option<&Notice>) {
+    match oldest.map(|notice| clock::now().mono.since(notice.at.mono)) {
+        None => std::future::pending().await,
+        Some(age) => sleep(UNTOLD_FOR_MAX.saturating_sub(age).min(CALM)).await,
+    }
+}
+
 impl Engine {
-    /// Tells everyone, in the order in which it happened. Nothing here waits, so nothing here delays a restart.
+    /// Has it told to everyone, in the order in which it happened, as soon as there is calm: between a death and the first
+    /// instruction of the successor the CPU belongs to those two.
     pub(super) fn fan_out(&mut self, notice: Notice) {
+        self.untold.push(notice);
+        if self.untold.len() >= UNTOLD_MAX {
+            self.tell_all();
+        }
+    }
+
+    /// Tells what waits, before anyone can ask for it.
+    pub(super) fn tell_all(&mut self) {
+        for notice in std::mem::take(&mut self.untold) {
+            self.tell(notice);
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
         log(&notice);
         self.counters().hear(&notice);
         self.alerts.handle(notice.at, &notice);
@@ -22,7 +59,18 @@ impl Engine {
             self.acks.run_ended(seq, run);
         }
         self.events.publish(notice);
-        self.store.submit(Batch { seq: Some(seq), writes });
+        self.write_and_tell(Batch { seq: Some(seq), writes });
+    }
+
+    /// Rows go to the store, and with them the messages into its outbox. While it cannot be written, people are told all
+    /// the same; the row is settled later.
+    fn write_and_tell(&self, batch: Batch) {
+        let urgent: Vec<Message> = match self.counters().store_trouble {
+            Some(_) => batch.writes.iter().filter_map(message_of).collect(),
+            None => Vec::new(),
+        };
+        self.store.submit(batch);
+        urgent.into_iter().for_each(|message| self.deliveries.send_now(message));
     }
 
     /// What the alerts want kept and sent because of this notice; it goes into the notice's own transaction.
@@ -40,8 +88,15 @@ impl Engine {
         let writes: Vec<Write> =
             std::iter::from_fn(|| self.alerts.poll_effect()).map(|effect| write_of(effect, now.wall)).collect();
         if !writes.is_empty() {
-            self.store.submit(Batch { seq: None, writes });
+            self.write_and_tell(Batch { seq: None, writes });
         }
+    }
+}
+
+fn message_of(write: &Write) -> Option<Message> {
+    match write {
+        Write::Message(message, _) => Some((**message).clone()),
+        Write::Notice(_) | Write::Incident(_) | Write::Outbox(_) | Write::Enablement(..) => None,
     }
 }
 

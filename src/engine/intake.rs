@@ -11,14 +11,19 @@ use nix::libc;
 
 use crate::{
     base::{Actor, ExitStatus, Happening, Notice, Pid, ProcessKey, Role, RunId, Signal, UnitName},
-    edge::{clock, notify, store},
+    edge::{clock, notify, proctree, store},
     keeper::client::{ClientError, Incoming},
     node::{
         Input, UnitStatus,
         input::{Sender, Verb},
     },
+    sys,
+    unit::{UnitDef, spec::KillMode},
     wire::keeper::{Clamped, Exit, Fact, Notified, Order},
 };
+
+/// Rows of one commit after which memory is given back.
+const BURST_ROWS: usize = 128;
 
 impl Engine {
     pub(super) fn take_incoming(&mut self, incoming: Incoming) -> Result<(), ClientError> {
@@ -113,7 +118,7 @@ impl Engine {
     }
 
     pub(super) fn exited(&mut self, exit: Exit) -> Result<(), ClientError> {
-        let Exit { key, status, usage, .. } = exit;
+        let Exit { key, pid, status, usage, .. } = exit;
         self.processes.remove(&key);
         if let Role::Probe(_) = key.role {
             if let Some((probe, outcome)) = self.probes.end_exec(clock::now(), &key, status) {
@@ -121,7 +126,8 @@ impl Engine {
             }
             return self.keeper.send(&Order::AckExit { key }, Vec::new());
         }
-        let alone = self.is_alone(&key);
+        let alone = self.is_alone(&key, pid);
+        self.sweep(&key);
         let forgotten = self.acks.process_gone(key.clone());
         self.node.handle(clock::now(), Input::Exited { key, status, usage, oom: false, alone });
         self.forget(forgotten)
@@ -133,10 +139,30 @@ impl Engine {
 
     /// Whether nobody else of the run is left. Cheap: it stands between a death and its restart.
     ///
-    /// Without a cgroup only the group of the dead process can be asked; whoever left it is found by walk at a stop.
-    fn is_alone(&self, key: &ProcessKey) -> bool {
-        let others = self.processes.keys().any(|other| other.run == key.run && !matches!(other.role, Role::Probe(_)));
-        !others && self.cgroups.as_ref().is_none_or(|cgroups| cgroups.is_empty(&key.run.unit).unwrap_or(true))
+    /// Without a cgroup only the group of the dead process can be asked; whoever left it is swept up afterwards.
+    fn is_alone(&self, key: &ProcessKey, pid: Pid) -> bool {
+        let first = ProcessKey { run: key.run.clone(), role: Role::Main };
+        let of_run = self.processes.range(first..).map(|(other, _)| other).take_while(|other| other.run == key.run);
+        let others = of_run.into_iter().any(|other| !matches!(other.role, Role::Probe(_)));
+        !others
+            && match &self.cgroups {
+                Some(cgroups) => cgroups.is_empty(&key.run.unit).unwrap_or(true),
+                None => proctree::group_is_empty(pid),
+            }
+    }
+
+    /// Kills what a dead main process left behind outside its group, where no cgroup holds it and the unit wants that.
+    fn sweep(&mut self, key: &ProcessKey) {
+        let kills_all =
+            |unit: &Arc<UnitDef>| matches!(unit.service.kill.mode, KillMode::ControlGroup | KillMode::Mixed);
+        let wanted = key.role == Role::Main && self.cgroups.is_none();
+        if !wanted || !self.units.get(&key.run.unit).is_some_and(kills_all) {
+            return;
+        }
+        if let Some(tree) = self.runs.get(&key.run.unit).filter(|tree| tree.run == key.run).cloned() {
+            self.signals.insert(key.run.clone(), (Signal::KILL, None));
+            self.tree.sweep(tree, self.processes.len() + 1);
+        }
     }
 
     pub(super) fn take_notified(&mut self, notified: &Notified, fds: Vec<OwnedFd>) -> Result<(), ClientError> {
@@ -244,6 +270,10 @@ impl Engine {
     pub(super) fn take_store_report(&mut self, report: store::Report) -> Result<(), ClientError> {
         let what = match report {
             store::Report::Committed { seqs } => {
+                // A burst leaves holes all over the heap: the texts of units, the rows that are written now.
+                if seqs.len() >= BURST_ROWS {
+                    sys::trim_memory();
+                }
                 for key in seqs.into_iter().filter_map(|seq| self.acks.committed(seq)).collect::<Vec<_>>() {
                     self.keeper.send(&Order::AckExit { key }, Vec::new())?;
                 }
@@ -273,6 +303,8 @@ impl Engine {
     }
 
     pub(super) fn take_ask(&mut self, ask: Ask) {
+        // Whoever asks hears of everything that came before.
+        self.tell_all();
         match ask {
             Ask::Order { actor, units, verb, reply } => self.order(actor, units, verb, reply),
             Ask::States { reply } => {
@@ -307,6 +339,11 @@ impl Engine {
     ) {
         let ticket = self.tickets.next();
         self.waiting.insert(ticket, reply);
+        if let Some(enabled) = enablement(verb) {
+            let known = units.iter().filter(|unit| self.units.contains_key(*unit));
+            let writes = known.map(|unit| store::Write::Enablement(unit.clone(), Some(enabled))).collect();
+            self.store.submit(store::Batch { seq: None, writes });
+        }
         self.node.handle(clock::now(), Input::Order { ticket, actor, units, verb });
     }
 
@@ -330,6 +367,7 @@ impl Engine {
         // Definitions of units that are gone are still needed until their last process has ended.
         self.units.extend(host.units.iter().map(|(name, unit)| (name.clone(), Arc::clone(unit))));
         self.identities = host.identities;
+        self.alerts.keep_units(clock::now(), |unit| host.units.contains_key(unit));
         self.node.handle(clock::now(), Input::Units(host.units));
         self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });
         Ok(count)
@@ -340,6 +378,15 @@ impl Engine {
         self.processes.remove(&key);
         let input = Input::Exited { key, status: ExitStatus::Unknown, usage: None, oom: false, alone: false };
         self.node.handle(clock::now(), input);
+    }
+}
+
+/// What is kept of an order: whether its units are wanted at daemon start.
+const fn enablement(verb: Verb) -> Option<bool> {
+    match verb {
+        Verb::Enable => Some(true),
+        Verb::Disable => Some(false),
+        Verb::Start | Verb::Stop | Verb::Restart | Verb::Reload | Verb::Signal(_) | Verb::Reset => None,
     }
 }
 

@@ -36,8 +36,8 @@ use tokio::{
 
 use crate::{
     alert::Alerts,
-    base::{Mono, Pid, ProcessKey, RunId, Signal, Ticket, UnitName},
-    edge::{cgroup::Cgroups, clock, log::Pump, store::Store, users::Identity},
+    base::{Mono, Notice, Pid, ProcessKey, RunId, Signal, Ticket, UnitName},
+    edge::{cgroup::Cgroups, clock, deliver::Deliveries, log::Pump, store::Store, users::Identity},
     keeper::client::{Client, ClientError},
     node::{Node, effect::Outcome},
     unit::UnitDef,
@@ -54,6 +54,7 @@ pub struct Engine {
     alerts: Alerts,
     keeper: Client,
     store: Store,
+    deliveries: Arc<Deliveries>,
     pump: Pump,
     tree: tree::TreeWatch,
     cgroups: Option<Arc<Cgroups>>,
@@ -84,6 +85,8 @@ pub struct Engine {
     tickets: handle::Tickets,
     waiting: BTreeMap<Ticket, oneshot::Sender<Vec<(UnitName, Outcome)>>>,
     next_seq: u64,
+    /// What happened and was not told yet.
+    untold: Vec<Notice>,
     settings: Arc<settings::Settings>,
     init: InitTalk,
     /// Our own program, for an upgrade in place.
@@ -128,6 +131,7 @@ impl Engine {
                 }
                 Some(report) = self.reports.recv() => self.take_report(report)?,
                 Some(ask) = self.asks.recv() => self.take_ask(ask),
+                () = fanout::calm(self.untold.first()) => self.tell_all(),
             }
         }
     }
@@ -140,6 +144,7 @@ impl Engine {
     }
 
     async fn end(mut self, code: u8) -> Result<u8, ClientError> {
+        self.tell_all();
         if !self.store.flush(FLUSH_WITHIN).await {
             tracing::error!("rows could not be written in time; the last ends will be counted at the next start");
         }

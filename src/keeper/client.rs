@@ -130,13 +130,17 @@ impl Client {
     /// When the keeper is gone, the order is too large, or too many wait.
     pub fn send(&mut self, order: &Order, fds: Vec<OwnedFd>) -> Result<(), ClientError> {
         let frame = Frame::new(order, fds).map_err(ClientError::Link)?;
-        if self.outlet.is_empty() && frame.send(&self.socket).map_err(ClientError::Link)? == Sent::Whole {
-            return Ok(());
-        }
         if self.outlet.len() >= ORDERS_QUEUED_MAX {
             return Err(ClientError::Full);
         }
         self.outlet.push_back(frame);
+        // What waits leaves as soon as there is room: the keeper works on it while we prepare the next.
+        while let Some(frame) = self.outlet.front() {
+            if frame.send(&self.socket).map_err(ClientError::Link)? != Sent::Whole {
+                break;
+            }
+            self.outlet.pop_front();
+        }
         Ok(())
     }
 
@@ -318,7 +322,7 @@ mod tests {
     #[tokio::test]
     async fn orders_that_find_no_room_wait_and_arrive_in_order() {
         let (mut client, keeper, mut inlet) = client();
-        let count = 5000;
+        let count = 16_000;
         for seq in 0..count {
             client.send(&Order::AckNotified { seq }, Vec::new()).unwrap();
         }

@@ -45,6 +45,7 @@ impl Keeper {
             Act::Start(cause) => self.start_manager(cause),
             Act::Ping => {
                 self.daemon_signals.ask();
+                self.spawner.rest();
                 self.tell(&Fact::Ping, Vec::new());
             }
             Act::Signal(pid, signal) => {

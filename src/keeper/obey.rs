@@ -69,7 +69,10 @@ impl Keeper {
                 }
             }
             Order::AckNotified { seq } => self.ledger.acknowledge_notified(seq),
-            Order::Upgrade { path } => self.begin_upgrade(path),
+            Order::Upgrade { path } => {
+                self.daemon_signals.obeyed(Signal::USR2);
+                self.begin_upgrade(path);
+            }
             Order::Shutdown { code } => {
                 let kill = clock::mono().0.saturating_add(u64::try_from(ENDING_MAX.as_nanos()).unwrap_or(u64::MAX));
                 self.ending = Some(Ending { code, kill: Mono(kill) });

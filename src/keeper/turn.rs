@@ -65,7 +65,8 @@ pub(super) struct Keeper {
     pub(super) orphans: u64,
 }
 
-/// Signals for the daemon, each until a manager has surely read it. Being told one twice does no harm.
+/// Signals for the daemon, each until a manager has surely read it. Being told one twice does no harm, but for the one that
+/// asks for an upgrade: see [`DaemonSignals::obeyed`].
 #[derive(Debug, Default)]
 pub(super) struct DaemonSignals {
     untold: BTreeSet<Signal>,
@@ -90,6 +91,14 @@ impl DaemonSignals {
 
     pub(super) fn answered(&mut self) {
         self.asked.clear();
+    }
+
+    /// The manager did what this signal asks for, so it has read it. Told again to the manager after an upgrade, USR2 would
+    /// upgrade for ever.
+    pub(super) fn obeyed(&mut self, signal: Signal) {
+        for set in [&mut self.untold, &mut self.told, &mut self.asked] {
+            set.remove(&signal);
+        }
     }
 
     pub(super) fn unhear(&mut self) {
@@ -256,5 +265,23 @@ impl Keeper {
         let deadlines = [self.life.next_deadline(), retry, kill, self.upgrade.deadline()];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.since(clock::mono()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_told_to_the_next_manager_unless_this_one_obeyed_it() {
+        let mut signals = DaemonSignals::from_before([Signal::HUP, Signal::USR2]);
+        assert_eq!(signals.tell().len(), 2);
+        signals.obeyed(Signal::USR2);
+        signals.unhear();
+        assert_eq!(signals.unread().collect::<Vec<_>>(), [Signal::HUP]);
+        signals.tell();
+        signals.ask();
+        signals.answered();
+        assert_eq!(signals.unread().count(), 0);
     }
 }

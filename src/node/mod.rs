@@ -7,6 +7,18 @@
 //! Where to start: `service.rs` (the states in prose), then `start.rs`, `up.rs`, `stop.rs`, `end.rs` (a run from first to
 //! last), `fact.rs` (what moves it), `job.rs` (which unit's turn it is). Each change of a unit marks it; its memo goes out
 //! before the order that follows from the change, so a manager that dies in between is continued and not repeated.
+//!
+//! Semantics are systemd's. What differs on purpose:
+//! - `on_failure` fires when a unit has failed for good, not at each try of an automatic restart, and dependents are left
+//!   alone meanwhile (RestartMode=direct). Who is bound to a unit goes down with it and comes back with it.
+//! - A unit whose start failed only because of another is started when that other one comes up.
+//! - A wanted stop ends inactive, however the process went; its result is still shown.
+//! - Nothing takes the place of a main process that lives: where systemd goes on after SIGKILL, SendSIGKILL=no or
+//!   KillMode=none, the run waits and is shown as unkillable.
+//! - A process that cannot be made because the machine is short of something (EAGAIN, ENOMEM of fork) is tried again
+//!   whatever Restart= says, and counts neither in the row of restarts nor in the start limit.
+//! - A run in which no process came to be is not tried again within 100 ms.
+//! - Of several commands of a oneshot only the last is the main process.
 #![forbid(unsafe_code)]
 
 pub mod effect;

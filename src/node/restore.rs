@@ -193,9 +193,9 @@ impl Node {
     fn resume_phase(&mut self, now: Now, place: Place) {
         let Some(run) = self.run(place) else { return };
         let kill = run.def.service.kill;
-        let exists = matches!(run.main, Main::Alive(_));
+        let lives = matches!(run.main, Main::Alive(_));
         match run.phase {
-            Phase::Start if exists && matches!(run.def.service.kind, ServiceKind::Simple | ServiceKind::Exec) => {
+            Phase::Start if lives && matches!(run.def.service.kind, ServiceKind::Simple | ServiceKind::Exec) => {
                 self.started(now, place);
             }
             Phase::StopWatchdog { .. } => self.send_signal(place, kill.watchdog_signal),

@@ -46,6 +46,13 @@ pub fn read_sealed(fd: BorrowedFd<'_>, limit: usize) -> io::Result<Vec<u8>> {
     Ok(bytes.to_vec())
 }
 
+/// Gives back to the kernel what the allocator holds and nobody uses, malloc_trim(3). Takes a millisecond or two.
+pub fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number, and locks the allocator as any allocation does.
+    let _released = unsafe { libc::malloc_trim(0) };
+}
+
 /// Memory from the kernel, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Mapping {
@@ -83,6 +90,14 @@ impl Mapping {
         // SAFETY: the range lies within our own mapping and nothing has been placed there yet.
         let done = unsafe { libc::mprotect(start.cast(), length, libc::PROT_NONE) };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl Mapping {
+    /// Gives the memory back and keeps the place: what is read there afterwards is zero.
+    pub(super) fn discard(&mut self) {
+        // SAFETY: exactly our own mapping, which is private and anonymous. Refused, it changes nothing that matters.
+        let _done = unsafe { libc::madvise(self.start().cast(), self.length, libc::MADV_DONTNEED) };
     }
 }
 

@@ -5,10 +5,16 @@ use std::{
     ptr,
 };
 
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
+};
 
 /// Most descriptors that one message may carry, the kernel's SCM_MAX_FD.
 pub const MESSAGE_FDS_MAX: usize = 253;
+
+/// What may be under way, with the kernel's own overhead: the start of a thousand services, so that neither end sleeps
+/// while the other works. The kernel's default holds a hundred.
+const SEND_BYTES: usize = 2 << 20;
 
 /// One end of a connection that carries whole messages with descriptors and never blocks (SOCK_SEQPACKET, unix(7)).
 #[derive(Debug)]
@@ -44,6 +50,13 @@ impl PacketSocket {
     pub fn pair() -> io::Result<(Self, Self)> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        for end in [&ours, &theirs] {
+            // Past the host's limit only for the privileged; the others have what it allows.
+            let forced = setsockopt(end, sockopt::SndBufForce, &SEND_BYTES);
+            if forced.is_err() {
+                setsockopt(end, sockopt::SndBuf, &SEND_BYTES)?;
+            }
+        }
         Ok((Self(ours), Self(theirs)))
     }
 

@@ -1,4 +1,5 @@
 //! A machine with a systemd of its own and our unit installed; it is gone when the value is.
+#![expect(clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a helper of tests stops the test")]
 
 use std::{
     fs,
@@ -56,6 +57,7 @@ impl Machine {
         eventually("the machine has a first process (root is needed)", || init.exists());
         machine.init = fs::read_to_string(init).expect("a pid").trim().to_owned();
         eventually("systemd has booted", || {
+            assert!(Path::new("/proc").join(&machine.init).exists(), "it has ended:\n{}", machine.logs());
             let state = machine.command(&["systemctl", "is-system-running"]).output().expect("nsenter");
             matches!(&*state.stdout, b"running\n" | b"degraded\n")
         });

@@ -22,10 +22,6 @@ be_init() {
     mount -t tmpfs -o mode=755 tmpfs "$dir"
     mkdir "$dir"/{upper,work,root}
     mount -t overlay overlay -o "lowerdir=/,upperdir=$dir/upper,workdir=$dir/work" "$root"
-    # Nothing is wanted at boot and nothing generated, so nothing of this machine's services runs inside.
-    rm -rf "$root"/etc/systemd/system "$root"/{usr/,}lib/systemd/system/*.wants "$root"/{usr/,}lib/systemd/system-generators
-    : > "$root/etc/fstab"
-    echo 0123456789abcdef0123456789abcdef > "$root/etc/machine-id"
     mount -t proc proc "$root/proc"
     # systemd raises kernel settings at boot; they are not the namespaces' own.
     mount --bind "$root/proc/sys" "$root/proc/sys"
@@ -42,16 +38,24 @@ be_init() {
     done
     ln -s /proc/self/fd "$root/dev/fd"
     for program; do
+        # A symbolic link there would lead out of the new root.
+        rm -f "$root/usr/bin/$(basename "$program")"
         : > "$root/usr/bin/$(basename "$program")"
         mount --bind "$program" "$root/usr/bin/$(basename "$program")"
     done
-    cp -r "$seed/." "$root/"
+    cp -r "$seed" "$root/run/seed"
     ip link set lo up
     hostname machine
     cd "$root"
     pivot_root . .
     umount -l .
     cd /
+    # From here on every path is the machine's own. Nothing is wanted at boot and nothing generated, so nothing of the
+    # outer machine's services runs.
+    rm -rf /etc/systemd/system /usr/lib/systemd/system/*.wants /lib/systemd/system/*.wants \
+        /usr/lib/systemd/system-generators /lib/systemd/system-generators /etc/fstab /etc/machine-id
+    echo 0123456789abcdef0123456789abcdef > /etc/machine-id
+    cp -r /run/seed/. /
     # Not what belongs to the whole machine: its clock, its modules, its log.
     exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio,-syslog \
         env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root container=test \

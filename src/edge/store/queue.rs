@@ -21,6 +21,12 @@ pub const NOTICES_WAITING_MAX: usize = 4096;
 pub const ESSENTIALS_WAITING_MAX: usize = 16_384;
 /// Most rows of one transaction, unless one batch alone has more.
 const COMMIT_ROWS_MAX: usize = 1024;
+/// The writer begins when nothing has come for so long: a death comes with a dozen rows and a boot with thousands, and what
+/// they tell of needs the CPU and the disk first.
+const CALM: Duration = Duration::from_millis(10);
+/// It begins at the latest after so many looks for calm, or when so many batches wait.
+const CALM_LOOKS_MAX: usize = 20;
+const GATHERED_MAX: usize = 4 * COMMIT_ROWS_MAX;
 
 #[derive(Debug, Default)]
 pub(super) struct Shared {
@@ -42,6 +48,8 @@ struct Queue {
     notices: usize,
     dropped: u64,
     closing: bool,
+    /// The writer sleeps until something comes.
+    waiting: bool,
 }
 
 #[derive(Debug)]
@@ -83,24 +91,45 @@ impl Shared {
         queue.essentials += essentials;
         queue.notices += entry.notices();
         queue.entries.push_back(entry);
+        let waiting = queue.waiting;
         drop(queue);
-        self.wake.notify_one();
+        // One that gathers looks again by itself.
+        if waiting {
+            self.wake.notify_one();
+        }
     }
 
     /// Waits for work, at most so long.
     pub(super) fn wait(&self, at_most: Option<Duration>) -> Wake {
         let idle =
             |queue: &mut Queue| queue.entries.is_empty() && !queue.closing && !self.suspect.load(Ordering::Acquire);
-        let queue = match at_most {
-            Some(limit) => {
-                self.wake.wait_timeout_while(self.lock(), limit, idle).unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => self.wake.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner),
+        let mut queue = self.lock();
+        queue.waiting = true;
+        let mut queue = match at_most {
+            Some(limit) => self.wake.wait_timeout_while(queue, limit, idle).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner),
         };
+        queue.waiting = false;
         match (queue.entries.is_empty(), queue.closing) {
             (false, _) => Wake::Work,
             (true, true) => Wake::Close,
             (true, false) => Wake::Look,
+        }
+    }
+
+    /// Lets a burst come to its end before it is written.
+    pub(super) fn gather(&self) {
+        let mut before = 0;
+        for _ in 0..CALM_LOOKS_MAX {
+            let waiting = {
+                let queue = self.lock();
+                // Whoever flushes waits for us.
+                if queue.entries.iter().any(|entry| entry.done.is_some()) { return } else { queue.entries.len() }
+            };
+            if waiting == before || waiting >= GATHERED_MAX || self.pause(CALM) {
+                return;
+            }
+            before = waiting;
         }
     }
 

@@ -113,6 +113,9 @@ impl Writer {
             if wake == Wake::Close {
                 return;
             }
+            if wake == Wake::Work && self.pending.is_empty() {
+                self.shared.gather();
+            }
             if self.shared.take_suspect() {
                 self.connection = None;
             }

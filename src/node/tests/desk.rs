@@ -72,7 +72,10 @@ impl Desk {
     pub(super) fn pass(&mut self, secs: f64) -> Vec<String> {
         let until = self.now.mono.0 + Duration::from_secs_f64(secs).as_nanos() as u64;
         let mut said = Vec::new();
+        let mut turns = 0;
         while let Some(at) = self.node.next_deadline().filter(|at| at.0 <= until) {
+            turns += 1;
+            assert!(turns < 10_000, "a deadline that does not go away");
             self.set_clock(at.0.max(self.now.mono.0));
             self.node.handle_timeout(self.now);
             said.extend(self.drain());

@@ -262,8 +262,8 @@ fn extend_timeout_moves_the_deadline_of_start_and_stop() {
     desk.notify("web/1", |m| m.ready = true);
     desk.order(Verb::Stop, &["web"]);
     desk.pass(80.0);
-    desk.notify("web/1", |m| m.extend_timeout_usec = Some(5_000_000));
     desk.notify("web/1", |m| m.extend_timeout_usec = Some(60_000_000));
+    desk.notify("web/1", |m| m.extend_timeout_usec = Some(5_000_000));
     assert_eq!(desk.pass(59.0), Vec::<String>::new());
     assert_eq!(desk.pass(1.0)[0], "kill-tree web/1 SIGKILL");
 }
@@ -564,4 +564,30 @@ fn every_restart_cause_ends_an_incident_once() {
     }
     assert_eq!(desk.pass(0.1), ["Recovered web/6"], "one outage");
     assert_eq!(desk.pass(100.0), Vec::<String>::new());
+}
+
+#[test]
+fn a_recovery_is_not_said_again_at_the_next_start() {
+    let mut desk = Desk::new([eager("web")]);
+    desk.up("web");
+    desk.exited("web/1", 1);
+    desk.up("web");
+    assert_eq!(desk.pass(1.0), ["Recovered web/2"]);
+    desk.order(Verb::Restart, &["web"]);
+    desk.killed("web/2", Signal::TERM);
+    desk.up("web");
+    assert_eq!(desk.pass(100.0), Vec::<String>::new());
+}
+
+#[test]
+fn a_start_after_a_stop_begins_a_new_row() {
+    let mut desk = Desk::new([eager("web")]);
+    for generation in 1..4 {
+        desk.up("web");
+        desk.exited(&format!("web/{generation}"), 1);
+    }
+    desk.order(Verb::Stop, &["web"]);
+    desk.killed("web/4", Signal::TERM);
+    assert_eq!(desk.status("web").restarts, 3, "the last row stays to be seen");
+    assert_eq!(desk.order(Verb::Start, &["web"])[1], "RunStarting web/5 Manual(User(1000)) 0");
 }

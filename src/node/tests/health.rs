@@ -169,6 +169,10 @@ fn the_row_of_restarts_goes_on_while_a_probe_is_not_good() {
         turn(&mut desk, "web/2", Some("x"));
     }
     assert_eq!(desk.status("web").restarts, 1);
+    for failure in [None, None, None, None, Some("x"), Some("x"), Some("x"), Some("x"), Some("x")] {
+        turn(&mut desk, "web/2", failure);
+    }
+    assert_eq!(desk.status("web").restarts, 1, "it was well for less than a minute");
     for _ in 0..9 {
         turn(&mut desk, "web/2", None);
     }

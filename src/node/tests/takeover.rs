@@ -49,7 +49,7 @@ fn a_running_service_goes_on() {
         "MainStarted web/2",
         "RunReady web/2",
     ];
-    assert_eq!(said, again);
+    assert_eq!(said, again, "whatever row the manager before did not live to write");
     let after = desk.status("web");
     assert_eq!((after.restarts, after.generation, after.invocation), (1, before.generation, before.invocation));
     assert_eq!((after.main_pid, after.since), (before.main_pid, before.since));

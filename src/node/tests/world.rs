@@ -789,12 +789,12 @@ fn any_order_of_facts_faults_and_crashes_keeps_the_invariants() {
     // A longer run: ROUNDSMAN_SEEDS=100000 cargo nextest run any_order.
     let (from, count) = match std::env::var("ROUNDSMAN_SEEDS").ok().and_then(|text| text.parse().ok()) {
         Some(count) => (0, count),
-        None => (0, 300),
+        None => (0, 150),
     };
     let (mut crashes, mut recovered) = (0, 0);
     for seed in from..from + count {
         let (more, again) = live(seed);
         (crashes, recovered) = (crashes + more, recovered + again);
     }
-    assert!(crashes > 100 && recovered > 100, "the world was too calm: {crashes} crashes, {recovered} recoveries");
+    assert!(crashes > 50 && recovered > 50, "the world was too calm: {crashes} crashes, {recovered} recoveries");
 }
