@@ -30,6 +30,7 @@ pub(super) struct From {
 /// Stored notices, oldest first.
 pub(super) async fn past(State(handle): State<Handle>, Query(from): Query<From>) -> Result<Json<v1::Events>, Failure> {
     let after = from.after.and_then(|id| i64::try_from(id).ok());
+    handle.settled().await?;
     let rows = handle.store().notices(after, from.limit.unwrap_or(NOTICES_DEFAULT)).await?;
     Ok(Json(v1::Events { events: rows.into_iter().map(view::stored_event).collect() }))
 }

@@ -27,6 +27,7 @@ pub(super) async fn history(
     Query(which): Query<Which>,
 ) -> Result<Json<v1::History>, Failure> {
     let unit = which.unit.as_deref().map(name_of).transpose()?;
+    handle.settled().await?;
     let rows = handle.store().history(unit.clone(), which.limit.unwrap_or(RUNS_DEFAULT), None).await?;
     if let (true, Some(unit)) = (rows.is_empty(), &unit) {
         // No runs: either it never ran, or there is no such unit.
@@ -39,6 +40,7 @@ pub(super) async fn why(State(handle): State<Handle>, Path(unit): Path<String>) 
     let name = name_of(&unit)?;
     let states = handle.states().await?;
     let state = find(&states, &name)?;
+    handle.settled().await?;
     let material = handle.store().why(name.clone()).await?;
     let mut chain: Vec<v1::Event> = material.notices.into_iter().map(view::stored_event).collect();
     chain.sort_by_key(|event| (event.at_us, event.id));

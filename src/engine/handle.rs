@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -29,6 +30,9 @@ pub(super) const ASKS_MAX: usize = 1024;
 const EVENTS_KEPT: usize = 256;
 /// Notices that a slow reader of the stream may be behind before it loses some.
 const EVENTS_BEHIND_MAX: usize = 1024;
+
+/// How long a reader waits for rows that are on their way.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// One question or order to the engine.
 #[derive(Debug)]
@@ -128,6 +132,16 @@ impl Handle {
     /// The state of all units, in order of name.
     pub async fn states(&self) -> Result<Vec<UnitState>, Gone> {
         self.ask(|reply| Ask::States { reply }).await
+    }
+
+    /// Waits, bounded, until everything that happened before is in the store: who reads there finds what they caused.
+    pub async fn settled(&self) -> Result<(), Gone> {
+        // Before it answers, the engine hands over all that it has not told yet.
+        self.states().await?;
+        if !self.store.flush(SETTLED_WITHIN).await {
+            tracing::debug!("rows wait; the reader is shown what is there");
+        }
+        Ok(())
     }
 
     /// Counts for metrics.
