@@ -54,18 +54,18 @@ fn main() -> ExitCode {
     let wanted = match wanted(env::args_os().skip(1)) {
         Ok(wanted) => wanted,
         Err(problem) => {
-            sys::say(&format!("supervisord: {problem} (supervisord --help shows what it takes)"));
+            sys::complain(&format!("{problem} (supervisord --help shows what it takes)"));
             return ExitCode::from(2);
         }
     };
     match wanted {
         Wanted::KeeperState => keeper::check_state(),
         Wanted::Help => {
-            sys::say(HELP.trim_end());
+            sys::print(HELP.trim_end());
             ExitCode::SUCCESS
         }
         Wanted::Version => {
-            sys::say(concat!("supervisord ", env!("CARGO_PKG_VERSION")));
+            sys::print(concat!("supervisord ", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
         Wanted::Daemon(config) => load(config.as_ref()).map_or_else(refused, |settings| keep(settings, config)),
@@ -115,7 +115,7 @@ fn load(config: Option<&PathBuf>) -> Result<Settings, SettingsError> {
 
 #[expect(clippy::needless_pass_by_value, reason = "the last to have it, as map_or_else wants it")]
 fn refused(error: SettingsError) -> ExitCode {
-    sys::say(&format!("supervisord: {}", Chain(&error)));
+    sys::complain(&Chain(&error).to_string());
     ExitCode::from(78)
 }
 
@@ -138,13 +138,13 @@ fn check(settings: &Settings) -> ExitCode {
     match config::load(&settings.paths.units) {
         Ok(host) => {
             for warning in &host.warnings {
-                sys::say(warning);
+                sys::complain(warning);
             }
-            sys::say(&format!("{} units are well", host.units.len()));
+            sys::print(&format!("{} units are well", host.units.len()));
             ExitCode::SUCCESS
         }
         Err(problems) => {
-            sys::say(&problems.to_string());
+            sys::complain(&format!("cannot use the unit files:\n{problems}"));
             ExitCode::FAILURE
         }
     }
@@ -153,7 +153,7 @@ fn check(settings: &Settings) -> ExitCode {
 /// One pass over the probes, for cron on a host whose daemon is down; 3 (UNKNOWN) when that cannot be done.
 fn probe(settings: &Settings, units: &[String], json: bool) -> ExitCode {
     let unknown = |reason: String| {
-        sys::say(&format!("supervisord check: {reason}"));
+        sys::complain(&format!("cannot check: {reason}"));
         ExitCode::from(3)
     };
     let names: Result<Vec<UnitName>, _> = units.iter().map(|text| UnitName::new(text)).collect();
@@ -182,7 +182,7 @@ fn manage(settings: Settings) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Not an event: the engine that would tell it is not there.
-            sys::say(&format!("supervisord: {}", Chain(&*error)));
+            sys::complain(&Chain(&*error).to_string());
             ExitCode::FAILURE
         }
     }
@@ -202,11 +202,8 @@ fn run_manager(settings: Settings) -> Result<ExitCode, AnyError> {
     let code = engine_loop.block_on(async {
         let started = match engine::start(socket, settings, edges.handle().clone()).await {
             Ok(started) => started,
-            Err(error @ BootError::Config(_)) => {
-                // The keeper was told to end the daemon with the code for this.
-                sys::say(&format!("supervisord: {}", Chain(&error)));
-                return Ok(78);
-            }
+            // It was said, and the keeper was told to end the daemon with the code for this.
+            Err(BootError::Config(_)) => return Ok(78),
             Err(error) => return Err(AnyError::from(error)),
         };
         let shutdown = web::Shutdown::new();

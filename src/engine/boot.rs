@@ -40,8 +40,9 @@ use crate::{
         Input, Node,
         input::{Adopted, Restored},
     },
+    sys,
     unit::spec::{Listen, SocketSpec},
-    wire::keeper::{ManagerCause, Order},
+    wire::keeper::{Exit, ManagerCause, Order},
 };
 
 /// The copy of the units in force, for a manager that finds the directories broken.
@@ -109,10 +110,13 @@ pub async fn start(socket: OwnedFd, settings: Settings, edges: runtime::Handle) 
             host
         }
         Err(error) => {
-            // The keeper would start us again for ever; there is nothing to supervise, so the daemon ends.
+            // The keeper would start us again for ever; there is nothing to supervise, so the daemon ends. It waits for
+            // nobody then, so the reason comes first.
+            let error = BootError::Config(error);
+            sys::complain(&Chain(&error).to_string());
             keeper.send(&Order::Shutdown { code: EXIT_CONFIG }, Vec::new()).map_err(BootError::Keeper)?;
             keeper.flush().await.map_err(BootError::Keeper)?;
-            return Err(BootError::Config(error));
+            return Err(error);
         }
     };
     let parts = Parts::start(&settings, &snapshot, edges)?;
@@ -446,7 +450,8 @@ impl Engine {
             Pending::Exited(exit) => {
                 // The manager that was to hear of its start may have died before.
                 if exit.key.role == Role::Main {
-                    self.node.handle(clock::now(), Input::Spawned { key: exit.key.clone(), pid: exit.pid });
+                    let Exit { key, pid, invocation, started, .. } = exit.clone();
+                    self.node.handle(clock::now(), Input::Waited { key, pid, invocation, started });
                 }
                 self.exited(exit)
             }

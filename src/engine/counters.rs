@@ -1,6 +1,6 @@
 //! Counts for metrics and `status`, beginning with what the store counted before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     base::{Generation, Happening, Notice, StartCause, UnitName},
@@ -18,8 +18,35 @@ pub struct Counters {
     pub reloads: BTreeMap<&'static str, u64>,
     /// Why the store cannot be written, while it cannot.
     pub store_trouble: Option<String>,
-    /// The newest run of each unit that is counted.
-    counted: BTreeMap<UnitName, Generation>,
+    /// Which runs of each unit are counted.
+    counted: BTreeMap<UnitName, Counted>,
+}
+
+/// All runs up to one, and some beyond: a manager that takes over tells the last runs first, and then older ones whose
+/// ends the keeper held while nothing could be written.
+#[derive(Debug, Clone, Default)]
+struct Counted {
+    all_to: Generation,
+    beyond: BTreeSet<Generation>,
+}
+
+/// Runs that are counted beyond a gap; with more of them the gap is given up.
+const BEYOND_MAX: usize = 65_536;
+
+impl Counted {
+    /// Whether the run was not counted before; now it is.
+    fn count(&mut self, run: Generation) -> bool {
+        let is_new = run > self.all_to && self.beyond.insert(run);
+        while self.beyond.remove(&self.all_to.next()) {
+            self.all_to = self.all_to.next();
+        }
+        if self.beyond.len() > BEYOND_MAX
+            && let Some(first) = self.beyond.pop_first()
+        {
+            self.all_to = first;
+        }
+        is_new
+    }
 }
 
 const AUTO: &str = "auto-restart";
@@ -42,7 +69,11 @@ impl Counters {
                 self.start_limits.insert(unit, total.start_limits);
             }
         }
-        self.counted.extend(generations.iter().map(|(unit, generation)| (unit.clone(), *generation)));
+        self.counted.extend(
+            generations
+                .iter()
+                .map(|(unit, generation)| (unit.clone(), Counted { all_to: *generation, ..Counted::default() })),
+        );
     }
 
     /// Automatic restarts of a unit, whatever their cause.
@@ -58,11 +89,9 @@ impl Counters {
     pub(super) fn hear(&mut self, notice: &Notice) {
         match &notice.what {
             Happening::RunStarting { run, cause, .. } => {
-                let counted = self.counted.entry(run.unit.clone()).or_default();
-                if run.generation <= *counted {
+                if !self.counted.entry(run.unit.clone()).or_default().count(run.generation) {
                     return;
                 }
-                *counted = run.generation;
                 let cause = match cause {
                     StartCause::AutoRestart => AUTO,
                     StartCause::Unhealthy { .. } => UNHEALTHY,
@@ -108,5 +137,16 @@ mod tests {
             counters.hear(&starting(generation));
         }
         assert_eq!(counters.restarts_of(&web), 6);
+    }
+
+    #[test]
+    fn an_older_run_that_is_told_late_is_counted() {
+        let web = UnitName::new("web").expect("a name");
+        let mut counters = Counters::default();
+        for generation in [5, 6, 1, 2, 3, 4, 1, 6, 7] {
+            counters.hear(&starting(generation));
+        }
+        assert_eq!(counters.restarts_of(&web), 7);
+        assert!(counters.counted[&web].beyond.is_empty(), "nothing is kept of what has no gap");
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     node::{
         Input, UnitStatus,
         input::{Sender, Verb},
+        status::Active,
     },
     sys,
     unit::{UnitDef, spec::KillMode},
@@ -147,8 +148,19 @@ impl Engine {
         !others
             && match &self.cgroups {
                 Some(cgroups) => cgroups.is_empty(&key.run.unit).unwrap_or(true),
-                None => proctree::group_is_empty(pid),
+                None => proctree::group_is_empty(pid) && !(self.is_stopping(&key.run.unit) && self.may_have_strays()),
             }
+    }
+
+    /// Whether the unit is on its way down, where a walk over /proc delays nobody's restart.
+    fn is_stopping(&self, unit: &UnitName) -> bool {
+        self.node.status(unit).is_some_and(|status| status.active == Active::Deactivating)
+    }
+
+    /// Whether the keeper has more children than us and the processes that we know: orphans of some service.
+    fn may_have_strays(&self) -> bool {
+        let keeper = i32::try_from(std::os::unix::process::parent_id()).ok().and_then(Pid::new);
+        keeper.is_none_or(|keeper| proctree::child_count(keeper) > self.processes.len() + 1)
     }
 
     /// Kills what a dead main process left behind outside its group, where no cgroup holds it and the unit wants that.

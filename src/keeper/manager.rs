@@ -51,6 +51,10 @@ impl Keeper {
             Act::Signal(pid, signal) => {
                 // ESRCH cannot be: it was not reaped.
                 let _sent = send_signal(pid, signal);
+                if signal == Signal::ABRT {
+                    // One that was stopped would see it only when it goes on.
+                    let _sent = send_signal(pid, Signal::CONT);
+                }
             }
         }
     }

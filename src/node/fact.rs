@@ -4,13 +4,13 @@ use super::{
     Node,
     graph::Place,
     restart,
-    service::{Begin, Control, Directive, End, Main, Phase},
+    service::{Begin, Control, Directive, End, Main, Phase, Unit},
     timers::Slot,
 };
 use crate::{
     base::{
         Consequence, ExitStatus, Generation, Happening, InvocationId, Notice, Now, Pid, ProcessKey, Role, RunId,
-        RunResult, SpawnFailure, SpawnStep, UnitName, Usage,
+        RunResult, SpawnFailure, SpawnStep, StartCause, UnitName, Usage,
     },
     unit::spec::ServiceKind,
 };
@@ -26,6 +26,15 @@ pub(super) struct ExitFact {
     pub(super) usage: Option<Usage>,
     pub(super) oom: bool,
     pub(super) alone: bool,
+}
+
+/// A main process whose end the keeper held.
+#[derive(Debug)]
+pub(super) struct Waited {
+    pub(super) key: ProcessKey,
+    pub(super) pid: Pid,
+    pub(super) invocation: InvocationId,
+    pub(super) started: Now,
 }
 
 impl Node {
@@ -271,35 +280,44 @@ impl Node {
     /// A fact about a run that is over: the row of that run may not be complete yet, because the manager that saw its end
     /// died before the row was written. Its end is said again, as it was said then if that is still known.
     fn replay_end(&mut self, now: Now, id: &RunId, main: Option<ExitFact>) {
-        let known = self.names.get(&id.unit).and_then(|place| self.unit(*place)).and_then(|unit| {
-            let end = unit.ends.iter().find(|end| end.generation == id.generation).cloned();
-            end.map(Ok).or_else(|| (id.generation < unit.generation).then_some(Err(unit.def.clone())))
-        });
-        let end = match (known, main) {
-            (Some(Ok(end)), _) => end,
-            // Longer ago than the unit remembers; the class follows from the status, and a run came after it.
-            (Some(Err(def)), Some(fact)) => {
-                let service = &def.service;
-                let result = restart::main_result(fact.status, fact.oom, service.kind, &service.restart.success);
-                derived_end(id.generation, fact, result)
-            }
-            (Some(Err(_)) | None, _) => return,
-        };
-        self.notice(now, end.happening(&id.unit, true));
+        let waited = self.waited.take().filter(|waited| waited.key.run == *id);
+        let Some(unit) = self.names.get(&id.unit).and_then(|place| self.unit(*place)) else { return };
+        if let Some(end) = unit.ends.iter().find(|end| end.generation == id.generation) {
+            let what = end.happening(&id.unit, true);
+            return self.notice(now, what);
+        }
+        let Some(fact) = main.filter(|_| id.generation < unit.generation) else { return };
+        for notice in derived_end(unit, id.generation, fact, waited).story(now, &id.unit) {
+            self.notice(notice.at, notice.what);
+        }
     }
 }
 
-fn derived_end(generation: Generation, fact: ExitFact, result: RunResult) -> End {
+/// An end longer ago than the unit remembers. The class follows from the status, and a run came after it.
+fn derived_end(unit: &Unit, generation: Generation, fact: ExitFact, waited: Option<Waited>) -> End {
+    let service = &unit.def.service;
+    let result = restart::main_result(fact.status, fact.oom, service.kind, &service.restart.success);
+    let invocation = waited.as_ref().map_or_else(InvocationId::default, |waited| waited.invocation);
     End {
         generation,
-        invocation: InvocationId::default(),
-        begin: None,
+        invocation,
+        begin: waited.and_then(|waited| derived_begin(unit, generation, &waited)),
         status: Some(fact.status),
         usage: fact.usage,
         result,
         wanted: false,
         consequence: Consequence::Restart,
     }
+}
+
+/// How a run began that lies within the row of restarts of the oldest that is remembered; `None` for one before that.
+fn derived_begin(unit: &Unit, generation: Generation, waited: &Waited) -> Option<Begin> {
+    let ends = unit.ends.iter().filter_map(|end| Some((end.generation, end.begin.as_ref()?)));
+    let (oldest, begin) = ends.chain(unit.run().map(|run| (run.generation, &run.begin))).next()?;
+    let before = u32::try_from(oldest.0.checked_sub(generation.0)?).ok()?;
+    let restarts = begin.restarts.checked_sub(before).filter(|row| *row > 0)?;
+    let begin = Begin::new(waited.started, StartCause::AutoRestart, restarts);
+    Some(Begin { pid: Some(waited.pid), ..begin })
 }
 
 impl Begin {

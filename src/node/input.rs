@@ -8,8 +8,8 @@ use std::{
 
 use crate::{
     base::{
-        Actor, ExitStatus, Generation, InvocationId, Pid, ProcessKey, RunId, Signal, SpawnFailure, Ticket, UnitName,
-        Usage,
+        Actor, ExitStatus, Generation, InvocationId, Now, Pid, ProcessKey, RunId, Signal, SpawnFailure, Ticket,
+        UnitName, Usage,
     },
     unit::UnitDef,
 };
@@ -45,6 +45,17 @@ pub enum Input {
         key: ProcessKey,
         /// Its pid.
         pid: Pid,
+    },
+    /// The keeper held the end of a main process while there was no manager; this precedes that end.
+    Waited {
+        /// Which.
+        key: ProcessKey,
+        /// The pid that it had.
+        pid: Pid,
+        /// The id of its run.
+        invocation: InvocationId,
+        /// When it was started.
+        started: Now,
     },
     /// A process' program runs (execve succeeded).
     ExecDone {

@@ -104,6 +104,8 @@ pub struct Node {
     exit_wanted: bool,
     booted: bool,
     lost: Vec<ProcessKey>,
+    /// What the keeper said of the process whose end comes next.
+    waited: Option<fact::Waited>,
     /// Facts that belonged to no run which is not over.
     stale: u64,
 }
@@ -143,6 +145,7 @@ impl Node {
             exit_wanted: false,
             booted: false,
             lost: Vec::new(),
+            waited: None,
             stale: 0,
         }
     }
@@ -171,6 +174,10 @@ impl Node {
             Input::Boot => self.boot(now),
             Input::Shutdown { actor, machine } => self.shut_down(now, actor, machine, 0),
             Input::Spawned { key, pid } => self.spawned(now, &key, pid),
+            Input::Waited { key, pid, invocation, started } => {
+                self.waited = Some(fact::Waited { key: key.clone(), pid, invocation, started });
+                self.spawned(now, &key, pid);
+            }
             Input::ExecDone { key } => self.exec_done(now, &key),
             Input::SpawnFailed { key, failure } => self.spawn_failed(now, &key, failure),
             Input::Exited { key, status, usage, oom, alone } => {

@@ -46,6 +46,18 @@ pub fn say(text: &str) {
     }
 }
 
+/// Writes a line to standard error, however long it is and however long that takes: for a process that has nothing else to
+/// do any more.
+pub fn complain(text: &str) {
+    // Nobody is left to tell that it failed.
+    let _written = writeln!(io::stderr(), "supervisord: {text}");
+}
+
+/// The same with an answer that was asked for, to standard output.
+pub fn print(text: &str) {
+    let _written = writeln!(io::stdout(), "{text}");
+}
+
 /// PIPE_BUF of Linux.
 const PIPE_ATOMIC_BYTES: usize = 4096;
 

@@ -24,7 +24,7 @@ pub use descriptors::{
     LogPipe, Passed, close_inherited_on_exec, close_on_exec, end_pipe, keep_on_exec, listen_fds, log_pipe, number,
     take_inherited,
 };
-pub use init::{replace_image, say, tell_init};
+pub use init::{complain, print, replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};
 pub use memory::{read_sealed, sealed_memory, trim_memory};
 pub use packet::{MESSAGE_FDS_MAX, Packet, PacketSocket, Sender, receive};

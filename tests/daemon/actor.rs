@@ -33,7 +33,7 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["serve", mood] => serve(Path::new(mood)),
         ["count", pause_micros] => count(Duration::from_micros(pause_micros.parse().unwrap())),
         ["flood", bytes] => flood(bytes.parse().unwrap()),
-        ["show", file] => show(file),
+        ["show", file, ..] => show(file),
         _ => panic!("no such part: {words:?}"),
     }
 }

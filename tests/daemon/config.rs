@@ -40,7 +40,7 @@ fn refused_in(world: &World, wanted: &[&str]) {
         assert!(said.contains(&text), "--check does not say {text:?}:\n{said}");
         assert!(reload.err.contains(&text), "reload-config does not say {text:?}:\n{}", reload.err);
     }
-    assert_eq!(world.notices("config_rejected").len(), 1);
+    assert_eq!(world.until_notices("config_rejected", 1).len(), 1);
 }
 
 pub(crate) fn a_program_that_is_missing_is_named_with_step_and_cause() {
@@ -49,10 +49,13 @@ pub(crate) fn a_program_that_is_missing_is_named_with_step_and_cause() {
     fs::write(&file, "#!/bin/sh\nsleep 1000\n").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let mut world = world;
-    world.unit("missing", "[service]\nexec_start = \"/no/such/program\"\n");
-    world.unit("nowhere", "[service]\nexec_start = \"no-such-program-in-path\"\n");
-    world.unit("barred", "[service]\nexec_start = \"@/not-executable\"\n");
-    world.unit("folder", "[service]\nexec_start = \"sleep 1000\"\nworking_directory = \"/no/such/folder\"\n");
+    world.unit("missing", "[service]\ntype = \"exec\"\nexec_start = \"/no/such/program\"\n");
+    world.unit("nowhere", "[service]\ntype = \"exec\"\nexec_start = \"no-such-program-in-path\"\n");
+    world.unit("barred", "[service]\ntype = \"exec\"\nexec_start = \"@/not-executable\"\n");
+    world.unit(
+        "folder",
+        "[service]\ntype = \"exec\"\nexec_start = \"sleep 1000\"\nworking_directory = \"/no/such/folder\"\n",
+    );
     world.unit("good", SLEEP);
     world.start();
     world.until_active("good", "active");
@@ -61,9 +64,8 @@ pub(crate) fn a_program_that_is_missing_is_named_with_step_and_cause() {
     {
         let status = world.until_active(unit, "failed");
         assert_eq!(status["result"], "resources", "{status:#}");
-        let notices = world.notices("spawn_failed");
         let notice =
-            notices.iter().find(|notice| notice["unit"] == unit).unwrap_or_else(|| panic!("{unit}: {notices:#?}"));
+            until("it is told", || world.notices("spawn_failed").into_iter().find(|told| told["unit"] == unit));
         assert_eq!(
             (&notice["fields"]["step"], &notice["fields"]["errno"]),
             (&step.into(), &errno.into()),
@@ -116,7 +118,7 @@ pub(crate) fn units_that_are_broken_when_the_manager_starts_anew_run_on_as_they_
     world.unit("good", "[service\n");
     fs::remove_file(world.unit_path("other")).unwrap();
     world.kill_manager();
-    until("the next manager tells", || (!world.notices("config_rejected").is_empty()).then_some(()));
+    world.until_notices("config_rejected", 1);
     assert_eq!([world.pid("good"), world.pid("other")], pids);
     assert!(pids.iter().all(|pid| lives(*pid)));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pids[0]), Signal::SIGKILL).unwrap();

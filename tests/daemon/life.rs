@@ -49,12 +49,14 @@ pub(crate) fn a_manager_that_hangs_is_replaced_within_15_seconds_and_services_do
         let found = process::children(world.keeper()).into_iter().filter(|child| *child != manager && *child != pid);
         found.into_iter().find(|pid| process::command_line(*pid).starts_with("supervisord manager"))
     });
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert_ne!(next, manager);
     assert_eq!(world.pid("web"), pid);
     assert_eq!(world.lines("truth").len(), 1, "it never noticed");
-    let started = world.notices("manager_started");
-    assert_eq!(started.last().unwrap()["fields"]["cause"], "hang");
+    // The first may have been stopped before its own row was on disk.
+    until("the next says why", || {
+        world.notices("manager_started").iter().any(|told| told["fields"]["cause"] == "hang").then_some(())
+    });
 }
 
 pub(crate) fn an_upgrade_in_place_touches_no_service() {

@@ -48,6 +48,7 @@ const TESTS: &[Test] = tests![
     config::a_daemon_that_has_nothing_to_go_on_with_ends_with_78,
     exec::a_service_gets_exactly_its_environment_and_descriptors,
     exec::a_service_runs_as_its_unit_says,
+    exec::a_service_begins_with_no_signal_blocked_and_sigpipe_as_its_unit_says,
     health::a_service_that_answers_badly_is_restarted_by_its_http_probe,
     health::exec_and_tcp_probes_see_what_is_wrong,
     health::check_speaks_in_the_exit_codes_of_monitoring,

@@ -9,7 +9,7 @@ pub(crate) fn a_ready_that_another_service_sends_is_not_believed() {
     let silent = world.until_active("silent", "failed");
     assert_eq!(silent["result"], "timeout", "{silent:#}");
     assert_eq!(world.until_active("liar", "active")["status_text"], "lies", "it speaks for itself alone");
-    assert_eq!(world.history("silent")[0]["ready_us"], serde_json::Value::Null);
+    assert_eq!(world.history("silent", 1)[0]["ready_us"], serde_json::Value::Null);
 }
 
 pub(crate) fn a_ready_from_outside_of_all_services_is_refused() {
@@ -19,7 +19,7 @@ pub(crate) fn a_ready_from_outside_of_all_services_is_refused() {
     socket.send_to(b"READY=1", world.path("run/notify")).unwrap();
     let silent = world.until_active("silent", "failed");
     assert_eq!(silent["result"], "timeout", "{silent:#}");
-    assert!(!world.notices("notify_refused").is_empty(), "it is told");
+    world.until_notices("notify_refused", 1);
 }
 
 pub(crate) fn only_the_main_process_is_believed_unless_the_unit_says_all() {
@@ -35,7 +35,7 @@ pub(crate) fn only_the_main_process_is_believed_unless_the_unit_says_all() {
     world.until_active("all", "active");
     let main = world.until_active("main", "failed");
     assert_eq!(main["result"], "timeout", "{main:#}");
-    let refused = world.notices("notify_refused");
+    let refused = world.until_notices("notify_refused", 1);
     assert!(refused.iter().any(|notice| notice["unit"] == "main"), "{refused:#?}");
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn a_service_that_stops_feeding_its_watchdog_is_killed_for_it() {
     let status = world.until_active("web", "failed");
     assert_eq!(status["result"], "watchdog", "{status:#}");
     assert!(status["last_exit"].as_str().unwrap().contains("SIGABRT"), "{status:#}");
-    let run = &world.history("web")[0];
+    let run = &world.history("web", 1)[0];
     let lived = run["ended_us"].as_i64().unwrap() - run["ready_us"].as_i64().unwrap();
     assert!((1_500_000..3_500_000).contains(&lived), "three feeds, then one interval: {lived} µs");
 }

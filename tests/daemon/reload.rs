@@ -46,7 +46,7 @@ pub(crate) fn a_bad_file_leaves_everything_as_it_was() {
     let refused = world.ctl(&["reload-config"]);
     assert_eq!(refused.code, 1, "{refused:?}");
     world.signal(Signal::SIGHUP);
-    until("both were refused", || (world.notices("config_rejected").len() == 2).then_some(()));
+    assert_eq!(world.until_notices("config_rejected", 2).len(), 2);
     assert_eq!(["good", "fine"].map(|name| world.pid(name)), pids);
     assert_eq!(world.status("good")["needs_restart"], false, "not even the good part is taken");
     fs::remove_file(world.unit_path("bad")).unwrap();

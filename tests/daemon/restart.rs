@@ -21,7 +21,7 @@ pub(crate) fn a_service_that_is_killed_again_and_again_comes_back_and_each_end_i
     assert_eq!(status["restarts_total"], KILLS, "{status:#}");
     assert_eq!(status["last_exit"], "killed by SIGKILL");
     assert!(status["cause"].as_str().unwrap().contains("SIGKILL"), "{status:#}");
-    let history = world.history("web");
+    let history = world.history("web", KILLS);
     assert_eq!(history.len(), KILLS + 1);
     for (at, run) in history.iter().enumerate() {
         assert_eq!(run["generation"], KILLS + 1 - at);
@@ -48,8 +48,8 @@ pub(crate) fn five_crashes_in_the_window_are_the_end_until_someone_resets() {
     assert_eq!(failed["generation"], 5, "five starts, not one more");
     assert_eq!(world.ctl(&["status"]).code, 3, "some are down");
     assert_eq!(world.ctl(&["status", "other"]).code, 0, "others are not concerned");
-    assert_eq!(world.history("web")[0]["consequence"], "restart");
-    assert_eq!(world.notices("start_limit_hit").len(), 1);
+    assert_eq!(world.history("web", 5)[0]["consequence"], "restart");
+    assert_eq!(world.until_notices("start_limit_hit", 1).len(), 1);
 
     let refused = world.ctl(&["start", "web"]);
     assert_eq!(refused.code, 1);

@@ -27,14 +27,14 @@ pub(crate) fn a_damaged_database_is_set_aside_and_services_come_up() {
     fs::write(&database, bytes).unwrap();
     world.start();
     world.until_active("web", "active");
-    let notices = world.notices("store_replaced");
+    let notices = world.until_notices("store_replaced", 1);
     assert_eq!(notices.len(), 1);
     let kept = notices[0]["fields"]["kept"].as_str().unwrap();
     assert_eq!(fs::read(kept).unwrap()[100..8192], [0x5a; 8092], "what was damaged is kept as it was");
     let alert = until("someone is told", || hook.taken().first().cloned());
     assert_eq!(alert["event"], "store_replaced", "{alert:#}");
     world.ok(&["restart", "web"]);
-    assert!(world.history("web").len() >= 2, "the new database counts");
+    assert!(world.history("web", 1).len() >= 2, "the new database counts");
 }
 
 /// A small file system, for as long as the test lives.

@@ -205,6 +205,14 @@ fn an_end_that_waits_in_the_keeper_for_long_completes_its_row() {
     assert_eq!(again.len(), 4, "the last ends are said again: {said:?}");
     let said = later.exited("web/2", 1);
     assert_eq!(said, ["RunEnded web/2 exit-code (exit code 1) restart replayed"], "older ones follow from their exit");
+    let (key, invocation, started) = (key("web/3"), InvocationId([3; 16]), later.now);
+    later.give(Input::Waited { pid: pid_of(&key), key, invocation, started });
+    let wanted = [
+        "RunStarting web/3 AutoRestart 2",
+        "MainStarted web/3",
+        "RunEnded web/3 exit-code (exit code 1) restart replayed",
+    ];
+    assert_eq!(later.exited("web/3", 1), wanted, "and their beginning from the row that they are in");
 }
 
 #[test]

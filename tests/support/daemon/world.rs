@@ -31,12 +31,6 @@ impl Said {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
-
-    /// The same, if it ended with success.
-    pub(crate) fn ok(self) -> Self {
-        assert_eq!(self.code, 0, "{self:?}");
-        self
-    }
 }
 
 impl World {
@@ -119,11 +113,8 @@ impl World {
         until("the daemon answers", || {
             let ended = self.daemon.as_mut().and_then(|daemon| daemon.try_wait().unwrap());
             assert!(ended.is_none(), "the daemon ended with {ended:?}:\n{}", self.log());
-            // Before that there is no socket to wait at.
-            self.path("run/control.sock").exists().then_some(())
+            (self.ctl(&["list", "--names"]).code == 0).then_some(())
         });
-        let said = self.ctl(&["list", "--names"]);
-        assert_eq!(said.code, 0, "{said:?}\n{}", self.log());
     }
 
     /// What the daemon said of itself.
@@ -182,11 +173,6 @@ impl World {
         said.json()["units"][0].clone()
     }
 
-    /// The unit's active state.
-    pub(crate) fn active(&self, unit: &str) -> String {
-        self.status(unit)["active"].as_str().unwrap().to_owned()
-    }
-
     /// The pid of the unit's main process, once it has one.
     pub(crate) fn pid(&self, unit: &str) -> i32 {
         until("the unit has a main process", || number(&self.status(unit)["pid"])).try_into().unwrap()
@@ -210,8 +196,15 @@ impl World {
         self.until_status(unit, active, |status| status["active"] == active)
     }
 
-    /// The runs of a unit, newest first.
-    pub(crate) fn history(&self, unit: &str) -> Vec<Value> {
+    /// The runs of a unit, newest first, as soon as so many of them have ended: rows follow what happened.
+    pub(crate) fn history(&self, unit: &str, ended: usize) -> Vec<Value> {
+        until("the ends are on disk", || {
+            let runs = self.runs(unit);
+            (runs.iter().filter(|run| !run["ended_us"].is_null()).count() >= ended).then_some(runs)
+        })
+    }
+
+    fn runs(&self, unit: &str) -> Vec<Value> {
         let said = self.ok(&["history", unit, "-n", "1000", "--json"]).json();
         said["runs"].as_array().unwrap().clone()
     }
@@ -221,6 +214,11 @@ impl World {
         let said = self.ok(&["events", "-n", "1000", "--json"]).json();
         let all = said["events"].as_array().unwrap();
         all.iter().filter(|notice| notice["event"] == event).cloned().collect()
+    }
+
+    /// The same, as soon as there are so many.
+    pub(crate) fn until_notices(&self, event: &str, count: usize) -> Vec<Value> {
+        until(event, || Some(self.notices(event)).filter(|notices| notices.len() >= count))
     }
 
     /// The database, to be read.
@@ -286,9 +284,6 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Ok(keep) = std::env::var("KEEP_LOG") {
-            fs::copy(self.path("daemon.log"), keep).ok();
-        }
         if std::thread::panicking() {
             let log = self.log();
             let from = log.len().saturating_sub(8000);
@@ -321,7 +316,7 @@ fn remove_cgroups(folder: &Path) {
     }
     for _ in 0..200 {
         match fs::remove_dir(folder) {
-            Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
                 // Whoever is left in it is of this test.
                 fs::write(folder.join("cgroup.kill"), "1").ok();
                 process::pause(5);
