@@ -118,7 +118,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("libc", &["sys", "engine"]),
     ("nix", &["sys", "edge", "engine", "web", "api/access.rs", "fileserver", "cli", "bin/supervisord.rs"]),
     // The store of files opens beneath a directory (openat2).
-    ("rustix", &["fileserver"]),
+    ("rustix", &["sys/attribute.rs", "fileserver"]),
     ("sd_notify", &["sys", "fileserver/run.rs"]),
     ("signal_hook", &["cli/interrupt.rs"]),
     ("rusqlite", &["edge/store"]),

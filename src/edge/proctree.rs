@@ -59,6 +59,17 @@ pub fn members(keeper: Option<Pid>, main: Option<Pid>, invocation: InvocationId)
         .collect()
 }
 
+/// Whether nobody is in the process group that `leader` led. Its pid is not given to another while the group has members.
+pub fn group_is_empty(leader: Pid) -> bool {
+    nix::sys::signal::killpg(nix::unistd::Pid::from_raw(leader.raw()), None) == Err(nix::Error::ESRCH)
+}
+
+/// How many children a process has; the keeper's are the services, and orphans that nobody else takes care of.
+pub fn child_count(parent: Pid) -> usize {
+    fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
+        .map_or(0, |children| children.split_ascii_whitespace().count())
+}
+
 /// When a process began; `None` when it is gone.
 pub fn start_time(pid: Pid) -> Option<u64> {
     stat_of(pid.raw()).map(|stat| stat.start_time)

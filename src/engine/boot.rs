@@ -28,7 +28,7 @@ use crate::{
     alert::Alerts,
     base::{Chain, Happening, Notice, Pid, ProcessKey, Role, UnitName},
     edge::{
-        cgroup::Cgroups,
+        cgroup::{Cgroups, Right},
         clock,
         deliver::{Deliveries, Timing},
         listen,
@@ -178,7 +178,7 @@ impl Parts {
             retention: store::Retention::default(),
             clock: clock::now,
         };
-        let cgroups = cgroups(settings);
+        let cgroups = cgroups(settings, snapshot.keeper);
         // The store waits for the disk, so there is time for another thing.
         let opened = std::thread::scope(|scope| {
             if let Some(cgroups) = &cgroups {
@@ -258,13 +258,19 @@ impl Parts {
     }
 }
 
-fn cgroups(settings: &Settings) -> Option<Arc<Cgroups>> {
-    if settings.cgroups == CgroupMode::Off {
-        return None;
-    }
+fn cgroups(settings: &Settings, keeper: u32) -> Option<Arc<Cgroups>> {
+    let right = match settings.cgroups {
+        CgroupMode::Off => return None,
+        CgroupMode::Auto if keeper != 1 => Right::Delegated,
+        CgroupMode::Auto | CgroupMode::On => Right::Granted,
+    };
     let runtime = std::path::absolute(&settings.paths.runtime).unwrap_or_default();
-    match Cgroups::open(&instance(&runtime)) {
+    match Cgroups::open(&instance(&runtime), right) {
         Ok(cgroups) => Some(Arc::new(cgroups)),
+        Err(error) if settings.cgroups == CgroupMode::On => {
+            tracing::warn!(reason = %Chain(&error), "no cgroups here; process groups and a walk over /proc serve instead");
+            None
+        }
         Err(error) => {
             tracing::info!(reason = %Chain(&error), "no cgroups here; process groups and a walk over /proc serve instead");
             None

@@ -26,7 +26,7 @@ use crate::{
 /// Asks that may wait for the engine; more make their askers wait.
 pub(super) const ASKS_MAX: usize = 1024;
 /// Notices that are kept for streams that come late.
-const EVENTS_KEPT: usize = 1024;
+const EVENTS_KEPT: usize = 256;
 /// Notices that a slow reader of the stream may be behind before it loses some.
 const EVENTS_BEHIND_MAX: usize = 1024;
 

@@ -11,13 +11,14 @@ use nix::libc;
 
 use crate::{
     base::{Actor, ExitStatus, Happening, Notice, Pid, ProcessKey, Role, RunId, Signal, UnitName},
-    edge::{clock, notify, store},
+    edge::{clock, notify, proctree, store},
     keeper::client::{ClientError, Incoming},
     node::{
         Input, UnitStatus,
         input::{Sender, Verb},
     },
     sys,
+    unit::{UnitDef, spec::KillMode},
     wire::keeper::{Clamped, Exit, Fact, Notified, Order},
 };
 
@@ -117,7 +118,7 @@ impl Engine {
     }
 
     pub(super) fn exited(&mut self, exit: Exit) -> Result<(), ClientError> {
-        let Exit { key, status, usage, .. } = exit;
+        let Exit { key, pid, status, usage, .. } = exit;
         self.processes.remove(&key);
         if let Role::Probe(_) = key.role {
             if let Some((probe, outcome)) = self.probes.end_exec(clock::now(), &key, status) {
@@ -125,7 +126,8 @@ impl Engine {
             }
             return self.keeper.send(&Order::AckExit { key }, Vec::new());
         }
-        let alone = self.is_alone(&key);
+        let alone = self.is_alone(&key, pid);
+        self.sweep(&key);
         let forgotten = self.acks.process_gone(key.clone());
         self.node.handle(clock::now(), Input::Exited { key, status, usage, oom: false, alone });
         self.forget(forgotten)
@@ -137,12 +139,30 @@ impl Engine {
 
     /// Whether nobody else of the run is left. Cheap: it stands between a death and its restart.
     ///
-    /// Without a cgroup only the group of the dead process can be asked; whoever left it is found by walk at a stop.
-    fn is_alone(&self, key: &ProcessKey) -> bool {
+    /// Without a cgroup only the group of the dead process can be asked; whoever left it is swept up afterwards.
+    fn is_alone(&self, key: &ProcessKey, pid: Pid) -> bool {
         let first = ProcessKey { run: key.run.clone(), role: Role::Main };
         let of_run = self.processes.range(first..).map(|(other, _)| other).take_while(|other| other.run == key.run);
         let others = of_run.into_iter().any(|other| !matches!(other.role, Role::Probe(_)));
-        !others && self.cgroups.as_ref().is_none_or(|cgroups| cgroups.is_empty(&key.run.unit).unwrap_or(true))
+        !others
+            && match &self.cgroups {
+                Some(cgroups) => cgroups.is_empty(&key.run.unit).unwrap_or(true),
+                None => proctree::group_is_empty(pid),
+            }
+    }
+
+    /// Kills what a dead main process left behind outside its group, where no cgroup holds it and the unit wants that.
+    fn sweep(&mut self, key: &ProcessKey) {
+        let kills_all =
+            |unit: &Arc<UnitDef>| matches!(unit.service.kill.mode, KillMode::ControlGroup | KillMode::Mixed);
+        let wanted = key.role == Role::Main && self.cgroups.is_none();
+        if !wanted || !self.units.get(&key.run.unit).is_some_and(kills_all) {
+            return;
+        }
+        if let Some(tree) = self.runs.get(&key.run.unit).filter(|tree| tree.run == key.run).cloned() {
+            self.signals.insert(key.run.clone(), (Signal::KILL, None));
+            self.tree.sweep(tree, self.processes.len() + 1);
+        }
     }
 
     pub(super) fn take_notified(&mut self, notified: &Notified, fds: Vec<OwnedFd>) -> Result<(), ClientError> {

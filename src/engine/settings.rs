@@ -44,9 +44,11 @@ pub struct Paths {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CgroupMode {
-    /// Where the host lets us.
+    /// Where the init system gave us a part of the tree (Delegate=yes), and as PID 1.
     #[default]
     Auto,
+    /// Wherever we may make them.
+    On,
     /// Never: process groups and a walk over /proc serve instead.
     Off,
 }

@@ -44,6 +44,7 @@ pub enum Found {
 enum Request {
     Watch(Tree),
     Members(Tree),
+    Sweep { tree: Tree, known: usize },
 }
 
 /// A handle on the thread; it ends when the handle is dropped.
@@ -70,6 +71,12 @@ impl TreeWatch {
     /// Reports once when the run has no process left.
     pub(super) fn watch(&self, tree: Tree) {
         self.requests.send(Request::Watch(tree)).ok();
+    }
+
+    /// Reports what is left of a run whose main process died; looks only if the keeper has more than the `known` children,
+    /// since the walk is too dear to be made at each death.
+    pub(super) fn sweep(&self, tree: Tree, known: usize) {
+        self.requests.send(Request::Sweep { tree, known }).ok();
     }
 
     /// Reports the processes that the run has now.
@@ -100,6 +107,11 @@ impl<F: Fn(Found)> Watcher<F> {
                     pause = LOOK_FIRST;
                 }
                 Ok(Request::Members(tree)) => (self.found)(Found::Members(tree.run.clone(), self.members(&tree))),
+                Ok(Request::Sweep { tree, known }) => {
+                    let strangers = self.keeper.is_none_or(|keeper| proctree::child_count(keeper) > known);
+                    let left = if strangers { self.members(&tree) } else { Vec::new() };
+                    (self.found)(Found::Members(tree.run, left));
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     self.look();
                     pause = LOOK_LAST.min(pause * 2);

@@ -322,7 +322,7 @@ mod tests {
     #[tokio::test]
     async fn orders_that_find_no_room_wait_and_arrive_in_order() {
         let (mut client, keeper, mut inlet) = client();
-        let count = 12_000;
+        let count = 16_000;
         for seq in 0..count {
             client.send(&Order::AckNotified { seq }, Vec::new()).unwrap();
         }

@@ -115,6 +115,9 @@ struct Shutdown {
     said: bool,
 }
 
+/// Room that an empty queue keeps.
+const QUEUE_KEPT: usize = 64;
+
 impl Node {
     /// A machine without units; `seed` feeds jitter and invocation ids.
     #[must_use]
@@ -209,7 +212,20 @@ impl Node {
     /// The next thing to be done; `None` when all is said.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         let next = self.orders.pop_front();
-        next.or_else(|| self.notices.pop_front()).or_else(|| self.replies.pop_front())
+        let next = next.or_else(|| self.notices.pop_front()).or_else(|| self.replies.pop_front());
+        if next.is_none() {
+            self.give_room_back();
+        }
+        next
+    }
+
+    /// A boot puts thousands into the queues; afterwards their room would stand empty for ever.
+    fn give_room_back(&mut self) {
+        for queue in [&mut self.orders, &mut self.notices, &mut self.replies] {
+            if queue.capacity() > QUEUE_KEPT {
+                *queue = VecDeque::new();
+            }
+        }
     }
 
     /// When [`Node::handle_timeout`] is due at the latest.

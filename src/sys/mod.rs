@@ -3,6 +3,7 @@
 //! Each wrapper has a test that makes the real call. Nothing here decides; it turns numbers into types and back.
 #![allow(unsafe_code, reason = "this layer exists to hold it; tests/layering.rs keeps it out of all others")]
 
+mod attribute;
 pub mod clock; // the keeper's stamps; all others read edge/clock.rs
 mod descriptors;
 mod init;
@@ -18,6 +19,7 @@ mod readiness;
 mod signals;
 pub mod spawn; // processes
 
+pub use attribute::attribute;
 pub use descriptors::{
     LogPipe, Passed, close_inherited_on_exec, close_on_exec, end_pipe, keep_on_exec, listen_fds, log_pipe, number,
     take_inherited,

@@ -75,6 +75,9 @@ pub(super) enum Wake {
     Close,
 }
 
+/// Room that an empty queue keeps.
+const ENTRIES_KEPT: usize = 64;
+
 impl Shared {
     pub(super) fn submit(&self, batch: Batch, done: Option<oneshot::Sender<()>>) {
         let mut entry = Entry { batch, done };
@@ -151,6 +154,10 @@ impl Shared {
                 break;
             }
             taken.extend(queue.entries.pop_front());
+        }
+        // The room of a burst is not needed again.
+        if queue.entries.is_empty() {
+            queue.entries.shrink_to(ENTRIES_KEPT);
         }
         for entry in &taken {
             let notices = entry.notices();

@@ -1,0 +1,178 @@
+//! What the test program is besides the tests: services that die, serve, speak, disobey.
+use std::{
+    env, fs,
+    fs::File,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    path::Path,
+    process::{self, ExitCode},
+    time::Duration,
+};
+
+use nix::sys::signal::{SigSet, Signal, raise};
+
+use crate::support::process::pause;
+
+/// A unit's command that plays this part.
+pub(crate) fn command(part: &str) -> String {
+    format!("{} actor {part}", env::current_exe().unwrap().display())
+}
+
+/// A unit that plays this part, with `more` lines in `[service]`.
+pub(crate) fn unit(part: &str, more: &str) -> String {
+    format!("[service]\nexec_start = {:?}\n{more}\n", command(part))
+}
+
+pub(crate) fn play(words: &[String]) -> ExitCode {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["crash", log, name, least, most] => crash(log, name, least.parse().unwrap()..=most.parse().unwrap()),
+        ["steady", log, name] => steady(log, name),
+        ["notify", texts @ ..] => notify(texts),
+        ["serve", mood] => serve(Path::new(mood)),
+        ["count", pause_micros] => count(Duration::from_micros(pause_micros.parse().unwrap())),
+        ["flood", bytes] => flood(bytes.parse().unwrap()),
+        ["show", file] => show(file),
+        _ => panic!("no such part: {words:?}"),
+    }
+}
+
+/// One line, whole, after all that others have written.
+pub(crate) fn append(log: &str, line: &str) {
+    let mut file = File::options().create(true).append(true).open(log).unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+fn me(name: &str) -> String {
+    format!("{name} {} {}", env::var("INVOCATION_ID").unwrap(), process::id())
+}
+
+fn random() -> u64 {
+    getrandom::u64().unwrap()
+}
+
+/// Lives for a while and ends in one of many ways, which it writes down before.
+fn crash(log: &str, name: &str, span: std::ops::RangeInclusive<u64>) -> ExitCode {
+    append(log, &format!("S {}", me(name)));
+    pause(span.start() + random() % (span.end() - span.start() + 1));
+    let choice = random() % 8;
+    if choice < 3 {
+        let signal = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGHUP][usize::try_from(choice).unwrap()];
+        append(log, &format!("E {} signaled {}", me(name), signal as i32));
+        raise(signal).unwrap();
+    }
+    let code = u8::try_from(random() % 256).unwrap();
+    append(log, &format!("E {} exited {code}", me(name)));
+    ExitCode::from(code)
+}
+
+/// Lives until SIGTERM.
+fn steady(log: &str, name: &str) -> ExitCode {
+    let mut awaited = SigSet::empty();
+    awaited.add(Signal::SIGTERM);
+    awaited.thread_block().unwrap();
+    append(log, &format!("S {}", me(name)));
+    awaited.wait().unwrap();
+    append(log, &format!("E {} exited 0", me(name)));
+    ExitCode::SUCCESS
+}
+
+/// Says each word to the supervisor (`+` and a number: waits so many milliseconds) and lives on.
+fn notify(texts: &[&str]) -> ExitCode {
+    for text in texts {
+        match text.strip_prefix('+') {
+            Some(millis) => pause(millis.parse().unwrap()),
+            None => tell(text),
+        }
+    }
+    for_ever()
+}
+
+/// One message to the supervisor (sd_notify(3)).
+fn tell(text: &str) {
+    let socket = UnixDatagram::unbound().unwrap();
+    socket.send_to(text.as_bytes(), env::var("NOTIFY_SOCKET").unwrap()).unwrap();
+}
+
+/// An HTTP server on the first descriptor that it was given. The file `mood` says how it answers: `bad` is 500,
+/// `hang` is never; without the file it is 200 and its pid.
+fn serve(mood: &Path) -> ExitCode {
+    assert_eq!(env::var("LISTEN_PID").unwrap(), process::id().to_string());
+    let listener: OwnedFd = roundsman::sys::take_inherited(3).unwrap();
+    let listener = TcpListener::from(listener);
+    listener.set_nonblocking(false).unwrap();
+    loop {
+        let (stream, _) = listener.accept().unwrap();
+        let mood = fs::read_to_string(mood).unwrap_or_default();
+        std::thread::spawn(move || answer(stream, &mood));
+    }
+}
+
+fn answer(mut stream: TcpStream, mood: &str) {
+    let mut head = [0; 4096];
+    let _request = stream.read(&mut head);
+    let status = match mood.trim() {
+        "hang" => return pause(600_000),
+        "bad" => "500 Internal Server Error",
+        _ => "200 OK",
+    };
+    let body = process::id().to_string();
+    let length = body.len();
+    let _gone = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+}
+
+/// Numbered lines, for ever, each with the pause after it.
+fn count(pause: Duration) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    for number in 0_u64.. {
+        writeln!(out, "line {number}").unwrap();
+        out.flush().unwrap();
+        std::thread::sleep(pause);
+    }
+    ExitCode::SUCCESS
+}
+
+/// So many bytes in lines of 100, as fast as they are taken; then lives on.
+fn flood(bytes: usize) -> ExitCode {
+    let piece: Vec<u8> = [[b'x'; 99].as_slice(), b"\n"].concat().repeat(640);
+    let mut out = File::options().write(true).open("/dev/stdout").unwrap();
+    let mut left = bytes;
+    while left > 0 {
+        let written = out.write(&piece[..piece.len().min(left)]).unwrap();
+        left -= written;
+    }
+    eprintln!("all is said");
+    for_ever()
+}
+
+/// Writes down what it was given, and lives on.
+fn show(file: &str) -> ExitCode {
+    let links = |folder: &str| -> serde_json::Map<String, serde_json::Value> {
+        let entries = fs::read_dir(folder).unwrap().flatten();
+        let links = entries.filter_map(|entry| Some((entry.file_name(), fs::read_link(entry.path()).ok()?)));
+        links.map(|(name, link)| (name.to_string_lossy().into(), link.to_string_lossy().into())).collect()
+    };
+    let variables: serde_json::Map<_, _> = env::vars().map(|(name, value)| (name, value.into())).collect();
+    let shown = serde_json::json!({
+        "pid": process::id(),
+        "variables": variables,
+        "arguments": env::args().collect::<Vec<_>>(),
+        "descriptors": links("/proc/self/fd"),
+        "folder": env::current_dir().unwrap(),
+        "status": fs::read_to_string("/proc/self/status").unwrap(),
+        "limits": fs::read_to_string("/proc/self/limits").unwrap(),
+        "stat": fs::read_to_string("/proc/self/stat").unwrap(),
+        "oom_score_adj": fs::read_to_string("/proc/self/oom_score_adj").unwrap(),
+    });
+    let beside = format!("{file}.new");
+    fs::write(&beside, shown.to_string()).unwrap();
+    fs::rename(beside, file).unwrap();
+    for_ever()
+}
+
+fn for_ever() -> ! {
+    loop {
+        pause(60_000);
+    }
+}

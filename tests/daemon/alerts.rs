@@ -1,0 +1,119 @@
+//! Who is told, and how often.
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    actor,
+    support::{
+        hook::Hook,
+        process::{PATIENCE, Signal, kill, pause, until, until_within},
+        world::World,
+    },
+};
+
+/// Long enough for a message too many to arrive.
+const SILENCE_MS: u64 = 1500;
+
+/// Dies as often as the file `deaths` has not enough lines, then is well.
+fn unit(deaths: usize) -> String {
+    let script = format!(
+        "echo x >> @/deaths; test $(wc -l < @/deaths) -le {deaths} && exit 3; exec {}",
+        actor::command("notify READY=1")
+    );
+    format!(
+        "[service]\ntype = \"notify\"\nexec_start = \"/bin/sh -c '{script}'\"\nrestart = \"always\"\n\
+         restart_sec = \"30ms\"\n[unit]\nstart_limit_burst = 0\n"
+    )
+}
+
+fn route(name: &str, kind: &str, hook: &Hook) -> String {
+    format!("[[alert.route]]\nname = \"{name}\"\nkind = \"{kind}\"\nurl = \"{}\"\n", hook.url)
+}
+
+/// The event of each message about the unit, with its status.
+fn told(hook: &Hook) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    hook.taken().iter().map(|message| (text(&message["event"]), text(&message["status"]))).collect()
+}
+
+fn one_incident() -> Vec<(String, String)> {
+    [("unit_restarted", "firing"), ("recovered", "resolved")].map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec()
+}
+
+pub(crate) fn an_incident_of_many_restarts_is_one_alert_and_one_recovery_by_webhook_and_slack() {
+    let (webhook, slack) = (Hook::new(0), Hook::new(0));
+    let mut world = World::new();
+    world.settings(&[route("ops", "webhook", &webhook), route("chat", "slack", &slack)].concat());
+    world.unit("web", &unit(8));
+    world.start();
+    world.until_status("web", "eight restarts and up", |s| s["restarts_total"] == 8 && s["active"] == "active");
+    until("both are told of the end", || (webhook.taken().len() >= 2 && slack.taken().len() >= 2).then_some(()));
+    pause(SILENCE_MS);
+    assert_eq!(told(&webhook), one_incident());
+    let messages = webhook.taken();
+    assert_eq!(messages[0]["unit"], "web");
+    assert_eq!(messages[0]["incident"], messages[1]["incident"], "one incident");
+    assert_eq!(messages[1]["restarts"], 8, "{:#}", messages[1]);
+    let texts: Vec<String> = slack.taken().iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(slack.taken().iter().all(|message| message.get("text").is_some() || message.get("blocks").is_some()));
+    assert!(texts[0].contains("web") && texts[1].contains("8 restarts"), "{texts:?}");
+}
+
+pub(crate) fn a_clean_stop_and_the_end_of_the_daemon_alert_nobody() {
+    let hook = Hook::new(0);
+    let mut world = World::new();
+    world.settings(&route("ops", "webhook", &hook));
+    for name in ["stopped", "restarted", "left"] {
+        world.unit(name, &actor::unit("notify READY=1", "type = \"notify\"\nrestart = \"always\""));
+    }
+    world.start();
+    ["stopped", "restarted", "left"].iter().for_each(|name| drop(world.until_active(name, "active")));
+    world.ok(&["stop", "stopped"]);
+    world.ok(&["restart", "restarted"]);
+    assert!(world.stop().success());
+    pause(SILENCE_MS);
+    assert_eq!(hook.taken(), Vec::<Value>::new());
+}
+
+pub(crate) fn the_manager_killed_in_the_middle_of_an_incident_tells_it_once() {
+    let hook = Hook::new(0);
+    let mut world = World::new();
+    world.settings(&route("ops", "webhook", &hook));
+    world.unit("web", &unit(30));
+    world.start();
+    for _ in 0..6 {
+        let before = world.status("web")["restarts_total"].as_u64().unwrap();
+        world.until_status("web", "it dies on", |s| {
+            s["restarts_total"].as_u64() > Some(before + 1) || s["restarts_total"] == 30
+        });
+        world.kill_manager();
+    }
+    world.until_status("web", "well at last", |s| s["restarts_total"] == 30 && s["active"] == "active");
+    until("the end is told", || told(&hook).iter().any(|(event, _)| event == "recovered").then_some(()));
+    pause(SILENCE_MS);
+    let messages = hook.taken();
+    let doubles = messages.iter().filter(|message| message["possible_duplicate"] == true).count();
+    let mut told = told(&hook);
+    // A delivery that a kill interrupts may have arrived; its repetition says so and bears the same id.
+    told.dedup();
+    assert_eq!(told, one_incident());
+    assert!(messages.len() - 2 <= doubles, "{messages:#?}");
+    let incidents: i64 = world.database().query_row("SELECT count(*) FROM incidents", [], |row| row.get(0)).unwrap();
+    assert_eq!(incidents, 1);
+}
+
+pub(crate) fn a_receiver_that_fails_first_gets_the_alert_once() {
+    let hook = Hook::new(2);
+    let mut world = World::new();
+    world.settings(&route("ops", "webhook", &hook));
+    world.unit("web", &actor::unit("notify READY=1", "type = \"notify\"\nrestart = \"no\""));
+    world.start();
+    world.until_active("web", "active");
+    kill(world.pid("web"), Signal::SIGKILL);
+    until_within(PATIENCE + Duration::from_secs(10), "delivery", || (!hook.taken().is_empty()).then_some(()));
+    pause(SILENCE_MS);
+    assert_eq!(hook.refused(), 2, "it was tried again");
+    assert_eq!(told(&hook), [("unit_failed".to_owned(), "firing".to_owned())]);
+}

@@ -1,0 +1,97 @@
+//! The whole daemon with real processes: supervisord as it ships, driven by supervisorctl as it ships. The test program
+//! is also the services of its tests.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test program that is its own harness"
+)]
+
+#[path = "../support/daemon/mod.rs"]
+mod support;
+
+mod actor; // what its services do
+mod alerts; // who is told
+mod config; // files that are wrong
+mod exec; // what a service is given
+mod health; // services that are not well
+mod life; // the daemon's own life
+mod logs; // what services write
+mod manager; // the manager is killed, again and again
+mod notify; // who is believed
+mod order; // who goes first
+mod reload; // files that change
+mod restart; // services that die
+mod sockets; // sockets that the keeper holds
+mod stop; // what is to go, goes
+mod store; // the database and its disk
+
+use std::{env, process::ExitCode};
+
+use support::harness::{self, Test, tests};
+
+const TESTS: &[Test] = tests![
+    alerts::an_incident_of_many_restarts_is_one_alert_and_one_recovery_by_webhook_and_slack,
+    alerts::a_clean_stop_and_the_end_of_the_daemon_alert_nobody,
+    alerts::the_manager_killed_in_the_middle_of_an_incident_tells_it_once,
+    alerts::a_receiver_that_fails_first_gets_the_alert_once,
+    config::a_program_that_is_missing_is_named_with_step_and_cause,
+    config::a_user_that_is_not_there_is_refused_at_load,
+    config::what_cannot_be_read_is_named,
+    config::a_circle_is_refused_by_its_names,
+    config::every_mistake_is_named_at_once_with_its_place_and_the_likely_word,
+    config::units_that_are_broken_when_the_manager_starts_anew_run_on_as_they_were,
+    config::a_daemon_that_has_nothing_to_go_on_with_ends_with_78,
+    exec::a_service_gets_exactly_its_environment_and_descriptors,
+    exec::a_service_runs_as_its_unit_says,
+    health::a_service_that_answers_badly_is_restarted_by_its_http_probe,
+    health::exec_and_tcp_probes_see_what_is_wrong,
+    health::check_speaks_in_the_exit_codes_of_monitoring,
+    health::a_probe_that_hangs_delays_nothing,
+    life::a_second_daemon_is_refused_and_told_who_is_there,
+    life::sigterm_stops_everything_and_ends_with_0,
+    life::a_manager_that_hangs_is_replaced_within_15_seconds_and_services_do_not_notice,
+    life::an_upgrade_in_place_touches_no_service,
+    life::as_pid_1_it_reaps_orphans_and_sigterm_ends_it,
+    logs::a_flood_of_output_delays_no_status_and_is_captured_or_counted,
+    logs::no_line_is_lost_doubled_or_torn_by_twenty_kills_of_the_manager,
+    manager::kill_9_of_the_manager_200_times_doubles_orphans_and_miscounts_nothing,
+    notify::a_ready_that_another_service_sends_is_not_believed,
+    notify::a_ready_from_outside_of_all_services_is_refused,
+    notify::only_the_main_process_is_believed_unless_the_unit_says_all,
+    notify::a_service_that_stops_feeding_its_watchdog_is_killed_for_it,
+    order::units_start_in_order_and_stop_in_the_reverse,
+    order::a_stop_takes_down_what_requires_it_and_a_restart_brings_it_back,
+    order::who_is_bound_to_a_unit_that_dies_goes_with_it,
+    order::a_start_stops_what_conflicts_with_it,
+    order::on_failure_is_started_once_and_told_who_failed,
+    order::a_unit_whose_requirement_fails_does_not_start,
+    reload::sighup_takes_changed_files_into_use,
+    reload::reload_config_takes_changed_files_into_use,
+    reload::a_bad_file_leaves_everything_as_it_was,
+    reload::what_an_operator_disabled_stays_down_at_the_next_start,
+    restart::a_service_that_is_killed_again_and_again_comes_back_and_each_end_is_told,
+    restart::five_crashes_in_the_window_are_the_end_until_someone_resets,
+    sockets::a_port_that_is_taken_is_named_and_others_run,
+    sockets::a_client_that_comes_while_the_service_is_dead_is_answered_by_the_next,
+    sockets::nobody_is_refused_while_the_service_is_killed_twenty_times,
+    stop::who_ignores_sigterm_is_killed_at_its_deadline,
+    stop::a_stop_during_a_start_reaches_what_is_being_started,
+    stop::grandchildren_that_left_the_session_are_gone_after_a_stop_with_cgroups,
+    stop::grandchildren_that_left_the_session_are_gone_after_a_stop_without_cgroups,
+    stop::a_clean_end_leaves_nothing_behind,
+    store::a_damaged_database_is_set_aside_and_services_come_up,
+    store::a_full_disk_delays_no_restart_and_loses_no_count,
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if let Some(("actor", part)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return actor::play(part);
+    }
+    harness::run(TESTS, &arguments)
+}

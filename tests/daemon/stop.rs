@@ -1,0 +1,90 @@
+//! What is to go, goes, with all that belongs to it.
+use std::time::{Duration, Instant};
+
+use crate::support::{
+    process::{self, Signal, kill, lives, until},
+    world::World,
+};
+
+pub(crate) fn who_ignores_sigterm_is_killed_at_its_deadline() {
+    let text = "[service]\nexec_start = \"/bin/sh -c 'trap \\\"\\\" TERM; touch @/deaf; while :; do sleep 0.05; done'\"\n\
+                timeout_stop_sec = \"1s\"\n";
+    let world = World::with(&[("deaf", text)]);
+    until("it is deaf", || world.path("deaf").exists().then_some(()));
+    let pid = world.pid("deaf");
+    let began = Instant::now();
+    world.ok(&["stop", "deaf"]);
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(1), "it had its time: {took:?}");
+    assert!(took <= Duration::from_millis(1300), "and not more: {took:?}");
+    assert!(!lives(pid));
+    let run = &world.history("deaf")[0];
+    assert_eq!((&run["status"], &run["result"]), (&"killed by SIGKILL".into(), &"timeout".into()), "{run:#}");
+}
+
+pub(crate) fn a_stop_during_a_start_reaches_what_is_being_started() {
+    let world = World::with(&[("web", "[service]\nexec_start = \"sleep 1000\"\n[install]\nenabled = false\n")]);
+    for _ in 0..30 {
+        world.ok(&["start", "web", "--no-wait"]);
+        let began = Instant::now();
+        world.ok(&["stop", "web"]);
+        assert!(began.elapsed() < Duration::from_secs(5), "the signal did not reach it");
+    }
+    assert_eq!(world.status("web")["active"], "inactive");
+}
+
+/// A service whose grandchildren leave its session and its group, and outlive their parents.
+fn escapes(mode: &str) {
+    let mut world = World::new();
+    world.settings(mode);
+    let mark = |number: u32| format!("{}{number}", u32::from(std::process::id() as u16) + 70_000);
+    let (first, second, main) = (mark(1), mark(2), mark(3));
+    let script = format!(
+        "setsid sleep {first} & (setsid sh -c \"trap : TERM; sleep {second} & sleep {second}; sleep {second}\" &) ; sleep 0.3; touch @/away; exec sleep {main}"
+    );
+    world.unit("web", &format!("[service]\nexec_start = ['''/bin/sh -c '{script}' ''']\ntimeout_stop_sec = \"1s\"\n"));
+    world.start();
+    until("its grandchildren are away", || world.path("away").exists().then_some(()));
+    let all: Vec<i32> = [&first, &second].iter().flat_map(|mark| process::with_command(mark)).collect();
+    assert!(all.len() >= 3, "they live: {all:?}");
+    world.ok(&["stop", "web"]);
+    let left: Vec<i32> = [&first, &second, &main].iter().flat_map(|mark| process::with_command(mark)).collect();
+    assert_eq!(left, Vec::<i32>::new(), "left behind");
+    // The main process dies alone: what is left of its run goes before the next begins.
+    std::fs::remove_file(world.path("away")).unwrap();
+    world.ok(&["start", "web"]);
+    until("its grandchildren are away", || world.path("away").exists().then_some(()));
+    until("it is the sleep", || process::command_line(world.pid("web")).contains(&main).then_some(()));
+    kill(world.pid("web"), Signal::SIGKILL);
+    world.until_active("web", "failed");
+    let left: Vec<i32> = [&first, &second, &main].iter().flat_map(|mark| process::with_command(mark)).collect();
+    assert_eq!(left, Vec::<i32>::new(), "left behind by a death");
+}
+
+pub(crate) fn grandchildren_that_left_the_session_are_gone_after_a_stop_with_cgroups() {
+    let world = World::new();
+    let cgroup = world.cgroup().expect("this test needs a cgroup2 file system, as every host of today has");
+    assert!(std::fs::create_dir(&cgroup).is_ok(), "this test must be allowed to make {}", cgroup.display());
+    drop(world);
+    escapes("");
+}
+
+pub(crate) fn grandchildren_that_left_the_session_are_gone_after_a_stop_without_cgroups() {
+    escapes("[cgroup]\nmode = \"off\"\n");
+}
+
+pub(crate) fn a_clean_end_leaves_nothing_behind() {
+    let mut world =
+        World::with(&[("web", "[service]\nexec_start = \"/bin/sh -c 'setsid sleep 1000 & exec sleep 1000'\"\n")]);
+    let pid = world.pid("web");
+    let cgroup = world.cgroup();
+    if let Some(cgroup) = &cgroup {
+        assert!(cgroup.join("web").exists(), "its cgroup is where we think");
+    }
+    let below = process::descendants(world.keeper());
+    assert!(below.len() >= 3 && below.contains(&pid), "{below:?}");
+    assert!(world.stop().success());
+    let left: Vec<i32> = below.into_iter().filter(|pid| lives(*pid)).collect();
+    assert_eq!(left, Vec::<i32>::new());
+    assert!(cgroup.is_none_or(|cgroup| !cgroup.exists()), "nor a cgroup");
+}

@@ -1,0 +1,92 @@
+//! The database is damaged, the disk is full: services do not notice.
+use std::{fs, path::PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::{
+    actor,
+    support::{
+        hook::Hook,
+        process::{need_root, until},
+        world::World,
+    },
+};
+
+pub(crate) fn a_damaged_database_is_set_aside_and_services_come_up() {
+    let hook = Hook::new(0);
+    let mut world = World::new();
+    world.settings(&format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{}\"\n", hook.url));
+    world.unit("web", &actor::unit("notify READY=1", "type = \"notify\""));
+    world.start();
+    world.until_active("web", "active");
+    assert!(world.stop().success());
+    let database = world.path("state/state.db");
+    let mut bytes = fs::read(&database).unwrap();
+    assert!(bytes.len() > 8192, "a clean end leaves everything in the file itself");
+    bytes[100..8192].fill(0x5a);
+    fs::write(&database, bytes).unwrap();
+    world.start();
+    world.until_active("web", "active");
+    let notices = world.notices("store_replaced");
+    assert_eq!(notices.len(), 1);
+    let kept = notices[0]["fields"]["kept"].as_str().unwrap();
+    assert_eq!(fs::read(kept).unwrap()[100..8192], [0x5a; 8092], "what was damaged is kept as it was");
+    let alert = until("someone is told", || hook.taken().first().cloned());
+    assert_eq!(alert["event"], "store_replaced", "{alert:#}");
+    world.ok(&["restart", "web"]);
+    assert!(world.history("web").len() >= 2, "the new database counts");
+}
+
+/// A small file system, for as long as the test lives.
+struct Small(PathBuf);
+
+impl Small {
+    fn new(path: PathBuf, size: &str) -> Self {
+        need_root("it mounts a small file system");
+        fs::create_dir_all(&path).unwrap();
+        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(format!("size={size}").as_str())).unwrap();
+        Self(path)
+    }
+
+    /// Takes all that is left; gives it back when the file is removed.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("ballast");
+        let mut ballast = fs::File::create(&path).unwrap();
+        let piece = [0_u8; 4096];
+        while std::io::Write::write(&mut ballast, &piece).is_ok_and(|written| written > 0) {}
+        path
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _busy = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+pub(crate) fn a_full_disk_delays_no_restart_and_loses_no_count() {
+    let mut world = World::new();
+    let state = Small::new(world.path("state"), "4m");
+    let more = "restart = \"always\"\nrestart_sec = \"20ms\"\n[unit]\nstart_limit_burst = 0";
+    world.unit("web", &actor::unit("crash @/truth web 20 40", more));
+    world.start();
+    let starts = || world.lines("truth").iter().filter(|line| line.starts_with('S')).count();
+    until("it dies and comes back", || (starts() > 5).then_some(()));
+    let ballast = state.fill();
+    let before = starts();
+    until("it goes on dying and coming back", || (starts() > before + 20).then_some(()));
+    let health = world.log();
+    assert!(health.contains("store_degraded"), "it says so");
+    // The next manager finds the disk as full as the last.
+    world.kill_manager();
+    let before = starts();
+    until("and under the next manager", || (starts() > before + 10).then_some(()));
+    fs::remove_file(ballast).unwrap();
+    until("it is written again", || world.log().contains("store_recovered").then_some(()));
+    world.ok(&["stop", "web"]);
+    let restarts = world.status("web")["restarts_total"].as_i64().unwrap();
+    assert!(world.stop().success());
+    super::manager::compare_with_truth(&world, "web", restarts);
+    drop(world);
+    drop(state);
+}
