@@ -77,6 +77,15 @@ impl Cgroups {
         self.base.join(unit.as_str())
     }
 
+    /// Makes the cgroups of units that will be entered soon. Best while no process is started: that and this hold one lock
+    /// of the kernel, and on two CPUs each makes the other spin.
+    pub fn prepare<'u>(&self, units: impl Iterator<Item = &'u UnitName>) {
+        for unit in units {
+            // Whoever enters it tries again, and tells what is wrong.
+            fs::create_dir(self.dir(unit)).ok();
+        }
+    }
+
     /// Makes the unit's cgroup if need be and opens it, for a process to be started in.
     pub fn enter(&self, unit: &UnitName) -> io::Result<OwnedFd> {
         let dir = self.dir(unit);

@@ -119,7 +119,7 @@ pub async fn start(socket: OwnedFd, settings: Settings, edges: runtime::Handle) 
             return Err(error);
         }
     };
-    let parts = Parts::start(&settings, &snapshot, edges)?;
+    let parts = Parts::start(&settings, &snapshot, &host, edges)?;
     let mut engine = parts.engine(keeper, Arc::clone(&settings));
     let handle = engine.handle();
     let control = engine.control_socket(&snapshot)?;
@@ -172,7 +172,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn start(settings: &Settings, snapshot: &Snapshot, edges: runtime::Handle) -> Result<Self, BootError> {
+    fn start(settings: &Settings, snapshot: &Snapshot, host: &Host, edges: runtime::Handle) -> Result<Self, BootError> {
         let (reporter, reports) = mpsc::unbounded_channel();
         let thread = |what| move |source: Box<dyn std::error::Error + Send + Sync>| BootError::Thread { what, source };
         let to = reporter.clone();
@@ -182,12 +182,20 @@ impl Parts {
             retention: store::Retention::default(),
             clock: clock::now,
         };
-        let (store, opened) = Store::open(options, move |report| drop(to.send(Report::Store(report))))
-            .map_err(|e| thread("the store")(e.into()))?;
+        let cgroups = cgroups(settings, snapshot.keeper);
+        // The store waits for the disk, so there is time for another thing.
+        let opened = std::thread::scope(|scope| {
+            if let Some(cgroups) = &cgroups {
+                let soon = host.units.iter().filter(|(_, unit)| unit.enabled).map(|(name, _)| name);
+                // Without a thread they are made one by one, later.
+                std::thread::Builder::new().spawn_scoped(scope, move || cgroups.prepare(soon)).ok();
+            }
+            Store::open(options, move |report| drop(to.send(Report::Store(report))))
+        });
+        let (store, opened) = opened.map_err(|e| thread("the store")(e.into()))?;
         let to = reporter.clone();
         let pump = Pump::start(settings.paths.logs.clone(), settings.log, move |d| drop(to.send(Report::Dropped(d))))
             .map_err(|e| thread("the log thread")(e.into()))?;
-        let cgroups = cgroups(settings, snapshot.keeper);
         let keeper = i32::try_from(snapshot.keeper).ok().and_then(Pid::new);
         let to = reporter.clone();
         // Pid 1 is everyone's ancestor, so nothing is told apart by it; a keeper that is PID 1 has 2 as its least child.

@@ -38,6 +38,10 @@ impl Keeper {
             self.act(act);
         }
         self.upgrade_on_time(now);
+        if self.crowd.deadline().is_some_and(|deadline| now >= deadline) {
+            // Once more: either orders are read again from here on, or there is a new deadline.
+            self.crowd.waits(now, self.spawner.pending());
+        }
     }
 
     pub(super) fn act(&mut self, act: Act) {

@@ -11,6 +11,7 @@ use std::{
 use super::{
     KeeperOptions,
     ceiling::Ceiling,
+    crowd::Crowd,
     holdings::{Handle, Log, Process, Processes, UNITS_MAX, Unit, Units},
     ledger::{Kept, Ledger},
     life::{Act, Life},
@@ -107,6 +108,7 @@ impl Keeper {
             was_ready: state.is_some(),
             ending: None,
             orphans: 0,
+            crowd: Crowd::default(),
             options,
         };
         keeper.watch_own().map_err(own("polling"))?;

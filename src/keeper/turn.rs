@@ -12,6 +12,7 @@ use std::{
 use super::{
     KeeperOptions,
     ceiling::Ceiling,
+    crowd::Crowd,
     holdings::{Processes, Units},
     ledger::Ledger,
     life::Life,
@@ -63,6 +64,8 @@ pub(super) struct Keeper {
     pub(super) ending: Option<Ending>,
     /// Orphans that were reaped.
     pub(super) orphans: u64,
+    /// Whether orders wait for children in their set-up.
+    pub(super) crowd: Crowd,
 }
 
 /// Signals for the daemon, each until a manager has surely read it. Being told one twice does no harm, but for the one that
@@ -214,6 +217,9 @@ impl Keeper {
 
     fn take_orders(&mut self) {
         for _ in 0..ORDERS_PER_TURN_MAX {
+            if self.crowd.waits(clock::mono(), self.spawner.pending()) {
+                return;
+            }
             let Some(manager) = &mut self.manager else { return };
             if manager.outlet.len() > FACTS_QUEUED_MAX {
                 return;
@@ -248,7 +254,7 @@ impl Keeper {
             return;
         }
         let yes_if = |wanted: bool| if wanted { Interest::Yes } else { Interest::No };
-        let reading = yes_if(manager.outlet.len() <= FACTS_QUEUED_MAX);
+        let reading = yes_if(manager.outlet.len() <= FACTS_QUEUED_MAX && self.crowd.deadline().is_none());
         let writing = yes_if(!manager.outlet.is_empty() && manager.retry.is_none());
         if manager.waiting != (reading, writing) {
             manager.waiting = (reading, writing);
@@ -262,7 +268,7 @@ impl Keeper {
     fn timeout(&self) -> Option<Duration> {
         let retry = self.manager.as_ref().and_then(|manager| manager.retry);
         let kill = self.ending.map(|ending| ending.kill);
-        let deadlines = [self.life.next_deadline(), retry, kill, self.upgrade.deadline()];
+        let deadlines = [self.life.next_deadline(), retry, kill, self.upgrade.deadline(), self.crowd.deadline()];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.since(clock::mono()))
     }
