@@ -4,21 +4,31 @@
 //! Without cgroups, [`super::proctree`] finds a unit's processes by walking /proc. Source: cgroups(7).
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{base::UnitName, sys};
 
 /// The folder of cgroups that this daemon made.
-#[derive(Debug, Clone)]
+///
+/// Once cgroup.kill was written, the kernel (6.14 to 6.18 at least) kills every process that is later cloned into that
+/// cgroup: it compares the number of kills of the parent's cgroup with the target's. So a cgroup is used until it is killed.
+#[derive(Debug)]
 pub struct Cgroups {
     base: PathBuf,
     /// The same, as /proc/PID/cgroup shows it.
     shown: String,
+    /// Units whose cgroup we made and did not kill. Those of an earlier manager may have been killed.
+    whole: Mutex<BTreeSet<UnitName>>,
 }
+
+/// Most cgroups of one unit that are in use beside a killed one whose processes do not go.
+const BESIDE_MAX: u32 = 100;
 
 /// What entitles us to make cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +80,7 @@ impl Cgroups {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(source) => return Err(NoCgroups::Refused { path: base, source }),
         }
-        Ok(Self { base, shown })
+        Ok(Self { base, shown, whole: Mutex::default() })
     }
 
     fn dir(&self, unit: &UnitName) -> PathBuf {
@@ -89,13 +99,23 @@ impl Cgroups {
     /// Makes the unit's cgroup if need be and opens it, for a process to be started in.
     pub fn enter(&self, unit: &UnitName) -> io::Result<OwnedFd> {
         let dir = self.dir(unit);
-        match File::open(&dir) {
-            Ok(file) => return Ok(file.into()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if self.whole().contains(unit) {
+            return File::open(&dir).map(OwnedFd::from);
         }
-        fs::create_dir(&dir)?;
-        File::open(&dir).map(OwnedFd::from)
+        remove_tree(&dir);
+        match fs::create_dir(&dir) {
+            Ok(()) => {
+                self.whole().insert(unit.clone());
+                File::open(&dir).map(OwnedFd::from)
+            }
+            // Somebody is left in it. One below it is not killed yet, and belongs to the unit all the same.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => new_below(&dir),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn whole(&self) -> MutexGuard<'_, BTreeSet<UnitName>> {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether no process is left in the unit's cgroup. Zombies do not count.
@@ -116,6 +136,7 @@ impl Cgroups {
 
     /// SIGKILL to every process in it, those that fork meanwhile too.
     pub fn kill(&self, unit: &UnitName) -> io::Result<()> {
+        self.whole().remove(unit);
         match fs::write(self.dir(unit).join("cgroup.kill"), "1") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
@@ -131,6 +152,7 @@ impl Cgroups {
 
     /// Removes the unit's cgroup; one that still has processes stays.
     pub fn remove(&self, unit: &UnitName) {
+        self.whole().remove(unit);
         remove_tree(&self.dir(unit));
     }
 
@@ -156,6 +178,20 @@ fn is_delegated(dir: &Path) -> bool {
     ["trusted.delegate", "user.delegate"]
         .iter()
         .any(|name| sys::attribute(dir, name).is_some_and(|value| value == b"1"))
+}
+
+/// A cgroup below `dir` that was never there before, or whose processes are gone.
+fn new_below(dir: &Path) -> io::Result<OwnedFd> {
+    let mut made = Err(io::Error::from(io::ErrorKind::AlreadyExists));
+    for number in 1..=BESIDE_MAX {
+        let below = dir.join(format!("beside-{number}"));
+        remove_tree(&below);
+        made = fs::create_dir(&below).and_then(|()| File::open(&below));
+        if made.as_ref().err().is_none_or(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+            break;
+        }
+    }
+    made.map(OwnedFd::from)
 }
 
 fn collect_pids(dir: &Path, pids: &mut Vec<i32>) -> io::Result<()> {

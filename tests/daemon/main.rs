@@ -84,6 +84,7 @@ const TESTS: &[Test] = tests![
     stop::a_stop_during_a_start_reaches_what_is_being_started,
     stop::grandchildren_that_left_the_session_are_gone_after_a_stop_with_cgroups,
     stop::grandchildren_that_left_the_session_are_gone_after_a_stop_without_cgroups,
+    stop::a_service_whose_cgroup_was_killed_starts_again_and_its_last_command_runs,
     stop::a_clean_end_leaves_nothing_behind,
     store::a_damaged_database_is_set_aside_and_services_come_up,
     store::a_full_disk_delays_no_restart_and_loses_no_count,

@@ -78,6 +78,25 @@ pub(crate) fn grandchildren_that_left_the_session_are_gone_after_a_stop_without_
     escapes("[cgroup]\nmode = \"off\"\n");
 }
 
+pub(crate) fn a_service_whose_cgroup_was_killed_starts_again_and_its_last_command_runs() {
+    let mut world = World::new();
+    world.settings("[cgroup]\nmode = \"on\"\n");
+    world.unit(
+        "deaf",
+        "[service]\nexec_start = \"/bin/sh -c 'trap \\\"\\\" TERM; echo x >> @/starts; while :; do sleep 0.05; done'\"\n\
+         exec_stop_post = \"/bin/sh -c 'echo x >> @/ends'\"\ntimeout_stop_sec = \"200ms\"\n",
+    );
+    world.start();
+    for round in 1..=3 {
+        until("it is deaf", || (world.lines("starts").len() == round).then_some(()));
+        world.until_active("deaf", "active");
+        world.ok(&["stop", "deaf"]);
+        assert_eq!(world.lines("ends").len(), round);
+        world.kill_manager();
+        world.ok(&["start", "deaf"]);
+    }
+}
+
 pub(crate) fn a_clean_end_leaves_nothing_behind() {
     let mut world = World::new();
     world.settings("[cgroup]\nmode = \"on\"\n");

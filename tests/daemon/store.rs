@@ -87,6 +87,4 @@ pub(crate) fn a_full_disk_delays_no_restart_and_loses_no_count() {
     let restarts = world.status("web")["restarts_total"].as_i64().unwrap();
     assert!(world.stop().success());
     super::manager::compare_with_truth(&world, "web", restarts);
-    drop(world);
-    drop(state);
 }
