@@ -4,6 +4,18 @@
 #[path = "support/machine.rs"]
 mod machine;
 
+use std::{
+    io::{self, Read},
+    os::unix::{fs::MetadataExt, net::UnixStream},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
 use machine::{Machine, eventually};
 
 /// A service that leaves its pid in /run/NAME.pid, and its name in /run/ended when it is asked to end.
@@ -18,14 +30,21 @@ fn service(name: &str, unit: &str, when_asked: &str) -> (String, String) {
 
 /// A machine on which our unit, with one more `setting`, has become active with two services, the second of which needs the first.
 fn booted(setting: &str) -> Machine {
+    booted_with(
+        setting,
+        [
+            service("first", "", ""),
+            // Slow to end: one that did not wait for it would be noticed.
+            service("second", "requires = [\"first\"]\nafter = [\"first\"]", "sleep 0.5;"),
+        ],
+    )
+}
+
+fn booted_with(setting: &str, files: impl IntoIterator<Item = (String, String)>) -> Machine {
     let drop_in =
         format!("[Service]\nStandardError=append:/run/supervisord.log\nEnvironment=ROUNDSMAN_LOG=debug\n{setting}\n");
-    let machine = Machine::boot(&[
-        ("etc/systemd/system/roundsman.service.d/log.conf".to_owned(), drop_in),
-        service("first", "", ""),
-        // Slow to end: one that did not wait for it would be noticed.
-        service("second", "requires = [\"first\"]\nafter = [\"first\"]", "sleep 0.5;"),
-    ]);
+    let log = ("etc/systemd/system/roundsman.service.d/log.conf".to_owned(), drop_in);
+    let machine = Machine::boot(&files.into_iter().chain([log]).collect::<Vec<_>>());
     machine.systemctl(&["start", "roundsman"]);
     machine
 }
@@ -75,6 +94,126 @@ fn the_keepers_death_touches_no_service() {
     machine.systemctl(&["stop", "roundsman"]);
     assert_eq!(machine.read("run/ended"), "second\nfirst\n");
     assert!(!machine.is_alive(&first));
+}
+
+/// Says "hello" to each who connects to /run/web.sock.
+const WEB: [(&str, &str); 2] = [
+    (
+        "run/web.pl",
+        "use IO::Handle; open(S, '+<&=', 3) or die; S->blocking(1); open(P, '>', '/run/web.pid'); print P \"$$\\n\"; close P;\n\
+         while (accept(C, S)) { syswrite(C, 'hello'); close C; }\n",
+    ),
+    (
+        "etc/roundsman/units/web.toml",
+        "[service]\nexec_start = '/usr/bin/perl /run/web.pl'\nrestart = 'always'\nrestart_sec = 0\n\
+         [socket]\nlisten_stream = ['/run/web.sock']\n",
+    ),
+];
+
+/// Writes numbered lines; the number of the last is in /run/ticker.count.
+const TICKER: [(&str, &str); 2] = [
+    (
+        "run/ticker.sh",
+        "echo $$ > /run/ticker.pid; i=0\n\
+         while :; do i=$((i + 1)); echo line $i; echo $i > /run/ticker.count; sleep 0.02; done\n",
+    ),
+    ("etc/roundsman/units/ticker.toml", "[service]\nexec_start = '/bin/sh /run/ticker.sh'\nrestart = 'always'\n"),
+];
+
+/// Connects again and again.
+struct Client {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<io::Result<u32>>,
+}
+
+impl Client {
+    /// Waits for `answer` each time, in vain at most as often as the service is killed.
+    #[expect(clippy::disallowed_methods, reason = "a client is a thread and takes its time")]
+    fn of(socket: PathBuf, answer: &'static str, kills: u32) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&over);
+        let thread = thread::spawn(move || {
+            let (mut served, mut cut) = (0, 0);
+            while !until.load(Ordering::Relaxed) {
+                let mut stream = UnixStream::connect(&socket)?;
+                stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+                let mut heard = vec![0; answer.len()];
+                match stream.read_exact(&mut heard) {
+                    Ok(()) => served += 1,
+                    // The service was killed when it had accepted this one.
+                    Err(_) if cut < kills => cut += 1,
+                    Err(error) => return Err(error),
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+            Ok(served)
+        });
+        Self { over, thread }
+    }
+
+    /// How often it was served; no connection was refused.
+    #[expect(clippy::expect_used, reason = "a helper of tests stops the test")]
+    fn end(self) -> u32 {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the client").expect("no connection is refused, and none lost that waited")
+    }
+}
+
+/// Lines of the service as `supervisorctl` shows them, up to the one that it has written last.
+fn ticked(machine: &Machine) -> Vec<String> {
+    eventually("a line is written", || machine.read("run/ticker.count").ends_with('\n'));
+    let last = format!("line {}", machine.read("run/ticker.count").trim());
+    let mut lines = Vec::new();
+    eventually("it is captured", || {
+        let said = machine.run(&["supervisorctl", "logs", "ticker", "-n", "1000000"]);
+        lines = said.lines().filter_map(|said| Some(said.get(said.find("line ")?..)?.to_owned())).collect();
+        lines.contains(&last)
+    });
+    lines
+}
+
+/// The service's own death together with the keeper's leaves its socket to systemd alone. What was taken back, and what an
+/// upgraded program was left, is handed over like what is new.
+#[test]
+fn sockets_and_output_outlive_the_keeper() {
+    let text = |(path, text): &(&str, &str)| ((*path).to_owned(), (*text).to_owned());
+    let machine = booted_with("", [WEB, TICKER].as_flattened().iter().map(text));
+    let (ticker, mut web) = (machine.pid_of("ticker"), machine.pid_of("web"));
+    let clients = [("run/web.sock", "hello"), ("run/web.sock", ""), ("run/roundsman/control.sock", "")]
+        .map(|(socket, answer)| Client::of(machine.path(socket), answer, 2));
+    let bound = || std::fs::metadata(machine.path("run/web.sock")).map(|file| file.ino()).unwrap_or_default();
+    let first = bound();
+    for restarts in ["1", "2"] {
+        if restarts == "2" {
+            let manager = machine.manager();
+            machine.systemctl(&["kill", "--kill-who=main", "--signal=USR2", "roundsman"]);
+            eventually("the program is replaced", || {
+                machine.manager() != manager && machine.get("/v1/units/web").contains("\"active\"")
+            });
+        }
+        machine.run(&["kill", "-9", &machine.property("MainPID"), &web]);
+        let written: usize = machine.read("run/ticker.count").trim().parse().unwrap_or(0);
+        eventually("systemd starts another", || machine.property("NRestarts") == restarts);
+        eventually("the service is started again", || machine.pid_of("web") != web);
+        web = machine.pid_of("web");
+        let lines = ticked(&machine);
+        assert!(lines.len() > written + 10, "{} lines, {written} of them before the kill", lines.len());
+        for (index, line) in lines.iter().enumerate() {
+            assert_eq!(*line, format!("line {}", index + 1));
+        }
+        assert_eq!((machine.pid_of("ticker"), bound()), (ticker.clone(), first));
+        // The control socket, the service's, and both ends of two log pipes.
+        assert_eq!(machine.property("NFileDescriptorStore"), "6");
+    }
+    let served = clients.map(Client::end);
+    assert!(served.iter().all(|count| *count > 3), "{served:?}");
+    machine.systemctl(&["restart", "roundsman"]);
+    eventually("all begins anew", || machine.pid_of("ticker") != ticker && machine.pid_of("web") != web);
+    assert_ne!(bound(), first, "after an orderly end nothing comes back");
+    eventually("systemd holds what is new", || machine.property("NFileDescriptorStore") == "6");
+    machine.systemctl(&["stop", "roundsman"]);
+    assert_eq!(machine.property("NFileDescriptorStore"), "0");
+    assert!(UnixStream::connect(machine.path("run/web.sock")).is_err());
 }
 
 #[test]

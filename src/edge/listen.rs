@@ -28,7 +28,7 @@ pub struct ListenError {
     pub source: io::Error,
 }
 
-/// Binds one socket and makes it listen.
+/// Binds one socket and makes it listen. It blocks, as systemd's do (NonBlocking=no): a service sets it as it likes.
 pub fn open(spec: &SocketSpec) -> Result<OwnedFd, ListenError> {
     let opened = match &spec.listen {
         Listen::Tcp(address) => open_tcp(*address, spec.backlog),
@@ -62,7 +62,7 @@ pub fn is_bound_to(fd: &OwnedFd, listen: &Listen) -> bool {
 
 fn open_tcp(address: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     match address {
         SocketAddr::V4(v4) => bind_and_listen(&fd, &SockaddrIn::from(v4), backlog)?,
@@ -76,7 +76,7 @@ fn open_unix(path: &Path, spec: &SocketSpec) -> io::Result<OwnedFd> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     bind_and_listen(&fd, &UnixAddr::new(path)?, spec.backlog)?;
     fs::set_permissions(path, fs::Permissions::from_mode(spec.mode))?;
     Ok(fd)

@@ -34,6 +34,8 @@ use super::{
 const WORKERS_MAX: usize = 4;
 /// Threads that wait for the disk when uploads are published.
 const PUBLISHERS_MAX: usize = 16;
+/// Most sockets that are taken over; a larger number is taken for a mistake.
+const LISTEN_FDS_MAX: usize = 64;
 /// How long a kept connection may still bring a request after we stopped accepting.
 const DRAIN_IDLE: Duration = Duration::from_secs(5);
 /// From cutting all connections to the end of the process, whatever still runs.
@@ -77,7 +79,7 @@ pub(super) enum RunError {
 pub(super) fn run(path: &Path) -> Result<(), RunError> {
     let (settings, rules) = check(path)?;
     begin_log(settings.logging);
-    let inherited = take_listen_fds().map_err(RunError::ListenFds)?;
+    let inherited = take_listen_fds(LISTEN_FDS_MAX).map_err(RunError::ListenFds)?;
     allow_descriptors(settings.server.max_connections);
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     let runtime = runtime::Builder::new_multi_thread()

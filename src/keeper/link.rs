@@ -88,7 +88,7 @@ pub(super) enum Sent {
 
 /// ENOMEM, ENOBUFS, and ETOOMANYREFS (more descriptors in flight than an ordinary user may have) pass as the other end
 /// reads.
-const PASSING_ERRORS: [i32; 3] = [12, 105, 109];
+pub(super) const PASSING_ERRORS: [i32; 3] = [12, 105, 109];
 
 /// Takes messages from a socket.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! What runs, written down for the keeper that comes after this one has died.
 //!
-//! Two files of records in the runtime directory, one for processes and one for units. They are written with pwrite(2)
+//! Three files of records in the runtime directory: for processes, for units, and for what descriptors are that come back
+//! from the init system. They are written with pwrite(2)
 //! and not through a mapping: a full file system is then an error to be told and not a signal that kills us. The runtime
 //! directory is memory (tmpfs), so a write does not wait.
 use std::{
@@ -14,7 +15,7 @@ use std::{
 use crate::{
     base::{ProcessKey, UnitName},
     sys::boot_id,
-    wire::keeper::{MirrorHead, MirroredProcess, MirroredUnit, VERSION, Wire, decode, encode},
+    wire::keeper::{MirrorHead, MirroredDescriptor, MirroredProcess, MirroredUnit, VERSION, Wire, decode, encode},
 };
 
 /// A record of a process: two names of 255 bytes (its key, and again in its end) and numbers. A power of two below a
@@ -22,6 +23,8 @@ use crate::{
 const PROCESS_BYTES: usize = 1024;
 /// A record of a unit: its name, numbers and memo. It lies on two pages, so its checksum matters.
 const UNIT_BYTES: usize = 5 * 1024;
+/// A record of a descriptor: two names of 255 bytes and numbers. A power of two, as above.
+const DESCRIPTOR_BYTES: usize = 1024;
 /// Most records in a file.
 const RECORDS_MAX: u32 = 131_072;
 /// Length and checksum before each record.
@@ -32,6 +35,7 @@ const FRAME_BYTES: usize = 12;
 pub(super) struct Mirror {
     processes: Records<ProcessKey>,
     units: Records<UnitName>,
+    descriptors: Records<u32>,
     /// Whether something could not be written.
     pub(super) incomplete: bool,
 }
@@ -41,6 +45,7 @@ pub(super) struct Mirror {
 pub(super) struct Left {
     pub(super) processes: Vec<MirroredProcess>,
     pub(super) units: Vec<MirroredUnit>,
+    pub(super) descriptors: Vec<MirroredDescriptor>,
 }
 
 #[derive(Debug)]
@@ -57,10 +62,16 @@ impl Mirror {
     pub(super) fn begin(folder: &Path) -> io::Result<(Self, Left)> {
         let head = MirrorHead { version: VERSION, boot: boot_id()? };
         let (processes, units) = (open(&folder.join("processes"))?, open(&folder.join("units"))?);
-        let left = Left { processes: read(&processes, PROCESS_BYTES, &head), units: read(&units, UNIT_BYTES, &head) };
+        let descriptors = open(&folder.join("descriptors"))?;
+        let left = Left {
+            processes: read(&processes, PROCESS_BYTES, &head),
+            units: read(&units, UNIT_BYTES, &head),
+            descriptors: read(&descriptors, DESCRIPTOR_BYTES, &head),
+        };
         let mirror = Self {
             processes: Records::begin(processes, PROCESS_BYTES, &head)?,
             units: Records::begin(units, UNIT_BYTES, &head)?,
+            descriptors: Records::begin(descriptors, DESCRIPTOR_BYTES, &head)?,
             incomplete: false,
         };
         Ok((mirror, left))
@@ -78,6 +89,16 @@ impl Mirror {
 
     pub(super) fn put_unit(&mut self, unit: &MirroredUnit) {
         let written = self.units.put(&unit.unit, unit);
+        self.incomplete |= written.is_err();
+    }
+
+    pub(super) fn put_descriptor(&mut self, descriptor: &MirroredDescriptor) {
+        let written = self.descriptors.put(&descriptor.id, descriptor);
+        self.incomplete |= written.is_err();
+    }
+
+    pub(super) fn remove_descriptor(&mut self, id: u32) {
+        let written = self.descriptors.remove(&id);
         self.incomplete |= written.is_err();
     }
 }
@@ -162,7 +183,7 @@ mod tests {
     use super::*;
     use crate::{
         base::{ExitStatus, Generation, InvocationId, Now, Pid, Role, RunId, Usage},
-        wire::keeper::{Exit, MEMO_BYTES_MAX, MirroredStage},
+        wire::keeper::{Exit, HeldAs, MEMO_BYTES_MAX, MirroredStage, STORE_NAME_BYTES_MAX},
     };
 
     fn process(generation: u64) -> MirroredProcess {
@@ -195,9 +216,15 @@ mod tests {
         let unit = process(1).key.run.unit;
         let unit = MirroredUnit { unit, generation: Generation(9), main: Generation(8), memo: vec![5; MEMO_BYTES_MAX] };
         mirror.put_unit(&unit);
+        let held_as = HeldAs::Stored { name: "n".repeat(STORE_NAME_BYTES_MAX) };
+        let of = unit.unit.clone();
+        let descriptor = |id| MirroredDescriptor { id, unit: of.clone(), held_as: held_as.clone() };
+        (4..=6).for_each(|id| mirror.put_descriptor(&descriptor(id)));
+        mirror.remove_descriptor(5);
         assert!(!mirror.incomplete, "the longest records fit");
         let (_, left) = Mirror::begin(folder.path()).unwrap();
         assert_eq!(left.processes, [process(1), process(4), process(3)]);
+        assert_eq!(left.descriptors, [descriptor(4), descriptor(6)]);
         assert_eq!(left.units, [unit]);
         let (_, left) = Mirror::begin(folder.path()).unwrap();
         assert!(left.processes.is_empty(), "it is read once");

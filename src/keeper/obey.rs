@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     base::{Mono, Pid, ProcessKey, Signal, UnitName},
-    sys::{clock, log_pipe, open_process, send_signal, signal_group, signal_process, start_time, tell_init},
-    wire::keeper::{Fact, MEMO_BYTES_MAX, Order, STORE_NAME_BYTES_MAX, Stream},
+    sys::{LogPipe, clock, log_pipe, open_process, send_signal, signal_group, signal_process, start_time},
+    wire::keeper::{Fact, HeldAs, MEMO_BYTES_MAX, Order, STORE_NAME_BYTES_MAX, Stream},
 };
 
 /// How long a manager that said that all is stopped may take to end.
@@ -46,6 +46,7 @@ impl Keeper {
                 if let Some(held) = self.units.get_mut(&unit) {
                     held.stored.retain(|(stored, _)| *stored != name);
                 }
+                self.withdraw(&unit, |held_as| matches!(held_as, HeldAs::Stored { name: stored } if *stored == name));
             }
             Order::DropUnit { unit } => {
                 if let Some(held) = self.units.get_mut(&unit) {
@@ -53,6 +54,7 @@ impl Keeper {
                     *held = Unit { generation: held.generation, main: held.main, ..Unit::default() };
                 }
                 self.mirror_unit(&unit);
+                self.withdraw(&unit, |_| true);
             }
             Order::OpenLog { unit, stream, bytes } => self.open_log(unit, stream, bytes),
             Order::Remember { unit, memo } => self.remember(&unit, memo),
@@ -78,10 +80,7 @@ impl Keeper {
                 self.ending = Some(Ending { code, kill: Mono(kill) });
             }
             Order::TellInit { bytes } => {
-                let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-                if let Some(address) = &self.options.init_socket
-                    && let Err(error) = tell_init(address, &bytes, &fds)
-                {
+                if let Err(error) = self.init.tell(bytes, fds.into_iter().map(Rc::new).collect()) {
                     self.refuse(format!("cannot tell the init system: {error}"));
                 }
             }
@@ -141,7 +140,11 @@ impl Keeper {
             return self.refuse(format!("cannot store a descriptor of {unit} under the name {name:?}"));
         }
         match self.units.entry(unit) {
-            Some(held) if held.stored.len() < STORED_PER_UNIT_MAX => held.stored.push((name, Rc::new(fd))),
+            Some(held) if held.stored.len() < STORED_PER_UNIT_MAX => {
+                let fd = Rc::new(fd);
+                held.stored.push((name.clone(), Rc::clone(&fd)));
+                self.entrust(unit, HeldAs::Stored { name }, vec![fd]);
+            }
             Some(_) | None => self.refuse(format!("cannot store {name:?} of {unit}: too many are held")),
         }
     }
@@ -160,14 +163,24 @@ impl Keeper {
     }
 
     fn open_log(&mut self, unit: UnitName, stream: Stream, bytes: u32) {
-        let opened = match self.units.entry(&unit) {
-            None => Err(NO_ROOM),
-            Some(held) => log_of(held, stream, bytes),
-        };
-        match opened {
+        match self.log_of(&unit, stream, bytes) {
             Ok((reader, bytes)) => self.tell(&Fact::LogPipe { unit, stream, bytes }, vec![reader]),
             Err(errno) => self.tell(&Fact::LogPipeFailed { unit, stream, errno }, Vec::new()),
         }
+    }
+
+    /// The read end and size of a unit's log pipe, which is opened if it is not there.
+    fn log_of(&mut self, unit: &UnitName, stream: Stream, bytes: u32) -> Result<(Rc<OwnedFd>, u32), i32> {
+        let held = self.units.entry(unit).ok_or(NO_ROOM)?;
+        if let Some(log) = held.logs.get(&stream) {
+            return Ok((Rc::clone(&log.reader), log.bytes));
+        }
+        let LogPipe { reader, writer, bytes } =
+            log_pipe(bytes).map_err(|error| error.raw_os_error().unwrap_or(NO_NUMBER))?;
+        let (reader, writer) = (Rc::new(reader), Rc::new(writer));
+        held.logs.insert(stream, Log { reader: Rc::clone(&reader), writer: Rc::clone(&writer), bytes });
+        self.entrust(unit, HeldAs::Log { stream, bytes }, vec![Rc::clone(&reader), writer]);
+        Ok((reader, bytes))
     }
 }
 
@@ -176,16 +189,4 @@ impl Keeper {
 enum Reach {
     Process,
     Group,
-}
-
-/// The read end and size of a unit's log pipe, which is opened if it is not there.
-fn log_of(held: &mut Unit, stream: Stream, bytes: u32) -> Result<(Rc<OwnedFd>, u32), i32> {
-    if let Some(log) = held.logs.get(&stream) {
-        return Ok((Rc::clone(&log.reader), log.bytes));
-    }
-    let pipe = log_pipe(bytes).map_err(|error| error.raw_os_error().unwrap_or(NO_NUMBER))?;
-    let log = Log { reader: Rc::new(pipe.reader), writer: Rc::new(pipe.writer), bytes: pipe.bytes };
-    let answer = (Rc::clone(&log.reader), log.bytes);
-    held.logs.insert(stream, log);
-    Ok(answer)
 }

@@ -13,6 +13,7 @@ use super::{
     ceiling::Ceiling,
     crowd::Crowd,
     holdings::{Handle, Log, Process, Processes, UNITS_MAX, Unit, Units},
+    init_store::{InitStore, LISTEN_FDS_MAX},
     ledger::{Kept, Ledger},
     life::{Act, Life},
     manager::manager_environment,
@@ -20,10 +21,10 @@ use super::{
     upgrade::{Upgrade, inherited_state},
 };
 use crate::{
-    base::Signal,
+    base::{Chain, Signal},
     sys::{
         LockError, LockFile, Poller, Signals, adopt_orphans, bind_notify_socket, clock, close_inherited_on_exec,
-        number, reset_signal_actions, spawn::Spawner, take_inherited,
+        number, reset_signal_actions, say, spawn::Spawner, take_inherited, take_listen_fds,
     },
     wire::keeper::{
         AggregatedState, DecodeError, DroppedState, KeeperState, KeptState, KeptWhat, LogState, ManagerCause,
@@ -75,6 +76,10 @@ impl Keeper {
             Some(state) => Held::inherited(state).map_err(StartError::State)?,
             None => Held::fresh(&options)?,
         };
+        let passed = take_listen_fds(LISTEN_FDS_MAX).unwrap_or_else(|error| {
+            say(&Chain(&error).to_string());
+            Vec::new()
+        });
         close_inherited_on_exec().map_err(own("descriptors"))?;
         adopt_orphans().map_err(own("the adoption of orphans"))?;
         let now = clock::mono();
@@ -96,6 +101,7 @@ impl Keeper {
             units: held.units,
             ledger: held.ledger,
             mirror: None,
+            init: InitStore::new(options.init_socket.clone()),
             unwritten: Vec::new(),
             life,
             cause: ManagerCause::Boot,
@@ -112,10 +118,17 @@ impl Keeper {
             options,
         };
         keeper.watch_own().map_err(own("polling"))?;
-        let left = keeper.begin_mirror();
+        let mut left = keeper.begin_mirror();
+        let descriptors = std::mem::take(&mut left.descriptors);
         match state {
-            Some(state) => keeper.take_processes(state.processes),
-            None => keeper.adopt(left),
+            Some(state) => {
+                keeper.take_processes(state.processes);
+                keeper.entrust_again(&descriptors);
+            }
+            None => {
+                keeper.adopt(left);
+                keeper.take_back(descriptors, passed);
+            }
         }
         keeper.mirror_all();
         if let Some(pid) = keeper.life.pid() {

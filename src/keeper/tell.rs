@@ -70,6 +70,9 @@ impl Keeper {
         if self.mirror.as_ref().is_none_or(|mirror| mirror.incomplete) {
             lacking.push("what runs is not written down: a keeper that dies leaves it unknown".to_owned());
         }
+        if self.init.incomplete {
+            lacking.push("not every descriptor is with the init system: a keeper that dies loses it".to_owned());
+        }
         lacking
     }
 

@@ -14,6 +14,7 @@ use super::{
     ceiling::Ceiling,
     crowd::Crowd,
     holdings::{Processes, Units},
+    init_store::InitStore,
     ledger::Ledger,
     life::Life,
     link::{Frame, Inlet},
@@ -46,6 +47,7 @@ pub(super) struct Keeper {
     pub(super) units: Units,
     pub(super) ledger: Ledger,
     pub(super) mirror: Option<Mirror>,
+    pub(super) init: InitStore,
     /// Ends that are told first and written down after.
     pub(super) unwritten: Vec<MirroredProcess>,
     pub(super) life: Life,
@@ -158,9 +160,11 @@ impl Keeper {
                 && self.life.pid().is_none()
             {
                 self.forget_states();
+                self.withdraw_all();
                 return Ok(ending.code);
             }
             self.flush();
+            self.init.flush();
             let ready = self.poller.wait(self.timeout())?;
             self.turn(&ready)?;
         }
@@ -268,7 +272,14 @@ impl Keeper {
     fn timeout(&self) -> Option<Duration> {
         let retry = self.manager.as_ref().and_then(|manager| manager.retry);
         let kill = self.ending.map(|ending| ending.kill);
-        let deadlines = [self.life.next_deadline(), retry, kill, self.upgrade.deadline(), self.crowd.deadline()];
+        let deadlines = [
+            self.life.next_deadline(),
+            retry,
+            kill,
+            self.upgrade.deadline(),
+            self.crowd.deadline(),
+            self.init.deadline(),
+        ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.since(clock::mono()))
     }

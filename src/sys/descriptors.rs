@@ -1,5 +1,5 @@
 use std::{
-    env, io,
+    io,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
 
@@ -52,35 +52,6 @@ pub fn close_on_exec(fd: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// A descriptor that was passed in by the service manager above us.
-#[derive(Debug)]
-pub struct Passed {
-    /// Its name (`FileDescriptorName=`); empty when none was given.
-    pub name: String,
-    /// Itself.
-    pub fd: OwnedFd,
-}
-
-/// What the environment says was passed in, sd_listen_fds(3); each can be had once. Empty when nothing was, or when it
-/// was meant for another process.
-///
-/// # Errors
-/// When the environment promises a descriptor that is not there.
-pub fn listen_fds() -> io::Result<Vec<Passed>> {
-    let number = |name| env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    let (Some(pid), Some(count)) = (number("LISTEN_PID"), number("LISTEN_FDS")) else { return Ok(Vec::new()) };
-    if pid != std::process::id() || count > LISTEN_FDS_MAX {
-        return Ok(Vec::new());
-    }
-    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let mut names = names.split(':');
-    let places = (3..).take(usize::try_from(count).unwrap_or(0));
-    places.map(|place| Ok(Passed { name: names.next().unwrap_or("").into(), fd: take_inherited(place)? })).collect()
-}
-
-/// More descriptors than any of our programs is passed.
-const LISTEN_FDS_MAX: u32 = 1024;
-
 /// A pipe for the output of a service.
 #[derive(Debug)]
 pub struct LogPipe {
@@ -105,6 +76,11 @@ pub fn log_pipe(bytes: u32) -> io::Result<LogPipe> {
     }
     let bytes = u32::try_from(fcntl(&writer, FcntlArg::F_GETPIPE_SZ)?).unwrap_or(0);
     Ok(LogPipe { reader, writer, bytes })
+}
+
+/// Whether it can only be written to, as the end of a pipe that is.
+pub fn is_write_end(fd: impl AsFd) -> bool {
+    fcntl(fd, FcntlArg::F_GETFL).is_ok_and(|flags| OFlag::from_bits_retain(flags) & OFlag::O_ACCMODE == OFlag::O_WRONLY)
 }
 
 /// A page: the least a pipe has.
@@ -154,15 +130,11 @@ mod tests {
         for (asked, least) in [(1 << 20, 4096), (0, 4096), (u32::MAX, 4096)] {
             let pipe = log_pipe(asked).unwrap();
             assert!(pipe.bytes >= least, "{}", pipe.bytes);
+            assert!(is_write_end(&pipe.writer) && !is_write_end(&pipe.reader));
             let (mut reader, mut writer) = (File::from(pipe.reader), File::from(pipe.writer));
             assert_eq!(reader.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
             writer.write_all(b"x").unwrap();
             assert_eq!(reader.read(&mut [0]).unwrap(), 1);
         }
-    }
-
-    #[test]
-    fn nothing_is_passed_to_another_process() {
-        assert!(listen_fds().unwrap().is_empty());
     }
 }

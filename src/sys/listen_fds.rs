@@ -1,19 +1,11 @@
-use std::{
-    io,
-    os::fd::{FromRawFd, OwnedFd},
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{env, io, os::fd::OwnedFd};
 
-/// Most descriptors we take over from the service manager; a larger number is taken for a mistake.
-const LISTEN_FDS_MAX: usize = 64;
+use super::take_inherited;
 
-/// Whether the descriptors of this process have been taken: they can have one owner only.
-static TAKEN: AtomicBool = AtomicBool::new(false);
-
-/// A descriptor that the service manager opened for us, and its name there.
+/// A descriptor that the service manager above us holds for this process, and its name there.
 #[derive(Debug)]
 pub struct Inherited {
-    /// `FileDescriptorName=` of the socket unit; `unknown` when the manager gave no names.
+    /// `FileDescriptorName=` of the socket unit, or FDNAME= of what was stored; `unknown` when there are no names.
     pub name: String,
     /// The descriptor, close-on-exec from now on.
     pub fd: OwnedFd,
@@ -22,36 +14,56 @@ pub struct Inherited {
 /// Why the inherited descriptors cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenFdsError {
-    /// `LISTEN_FDS` and its companions contradict each other, or a descriptor is not open.
-    #[error("cannot take over the sockets in LISTEN_FDS")]
-    Environment(#[source] io::Error),
-    /// Asked for twice.
-    #[error("cannot take over the sockets in LISTEN_FDS a second time")]
-    Taken,
-    /// More than a program of ours can want.
-    #[error("cannot take over {0} sockets from LISTEN_FDS (at most {LISTEN_FDS_MAX})")]
-    TooMany(usize),
+    /// A variable that is no number.
+    #[error("cannot read {0} as a number")]
+    Number(&'static str),
+    /// A descriptor is not there, or was taken before.
+    #[error("cannot take over descriptor {fd} of LISTEN_FDS")]
+    Descriptor {
+        /// Which.
+        fd: i32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// More than the program can want.
+    #[error("cannot take over {count} descriptors from LISTEN_FDS (at most {max})")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+        /// How many the program takes.
+        max: usize,
+    },
 }
 
-/// Takes over the descriptors of `LISTEN_FDS`; none when there is no service manager or they are another process's.
+/// Takes over the descriptors of `LISTEN_FDS`, at most `max`; none when there is no service manager or they are another
+/// process's.
 ///
-/// Source: sd_listen_fds(3). To be called once, before anything else opens descriptors.
-pub fn take_listen_fds() -> Result<Vec<Inherited>, ListenFdsError> {
-    let found = sd_notify::listen_fds_with_names().map_err(ListenFdsError::Environment)?;
-    if found.len() > LISTEN_FDS_MAX {
-        return Err(ListenFdsError::TooMany(found.len()));
+/// Source: sd_listen_fds(3). To be called once, before anything else sets close-on-exec on all descriptors.
+pub fn take_listen_fds(max: usize) -> Result<Vec<Inherited>, ListenFdsError> {
+    let (Some(pid), Some(count)) = (number::<u32>("LISTEN_PID")?, number::<usize>("LISTEN_FDS")?) else {
+        return Ok(Vec::new());
+    };
+    if pid != std::process::id() {
+        return Ok(Vec::new());
     }
-    if found.len() > 0 && TAKEN.swap(true, Ordering::Relaxed) {
-        return Err(ListenFdsError::Taken);
+    if count > max {
+        return Err(ListenFdsError::TooMany { count, max });
     }
-    Ok(found
-        .map(|(number, name)| {
-            // No safe call makes an owner of a number. SAFETY: the manager opened the number for this process and
-            // sd_notify has just set a flag on it, so it is open; TAKEN makes us its only owner.
-            let fd = unsafe { OwnedFd::from_raw_fd(number) };
-            Inherited { name, fd }
-        })
-        .collect())
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    let take = |fd| {
+        let name = names.next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
+        let fd = take_inherited(fd).map_err(|source| ListenFdsError::Descriptor { fd, source })?;
+        Ok(Inherited { name, fd })
+    };
+    // They begin behind standard error.
+    (3..).take(count).map(take).collect()
+}
+
+fn number<T: std::str::FromStr>(name: &'static str) -> Result<Option<T>, ListenFdsError> {
+    let Some(text) = env::var_os(name) else { return Ok(None) };
+    text.to_str().and_then(|text| text.parse().ok()).map(Some).ok_or(ListenFdsError::Number(name))
 }
 
 #[cfg(test)]
@@ -60,7 +72,8 @@ mod tests {
 
     #[test]
     fn without_a_service_manager_nothing_is_inherited() {
-        // nextest and cargo test set no LISTEN_PID for us; the case with sockets is in tests/upload/life.rs.
-        assert!(take_listen_fds().is_ok_and(|fds| fds.is_empty()));
+        // nextest and cargo test set no LISTEN_PID for us; the cases with descriptors are in tests/upload/life.rs and
+        // tests/systemd_boot.rs.
+        assert!(take_listen_fds(1).is_ok_and(|fds| fds.is_empty()));
     }
 }

@@ -21,7 +21,7 @@ pub mod spawn; // processes
 
 pub use attribute::attribute;
 pub use descriptors::{
-    LogPipe, Passed, close_inherited_on_exec, close_on_exec, end_pipe, keep_on_exec, listen_fds, log_pipe, number,
+    LogPipe, close_inherited_on_exec, close_on_exec, end_pipe, is_write_end, keep_on_exec, log_pipe, number,
     take_inherited,
 };
 pub use init::{complain, print, replace_image, say, tell_init};

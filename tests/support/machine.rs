@@ -46,7 +46,7 @@ impl Machine {
         let script = Command::new("bash")
             .arg(here.join("tests/support/systemd-ns.sh"))
             .args([folder.path(), &seed])
-            .arg(env!("CARGO_BIN_EXE_supervisord"))
+            .args([env!("CARGO_BIN_EXE_supervisord"), env!("CARGO_BIN_EXE_supervisorctl")])
             // It ends by the end of its input, whatever becomes of us; a signal to our group is not for it.
             .stdin(Stdio::piped())
             .process_group(0)
@@ -94,7 +94,7 @@ impl Machine {
     }
 
     /// The machine's file, seen from here.
-    fn path(&self, inside: &str) -> PathBuf {
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
         Path::new("/proc").join(&self.init).join("root").join(inside)
     }
 

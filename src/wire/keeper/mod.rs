@@ -16,8 +16,8 @@ pub use fact::{Clamped, Exit, Fact, ManagerCause, Notified, RunningProcess, Unit
 pub use order::{Order, SpawnOrder};
 pub use spec::{Credentials, Output, ResourceLimit, SpawnSpec, Stream};
 pub use state::{
-    AggregatedState, DroppedState, KeeperState, KeptState, KeptWhat, LogState, MirrorHead, MirroredProcess,
-    MirroredStage, MirroredUnit, ProcessState, StoredState, UnitState,
+    AggregatedState, DroppedState, HeldAs, KeeperState, KeptState, KeptWhat, LogState, MirrorHead, MirroredDescriptor,
+    MirroredProcess, MirroredStage, MirroredUnit, ProcessState, StoredState, UnitState,
 };
 
 /// The version of this conversation; both halves must speak the same.

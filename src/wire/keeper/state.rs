@@ -213,6 +213,34 @@ pub struct MirroredUnit {
     pub memo: Vec<u8>,
 }
 
+/// A descriptor that the init system above holds for the next keeper, as it is mirrored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirroredDescriptor {
+    /// Its number in that store, never given twice; in the order in which they were handed over.
+    pub id: u32,
+    /// For which unit it is held.
+    pub unit: UnitName,
+    /// What it is there.
+    pub held_as: HeldAs,
+}
+
+/// What a descriptor is for its unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeldAs {
+    /// Stored under a name.
+    Stored {
+        /// Which.
+        name: String,
+    },
+    /// Both ends of a log pipe.
+    Log {
+        /// Which of the unit's.
+        stream: Stream,
+        /// Its size in bytes.
+        bytes: u32,
+    },
+}
+
 /// What a mirror begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MirrorHead {
@@ -225,4 +253,6 @@ pub struct MirrorHead {
 wire_struct!(MirroredProcess { key, invocation, started, stage });
 wire_enum!(MirroredStage { 0 Intent, 1 Running { pid, start_time }, 2 Ended(exit), 3 SpawnFailed(failure) });
 wire_struct!(MirroredUnit { unit, generation, main, memo });
+wire_struct!(MirroredDescriptor { id, unit, held_as });
+wire_enum!(HeldAs { 0 Stored { name }, 1 Log { stream, bytes } });
 wire_struct!(MirrorHead { version, boot });
