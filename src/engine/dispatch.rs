@@ -43,10 +43,6 @@ impl Engine {
             Effect::Spawn(order) => self.spawn(&order),
             Effect::Kill { key, signal } => self.keeper.send(&Order::Signal { key, signal }, Vec::new()),
             Effect::KillTree { run, signal, but } => self.kill_tree(&run, signal, but.as_ref()),
-            Effect::WatchTree { run } => {
-                self.watch_tree(&run);
-                Ok(())
-            }
             Effect::Probe { run, probe, def } => self.probe(run, probe, def),
             Effect::CancelProbes { run } => self.cancel_probes(&run),
             Effect::Remember { unit, memo } => self.keeper.send(&Order::Remember { unit, memo }, Vec::new()),

@@ -30,11 +30,6 @@ pub enum Effect {
         /// Left out.
         but: Option<ProcessKey>,
     },
-    /// Tell `TreeEmpty` when no process of the run is left (at once if so).
-    WatchTree {
-        /// Whose.
-        run: RunId,
-    },
     /// Send a probe. Comes back as `Probed`, always (a timeout is a failure).
     Probe {
         /// For whose run.

@@ -82,8 +82,8 @@ pub enum Input {
         /// Whether no other process of the run is known to live (its cgroup is empty): then nothing is waited for.
         alone: bool,
     },
-    /// The answer to [`super::Effect::KillTree`] and [`super::Effect::WatchTree`]: no process of the run is left. It has to
-    /// be true when it is given; it may come before the exit of a process that was the last.
+    /// The answer to [`super::Effect::KillTree`]: no process of the run is left. It has to be true when it is given; it may
+    /// come before the exit of a process that was the last.
     TreeEmpty {
         /// Whose run.
         run: RunId,

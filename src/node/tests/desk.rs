@@ -198,7 +198,6 @@ fn tell(effect: &Effect) -> Option<String> {
         Effect::Kill { signal: Signal::CONT, .. } | Effect::Remember { .. } => return None,
         Effect::Kill { key, signal } => format!("kill {} {signal}", show(key)),
         Effect::KillTree { run, signal, but: _ } => format!("kill-tree {} {signal}", show_run(run)),
-        Effect::WatchTree { run } => format!("watch-tree {}", show_run(run)),
         Effect::Probe { run, probe, def } => format!("probe {} {}", show_run(run), def.health[*probe].name),
         Effect::CancelProbes { run } => format!("cancel-probes {}", show_run(run)),
         Effect::Notice(notice) => tell_notice(&notice.what),

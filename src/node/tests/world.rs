@@ -270,10 +270,6 @@ impl World {
                 self.watched.insert(run);
                 self.check_trees();
             }
-            Effect::WatchTree { run } => {
-                self.watched.insert(run);
-                self.check_trees();
-            }
             Effect::Probe { run, probe, .. } => {
                 self.check_current(&run);
                 let failure = (self.rng.below(3) == 0 && !self.calm).then(|| "refused".to_owned());
