@@ -240,7 +240,7 @@ impl Parts {
             fd_store: super::fds::FdStore::default(),
             processes: BTreeMap::new(),
             runs: BTreeMap::new(),
-            signals: BTreeMap::new(),
+            signals: 0,
             tickets: Tickets::default(),
             waiting: BTreeMap::new(),
             next_seq: 0,
@@ -430,7 +430,7 @@ impl Engine {
         let key = &process.key;
         let newer = self.runs.get(&key.run.unit).is_none_or(|tree| tree.run.generation <= key.run.generation);
         if newer && !self.runs.get(&key.run.unit).is_some_and(|tree| tree.run == key.run && tree.main.is_some()) {
-            let tree = Tree { run: key.run.clone(), invocation: process.invocation, main: None };
+            let tree = Tree::new(&key.run, process.invocation);
             self.runs.insert(key.run.unit.clone(), tree);
         }
         self.spawned(key, process.pid);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use nix::libc;
 
 use crate::{
-    base::{Chain, ProcessKey, Role, RunId, Signal, SpawnFailure, SpawnStep, UnitName},
-    edge::{clock, listen, notify},
+    base::{Chain, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, SpawnStep, UnitName},
+    edge::{clock, listen, notify, proctree::Member},
     keeper::client::ClientError,
     node::{
         Effect, Input,
@@ -20,7 +20,7 @@ use crate::{
     wire::keeper::{Order, SpawnOrder as KeeperSpawn, Stream},
 };
 
-use super::{Engine, tree_of};
+use super::{Engine, tree};
 
 /// Log pipes of all units together take about this much of the kernel's budget for one user (pipe(7), 64 MiB).
 const PIPE_BUDGET_BYTES: usize = 32 << 20;
@@ -43,6 +43,10 @@ impl Engine {
             Effect::Spawn(order) => self.spawn(&order),
             Effect::Kill { key, signal } => self.keeper.send(&Order::Signal { key, signal }, Vec::new()),
             Effect::KillTree { run, signal, but } => self.kill_tree(&run, signal, but.as_ref()),
+            Effect::Sweep { run, invocation, main } => {
+                self.sweep(tree::Tree { main, ..tree::Tree::new(&run, invocation) });
+                Ok(())
+            }
             Effect::Probe { run, probe, def } => self.probe(run, probe, def),
             Effect::CancelProbes { run } => self.cancel_probes(&run),
             Effect::Remember { unit, memo } => self.keeper.send(&Order::Remember { unit, memo }, Vec::new()),
@@ -68,7 +72,10 @@ impl Engine {
     fn spawn(&mut self, order: &SpawnOrder) -> Result<(), ClientError> {
         let unit = &order.key.run.unit;
         if order.key.role == Role::Main {
-            self.runs.insert(unit.clone(), tree_of(&order.key.run, order.invocation, None));
+            self.runs.insert(unit.clone(), tree::Tree::new(&order.key.run, order.invocation));
+        }
+        if let Some(tree) = self.runs.get_mut(unit) {
+            tree.signals_before = self.signals;
         }
         let refused = match self.prepare(order) {
             Ok(spec) => {
@@ -162,38 +169,47 @@ impl Engine {
                 self.keeper.send(&Order::SignalGroup { key: main.clone(), signal }, Vec::new())?;
             }
         }
-        self.signals.insert(run.clone(), (signal, spared));
         if let Some(tree) = self.tree_of_run(run) {
-            self.tree.members(tree);
+            let meant = self.meant(run, signal, spared);
+            self.tree.members(tree.clone(), meant);
+            self.tree.watch(tree);
         }
-        self.watch_tree(run);
         Ok(())
     }
 
-    fn watch_tree(&self, run: &RunId) {
-        if let Some(tree) = self.tree_of_run(run) {
-            self.tree.watch(tree);
+    /// Kills what a run left behind outside its group, where no cgroup holds it.
+    fn sweep(&mut self, tree: tree::Tree) {
+        if self.cgroups.is_none() {
+            let meant = self.meant(&tree.run, Signal::KILL, None);
+            self.tree.sweep(tree, meant);
         }
     }
 
-    fn tree_of_run(&self, run: &RunId) -> Option<super::tree::Tree> {
+    fn meant(&mut self, run: &RunId, signal: Signal, spared: Option<Pid>) -> tree::Meant {
+        self.signals += 1;
+        tree::Meant { run: run.clone(), signal, spared, number: self.signals }
+    }
+
+    fn tree_of_run(&self, run: &RunId) -> Option<tree::Tree> {
         self.runs.get(&run.unit).filter(|tree| tree.run == *run).cloned()
     }
 
     /// Signals what the thread found of a run, except what the signal was not meant for or has reached already.
-    pub(super) fn signal_members(
-        &mut self,
-        run: &RunId,
-        members: &[crate::edge::proctree::Member],
-    ) -> Result<(), ClientError> {
-        let Some((signal, spared)) = self.signals.remove(run) else { return Ok(()) };
+    ///
+    /// The thread may have looked late, when the next command of the run had begun: whoever came after the signal is not
+    /// meant by it, and what it missed of the others is signalled again at the run's end.
+    pub(super) fn signal_members(&mut self, meant: &tree::Meant, members: &[Member]) -> Result<(), ClientError> {
+        let run = &meant.run;
+        if self.runs.get(&run.unit).is_some_and(|tree| tree.run == *run && tree.signals_before >= meant.number) {
+            return Ok(());
+        }
         let main = ProcessKey { run: run.clone(), role: Role::Main };
         let reached = self.processes.get(&main).copied();
         for member in members {
-            if Some(member.pid) == spared || Some(member.pid) == reached {
+            if Some(member.pid) == meant.spared || Some(member.pid) == reached {
                 continue;
             }
-            for signal in with_cont(signal) {
+            for signal in with_cont(meant.signal) {
                 let order = Order::SignalPid { pid: member.pid, start_time: member.start_time, signal };
                 self.keeper.send(&order, Vec::new())?;
             }

@@ -19,7 +19,6 @@ use crate::{
         status::Active,
     },
     sys,
-    unit::{UnitDef, spec::KillMode},
     wire::keeper::{Clamped, Exit, Fact, Notified, Order},
 };
 
@@ -128,7 +127,6 @@ impl Engine {
             return self.keeper.send(&Order::AckExit { key }, Vec::new());
         }
         let alone = self.is_alone(&key, pid);
-        self.sweep(&key);
         let forgotten = self.acks.process_gone(key.clone());
         self.node.handle(clock::now(), Input::Exited { key, status, usage, oom: false, alone });
         self.forget(forgotten)
@@ -160,21 +158,12 @@ impl Engine {
     /// Whether the keeper has more children than us and the processes that we know: orphans of some service.
     fn may_have_strays(&self) -> bool {
         let keeper = i32::try_from(std::os::unix::process::parent_id()).ok().and_then(Pid::new);
-        keeper.is_none_or(|keeper| proctree::child_count(keeper) > self.processes.len() + 1)
+        keeper.is_none_or(|keeper| proctree::child_count(keeper) > self.known_children())
     }
 
-    /// Kills what a dead main process left behind outside its group, where no cgroup holds it and the unit wants that.
-    fn sweep(&mut self, key: &ProcessKey) {
-        let kills_all =
-            |unit: &Arc<UnitDef>| matches!(unit.service.kill.mode, KillMode::ControlGroup | KillMode::Mixed);
-        let wanted = key.role == Role::Main && self.cgroups.is_none();
-        if !wanted || !self.units.get(&key.run.unit).is_some_and(kills_all) {
-            return;
-        }
-        if let Some(tree) = self.runs.get(&key.run.unit).filter(|tree| tree.run == key.run).cloned() {
-            self.signals.insert(key.run.clone(), (Signal::KILL, None));
-            self.tree.sweep(tree, self.processes.len() + 1);
-        }
+    /// How many children of the keeper are somebody: the processes of units, and this manager.
+    pub(super) fn known_children(&self) -> usize {
+        self.processes.len() + 1
     }
 
     pub(super) fn take_notified(&mut self, notified: &Notified, fds: Vec<OwnedFd>) -> Result<(), ClientError> {
@@ -267,7 +256,7 @@ impl Engine {
         match report {
             Report::Probed { run, probe, outcome } => self.probed(run, probe, outcome),
             Report::Tree(Found::Empty(run)) => self.node.handle(clock::now(), Input::TreeEmpty { run }),
-            Report::Tree(Found::Members(run, members)) => self.signal_members(&run, &members)?,
+            Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,
             Report::Store(report) => self.take_store_report(report)?,
             Report::Dropped(dropped) => {
                 tracing::warn!(unit = %dropped.unit, reason = dropped.reason, "output was dropped");

@@ -36,7 +36,7 @@ use tokio::{
 
 use crate::{
     alert::Alerts,
-    base::{Mono, Notice, Pid, ProcessKey, RunId, Signal, Ticket, UnitName},
+    base::{Mono, Notice, Pid, ProcessKey, Ticket, UnitName},
     edge::{cgroup::Cgroups, clock, deliver::Deliveries, log::Pump, store::Store, users::Identity},
     keeper::client::{Client, ClientError},
     node::{Node, effect::Outcome},
@@ -80,8 +80,8 @@ pub struct Engine {
     processes: BTreeMap<ProcessKey, Pid>,
     /// The newest run of each unit, for attribution.
     runs: BTreeMap<UnitName, tree::Tree>,
-    /// Signals whose receivers are being looked up, with the one process that is spared.
-    signals: BTreeMap<RunId, (Signal, Option<Pid>)>,
+    /// How many signals were given to whole trees.
+    signals: u64,
     tickets: handle::Tickets,
     waiting: BTreeMap<Ticket, oneshot::Sender<Vec<(UnitName, Outcome)>>>,
     next_seq: u64,
@@ -109,6 +109,7 @@ impl Engine {
     pub async fn run(mut self) -> Result<u8, ClientError> {
         loop {
             self.drain()?;
+            self.tree.set_known(self.known_children());
             if let Some(code) = self.ending {
                 return self.end(code).await;
             }
@@ -163,9 +164,4 @@ async fn until(deadline: Option<Mono>) {
         Some(deadline) => sleep_until(Instant::now() + deadline.since(clock::now().mono)).await,
         None => std::future::pending().await,
     }
-}
-
-/// The tree that a run's processes are found by.
-fn tree_of(run: &RunId, invocation: crate::base::InvocationId, main: Option<Pid>) -> tree::Tree {
-    tree::Tree { run: run.clone(), invocation, main }
 }

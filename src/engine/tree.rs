@@ -5,20 +5,25 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
-    time::Duration,
 };
 
 use crate::{
-    base::{InvocationId, Pid, RunId},
-    edge::{cgroup::Cgroups, proctree},
+    base::{InvocationId, Mono, Pid, RunId, Signal, TimeSpan},
+    edge::{cgroup::Cgroups, clock, proctree},
 };
 
-/// The first look comes this long after the request, the next ones ever later.
-const LOOK_FIRST: Duration = Duration::from_millis(1);
+/// The first look comes this many milliseconds after the request, the next ones ever later.
+const LOOK_FIRST_MS: u64 = 1;
 /// The longest pause between looks.
-const LOOK_LAST: Duration = Duration::from_millis(50);
+const LOOK_LAST_MS: u64 = 50;
+/// Runs that end within this time are swept together.
+const SWEEP_AFTER_MS: u64 = 50;
 
 /// Which processes are meant.
 #[derive(Debug, Clone)]
@@ -29,6 +34,27 @@ pub(super) struct Tree {
     pub invocation: InvocationId,
     /// The main process, dead or alive.
     pub main: Option<Pid>,
+    /// The last signal that was given before its newest process was ordered.
+    pub signals_before: u64,
+}
+
+impl Tree {
+    pub(super) fn new(run: &RunId, invocation: InvocationId) -> Self {
+        Self { run: run.clone(), invocation, main: None, signals_before: 0 }
+    }
+}
+
+/// A signal for the processes that a run has when it is given.
+#[derive(Debug, Clone)]
+pub struct Meant {
+    /// Whose.
+    pub run: RunId,
+    /// Which.
+    pub signal: Signal,
+    /// The one process it is not for.
+    pub spared: Option<Pid>,
+    /// Signals are numbered as they are given, so that one is told from those before a new process.
+    pub number: u64,
 }
 
 /// What the thread reports.
@@ -36,21 +62,23 @@ pub(super) struct Tree {
 pub enum Found {
     /// Nobody is left.
     Empty(RunId),
-    /// These are left, as asked by [`TreeWatch::members`].
-    Members(RunId, Vec<proctree::Member>),
+    /// Whom a signal has to reach.
+    Members(Meant, Vec<proctree::Member>),
 }
 
 #[derive(Debug)]
 enum Request {
     Watch(Tree),
-    Members(Tree),
-    Sweep { tree: Tree, known: usize },
+    Signal(Tree, Meant),
+    Sweep(Tree, Meant),
 }
 
 /// A handle on the thread; it ends when the handle is dropped.
 #[derive(Debug)]
 pub(super) struct TreeWatch {
     requests: mpsc::Sender<Request>,
+    /// How many children of the keeper are known to be somebody.
+    known: Arc<AtomicUsize>,
 }
 
 impl TreeWatch {
@@ -61,11 +89,21 @@ impl TreeWatch {
         found: impl Fn(Found) + Send + 'static,
     ) -> Result<Self, io::Error> {
         let (requests, inbox) = mpsc::channel();
-        thread::Builder::new()
-            .name("tree".into())
-            .stack_size(256 << 10)
-            .spawn(move || Watcher { keeper, cgroups, found, watched: BTreeMap::new() }.run(&inbox))?;
-        Ok(Self { requests })
+        let known = Arc::<AtomicUsize>::default();
+        let shared = Arc::clone(&known);
+        thread::Builder::new().name("tree".into()).stack_size(256 << 10).spawn(move || {
+            Watcher {
+                keeper,
+                cgroups,
+                found,
+                known: shared,
+                watched: BTreeMap::new(),
+                sweeps: Vec::new(),
+                sweep_at: None,
+            }
+            .run(&inbox);
+        })?;
+        Ok(Self { requests, known })
     }
 
     /// Reports once when the run has no process left.
@@ -73,15 +111,20 @@ impl TreeWatch {
         self.requests.send(Request::Watch(tree)).ok();
     }
 
-    /// Reports what is left of a run whose main process died; looks only if the keeper has more than the `known` children,
-    /// since the walk is too dear to be made at each death.
-    pub(super) fn sweep(&self, tree: Tree, known: usize) {
-        self.requests.send(Request::Sweep { tree, known }).ok();
+    /// Reports the processes that the run has now.
+    pub(super) fn members(&self, tree: Tree, meant: Meant) {
+        self.requests.send(Request::Signal(tree, meant)).ok();
     }
 
-    /// Reports the processes that the run has now.
-    pub(super) fn members(&self, tree: Tree) {
-        self.requests.send(Request::Members(tree)).ok();
+    /// Reports, a little later, what is left of a run that ended. /proc is walked only if the keeper has children that
+    /// nobody knows: the walk is too dear to be made at each death.
+    pub(super) fn sweep(&self, tree: Tree, meant: Meant) {
+        self.requests.send(Request::Sweep(tree, meant)).ok();
+    }
+
+    /// How many children the keeper has that are known.
+    pub(super) fn set_known(&self, known: usize) {
+        self.known.store(known, Ordering::Relaxed);
     }
 }
 
@@ -89,34 +132,55 @@ struct Watcher<F> {
     keeper: Option<Pid>,
     cgroups: Option<Arc<Cgroups>>,
     found: F,
+    known: Arc<AtomicUsize>,
     watched: BTreeMap<RunId, Tree>,
+    sweeps: Vec<(Tree, Meant)>,
+    sweep_at: Option<Mono>,
 }
 
 impl<F: Fn(Found)> Watcher<F> {
     fn run(mut self, inbox: &mpsc::Receiver<Request>) {
-        let mut pause = LOOK_FIRST;
+        let mut pause = LOOK_FIRST_MS;
+        let mut look_at = None;
         loop {
-            let request = if self.watched.is_empty() {
-                inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
-            } else {
-                inbox.recv_timeout(pause)
+            let next = [look_at, self.sweep_at].into_iter().flatten().min();
+            let request = match next {
+                Some(next) => inbox.recv_timeout(next.since(clock::now().mono)),
+                None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
             };
             match request {
                 Ok(Request::Watch(tree)) => {
                     self.watched.insert(tree.run.clone(), tree);
-                    pause = LOOK_FIRST;
+                    pause = LOOK_FIRST_MS;
+                    look_at = from_now(pause);
                 }
-                Ok(Request::Members(tree)) => (self.found)(Found::Members(tree.run.clone(), self.members(&tree))),
-                Ok(Request::Sweep { tree, known }) => {
-                    let strangers = self.keeper.is_none_or(|keeper| proctree::child_count(keeper) > known);
-                    let left = if strangers { self.members(&tree) } else { Vec::new() };
-                    (self.found)(Found::Members(tree.run, left));
+                Ok(Request::Signal(tree, meant)) => (self.found)(Found::Members(meant, self.members(&tree))),
+                Ok(Request::Sweep(tree, meant)) => {
+                    self.sweep_at = self.sweep_at.or_else(|| from_now(SWEEP_AFTER_MS));
+                    self.sweeps.push((tree, meant));
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    self.look();
-                    pause = LOOK_LAST.min(pause * 2);
-                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+            let now = clock::now().mono;
+            if self.sweep_at.is_some_and(|at| at <= now) {
+                self.sweep();
+            }
+            if look_at.is_some_and(|at| at <= now) {
+                self.look();
+                pause = LOOK_LAST_MS.min(pause * 2);
+                look_at = from_now(pause).filter(|_| !self.watched.is_empty());
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.sweep_at = None;
+        let strangers =
+            self.keeper.is_none_or(|keeper| proctree::child_count(keeper) > self.known.load(Ordering::Relaxed));
+        for (tree, meant) in std::mem::take(&mut self.sweeps) {
+            if strangers {
+                (self.found)(Found::Members(meant, self.members(&tree)));
             }
         }
     }
@@ -149,4 +213,8 @@ impl<F: Fn(Found)> Watcher<F> {
             None => proctree::members(self.keeper, tree.main, tree.invocation),
         }
     }
+}
+
+fn from_now(millis: u64) -> Option<Mono> {
+    clock::now().mono.after(TimeSpan::from_millis(millis))
 }

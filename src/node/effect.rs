@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::status::Verdict;
 use crate::{
-    base::{ExitStatus, InvocationId, Notice, ProcessKey, RunId, RunResult, Signal, Ticket, UnitName},
+    base::{ExitStatus, InvocationId, Notice, Pid, ProcessKey, RunId, RunResult, Signal, Ticket, UnitName},
     unit::{UnitDef, spec::Command},
 };
 
@@ -29,6 +29,15 @@ pub enum Effect {
         signal: Signal,
         /// Left out.
         but: Option<ProcessKey>,
+    },
+    /// Kill what a run that is over may have left where only a walk finds it; no answer.
+    Sweep {
+        /// Whose.
+        run: RunId,
+        /// The run's id, which its processes have in their environment.
+        invocation: InvocationId,
+        /// Its main process that was.
+        main: Option<Pid>,
     },
     /// Send a probe. Comes back as `Probed`, always (a timeout is a failure).
     Probe {

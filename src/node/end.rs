@@ -2,7 +2,7 @@
 
 use super::{
     Node,
-    effect::{Outcome, Refusal},
+    effect::{Effect, Outcome, Refusal},
     graph::Place,
     restart,
     service::{End, Ending, JobKind, Monitor, Run, State, Wish},
@@ -47,6 +47,11 @@ impl Node {
         unit.last_status = run.main.status();
         self.live -= 1;
         self.stuck -= usize::from(run.unkillable);
+        if run.owns_tree() && run.def.service.kill.send_sigkill {
+            // Not an order: nothing waits for it, a restart least of all.
+            let (invocation, main) = (run.invocation, run.begin.pid);
+            self.notices.push_back(Effect::Sweep { run: run.id(), invocation, main });
+        }
         let plan = self.plan(now, place, &run);
         let end = self.say_end(now, place, &run, &plan);
         let failed_job =

@@ -73,8 +73,8 @@ use timers::{Slot, Timers};
 const EXIT_CODE_START_LIMIT: u8 = 1;
 
 /// The machine. One mutation ([`Node::handle`], [`Node::handle_timeout`], [`Node::restore`]), then
-/// [`Node::poll_effect`] until it is empty: orders come first (a memo before the order that it covers), then notices,
-/// then replies.
+/// [`Node::poll_effect`] until it is empty: orders come first (a memo before the order that it covers), then notices
+/// and sweeps, then replies.
 #[derive(Debug)]
 pub struct Node {
     rng: Rng,

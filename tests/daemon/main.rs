@@ -86,6 +86,7 @@ const TESTS: &[Test] = tests![
     stop::grandchildren_that_left_the_session_are_gone_after_a_stop_without_cgroups,
     stop::a_service_whose_cgroup_was_killed_starts_again_and_its_last_command_runs,
     stop::a_clean_end_leaves_nothing_behind,
+    stop::the_last_command_is_spared_by_what_ends_the_service,
     store::a_damaged_database_is_set_aside_and_services_come_up,
     store::a_full_disk_delays_no_restart_and_loses_no_count,
 ];

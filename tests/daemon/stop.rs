@@ -97,6 +97,31 @@ pub(crate) fn a_service_whose_cgroup_was_killed_starts_again_and_its_last_comman
     }
 }
 
+pub(crate) fn the_last_command_is_spared_by_what_ends_the_service() {
+    for mode in ["on", "off"] {
+        let mut world = World::new();
+        world.settings(&format!("[cgroup]\nmode = \"{mode}\"\n"));
+        world.unit(
+            "deaf",
+            "[service]\nexec_start = \"/bin/sh -c 'trap \\\"\\\" TERM; echo x >> @/starts; while :; do sleep 0.05; done'\"\n\
+             exec_stop_post = \"/bin/sh -c 'sleep 0.05; echo x >> @/ends'\"\ntimeout_stop_sec = \"200ms\"\n\
+             restart = \"always\"\nrestart_sec = 0\n[unit]\nstart_limit_burst = 0\n",
+        );
+        world.start();
+        let ended = |count| until("the last command is through", || (world.lines("ends").len() == count).then_some(()));
+        for round in 1..=20 {
+            until("it is deaf", || (world.lines("starts").len() == round).then_some(()));
+            world.until_active("deaf", "active");
+            if round % 2 == 0 {
+                world.ok(&["restart", "deaf"]);
+            } else {
+                kill(world.pid("deaf"), Signal::SIGKILL);
+            }
+            ended(round);
+        }
+    }
+}
+
 pub(crate) fn a_clean_end_leaves_nothing_behind() {
     let mut world = World::new();
     world.settings("[cgroup]\nmode = \"on\"\n");

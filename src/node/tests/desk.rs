@@ -195,7 +195,7 @@ fn tell(effect: &Effect) -> Option<String> {
             let environment: Vec<_> = order.environment.iter().map(|(key, value)| format!(" {key}={value}")).collect();
             format!("spawn {} {}{}", show(&order.key), order.directive, environment.concat())
         }
-        Effect::Kill { signal: Signal::CONT, .. } | Effect::Remember { .. } => return None,
+        Effect::Kill { signal: Signal::CONT, .. } | Effect::Remember { .. } | Effect::Sweep { .. } => return None,
         Effect::Kill { key, signal } => format!("kill {} {signal}", show(key)),
         Effect::KillTree { run, signal, but: _ } => format!("kill-tree {} {signal}", show_run(run)),
         Effect::Probe { run, probe, def } => format!("probe {} {}", show_run(run), def.health[*probe].name),

@@ -277,6 +277,12 @@ impl World {
                 let delay = self.rng.below(3000);
                 self.send(delay, Input::Probed { run, probe, outcome }, None);
             }
+            Effect::Sweep { run, .. } => {
+                let keys: Vec<_> = self.processes.keys().filter(|key| key.run == run).cloned().collect();
+                for key in keys {
+                    self.hit(&key, Signal::KILL);
+                }
+            }
             Effect::CancelProbes { .. } => {}
             Effect::Remember { unit, memo } => {
                 assert!(memo.len() <= 4096);
