@@ -336,6 +336,7 @@ impl Engine {
             self.pump.add(unit, pipe);
         }
         self.adopt_sockets(&host, &snapshot.stored);
+        self.adopt_descriptors(&host, &snapshot.stored);
         for degraded in &snapshot.degraded {
             tracing::warn!(reason = degraded, "the keeper works with less than it wants");
         }
@@ -448,6 +449,15 @@ impl Engine {
                 if held {
                     self.stored.insert((name.clone(), format!("{}={address}", socket.name)));
                 }
+            }
+        }
+    }
+
+    /// Counts what services keep with us; their own sockets bear names of the unit.
+    fn adopt_descriptors(&mut self, host: &Host, stored: &[(UnitName, String, OwnedFd)]) {
+        for (of, name, _) in stored {
+            if host.units.get(of).is_some_and(|unit| unit.sockets.iter().all(|socket| *socket.name != **name)) {
+                self.fd_store.adopt(of, name);
             }
         }
     }

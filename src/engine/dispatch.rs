@@ -50,6 +50,7 @@ impl Engine {
             Effect::Probe { run, probe, def } => self.probe(run, probe, def),
             Effect::CancelProbes { run } => self.cancel_probes(&run),
             Effect::Remember { unit, memo } => self.keeper.send(&Order::Remember { unit, memo }, Vec::new()),
+            Effect::Forget { unit } => self.forget_unit(unit),
             Effect::Reply { ticket, outcomes } => {
                 self.tell_all();
                 if let Some(asker) = self.waiting.remove(&ticket) {
@@ -134,6 +135,14 @@ impl Engine {
             self.stored.insert(held);
         }
         Ok(())
+    }
+
+    fn forget_unit(&mut self, unit: UnitName) -> Result<(), ClientError> {
+        self.runs.remove(&unit);
+        self.piped.remove(&unit);
+        self.stored.retain(|(of, _)| *of != unit);
+        self.fd_store.forget(&unit);
+        self.keeper.send(&Order::DropUnit { unit }, Vec::new())
     }
 
     /// The pipe size that all units can have together.

@@ -19,6 +19,16 @@ impl FdStore {
         room
     }
 
+    /// Counts one that the unit kept before we came.
+    pub(super) fn adopt(&mut self, unit: &UnitName, name: &str) {
+        *self.0.entry(unit.clone()).or_default().entry(name.to_owned()).or_default() += 1;
+    }
+
+    /// Forgets all of a unit.
+    pub(super) fn forget(&mut self, unit: &UnitName) {
+        self.0.remove(unit);
+    }
+
     /// Forgets all of one name.
     pub(super) fn remove(&mut self, unit: &UnitName, name: &str) {
         if let Some(names) = self.0.get_mut(unit) {
@@ -40,5 +50,8 @@ mod tests {
         store.remove(&web, "a");
         assert!(store.add(&web, "b", 2));
         assert!(!store.add(&UnitName::new("other").expect("a name"), "a", 0));
+        store.forget(&web);
+        store.adopt(&web, "a");
+        assert!(store.add(&web, "b", 2) && !store.add(&web, "b", 2), "what is kept already counts");
     }
 }

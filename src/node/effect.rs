@@ -61,6 +61,11 @@ pub enum Effect {
         /// Opaque to all but this machine; empty when there is nothing to remember any more.
         memo: Vec<u8>,
     },
+    /// The unit's file is gone and it is down: let go of all that is held for it, its listening sockets too.
+    Forget {
+        /// Which.
+        unit: UnitName,
+    },
     /// Tell everyone.
     Notice(Notice),
     /// The outcome of an order.

@@ -86,7 +86,7 @@ impl Node {
                 self.names.remove(&name);
                 self.units[place.index()] = None;
                 self.free.push(place);
-                self.orders.push_back(Effect::Remember { unit: name, memo: Vec::new() });
+                self.orders.push_back(Effect::Forget { unit: name });
             }
         }
     }

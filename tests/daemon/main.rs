@@ -78,6 +78,7 @@ const TESTS: &[Test] = tests![
     restart::a_service_that_is_killed_again_and_again_comes_back_and_each_end_is_told,
     restart::five_crashes_in_the_window_are_the_end_until_someone_resets,
     sockets::a_port_that_is_taken_is_named_and_others_run,
+    sockets::a_unit_whose_file_is_gone_gives_back_its_port,
     sockets::a_client_that_comes_while_the_service_is_dead_is_answered_by_the_next,
     sockets::nobody_is_refused_while_the_service_is_killed_twenty_times,
     stop::who_ignores_sigterm_is_killed_at_its_deadline,

@@ -13,7 +13,7 @@ use std::{
 use crate::{
     actor,
     support::{
-        process::{PATIENCE, Signal, kill, pause},
+        process::{PATIENCE, Signal, kill, pause, until},
         world::{World, free_port},
     },
 };
@@ -48,6 +48,19 @@ pub(crate) fn a_port_that_is_taken_is_named_and_others_run() {
     world.ok(&["start", "web"]);
     let pid = world.pid("web");
     assert_eq!(ask(port).unwrap(), pid.to_string());
+}
+
+pub(crate) fn a_unit_whose_file_is_gone_gives_back_its_port() {
+    let port = free_port();
+    let world = World::with(&[("web", &unit(port, ""))]);
+    assert_eq!(ask(port).unwrap(), world.pid("web").to_string());
+    std::fs::remove_file(world.unit_path("web")).unwrap();
+    world.ok(&["reload-config"]);
+    until("the port is free", || TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(()));
+    world.unit("web", &unit(port, ""));
+    world.ok(&["reload-config"]);
+    world.until_active("web", "active");
+    assert_eq!(ask(port).unwrap(), world.pid("web").to_string(), "and takes it again");
 }
 
 pub(crate) fn a_client_that_comes_while_the_service_is_dead_is_answered_by_the_next() {

@@ -317,9 +317,10 @@ fn another_set_stops_what_is_gone_and_starts_what_is_new() {
     assert_eq!(said, ["kill-tree old/1 SIGTERM", "spawn new/1 exec_start", "RunStarting new/1 Boot 0"]);
     assert!(desk.status("same").needs_restart);
     let said = desk.killed("old/1", Signal::TERM);
-    assert_eq!(said, ["RunEnded old/1 success (killed by SIGTERM) rest wanted", "UnitStopped old roundsman"]);
+    let end = "RunEnded old/1 success (killed by SIGTERM) rest wanted";
+    assert_eq!(said, ["forget old", end, "UnitStopped old roundsman"]);
     assert_eq!(desk.node.status(&name("old")), None);
-    assert!(desk.memos[&name("old")].is_empty(), "nothing is left to remember");
+    assert!(!desk.memos.contains_key(&name("old")), "nothing is left to remember");
     desk.order(Verb::Restart, &["same"]);
     desk.killed("same/1", Signal::TERM);
     assert!(!desk.status("same").needs_restart);

@@ -63,6 +63,9 @@ impl Desk {
             if let Effect::Remember { unit, memo } = &effect {
                 self.memos.insert(unit.clone(), memo.clone());
             }
+            if let Effect::Forget { unit } = &effect {
+                self.memos.remove(unit);
+            }
             said.extend(tell(&effect));
         }
         said
@@ -196,6 +199,7 @@ fn tell(effect: &Effect) -> Option<String> {
             format!("spawn {} {}{}", show(&order.key), order.directive, environment.concat())
         }
         Effect::Kill { signal: Signal::CONT, .. } | Effect::Remember { .. } | Effect::Sweep { .. } => return None,
+        Effect::Forget { unit } => format!("forget {unit}"),
         Effect::Kill { key, signal } => format!("kill {} {signal}", show(key)),
         Effect::KillTree { run, signal, but: _ } => format!("kill-tree {} {signal}", show_run(run)),
         Effect::Probe { run, probe, def } => format!("probe {} {}", show_run(run), def.health[*probe].name),

@@ -288,6 +288,7 @@ impl World {
                 assert!(memo.len() <= 4096);
                 self.memos.insert(unit, memo);
             }
+            Effect::Forget { unit } => drop(self.memos.remove(&unit)),
             Effect::Notice(notice) => self.note(notice.what),
             Effect::Reply { ticket, outcomes } => {
                 assert!(self.tickets.remove(&ticket), "an answer that nobody waits for");
