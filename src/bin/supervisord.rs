@@ -227,6 +227,8 @@ fn log_to_stderr() {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+        .with_target(false)
+        // When stderr is gone it would be told so there, and its eprintln! would end the manager.
+        .log_internal_errors(false);
     tracing_subscriber::registry().with(lines).with(filter).init();
 }

@@ -322,7 +322,9 @@ fn begin_log(settings: LogSettings) {
     let builder = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .with_max_level(settings.level);
+        .with_max_level(settings.level)
+        // When stderr is gone it would be told so there, and its eprintln! would end the server.
+        .log_internal_errors(false);
     // hyper and others are of interest to their authors only; ours is one target.
     let begun = match settings.format {
         LogFormat::Text => builder.try_init(),

@@ -22,6 +22,20 @@ pub(crate) fn a_second_daemon_is_refused_and_told_who_is_there() {
     assert_eq!(process::with_command("sleep 1000").iter().filter(|found| **found == pid).count(), 1);
 }
 
+pub(crate) fn it_goes_on_when_nobody_reads_its_log() {
+    let mut world = World::new();
+    world.unit("web", "[service]\nexec_start = \"sleep 1000\"\nrestart = \"always\"\nrestart_sec = 0\n");
+    let (reader, writer) = std::io::pipe().unwrap();
+    world.adopt(world.command().stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap());
+    drop(reader);
+    world.await_answer();
+    let (manager, pid) = (world.manager(), world.pid("web"));
+    kill(pid, Signal::SIGKILL);
+    world.until_notices("run_ended", 1);
+    world.until_status("web", "it is back", |status| status["active"] == "active" && status["pid"] != pid);
+    assert_eq!(world.manager(), manager, "the manager that could not say so lives");
+}
+
 pub(crate) fn sigterm_stops_everything_and_ends_with_0() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut world = World::with(&[("web", &actor::unit("steady @/truth web", "restart = \"always\""))]);

@@ -54,6 +54,7 @@ const TESTS: &[Test] = tests![
     health::check_speaks_in_the_exit_codes_of_monitoring,
     health::a_probe_that_hangs_delays_nothing,
     life::a_second_daemon_is_refused_and_told_who_is_there,
+    life::it_goes_on_when_nobody_reads_its_log,
     life::sigterm_stops_everything_and_ends_with_0,
     life::a_manager_that_hangs_is_replaced_within_15_seconds_and_services_do_not_notice,
     life::an_upgrade_in_place_touches_no_service,

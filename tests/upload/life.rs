@@ -155,6 +155,20 @@ fn the_watchdog_is_fed() {
 }
 
 #[test]
+fn a_server_outlives_its_manager_and_the_reader_of_its_log() {
+    let mut world = World::new("", "");
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut server = world.spawn_with(&[("WATCHDOG_USEC", "200000")], writer.into());
+    world.await_notice("WATCHDOG=1");
+    drop(reader);
+    // What it cannot tell the manager it says in the log, which nobody reads.
+    world.replace_manager(Duration::from_millis(500));
+    world.await_notice("WATCHDOG=1");
+    assert!(server.is_running());
+    assert_eq!(world.connect().get("/health").status, 200);
+}
+
+#[test]
 fn an_idle_server_is_small() {
     /// What an idle server may have resident, KiB; a release build has less.
     const RESIDENT_MAX: u64 = 15 * 1024;

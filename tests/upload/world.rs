@@ -103,8 +103,13 @@ impl World {
     }
 
     /// A server with inherited sockets and `environment`.
-    #[expect(clippy::disallowed_methods, reason = "the test starts our own program")]
     pub(crate) fn spawn(&self, environment: &[(&str, &str)]) -> Server {
+        self.spawn_with(environment, Stdio::null())
+    }
+
+    /// The same, with its log to `stderr`.
+    #[expect(clippy::disallowed_methods, reason = "the test starts our own program")]
+    pub(crate) fn spawn_with(&self, environment: &[(&str, &str)], stderr: Stdio) -> Server {
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", HAND_OVER, env!("CARGO_BIN_EXE_hmac-file-server"), "--config"])
@@ -115,7 +120,7 @@ impl World {
             .envs(environment.iter().copied())
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(self.http.try_clone().unwrap())))
             .stdout(Stdio::from(std::os::fd::OwnedFd::from(self.metrics.try_clone().unwrap())))
-            .stderr(Stdio::null());
+            .stderr(stderr);
         Server { child: command.spawn().unwrap() }
     }
 
@@ -128,6 +133,15 @@ impl World {
         let notice = self.await_notice("READY=1");
         let address = notice.split("STATUS=serving ").nth(1).unwrap().split(',').next().unwrap();
         (Server { child }, address.parse().unwrap())
+    }
+
+    /// The service manager is gone for a while, then there is another.
+    pub(crate) fn replace_manager(&mut self, away: Duration) {
+        let notify = self.folder.path().join("notify");
+        fs::remove_file(&notify).unwrap();
+        pause(away);
+        self.notify = UnixDatagram::bind(notify).unwrap();
+        self.notify.set_read_timeout(Some(PATIENCE)).unwrap();
     }
 
     /// The next message to the service manager that has `part`.
