@@ -68,23 +68,24 @@ pub(super) async fn metrics(State(handle): State<Handle>) -> Result<Response, Fa
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
-/// Reads the unit directories anew; all of it is taken, or nothing.
+/// Reads `roundsman.toml` and the unit directories anew; all of it is taken, or nothing.
 pub(super) async fn reload(State(handle): State<Handle>) -> Result<Json<v1::Reloaded>, Failure> {
-    let dirs = handle.settings().paths.units.clone();
-    let loaded = tokio::task::spawn_blocking(move || config::load(&dirs)).await;
+    let settings = handle.settings_shared();
+    let loaded = tokio::task::spawn_blocking(move || config::reload(&settings)).await;
     let loaded =
         loaded.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "reload failed", error.to_string()))?;
-    let revision = loaded.as_ref().map(|host| host.digest.clone()).unwrap_or_default();
-    let units = handle
-        .take_units(loaded)
+    let revision = loaded.as_ref().map(|loaded| loaded.host.digest.clone()).unwrap_or_default();
+    let taken = handle
+        .take_reload(loaded)
         .await?
-        .map_err(|problems| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "units refused", problems))?;
+        .map_err(|problems| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "configuration refused", problems))?;
     Ok(Json(v1::Reloaded {
         status: "reloaded".to_owned(),
         revision,
         timestamp: clock::wall().0,
         instances_notified: 0,
         instances: Vec::new(),
-        units,
+        units: taken.units,
+        needs_restart: taken.lasting.into_iter().map(str::to_owned).collect(),
     }))
 }

@@ -209,7 +209,7 @@ impl Parts {
 
     fn engine(self, keeper: Client, settings: Arc<Settings>) -> Engine {
         let (own_asks, asks) = mpsc::channel(ASKS_MAX);
-        let mut deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default());
+        let deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default());
         let in_runtime = self.edges.enter();
         deliveries.set_routes(&settings.alert.routes);
         drop(in_runtime);

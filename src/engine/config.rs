@@ -9,6 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::settings::Settings;
 use crate::{
     base::{Chain, UnitName},
     edge::{
@@ -43,6 +44,28 @@ pub struct ConfigError(pub String);
 struct StoredText {
     path: PathBuf,
     text: String,
+}
+
+/// All that a reload reads.
+#[derive(Debug)]
+pub struct Reload {
+    /// `roundsman.toml`.
+    pub settings: Settings,
+    /// The units.
+    pub host: Host,
+}
+
+/// Reads everything anew, or tells every problem. Waits for the disk like [`load`].
+pub fn reload(inforce: &Settings) -> Result<Box<Reload>, ConfigError> {
+    let settings = inforce.again().map_err(|error| Chain(&error).to_string());
+    // With settings that cannot be read, the units are still checked where they were.
+    let dirs = settings.as_ref().map_or(&inforce.paths.units, |settings| &settings.paths.units);
+    match (load(dirs), settings) {
+        (Ok(host), Ok(settings)) => Ok(Box::new(Reload { settings, host })),
+        (Err(units), Err(settings)) => Err(ConfigError(format!("{settings}\n{units}"))),
+        (Err(units), Ok(_)) => Err(units),
+        (Ok(_), Err(settings)) => Err(ConfigError(settings)),
+    }
 }
 
 /// Reads and checks every unit of `dirs`. May ask the host's user database: never called on the path of a restart.

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
-    config::{ConfigError, Host},
+    config::{ConfigError, Reload},
     counters::Counters,
     tree::Found,
 };
@@ -53,12 +53,12 @@ pub enum Ask {
         /// Where the answer goes.
         reply: oneshot::Sender<Vec<UnitState>>,
     },
-    /// Units that were read from their files take the place of those in force.
-    Units {
+    /// Settings and units that were read from their files take the place of those in force.
+    Reload {
         /// What was read.
-        loaded: Result<Host, ConfigError>,
-        /// Where the answer goes: how many units are in force, or every problem.
-        reply: oneshot::Sender<Result<u32, String>>,
+        loaded: Result<Box<Reload>, ConfigError>,
+        /// Where the answer goes: what is in force, or every problem.
+        reply: oneshot::Sender<Result<Reloaded, String>>,
     },
     /// Run every probe of these units once, now.
     Probe {
@@ -113,6 +113,15 @@ pub struct Handle {
     pub(super) settings: Arc<super::settings::Settings>,
 }
 
+/// What a reload came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// How many units are in force.
+    pub units: u32,
+    /// Keys of `roundsman.toml` that changed and hold from the daemon's next start.
+    pub lasting: Vec<&'static str>,
+}
+
 /// The engine does not answer: the daemon is ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("cannot ask the supervisor: it is ending")]
@@ -154,9 +163,12 @@ impl Handle {
         &self.deliveries
     }
 
-    /// Puts units that were read into force; all or nothing.
-    pub async fn take_units(&self, loaded: Result<Host, ConfigError>) -> Result<Result<u32, String>, Gone> {
-        self.ask(|reply| Ask::Units { loaded, reply }).await
+    /// Puts into force what was read; all or nothing.
+    pub async fn take_reload(
+        &self,
+        loaded: Result<Box<Reload>, ConfigError>,
+    ) -> Result<Result<Reloaded, String>, Gone> {
+        self.ask(|reply| Ask::Reload { loaded, reply }).await
     }
 
     /// Takes an order without waiting for its outcome.
@@ -180,9 +192,14 @@ impl Handle {
         &self.store
     }
 
-    /// The daemon's settings.
+    /// The daemon's settings as they were at its start.
     pub fn settings(&self) -> &super::settings::Settings {
         &self.settings
+    }
+
+    /// The same, for a thread of its own.
+    pub fn settings_shared(&self) -> Arc<super::settings::Settings> {
+        Arc::clone(&self.settings)
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Gone> {

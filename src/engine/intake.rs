@@ -4,7 +4,8 @@ use std::{os::fd::OwnedFd, sync::Arc};
 
 use super::{
     Engine, config,
-    handle::{Ask, Report, UnitState},
+    handle::{Ask, Reloaded, Report, UnitState},
+    settings::Settings,
     tree::Found,
 };
 use nix::libc;
@@ -244,11 +245,11 @@ impl Engine {
 
     /// Reads the units anew beside the loop; they come back as an ask.
     fn reload_by_signal(&self) {
-        let (asks, dirs) = (self.own_asks.clone(), self.settings.paths.units.clone());
+        let (asks, settings) = (self.own_asks.clone(), Arc::clone(&self.settings));
         self.runtime.spawn(async move {
-            let Ok(loaded) = tokio::task::spawn_blocking(move || config::load(&dirs)).await else { return };
+            let Ok(loaded) = tokio::task::spawn_blocking(move || config::reload(&settings)).await else { return };
             let (reply, _nobody_waits) = tokio::sync::oneshot::channel();
-            asks.send(Ask::Units { loaded, reply }).await.ok();
+            asks.send(Ask::Reload { loaded, reply }).await.ok();
         });
     }
 
@@ -316,8 +317,8 @@ impl Engine {
                 self.waiting.insert(ticket, reply);
                 self.node.handle(clock::now(), Input::ProbeNow { ticket, units });
             }
-            Ask::Units { loaded, reply } => {
-                reply.send(self.take_units(loaded)).ok();
+            Ask::Reload { loaded, reply } => {
+                reply.send(self.take_reload(loaded)).ok();
             }
         }
     }
@@ -348,16 +349,40 @@ impl Engine {
         self.node.handle(clock::now(), Input::Order { ticket, actor, units, verb });
     }
 
-    /// All or nothing: with a problem anywhere, the units in force stay.
-    pub(super) fn take_units(&mut self, loaded: Result<config::Host, config::ConfigError>) -> Result<u32, String> {
-        let host = match loaded {
-            Ok(host) => host,
+    /// All or nothing: with a problem anywhere, what is in force stays.
+    fn take_reload(&mut self, loaded: Result<Box<config::Reload>, config::ConfigError>) -> Result<Reloaded, String> {
+        let config::Reload { settings, host } = match loaded {
+            Ok(loaded) => *loaded,
             Err(error) => {
                 let what = Happening::ConfigRejected { problems: error.0.clone() };
                 self.fan_out(Notice { at: clock::now(), what });
                 return Err(error.0);
             }
         };
+        let lasting = self.take_settings(settings);
+        Ok(Reloaded { units: self.take_units(host), lasting })
+    }
+
+    /// Takes what can be taken while we run: who is told of what, and where units are. The rest is named.
+    fn take_settings(&mut self, newer: Settings) -> Vec<&'static str> {
+        let lasting = self.settings.lasting_differences(&newer);
+        for key in &lasting {
+            tracing::warn!(key, "changed in roundsman.toml; it holds once supervisord was stopped and started");
+        }
+        if newer.alert != self.settings.alert {
+            self.alerts.configure(clock::now(), newer.alert.clone());
+            let _in_runtime = self.runtime.enter();
+            self.deliveries.set_routes(&newer.alert.routes);
+        }
+        let mut settings = (*self.settings).clone();
+        settings.source = newer.source;
+        settings.paths.units = newer.paths.units;
+        settings.alert = newer.alert;
+        self.settings = Arc::new(settings);
+        lasting
+    }
+
+    fn take_units(&mut self, host: config::Host) -> u32 {
         for warning in &host.warnings {
             tracing::warn!("{warning}");
         }
@@ -371,7 +396,7 @@ impl Engine {
         self.alerts.keep_units(clock::now(), |unit| host.units.contains_key(unit));
         self.node.handle(clock::now(), Input::Units(host.units));
         self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });
-        Ok(count)
+        count
     }
 
     /// An end that nobody can tell us any more.

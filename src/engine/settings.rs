@@ -15,6 +15,8 @@ use crate::{alert, base::ByteSize, edge::log};
 pub struct Settings {
     /// The file, if there is one.
     pub source: Option<PathBuf>,
+    /// Where things are that the file does not place.
+    pub places: Places,
     /// Where things are.
     pub paths: Paths,
     /// How output is kept.
@@ -167,6 +169,24 @@ impl Settings {
         }
     }
 
+    /// Reads the file anew.
+    pub fn again(&self) -> Result<Self, SettingsError> {
+        Self::load(self.source.as_deref(), &self.places)
+    }
+
+    /// The keys in which `other` differs and that hold from the daemon's start to its end.
+    pub fn lasting_differences(&self, other: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("[paths] state", self.paths.state != other.paths.state),
+            ("[paths] runtime", self.paths.runtime != other.paths.runtime),
+            ("[paths] logs", self.paths.logs != other.paths.logs),
+            ("[log]", self.log != other.log),
+            ("[cgroup] mode", self.cgroups != other.cgroups),
+            ("[disk] min_free_bytes", self.disk_min_free != other.disk_min_free),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+
     fn parse(path: &Path, text: &str, places: &Places) -> Result<Self, SettingsError> {
         let file: File = toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
@@ -194,6 +214,7 @@ impl Settings {
         })?;
         Ok(Self {
             source: source.map(Path::to_owned),
+            places: places.clone(),
             paths: Paths {
                 units: match file.paths.units {
                     Some(dirs) => dirs.into_iter().map(|dir| base.join(dir)).collect(),

@@ -315,4 +315,7 @@ pub struct Reloaded {
     pub instances: Vec<String>,
     /// How many units are in force.
     pub units: u32,
+    /// Keys of `roundsman.toml` that changed and hold only when the daemon was stopped and started.
+    #[serde(default)]
+    pub needs_restart: Vec<String>,
 }

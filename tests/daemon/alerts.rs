@@ -61,6 +61,31 @@ pub(crate) fn an_incident_of_many_restarts_is_one_alert_and_one_recovery_by_webh
     assert!(texts[0].contains("web") && texts[1].contains("8 restarts"), "{texts:?}");
 }
 
+pub(crate) fn a_route_that_a_reload_brings_is_told_and_a_bad_file_changes_nothing() {
+    let hook = Hook::new(0);
+    let mut world = World::new();
+    let text = actor::unit("notify READY=1", "type = \"notify\"\nrestart = \"always\"\nrestart_sec = \"30ms\"");
+    world.unit("web", &text);
+    world.start();
+    let keeper = world.keeper();
+    world.settings(&format!("{}[log]\nkeep = 3\n", route("ops", "webhook", &hook)));
+    let said = world.ok(&["reload-config"]);
+    assert!(said.out.contains("[log]"), "what has to wait is named: {said:?}");
+    let kill_it = || {
+        world.until_active("web", "active");
+        kill(world.pid("web"), Signal::SIGKILL);
+    };
+    kill_it();
+    until("both ends are told", || (hook.taken().len() >= 2).then_some(()));
+    assert_eq!(told(&hook), one_incident());
+    world.settings("[[alert.route]]\nname = \"ops\"\nkind = \"pigeon\"\n");
+    let refused = world.ctl(&["reload-config"]);
+    assert!(refused.code == 1 && refused.err.contains("roundsman.toml:8:8"), "{refused:?}");
+    kill_it();
+    until("the old route is told still", || (hook.taken().len() >= 4).then_some(()));
+    assert_eq!(world.keeper(), keeper);
+}
+
 pub(crate) fn a_clean_stop_and_the_end_of_the_daemon_alert_nobody() {
     let hook = Hook::new(0);
     let mut world = World::new();

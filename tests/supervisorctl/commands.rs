@@ -202,6 +202,7 @@ fn the_other_commands_ask_at_their_places() {
                     instances_notified: 0,
                     instances: vec![],
                     units: 2,
+                    needs_restart: vec![],
                 })
             }),
         );

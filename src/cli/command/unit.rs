@@ -81,7 +81,7 @@ pub(super) fn reload_config(context: &Context) -> Result<Exit, Failure> {
     let body = serde_json::json!({ "notifyOtherInstances": true });
     let answer: Answer<Reloaded> = context.client.post("/admin/reload", &body, &mut |ticks| {
         interrupt.check()?;
-        progress.show(ticks, "reload-config: unit files are read and checked");
+        progress.show(ticks, "reload-config: roundsman.toml and unit files are read and checked");
         Ok(())
     })?;
     context.show(&answer, view::unit::reloaded)?;

@@ -107,6 +107,10 @@ pub(crate) fn reloaded(_: &Screen, reloaded: &Reloaded) -> String {
     if reloaded.instances_notified > 0 {
         writeln!(out, "Acknowledged by {}: {}.", reloaded.instances_notified, reloaded.instances.join(", ")).ok();
     }
+    if !reloaded.needs_restart.is_empty() {
+        let keys = reloaded.needs_restart.join(", ");
+        writeln!(out, "Changed in roundsman.toml, holds once supervisord was stopped and started: {keys}.").ok();
+    }
     many_lines(&out)
 }
 
@@ -167,10 +171,12 @@ mod tests {
             instances_notified: 2,
             instances: vec!["vm1".into(), "vm2".into()],
             units: 42,
+            needs_restart: vec!["[log]".into()],
         };
         insta::assert_snapshot!(reloaded(&Screen::page(0), &answer("reloaded")), @r"
         Reloaded: 42 units, revision r12.
         Acknowledged by 2: vm1, vm2.
+        Changed in roundsman.toml, holds once supervisord was stopped and started: [log].
         ");
         assert!(reloaded(&Screen::page(0), &answer("unchanged")).starts_with("Nothing has changed: 42 units"));
     }

@@ -85,7 +85,7 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Deliveries {
     common: Arc<Common>,
-    routes: BTreeMap<RouteName, Running>,
+    routes: Mutex<BTreeMap<RouteName, Running>>,
 }
 
 /// What the tasks share.
@@ -135,15 +135,16 @@ impl Deliveries {
     /// No routes yet.
     pub fn new(store: Store, clock: fn() -> Now, timing: Timing) -> Self {
         let common = Common { store, clock, timing, seen: Mutex::default() };
-        Self { common: Arc::new(common), routes: BTreeMap::new() }
+        Self { common: Arc::new(common), routes: Mutex::default() }
     }
 
     /// Delivers to these routes from now on, at most [`ROUTES_MAX`]. A route that is gone or changed ends after the
     /// message under way; messages of one that is gone stay in the outbox. Must be called within a runtime.
-    pub fn set_routes(&mut self, routes: &[Route]) {
+    pub fn set_routes(&self, routes: &[Route]) {
         let wanted: BTreeMap<_, _> = routes.iter().take(ROUTES_MAX).map(|route| (route.name.clone(), route)).collect();
         let mut before = BTreeMap::new();
-        self.routes.retain(|name, running| {
+        let mut routes = self.running();
+        routes.retain(|name, running| {
             let stays = wanted.get(name).is_some_and(|route| **route == running.route);
             if !stays {
                 running.stop.send_replace(true);
@@ -151,13 +152,15 @@ impl Deliveries {
             }
             stays
         });
-        self.common.seen().dead.retain(|name, _| self.routes.contains_key(name));
+        self.common.seen().dead.retain(|name, _| routes.contains_key(name));
         for (name, route) in wanted {
-            if !self.routes.contains_key(&name) {
-                let running = self.start(route.clone(), before.remove(&name));
-                self.routes.insert(name, running);
-            }
+            routes.entry(name).or_insert_with_key(|name| self.start(route.clone(), before.remove(name)));
         }
+    }
+
+    // No code panics while it holds the lock.
+    fn running(&self) -> MutexGuard<'_, BTreeMap<RouteName, Running>> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start(&self, route: Route, before: Option<JoinHandle<()>>) -> Running {
@@ -181,8 +184,8 @@ impl Deliveries {
     /// Sends a message that was handed to the store and may wait there (the store is degraded): past the outbox, and
     /// noted there as soon as the store can. When too many wait, it waits for the store.
     pub fn send_now(&self, message: Message) {
-        let running = self.routes.iter().find(|(name, _)| name.as_str() == message.route);
-        let Some((_, running)) = running else { return };
+        let routes = self.running();
+        let Some((_, running)) = routes.iter().find(|(name, _)| name.as_str() == message.route) else { return };
         let mut messages = running.urgent.lock();
         if messages.len() < URGENT_MAX {
             messages.push_back(message);
@@ -203,11 +206,12 @@ impl Deliveries {
 
     /// Ends the tasks after the messages under way, or after `within`.
     pub async fn stop(self, within: Duration) {
-        for running in self.routes.values() {
+        let routes = std::mem::take(&mut *self.running());
+        for running in routes.values() {
             running.stop.send_replace(true);
         }
         let all = async {
-            for running in self.routes.into_values() {
+            for running in routes.into_values() {
                 // A task that panicked has stopped too.
                 running.task.await.ok();
             }

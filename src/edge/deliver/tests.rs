@@ -55,7 +55,7 @@ fn put(store: &Store, ids: impl IntoIterator<Item = u32>) {
 }
 
 fn deliver(store: &Store, route: Route, timing: Timing) -> Deliveries {
-    let mut deliveries = Deliveries::new(store.clone(), clock, timing);
+    let deliveries = Deliveries::new(store.clone(), clock, timing);
     deliveries.set_routes(&[route]);
     deliveries
 }
@@ -291,7 +291,7 @@ async fn a_changed_route_takes_over_where_the_old_one_was() {
     let new = Peer::start(|_| Reply::status(200, "", "")).await;
     put(&store, [1]);
     let dead_pause = Duration::from_secs(3600);
-    let mut deliveries = deliver(&store, route(&old.url("/"), RouteKind::Webhook), Timing { dead_pause, ..quick() });
+    let deliveries = deliver(&store, route(&old.url("/"), RouteKind::Webhook), Timing { dead_pause, ..quick() });
     old.arrived(1).await;
     deliveries.set_routes(&[route(&new.url("/"), RouteKind::Webhook)]);
     new.arrived(1).await;
