@@ -217,7 +217,18 @@ impl Node {
         } else {
             let monitor = self.last_end(place);
             self.start_limit_hit(now, place, monitor);
+            self.correct_last_end(now, place, Consequence::StartLimit);
         }
+    }
+
+    /// The restart that was announced with the last end did not come: its row says what came instead.
+    fn correct_last_end(&mut self, now: Now, place: Place, consequence: Consequence) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        let Some(end) = unit.ends.last_mut() else { return };
+        end.consequence = consequence;
+        let what = end.happening(&unit.name, true);
+        self.touch(place);
+        self.notice(now, what);
     }
 
     /// The unit is failed for good. on_failure fires here and not at each try of an automatic restart: that is systemd's

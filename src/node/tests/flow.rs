@@ -591,3 +591,18 @@ fn a_start_after_a_stop_begins_a_new_row() {
     assert_eq!(desk.status("web").restarts, 3, "the last row stays to be seen");
     assert_eq!(desk.order(Verb::Start, &["web"])[1], "RunStarting web/5 Manual(User(1000)) 0");
 }
+
+#[test]
+fn a_restart_that_the_limit_forbids_later_is_not_told_as_one() {
+    let mut def = eager("web");
+    def.service.restart.delay = TimeSpan::from_secs(1);
+    def.start_limit.burst = 1;
+    def.start_limit.interval = TimeSpan::from_secs(10);
+    let mut desk = Desk::new([def]);
+    desk.up("web");
+    let said = desk.exited("web/1", 1);
+    assert_eq!(said[0], "RunEnded web/1 exit-code (exit code 1) restart");
+    let said = desk.pass(1.0);
+    let corrected = "RunEnded web/1 exit-code (exit code 1) start-limit replayed";
+    assert_eq!(said, ["StartLimitHit web", "UnitFailed web start-limit-hit", corrected]);
+}
