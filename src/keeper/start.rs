@@ -121,8 +121,8 @@ impl Keeper {
         let mut left = keeper.begin_mirror();
         let descriptors = std::mem::take(&mut left.descriptors);
         match state {
-            Some(state) => {
-                keeper.take_processes(state.processes);
+            Some(_) => {
+                keeper.take_processes(held.processes).map_err(own("the watch on what was taken over"))?;
                 keeper.entrust_again(&descriptors);
             }
             None => {
@@ -139,13 +139,16 @@ impl Keeper {
         Ok(keeper)
     }
 
-    fn take_processes(&mut self, processes: Vec<ProcessState>) {
-        for state in processes {
-            let ProcessState { key, invocation, pid, start_time, started, pidfd } = state;
-            let watch = pidfd.and_then(|fd| take_inherited(fd).ok()).and_then(|fd| self.watch(fd, &key).ok());
-            let handle = watch.map_or(Handle::Child(None), Handle::Adopted);
+    fn take_processes(&mut self, processes: Vec<(ProcessState, Option<OwnedFd>)>) -> io::Result<()> {
+        for (state, pidfd) in processes {
+            let ProcessState { key, invocation, pid, start_time, started, pidfd: _ } = state;
+            let handle = match pidfd {
+                Some(fd) => Handle::Adopted(self.watch(fd, &key)?),
+                None => Handle::Child(None),
+            };
             self.processes.insert(Process { key, invocation, pid, start_time, started, handle, exec_watch: None });
         }
+        Ok(())
     }
 
     /// Everything that is held, for the next program.
@@ -199,6 +202,8 @@ struct Held {
     lock: OwnedFd,
     notify: OwnedFd,
     units: Units,
+    /// Of the program before, each with the descriptor that stands for it where it is not our child.
+    processes: Vec<(ProcessState, Option<OwnedFd>)>,
     ledger: Ledger,
     previous: Option<OwnedFd>,
 }
@@ -211,7 +216,8 @@ impl Held {
         let lock = LockFile::take(&path).map_err(|source| StartError::Lock { path, source })?.into_fd();
         let path = options.runtime_dir.join("notify");
         let notify = bind_notify_socket(&path).map_err(|source| StartError::Notify { path, source })?;
-        Ok(Self { lock, notify, units: Units::default(), ledger: Ledger::default(), previous: None })
+        let (units, ledger) = (Units::default(), Ledger::default());
+        Ok(Self { lock, notify, units, processes: Vec::new(), ledger, previous: None })
     }
 
     fn inherited(state: &KeeperState) -> Result<Self, StateError> {
@@ -221,6 +227,8 @@ impl Held {
             let unit = unit_from(saved)?;
             *units.entry(&saved.unit).ok_or(StateError::Large(state.units.len()))? = unit;
         }
+        let process = |process: &ProcessState| Ok((process.clone(), process.pidfd.map(take).transpose()?));
+        let processes: Result<_, _> = state.processes.iter().map(process).collect();
         let kept: Result<_, _> = state.kept.iter().map(|kept| Ok((kept.seq, kept_from(&kept.what)?))).collect();
         let aggregated = state.aggregated.iter().map(|held| (held.unit.clone(), held.count, held.generation)).collect();
         let dropped = state.dropped.iter().map(|held| (held.unit.clone(), held.count)).collect();
@@ -228,6 +236,7 @@ impl Held {
             lock: take(state.lock)?,
             notify: take(state.notify)?,
             units,
+            processes: processes?,
             ledger: Ledger::restore(state.next_seq, kept?, aggregated, dropped),
             previous: state.previous.map(take).transpose()?,
         })

@@ -87,6 +87,21 @@ pub(crate) fn an_upgrade_in_place_touches_no_service() {
     assert_eq!(status["restarts_total"], 1);
 }
 
+pub(crate) fn who_was_taken_over_from_a_dead_keeper_is_still_watched_after_an_upgrade() {
+    let mut world = World::with(&[("web", &actor::unit("steady @/truth web", "restart = \"always\""))]);
+    let (pid, manager) = (world.pid("web"), world.manager());
+    kill(world.keeper(), Signal::SIGKILL);
+    until("its manager is gone too", || (!lives(manager)).then_some(()));
+    world.start();
+    let up = world.managers_up();
+    world.signal(Signal::SIGUSR2);
+    until("another manager took over", || (world.managers_up() > up).then_some(()));
+    assert_eq!(world.pid("web"), pid);
+    kill(pid, Signal::SIGKILL);
+    world.until_status("web", "the next run", |status| status["generation"] == 2);
+    world.ok(&["stop", "web"]);
+}
+
 pub(crate) fn as_pid_1_it_reaps_orphans_and_sigterm_ends_it() {
     need_root("it makes a pid namespace");
     let mut world = World::new();

@@ -59,6 +59,7 @@ const TESTS: &[Test] = tests![
     life::sigterm_stops_everything_and_ends_with_0,
     life::a_manager_that_hangs_is_replaced_within_15_seconds_and_services_do_not_notice,
     life::an_upgrade_in_place_touches_no_service,
+    life::who_was_taken_over_from_a_dead_keeper_is_still_watched_after_an_upgrade,
     life::as_pid_1_it_reaps_orphans_and_sigterm_ends_it,
     logs::a_flood_of_output_delays_no_status_and_is_captured_or_counted,
     logs::no_line_is_lost_doubled_or_torn_by_twenty_kills_of_the_manager,
