@@ -131,10 +131,10 @@ async fn a_killed_writer_loses_nothing_acknowledged_and_doubles_nothing() {
 #[tokio::test]
 async fn a_failed_sync_is_never_taken_for_a_good_one() {
     let strace_works = command("strace").args(["-qq", "-o", "/dev/null", "true"]).status().is_ok_and(|s| s.success());
-    if !strace_works {
-        eprintln!("NOT TESTED: strace, which makes syncs fail, is not there");
-        return;
-    }
+    assert!(
+        strace_works,
+        "this test needs strace, which makes syncs fail, and the right to trace; scripts/test installs it"
+    );
     let mut degraded = 0;
     for nth in 1..=9 {
         let dir = tempfile::tempdir().unwrap();
