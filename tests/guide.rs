@@ -3,10 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use roundsman::{
-    engine::settings::{Places, Settings},
-    fileserver, unit,
-};
+use roundsman::{base::Places, engine::settings::Settings, fileserver, unit};
 
 fn text(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))

@@ -42,7 +42,7 @@ fn systemd_would_say_if_it_did_not() {
 /// No option is needed: the paths that the unit makes are the ones that the daemon has for root.
 #[test]
 fn the_directories_of_our_unit_are_the_daemons() {
-    let places = roundsman::engine::settings::Places::of(0, |_| None);
+    let places = roundsman::base::Places::of(0, |_| None);
     let unit = shipped_unit();
     for (key, root, path) in
         [("Runtime", "/run", &places.runtime), ("State", "/var/lib", &places.state), ("Logs", "/var/log", &places.logs)]

@@ -13,11 +13,11 @@ use std::{
 
 use roundsman::{
     api,
-    base::{Chain, UnitName},
+    base::{Chain, Places, UnitName},
     cli,
     engine::{
         self, BootError, config,
-        settings::{Places, Settings, SettingsError},
+        settings::{Settings, SettingsError},
     },
     keeper::{self, KeeperOptions, Timings},
     sys,

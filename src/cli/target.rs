@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::base::Places;
+
 /// The system daemon's socket.
 pub(crate) const SYSTEM_SOCKET: &str = "/run/roundsman/control.sock";
 /// The API's port when a url names none.
@@ -74,8 +76,8 @@ impl TargetError {
 pub(crate) struct Surroundings {
     /// `$ROUNDSMAN_SOCKET`.
     pub(crate) socket: Option<PathBuf>,
-    /// `$XDG_RUNTIME_DIR`, or what the daemon takes in its place.
-    pub(crate) runtime_dir: PathBuf,
+    /// Where the user's own daemon has its sockets.
+    pub(crate) runtime: PathBuf,
     /// Whether we are root.
     pub(crate) root: bool,
 }
@@ -87,7 +89,7 @@ impl Surroundings {
         let uid = nix::unistd::geteuid();
         Self {
             socket: path("ROUNDSMAN_SOCKET"),
-            runtime_dir: path("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/tmp/roundsman-{uid}").into()),
+            runtime: Places::of(uid.as_raw(), |name| env::var(name).ok()).runtime,
             root: uid.is_root(),
         }
     }
@@ -98,7 +100,7 @@ impl Surroundings {
         if let Some(path) = self.socket {
             return path;
         }
-        let own = self.runtime_dir.join("roundsman/control.sock");
+        let own = self.runtime.join("control.sock");
         if !self.root && (own.exists() || !system.exists()) { own } else { system.to_owned() }
     }
 }
@@ -192,7 +194,7 @@ mod tests {
     fn the_users_own_daemon_comes_before_the_systems() {
         let dir = tempfile::tempdir().unwrap();
         let system = dir.path().join("system.sock");
-        let user = || Surroundings { runtime_dir: dir.path().to_owned(), ..Surroundings::default() };
+        let user = || Surroundings { runtime: dir.path().join("roundsman"), ..Surroundings::default() };
         let own = dir.path().join("roundsman/control.sock");
         assert_eq!(user().socket(&system), own, "neither runs: say where one's own would be");
         fs::write(&system, "").unwrap();

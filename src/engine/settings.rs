@@ -8,7 +8,11 @@ use std::{
 use serde::Deserialize;
 
 use super::alerting::{self, AlertFile};
-use crate::{alert, base::ByteSize, edge::log};
+use crate::{
+    alert,
+    base::{ByteSize, Places},
+    edge::log,
+};
 
 /// Everything the daemon is told before it looks at a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,42 +239,6 @@ impl Settings {
     }
 }
 
-/// Where things are when nobody says: the system's directories for root, the XDG ones for everyone else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
-    /// Settings and units.
-    pub config: PathBuf,
-    /// What lasts.
-    pub state: PathBuf,
-    /// What lives as long as the boot.
-    pub runtime: PathBuf,
-    /// Captured output.
-    pub logs: PathBuf,
-}
-
-impl Places {
-    /// Those of a user: `uid`, with the variables that `variable` knows.
-    pub fn of(uid: u32, variable: impl Fn(&str) -> Option<String>) -> Self {
-        if uid == 0 {
-            return Self {
-                config: "/etc/roundsman".into(),
-                state: "/var/lib/roundsman".into(),
-                runtime: "/run/roundsman".into(),
-                logs: "/var/log/roundsman".into(),
-            };
-        }
-        let home = variable("HOME").unwrap_or_else(|| "/".to_owned());
-        let under = |name: &str, fallback: String| PathBuf::from(variable(name).unwrap_or(fallback)).join("roundsman");
-        let state = under("XDG_STATE_HOME", format!("{home}/.local/state"));
-        Self {
-            config: under("XDG_CONFIG_HOME", format!("{home}/.config")),
-            logs: state.join("log"),
-            state,
-            runtime: under("XDG_RUNTIME_DIR", format!("/tmp/roundsman-{uid}")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,11 +275,5 @@ mod tests {
             Settings::parse(Path::new("r.toml"), "[log]\nkeep = 3\nsegmentsize = 1\n", &places()).expect_err("typo");
         let text = error.to_string();
         assert!(text.starts_with("r.toml:3:1: unknown field `segmentsize`, expected"), "{text}");
-    }
-
-    #[test]
-    fn an_ordinary_user_gets_the_xdg_directories() {
-        let home = |name: &str| (name == "HOME").then(|| "/home/a".to_owned());
-        assert_eq!(Places::of(1000, home).state, Path::new("/home/a/.local/state/roundsman"));
     }
 }
