@@ -117,16 +117,16 @@ fn check(texts: Vec<StoredText>) -> Result<Host, ConfigError> {
     let mut host = Host { texts, digest: loaded.set.digest.to_string(), ..Host::default() };
     host.warnings = loaded.warnings.iter().map(ToString::to_string).collect();
     let mut known: BTreeMap<IdentityKey, Arc<Identity>> = BTreeMap::new();
-    for (name, unit) in loaded.set.units {
-        match identity(&unit, &mut known) {
+    for (name, unit) in &loaded.set.units {
+        match identity(unit, &mut known) {
             Ok(Some(identity)) => {
                 host.identities.insert(name.clone(), identity);
             }
             Ok(None) => {}
-            Err(error) => problems.push(format!("{}: {}", place(&unit), Chain(&error))),
+            Err(error) => problems.push(format!("{}: {}", place(unit), Chain(&error))),
         }
-        host.units.insert(name, Arc::new(unit));
     }
+    host.units = loaded.set.units.into_iter().map(|(name, unit)| (name, Arc::new(unit))).collect();
     if problems.is_empty() { Ok(host) } else { Err(ConfigError(problems.join("\n"))) }
 }
 

@@ -36,7 +36,12 @@ const BEYOND_MAX: usize = 65_536;
 impl Counted {
     /// Whether the run was not counted before; now it is.
     fn count(&mut self, run: Generation) -> bool {
-        let is_new = run > self.all_to && self.beyond.insert(run);
+        // The usual run leaves no gap; a set that was used once keeps its memory.
+        let follows = run == self.all_to.next();
+        let is_new = follows || (run > self.all_to && self.beyond.insert(run));
+        if follows {
+            self.all_to = run;
+        }
         while self.beyond.remove(&self.all_to.next()) {
             self.all_to = self.all_to.next();
         }

@@ -35,7 +35,7 @@ impl Keeper {
             if let Some(unit) = self.units.entry(&saved.unit) {
                 unit.generation = saved.generation;
                 unit.main = saved.main;
-                unit.memo = saved.memo;
+                unit.memo = saved.memo.into();
             }
         }
         for process in left.processes {
@@ -125,7 +125,7 @@ impl Keeper {
         let over: Vec<UnitName> = self.units.iter().map(|(unit, _)| unit.clone()).filter(|unit| !lives(unit)).collect();
         for unit in over {
             if let Some(held) = self.units.get_mut(&unit) {
-                held.memo.clear();
+                held.memo = Box::default();
             }
             self.mirror_unit(&unit);
         }
@@ -133,7 +133,7 @@ impl Keeper {
 
     pub(super) fn mirror_unit(&mut self, name: &UnitName) {
         let (Some(mirror), Some(unit)) = (&mut self.mirror, self.units.get(name)) else { return };
-        let (generation, main, memo) = (unit.generation, unit.main, unit.memo.clone());
+        let (generation, main, memo) = (unit.generation, unit.main, unit.memo.to_vec());
         mirror.put_unit(&MirroredUnit { unit: name.clone(), generation, main, memo });
     }
 }

@@ -54,42 +54,44 @@ impl Process {
     }
 }
 
-/// The processes that run.
+/// The processes that run. Boxed, like the units below: what is filled in order, as at boot, has nearly half its slots empty.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
-    by_key: BTreeMap<ProcessKey, Process>,
-    by_pid: BTreeMap<Pid, ProcessKey>,
+    by_pid: BTreeMap<Pid, Box<Process>>,
+    pids: BTreeMap<ProcessKey, Pid>,
 }
 
 impl Processes {
     pub(super) fn insert(&mut self, process: Process) {
-        self.by_pid.insert(process.pid, process.key.clone());
-        self.by_key.insert(process.key.clone(), process);
+        self.pids.insert(process.key.clone(), process.pid);
+        self.by_pid.insert(process.pid, Box::new(process));
     }
 
     pub(super) fn get(&self, key: &ProcessKey) -> Option<&Process> {
-        self.by_key.get(key)
+        self.by_pid.get(self.pids.get(key)?).map(|process| &**process)
     }
 
     pub(super) fn get_mut(&mut self, key: &ProcessKey) -> Option<&mut Process> {
-        self.by_key.get_mut(key)
+        self.by_pid.get_mut(self.pids.get(key)?).map(|process| &mut **process)
     }
 
     pub(super) fn key_of(&self, pid: Pid) -> Option<&ProcessKey> {
-        self.by_pid.get(&pid)
+        self.by_pid.get(&pid).map(|process| &process.key)
     }
 
     pub(super) fn remove(&mut self, pid: Pid) -> Option<Process> {
-        let key = self.by_pid.remove(&pid)?;
-        self.by_key.remove(&key)
+        let process = self.by_pid.remove(&pid)?;
+        self.pids.remove(&process.key);
+        Some(*process)
     }
 
+    /// In order of key.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Process> {
-        self.by_key.values()
+        self.pids.values().filter_map(|pid| self.by_pid.get(pid)).map(|process| &**process)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
+        self.by_pid.is_empty()
     }
 }
 
@@ -100,7 +102,7 @@ pub(super) struct Unit {
     pub(super) generation: Generation,
     /// The highest generation of a main process: it and those before are not started again.
     pub(super) main: Generation,
-    pub(super) memo: Vec<u8>,
+    pub(super) memo: Box<[u8]>,
     /// Oldest first.
     pub(super) stored: Vec<(String, Rc<OwnedFd>)>,
     pub(super) logs: BTreeMap<Stream, Log>,
@@ -135,7 +137,7 @@ impl Unit {
 
 /// What is held for each unit.
 #[derive(Debug, Default)]
-pub(super) struct Units(BTreeMap<UnitName, Unit>);
+pub(super) struct Units(BTreeMap<UnitName, Box<Unit>>);
 
 impl Units {
     /// What is held for a unit, from now on if nothing was; `None` when there are too many.
@@ -147,14 +149,19 @@ impl Units {
     }
 
     pub(super) fn get(&self, unit: &UnitName) -> Option<&Unit> {
-        self.0.get(unit)
+        self.0.get(unit).map(|held| &**held)
     }
 
     pub(super) fn get_mut(&mut self, unit: &UnitName) -> Option<&mut Unit> {
-        self.0.get_mut(unit)
+        self.0.get_mut(unit).map(|held| &mut **held)
+    }
+
+    /// The same name, as it is held already where it is: each order brings one in memory of its own.
+    pub(super) fn held_name(&self, unit: UnitName) -> UnitName {
+        self.0.get_key_value(&unit).map_or(unit, |(held, _)| held.clone())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&UnitName, &Unit)> {
-        self.0.iter()
+        self.0.iter().map(|(unit, held)| (unit, &**held))
     }
 }

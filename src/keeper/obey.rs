@@ -155,7 +155,7 @@ impl Keeper {
         }
         match self.units.entry(unit) {
             Some(held) => {
-                held.memo = memo;
+                held.memo = memo.into();
                 self.mirror_unit(unit);
             }
             None => self.refuse(format!("cannot remember anything for {unit}: too many units are held")),

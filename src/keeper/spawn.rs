@@ -48,7 +48,7 @@ impl Keeper {
     }
 
     fn try_spawn(&mut self, order: SpawnOrder, cgroup: Option<OwnedFd>) -> Result<(), SpawnFailure> {
-        let SpawnOrder { key, invocation, spec } = order;
+        let SpawnOrder { mut key, invocation, spec } = order;
         let known = self.processes.get(&key).is_some() || self.ledger.has_end(&key);
         let unit = self.units.entry(&key.run.unit).ok_or_else(|| prepare(NO_ROOM))?;
         if known || unit.has_started(&key) {
@@ -56,6 +56,7 @@ impl Keeper {
         }
         // Whatever comes of it, this generation was tried.
         unit.mark_started(&key);
+        key.run.unit = self.units.held_name(key.run.unit);
         self.mirror_process(&key, invocation, clock::now(), MirroredStage::Intent);
         let watch = if spec.confirm_exec { Some(end_pipe().map_err(unprepared)?) } else { None };
         let (Spawned { pid, ticket, start_time: told }, clamped) =

@@ -264,14 +264,15 @@ fn unit_state(name: &crate::base::UnitName, unit: &Unit) -> UnitState {
         unit: name.clone(),
         generation: unit.generation,
         main: unit.main,
-        memo: unit.memo.clone(),
+        memo: unit.memo.to_vec(),
         stored: stored.collect(),
         logs: logs.collect(),
     }
 }
 
 fn unit_from(state: &UnitState) -> Result<Unit, StateError> {
-    let mut unit = Unit { generation: state.generation, main: state.main, memo: state.memo.clone(), ..Unit::default() };
+    let mut unit =
+        Unit { generation: state.generation, main: state.main, memo: state.memo.as_slice().into(), ..Unit::default() };
     for stored in &state.stored {
         unit.stored.push((stored.name.clone(), Rc::new(take(stored.fd)?)));
     }

@@ -91,7 +91,7 @@ impl Keeper {
         let mut facts: Vec<(Fact, Vec<Rc<OwnedFd>>)> = Vec::new();
         facts.extend(self.processes.iter().map(|process| (Fact::Process(process.record()), Vec::new())));
         for (unit, held) in self.units.iter() {
-            let (unit, memo) = (unit.clone(), held.memo.clone());
+            let (unit, memo) = (unit.clone(), held.memo.to_vec());
             let record = UnitRecord { unit: unit.clone(), generation: held.generation, memo };
             facts.push((Fact::Unit(record), Vec::new()));
             for (name, fd) in &held.stored {

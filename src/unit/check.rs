@@ -23,7 +23,7 @@ pub(super) fn finish(
 ) -> UnitDef {
     let check = Check { places, begin, clean };
     check_relations(&draft, report);
-    draft.def.relations = relations(&draft);
+    *draft.def.relations = relations(&draft);
     service(&mut draft);
     check.commands(&draft.def.service, report);
     check.restart(&draft.def.service, report);

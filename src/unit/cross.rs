@@ -68,7 +68,7 @@ fn foreign(name: &UnitName) -> bool {
 const CIRCLE_UNITS_SHOWN_MAX: usize = 20;
 
 fn cycles(units: &All, report: &mut Report<'_>) {
-    for cycle in graph::cycles_of(units.iter().map(|(name, unit)| (name, &unit.def.relations))) {
+    for cycle in graph::cycles_of(units.iter().map(|(name, unit)| (name, &*unit.def.relations))) {
         let Some(first) = cycle.first() else { continue };
         let nexts = cycle.iter().skip(1).chain([first]);
         let steps = cycle.iter().zip(nexts).take(CIRCLE_UNITS_SHOWN_MAX);

@@ -25,7 +25,7 @@ pub fn start_order<'n, U: Borrow<UnitDef>>(
     let wanted: BTreeSet<&UnitName> = wanted.into_iter().collect();
     let names: Vec<&UnitName> = wanted.into_iter().filter(|name| units.contains_key(*name)).collect();
     let relations: Vec<&Relations> =
-        names.iter().filter_map(|name| units.get(*name)).map(|u| &u.borrow().relations).collect();
+        names.iter().filter_map(|name| units.get(*name)).map(|u| &*u.borrow().relations).collect();
     let graph = Graph::ordering(&names, &relations);
     let mut waits: Vec<usize> = graph.after.iter().map(Vec::len).collect();
     let mut followers: Vec<Vec<usize>> = vec![Vec::new(); names.len()];
@@ -95,7 +95,7 @@ fn closure<'n, 'u, U: Borrow<UnitDef>>(
 /// One cycle for each knot of units that wait for each other, each as `a, b, …` where a is after b and the last is
 /// after a; the smallest name comes first.
 pub fn cycles(units: &Units) -> Vec<Vec<UnitName>> {
-    cycles_of(units.iter().map(|(name, unit)| (name, &unit.relations)))
+    cycles_of(units.iter().map(|(name, unit)| (name, &*unit.relations)))
 }
 
 /// [`cycles`] of units that are no set yet; they come sorted by name.

@@ -18,6 +18,7 @@ mod expand;
 pub mod env_file; // files of variables
 pub mod graph;
 mod set;
+mod shared;
 mod similar;
 mod source;
 pub mod spec;
@@ -26,6 +27,7 @@ pub use diag::{Level, PROBLEMS_MAX, Problem};
 pub use exec_line::{EXEC_LINE_BYTES_MAX, ExecFault};
 pub use expand::expand;
 pub use set::{Digest, Loaded, UnitSet, load};
+pub use shared::Shared;
 pub use similar::similar;
 pub use source::{DROPINS_MAX, FILE_BYTES_MAX, SourceText, UNITS_MAX};
 pub use spec::UnitDef;

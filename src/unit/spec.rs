@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
+use super::Shared;
 use crate::base::{ByteSize, Severity, Signal, TimeSpan, UnitName};
 
 /// Names and values, sorted by name, each name once.
@@ -18,7 +19,7 @@ pub struct UnitDef {
     /// One line for people.
     pub description: Box<str>,
     /// What it needs and is needed by.
-    pub relations: Relations,
+    pub relations: Shared<Relations>,
     /// How many starts a window allows.
     pub start_limit: StartLimit,
     /// Whether the daemon starts it when it comes up (`[install] enabled`, default true).
@@ -38,7 +39,7 @@ impl UnitDef {
             name,
             sources: Box::default(),
             description: Box::default(),
-            relations: Relations::default(),
+            relations: Shared::default(),
             start_limit: StartLimit::default(),
             enabled: true,
             service: ServiceSpec::default(),
@@ -125,7 +126,7 @@ pub struct ServiceSpec {
     /// Counts as up after its processes have ended (for oneshot).
     pub remain_after_exit: bool,
     /// When it is started again.
-    pub restart: RestartPolicy,
+    pub restart: Shared<RestartPolicy>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// How it is ended.
@@ -137,7 +138,7 @@ pub struct ServiceSpec {
     /// Descriptors it may keep with us across restarts.
     pub file_descriptor_store_max: u32,
     /// How its processes are set up.
-    pub exec: ExecSpec,
+    pub exec: Shared<ExecSpec>,
 }
 
 impl Default for ServiceSpec {
@@ -151,13 +152,13 @@ impl Default for ServiceSpec {
             exec_stop: Box::default(),
             exec_stop_post: Box::default(),
             remain_after_exit: false,
-            restart: RestartPolicy::default(),
+            restart: Shared::default(),
             timeouts: Timeouts::default(),
             kill: KillSpec::default(),
             watchdog: None,
             notify_access: NotifyAccess::None,
             file_descriptor_store_max: 0,
-            exec: ExecSpec::default(),
+            exec: Shared::default(),
         }
     }
 }

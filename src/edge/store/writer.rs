@@ -165,7 +165,8 @@ impl Writer {
         }
         let outbox_filled = pass.outbox_filled;
         transaction.commit()?;
-        let written: Vec<Entry> = self.pending.drain(..group).collect();
+        let rest = self.pending.split_off(group);
+        let written = std::mem::replace(&mut self.pending, rest);
         self.rows_since_prune += written.iter().map(|entry| entry.batch.writes.len()).sum::<usize>();
         let seqs: Vec<u64> = written.iter().filter_map(|entry| entry.batch.seq).collect();
         if !seqs.is_empty() {

@@ -32,7 +32,7 @@ const TABLE: [(&[RunResult], &str); 5] = [
 ];
 
 fn policy() -> RestartPolicy {
-    service("web").service.restart
+    (*service("web").service.restart).clone()
 }
 
 fn expected(result: RunResult, when: Restart) -> bool {
