@@ -17,7 +17,7 @@ mod settings;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::base::{Consequence, Generation, Happening, Mono, Notice, Now, RunId, Severity, TimeSpan, UnitName};
+use crate::base::{Consequence, Generation, Happening, Mono, Notice, Now, RunId, Severity, TimeSpan, UnitName, pack};
 
 pub use incident::{Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
 pub use message::{MESSAGE_VERSION, Message, MessageError, Status, TEXT_CHARS_MAX};
@@ -91,6 +91,11 @@ impl Alerts {
         for subject in subjects {
             self.close(now, &subject, Closing::Removed);
         }
+    }
+
+    /// Takes no more room than needed; worth while after many notices.
+    pub fn pack(&mut self) {
+        pack(&mut self.marks);
     }
 
     /// The incidents that are open, by subject.

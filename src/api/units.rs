@@ -21,11 +21,12 @@ pub(super) async fn list(State(handle): State<Handle>, RawQuery(query): RawQuery
     let wanted = names_of(query.as_deref().unwrap_or_default())?;
     let states = handle.states().await?;
     let now = clock::now();
-    if wanted.is_empty() {
-        return Ok(Json(v1::Units { units: states.iter().map(|state| view::unit(now, state)).collect() }));
-    }
-    let units = wanted.iter().map(|name| find(&states, name).map(|state| view::unit(now, state)));
-    Ok(Json(v1::Units { units: units.collect::<Result<_, _>>()? }))
+    let shown: Vec<&UnitState> = if wanted.is_empty() {
+        states.iter().collect()
+    } else {
+        wanted.iter().map(|name| find(&states, name)).collect::<Result<_, _>>()?
+    };
+    Ok(Json(v1::Units { units: view::units(now, &shown) }))
 }
 
 /// One unit.

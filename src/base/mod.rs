@@ -8,6 +8,7 @@ mod happening;
 mod id;
 mod name;
 mod notice;
+mod pack;
 mod places;
 mod process;
 mod rng;
@@ -20,6 +21,7 @@ pub use happening::FIELD_NAMES;
 pub use id::{Generation, InvocationId, Ticket};
 pub use name::{NameError, UnitName};
 pub use notice::{Field, Happening, Notice, Severity};
+pub use pack::pack;
 pub use places::Places;
 pub use process::{
     Actor, Consequence, ExitStatus, Pid, ProcessKey, Role, RunId, RunResult, Signal, SpawnFailure, SpawnStep,

@@ -55,7 +55,19 @@ impl Screen {
 
     /// `text` in `style`, where styles are written.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
-        if self.colour && style != PLAIN { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        let mut out = String::new();
+        self.push(&mut out, style, text);
+        out
+    }
+
+    /// Appends `text` in `style` to `out`.
+    pub(crate) fn push(&self, out: &mut String, style: Style, text: &str) {
+        if self.colour && style != PLAIN {
+            // Writing to a String cannot fail.
+            write!(out, "{style}{text}{style:#}").ok();
+        } else {
+            out.push_str(text);
+        }
     }
 
     /// A moment here: `2026-03-01 12:00:00`.
@@ -97,6 +109,9 @@ pub(crate) fn many_lines(text: &str) -> String {
 }
 
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -114,15 +114,15 @@ fn push_row(out: &mut String, screen: &Screen, table: &[Column], shown: &[(usize
     for (place, (index, width)) in shown.iter().enumerate() {
         let Some(cell) = row.get(*index) else { continue };
         let column = &table[*index];
-        let text = if column.room == Room::Cut { cut(&cell.text, *width) } else { cell.text.clone() };
-        let padding = width.saturating_sub(columns(&text));
+        let text = if column.room == Room::Cut { &cut(&cell.text, *width) } else { &cell.text };
+        let padding = width.saturating_sub(columns(text));
         let (before, after) = match column.align {
             Align::Left if place + 1 == shown.len() => (0, 0),
             Align::Left => (0, padding),
             Align::Right => (padding, 0),
         };
         out.extend(std::iter::repeat_n(' ', before));
-        out.push_str(&screen.paint(cell.style, &text));
+        screen.push(out, cell.style, text);
         if place + 1 < shown.len() {
             out.extend(std::iter::repeat_n(' ', after + GAP));
         }

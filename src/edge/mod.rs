@@ -3,6 +3,7 @@
 
 pub mod cgroup; // one cgroup for each unit
 pub mod clock; // the only reader of clocks
+pub mod cpus; // many things on several CPUs
 pub mod deliver; // alerts on their way
 pub mod disk; // how much room there is
 mod http; // HTTP clients

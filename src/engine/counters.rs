@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    base::{Generation, Happening, Notice, StartCause, UnitName},
+    base::{Generation, Happening, Notice, StartCause, UnitName, pack},
     edge::store::RestartTotals,
 };
 
@@ -79,6 +79,11 @@ impl Counters {
                 .iter()
                 .map(|(unit, generation)| (unit.clone(), Counted { all_to: *generation, ..Counted::default() })),
         );
+    }
+
+    /// Takes no more room than needed.
+    pub(super) fn pack(&mut self) {
+        pack(&mut self.counted);
     }
 
     /// Automatic restarts of a unit, whatever their cause.

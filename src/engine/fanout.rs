@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::{
     alert::{self, Message},
-    base::{Field, Happening, Notice, Severity},
+    base::{Field, Happening, Notice, Severity, pack},
     edge::{
         clock,
         store::{Batch, Write},
@@ -19,6 +19,8 @@ use super::Engine;
 const UNTOLD_MAX: usize = 4096;
 /// Nothing else for so long is calm. A death and its restart come closer together.
 const CALM: Duration = Duration::from_millis(2);
+/// Notices after which it is worth while to put tables in order.
+const BURST: usize = 128;
 /// Calm or not, nobody waits longer than this.
 const UNTOLD_FOR_MAX: Duration = Duration::from_millis(250);
 
@@ -42,9 +44,22 @@ impl Engine {
 
     /// Tells what waits, before anyone can ask for it.
     pub(super) fn tell_all(&mut self) {
-        for notice in std::mem::take(&mut self.untold) {
+        let untold = std::mem::take(&mut self.untold);
+        let is_burst = untold.len() >= BURST;
+        for notice in untold {
             self.tell(notice);
         }
+        if is_burst {
+            self.pack();
+        }
+    }
+
+    /// What a boot fills is filled in order of name.
+    fn pack(&mut self) {
+        pack(&mut self.processes);
+        pack(&mut self.runs);
+        self.counters().pack();
+        self.alerts.pack();
     }
 
     fn tell(&mut self, notice: Notice) {

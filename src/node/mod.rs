@@ -256,7 +256,9 @@ impl Node {
     /// Every unit, by name, for people.
     #[must_use]
     pub fn statuses(&self) -> Vec<UnitStatus> {
-        self.names.values().filter_map(|place| self.describe(*place)).collect()
+        let mut all = Vec::with_capacity(self.names.len());
+        all.extend(self.names.values().filter_map(|place| self.describe(*place)));
+        all
     }
 
     /// What all changes end with: jobs, the end of a shutdown, memos.
