@@ -46,7 +46,7 @@ def switches(pid):
     with contextlib.suppress(OSError):
         for task in os.listdir(f"/proc/{pid}/task"):
             lines = read(f"/proc/{pid}/task/{task}/status").splitlines()
-            count += sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+            count += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
     return count
 
 

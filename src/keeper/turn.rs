@@ -17,7 +17,7 @@ use super::{
     init_store::InitStore,
     ledger::Ledger,
     life::Life,
-    link::{Frame, Inlet},
+    link::{Frame, Inlet, LinkError},
     mirror::Mirror,
     upgrade::Upgrade,
 };
@@ -233,6 +233,7 @@ impl Keeper {
                 Ok(None) => return,
                 Err(_) => {
                     // It hung up or speaks no sense; its successor gets a snapshot of everything.
+                    self.take_last_orders();
                     self.lose_manager();
                     return;
                 }
@@ -242,9 +243,12 @@ impl Keeper {
 
     /// Obeys what a manager that ended has left behind: it was decided.
     pub(super) fn take_last_orders(&mut self) {
+        let mut may_be_reset = true;
         while let Some(manager) = &mut self.manager {
             match manager.inlet.take::<Order>(&manager.socket) {
                 Ok(Some((order, fds))) => self.obey(order, fds),
+                // That it left facts unread is told once, before what it had sent (unix(7): ECONNRESET).
+                Err(LinkError::Closed) if may_be_reset => may_be_reset = false,
                 Ok(None) | Err(_) => return,
             }
         }
@@ -254,6 +258,7 @@ impl Keeper {
     fn flush(&mut self) {
         let Some(manager) = &mut self.manager else { return };
         if manager.push().is_err() {
+            self.take_last_orders();
             self.lose_manager();
             return;
         }

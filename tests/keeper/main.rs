@@ -51,6 +51,7 @@ const TESTS: &[Test] = tests![
     managers::a_second_daemon_is_refused_and_told_who_holds_the_lock,
     managers::signals_for_the_daemon_wait_for_a_manager,
     managers::the_daemon_ends_when_the_manager_says_so,
+    managers::the_last_order_counts_even_if_the_manager_left_facts_unread,
     managers::the_init_system_hears_the_keeper,
     managers::a_manager_of_another_version_is_told_ours,
     managers::what_a_removed_unit_held_is_let_go,

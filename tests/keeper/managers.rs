@@ -120,6 +120,24 @@ pub(crate) fn the_daemon_ends_when_the_manager_says_so() {
     assert_eq!(status.code(), Some(4));
 }
 
+pub(crate) fn the_last_order_counts_even_if_the_manager_left_facts_unread() {
+    let mut world = World::new();
+    let mut manager = world.ready_manager();
+    let (pid, keeper) = (manager.pid, world.keeper_pid());
+    let folder = tempfile::tempdir().unwrap();
+    let began = folder.path().join("began");
+    manager.spawn_shell("a", 1, &format!("touch {}", began.display()));
+    until("it runs, as we are told", || began.exists().then_some(()));
+    kill(keeper, Signal::parse("STOP").unwrap());
+    manager.order(Order::Shutdown { code: 5 });
+    kill(pid, Signal::KILL);
+    drop(manager);
+    until("it has hung up", || (!lives(pid)).then_some(()));
+    kill(keeper, Signal::CONT);
+    let status = until("the daemon ends", || world.keeper.try_wait().unwrap());
+    assert_eq!(status.code(), Some(5));
+}
+
 pub(crate) fn the_init_system_hears_the_keeper() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("init");
