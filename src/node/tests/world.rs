@@ -60,6 +60,8 @@ struct Truth {
     rows: BTreeMap<UnitName, Option<u32>>,
     transient: BTreeSet<(UnitName, Generation)>,
     starts: BTreeMap<UnitName, Vec<(u64, Generation)>>,
+    /// Where in these starts a reset may have been.
+    may_be_reset: BTreeMap<UnitName, Vec<usize>>,
     recovered: u32,
 }
 
@@ -479,6 +481,7 @@ impl World {
             Happening::CountersReset { unit, .. } => {
                 self.truth.rows.insert(unit.clone(), Some(0));
                 self.truth.starts.remove(unit);
+                self.truth.may_be_reset.remove(unit);
             }
             Happening::Recovered { .. } => self.truth.recovered += 1,
             Happening::Bug { text, .. } => panic!("{text}"),
@@ -515,15 +518,21 @@ impl World {
     fn check_start_limit(&self, unit: &UnitName) {
         let Some(limit) = self.defs.get(unit).map(|def| def.start_limit) else { return };
         let length = limit.interval.duration().unwrap().as_nanos() as u64;
-        let (mut begin, mut count) = (None, 0);
         let spared = |generation: &Generation| self.truth.transient.contains(&(unit.clone(), *generation));
-        for (at, generation) in &self.truth.starts[unit] {
-            if begin.is_none_or(|begin: u64| *at > begin + length) {
-                (begin, count) = (Some(*at), 0);
+        let in_window = |starts: &[(u64, Generation)]| {
+            let (mut begin, mut count) = (None, 0);
+            for (at, generation) in starts {
+                if begin.is_none_or(|begin: u64| *at > begin + length) {
+                    (begin, count) = (Some(*at), 0);
+                }
+                count += u32::from(!spared(generation));
             }
-            count += u32::from(!spared(generation));
-        }
-        assert!(count <= limit.burst, "{unit}: {count} starts in one window");
+            count
+        };
+        let starts = &self.truth.starts[unit];
+        let anew = self.truth.may_be_reset.get(unit).into_iter().flatten().map(|place| &starts[*place..]);
+        let counts: Vec<u32> = std::iter::once(&starts[..]).chain(anew).map(in_window).collect();
+        assert!(counts.iter().any(|count| *count <= limit.burst), "{unit}: {counts:?} starts in one window");
     }
 
     /// The manager dies: what it had not sent is lost, and so is what was on its way to it.
@@ -533,7 +542,9 @@ impl World {
         self.tickets.clear();
         self.watched.clear();
         for unit in std::mem::take(&mut self.resetting) {
-            self.truth.starts.remove(&unit);
+            // Nobody was told whether it came about.
+            let started = self.truth.starts.get(&unit).map_or(0, Vec::len);
+            self.truth.may_be_reset.entry(unit.clone()).or_default().push(started);
             self.truth.rows.insert(unit, None);
         }
         // Planned deaths stay; facts that the keeper holds come again; the rest is gone.
