@@ -1,11 +1,18 @@
 use std::{
+    fmt,
     ops::{Deref, DerefMut},
     sync::Arc,
 };
 
 /// A part of a unit that is stored once for all units in which it is the same; a change to it makes a copy.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct Shared<T>(Arc<T>);
+
+impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl<T> Deref for Shared<T> {
     type Target = T;
