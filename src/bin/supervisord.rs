@@ -42,7 +42,7 @@ Without --config, settings are read from /etc/roundsman/roundsman.toml (root) or
 /// What the arguments ask for. No parser with features of its own: this runs in the keeper too.
 enum Wanted {
     Daemon(Option<PathBuf>),
-    Manager(Option<PathBuf>),
+    Manager { config: Option<PathBuf>, runtime: Option<PathBuf> },
     Check(Option<PathBuf>),
     Probe { config: Option<PathBuf>, units: Vec<String>, json: bool },
     KeeperState,
@@ -73,7 +73,10 @@ fn main() -> ExitCode {
         Wanted::Probe { config, units, json } => {
             load(config.as_ref()).map_or_else(refused, |settings| probe(&settings, &units, json))
         }
-        Wanted::Manager(config) => load(config.as_ref()).map_or_else(refused, manage),
+        Wanted::Manager { config, runtime } => match load(config.as_ref()) {
+            Ok(settings) => manage(settings),
+            Err(error) => manage_as_before(config.as_ref(), runtime, error),
+        },
     }
 }
 
@@ -85,11 +88,13 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
     let manager = arguments.next_if(|first| first == "manager").is_some();
     let probe = arguments.next_if(|first| first == "check").is_some();
     let (mut config, mut check, mut json, mut units) = (None, false, false, Vec::new());
+    let mut runtime = None;
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--config" | "-c") => {
                 config = Some(PathBuf::from(arguments.next().ok_or("--config needs a file")?));
             }
+            Some("--runtime") if manager => runtime = arguments.next().map(PathBuf::from),
             Some("--check") => check = true,
             Some("--json") if probe => json = true,
             // Without a daemon nothing is ever restarted.
@@ -102,15 +107,29 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
     }
     Ok(match (manager, check) {
         _ if probe => Wanted::Probe { config, units, json },
-        (true, _) => Wanted::Manager(config),
+        (true, _) => Wanted::Manager { config, runtime },
         (false, true) => Wanted::Check(config),
         (false, false) => Wanted::Daemon(config),
     })
 }
 
 fn load(config: Option<&PathBuf>) -> Result<Settings, SettingsError> {
-    let places = Places::of(nix::unistd::geteuid().as_raw(), |name| env::var(name).ok());
-    Settings::load(config.map(PathBuf::as_path), &places)
+    Settings::load(config.map(PathBuf::as_path), &places())
+}
+
+fn places() -> Places {
+    Places::of(nix::unistd::geteuid().as_raw(), |name| env::var(name).ok())
+}
+
+/// A manager whose settings cannot be used goes on with those that were in force.
+fn manage_as_before(config: Option<&PathBuf>, runtime: Option<PathBuf>, error: SettingsError) -> ExitCode {
+    match runtime.map(|dir| Settings::kept(&dir, config.map(PathBuf::as_path), &places())) {
+        Some(Ok(settings)) => {
+            sys::complain(&format!("going on with the settings that were in force: {}", Chain(&error)));
+            manage(settings)
+        }
+        Some(Err(_)) | None => refused(error),
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the last to have it, as map_or_else wants it")]
@@ -122,6 +141,7 @@ fn refused(error: SettingsError) -> ExitCode {
 /// The keeper's process: from here on it is one small loop.
 fn keep(settings: Settings, config: Option<PathBuf>) -> ExitCode {
     let mut manager = vec![OsString::from("supervisord"), OsString::from("manager")];
+    manager.extend([OsString::from("--runtime"), settings.paths.runtime.clone().into_os_string()]);
     if let Some(config) = config {
         manager.extend([OsString::from("--config"), config.into_os_string()]);
     }

@@ -371,6 +371,7 @@ impl Engine {
         for warning in &host.warnings {
             tracing::warn!("{warning}");
         }
+        self.keep_settings();
         if let Err(error) = config::keep(&host, &self.settings.paths.state.join(KEPT_UNITS)) {
             tracing::warn!(%error, fresh, "cannot keep a copy of the units; after a crash the directories must be sound");
         }

@@ -378,8 +378,17 @@ impl Engine {
         settings.source = newer.source;
         settings.paths.units = newer.paths.units;
         settings.alert = newer.alert;
+        settings.text = newer.text;
         self.settings = Arc::new(settings);
+        self.keep_settings();
         lasting
+    }
+
+    /// Keeps a copy of `roundsman.toml`, for a manager that has to start while the file is broken.
+    pub(super) fn keep_settings(&self) {
+        if let Err(error) = self.settings.keep() {
+            tracing::warn!(%error, "cannot keep a copy of roundsman.toml; after a crash it must be sound");
+        }
     }
 
     fn take_units(&mut self, host: config::Host) -> u32 {

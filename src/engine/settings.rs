@@ -1,7 +1,9 @@
 //! The daemon's settings: `roundsman.toml`, or what serves without one.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -10,15 +12,20 @@ use serde::Deserialize;
 use super::alerting::{self, AlertFile};
 use crate::{
     alert,
-    base::{ByteSize, Places},
+    base::{ByteSize, Places, Secret},
     edge::log,
 };
+
+/// The copy of what is in force.
+const KEPT: &str = "settings.toml";
 
 /// Everything the daemon is told before it looks at a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The file, if there is one.
     pub source: Option<PathBuf>,
+    /// What it says; routes may name secrets in it.
+    pub(super) text: Secret,
     /// Where things are that the file does not place.
     pub places: Places,
     /// Where things are.
@@ -167,7 +174,7 @@ impl Settings {
         match fs::read_to_string(&path) {
             Ok(text) => Self::parse(&path, &text, places),
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {
-                Self::assemble(None, File::default(), places)
+                Self::assemble(None, "", File::default(), places)
             }
             Err(source) => Err(SettingsError::Read { path, source }),
         }
@@ -202,11 +209,28 @@ impl Settings {
                 message: error.message().to_owned(),
             }
         })?;
-        Self::assemble(Some(path), file, places)
+        Self::assemble(Some(path), text, file, places)
+    }
+
+    /// Keeps a copy in the runtime directory, for a manager that has to start while the file cannot be used.
+    pub fn keep(&self) -> io::Result<()> {
+        let (dir, file) = (&self.paths.runtime, self.paths.runtime.join(KEPT));
+        let beside = file.with_extension("new");
+        fs::create_dir_all(dir)?;
+        let mut new = fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
+        new.write_all(self.text.expose().as_bytes())?;
+        fs::rename(beside, file)
+    }
+
+    /// The settings that were kept in the directory `runtime`; `file` is where they come from.
+    pub fn kept(runtime: &Path, file: Option<&Path>, places: &Places) -> Result<Self, SettingsError> {
+        let path = runtime.join(KEPT);
+        let text = fs::read_to_string(&path).map_err(|source| SettingsError::Read { path, source })?;
+        Self::parse(&file.map_or_else(|| places.config.join("roundsman.toml"), Path::to_owned), &text, places)
     }
 
     /// Relative paths in a file are relative to the file's folder.
-    fn assemble(source: Option<&Path>, file: File, places: &Places) -> Result<Self, SettingsError> {
+    fn assemble(source: Option<&Path>, text: &str, file: File, places: &Places) -> Result<Self, SettingsError> {
         let base = source.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
         let place = |path: Option<PathBuf>, default: &Path| path.map_or_else(|| default.to_owned(), |p| base.join(p));
         let defaults = log::Limits::default();
@@ -218,6 +242,7 @@ impl Settings {
         })?;
         Ok(Self {
             source: source.map(Path::to_owned),
+            text: Secret::new(text),
             places: places.clone(),
             paths: Paths {
                 units: match file.paths.units {

@@ -63,6 +63,7 @@ const TESTS: &[Test] = tests![
     life::as_pid_1_it_reaps_orphans_and_sigterm_ends_it,
     logs::a_flood_of_output_delays_no_status_and_is_captured_or_counted,
     logs::no_line_is_lost_doubled_or_torn_by_twenty_kills_of_the_manager,
+    manager::a_manager_that_finds_its_settings_broken_goes_on_with_those_in_force,
     manager::kill_9_of_the_manager_200_times_doubles_orphans_and_miscounts_nothing,
     notify::a_ready_that_another_service_sends_is_not_believed,
     notify::a_ready_from_outside_of_all_services_is_refused,

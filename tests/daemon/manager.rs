@@ -34,6 +34,24 @@ struct Row {
     status: Option<(String, i64)>,
 }
 
+pub(crate) fn a_manager_that_finds_its_settings_broken_goes_on_with_those_in_force() {
+    let mut world = World::new();
+    world.unit("web", "[service]\nexec_start = \"sleep 1000\"\nrestart = \"always\"\nrestart_sec = 0\n");
+    world.start();
+    let pid = world.pid("web");
+    let sound = std::fs::read(world.path("roundsman.toml")).unwrap();
+    std::fs::write(world.path("roundsman.toml"), "[path]\nnonsense\n").unwrap();
+    world.kill_manager();
+    world.await_answer();
+    assert_eq!(world.pid("web"), pid);
+    kill(pid, Signal::SIGKILL);
+    world.until_status("web", "it is back", |status| status["generation"] == 2);
+    assert!(world.log().contains("roundsman.toml:2:"), "says what is wrong and where:\n{}", world.log());
+    assert!(world.ctl(&["reload-config"]).code == 1);
+    std::fs::write(world.path("roundsman.toml"), sound).unwrap();
+    world.ok(&["reload-config"]);
+}
+
 pub(crate) fn kill_9_of_the_manager_200_times_doubles_orphans_and_miscounts_nothing() {
     let mut world = World::new();
     let policy = "restart = \"always\"\nrestart_sec = \"10ms\"\nlimit_core = 0\n[unit]\nstart_limit_burst = 0";
