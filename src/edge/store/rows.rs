@@ -8,8 +8,8 @@ use super::{OutboxState, OutboxUpdate, Write};
 use crate::{
     alert::{Incident, Message},
     base::{
-        ExitStatus, Field, Generation, Happening, InvocationId, Notice, RunId, RunResult, Signal, StartCause, UnitName,
-        Usage, Wall,
+        Consequence, ExitStatus, Field, Generation, Happening, InvocationId, Notice, RunId, RunResult, Signal,
+        StartCause, UnitName, Usage, Wall,
     },
 };
 
@@ -155,7 +155,7 @@ impl<'a> Pass<'a> {
         self.execute(&sql, params![run.unit.as_str(), number(run.generation), value]).map(drop)
     }
 
-    /// Writes the end of a run; `false` when it had been written before.
+    /// Writes the end of a run; `false` when it had been written before, as it is.
     fn ended(&self, run: &RunId, at: Wall, what: &Happening) -> rusqlite::Result<bool> {
         let Happening::RunEnded { invocation, status, usage, result, wanted, consequence, .. } = what else {
             return Ok(false);
@@ -187,6 +187,18 @@ impl<'a> Pass<'a> {
                 system,
                 rss,
             ],
+        )?;
+        Ok(changed == 1 || self.restart_forbidden(run, *consequence)?)
+    }
+
+    /// The restart that was written with an end came to nothing; `false` when there is nothing to correct.
+    fn restart_forbidden(&self, run: &RunId, consequence: Consequence) -> rusqlite::Result<bool> {
+        if consequence != Consequence::StartLimit {
+            return Ok(false);
+        }
+        let changed = self.execute(
+            "UPDATE invocations SET consequence = ?3 WHERE unit = ?1 AND generation = ?2 AND consequence = ?4",
+            params![run.unit.as_str(), number(run.generation), consequence.as_str(), Consequence::Restart.as_str()],
         )?;
         Ok(changed == 1)
     }
