@@ -10,7 +10,6 @@ from board import now
 from session import Session, pss_kib, switches
 
 POOL = 40  # services that are killed in turn
-TURN = 10  # kills in a row
 SLOW_US, SLOW_KILLS = 200_000, 2  # who takes longer gets fewer kills a turn: it polls or waits, and more would tell no more
 SETTLED_S = 1.3  # runit and s6 punish whoever lived shorter than a second
 MANY = 1000
@@ -25,15 +24,16 @@ def restarts(peers, place, rounds):
     found = defaultdict(list)
     with contextlib.ExitStack() as stack:
         sessions = [stack.enter_context(Session(peer, POOL, *place)) for peer in peers]
-        for turn in range(rounds * POOL // TURN):
-            time.sleep(SETTLED_S if turn % (POOL // TURN) == 0 else 0)
+        for turn in range(rounds):
+            time.sleep(SETTLED_S)
             for session in sessions:
                 took = found[session.peer.name]
-                for step in range(TURN):
+                # All of them in a row: short turns would measure what the others have left in the caches.
+                for step in range(POOL):
                     if step == SLOW_KILLS and median(took) > SLOW_US:
                         break
                     time.sleep(0.02)
-                    one = session.restart_us((turn * TURN + step) % POOL)
+                    one = session.restart_us(step)
                     if one is None:
                         raise RuntimeError(f"{session.peer.name}: a killed service did not come back")
                     took.append(one)
