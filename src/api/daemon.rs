@@ -1,5 +1,7 @@
 //! The daemon itself: health, metrics, reload.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::State,
@@ -70,7 +72,7 @@ pub(super) async fn metrics(State(handle): State<Handle>) -> Result<Response, Fa
 
 /// Reads `roundsman.toml` and the unit directories anew; all of it is taken, or nothing.
 pub(super) async fn reload(State(handle): State<Handle>) -> Result<Json<v1::Reloaded>, Failure> {
-    let settings = handle.settings_shared();
+    let settings = Arc::clone(handle.settings());
     let loaded = tokio::task::spawn_blocking(move || config::reload(&settings)).await;
     let loaded =
         loaded.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "reload failed", error.to_string()))?;

@@ -91,8 +91,10 @@ impl Cgroups {
     /// of the kernel, and on two CPUs each makes the other spin.
     pub fn prepare<'u>(&self, units: impl Iterator<Item = &'u UnitName>) {
         for unit in units {
-            // Whoever enters it tries again, and tells what is wrong.
-            fs::create_dir(self.dir(unit)).ok();
+            // One that is there may have been killed. Whoever enters it sees to that, and tells what is wrong.
+            if fs::create_dir(self.dir(unit)).is_ok() {
+                self.whole().insert(unit.clone());
+            }
         }
     }
 

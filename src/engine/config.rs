@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -92,9 +94,15 @@ pub fn load_kept(file: &Path) -> Result<Host, ConfigError> {
 }
 
 /// Keeps the texts of a set that was taken into force, written beside and renamed.
-pub fn keep(host: &Host, file: &Path) -> std::io::Result<()> {
+pub fn keep(host: &Host, file: &Path) -> io::Result<()> {
+    replace(file, &serde_json::to_vec(&host.texts)?)
+}
+
+/// Puts a copy of what is in force in the place of the one before, whole or not at all. It may hold secrets.
+pub(super) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = file.with_extension("new");
-    fs::write(&beside, serde_json::to_vec(&host.texts)?)?;
+    let mut new = fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
+    new.write_all(bytes)?;
     fs::rename(beside, file)
 }
 

@@ -142,6 +142,9 @@ impl Engine {
         self.piped.remove(&unit);
         self.stored.retain(|(of, _)| *of != unit);
         self.fd_store.forget(&unit);
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.remove(&unit);
+        }
         self.keeper.send(&Order::DropUnit { unit }, Vec::new())
     }
 

@@ -193,13 +193,8 @@ impl Handle {
     }
 
     /// The daemon's settings as they were at its start.
-    pub fn settings(&self) -> &super::settings::Settings {
+    pub const fn settings(&self) -> &Arc<super::settings::Settings> {
         &self.settings
-    }
-
-    /// The same, for a thread of its own.
-    pub fn settings_shared(&self) -> Arc<super::settings::Settings> {
-        Arc::clone(&self.settings)
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Gone> {

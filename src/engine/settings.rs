@@ -1,15 +1,16 @@
 //! The daemon's settings: `roundsman.toml`, or what serves without one.
 
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 
-use super::alerting::{self, AlertFile};
+use super::{
+    alerting::{self, AlertFile},
+    config,
+};
 use crate::{
     alert,
     base::{ByteSize, Places, Secret},
@@ -170,7 +171,7 @@ impl<'de> Deserialize<'de> for Size {
 impl Settings {
     /// Reads `file`, or `roundsman.toml` of the place that serves without one; a missing file there means defaults.
     pub fn load(file: Option<&Path>, places: &Places) -> Result<Self, SettingsError> {
-        let path = file.map_or_else(|| places.config.join("roundsman.toml"), Path::to_owned);
+        let path = file_of(file, places);
         match fs::read_to_string(&path) {
             Ok(text) => Self::parse(&path, &text, places),
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {
@@ -214,19 +215,14 @@ impl Settings {
 
     /// Keeps a copy in the runtime directory, for a manager that has to start while the file cannot be used.
     pub fn keep(&self) -> io::Result<()> {
-        let (dir, file) = (&self.paths.runtime, self.paths.runtime.join(KEPT));
-        let beside = file.with_extension("new");
-        fs::create_dir_all(dir)?;
-        let mut new = fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
-        new.write_all(self.text.expose().as_bytes())?;
-        fs::rename(beside, file)
+        config::replace(&self.paths.runtime.join(KEPT), self.text.expose().as_bytes())
     }
 
     /// The settings that were kept in the directory `runtime`; `file` is where they come from.
     pub fn kept(runtime: &Path, file: Option<&Path>, places: &Places) -> Result<Self, SettingsError> {
         let path = runtime.join(KEPT);
         let text = fs::read_to_string(&path).map_err(|source| SettingsError::Read { path, source })?;
-        Self::parse(&file.map_or_else(|| places.config.join("roundsman.toml"), Path::to_owned), &text, places)
+        Self::parse(&file_of(file, places), &text, places)
     }
 
     /// Relative paths in a file are relative to the file's folder.
@@ -262,6 +258,11 @@ impl Settings {
             alert,
         })
     }
+}
+
+/// The file that was named, or the one of the place.
+fn file_of(named: Option<&Path>, places: &Places) -> PathBuf {
+    named.map_or_else(|| places.config.join("roundsman.toml"), Path::to_owned)
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub enum Effect {
     Remember {
         /// For which unit.
         unit: UnitName,
-        /// Opaque to all but this machine; empty when there is nothing to remember any more.
+        /// Opaque to all but this machine.
         memo: Vec<u8>,
     },
     /// The unit's file is gone and it is down: let go of all that is held for it, its listening sockets too.

@@ -12,22 +12,16 @@
 
 mod children;
 mod faults;
+#[path = "../support/harness.rs"]
+mod harness;
 mod managers;
 mod roles;
 mod upgrades;
 mod world;
 
-use std::{env, panic, process::ExitCode};
+use std::{env, process::ExitCode};
 
-/// A test and its name.
-type Test = (&'static str, fn());
-
-/// Lists a module's tests under its name.
-macro_rules! tests {
-    ($($module:ident :: $name:ident),* $(,)?) => {
-        &[$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as fn())),*]
-    };
-}
+use harness::{Test, tests};
 
 const TESTS: &[Test] = tests![
     children::an_end_is_told_with_status_and_usage,
@@ -66,21 +60,5 @@ fn main() -> ExitCode {
     if let Some(code) = roles::play(&arguments) {
         return code;
     }
-    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    if has("--list") {
-        if !has("--ignored") {
-            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
-        }
-        return ExitCode::SUCCESS;
-    }
-    let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let matches = |name: &str| {
-        wanted.is_empty() || wanted.iter().any(|word| if has("--exact") { name == *word } else { name.contains(*word) })
-    };
-    let failed = TESTS.iter().filter(|(name, _)| matches(name)).filter(|(name, test)| {
-        let passed = panic::catch_unwind(test).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        !passed
-    });
-    if failed.count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    harness::run(TESTS, &arguments)
 }
