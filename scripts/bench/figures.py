@@ -10,6 +10,7 @@ from board import now
 from session import Session, pss_kib, switches
 
 POOL = 40  # services that are killed in turn
+BLOCK = 5  # of them in a row, before the next supervisor has its turn
 SLOW_US, SLOW_KILLS = 200_000, 2  # who takes longer gets fewer kills a turn: it polls or waits, and more would tell no more
 SETTLED_S = 1.3  # runit and s6 punish whoever lived shorter than a second
 MANY = 1000
@@ -26,19 +27,28 @@ def restarts(peers, place, rounds):
         sessions = [stack.enter_context(Session(peer, POOL, *place)) for peer in peers]
         for turn in range(rounds):
             time.sleep(SETTLED_S)
-            for session in sessions:
-                took = found[session.peer.name]
-                # All of them in a row: short turns would measure what the others have left in the caches.
-                for step in range(POOL):
-                    if step == SLOW_KILLS and median(took) > SLOW_US:
-                        break
-                    time.sleep(0.02)
-                    one = session.restart_us(step)
-                    if one is None:
-                        raise RuntimeError(f"{session.peer.name}: a killed service did not come back")
-                    took.append(one)
+            for block in range(POOL // BLOCK):
+                # In another order each time: the machine has spells that outlast a block.
+                first = (turn + block) % len(sessions)
+                for session in sessions[first:] + sessions[:first]:
+                    took = found[session.peer.name]
+                    slow = bool(took) and median(took) > SLOW_US
+                    if not slow or block == 0:
+                        took += block_us(session, block, slow)
             say(f"  restarts, turn {turn + 1}: " + ", ".join(f"{name} {median(took):.0f}" for name, took in found.items()) + " µs")
     return found
+
+
+def block_us(session, block, slow):
+    """Kills a few in a row. The first one is not counted: it finds what the others have left in the caches."""
+    took = []
+    for step in range(SLOW_KILLS if slow else BLOCK):
+        time.sleep(0.02)
+        one = session.restart_us(block * BLOCK + step)
+        if one is None:
+            raise RuntimeError(f"{session.peer.name}: a killed service did not come back")
+        took.append(one)
+    return took[1:]
 
 
 def boots(peers, place, rounds, seconds):

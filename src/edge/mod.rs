@@ -1,6 +1,7 @@
 //! Effects, one kind per file: each does what it is told and reports facts. No policy lives here.
 #![forbid(unsafe_code)]
 
+pub mod alarm; // rings at a moment
 pub mod cgroup; // one cgroup for each unit
 pub mod clock; // the only reader of clocks
 pub mod cpus; // many things on several CPUs

@@ -28,6 +28,7 @@ use crate::{
     alert::Alerts,
     base::{Chain, Happening, Notice, Pid, ProcessKey, Role, UnitName},
     edge::{
+        alarm::Alarm,
         cgroup::{Cgroups, Right},
         clock,
         deliver::{Deliveries, Timing},
@@ -74,9 +75,9 @@ pub enum BootError {
         #[source]
         source: io::Error,
     },
-    /// A thread cannot be started.
+    /// A thread or clock around the loop cannot be started.
     #[error("cannot start {what}")]
-    Thread {
+    Part {
         /// Which.
         what: &'static str,
         /// Why.
@@ -164,6 +165,7 @@ struct Parts {
     opened: store::Opened,
     pump: Pump,
     tree: TreeWatch,
+    alarm: Alarm,
     cgroups: Option<Arc<Cgroups>>,
     reports: mpsc::UnboundedReceiver<Report>,
     reporter: mpsc::UnboundedSender<Report>,
@@ -174,7 +176,7 @@ struct Parts {
 impl Parts {
     fn start(settings: &Settings, snapshot: &Snapshot, host: &Host, edges: runtime::Handle) -> Result<Self, BootError> {
         let (reporter, reports) = mpsc::unbounded_channel();
-        let thread = |what| move |source: Box<dyn std::error::Error + Send + Sync>| BootError::Thread { what, source };
+        let failed = |what| move |source: Box<dyn std::error::Error + Send + Sync>| BootError::Part { what, source };
         let to = reporter.clone();
         let options = store::Options {
             path: settings.paths.state.join("state.db"),
@@ -192,19 +194,20 @@ impl Parts {
             }
             Store::open(options, move |report| drop(to.send(Report::Store(report))))
         });
-        let (store, opened) = opened.map_err(|e| thread("the store")(e.into()))?;
+        let (store, opened) = opened.map_err(|e| failed("the store")(e.into()))?;
         let to = reporter.clone();
         let pump = Pump::start(settings.paths.logs.clone(), settings.log, move |d| drop(to.send(Report::Dropped(d))))
-            .map_err(|e| thread("the log thread")(e.into()))?;
+            .map_err(|e| failed("the log thread")(e.into()))?;
         let keeper = i32::try_from(snapshot.keeper).ok().and_then(Pid::new);
         let to = reporter.clone();
         // Pid 1 is everyone's ancestor, so nothing is told apart by it; a keeper that is PID 1 has 2 as its least child.
         let tree = TreeWatch::start(keeper, cgroups.clone(), move |found| drop(to.send(Report::Tree(found))))
-            .map_err(|e| thread("the tree watch")(e.into()))?;
+            .map_err(|e| failed("the tree watch")(e.into()))?;
+        let alarm = Alarm::new().map_err(|e| failed("the alarm")(e.into()))?;
         let own_dir = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
         let notify_socket = std::path::absolute(settings.paths.runtime.join("notify")).unwrap_or_default();
         let launcher = launch::Launcher::new(&notify_socket, own_dir, std::env::var("LANG").ok());
-        Ok(Self { store, opened, pump, tree, cgroups, reports, reporter, edges, launcher })
+        Ok(Self { store, opened, pump, tree, alarm, cgroups, reports, reporter, edges, launcher })
     }
 
     fn engine(self, keeper: Client, settings: Arc<Settings>) -> Engine {
@@ -223,6 +226,7 @@ impl Parts {
             deliveries: Arc::new(deliveries),
             pump: self.pump,
             tree: self.tree,
+            alarm: self.alarm,
             cgroups: self.cgroups,
             launcher: self.launcher,
             probes: probes::Probes::new(self.edges.clone(), self.reporter),
@@ -244,7 +248,7 @@ impl Parts {
             tickets: Tickets::default(),
             waiting: BTreeMap::new(),
             next_seq: 0,
-            untold: Vec::new(),
+            untold: super::untold::Untold::default(),
             settings,
             init: InitTalk { watchdog: std::env::var_os("WATCHDOG_USEC").is_some() },
             own_program: own_program(),

@@ -29,30 +29,42 @@ const PIPE_BYTES_MAX: usize = 1 << 20;
 const PIPE_BYTES_MIN: usize = 64 << 10;
 
 impl Engine {
-    /// Carries out everything the machine wants. Orders for the keeper leave at once; notices are told later, so that no
-    /// row and no log line stands between a death and its restart.
+    /// Carries out everything the machine wants. Orders that change a process leave at once; the rest is told later, so
+    /// that no memo, row or log line stands between a death and its restart.
     pub(super) fn drain(&mut self) -> Result<(), ClientError> {
         while let Some(effect) = self.node.poll_effect() {
             self.carry_out(effect)?;
         }
-        Ok(())
+        for ack in self.untold.free_acks() {
+            self.keeper.send(&ack, Vec::new())?;
+        }
+        if self.untold.is_full() { self.tell_all() } else { Ok(()) }
     }
 
     fn carry_out(&mut self, effect: Effect) -> Result<(), ClientError> {
         match effect {
             Effect::Spawn(order) => self.spawn(&order),
-            Effect::Kill { key, signal } => self.keeper.send(&Order::Signal { key, signal }, Vec::new()),
-            Effect::KillTree { run, signal, but } => self.kill_tree(&run, signal, but.as_ref()),
+            Effect::Kill { key, signal } => {
+                self.tell_memo(&key.run.unit)?;
+                self.keeper.send(&Order::Signal { key, signal }, Vec::new())
+            }
+            Effect::KillTree { run, signal, but } => {
+                self.tell_memo(&run.unit)?;
+                self.kill_tree(&run, signal, but.as_ref())
+            }
             Effect::Sweep { run, invocation, main } => {
                 self.sweep(tree::Tree { main, ..tree::Tree::new(&run, invocation) });
                 Ok(())
             }
             Effect::Probe { run, probe, def } => self.probe(run, probe, def),
             Effect::CancelProbes { run } => self.cancel_probes(&run),
-            Effect::Remember { unit, memo } => self.keeper.send(&Order::Remember { unit, memo }, Vec::new()),
+            Effect::Remember { unit, memo } => {
+                self.untold.remember(unit, memo);
+                Ok(())
+            }
             Effect::Forget { unit } => self.forget_unit(unit),
             Effect::Reply { ticket, outcomes } => {
-                self.tell_all();
+                self.tell_all()?;
                 if let Some(asker) = self.waiting.remove(&ticket) {
                     // Whoever asked may have gone; the outcome is in the notices too.
                     asker.send(outcomes).ok();
@@ -70,6 +82,12 @@ impl Engine {
         }
     }
 
+    /// Sends the memo of a unit that waits, ahead of an order that follows from it.
+    fn tell_memo(&mut self, unit: &UnitName) -> Result<(), ClientError> {
+        let Some((unit, memo)) = self.untold.memos.remove_entry(unit) else { return Ok(()) };
+        self.keeper.send(&Order::Remember { unit, memo }, Vec::new())
+    }
+
     fn spawn(&mut self, order: &SpawnOrder) -> Result<(), ClientError> {
         let unit = &order.key.run.unit;
         if order.key.role == Role::Main {
@@ -81,7 +99,8 @@ impl Engine {
         let refused = match self.prepare(order) {
             Ok(spec) => {
                 let cgroup = self.cgroup_for(unit);
-                let spawn = KeeperSpawn { key: order.key.clone(), invocation: order.invocation, spec };
+                let memo = self.untold.memos.remove(unit);
+                let spawn = KeeperSpawn { key: order.key.clone(), invocation: order.invocation, spec, memo };
                 return self.keeper.send(&Order::Spawn(Box::new(spawn)), cgroup.into_iter().collect());
             }
             Err(Unprepared::Keeper(error)) => return Err(error),
@@ -142,6 +161,7 @@ impl Engine {
         self.piped.remove(&unit);
         self.stored.retain(|(of, _)| *of != unit);
         self.fd_store.forget(&unit);
+        self.untold.memos.remove(&unit);
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove(&unit);
         }
@@ -193,7 +213,7 @@ impl Engine {
     fn sweep(&mut self, tree: tree::Tree) {
         if self.cgroups.is_none() {
             let meant = self.meant(&tree.run, Signal::KILL, None);
-            self.tree.sweep(tree, meant);
+            self.untold.sweep(tree, meant);
         }
     }
 
@@ -249,7 +269,7 @@ impl Engine {
         match self.prepare(&order) {
             Ok(spec) => {
                 let cgroup = self.cgroup_for(&run.unit);
-                let spawn = KeeperSpawn { key: order.key, invocation, spec };
+                let spawn = KeeperSpawn { key: order.key, invocation, spec, memo: None };
                 self.keeper.send(&Order::Spawn(Box::new(spawn)), cgroup.into_iter().collect())
             }
             Err(Unprepared::Keeper(error)) => Err(error),

@@ -1,57 +1,44 @@
 //! One notice, four readers: the log, the event stream, the alerts, the store.
 
-use std::time::Duration;
-
-use tokio::time::sleep;
-
 use crate::{
     alert::{self, Message},
     base::{Field, Happening, Notice, Severity, pack},
-    edge::{
-        clock,
-        store::{Batch, Write},
-    },
+    edge::store::{Batch, Write},
+    keeper::client::ClientError,
+    wire::keeper::Order,
 };
 
 use super::Engine;
 
-/// Notices that wait for calm; one more, and all are told.
-const UNTOLD_MAX: usize = 4096;
-/// Nothing else for so long is calm. A death and its restart come closer together.
-const CALM: Duration = Duration::from_millis(2);
 /// Notices after which it is worth while to put tables in order.
 const BURST: usize = 128;
-/// Calm or not, nobody waits longer than this.
-const UNTOLD_FOR_MAX: Duration = Duration::from_millis(250);
-
-/// Waits until what waits may be told; for ever when nothing does.
-pub(super) async fn calm(oldest: Option<&Notice>) {
-    match oldest.map(|notice| clock::now().mono.since(notice.at.mono)) {
-        None => std::future::pending().await,
-        Some(age) => sleep(UNTOLD_FOR_MAX.saturating_sub(age).min(CALM)).await,
-    }
-}
 
 impl Engine {
-    /// Has it told to everyone, in the order in which it happened, as soon as there is calm: between a death and the first
-    /// instruction of the successor the CPU belongs to those two.
+    /// Has it told to everyone, in the order in which it happened, as soon as there is calm.
     pub(super) fn fan_out(&mut self, notice: Notice) {
-        self.untold.push(notice);
-        if self.untold.len() >= UNTOLD_MAX {
-            self.tell_all();
-        }
+        self.untold.notice(notice);
     }
 
     /// Tells what waits, before anyone can ask for it.
-    pub(super) fn tell_all(&mut self) {
-        let untold = std::mem::take(&mut self.untold);
-        let is_burst = untold.len() >= BURST;
-        for notice in untold {
+    pub(super) fn tell_all(&mut self) -> Result<(), ClientError> {
+        let untold = self.untold.take();
+        for (unit, memo) in untold.memos {
+            self.keeper.send(&Order::Remember { unit, memo }, Vec::new())?;
+        }
+        for (_, ack) in untold.acks {
+            self.keeper.send(&ack, Vec::new())?;
+        }
+        for (tree, meant) in untold.sweeps {
+            self.tree.sweep(tree, meant);
+        }
+        let is_burst = untold.notices.len() >= BURST;
+        for notice in untold.notices {
             self.tell(notice);
         }
         if is_burst {
             self.pack();
         }
+        Ok(())
     }
 
     /// What a boot fills is filled in order of name.

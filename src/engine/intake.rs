@@ -113,9 +113,9 @@ impl Engine {
             }
             return self.keeper.send(&Order::AckExit { key }, Vec::new());
         }
-        let forgotten = self.acks.process_gone(key.clone());
+        self.process_gone(&key);
         self.node.handle(clock::now(), Input::SpawnFailed { key, failure });
-        self.forget(forgotten)
+        Ok(())
     }
 
     pub(super) fn exited(&mut self, exit: Exit) -> Result<(), ClientError> {
@@ -128,13 +128,15 @@ impl Engine {
             return self.keeper.send(&Order::AckExit { key }, Vec::new());
         }
         let alone = self.is_alone(&key, pid);
-        let forgotten = self.acks.process_gone(key.clone());
+        self.process_gone(&key);
         self.node.handle(clock::now(), Input::Exited { key, status, usage, oom: false, alone });
-        self.forget(forgotten)
+        Ok(())
     }
 
-    fn forget(&mut self, key: Option<ProcessKey>) -> Result<(), ClientError> {
-        key.map_or(Ok(()), |key| self.keeper.send(&Order::AckExit { key }, Vec::new()))
+    fn process_gone(&mut self, key: &ProcessKey) {
+        if let Some(key) = self.acks.process_gone(key.clone()) {
+            self.untold.acks.push((key.run.unit.clone(), Order::AckExit { key }));
+        }
     }
 
     /// Whether nobody else of the run is left. Cheap: it stands between a death and its restart.
@@ -170,17 +172,20 @@ impl Engine {
     pub(super) fn take_notified(&mut self, notified: &Notified, fds: Vec<OwnedFd>) -> Result<(), ClientError> {
         let datagram = notify::parse(&notified.bytes);
         let pid = i32::try_from(notified.pid).unwrap_or(0);
+        let ack = Order::AckNotified { seq: notified.seq };
         match self.sender_of(notified, pid) {
             Some((run, sender)) => {
                 self.keep_descriptors(&run.unit, &datagram, fds)?;
+                self.untold.acks.push((run.unit.clone(), ack));
                 self.notified(run, sender, pid, datagram);
+                Ok(())
             }
             None => {
                 let what = Happening::NotifyRefused { unit: None, sender: pid, reason: "no process of any unit" };
                 self.fan_out(Notice { at: clock::now(), what });
+                self.keeper.send(&ack, Vec::new())
             }
         }
-        self.keeper.send(&Order::AckNotified { seq: notified.seq }, Vec::new())
     }
 
     /// The keeper knows its own children; the others are told by their cgroup.
@@ -304,9 +309,9 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn take_ask(&mut self, ask: Ask) {
+    pub(super) fn take_ask(&mut self, ask: Ask) -> Result<(), ClientError> {
         // Whoever asks hears of everything that came before.
-        self.tell_all();
+        self.tell_all()?;
         match ask {
             Ask::Order { actor, units, verb, reply } => self.order(actor, units, verb, reply),
             Ask::States { reply } => {
@@ -321,6 +326,7 @@ impl Engine {
                 reply.send(self.take_reload(loaded)).ok();
             }
         }
+        Ok(())
     }
 
     fn states(&self) -> Vec<UnitState> {

@@ -20,10 +20,12 @@ mod launch; // orders -> the keeper's exact instructions
 mod probes; // probes under way
 pub mod settings; // roundsman.toml
 pub mod tree; // the processes of a run
+mod untold; // what waits for calm
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::CString,
+    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -31,13 +33,12 @@ use std::{
 use tokio::{
     runtime,
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until},
 };
 
 use crate::{
     alert::Alerts,
-    base::{Mono, Notice, Pid, ProcessKey, Ticket, UnitName},
-    edge::{cgroup::Cgroups, clock, deliver::Deliveries, log::Pump, store::Store, users::Identity},
+    base::{Mono, Pid, ProcessKey, Ticket, UnitName},
+    edge::{alarm::Alarm, cgroup::Cgroups, clock, deliver::Deliveries, log::Pump, store::Store, users::Identity},
     keeper::client::{Client, ClientError},
     node::{Node, effect::Outcome},
     unit::UnitDef,
@@ -57,6 +58,7 @@ pub struct Engine {
     deliveries: Arc<Deliveries>,
     pump: Pump,
     tree: tree::TreeWatch,
+    alarm: Alarm,
     cgroups: Option<Arc<Cgroups>>,
     launcher: launch::Launcher,
     probes: probes::Probes,
@@ -85,13 +87,23 @@ pub struct Engine {
     tickets: handle::Tickets,
     waiting: BTreeMap<Ticket, oneshot::Sender<Vec<(UnitName, Outcome)>>>,
     next_seq: u64,
-    /// What happened and was not told yet.
-    untold: Vec<Notice>,
+    untold: untold::Untold,
     settings: Arc<settings::Settings>,
     init: InitTalk,
     /// Our own program, for an upgrade in place.
     own_program: Option<CString>,
     ending: Option<u8>,
+}
+
+/// Why the loop cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The keeper is gone or does not speak our language.
+    #[error("cannot work with the keeper")]
+    Keeper(#[from] ClientError),
+    /// The alarm cannot be set or heard.
+    #[error("cannot be woken at a moment")]
+    Alarm(#[source] io::Error),
 }
 
 /// What the init system above us wants to hear.
@@ -105,15 +117,19 @@ struct InitTalk {
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
 impl Engine {
-    /// Runs until everything is stopped; the daemon's exit code. An error is the keeper's disappearance.
-    pub async fn run(mut self) -> Result<u8, ClientError> {
+    /// Runs until everything is stopped; the daemon's exit code.
+    ///
+    /// # Errors
+    /// When it cannot hear the keeper or its alarm: without them there is nothing it can do.
+    pub async fn run(mut self) -> Result<u8, RunError> {
         loop {
             self.drain()?;
             self.tree.set_known(self.known_children());
             if let Some(code) = self.ending {
-                return self.end(code).await;
+                return Ok(self.end(code).await?);
             }
-            let deadline = self.next_deadline();
+            let calm = self.untold.due(clock::now().mono);
+            let deadline = self.next_deadline().into_iter().chain(calm).min();
             tokio::select! {
                 biased;
                 incoming = self.keeper.recv() => {
@@ -124,15 +140,18 @@ impl Engine {
                         next = self.keeper.try_recv()?;
                     }
                 }
-                () = until(deadline) => {
+                rung = self.alarm.ring(deadline) => {
+                    rung.map_err(RunError::Alarm)?;
                     let now = clock::now();
+                    if calm.is_some_and(|calm| calm <= now.mono) {
+                        self.tell_all()?;
+                    }
                     self.node.handle_timeout(now);
                     self.probe_deadlines(now)?;
                     self.remind(now);
                 }
                 Some(report) = self.reports.recv() => self.take_report(report)?,
-                Some(ask) = self.asks.recv() => self.take_ask(ask),
-                () = fanout::calm(self.untold.first()) => self.tell_all(),
+                Some(ask) = self.asks.recv() => self.take_ask(ask)?,
             }
         }
     }
@@ -145,7 +164,7 @@ impl Engine {
     }
 
     async fn end(mut self, code: u8) -> Result<u8, ClientError> {
-        self.tell_all();
+        self.tell_all()?;
         if !self.store.flush(FLUSH_WITHIN).await {
             tracing::error!("rows could not be written in time; the last ends will be counted at the next start");
         }
@@ -156,12 +175,5 @@ impl Engine {
         self.keeper.send(&crate::wire::keeper::Order::Shutdown { code }, Vec::new())?;
         self.keeper.flush().await?;
         Ok(code)
-    }
-}
-
-async fn until(deadline: Option<Mono>) {
-    match deadline {
-        Some(deadline) => sleep_until(Instant::now() + deadline.since(clock::now().mono)).await,
-        None => std::future::pending().await,
     }
 }

@@ -149,7 +149,7 @@ impl Keeper {
         }
     }
 
-    fn remember(&mut self, unit: &UnitName, memo: Vec<u8>) {
+    pub(super) fn remember(&mut self, unit: &UnitName, memo: Vec<u8>) {
         if memo.len() > MEMO_BYTES_MAX {
             return self.refuse(format!("cannot remember {} bytes for {unit}", memo.len()));
         }

@@ -1,5 +1,5 @@
 //! Ends of processes, and the descriptors that tell of them.
-use std::os::fd::AsFd;
+use std::{iter, os::fd::AsFd};
 
 use super::{
     holdings::{Handle, Process},
@@ -15,7 +15,10 @@ use crate::{
 impl Keeper {
     /// Takes the end of every child that has ended: one SIGCHLD may stand for thousands.
     pub(super) fn reap_all(&mut self) {
-        while let Ok(Some(end)) = reap(None) {
+        let ends: Vec<Reaped> = iter::from_fn(|| reap(None).ok().flatten()).collect();
+        // What they had sent before they ended is there by now.
+        self.take_notified();
+        for end in ends {
             if self.life.pid() == Some(end.pid) {
                 self.manager_died(end.status);
             } else if let Some(process) = self.processes.remove(end.pid) {

@@ -27,8 +27,11 @@ const STARTED_BEFORE: i32 = 17; // EEXIST
 const NO_LOG_PIPE: i32 = 9; // EBADF
 
 impl Keeper {
-    pub(super) fn spawn(&mut self, order: SpawnOrder, cgroup: Option<OwnedFd>) {
+    pub(super) fn spawn(&mut self, mut order: SpawnOrder, cgroup: Option<OwnedFd>) {
         let key = order.key.clone();
+        if let Some(memo) = order.memo.take() {
+            self.remember(&key.run.unit, memo);
+        }
         if let Err(failure) = self.try_spawn(order, cgroup) {
             if failure == prepare(STARTED_BEFORE) {
                 // Of the first start of this key the manager hears by itself.
@@ -48,7 +51,7 @@ impl Keeper {
     }
 
     fn try_spawn(&mut self, order: SpawnOrder, cgroup: Option<OwnedFd>) -> Result<(), SpawnFailure> {
-        let SpawnOrder { mut key, invocation, spec } = order;
+        let SpawnOrder { mut key, invocation, spec, memo: _ } = order;
         let known = self.processes.get(&key).is_some() || self.ledger.has_end(&key);
         let unit = self.units.entry(&key.run.unit).ok_or_else(|| prepare(NO_ROOM))?;
         if known || unit.has_started(&key) {
@@ -69,7 +72,7 @@ impl Keeper {
         let handle = Handle::Child(Some(ticket));
         self.mirror_process(&key, invocation, started, MirroredStage::Running { pid, start_time });
         self.processes.insert(Process { key: key.clone(), invocation, pid, start_time, started, handle, exec_watch });
-        self.tell(&Fact::Spawned { key, pid, start_time, clamped }, Vec::new());
+        self.tell_at_calm(&Fact::Spawned { key, pid, start_time, clamped }, Vec::new());
         Ok(())
     }
 

@@ -26,6 +26,7 @@ impl Manager {
             inlet: Inlet::new(),
             greeted: false,
             outlet: VecDeque::new(),
+            hurries: false,
             retry: None,
             waiting: (Interest::Yes, Interest::No),
         }
@@ -46,6 +47,7 @@ impl Manager {
                 }
             }
         }
+        self.hurries = !self.outlet.is_empty();
         Ok(())
     }
 }
@@ -57,6 +59,14 @@ fn after(moment: Mono, span: Duration) -> Option<Mono> {
 impl Keeper {
     /// Queues a fact for the manager; before its greeting it is left out, as the snapshot will say it.
     pub(super) fn tell(&mut self, fact: &Fact, fds: Vec<Rc<OwnedFd>>) {
+        self.tell_at_calm(fact, fds);
+        if let Some(manager) = &mut self.manager {
+            manager.hurries = !manager.outlet.is_empty();
+        }
+    }
+
+    /// As [`Self::tell`], but it does not leave before there is calm or another fact.
+    pub(super) fn tell_at_calm(&mut self, fact: &Fact, fds: Vec<Rc<OwnedFd>>) {
         let Some(manager) = self.manager.as_mut().filter(|manager| manager.greeted) else { return };
         match Frame::new(fact, fds) {
             Ok(frame) => manager.outlet.push_back(frame),

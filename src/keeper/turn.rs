@@ -48,7 +48,8 @@ pub(super) struct Keeper {
     pub(super) ledger: Ledger,
     pub(super) mirror: Option<Mirror>,
     pub(super) init: InitStore,
-    /// Ends that are told first and written down after.
+    /// Ends that are told first and written down when nothing else is to be done: the memo that comes with the order for
+    /// the successor, if one comes, has them too.
     pub(super) unwritten: Vec<MirroredProcess>,
     pub(super) life: Life,
     pub(super) cause: ManagerCause,
@@ -123,6 +124,8 @@ pub(super) struct Manager {
     pub(super) inlet: Inlet,
     pub(super) greeted: bool,
     pub(super) outlet: VecDeque<Frame<Rc<OwnedFd>>>,
+    /// Whether something in the outlet does not wait for calm.
+    pub(super) hurries: bool,
     /// When sending is tried again though nobody says that there is room.
     pub(super) retry: Option<Mono>,
     pub(super) waiting: (Interest, Interest),
@@ -143,6 +146,10 @@ pub(super) const MANAGER: u64 = 2;
 pub(super) const FIRST_WATCH: u64 = 16;
 /// Orders that are carried out before other things get their turn.
 const ORDERS_PER_TURN_MAX: usize = 256;
+/// Nothing to be done for so long is calm.
+const CALM: Duration = Duration::from_millis(1);
+/// Ends that wait for calm at most.
+const UNWRITTEN_MAX: usize = 64;
 /// Facts that wait for a manager which does not read, before its orders are left waiting too.
 const FACTS_QUEUED_MAX: usize = 4096;
 
@@ -166,29 +173,37 @@ impl Keeper {
             self.flush();
             self.init.flush();
             let ready = self.poller.wait(self.timeout())?;
+            if ready.is_empty() || self.unwritten.len() >= UNWRITTEN_MAX {
+                self.calm();
+            }
             self.turn(&ready)?;
         }
     }
 
+    /// Does what waited for nothing else to be done: a child that was just started needs the CPU more.
+    fn calm(&mut self) {
+        self.write_down_ends();
+        if let Some(manager) = &mut self.manager {
+            manager.hurries = true;
+        }
+    }
+
     /// Deals with what has happened. The order matters: a datagram that was sent before its sender's end is taken
-    /// before that end, and an end is told before a new order is read.
+    /// before that end is told, and an end is told before a new order is read.
     fn turn(&mut self, ready: &[Readiness]) -> io::Result<()> {
         let is_ready = |token| ready.iter().any(|readiness| readiness.token == token && readiness.readable);
-        let signalled = is_ready(SIGNALS);
-        if signalled || is_ready(NOTIFY) {
+        if is_ready(NOTIFY) {
             self.take_notified();
         }
-        if signalled {
+        if is_ready(SIGNALS) {
             self.take_signals()?;
         }
         for readiness in ready.iter().filter(|readiness| readiness.token >= FIRST_WATCH) {
             self.watch_fired(readiness.token);
         }
         self.flush();
-        self.write_down_ends();
         if is_ready(MANAGER) {
             self.take_orders();
-            self.write_down_ends();
         }
         Ok(())
     }
@@ -257,14 +272,14 @@ impl Keeper {
     /// Sends what waits for the manager, and waits for what it can do next.
     fn flush(&mut self) {
         let Some(manager) = &mut self.manager else { return };
-        if manager.push().is_err() {
+        if manager.hurries && manager.push().is_err() {
             self.take_last_orders();
             self.lose_manager();
             return;
         }
         let yes_if = |wanted: bool| if wanted { Interest::Yes } else { Interest::No };
         let reading = yes_if(manager.outlet.len() <= FACTS_QUEUED_MAX && self.crowd.deadline().is_none());
-        let writing = yes_if(!manager.outlet.is_empty() && manager.retry.is_none());
+        let writing = yes_if(manager.hurries && manager.retry.is_none());
         if manager.waiting != (reading, writing) {
             manager.waiting = (reading, writing);
             let changed = self.poller.change(manager.socket.as_fd(), MANAGER, reading, writing);
@@ -285,8 +300,10 @@ impl Keeper {
             self.crowd.deadline(),
             self.init.deadline(),
         ];
-        let next = deadlines.into_iter().flatten().min()?;
-        Some(next.since(clock::mono()))
+        let next = deadlines.into_iter().flatten().min().map(|next| next.since(clock::mono()));
+        let untold = self.manager.as_ref().is_some_and(|manager| !manager.hurries && !manager.outlet.is_empty());
+        let calm = (untold || !self.unwritten.is_empty()).then_some(CALM);
+        next.into_iter().chain(calm).min()
     }
 }
 

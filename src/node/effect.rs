@@ -53,8 +53,8 @@ pub enum Effect {
         /// Whose.
         run: RunId,
     },
-    /// Keep these bytes with the keeper (at most 4096), so that a new manager goes on from here. Sent before the spawn
-    /// that follows it.
+    /// Keep these bytes with the keeper (at most 4096), so that a new manager goes on from here. It may wait, but not longer
+    /// than the next spawn or kill of the unit, a reply, or any notice.
     Remember {
         /// For which unit.
         unit: UnitName,

@@ -117,8 +117,7 @@ pub(crate) fn nonsense_on_the_socket_costs_the_manager_its_life_and_no_other() {
 pub(crate) fn services_survive_their_keeper_and_the_next_one_takes_them_over() {
     let mut world = World::new();
     let mut manager = world.ready_manager();
-    manager.order(Order::Remember { unit: unit("a"), memo: b"wish".to_vec() });
-    let stays = manager.spawn_shell("a", 3, "exec sleep 1000");
+    let stays = manager.spawn_remembered("a", 3, shell("exec sleep 1000"), Some(b"wish".to_vec()));
     let pid = manager.spawned(&stays);
     let asked = manager.spawn_shell("b", 1, "trap 'exit 9' TERM; while :; do sleep 0.01; done");
     let asked_pid = manager.spawned(&asked);

@@ -21,12 +21,12 @@ pub(crate) fn kill_9_of_the_manager_kills_nothing_and_loses_nothing() {
     let file = File::open("/etc/passwd").unwrap();
     let inode = file.metadata().unwrap().ino();
     manager.order_with(Order::Store { unit: unit("a"), name: "kept".into() }, vec![file.into()]);
-    manager.order(Order::Remember { unit: unit("a"), memo: b"wish: up".to_vec() });
+    manager.order(Order::Remember { unit: unit("a"), memo: b"wish: down".to_vec() });
     manager.order(Order::Remember { unit: unit("b"), memo: b"wish: down".to_vec() });
     drop(manager.log("a"));
     let script = "echo one; while :; do sleep 0.05; echo more; done";
     let spec = SpawnSpec { stdout: Output::Log(Stream::Output), ..shell(script) };
-    let runs = manager.spawn("a", 4, spec);
+    let runs = manager.spawn_remembered("a", 4, spec, Some(b"wish: up".to_vec()));
     let pid = manager.spawned(&runs);
     let ended = manager.spawn_shell("b", 9, "exit 7");
     manager.exited(&ended);

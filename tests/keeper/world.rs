@@ -181,9 +181,20 @@ impl Manager<'_> {
     }
 
     pub(crate) fn spawn(&mut self, unit: &str, generation: u64, spec: SpawnSpec) -> ProcessKey {
+        self.spawn_remembered(unit, generation, spec, None)
+    }
+
+    /// Starts it with something to be remembered of its unit.
+    pub(crate) fn spawn_remembered(
+        &mut self,
+        unit: &str,
+        generation: u64,
+        spec: SpawnSpec,
+        memo: Option<Vec<u8>>,
+    ) -> ProcessKey {
         let key = key(unit, generation);
         let invocation = InvocationId([u8::try_from(generation % 256).unwrap(); 16]);
-        self.order(Order::Spawn(Box::new(SpawnOrder { key: key.clone(), invocation, spec })));
+        self.order(Order::Spawn(Box::new(SpawnOrder { key: key.clone(), invocation, spec, memo })));
         key
     }
 

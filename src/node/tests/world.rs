@@ -15,8 +15,8 @@ use super::super::{
 use super::make::{command, name, probe, with};
 use crate::{
     base::{
-        Actor, Consequence, ExitStatus, Generation, Happening, InvocationId, Mono, Now, Pid, ProcessKey, Rng, Role,
-        RunId, Signal, SpawnFailure, SpawnStep, StartCause, Ticket, TimeSpan, UnitName, Wall,
+        Actor, Consequence, ExitStatus, Generation, Happening, InvocationId, Mono, Notice, Now, Pid, ProcessKey, Rng,
+        Role, RunId, RunResult, Signal, SpawnFailure, SpawnStep, StartCause, Ticket, TimeSpan, UnitName, Wall,
     },
     unit::{
         UnitDef,
@@ -26,6 +26,8 @@ use crate::{
 
 const UNITS: [&str; 7] = ["db", "web", "front", "agent", "job", "blue", "green"];
 const STEPS: usize = 400;
+/// Nothing for so long, in nanoseconds, and the manager tells what it kept back.
+const CALM: u64 = 2_000_000;
 
 /// A fact on its way to the manager.
 #[derive(Debug, Clone)]
@@ -59,6 +61,8 @@ struct Truth {
     /// The row of restarts after the last start; `None` when the manager died in a reset.
     rows: BTreeMap<UnitName, Option<u32>>,
     transient: BTreeSet<(UnitName, Generation)>,
+    /// Runs whose main process the machine has killed.
+    killed: BTreeSet<RunId>,
     starts: BTreeMap<UnitName, Vec<(u64, Generation)>>,
     /// Where in these starts a reset may have been.
     may_be_reset: BTreeMap<UnitName, Vec<usize>>,
@@ -78,6 +82,9 @@ struct World {
     unacked: Vec<(Mail, bool)>,
     watched: BTreeSet<RunId>,
     memos: BTreeMap<UnitName, Vec<u8>>,
+    /// What the manager keeps back until there is calm; it dies with it.
+    untold_memos: BTreeMap<UnitName, Vec<u8>>,
+    untold: Vec<Notice>,
     generations: BTreeMap<UnitName, Generation>,
     tickets: BTreeSet<Ticket>,
     next_ticket: u64,
@@ -199,6 +206,8 @@ impl World {
             unacked: Vec::new(),
             watched: BTreeSet::new(),
             memos: BTreeMap::new(),
+            untold_memos: BTreeMap::new(),
+            untold: Vec::new(),
             generations: BTreeMap::new(),
             tickets: BTreeSet::new(),
             next_ticket: 0,
@@ -259,9 +268,27 @@ impl World {
             }
             self.carry_out(effect);
         }
-        // What was delivered is committed sooner or later.
+        // Ends without a row are acknowledged as soon as no memo waits.
+        self.acknowledge(|world, key| key.role != Role::Main && !world.untold_memos.contains_key(&key.run.unit));
+    }
+
+    /// There is calm: memos first, then rows, then acknowledgements, sooner or later.
+    fn tell_all(&mut self) {
+        self.memos.append(&mut self.untold_memos);
+        for notice in std::mem::take(&mut self.untold) {
+            self.note(notice);
+        }
+        self.acknowledge(|_, _| true);
+    }
+
+    fn tell_memo(&mut self, unit: &UnitName) {
+        self.memos.extend(self.untold_memos.remove_entry(unit));
+    }
+
+    fn acknowledge(&mut self, may: impl Fn(&Self, &ProcessKey) -> bool) {
         for _ in 0..self.rng.below(3) {
-            if let Some(index) = self.unacked.iter().position(|(_, told)| *told) {
+            let ready = |(mail, told): &(Mail, bool)| *told && mail.held.as_ref().is_some_and(|key| may(self, key));
+            if let Some(index) = self.unacked.iter().position(ready) {
                 self.unacked.remove(index);
             }
         }
@@ -269,17 +296,22 @@ impl World {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Spawn(order) => self.spawn(&order),
+            Effect::Spawn(order) => {
+                self.tell_memo(&order.key.run.unit);
+                self.spawn(&order);
+            }
             Effect::Kill { key, signal } => {
+                self.tell_memo(&key.run.unit);
                 self.check_current(&key.run);
-                self.hit(&key, signal);
+                self.kill(&key, signal);
             }
             Effect::KillTree { run, signal, but } => {
+                self.tell_memo(&run.unit);
                 self.check_current(&run);
                 let keys: Vec<_> =
                     self.processes.keys().filter(|key| key.run == run && Some(*key) != but.as_ref()).cloned().collect();
                 for key in keys {
-                    self.hit(&key, signal);
+                    self.kill(&key, signal);
                 }
                 self.watched.insert(run);
                 self.check_trees();
@@ -300,15 +332,22 @@ impl World {
             Effect::CancelProbes { .. } => {}
             Effect::Remember { unit, memo } => {
                 assert!(memo.len() <= 4096);
-                self.memos.insert(unit, memo);
+                self.untold_memos.insert(unit, memo);
             }
-            Effect::Forget { unit } => drop(self.memos.remove(&unit)),
-            Effect::Notice(notice) => self.note(notice.what),
+            Effect::Forget { unit } => {
+                self.untold_memos.remove(&unit);
+                self.memos.remove(&unit);
+            }
+            Effect::Notice(notice) => self.untold.push(notice),
             Effect::Reply { ticket, outcomes } => {
+                self.tell_all();
                 assert!(self.tickets.remove(&ticket), "an answer that nobody waits for");
                 assert!(!outcomes.is_empty());
             }
-            Effect::AllStopped { .. } => self.stopped = true,
+            Effect::AllStopped { .. } => {
+                self.tell_all();
+                self.stopped = true;
+            }
         }
     }
 
@@ -411,6 +450,14 @@ impl World {
         self.check_trees();
     }
 
+    fn kill(&mut self, key: &ProcessKey, signal: Signal) {
+        let lived = self.processes.contains_key(key);
+        self.hit(key, signal);
+        if lived && key.role == Role::Main && !self.processes.contains_key(key) {
+            self.truth.killed.insert(key.run.clone());
+        }
+    }
+
     fn hit(&mut self, key: &ProcessKey, signal: Signal) {
         let now = self.now;
         let Some(process) = self.processes.get(key) else { return };
@@ -433,10 +480,16 @@ impl World {
         }
     }
 
-    fn note(&mut self, what: Happening) {
+    fn note(&mut self, notice: Notice) {
+        let what = notice.what;
         match &what {
-            Happening::RunStarting { run, cause, restarts, .. } => self.note_start(run, cause, *restarts),
+            Happening::RunStarting { run, cause, restarts, .. } => {
+                self.note_start(notice.at.mono.0, run, cause, *restarts);
+            }
             Happening::RunEnded { run, replayed, invocation, .. } => {
+                // What the machine does itself it knows, also after a crash.
+                let blamed = matches!(what, Happening::RunEnded { result: RunResult::Protocol, .. });
+                assert!(!(blamed && self.truth.killed.contains(run)), "{run:?} was killed by us and is blamed for it");
                 let key = (run.unit.clone(), run.generation);
                 let plain = match what.clone() {
                     Happening::RunEnded {
@@ -489,7 +542,7 @@ impl World {
         }
     }
 
-    fn note_start(&mut self, run: &RunId, cause: &StartCause, restarts: u32) {
+    fn note_start(&mut self, at: u64, run: &RunId, cause: &StartCause, restarts: u32) {
         let key = (run.unit.clone(), run.generation);
         if let Some(old) = self.truth.started.insert(key, (cause.clone(), restarts)) {
             assert_eq!(old, (cause.clone(), restarts), "a start is said again as it was");
@@ -510,7 +563,7 @@ impl World {
             };
             assert!(fits, "{run:?} by {cause:?} says {restarts} after {row}");
         }
-        self.truth.starts.entry(run.unit.clone()).or_default().push((self.now, run.generation));
+        self.truth.starts.entry(run.unit.clone()).or_default().push((at, run.generation));
         self.check_start_limit(&run.unit);
     }
 
@@ -541,6 +594,8 @@ impl World {
         self.trace.push(format!("{} CRASH", self.now / 1_000_000));
         self.tickets.clear();
         self.watched.clear();
+        self.untold_memos.clear();
+        self.untold.clear();
         for unit in std::mem::take(&mut self.resetting) {
             // Nobody was told whether it came about.
             let started = self.truth.starts.get(&unit).map_or(0, Vec::len);
@@ -587,6 +642,10 @@ impl World {
             .min_by_key(|(_, mail)| (mail.at, mail.order))
             .map(|(index, mail)| (index, mail.at));
         let deadline = self.node.next_deadline().map(|at| at.0);
+        let first = next.map(|(_, at)| at).into_iter().chain(deadline).min();
+        if first.is_none_or(|at| at > self.now + CALM) || self.chance(4) {
+            self.tell_all();
+        }
         let idle = self.now + self.rng.below(2_000_000_000);
         match (next, deadline) {
             (Some((index, at)), _) if at <= deadline.unwrap_or(u64::MAX) && at <= idle => {

@@ -121,6 +121,8 @@ pub struct SpawnOrder {
     pub invocation: InvocationId,
     /// How it is to be set up.
     pub spec: SpawnSpec,
+    /// What is to be remembered of its unit before it starts, as by [`Order::Remember`].
+    pub memo: Option<Vec<u8>>,
 }
 
 impl Wire for Box<SpawnOrder> {
@@ -132,7 +134,7 @@ impl Wire for Box<SpawnOrder> {
     }
 }
 
-wire_struct!(SpawnOrder { key, invocation, spec });
+wire_struct!(SpawnOrder { key, invocation, spec, memo });
 wire_enum!(Order {
     1 Hello { version },
     2 Alive,

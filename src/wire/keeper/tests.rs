@@ -43,7 +43,8 @@ fn spec() -> SpawnSpec {
 fn orders() -> Vec<Order> {
     let (unit, key, signal) = (unit(), key(), Signal::TERM);
     let name = String::from("http");
-    let order = SpawnOrder { key: key.clone(), invocation: InvocationId([9; 16]), spec: spec() };
+    let order =
+        SpawnOrder { key: key.clone(), invocation: InvocationId([9; 16]), spec: spec(), memo: Some(vec![0, 7]) };
     vec![
         Order::Hello { version: VERSION },
         Order::Alive,

@@ -1,0 +1,80 @@
+//! What waits for calm: nothing in it hurries, and between a death and the first instruction of the successor the CPU
+//! belongs to those two.
+//!
+//! A memo that waits is as good as sent as long as nothing overtakes it: the manager might have died a moment earlier.
+//! So it goes ahead of every order that concerns its unit, of every reply, and of what makes the keeper or the world
+//! forget: acknowledgements, rows, alerts.
+
+use std::collections::BTreeMap;
+
+use super::tree::{Meant, Tree};
+use crate::{
+    base::{Mono, Notice, TimeSpan, UnitName},
+    edge::clock,
+    wire::keeper::Order,
+};
+
+/// Memos or notices that wait for calm; with more all is told.
+const WAITING_MAX: usize = 4096;
+/// Nothing else for so long is calm. A death and its restart come closer together.
+const CALM: TimeSpan = TimeSpan::from_millis(2);
+/// Calm or not, nothing waits longer than this.
+const WAIT_MAX: TimeSpan = TimeSpan::from_millis(250);
+
+/// What waits, by kind, in the order in which it is told.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    /// The newest memo of each unit.
+    pub(super) memos: BTreeMap<UnitName, Vec<u8>>,
+    /// What the keeper may forget as soon as the memo of that unit has left.
+    pub(super) acks: Vec<(UnitName, Order)>,
+    /// What runs that ended may have left behind.
+    pub(super) sweeps: Vec<(Tree, Meant)>,
+    pub(super) notices: Vec<Notice>,
+    /// Since when something waits.
+    since: Option<Mono>,
+}
+
+impl Untold {
+    /// Everything that waits; nothing does then.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    pub(super) fn remember(&mut self, unit: UnitName, memo: Vec<u8>) {
+        self.memos.insert(unit, memo);
+        self.begin();
+    }
+
+    pub(super) fn sweep(&mut self, tree: Tree, meant: Meant) {
+        self.sweeps.push((tree, meant));
+        self.begin();
+    }
+
+    pub(super) fn notice(&mut self, notice: Notice) {
+        self.notices.push(notice);
+        self.begin();
+    }
+
+    fn begin(&mut self) {
+        self.since = self.since.or_else(|| Some(clock::now().mono));
+    }
+
+    /// Whether it is too much to wait for calm.
+    pub(super) fn is_full(&self) -> bool {
+        self.memos.len().max(self.notices.len()) >= WAITING_MAX
+    }
+
+    /// Takes the acknowledgements that no memo has to leave before.
+    pub(super) fn free_acks(&mut self) -> Vec<Order> {
+        let memos = &self.memos;
+        let free = self.acks.extract_if(.., |(unit, _)| !memos.contains_key(unit));
+        free.map(|(_, order)| order).collect()
+    }
+
+    /// When it is to be told if nothing else comes from now on.
+    pub(super) fn due(&self, now: Mono) -> Option<Mono> {
+        let latest = self.since?.after(WAIT_MAX)?;
+        Some(now.after(CALM)?.min(latest))
+    }
+}
