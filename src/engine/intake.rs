@@ -155,7 +155,7 @@ impl Engine {
 
     /// Whether the unit is on its way down, where a walk over /proc delays nobody's restart.
     fn is_stopping(&self, unit: &UnitName) -> bool {
-        self.node.status(unit).is_some_and(|status| status.active == Active::Deactivating)
+        self.node.active(unit) == Some(Active::Deactivating)
     }
 
     /// Whether the keeper has more children than us and the processes that we know: orphans of some service.

@@ -1,6 +1,7 @@
 //! From a unit and the machine's order to the keeper's exact instructions: final strings, numbers and descriptors.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     ffi::CString,
     fs,
@@ -69,7 +70,7 @@ impl LaunchError {
     }
 }
 
-type Environment = BTreeMap<String, String>;
+type Environment<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
 impl Launcher {
     /// A launcher for services that speak to `notify_socket`.
@@ -83,9 +84,9 @@ impl Launcher {
         let exec = &unit.service.exec;
         let identity = if order.command.privileged { None } else { identity };
         let environment = self.environment(unit, identity, order)?;
-        let mut argv = expand(&order.command, |name| environment.get(name).map(String::as_str));
+        let mut argv = expand(&order.command, |name| environment.get(name).map(AsRef::as_ref));
         if argv.is_empty() {
-            argv.push(order.command.program.to_string());
+            argv.push(Cow::Borrowed(&order.command.program));
         }
         let program = self.program(&order.command.program, &environment)?;
         let stdout = output(exec.stdout, wire::Stream::Output);
@@ -93,12 +94,11 @@ impl Launcher {
             let apart = stderr == Output::Log && exec.stdout != Output::Log;
             output(stderr, if apart { wire::Stream::Error } else { wire::Stream::Output })
         });
-        let cwd =
-            exec.working_directory.as_deref().map_or(std::borrow::Cow::Borrowed("/"), |dir| dir.to_string_lossy());
+        let cwd = exec.working_directory.as_deref().map_or(Cow::Borrowed("/"), |dir| dir.to_string_lossy());
         Ok(wire::SpawnSpec {
             path: text(&program.to_string_lossy())?,
             argv: argv.iter().map(|word| text(word)).collect::<Result<_, _>>()?,
-            env: environment.iter().map(|(name, value)| text(&format!("{name}={value}"))).collect::<Result<_, _>>()?,
+            env: environment.iter().map(|(name, value)| variable(name, value)).collect::<Result<_, _>>()?,
             cwd: text(&cwd)?,
             user: identity.map(|id| wire::Credentials { uid: id.uid, gid: id.gid, groups: id.groups.clone() }),
             umask: exec.umask.unwrap_or(UMASK_DEFAULT),
@@ -115,15 +115,15 @@ impl Launcher {
     }
 
     /// Later sources override earlier ones: ours, the user's, Environment=, files, what the order adds.
-    fn environment(
-        &self,
-        unit: &UnitDef,
-        identity: Option<&Identity>,
-        order: &SpawnOrder,
-    ) -> Result<Environment, LaunchError> {
+    fn environment<'a>(
+        &'a self,
+        unit: &'a UnitDef,
+        identity: Option<&'a Identity>,
+        order: &'a SpawnOrder,
+    ) -> Result<Environment<'a>, LaunchError> {
         let exec = &unit.service.exec;
         let mut all = Environment::new();
-        let mut set = |name: &str, value: &str| all.insert(name.to_owned(), value.to_owned());
+        let mut set = |name: &'a str, value: &'a str| all.insert(name.into(), value.into());
         set("PATH", PATH_DEFAULT);
         if let Some(lang) = &self.lang {
             set("LANG", lang);
@@ -138,34 +138,32 @@ impl Launcher {
         }
         for (path, may_be_missing) in &exec.environment_files {
             match unitdir::read_text(path) {
-                Ok(text) => parse_env_file(&text).iter().for_each(|(name, value)| {
-                    set(name, value);
-                }),
+                Ok(text) => {
+                    all.extend(parse_env_file(&text).into_iter().map(|(name, value)| (name.into(), value.into())));
+                }
                 Err(_) if *may_be_missing => {}
                 Err(error) => return Err(LaunchError::EnvironmentFile(error)),
             }
         }
-        set("INVOCATION_ID", &order.invocation.to_string());
+        all.insert("INVOCATION_ID".into(), order.invocation.to_string().into());
         if unit.service.notify_access != NotifyAccess::None {
-            set("NOTIFY_SOCKET", &self.notify_socket);
+            all.insert("NOTIFY_SOCKET".into(), (&self.notify_socket).into());
         }
         if let Some(micros) =
             unit.service.watchdog.and_then(|span| span.micros()).filter(|_| order.key.role == Role::Main)
         {
-            set("WATCHDOG_USEC", &micros.to_string());
+            all.insert("WATCHDOG_USEC".into(), micros.to_string().into());
         }
-        for (name, value) in &order.environment {
-            set(name, value);
-        }
+        all.extend(order.environment.iter().map(|(name, value)| (name.into(), value.into())));
         Ok(all)
     }
 
     /// An absolute path stays; a bare name is looked for beside our own programs, then in the environment's PATH.
-    fn program(&self, program: &str, environment: &Environment) -> Result<PathBuf, LaunchError> {
+    fn program(&self, program: &str, environment: &Environment<'_>) -> Result<PathBuf, LaunchError> {
         if program.starts_with('/') {
             return Ok(program.into());
         }
-        let path = environment.get("PATH").map_or(PATH_DEFAULT, String::as_str);
+        let path = environment.get("PATH").map_or(PATH_DEFAULT, AsRef::as_ref);
         let folders = self.own_dir.iter().cloned().chain(path.split(':').map(PathBuf::from));
         folders
             .map(|folder| folder.join(program))
@@ -187,6 +185,13 @@ fn socket_names(unit: &UnitDef) -> Vec<String> {
 
 fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+fn variable(name: &str, value: &str) -> Result<CString, LaunchError> {
+    let mut text = String::with_capacity(name.len() + value.len() + 2);
+    text.extend([name, "=", value]);
+    // The value may be a secret.
+    CString::new(text).map_err(|_| LaunchError::Nul(name.to_owned()))
 }
 
 fn text(text: &str) -> Result<CString, LaunchError> {

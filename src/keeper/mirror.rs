@@ -15,7 +15,7 @@ use std::{
 use crate::{
     base::{ProcessKey, UnitName},
     sys::boot_id,
-    wire::keeper::{MirrorHead, MirroredDescriptor, MirroredProcess, MirroredUnit, VERSION, Wire, decode, encode},
+    wire::keeper::{MirrorHead, MirroredDescriptor, MirroredProcess, MirroredUnit, VERSION, Wire, Writer, decode},
 };
 
 /// A record of a process: two names of 255 bytes (its key, and again in its end) and numbers. A power of two below a
@@ -55,6 +55,8 @@ struct Records<K> {
     places: BTreeMap<K, u32>,
     free: Vec<u32>,
     next: u32,
+    /// Where a record is put together.
+    record: Vec<u8>,
 }
 
 impl Mirror {
@@ -135,8 +137,9 @@ fn checksum(bytes: &[u8]) -> u64 {
 impl<K: Ord + Clone> Records<K> {
     fn begin(file: File, bytes: usize, head: &MirrorHead) -> io::Result<Self> {
         file.set_len(0)?;
-        let mut records = Self { file, bytes, places: BTreeMap::new(), free: Vec::new(), next: 1 };
-        records.write(0, &encode(head))?;
+        let record = Vec::with_capacity(bytes);
+        let mut records = Self { file, bytes, places: BTreeMap::new(), free: Vec::new(), next: 1, record };
+        records.write(0, head)?;
         Ok(records)
     }
 
@@ -153,7 +156,7 @@ impl<K: Ord + Clone> Records<K> {
                 place
             }
         };
-        self.write(place, &encode(value))
+        self.write(place, value)
     }
 
     fn remove(&mut self, key: &K) -> io::Result<()> {
@@ -162,19 +165,26 @@ impl<K: Ord + Clone> Records<K> {
         self.file.write_all_at(&[0; FRAME_BYTES], u64::from(place) * self.bytes as u64)
     }
 
-    fn write(&mut self, place: u32, content: &[u8]) -> io::Result<()> {
-        let mut record = Vec::with_capacity(FRAME_BYTES + content.len());
-        record.extend_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
-        record.extend_from_slice(&checksum(content).to_le_bytes());
-        record.extend_from_slice(content);
-        if record.len() > self.bytes {
+    fn write(&mut self, place: u32, value: &impl Wire) -> io::Result<()> {
+        let mut record = std::mem::take(&mut self.record);
+        record.clear();
+        record.resize(FRAME_BYTES, 0);
+        let mut writer = Writer::after(record);
+        value.put(&mut writer);
+        self.record = writer.into_bytes();
+        if self.record.len() > self.bytes {
             return Err(io::ErrorKind::InvalidData.into());
+        }
+        if let Some((frame, content)) = self.record.split_at_mut_checked(FRAME_BYTES) {
+            let (length, sum) = frame.split_at_mut(4);
+            length.copy_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
+            sum.copy_from_slice(&checksum(content).to_le_bytes());
         }
         // The last record in the file must be whole to be read; within the file the length says where it ends.
         if place + 1 >= self.next {
-            record.resize(self.bytes, 0);
+            self.record.resize(self.bytes, 0);
         }
-        self.file.write_all_at(&record, u64::from(place) * self.bytes as u64)
+        self.file.write_all_at(&self.record, u64::from(place) * self.bytes as u64)
     }
 }
 
@@ -242,7 +252,7 @@ mod tests {
         assert_eq!(left.processes, [process(2)]);
         mirror.put_process(&process(1));
         let other = MirrorHead { version: VERSION, boot: "another".into() };
-        mirror.processes.write(0, &encode(&other)).unwrap();
+        mirror.processes.write(0, &other).unwrap();
         let (_, left) = Mirror::begin(folder.path()).unwrap();
         assert!(left.processes.is_empty());
     }

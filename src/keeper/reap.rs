@@ -16,8 +16,10 @@ impl Keeper {
     /// Takes the end of every child that has ended: one SIGCHLD may stand for thousands.
     pub(super) fn reap_all(&mut self) {
         let ends: Vec<Reaped> = iter::from_fn(|| reap(None).ok().flatten()).collect();
-        // What they had sent before they ended is there by now.
-        self.take_notified();
+        if !ends.is_empty() {
+            // What they had sent before they ended is there by now.
+            self.take_notified();
+        }
         for end in ends {
             if self.life.pid() == Some(end.pid) {
                 self.manager_died(end.status);

@@ -161,6 +161,7 @@ impl Keeper {
 
     /// Runs until the daemon ends; its exit code.
     pub(super) fn run(&mut self) -> io::Result<u8> {
+        let mut ready = Vec::new();
         loop {
             self.act_on_time();
             if let Some(ending) = self.ending
@@ -172,7 +173,7 @@ impl Keeper {
             }
             self.flush();
             self.init.flush();
-            let ready = self.poller.wait(self.timeout())?;
+            self.poller.wait(self.timeout(), &mut ready)?;
             if ready.is_empty() || self.unwritten.len() >= UNWRITTEN_MAX {
                 self.calm();
             }

@@ -310,11 +310,12 @@ fn derived_end(unit: &Unit, generation: Generation, fact: ExitFact, waited: Opti
     }
 }
 
-/// How a run began that lies within the row of restarts of the oldest that is remembered; `None` for one before that.
+/// How a run began that lies within the row of restarts of the next one that is remembered; `None` for one before that.
 fn derived_begin(unit: &Unit, generation: Generation, waited: &Waited) -> Option<Begin> {
     let ends = unit.ends.iter().filter_map(|end| Some((end.generation, end.begin.as_ref()?)));
-    let (oldest, begin) = ends.chain(unit.run().map(|run| (run.generation, &run.begin))).next()?;
-    let before = u32::try_from(oldest.0.checked_sub(generation.0)?).ok()?;
+    let known = ends.chain(unit.run().map(|run| (run.generation, &run.begin)));
+    let (next, begin) = known.into_iter().find(|(known, _)| *known > generation)?;
+    let before = u32::try_from(next.0 - generation.0).ok()?;
     let restarts = begin.restarts.checked_sub(before).filter(|row| *row > 0)?;
     let begin = Begin::new(waited.started, StartCause::AutoRestart, restarts);
     Some(Begin { pid: Some(waited.pid), ..begin })

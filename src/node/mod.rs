@@ -56,6 +56,7 @@ use std::{
 
 pub use effect::Effect;
 pub use input::Input;
+use status::Active;
 pub use status::UnitStatus;
 
 use crate::{
@@ -253,6 +254,13 @@ impl Node {
         self.names.get(unit).and_then(|place| self.describe(*place))
     }
 
+    /// One unit's state in one word.
+    #[must_use]
+    pub fn active(&self, unit: &UnitName) -> Option<Active> {
+        let place = self.names.get(unit)?;
+        Some(self.unit(*place)?.sub().active())
+    }
+
     /// Every unit, by name, for people.
     #[must_use]
     pub fn statuses(&self) -> Vec<UnitStatus> {
@@ -269,9 +277,9 @@ impl Node {
             self.shutdown = Some(Shutdown { said: true, ..shutdown });
             self.replies.push_back(Effect::AllStopped { code: shutdown.code });
         }
-        for place in std::mem::take(&mut self.touched) {
-            self.remember(place);
-        }
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.drain(..).for_each(|place| self.remember(place));
+        self.touched = touched;
     }
 
     /// Marks the unit: its memo is no longer true.

@@ -99,7 +99,7 @@ pub(super) fn delay(policy: &RestartPolicy, row: u32) -> TimeSpan {
 
 /// `delay` with a random share of up to `jitter` of it added.
 pub(super) fn jittered(delay: TimeSpan, jitter: f64, rng: &mut Rng) -> TimeSpan {
-    let Some(micros) = delay.micros() else { return delay };
+    let Some(micros) = delay.micros().filter(|micros| *micros > 0 && jitter > 0.0) else { return delay };
     let most = scaled(micros, jitter.clamp(0.0, 1.0));
     if most == 0 {
         return delay;

@@ -244,6 +244,15 @@ pub(super) struct End {
     pub(super) consequence: Consequence,
 }
 
+impl End {
+    /// Whether its beginning can be told from those after it: each restart follows the one before. How their row began
+    /// cannot.
+    fn follows_from_later_ones(&self) -> bool {
+        let is_restart = |begin: &Begin| begin.cause == StartCause::AutoRestart && begin.restarts > 0;
+        self.begin.as_ref().is_none_or(is_restart)
+    }
+}
+
 /// What the units of on_failure and on_success are told of the unit that triggered them (systemd.exec(5), `$MONITOR_*`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Monitor {
@@ -348,7 +357,8 @@ impl Unit {
 
     pub(super) fn keep_end(&mut self, end: End) {
         if self.ends.len() == ENDS_MAX {
-            self.ends.remove(0);
+            let oldest = self.ends.iter().position(End::follows_from_later_ones).unwrap_or(0);
+            self.ends.remove(oldest);
         }
         self.ends.push(end);
     }

@@ -59,11 +59,12 @@ impl Poller {
         Ok(())
     }
 
-    /// Waits until something can be done, at most for `timeout` (rounded up to a millisecond).
+    /// Waits until something can be done, at most for `timeout` (rounded up to a millisecond); what it is takes the place
+    /// of what was in `ready`.
     ///
     /// # Errors
     /// As epoll_wait(2), but an interruption is no error.
-    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Vec<Readiness>> {
+    pub fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); EVENTS_MAX];
         let millis = |span: Duration| span.as_nanos().div_ceil(1_000_000);
         let timeout = timeout.map_or(EpollTimeout::NONE, |span| {
@@ -75,12 +76,14 @@ impl Poller {
             Err(error) => return Err(error.into()),
         };
         let readable = EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
-        let ready = |event: &EpollEvent| Readiness {
+        let readiness = |event: &EpollEvent| Readiness {
             token: event.data(),
             readable: event.events().intersects(readable),
             writable: event.events().contains(EpollFlags::EPOLLOUT),
         };
-        Ok(events.iter().take(count).map(ready).collect())
+        ready.clear();
+        ready.extend(events.iter().take(count).map(readiness));
+        Ok(())
     }
 }
 
@@ -102,16 +105,21 @@ mod tests {
     #[test]
     fn what_is_ready_is_named_by_its_token() {
         let poller = Poller::new().unwrap();
+        let wait = |timeout| {
+            let mut ready = Vec::new();
+            poller.wait(timeout, &mut ready).unwrap();
+            ready
+        };
         let (reader, mut writer) = io::pipe().unwrap();
         poller.add(&reader, 7).unwrap();
-        assert!(poller.wait(Some(Duration::ZERO)).unwrap().is_empty());
+        assert!(wait(Some(Duration::ZERO)).is_empty());
         writer.write_all(b"x").unwrap();
-        assert_eq!(poller.wait(None).unwrap(), [Readiness { token: 7, readable: true, writable: false }]);
+        assert_eq!(wait(None), [Readiness { token: 7, readable: true, writable: false }]);
         poller.change(&reader, 7, Interest::No, Interest::No).unwrap();
-        assert!(poller.wait(Some(Duration::ZERO)).unwrap().is_empty());
+        assert!(wait(Some(Duration::ZERO)).is_empty());
         drop(writer);
-        assert_eq!(poller.wait(None).unwrap().len(), 1, "the end is told even so");
+        assert_eq!(wait(None).len(), 1, "the end is told even so");
         poller.remove(&reader).unwrap();
-        assert!(poller.wait(Some(Duration::ZERO)).unwrap().is_empty());
+        assert!(wait(Some(Duration::ZERO)).is_empty());
     }
 }

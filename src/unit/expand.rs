@@ -1,5 +1,7 @@
 //! Variables in command lines, put in right before a command is run. systemd.service(5), "Command lines".
 
+use std::borrow::Cow;
+
 use super::spec::Command;
 
 /// The arguments of `command` with its variables replaced; `lookup` knows the environment of the process.
@@ -20,18 +22,19 @@ use super::spec::Command;
 /// assert_eq!(expand(&command, value), ["/bin/web", "--port=8080", "-v", "--name", "my web"]);
 /// # Ok::<(), roundsman::unit::ExecFault>(())
 /// ```
-pub fn expand<'e>(command: &Command, lookup: impl Fn(&str) -> Option<&'e str>) -> Vec<String> {
+pub fn expand<'c, 'e>(command: &'c Command, lookup: impl Fn(&str) -> Option<&'e str>) -> Vec<Cow<'c, str>> {
     let argv = command.argv.iter().map(|word| &**word);
     if command.literal {
-        return argv.map(str::to_owned).collect();
+        return argv.map(Cow::Borrowed).collect();
     }
     let mut out = Vec::with_capacity(command.argv.len());
     for word in argv {
         match word.strip_prefix('$') {
             Some(name) if !name.is_empty() && !name.starts_with(['{', '$']) => {
-                out.extend(words(lookup(name).unwrap_or_default()));
+                out.extend(words(lookup(name).unwrap_or_default()).into_iter().map(Cow::Owned));
             }
-            _ => out.push(inside(word, &lookup)),
+            _ if !word.contains('$') => out.push(Cow::Borrowed(word)),
+            _ => out.push(Cow::Owned(inside(word, &lookup))),
         }
     }
     out
@@ -99,7 +102,8 @@ mod tests {
             ("OPEN", "a 'b c"),
         ]);
         let command = exec_line::parse(line).unwrap().command;
-        expand(&command, |name| environment.get(name).copied()).split_off(1)
+        let words = expand(&command, |name| environment.get(name).copied());
+        words.into_iter().skip(1).map(Cow::into_owned).collect()
     }
 
     #[test]
@@ -146,7 +150,7 @@ mod tests {
             };
             let out = expand(&command, |_| Some(&value));
             prop_assert_eq!(&out[1], &word);
-            prop_assert_eq!(out.last(), Some(&value));
+            prop_assert_eq!(out.last().map(AsRef::as_ref), Some(value.as_str()));
         }
     }
 }

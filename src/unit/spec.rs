@@ -176,13 +176,13 @@ pub enum ServiceKind {
     Oneshot,
 }
 
-/// A command line, split into words. `$NAME` and `${NAME}` are expanded when it is run.
+/// A command line, split into words. `$NAME` and `${NAME}` are expanded when it is run. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// The program: an absolute path, or a bare name that is looked for in the unit's PATH.
-    pub program: Box<str>,
+    pub program: Arc<str>,
     /// All words with the first, which is what the program sees as its own name.
-    pub argv: Box<[Box<str>]>,
+    pub argv: Arc<[Box<str>]>,
     /// `-`: its failure counts as success.
     pub ignore_failure: bool,
     /// `:`: no expansion of variables.

@@ -203,6 +203,7 @@ fn an_end_that_waits_in_the_keeper_for_long_completes_its_row() {
     let (mut later, said) = desk.takeover([eager("web")], living(&["web/8"]));
     let again: Vec<_> = said.iter().filter(|line| line.starts_with("RunEnded")).collect();
     assert_eq!(again.len(), 4, "the last ends are said again: {said:?}");
+    assert!(said.contains(&"RunStarting web/1 Boot 0".to_owned()), "and how the row began: {said:?}");
     let said = later.exited("web/2", 1);
     assert_eq!(said, ["RunEnded web/2 exit-code (exit code 1) restart replayed"], "older ones follow from their exit");
     let (key, invocation, started) = (key("web/3"), InvocationId([3; 16]), later.now);

@@ -34,10 +34,24 @@ pub enum DecodeError {
 }
 
 /// Appends values to a message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Writer(Vec<u8>);
 
+/// Room for a message as most are: it grows once and not with every word.
+const USUAL_BYTES: usize = 512;
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self::after(Vec::with_capacity(USUAL_BYTES))
+    }
+}
+
 impl Writer {
+    /// Goes on after `bytes`.
+    pub const fn after(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
     /// The message.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
@@ -150,7 +164,13 @@ impl<T: Wire> Wire for Vec<T> {
         if usize::try_from(length).is_ok_and(|length| length > reader.0.len()) {
             return Err(DecodeError::Short);
         }
-        (0..length).map(|_| T::take(reader)).collect()
+        // It may grow to much more than the message, so room for all of it is there at once only for a short one.
+        let room = usize::try_from(length).unwrap_or(0).min(USUAL_BYTES / size_of::<T>().max(1));
+        let mut items = Self::with_capacity(room);
+        for _ in 0..length {
+            items.push(T::take(reader)?);
+        }
+        Ok(items)
     }
 }
 
