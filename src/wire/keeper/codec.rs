@@ -37,8 +37,8 @@ pub enum DecodeError {
 #[derive(Debug)]
 pub struct Writer(Vec<u8>);
 
-/// Room for a message as most are: it grows once and not with every word.
-const USUAL_BYTES: usize = 512;
+/// Room for a message as most are; thousands may wait at a time.
+const USUAL_BYTES: usize = 128;
 
 impl Default for Writer {
     fn default() -> Self {
