@@ -148,8 +148,8 @@ pub(super) const FIRST_WATCH: u64 = 16;
 const ORDERS_PER_TURN_MAX: usize = 256;
 /// Nothing to be done for so long is calm.
 const CALM: Duration = Duration::from_millis(1);
-/// Ends that wait for calm at most.
-const UNWRITTEN_MAX: usize = 64;
+/// Ends or facts that wait for calm; with more there is no waiting.
+const WAITING_MAX: usize = 64;
 /// Facts that wait for a manager which does not read, before its orders are left waiting too.
 const FACTS_QUEUED_MAX: usize = 4096;
 
@@ -167,6 +167,7 @@ impl Keeper {
             if let Some(ending) = self.ending
                 && self.life.pid().is_none()
             {
+                self.write_down_ends();
                 self.forget_states();
                 self.withdraw_all();
                 return Ok(ending.code);
@@ -174,11 +175,16 @@ impl Keeper {
             self.flush();
             self.init.flush();
             self.poller.wait(self.timeout(), &mut ready)?;
-            if ready.is_empty() || self.unwritten.len() >= UNWRITTEN_MAX {
+            if ready.is_empty() || self.unwritten.len() >= WAITING_MAX || self.untold() >= WAITING_MAX {
                 self.calm();
             }
             self.turn(&ready)?;
         }
+    }
+
+    /// Facts that wait for calm.
+    fn untold(&self) -> usize {
+        self.manager.as_ref().filter(|manager| !manager.hurries).map_or(0, |manager| manager.outlet.len())
     }
 
     /// Does what waited for nothing else to be done: a child that was just started needs the CPU more.
@@ -302,8 +308,7 @@ impl Keeper {
             self.init.deadline(),
         ];
         let next = deadlines.into_iter().flatten().min().map(|next| next.since(clock::mono()));
-        let untold = self.manager.as_ref().is_some_and(|manager| !manager.hurries && !manager.outlet.is_empty());
-        let calm = (untold || !self.unwritten.is_empty()).then_some(CALM);
+        let calm = (self.untold() > 0 || !self.unwritten.is_empty()).then_some(CALM);
         next.into_iter().chain(calm).min()
     }
 }

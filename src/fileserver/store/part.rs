@@ -13,8 +13,9 @@ use rustix::{
 use super::{DIRECTORY_MODE, FILE_MODE, MEDIA_TYPE_ATTRIBUTE, Reservation, Store, StoreError, SyncPolicy, facts};
 use crate::fileserver::{condition::FileFacts, path::ObjectPath};
 
-/// How often a part that a sweep took is made anew.
-const CREATE_TRIES: usize = 8;
+/// How often a part that a sweep took is made anew. One that looks without a pause may take several in a row: between
+/// creation and lock a part looks dead.
+const CREATE_TRIES: usize = 64;
 /// How often a directory that vanishes while we make one in it is made again.
 const DIRECTORY_TRIES: usize = 8;
 
