@@ -135,7 +135,7 @@ impl Engine {
 
     fn process_gone(&mut self, key: &ProcessKey) {
         if let Some(key) = self.acks.process_gone(key.clone()) {
-            self.untold.acks.push((key.run.unit.clone(), Order::AckExit { key }));
+            self.untold.acknowledge(key.run.unit.clone(), Order::AckExit { key });
         }
     }
 
@@ -176,7 +176,7 @@ impl Engine {
         match self.sender_of(notified, pid) {
             Some((run, sender)) => {
                 self.keep_descriptors(&run.unit, &datagram, fds)?;
-                self.untold.acks.push((run.unit.clone(), ack));
+                self.untold.acknowledge(run.unit.clone(), ack);
                 self.notified(run, sender, pid, datagram);
                 Ok(())
             }

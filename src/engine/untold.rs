@@ -46,6 +46,11 @@ impl Untold {
         self.begin();
     }
 
+    /// It leaves at the end of the drain, or with the memo of its unit.
+    pub(super) fn acknowledge(&mut self, unit: UnitName, order: Order) {
+        self.acks.push((unit, order));
+    }
+
     pub(super) fn sweep(&mut self, tree: Tree, meant: Meant) {
         self.sweeps.push((tree, meant));
         self.begin();

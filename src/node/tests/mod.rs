@@ -17,4 +17,5 @@ mod matrix;
 mod size;
 mod table;
 mod takeover;
+mod truth;
 mod world;

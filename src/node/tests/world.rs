@@ -13,10 +13,11 @@ use super::super::{
     input::{Adopted, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
 };
 use super::make::{command, name, probe, with};
+use super::truth::{Defs, Truth};
 use crate::{
     base::{
-        Actor, Consequence, ExitStatus, Generation, Happening, InvocationId, Mono, Notice, Now, Pid, ProcessKey, Rng,
-        Role, RunId, RunResult, Signal, SpawnFailure, SpawnStep, StartCause, Ticket, TimeSpan, UnitName, Wall,
+        Actor, ExitStatus, Generation, Happening, InvocationId, Mono, Notice, Now, Pid, ProcessKey, Rng, Role, RunId,
+        Signal, SpawnFailure, SpawnStep, Ticket, TimeSpan, UnitName, Wall,
     },
     unit::{
         UnitDef,
@@ -52,23 +53,6 @@ struct Process {
     stray: bool,
 }
 
-/// What is true about runs, seen from outside the machine.
-#[derive(Debug, Default)]
-struct Truth {
-    started: BTreeMap<(UnitName, Generation), (StartCause, u32)>,
-    ended: BTreeMap<(UnitName, Generation), Happening>,
-    ends_said: BTreeMap<(UnitName, Generation), u32>,
-    /// The row of restarts after the last start; `None` when the manager died in a reset.
-    rows: BTreeMap<UnitName, Option<u32>>,
-    transient: BTreeSet<(UnitName, Generation)>,
-    /// Runs whose main process the machine has killed.
-    killed: BTreeSet<RunId>,
-    starts: BTreeMap<UnitName, Vec<(u64, Generation)>>,
-    /// Where in these starts a reset may have been.
-    may_be_reset: BTreeMap<UnitName, Vec<usize>>,
-    recovered: u32,
-}
-
 struct World {
     rng: Rng,
     node: Node,
@@ -89,7 +73,7 @@ struct World {
     tickets: BTreeSet<Ticket>,
     next_ticket: u64,
     next_pid: i32,
-    defs: BTreeMap<UnitName, Arc<UnitDef>>,
+    defs: Defs,
     truth: Truth,
     calm: bool,
     stopped: bool,
@@ -99,19 +83,7 @@ struct World {
     trace: Vec<String>,
 }
 
-/// An end whose restart the start limit then forbade.
-fn forbidden(told: &Happening) -> Option<Happening> {
-    let mut end = told.clone();
-    match &mut end {
-        Happening::RunEnded { consequence, .. } if *consequence == Consequence::Restart => {
-            *consequence = Consequence::StartLimit;
-            Some(end)
-        }
-        _ => None,
-    }
-}
-
-fn defs(rng: &mut Rng) -> BTreeMap<UnitName, Arc<UnitDef>> {
+fn defs(rng: &mut Rng) -> Defs {
     let all = UNITS.map(|text| {
         with(text, |def| {
             let service = &mut def.service;
@@ -164,8 +136,7 @@ fn defs(rng: &mut Rng) -> BTreeMap<UnitName, Arc<UnitDef>> {
             }
         })
     });
-    let mut defs: BTreeMap<UnitName, Arc<UnitDef>> =
-        all.into_iter().map(|def| (def.name.clone(), Arc::new(def))).collect();
+    let mut defs: Defs = all.into_iter().map(|def| (def.name.clone(), Arc::new(def))).collect();
     let mut relate = |unit: &str, change: &dyn Fn(&mut UnitDef)| {
         if let Some(def) = defs.get_mut(&name(unit)) {
             change(Arc::make_mut(def));
@@ -276,7 +247,7 @@ impl World {
     fn tell_all(&mut self) {
         self.memos.append(&mut self.untold_memos);
         for notice in std::mem::take(&mut self.untold) {
-            self.note(notice);
+            self.truth.note(notice, &self.defs);
         }
         self.acknowledge(|_, _| true);
     }
@@ -478,114 +449,6 @@ impl World {
                 self.send(1, Input::TreeEmpty { run }, None);
             }
         }
-    }
-
-    fn note(&mut self, notice: Notice) {
-        let what = notice.what;
-        match &what {
-            Happening::RunStarting { run, cause, restarts, .. } => {
-                self.note_start(notice.at.mono.0, run, cause, *restarts);
-            }
-            Happening::RunEnded { run, replayed, invocation, .. } => {
-                // What the machine does itself it knows, also after a crash.
-                let blamed = matches!(what, Happening::RunEnded { result: RunResult::Protocol, .. });
-                assert!(!(blamed && self.truth.killed.contains(run)), "{run:?} was killed by us and is blamed for it");
-                let key = (run.unit.clone(), run.generation);
-                let plain = match what.clone() {
-                    Happening::RunEnded {
-                        run,
-                        invocation,
-                        status,
-                        usage,
-                        result,
-                        wanted,
-                        consequence,
-                        replayed: _,
-                    } => Happening::RunEnded {
-                        run,
-                        invocation,
-                        status,
-                        usage,
-                        result,
-                        wanted,
-                        consequence,
-                        replayed: false,
-                    },
-                    other => other,
-                };
-                if !replayed {
-                    let said = self.truth.ends_said.entry(key.clone()).or_default();
-                    *said += 1;
-                    assert_eq!(*said, 1, "{what:?} is said twice");
-                }
-                // One that is derived from its exit has no invocation; the rest has to be the same each time, except that a
-                // restart may have come to nothing.
-                if *invocation == InvocationId::default() {
-                    self.truth.ended.entry(key).or_insert(plain);
-                } else if let Some(old) = self.truth.ended.insert(key, plain.clone()) {
-                    let derived =
-                        matches!(old, Happening::RunEnded { invocation, .. } if invocation == InvocationId::default());
-                    assert!(
-                        derived || old == plain || forbidden(&old) == Some(plain.clone()),
-                        "{old:?} became {plain:?}"
-                    );
-                }
-            }
-            Happening::CountersReset { unit, .. } => {
-                self.truth.rows.insert(unit.clone(), Some(0));
-                self.truth.starts.remove(unit);
-                self.truth.may_be_reset.remove(unit);
-            }
-            Happening::Recovered { .. } => self.truth.recovered += 1,
-            Happening::Bug { text, .. } => panic!("{text}"),
-            _ => {}
-        }
-    }
-
-    fn note_start(&mut self, at: u64, run: &RunId, cause: &StartCause, restarts: u32) {
-        let key = (run.unit.clone(), run.generation);
-        if let Some(old) = self.truth.started.insert(key, (cause.clone(), restarts)) {
-            assert_eq!(old, (cause.clone(), restarts), "a start is said again as it was");
-            return;
-        }
-        let before = (run.unit.clone(), Generation(run.generation.0 - 1));
-        let transient = self.truth.transient.contains(&before);
-        if let Some(row) = self.truth.rows.insert(run.unit.clone(), Some(restarts)).unwrap_or(Some(0)) {
-            let fits = match cause {
-                // The failure may have come when the run was on its way down already, and then counts as usual.
-                StartCause::AutoRestart | StartCause::Unhealthy { .. } if transient => {
-                    restarts == row || restarts == row + 1
-                }
-                StartCause::AutoRestart | StartCause::Unhealthy { .. } => restarts == row + 1,
-                StartCause::Boot | StartCause::Manual(_) | StartCause::Dependency(_) | StartCause::Triggered(_) => {
-                    restarts == 0 || restarts == row || restarts == row + 1
-                }
-            };
-            assert!(fits, "{run:?} by {cause:?} says {restarts} after {row}");
-        }
-        self.truth.starts.entry(run.unit.clone()).or_default().push((at, run.generation));
-        self.check_start_limit(&run.unit);
-    }
-
-    /// Walks the starts as a fixed window does.
-    fn check_start_limit(&self, unit: &UnitName) {
-        let Some(limit) = self.defs.get(unit).map(|def| def.start_limit) else { return };
-        let length = limit.interval.duration().unwrap().as_nanos() as u64;
-        let spared = |generation: &Generation| self.truth.transient.contains(&(unit.clone(), *generation));
-        let in_window = |starts: &[(u64, Generation)]| {
-            let (mut begin, mut count) = (None, 0);
-            for (at, generation) in starts {
-                if begin.is_none_or(|begin: u64| *at > begin + length) {
-                    (begin, count) = (Some(*at), 0);
-                }
-                count += u32::from(!spared(generation));
-            }
-            count
-        };
-        let starts = &self.truth.starts[unit];
-        let anew = self.truth.may_be_reset.get(unit).into_iter().flatten().map(|place| &starts[*place..]);
-        let counts: Vec<u32> = std::iter::once(&starts[..]).chain(anew).map(in_window).collect();
-        assert!(counts.iter().any(|count| *count <= limit.burst), "{unit}: {counts:?} starts in one window");
     }
 
     /// The manager dies: what it had not sent is lost, and so is what was on its way to it.
