@@ -1,7 +1,8 @@
 //! What a unit asks to be remembered: compact, versioned bytes that nobody else reads (at most [`MEMO_MAX`]).
 //!
-//! A version that is not known is no memo: the unit is then adopted from what lives. A change here needs a new version
-//! and keeps the reader of the old one.
+//! A version that is not known is no memo: the unit is then adopted from what lives. What is new is a part of its own at the
+//! end, behind a tag and its length, and is written only when there is something to say: an older reader skips it. Any
+//! other change needs a new version and keeps the reader of the old one.
 
 use std::sync::Arc;
 
@@ -21,7 +22,9 @@ use crate::{
 
 /// The keeper's limit for one memo, in bytes.
 pub(super) const MEMO_MAX: usize = 4096;
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// Without parts at its end.
+const VERSION_WITHOUT_PARTS: u8 = 2;
 /// Verdicts that are kept; further probes begin without.
 const VERDICTS_MAX: usize = 64;
 /// The longest text that is kept (a unit's name fits), in bytes.
@@ -74,7 +77,8 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
 /// The unit as it was, or `None` for bytes that are no memo of a known version.
 pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Option<(Unit, Deadlines)> {
     let mut input = Reader(bytes);
-    if input.byte()? != VERSION {
+    let version = input.byte()?;
+    if version != VERSION && version != VERSION_WITHOUT_PARTS {
         return None;
     }
     let mut unit = Unit::new(name.clone(), def.clone(), Now::default());
@@ -103,6 +107,9 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
         }
         _ => return None,
     };
+    while version != VERSION_WITHOUT_PARTS && !input.0.is_empty() {
+        let (_tag, _part) = input.part()?;
+    }
     input.0.is_empty().then_some((unit, deadlines))
 }
 
@@ -374,7 +381,16 @@ const PHASES: [Phase; 17] = [
 
 struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// The tag of the next part and what is in it.
+    fn part(&mut self) -> Option<(u8, Reader<'a>)> {
+        let tag = self.byte()?;
+        let length = self.index()?;
+        let (part, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some((tag, Reader(part)))
+    }
+
     fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;

@@ -257,6 +257,21 @@ fn a_memo_of_an_unknown_version_is_none() {
 }
 
 #[test]
+fn a_part_of_a_memo_that_is_not_known_is_skipped_and_older_memos_are_read() {
+    let def: std::sync::Arc<UnitDef> = std::sync::Arc::new(eager("web"));
+    let mut desk = Desk::new([eager("web")]);
+    desk.up("web");
+    let memo = desk.memos[&name("web")].clone();
+    let with_part = [memo.clone(), vec![200, 3, 1, 2, 3]].concat();
+    assert!(memo::decode(&with_part, &name("web"), &def).is_some());
+    let mut older = memo;
+    older[0] = 2;
+    assert!(memo::decode(&older, &name("web"), &def).is_some());
+    older.extend([200, 3, 1, 2, 3]);
+    assert!(memo::decode(&older, &name("web"), &def).is_none(), "nothing follows an older memo");
+}
+
+#[test]
 fn the_largest_memo_fits_the_keeper() {
     use super::super::service::{Begin, End, Ending, Main, Monitor, Run, State, Unit};
     let long = name(&"x".repeat(255));

@@ -3,8 +3,8 @@ use std::{ops::RangeInclusive, path::Path};
 use toml::de::DeValue;
 
 use super::{
-    value::extend,
-    walk::{Value, Walk},
+    value::{extend, put},
+    walk::{Key, Value, Walk},
 };
 use crate::{
     base::{ByteSize, TimeSpan},
@@ -14,6 +14,48 @@ use crate::{
         spec::{Command, Limit, Output, Resource},
     },
 };
+
+/// `[service]`, as systemd.exec(5) has it.
+pub(super) const EXEC: &[Key<Draft>] = &[
+    Key { name: "environment", set: environment },
+    Key { name: "environment_file", set: environment_file },
+    Key { name: "group", set: |d, w, v| put(&mut d.def.service.exec.group, account(w, v)) },
+    Key {
+        name: "ignore_sigpipe",
+        set: |d, w, v| put(&mut d.def.service.exec.keep_sigpipe, w.boolean(v).map(|ignore| !ignore)),
+    },
+    Key { name: "limit_as", set: |d, w, v| limit(d, w, v, Resource::As) },
+    Key { name: "limit_core", set: |d, w, v| limit(d, w, v, Resource::Core) },
+    Key { name: "limit_cpu", set: |d, w, v| limit(d, w, v, Resource::Cpu) },
+    Key { name: "limit_data", set: |d, w, v| limit(d, w, v, Resource::Data) },
+    Key { name: "limit_fsize", set: |d, w, v| limit(d, w, v, Resource::Fsize) },
+    Key { name: "limit_locks", set: |d, w, v| limit(d, w, v, Resource::Locks) },
+    Key { name: "limit_memlock", set: |d, w, v| limit(d, w, v, Resource::Memlock) },
+    Key { name: "limit_msgqueue", set: |d, w, v| limit(d, w, v, Resource::Msgqueue) },
+    Key { name: "limit_nice", set: |d, w, v| limit(d, w, v, Resource::Nice) },
+    Key { name: "limit_nofile", set: |d, w, v| limit(d, w, v, Resource::Nofile) },
+    Key { name: "limit_nproc", set: |d, w, v| limit(d, w, v, Resource::Nproc) },
+    Key { name: "limit_rss", set: |d, w, v| limit(d, w, v, Resource::Rss) },
+    Key { name: "limit_rtprio", set: |d, w, v| limit(d, w, v, Resource::Rtprio) },
+    Key { name: "limit_rttime", set: |d, w, v| limit(d, w, v, Resource::Rttime) },
+    Key { name: "limit_sigpending", set: |d, w, v| limit(d, w, v, Resource::Sigpending) },
+    Key { name: "limit_stack", set: |d, w, v| limit(d, w, v, Resource::Stack) },
+    Key { name: "nice", set: |d, w, v| number(&mut d.def.service.exec.nice, w, v, -20..=19) },
+    Key { name: "no_new_privileges", set: |d, w, v| put(&mut d.def.service.exec.no_new_privileges, w.boolean(v)) },
+    Key {
+        name: "oom_score_adjust",
+        set: |d, w, v| number(&mut d.def.service.exec.oom_score_adjust, w, v, -1000..=1000),
+    },
+    Key { name: "standard_error", set: |d, w, v| put(&mut d.def.service.exec.stderr, standard_error(w, v)) },
+    Key { name: "standard_output", set: |d, w, v| put(&mut d.def.service.exec.stdout, output(w, v)) },
+    Key { name: "supplementary_groups", set: |d, w, v| extend(&mut d.supplementary_groups, w, v, account_name) },
+    Key { name: "umask", set: |d, w, v| put(&mut d.def.service.exec.umask, w.mode(v).map(Some)) },
+    Key { name: "user", set: |d, w, v| put(&mut d.def.service.exec.user, account(w, v)) },
+    Key {
+        name: "working_directory",
+        set: |d, w, v| put(&mut d.def.service.exec.working_directory, working_directory(w, v)),
+    },
+];
 
 /// One command line, or a list of them.
 pub(super) fn commands(list: &mut Vec<Command>, walk: &mut Walk<'_, '_>, value: &Value<'_>) {

@@ -44,7 +44,7 @@ pub(super) fn read(walk: &mut Walk<'_, '_>, value: &Value<'_>, draft: &mut Draft
         }
         if let Some(probe) = draft.health.get_mut(at) {
             probe.checks_here.clear();
-            walk.keys("health", table, PROBE, probe);
+            walk.keys("health", table, &[PROBE], probe);
             if probe.checks_here.len() > 1 {
                 let given = probe.checks_here.join(" and ");
                 walk.error(item, format!("the probe {:?} asks more than one thing: {given}", probe.name), None);
@@ -135,7 +135,7 @@ fn http(probe: &mut ProbeDraft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
     }
     let Some(CheckDraft::Http(http)) = &mut probe.check else { return };
     match value.get_ref() {
-        DeValue::Table(table) => walk.keys("health.http", table, HTTP, http.as_mut()),
+        DeValue::Table(table) => walk.keys("health.http", table, &[HTTP], http.as_mut()),
         DeValue::String(_)
         | DeValue::Integer(_)
         | DeValue::Float(_)

@@ -27,6 +27,13 @@ use super::super::{
 
 /// The tables of a unit file.
 const TABLES: [&str; 5] = ["unit", "service", "socket", "health", "install"];
+/// The keys of those that are read into the draft itself. Those of [service] stand in one list for each manual page.
+const KEYS: [(&str, &[&[Key<Draft>]]); 4] = [
+    ("unit", &[unit_keys::UNIT]),
+    ("service", &[service_keys::SERVICE, service_keys::KILL, exec_keys::EXEC]),
+    ("socket", &[socket_keys::SOCKET]),
+    ("install", &[unit_keys::INSTALL]),
+];
 /// Tables that a later version will read.
 const LATER_TABLES: [&str; 5] = ["on_restart", "release", "log", "timer", "external"];
 
@@ -73,11 +80,13 @@ fn read_table(
     draft: &mut Draft,
 ) {
     let title: &str = name.get_ref();
+    if let Some((title, keys)) = KEYS.iter().find(|(known, _)| *known == title) {
+        if let Some(table) = walk.as_table(value, title) {
+            walk.keys(title, table, keys, draft);
+        }
+        return;
+    }
     match title {
-        "unit" => keys(walk, "unit", value, unit_keys::UNIT, draft),
-        "service" => keys(walk, "service", value, service_keys::SERVICE, draft),
-        "socket" => keys(walk, "socket", value, socket_keys::SOCKET, draft),
-        "install" => keys(walk, "install", value, unit_keys::INSTALL, draft),
         "health" => health_keys::read(walk, value, draft),
         _ => {
             let place = walk.place(name.span().start);
@@ -95,28 +104,10 @@ fn read_table(
     }
 }
 
-fn keys(
-    walk: &mut Walk<'_, '_>,
-    title: &'static str,
-    value: &Value<'_>,
-    known: &'static [Key<Draft>],
-    draft: &mut Draft,
-) {
-    if let Some(table) = walk.as_table(value, title) {
-        walk.keys(title, table, known, draft);
-    }
-}
-
 /// The tables that have a key of this name.
 fn owners(key: &str) -> impl Iterator<Item = &'static str> {
-    let draft_tables = [
-        ("unit", unit_keys::UNIT),
-        ("service", service_keys::SERVICE),
-        ("socket", socket_keys::SOCKET),
-        ("install", unit_keys::INSTALL),
-    ];
-    let has = move |keys: &[Key<Draft>]| keys.iter().any(|known| known.name == key);
-    draft_tables.into_iter().filter(move |(_, keys)| has(keys)).map(|(title, _)| title)
+    let has = move |lists: &[&[Key<Draft>]]| lists.iter().copied().flatten().any(|known| known.name == key);
+    KEYS.into_iter().filter(move |(_, lists)| has(lists)).map(|(title, _)| title)
 }
 
 #[cfg(test)]
@@ -125,7 +116,7 @@ mod tests {
 
     #[test]
     fn lists_of_keys_are_sorted_because_they_are_searched() {
-        for keys in [unit_keys::UNIT, unit_keys::INSTALL, service_keys::SERVICE, socket_keys::SOCKET] {
+        for keys in KEYS.into_iter().flat_map(|(_, lists)| lists) {
             assert!(keys.is_sorted_by(|a, b| a.name < b.name), "{:?}", keys.iter().map(|k| k.name).collect::<Vec<_>>());
         }
         assert!(health_keys::PROBE.is_sorted_by(|a, b| a.name < b.name));

@@ -8,14 +8,12 @@ use crate::{
     unit::{
         draft::{Draft, ExitMember},
         similar::did_you_mean,
-        spec::{KillMode, NotifyAccess, Resource, Restart, ServiceKind},
+        spec::{KillMode, NotifyAccess, Restart, ServiceKind},
     },
 };
 
-/// `[service]`
+/// `[service]`, as systemd.service(5) has it.
 pub(super) const SERVICE: &[Key<Draft>] = &[
-    Key { name: "environment", set: exec::environment },
-    Key { name: "environment_file", set: exec::environment_file },
     Key { name: "exec_reload", set: |d, w, v| exec::commands(&mut d.exec.reload, w, v) },
     Key { name: "exec_start", set: |d, w, v| exec::commands(&mut d.exec.start, w, v) },
     Key { name: "exec_start_post", set: |d, w, v| exec::commands(&mut d.exec.start_post, w, v) },
@@ -26,37 +24,7 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
         name: "file_descriptor_store_max",
         set: |d, w, v| put(&mut d.def.service.file_descriptor_store_max, w.count(v, 0)),
     },
-    Key { name: "final_kill_signal", set: |d, w, v| put(&mut d.def.service.kill.final_signal, w.signal(v)) },
-    Key { name: "group", set: |d, w, v| put(&mut d.def.service.exec.group, exec::account(w, v)) },
-    Key {
-        name: "ignore_sigpipe",
-        set: |d, w, v| put(&mut d.def.service.exec.keep_sigpipe, w.boolean(v).map(|ignore| !ignore)),
-    },
-    Key { name: "kill_mode", set: |d, w, v| put(&mut d.def.service.kill.mode, w.choice(v, KILL_MODES)) },
-    Key { name: "kill_signal", set: |d, w, v| put(&mut d.def.service.kill.signal, w.signal(v)) },
-    Key { name: "limit_as", set: |d, w, v| exec::limit(d, w, v, Resource::As) },
-    Key { name: "limit_core", set: |d, w, v| exec::limit(d, w, v, Resource::Core) },
-    Key { name: "limit_cpu", set: |d, w, v| exec::limit(d, w, v, Resource::Cpu) },
-    Key { name: "limit_data", set: |d, w, v| exec::limit(d, w, v, Resource::Data) },
-    Key { name: "limit_fsize", set: |d, w, v| exec::limit(d, w, v, Resource::Fsize) },
-    Key { name: "limit_locks", set: |d, w, v| exec::limit(d, w, v, Resource::Locks) },
-    Key { name: "limit_memlock", set: |d, w, v| exec::limit(d, w, v, Resource::Memlock) },
-    Key { name: "limit_msgqueue", set: |d, w, v| exec::limit(d, w, v, Resource::Msgqueue) },
-    Key { name: "limit_nice", set: |d, w, v| exec::limit(d, w, v, Resource::Nice) },
-    Key { name: "limit_nofile", set: |d, w, v| exec::limit(d, w, v, Resource::Nofile) },
-    Key { name: "limit_nproc", set: |d, w, v| exec::limit(d, w, v, Resource::Nproc) },
-    Key { name: "limit_rss", set: |d, w, v| exec::limit(d, w, v, Resource::Rss) },
-    Key { name: "limit_rtprio", set: |d, w, v| exec::limit(d, w, v, Resource::Rtprio) },
-    Key { name: "limit_rttime", set: |d, w, v| exec::limit(d, w, v, Resource::Rttime) },
-    Key { name: "limit_sigpending", set: |d, w, v| exec::limit(d, w, v, Resource::Sigpending) },
-    Key { name: "limit_stack", set: |d, w, v| exec::limit(d, w, v, Resource::Stack) },
-    Key { name: "nice", set: |d, w, v| exec::number(&mut d.def.service.exec.nice, w, v, -20..=19) },
-    Key { name: "no_new_privileges", set: |d, w, v| put(&mut d.def.service.exec.no_new_privileges, w.boolean(v)) },
     Key { name: "notify_access", set: |d, w, v| put(&mut d.notify_access, w.choice(v, NOTIFY_ACCESS).map(Some)) },
-    Key {
-        name: "oom_score_adjust",
-        set: |d, w, v| exec::number(&mut d.def.service.exec.oom_score_adjust, w, v, -1000..=1000),
-    },
     Key { name: "remain_after_exit", set: |d, w, v| put(&mut d.def.service.remain_after_exit, w.boolean(v)) },
     Key { name: "restart", set: |d, w, v| put(&mut d.def.service.restart.when, w.choice(v, RESTARTS)) },
     Key { name: "restart_force_exit_status", set: |d, w, v| extend(&mut d.force, w, v, exit_member) },
@@ -67,25 +35,23 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
     Key { name: "restart_sec", set: |d, w, v| put(&mut d.def.service.restart.delay, w.span(v)) },
     Key { name: "restart_steps", set: |d, w, v| put(&mut d.def.service.restart.steps, w.count(v, 0)) },
     Key { name: "runtime_max_sec", set: |d, w, v| put(&mut d.def.service.timeouts.runtime_max, w.limit_span(v)) },
-    Key { name: "send_sighup", set: |d, w, v| put(&mut d.def.service.kill.send_sighup, w.boolean(v)) },
-    Key { name: "send_sigkill", set: |d, w, v| put(&mut d.def.service.kill.send_sigkill, w.boolean(v)) },
-    Key { name: "standard_error", set: |d, w, v| put(&mut d.def.service.exec.stderr, exec::standard_error(w, v)) },
-    Key { name: "standard_output", set: |d, w, v| put(&mut d.def.service.exec.stdout, exec::output(w, v)) },
     Key { name: "success_exit_status", set: |d, w, v| extend(&mut d.success, w, v, exit_member) },
-    Key { name: "supplementary_groups", set: |d, w, v| extend(&mut d.supplementary_groups, w, v, exec::account_name) },
     Key { name: "timeout_abort_sec", set: |d, w, v| put(&mut d.timeout_abort, w.limit_span(v).map(Some)) },
     Key { name: "timeout_sec", set: both_timeouts },
     Key { name: "timeout_start_sec", set: |d, w, v| put(&mut d.timeout_start, w.limit_span(v).map(Some)) },
     Key { name: "timeout_stop_sec", set: |d, w, v| put(&mut d.def.service.timeouts.stop, w.limit_span(v)) },
     Key { name: "type", set: |d, w, v| kind(d, w, v) },
-    Key { name: "umask", set: |d, w, v| put(&mut d.def.service.exec.umask, w.mode(v).map(Some)) },
-    Key { name: "user", set: |d, w, v| put(&mut d.def.service.exec.user, exec::account(w, v)) },
     Key { name: "watchdog_sec", set: |d, w, v| put(&mut d.def.service.watchdog, finite(w, v)) },
+];
+
+/// `[service]`, as systemd.kill(5) has it.
+pub(super) const KILL: &[Key<Draft>] = &[
+    Key { name: "final_kill_signal", set: |d, w, v| put(&mut d.def.service.kill.final_signal, w.signal(v)) },
+    Key { name: "kill_mode", set: |d, w, v| put(&mut d.def.service.kill.mode, w.choice(v, KILL_MODES)) },
+    Key { name: "kill_signal", set: |d, w, v| put(&mut d.def.service.kill.signal, w.signal(v)) },
+    Key { name: "send_sighup", set: |d, w, v| put(&mut d.def.service.kill.send_sighup, w.boolean(v)) },
+    Key { name: "send_sigkill", set: |d, w, v| put(&mut d.def.service.kill.send_sigkill, w.boolean(v)) },
     Key { name: "watchdog_signal", set: |d, w, v| put(&mut d.def.service.kill.watchdog_signal, w.signal(v)) },
-    Key {
-        name: "working_directory",
-        set: |d, w, v| put(&mut d.def.service.exec.working_directory, exec::working_directory(w, v)),
-    },
 ];
 
 const KINDS: &[(&str, Option<ServiceKind>)] = &[

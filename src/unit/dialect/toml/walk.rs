@@ -68,23 +68,26 @@ impl Walk<'_, '_> {
         None
     }
 
-    /// Applies each key of `table`; `title` is how messages call it.
+    /// Applies each key of `table`, which may stand in any of `lists`; `title` is how messages call it.
     pub(super) fn keys<T>(
         &mut self,
         title: &'static str,
         table: &DeTable<'_>,
-        keys: &'static [Key<T>],
+        lists: &[&'static [Key<T>]],
         target: &mut T,
     ) {
         for (name, value) in table {
-            let found = keys.binary_search_by(|key| key.name.cmp(name.get_ref()));
-            match found.ok().and_then(|at| keys.get(at)) {
+            let find = |keys: &&'static [Key<T>]| {
+                let at = keys.binary_search_by(|key| key.name.cmp(name.get_ref())).ok()?;
+                keys.get(at)
+            };
+            match lists.iter().find_map(find) {
                 Some(key) => {
                     self.key = key.name;
                     self.places.put(title, key.name, self.place(value.span().start));
                     (key.set)(target, self, value);
                 }
-                None => self.unknown_key(title, name, &mut keys.iter().map(|key| key.name)),
+                None => self.unknown_key(title, name, &mut lists.iter().copied().flatten().map(|key| key.name)),
             }
         }
     }

@@ -1,0 +1,125 @@
+//! The one model of a unit, whatever dialect it was written in. Field names are systemd's directives in snake_case and
+//! mean what systemd.unit(5), systemd.service(5), systemd.exec(5) and systemd.kill(5) say, with their defaults.
+//!
+//! One file for each of systemd's manual pages: `service`, `kill`, `exec`, `socket`; what is ours besides has files of its
+//! own.
+
+mod exec;
+mod health;
+mod kill;
+mod service;
+mod socket;
+
+use std::{path::Path, sync::Arc};
+
+pub use self::{
+    exec::{ExecSpec, Limit, Output, Resource},
+    health::{HttpCheck, OnUnhealthy, ProbeCheck, ProbeSpec},
+    kill::{KillMode, KillSpec},
+    service::{
+        Command, ExitSet, NotifyAccess, Restart, RestartPolicy, ServiceKind, ServiceSpec, TIMEOUT_DEFAULT, Timeouts,
+    },
+    socket::{Listen, SocketSpec},
+};
+use super::Shared;
+use crate::base::{TimeSpan, UnitName};
+
+/// Names and values, sorted by name, each name once.
+pub type Pairs = Box<[(Box<str>, Box<str>)]>;
+
+/// A unit as it was checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnitDef {
+    /// Its name.
+    pub name: UnitName,
+    /// The files it was read from: the unit file, then its drop-ins in the order they were applied.
+    pub sources: Box<[Arc<Path>]>,
+    /// One line for people.
+    pub description: Box<str>,
+    /// What it needs and is needed by.
+    pub relations: Shared<Relations>,
+    /// How many starts a window allows.
+    pub start_limit: StartLimit,
+    /// Whether the daemon starts it when it comes up (`[install] enabled`, default true).
+    pub enabled: bool,
+    /// The service.
+    pub service: ServiceSpec,
+    /// Sockets that are bound by the supervisor and inherited by the service.
+    pub sockets: Box<[SocketSpec]>,
+    /// Health probes, in the order of the file.
+    pub health: Box<[ProbeSpec]>,
+}
+
+impl UnitDef {
+    /// A unit with every default and nothing to run.
+    pub fn new(name: UnitName) -> Self {
+        Self {
+            name,
+            sources: Box::default(),
+            description: Box::default(),
+            relations: Shared::default(),
+            start_limit: StartLimit::default(),
+            enabled: true,
+            service: ServiceSpec::default(),
+            sockets: Box::default(),
+            health: Box::default(),
+        }
+    }
+}
+
+/// Relations to other units; each list in the order of the file, without repeats.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Relations {
+    /// Started with us; with `after` their failure fails our start; their explicit stop or restart is ours.
+    pub requires: Box<[UnitName]>,
+    /// Started with us; their failure changes nothing.
+    pub wants: Box<[UnitName]>,
+    /// As `requires`, and we stop when they end by themselves.
+    pub binds_to: Box<[UnitName]>,
+    /// Their stop and restart is ours too.
+    pub part_of: Box<[UnitName]>,
+    /// Cannot be up together with us.
+    pub conflicts: Box<[UnitName]>,
+    /// Our start waits for theirs; our stop comes before theirs.
+    pub after: Box<[UnitName]>,
+    /// Their start waits for ours.
+    pub before: Box<[UnitName]>,
+    /// Started when we become failed.
+    pub on_failure: Box<[UnitName]>,
+    /// Started when we end with success.
+    pub on_success: Box<[UnitName]>,
+}
+
+impl Relations {
+    /// Every list.
+    pub(super) fn lists_mut(&mut self) -> [&mut [UnitName]; 9] {
+        let Self { requires, wants, binds_to, part_of, conflicts, after, before, on_failure, on_success } = self;
+        [requires, wants, binds_to, part_of, conflicts, after, before, on_failure, on_success]
+    }
+}
+
+/// systemd's rate limit on starts, manual ones included (systemd.unit(5), StartLimitIntervalSec=).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartLimit {
+    /// Length of the window, from its first start; zero switches the limit off.
+    pub interval: TimeSpan,
+    /// Starts that one window allows; 0 switches the limit off.
+    pub burst: u32,
+    /// What happens besides the unit's failure.
+    pub action: StartLimitAction,
+}
+
+impl Default for StartLimit {
+    fn default() -> Self {
+        Self { interval: TimeSpan::from_secs(10), burst: 5, action: StartLimitAction::None }
+    }
+}
+
+/// StartLimitAction= as far as it makes sense for a supervisor that is not the machine's init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartLimitAction {
+    /// The unit fails; nothing else.
+    None,
+    /// The daemon stops everything in order and ends (`exit`): for containers.
+    Exit,
+}

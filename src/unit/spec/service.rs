@@ -1,0 +1,196 @@
+//! systemd.service(5): what runs, when it counts as up, when it is started again.
+
+use std::sync::Arc;
+
+use super::{ExecSpec, KillSpec};
+use crate::{
+    base::{Signal, TimeSpan},
+    unit::Shared,
+};
+
+/// What runs and under which rules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceSpec {
+    /// When it counts as up.
+    pub kind: ServiceKind,
+    /// The service; more than one only for oneshot.
+    pub exec_start: Box<[Command]>,
+    /// Before it, one after the other.
+    pub exec_start_pre: Box<[Command]>,
+    /// Once it is up.
+    pub exec_start_post: Box<[Command]>,
+    /// Asks it to reload.
+    pub exec_reload: Box<[Command]>,
+    /// Asks it to stop; what is left is signalled afterwards.
+    pub exec_stop: Box<[Command]>,
+    /// After it is gone, however it went; `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` tell how.
+    pub exec_stop_post: Box<[Command]>,
+    /// Counts as up after its processes have ended (for oneshot).
+    pub remain_after_exit: bool,
+    /// When it is started again.
+    pub restart: Shared<RestartPolicy>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How it is ended.
+    pub kill: KillSpec,
+    /// How often it must report; `None` switches the watchdog off.
+    pub watchdog: Option<TimeSpan>,
+    /// Whose notifications are believed.
+    pub notify_access: NotifyAccess,
+    /// Descriptors it may keep with us across restarts.
+    pub file_descriptor_store_max: u32,
+    /// How its processes are set up.
+    pub exec: Shared<ExecSpec>,
+}
+
+impl Default for ServiceSpec {
+    fn default() -> Self {
+        Self {
+            kind: ServiceKind::Simple,
+            exec_start: Box::default(),
+            exec_start_pre: Box::default(),
+            exec_start_post: Box::default(),
+            exec_reload: Box::default(),
+            exec_stop: Box::default(),
+            exec_stop_post: Box::default(),
+            remain_after_exit: false,
+            restart: Shared::default(),
+            timeouts: Timeouts::default(),
+            kill: KillSpec::default(),
+            watchdog: None,
+            notify_access: NotifyAccess::None,
+            file_descriptor_store_max: 0,
+            exec: Shared::default(),
+        }
+    }
+}
+
+/// `type`: when a service counts as started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// As soon as its process exists.
+    Simple,
+    /// As soon as its program runs (execve succeeded).
+    Exec,
+    /// When it says READY=1.
+    Notify,
+    /// When its commands have all ended with success.
+    Oneshot,
+}
+
+/// A command line, split into words. `$NAME` and `${NAME}` are expanded when it is run. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program: an absolute path, or a bare name that is looked for in the unit's PATH.
+    pub program: Arc<str>,
+    /// All words with the first, which is what the program sees as its own name.
+    pub argv: Arc<[Box<str>]>,
+    /// `-`: its failure counts as success.
+    pub ignore_failure: bool,
+    /// `:`: no expansion of variables.
+    pub literal: bool,
+    /// `+`: run without the unit's user, group and restrictions.
+    pub privileged: bool,
+}
+
+/// `restart`, its exceptions and its delays.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RestartPolicy {
+    /// After which ends.
+    pub when: Restart,
+    /// The first delay (`restart_sec`).
+    pub delay: TimeSpan,
+    /// In how many steps the delay grows to `delay_max`; 0: it does not grow.
+    pub steps: u32,
+    /// The largest delay (`restart_max_delay_sec`).
+    pub delay_max: TimeSpan,
+    /// Ours: a random share of the delay that is added, 0.0 to 1.0 (`restart_jitter`).
+    pub jitter: f64,
+    /// Ours: up and healthy this long, the back-off and the count in a row start anew; `None`: never.
+    pub reset_after: Option<TimeSpan>,
+    /// Never after these (`restart_prevent_exit_status`).
+    pub prevent: ExitSet,
+    /// Always after these (`restart_force_exit_status`).
+    pub force: ExitSet,
+    /// Ends that count as success besides exit 0 and, but for oneshot, HUP, INT, TERM and PIPE.
+    pub success: ExitSet,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            when: Restart::No,
+            delay: TimeSpan::from_millis(100),
+            steps: 0,
+            delay_max: TimeSpan::INFINITY,
+            jitter: 0.0,
+            reset_after: None,
+            prevent: ExitSet::default(),
+            force: ExitSet::default(),
+            success: ExitSet::default(),
+        }
+    }
+}
+
+/// systemd's seven values of Restart=.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// `no`
+    No,
+    /// `always`
+    Always,
+    /// `on-success`
+    OnSuccess,
+    /// `on-failure`
+    OnFailure,
+    /// `on-abnormal`
+    OnAbnormal,
+    /// `on-abort`
+    OnAbort,
+    /// `on-watchdog`
+    OnWatchdog,
+}
+
+/// A set of exit codes and signals.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExitSet {
+    /// Codes.
+    pub codes: Box<[u8]>,
+    /// Signals.
+    pub signals: Box<[Signal]>,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until it is up; infinite for oneshot unless set.
+    pub start: TimeSpan,
+    /// For each command of a stop and for the answer to the stop signal.
+    pub stop: TimeSpan,
+    /// For the answer to SIGABRT after a watchdog; the stop's unless set.
+    pub abort: TimeSpan,
+    /// From ready to a forced end; infinite unless set (`runtime_max_sec`).
+    pub runtime_max: TimeSpan,
+}
+
+/// DefaultTimeoutStartSec= and DefaultTimeoutStopSec= of systemd.
+pub const TIMEOUT_DEFAULT: TimeSpan = TimeSpan::from_secs(90);
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { start: TIMEOUT_DEFAULT, stop: TIMEOUT_DEFAULT, abort: TIMEOUT_DEFAULT, runtime_max: TimeSpan::INFINITY }
+    }
+}
+
+/// Whose messages on the notify socket are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotifyAccess {
+    /// Nobody's.
+    None,
+    /// The main process's.
+    Main,
+    /// The main process's and the control commands'.
+    Exec,
+    /// Every process's of the unit.
+    All,
+}
