@@ -1,0 +1,157 @@
+//! What a unit asks to be remembered: compact, versioned bytes that nobody else reads (at most [`MEMO_MAX`]).
+//!
+//! A version that is not known is no memo: the unit is then adopted from what lives. What is new is a part of its own at the
+//! end, behind a tag and its length, and is written only when there is something to say: an older reader skips it. Any
+//! other change needs a new version and keeps the reader of the old one.
+
+mod reader;
+mod writer;
+
+use std::sync::Arc;
+
+use self::{reader::Reader, writer::Writer};
+use super::{
+    limit::StartWindow,
+    service::{Directive, Phase, State, Unit, Wish},
+};
+use crate::{
+    base::{Generation, Mono, Now, RunResult, UnitName},
+    unit::UnitDef,
+};
+
+/// The keeper's limit for one memo, in bytes.
+pub(super) const MEMO_MAX: usize = 4096;
+const VERSION: u8 = 3;
+/// Without parts at its end.
+const VERSION_WITHOUT_PARTS: u8 = 2;
+/// Verdicts that are kept; further probes begin without.
+const VERDICTS_MAX: usize = 64;
+/// The longest text that is kept (a unit's name fits), in bytes.
+const TEXT_MAX: usize = 255;
+/// Automatic callers whose name survives; another one is "automatic".
+const CALLERS: [&str; 4] = ["automatic", "health probe", "supervisorctl check", "fleet"];
+
+/// The deadlines of a run that a new manager goes on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Deadlines {
+    pub(super) phase: Option<Mono>,
+    pub(super) runtime: Option<Mono>,
+}
+
+pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(192));
+    out.byte(VERSION);
+    out.number(unit.generation.0);
+    out.now(unit.since);
+    out.number(u64::from(unit.restarts));
+    out.option(unit.window.begin, |out, begin| out.number(begin.0));
+    out.number(u64::from(unit.window.count));
+    out.result(unit.result);
+    out.status(unit.last_status);
+    out.flags([unit.wish == Wish::Up, unit.waits_back, unit.incident, false]);
+    out.number(unit.ends.len() as u64);
+    for end in &unit.ends {
+        out.end(end);
+    }
+    match &unit.state {
+        State::Inactive => out.byte(0),
+        State::Failed => out.byte(1),
+        State::HoldOff { due, cause, counts } => {
+            out.byte(2);
+            out.option(*due, |out, due| out.number(due.0));
+            out.cause(cause);
+            out.byte(u8::from(*counts));
+        }
+        State::Live(run) => {
+            out.byte(3);
+            out.run(run);
+            out.option(phase, |out, at| out.number(at.0));
+            out.option(runtime, |out, at| out.number(at.0));
+        }
+    }
+    debug_assert!(out.0.len() <= MEMO_MAX, "a memo is bounded by its parts");
+    out.0
+}
+
+/// The unit as it was, or `None` for bytes that are no memo of a known version.
+pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Option<(Unit, Deadlines)> {
+    let mut input = Reader(bytes);
+    let version = input.byte()?;
+    if version != VERSION && version != VERSION_WITHOUT_PARTS {
+        return None;
+    }
+    let mut unit = Unit::new(name.clone(), def.clone(), Now::default());
+    unit.known = true;
+    unit.generation = Generation(input.number()?);
+    unit.since = input.now()?;
+    unit.restarts = input.small()?;
+    unit.window = StartWindow { begin: input.option(Reader::mono)?, count: input.small()? };
+    unit.result = input.result()?;
+    unit.last_status = input.status()?;
+    let [wish_up, waits_back, incident, _] = input.flags()?;
+    unit.wish = if wish_up { Wish::Up } else { Wish::Down };
+    (unit.waits_back, unit.incident) = (waits_back, incident);
+    for _ in 0..input.number()? {
+        unit.keep_end(input.end()?);
+    }
+    let mut deadlines = Deadlines::default();
+    unit.state = match input.byte()? {
+        0 => State::Inactive,
+        1 => State::Failed,
+        2 => State::HoldOff { due: input.option(Reader::mono)?, cause: input.cause()?, counts: input.flag()? },
+        3 => {
+            let run = input.run(def)?;
+            deadlines = Deadlines { phase: input.option(Reader::mono)?, runtime: input.option(Reader::mono)? };
+            State::Live(Box::new(run))
+        }
+        _ => return None,
+    };
+    while version != VERSION_WITHOUT_PARTS && !input.0.is_empty() {
+        let (_tag, _part) = input.part()?;
+    }
+    input.0.is_empty().then_some((unit, deadlines))
+}
+
+/// The order is the format: add at the end only.
+const RESULTS: [RunResult; 11] = [
+    RunResult::Success,
+    RunResult::ExitCode,
+    RunResult::Signal,
+    RunResult::CoreDump,
+    RunResult::Timeout,
+    RunResult::Watchdog,
+    RunResult::StartLimitHit,
+    RunResult::OomKill,
+    RunResult::Resources,
+    RunResult::Protocol,
+    RunResult::Unknown,
+];
+/// The order is the format: add at the end only.
+const DIRECTIVES: [Directive; 6] = [
+    Directive::StartPre,
+    Directive::Start,
+    Directive::StartPost,
+    Directive::Reload,
+    Directive::Stop,
+    Directive::StopPost,
+];
+/// The order is the format: add at the end only.
+const PHASES: [Phase; 17] = [
+    Phase::StartPre,
+    Phase::Start,
+    Phase::StartPost,
+    Phase::Running,
+    Phase::Exited,
+    Phase::Reload { by_notify: false },
+    Phase::Reload { by_notify: true },
+    Phase::Stop,
+    Phase::StopWatchdog { tree: false },
+    Phase::StopWatchdog { tree: true },
+    Phase::StopSigterm { tree: false },
+    Phase::StopSigterm { tree: true },
+    Phase::StopSigkill { tree: false },
+    Phase::StopSigkill { tree: true },
+    Phase::StopPost,
+    Phase::FinalSigterm,
+    Phase::FinalSigkill,
+];

@@ -1,0 +1,247 @@
+use std::sync::Arc;
+
+use super::super::{
+    health::Probe,
+    service::{Begin, Control, End, Ending, Main, Monitor, Run},
+    status::Verdict,
+};
+use super::{CALLERS, DIRECTIVES, PHASES, RESULTS};
+use crate::{
+    base::{
+        Actor, Consequence, ExitStatus, Generation, InvocationId, Mono, Now, Pid, RunResult, Signal, StartCause,
+        TimeSpan, UnitName, Usage, Wall,
+    },
+    unit::UnitDef,
+};
+
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// The tag of the next part and what is in it.
+    pub(super) fn part(&mut self) -> Option<(u8, Self)> {
+        let tag = self.byte()?;
+        let length = self.index()?;
+        let (part, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some((tag, Self(part)))
+    }
+
+    pub(super) fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (first, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    pub(super) fn number(&mut self) -> Option<u64> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    pub(super) fn small(&mut self) -> Option<u32> {
+        u32::try_from(self.number()?).ok()
+    }
+
+    pub(super) fn index(&mut self) -> Option<usize> {
+        usize::try_from(self.number()?).ok()
+    }
+
+    pub(super) fn flags(&mut self) -> Option<[bool; 4]> {
+        let bits = self.byte()?;
+        Some([0, 1, 2, 3].map(|bit| bits & (1 << bit) != 0))
+    }
+
+    pub(super) fn flag(&mut self) -> Option<bool> {
+        match self.byte()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    #[expect(clippy::option_option, reason = "bytes that end too soon differ from a value that is not there")]
+    pub(super) fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        if self.flag()? { read(self).map(Some) } else { Some(None) }
+    }
+
+    pub(super) fn text(&mut self) -> Option<String> {
+        let length = self.index()?;
+        let (text, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        String::from_utf8(text.to_vec()).ok()
+    }
+
+    pub(super) fn unit(&mut self) -> Option<UnitName> {
+        UnitName::new(&self.text()?).ok()
+    }
+
+    pub(super) fn mono(&mut self) -> Option<Mono> {
+        self.number().map(Mono)
+    }
+
+    pub(super) fn now(&mut self) -> Option<Now> {
+        Some(Now { mono: self.mono()?, wall: Wall(i64::from_le_bytes(self.bytes()?)) })
+    }
+
+    pub(super) fn span(&mut self) -> Option<TimeSpan> {
+        Some(self.option(Self::number)?.map_or(TimeSpan::INFINITY, TimeSpan::from_micros))
+    }
+
+    pub(super) fn result(&mut self) -> Option<RunResult> {
+        RESULTS.get(self.index()?).copied()
+    }
+
+    #[expect(clippy::option_option, reason = "bytes that end too soon differ from a status that is not there")]
+    pub(super) fn status(&mut self) -> Option<Option<ExitStatus>> {
+        Some(match self.byte()? {
+            0 => None,
+            1 => Some(ExitStatus::Exited(self.byte()?)),
+            tag @ (2 | 3) => {
+                Some(ExitStatus::Signaled { signal: Signal::new(i32::from(self.byte()?))?, core: tag == 3 })
+            }
+            4 => Some(ExitStatus::Unknown),
+            _ => return None,
+        })
+    }
+
+    #[expect(clippy::option_option, reason = "bytes that end too soon differ from a usage that is not there")]
+    pub(super) fn usage(&mut self) -> Option<Option<Usage>> {
+        self.option(|input| {
+            let micros = |number| std::time::Duration::from_micros(number);
+            let (user, system) = (micros(input.number()?), micros(input.number()?));
+            Some(Usage { user, system, max_rss_kib: input.number()? })
+        })
+    }
+
+    pub(super) fn end(&mut self) -> Option<End> {
+        Some(End {
+            generation: Generation(self.number()?),
+            invocation: InvocationId(self.bytes()?),
+            begin: self.option(Self::begin)?,
+            status: self.status()?,
+            usage: self.usage()?,
+            result: self.result()?,
+            wanted: self.flag()?,
+            consequence: match self.byte()? {
+                0 => Consequence::Restart,
+                1 => Consequence::Rest,
+                2 => Consequence::Fail,
+                3 => Consequence::StartLimit,
+                _ => return None,
+            },
+        })
+    }
+
+    pub(super) fn actor(&mut self) -> Option<Actor> {
+        Some(match self.byte()? {
+            0 => Actor::Daemon,
+            1 => Actor::User(self.small()?),
+            2 => Actor::Automatic(CALLERS.get(self.index()?)?),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn cause(&mut self) -> Option<StartCause> {
+        Some(match self.byte()? {
+            0 => StartCause::Boot,
+            1 => StartCause::Manual(self.actor()?),
+            2 => StartCause::Dependency(self.unit()?),
+            3 => StartCause::AutoRestart,
+            4 => StartCause::Unhealthy { probe: self.text()? },
+            5 => StartCause::Triggered(self.unit()?),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn ending(&mut self) -> Option<Ending> {
+        Some(match self.byte()? {
+            0 => Ending::Stop(self.actor()?),
+            1 => Ending::Restart(self.actor()?),
+            2 => Ending::Shutdown(self.actor()?),
+            3 => Ending::Conflict(self.unit()?),
+            4 => Ending::Bound(self.unit()?),
+            5 => Ending::Removed,
+            6 => Ending::Unhealthy { probe: self.text()? },
+            _ => return None,
+        })
+    }
+
+    pub(super) fn begin(&mut self) -> Option<Begin> {
+        Some(Begin {
+            at: self.now()?,
+            cause: self.cause()?,
+            restarts: self.small()?,
+            pid: self.option(Self::pid)?,
+            ready_at: self.option(Self::now)?,
+        })
+    }
+
+    pub(super) fn run(&mut self, def: &Arc<UnitDef>) -> Option<Run> {
+        let generation = Generation(self.number()?);
+        let invocation = InvocationId(self.bytes()?);
+        let mut run = Run::new(def.clone(), generation, invocation, self.begin()?);
+        run.phase = PHASES.get(self.index()?).copied()?;
+        run.main = self.main()?;
+        run.control = self.option(Self::control)?;
+        run.controls = self.small()?;
+        run.result = self.result()?;
+        run.ending = self.option(Self::ending)?;
+        [run.empty, run.empty_before, run.unkillable, run.transient] = self.flags()?;
+        run.watchdog = self.option(Self::span)?;
+        for _ in 0..self.number()? {
+            let verdict = match self.byte()? {
+                0 => Verdict::Unknown,
+                1 => Verdict::Healthy,
+                2 => Verdict::Unhealthy,
+                _ => return None,
+            };
+            run.probes.push(Probe { verdict, ..Probe::default() });
+        }
+        run.monitor = self.option(Self::monitor)?.map(Box::new);
+        Some(run)
+    }
+
+    pub(super) fn monitor(&mut self) -> Option<Monitor> {
+        Some(Monitor {
+            unit: self.unit()?,
+            invocation: InvocationId(self.bytes()?),
+            result: self.result()?,
+            status: self.status()?,
+        })
+    }
+
+    pub(super) fn main(&mut self) -> Option<Main> {
+        Some(match self.byte()? {
+            0 => Main::None,
+            1 => Main::Ordered,
+            2 => Main::Alive(self.pid()?),
+            3 => Main::Ended { status: self.status()??, usage: self.usage()? },
+            _ => return None,
+        })
+    }
+
+    pub(super) fn control(&mut self) -> Option<Control> {
+        Some(Control {
+            number: self.small()?,
+            directive: DIRECTIVES.get(self.index()?).copied()?,
+            step: u16::try_from(self.number()?).ok()?,
+            pid: self.option(Self::pid)?,
+        })
+    }
+
+    pub(super) fn pid(&mut self) -> Option<Pid> {
+        Pid::new(i32::try_from(self.number()?).ok()?)
+    }
+}

@@ -1,0 +1,228 @@
+use super::super::{
+    service::{Begin, Control, End, Ending, Main, Phase, Run},
+    status::Verdict,
+};
+use super::{CALLERS, DIRECTIVES, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX};
+use crate::base::{Actor, Consequence, ExitStatus, Now, Pid, RunResult, StartCause, TimeSpan, Usage};
+
+pub(super) struct Writer(pub(super) Vec<u8>);
+
+impl Writer {
+    pub(super) fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    /// LEB128.
+    pub(super) fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number.to_le_bytes()[0] | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number.to_le_bytes()[0]);
+    }
+
+    pub(super) fn flags(&mut self, flags: [bool; 4]) {
+        self.byte(flags.iter().enumerate().map(|(bit, flag)| u8::from(*flag) << bit).sum());
+    }
+
+    pub(super) fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        self.byte(u8::from(value.is_some()));
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        let mut end = text.len().min(TEXT_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.number(end as u64);
+        self.0.extend_from_slice(&text.as_bytes()[..end]);
+    }
+
+    pub(super) fn now(&mut self, now: Now) {
+        self.number(now.mono.0);
+        self.0.extend_from_slice(&now.wall.0.to_le_bytes());
+    }
+
+    pub(super) fn span(&mut self, span: TimeSpan) {
+        self.option(span.micros(), Self::number);
+    }
+
+    pub(super) fn result(&mut self, result: RunResult) {
+        let tag = RESULTS.iter().position(|known| *known == result).unwrap_or_default();
+        self.number(tag as u64);
+    }
+
+    pub(super) fn status(&mut self, status: Option<ExitStatus>) {
+        match status {
+            None => self.byte(0),
+            Some(ExitStatus::Exited(code)) => self.0.extend([1, code]),
+            Some(ExitStatus::Signaled { signal, core }) => {
+                self.0.extend([2 + u8::from(core), signal.raw().to_le_bytes()[0]]);
+            }
+            Some(ExitStatus::Unknown) => self.byte(4),
+        }
+    }
+
+    pub(super) fn usage(&mut self, usage: Option<Usage>) {
+        self.option(usage, |out, usage| {
+            out.number(u64::try_from(usage.user.as_micros()).unwrap_or(u64::MAX));
+            out.number(u64::try_from(usage.system.as_micros()).unwrap_or(u64::MAX));
+            out.number(usage.max_rss_kib);
+        });
+    }
+
+    pub(super) fn end(&mut self, end: &End) {
+        self.number(end.generation.0);
+        self.0.extend_from_slice(&end.invocation.0);
+        self.option(end.begin.as_ref(), Self::begin);
+        self.status(end.status);
+        self.usage(end.usage);
+        self.result(end.result);
+        self.byte(u8::from(end.wanted));
+        self.byte(match end.consequence {
+            Consequence::Restart => 0,
+            Consequence::Rest => 1,
+            Consequence::Fail => 2,
+            Consequence::StartLimit => 3,
+        });
+    }
+
+    pub(super) fn actor(&mut self, actor: &Actor) {
+        match actor {
+            Actor::Daemon => self.byte(0),
+            Actor::User(uid) => {
+                self.byte(1);
+                self.number(u64::from(*uid));
+            }
+            Actor::Automatic(name) => {
+                let known = CALLERS.iter().position(|caller| caller == name).unwrap_or_default();
+                self.byte(2);
+                self.number(known as u64);
+            }
+        }
+    }
+
+    pub(super) fn cause(&mut self, cause: &StartCause) {
+        match cause {
+            StartCause::Boot => self.byte(0),
+            StartCause::Manual(actor) => {
+                self.byte(1);
+                self.actor(actor);
+            }
+            StartCause::Dependency(unit) => {
+                self.byte(2);
+                self.text(unit.as_str());
+            }
+            StartCause::AutoRestart => self.byte(3),
+            StartCause::Unhealthy { probe } => {
+                self.byte(4);
+                self.text(probe);
+            }
+            StartCause::Triggered(unit) => {
+                self.byte(5);
+                self.text(unit.as_str());
+            }
+        }
+    }
+
+    pub(super) fn ending(&mut self, ending: &Ending) {
+        match ending {
+            Ending::Stop(actor) => {
+                self.byte(0);
+                self.actor(actor);
+            }
+            Ending::Restart(actor) => {
+                self.byte(1);
+                self.actor(actor);
+            }
+            Ending::Shutdown(actor) => {
+                self.byte(2);
+                self.actor(actor);
+            }
+            Ending::Conflict(unit) => {
+                self.byte(3);
+                self.text(unit.as_str());
+            }
+            Ending::Bound(unit) => {
+                self.byte(4);
+                self.text(unit.as_str());
+            }
+            Ending::Removed => self.byte(5),
+            Ending::Unhealthy { probe } => {
+                self.byte(6);
+                self.text(probe);
+            }
+        }
+    }
+
+    pub(super) fn begin(&mut self, begin: &Begin) {
+        self.now(begin.at);
+        self.cause(&begin.cause);
+        self.number(u64::from(begin.restarts));
+        self.option(begin.pid, Self::pid);
+        self.option(begin.ready_at, Self::now);
+    }
+
+    pub(super) fn run(&mut self, run: &Run) {
+        self.number(run.generation.0);
+        self.0.extend_from_slice(&run.invocation.0);
+        self.begin(&run.begin);
+        self.phase(run.phase);
+        self.main(run.main);
+        self.option(run.control, Self::control);
+        self.number(u64::from(run.controls));
+        self.result(run.result);
+        self.option(run.ending.as_ref(), Self::ending);
+        self.flags([run.empty, run.empty_before, run.unkillable, run.transient]);
+        self.option(run.watchdog, Self::span);
+        let verdicts = run.probes.iter().take(VERDICTS_MAX);
+        self.number(verdicts.len() as u64);
+        self.0.extend(verdicts.map(|probe| match probe.verdict {
+            Verdict::Unknown => 0,
+            Verdict::Healthy => 1,
+            Verdict::Unhealthy => 2,
+        }));
+        self.option(run.monitor.as_deref(), |out, monitor| {
+            out.text(monitor.unit.as_str());
+            out.0.extend_from_slice(&monitor.invocation.0);
+            out.result(monitor.result);
+            out.status(monitor.status);
+        });
+    }
+
+    pub(super) fn phase(&mut self, phase: Phase) {
+        let tag = PHASES.iter().position(|known| *known == phase).unwrap_or_default();
+        self.number(tag as u64);
+    }
+
+    pub(super) fn main(&mut self, main: Main) {
+        match main {
+            Main::None => self.byte(0),
+            Main::Ordered => self.byte(1),
+            Main::Alive(pid) => {
+                self.byte(2);
+                self.pid(pid);
+            }
+            Main::Ended { status, usage } => {
+                self.byte(3);
+                self.status(Some(status));
+                self.usage(usage);
+            }
+        }
+    }
+
+    pub(super) fn control(&mut self, control: Control) {
+        self.number(u64::from(control.number));
+        let tag = DIRECTIVES.iter().position(|known| *known == control.directive).unwrap_or_default();
+        self.number(tag as u64);
+        self.number(u64::from(control.step));
+        self.option(control.pid, Self::pid);
+    }
+
+    pub(super) fn pid(&mut self, pid: Pid) {
+        self.number(u64::from(pid.raw().unsigned_abs()));
+    }
+}
