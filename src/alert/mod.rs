@@ -187,6 +187,7 @@ impl Alerts {
             | Happening::Healthy { .. }
             | Happening::DependencyFailed { .. }
             | Happening::NotifyRefused { .. }
+            | Happening::MainPidRefused { .. }
             | Happening::ManagerStarted { .. }
             | Happening::OutputDropped { .. }
             | Happening::Bug { .. } => {}

@@ -66,7 +66,7 @@ fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
     let status = &state.status;
     let reports: &[ProbeReport] = match outcome {
         Outcome::Checked(reports) => reports,
-        Outcome::Done | Outcome::Already | Outcome::Cleared { .. } | Outcome::Failed(_) => &[],
+        Outcome::Done | Outcome::Already | Outcome::Skipped | Outcome::Cleared { .. } | Outcome::Failed(_) => &[],
     };
     let (level, message) = match status.active {
         Active::Active | Active::Reloading => judge_probes(state, reports),

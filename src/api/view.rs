@@ -47,6 +47,8 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         health: health(status).to_owned(),
         probes: status.health.iter().map(probe).collect(),
         status_text: status.status_text.clone(),
+        errno: status.errno,
+        exit_status: status.exit_status,
         memory_bytes: used.map(|used| used.memory_bytes),
         cpu_us: used.map(|used| used.cpu_us),
         cause: cause(status),
@@ -67,6 +69,9 @@ const fn kind(kind: ServiceKind) -> &'static str {
         ServiceKind::Exec => "exec",
         ServiceKind::Notify => "notify",
         ServiceKind::Oneshot => "oneshot",
+        ServiceKind::Forking => "forking",
+        ServiceKind::NotifyReload => "notify-reload",
+        ServiceKind::Idle => "idle",
     }
 }
 
@@ -171,6 +176,9 @@ pub(super) fn outcome(verb: &str, unit: &UnitName, outcome: &Outcome) -> v1::Uni
     let (ok, code, message) = match outcome {
         Outcome::Done => (true, "done", format!("{unit}: {} done", verb)),
         Outcome::Already => (true, "already", format!("{unit}: nothing to do, it was so already")),
+        Outcome::Skipped => {
+            (true, "skipped", format!("{unit}: not started: its exec_condition says that it is not to run now"))
+        }
         Outcome::Cleared { restarts, starts, was_failed } => {
             let failed = if *was_failed { "failed state, " } else { "" };
             (true, "cleared", format!("{unit}: cleared {failed}{restarts} restarts, {starts} starts in the window"))

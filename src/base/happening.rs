@@ -2,7 +2,7 @@
 //!
 //! Rows, alerts, the event stream and users' scripts depend on the names and fields: add to them, rename nothing.
 
-use super::{Consequence, Field, Happening, RunId, Severity, UnitName};
+use super::{Consequence, Field, Happening, RunId, RunResult, Severity, UnitName};
 
 /// The closed list of field names that a happening may carry.
 pub const FIELD_NAMES: [&str; 31] = [
@@ -64,6 +64,7 @@ impl Happening {
             Self::DependencyFailed { .. } => "dependency_failed",
             Self::CountersReset { .. } => "counters_reset",
             Self::NotifyRefused { .. } => "notify_refused",
+            Self::MainPidRefused { .. } => "main_pid_refused",
             Self::ManagerStarted { .. } => "manager_started",
             Self::ShuttingDown { .. } => "shutting_down",
             Self::ConfigLoaded { .. } => "config_loaded",
@@ -98,6 +99,7 @@ impl Happening {
             | Self::WatchdogExpired { run }
             | Self::Reloaded { run, .. }
             | Self::ReloadFailed { run, .. }
+            | Self::MainPidRefused { run, .. }
             | Self::Unhealthy { run, .. }
             | Self::Healthy { run, .. }
             | Self::Recovered { run } => Some(&run.unit),
@@ -125,6 +127,7 @@ impl Happening {
             | Self::WatchdogExpired { run }
             | Self::Reloaded { run, .. }
             | Self::ReloadFailed { run, .. }
+            | Self::MainPidRefused { run, .. }
             | Self::Unhealthy { run, .. }
             | Self::Healthy { run, .. }
             | Self::Recovered { run } => Some(run),
@@ -177,6 +180,7 @@ impl Happening {
             | Self::ReloadFailed { .. }
             | Self::DependencyFailed { .. }
             | Self::NotifyRefused { .. }
+            | Self::MainPidRefused { .. }
             | Self::OutputDropped { .. } => Severity::Warning,
             Self::StartLimitHit { .. }
             | Self::UnitFailed { .. }
@@ -189,6 +193,7 @@ impl Happening {
     }
 
     /// One sentence for people, without a full stop. Texts from outside stand in it as they came.
+    #[expect(clippy::too_many_lines, reason = "one exhaustive match, an arm per happening")]
     pub fn message(&self) -> String {
         match self {
             Self::RunStarting { run, cause, .. } => match (cause.actor(), cause.detail()) {
@@ -201,6 +206,9 @@ impl Happening {
             Self::RunEnded { run, status, result, wanted, consequence, .. } => {
                 let how = status.map_or_else(|| format!("result {result}"), |status| status.to_string());
                 let then = match (wanted, consequence) {
+                    (false, Consequence::Rest) if *result == RunResult::ExecCondition => {
+                        return format!("{} is not to run now: exec_condition said so", run.unit);
+                    }
                     (true, _) => "as asked",
                     (false, Consequence::Restart) => "it is restarted",
                     (false, Consequence::Rest) => "it is finished",
@@ -245,6 +253,7 @@ impl Happening {
             Self::NotifyRefused { unit: None, sender, reason } => {
                 format!("refused a notification from pid {sender}: {reason}")
             }
+            Self::MainPidRefused { run, reason } => format!("{} keeps its main process: {reason}", run.unit),
             Self::ManagerStarted { cause, adopted, replayed } => {
                 format!("the manager is up ({cause}): {adopted} runs taken over, {replayed} exits had waited")
             }
@@ -307,7 +316,9 @@ impl Happening {
                 fields.push(("actor", text(actor)));
             }
             Self::TimedOut { run: _, what, after } => fields.extend([("text", text(what)), ("after", text(after))]),
-            Self::ReloadFailed { run: _, reason } => fields.push(("reason", text(reason))),
+            Self::ReloadFailed { run: _, reason } | Self::MainPidRefused { run: _, reason } => {
+                fields.push(("reason", text(reason)))
+            }
             Self::Unhealthy { run: _, probe, reason, severity: _ } => {
                 fields.extend([("probe", text(probe)), ("reason", text(reason))]);
             }

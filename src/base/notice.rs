@@ -208,6 +208,13 @@ pub enum Happening {
         /// Why it was refused.
         reason: &'static str,
     },
+    /// A process that was named as the main one was not taken.
+    MainPidRefused {
+        /// Whose run.
+        run: RunId,
+        /// Why it was refused.
+        reason: String,
+    },
     /// The manager is up: how, and what it found.
     ManagerStarted {
         /// "boot", "crash", "hang" or "upgrade".

@@ -38,6 +38,9 @@ pub struct RunId {
 pub enum Role {
     /// The service itself.
     Main,
+    /// A process that took the main one's place: found by PIDFile=, named by MAINPID=, or guessed. The number never repeats
+    /// within a run.
+    Named(u32),
     /// A command around it (ExecStartPre=, ExecReload= …); the number never repeats within a run.
     Control(u32),
     /// An exec probe; the number never repeats within a run.
@@ -67,6 +70,13 @@ pub enum ExitStatus {
     },
     /// It is gone and nobody saw how (re-adopted on a kernel that keeps no status for us).
     Unknown,
+}
+
+impl Role {
+    /// Whether it is or was the main process of its run: what people mean by "the service".
+    pub const fn is_main(self) -> bool {
+        matches!(self, Self::Main | Self::Named(_))
+    }
 }
 
 impl fmt::Display for ExitStatus {
@@ -353,6 +363,8 @@ pub enum RunResult {
     Protocol,
     /// Nobody saw how it ended.
     Unknown,
+    /// ExecCondition= said that it is not to run now.
+    ExecCondition,
 }
 
 impl RunResult {
@@ -370,6 +382,7 @@ impl RunResult {
             Self::Resources => "resources",
             Self::Protocol => "protocol",
             Self::Unknown => "unknown",
+            Self::ExecCondition => "exec-condition",
         }
     }
 
@@ -387,6 +400,7 @@ impl RunResult {
             Self::Resources,
             Self::Protocol,
             Self::Unknown,
+            Self::ExecCondition,
         ]
         .into_iter()
         .find(|known| known.as_str() == text)

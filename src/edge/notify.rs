@@ -2,7 +2,7 @@
 //!
 //! Unknown assignments are ignored, as the protocol demands; a message is never an error, only empty.
 
-use crate::node::input::NotifyMessage;
+use crate::{base::Pid, node::input::NotifyMessage};
 
 /// How much of STATUS= is kept.
 const STATUS_MAX: usize = 256;
@@ -42,6 +42,10 @@ fn assign(datagram: &mut Datagram, key: &str, value: &str) {
         ("STATUS", text) => message.status = Some(bounded(text)),
         ("WATCHDOG_USEC", number) => message.watchdog_usec = number.parse().ok(),
         ("EXTEND_TIMEOUT_USEC", number) => message.extend_timeout_usec = number.parse().ok(),
+        ("MAINPID", number) => message.main_pid = number.parse().ok().and_then(Pid::new),
+        ("MONOTONIC_USEC", number) => message.monotonic_usec = number.parse().ok(),
+        ("ERRNO", number) => message.errno = number.parse().ok(),
+        ("EXIT_STATUS", number) => message.exit_status = number.parse().ok(),
         ("FDSTORE", "1") => datagram.fd_store = true,
         ("FDSTOREREMOVE", "1") => datagram.fd_store_remove = true,
         ("FDNAME", name) if fd_name_is_valid(name) => datagram.fd_name = Some(name.to_owned()),

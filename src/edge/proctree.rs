@@ -89,6 +89,32 @@ pub fn use_of(pid: Pid) -> Option<Use> {
     Some(Use { memory_bytes: pages * PAGE_BYTES, cpu_us: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX) })
 }
 
+/// The parent of a process; `None` when it is gone, or is pid 1's.
+pub fn parent(pid: Pid) -> Option<Pid> {
+    stat_of(pid.raw()).and_then(|stat| Pid::new(stat.parent))
+}
+
+/// Whether a process is there and has not ended.
+pub fn lives(pid: Pid) -> bool {
+    stat_of(pid.raw()).is_some_and(|stat| !matches!(stat.state, b'Z' | b'X'))
+}
+
+/// The run that a process below `keeper` belongs to by its environment, which it inherited.
+pub fn invocation_of(keeper: Option<Pid>, pid: Pid) -> Option<InvocationId> {
+    let mut at = pid;
+    while let Some(keeper) = keeper {
+        match parent(at) {
+            Some(parent) if parent == keeper => break,
+            Some(parent) => at = parent,
+            None => return None,
+        }
+    }
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mark = b"INVOCATION_ID=";
+    let text = environ.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(mark))?;
+    InvocationId::parse(std::str::from_utf8(text).ok()?)
+}
+
 fn processes() -> BTreeMap<i32, Stat> {
     let Ok(entries) = fs::read_dir("/proc") else { return BTreeMap::new() };
     entries

@@ -7,18 +7,19 @@ use crate::base::{ProcessKey, Role, RunId};
 /// Exits of main processes that wait for their row, in two steps: until the run has ended, and until that is committed.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
-    /// The main process of the run is gone; the run has not ended yet (its ExecStopPost runs, say).
-    gone: BTreeMap<RunId, ProcessKey>,
+    /// Main processes of runs that have not ended yet (an ExecStopPost runs, say). A run has several when one took another's
+    /// place.
+    gone: BTreeMap<RunId, Vec<ProcessKey>>,
     /// The row of the end was handed to the store under this number.
-    submitted: BTreeMap<u64, ProcessKey>,
+    submitted: BTreeMap<u64, Vec<ProcessKey>>,
 }
 
 impl Acks {
     /// A process is gone. The key comes back when it may be forgotten at once.
     pub(super) fn process_gone(&mut self, key: ProcessKey) -> Option<ProcessKey> {
         match key.role {
-            Role::Main => {
-                self.gone.insert(key.run.clone(), key);
+            Role::Main | Role::Named(_) => {
+                self.gone.entry(key.run.clone()).or_default().push(key);
                 None
             }
             Role::Control(_) | Role::Probe(_) => Some(key),
@@ -27,14 +28,14 @@ impl Acks {
 
     /// The end of a run was handed to the store as `seq`.
     pub(super) fn run_ended(&mut self, seq: u64, run: &RunId) {
-        if let Some(key) = self.gone.remove(run) {
-            self.submitted.insert(seq, key);
+        if let Some(keys) = self.gone.remove(run) {
+            self.submitted.insert(seq, keys);
         }
     }
 
     /// `seq` is on disk: what may be forgotten now.
-    pub(super) fn committed(&mut self, seq: u64) -> Option<ProcessKey> {
-        self.submitted.remove(&seq)
+    pub(super) fn committed(&mut self, seq: u64) -> Vec<ProcessKey> {
+        self.submitted.remove(&seq).unwrap_or_default()
     }
 }
 
@@ -53,11 +54,11 @@ mod tests {
         let mut acks = Acks::default();
         let main = key(Role::Main);
         assert_eq!(acks.process_gone(main.clone()), None);
-        assert_eq!(acks.committed(7), None);
+        assert_eq!(acks.committed(7), []);
         acks.run_ended(7, &main.run);
-        assert_eq!(acks.committed(6), None);
-        assert_eq!(acks.committed(7), Some(main));
-        assert_eq!(acks.committed(7), None);
+        assert_eq!(acks.committed(6), []);
+        assert_eq!(acks.committed(7), [main]);
+        assert_eq!(acks.committed(7), []);
     }
 
     #[test]

@@ -229,13 +229,14 @@ impl Parts {
             alarm: self.alarm,
             cgroups: self.cgroups,
             launcher: self.launcher,
-            probes: probes::Probes::new(self.edges.clone(), self.reporter),
+            probes: probes::Probes::new(self.edges.clone(), self.reporter.clone()),
             acks: acks::Acks::default(),
             events: Arc::new(Events::new()),
             counters: Arc::default(),
             asks,
             own_asks,
             reports: self.reports,
+            reporter: self.reporter,
             runtime: self.edges,
             units: BTreeMap::new(),
             identities: BTreeMap::new(),
@@ -345,7 +346,7 @@ impl Engine {
             tracing::warn!(reason = degraded, "the keeper works with less than it wants");
         }
         restored.waiting = snapshot.pending.iter().filter_map(ended).collect();
-        let adopted = restored.processes.iter().filter(|p| p.key.role == Role::Main).count();
+        let adopted = restored.processes.iter().filter(|p| p.key.role.is_main()).count();
         let fresh = cause == ManagerCause::Boot;
         self.units = host.units.clone();
         self.identities = host.identities.clone();
@@ -472,7 +473,7 @@ impl Engine {
         match pending {
             Pending::Exited(exit) => {
                 // The manager that was to hear of its start may have died before.
-                if exit.key.role == Role::Main {
+                if exit.key.role.is_main() {
                     let Exit { key, pid, invocation, started, .. } = exit.clone();
                     self.node.handle(clock::now(), Input::Waited { key, pid, invocation, started });
                 }

@@ -56,6 +56,16 @@ impl Engine {
                 self.sweep(tree::Tree { main, ..tree::Tree::new(&run, invocation) });
                 Ok(())
             }
+            Effect::FindMain { key, invocation, from } => {
+                self.find_main(key, invocation, from);
+                Ok(())
+            }
+            Effect::WatchTree { run } => {
+                if let Some(tree) = self.tree_of_run(&run) {
+                    self.tree.watch(tree);
+                }
+                Ok(())
+            }
             Effect::Probe { run, probe, def } => self.probe(run, probe, def),
             Effect::CancelProbes { run } => self.cancel_probes(&run),
             Effect::Remember { unit, memo } => {
@@ -83,14 +93,15 @@ impl Engine {
     }
 
     /// Sends the memo of a unit that waits, ahead of an order that follows from it.
-    fn tell_memo(&mut self, unit: &UnitName) -> Result<(), ClientError> {
+    pub(super) fn tell_memo(&mut self, unit: &UnitName) -> Result<(), ClientError> {
         let Some((unit, memo)) = self.untold.memos.remove_entry(unit) else { return Ok(()) };
         self.keeper.send(&Order::Remember { unit, memo }, Vec::new())
     }
 
     fn spawn(&mut self, order: &SpawnOrder) -> Result<(), ClientError> {
         let unit = &order.key.run.unit;
-        if order.key.role == Role::Main {
+        // The first process of a run: a command before it, or the service.
+        if self.runs.get(unit).is_none_or(|tree| tree.run != order.key.run) {
             self.runs.insert(unit.clone(), tree::Tree::new(&order.key.run, order.invocation));
         }
         if let Some(tree) = self.runs.get_mut(unit) {
@@ -113,7 +124,7 @@ impl Engine {
     fn prepare(&mut self, order: &SpawnOrder) -> Result<crate::wire::keeper::SpawnSpec, Unprepared> {
         let name = &order.key.run.unit;
         let unit = &order.def;
-        if order.key.role == Role::Main {
+        if order.is_start {
             self.open_sockets(name, unit)?;
         }
         let identity = self.identities.get(name).cloned();
@@ -261,6 +272,7 @@ impl Engine {
             key,
             invocation,
             directive: "health",
+            is_start: false,
             command: command.clone(),
             def: Arc::clone(&def),
             environment: Vec::new(),

@@ -92,6 +92,8 @@ pub enum Report {
         /// What it found.
         outcome: ProbeOutcome,
     },
+    /// A main process was looked for.
+    Main(super::mainpid::Candidate),
     /// Processes of a run were found, or none are left.
     Tree(Found),
     /// The store did something.

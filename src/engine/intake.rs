@@ -5,6 +5,7 @@ use std::{os::fd::OwnedFd, sync::Arc};
 use super::{
     Engine, config,
     handle::{Ask, Reloaded, Report, UnitState},
+    mainpid,
     settings::Settings,
     tree::Found,
 };
@@ -16,7 +17,7 @@ use crate::{
     keeper::client::{ClientError, Incoming},
     node::{
         Input, UnitStatus,
-        input::{Sender, Verb},
+        input::{NotifyMessage, Sender, Verb},
         status::Active,
     },
     sys,
@@ -86,14 +87,14 @@ impl Engine {
 
     fn node_unless_probe(&mut self, key: &ProcessKey, input: Input) {
         match key.role {
-            Role::Main | Role::Control(_) => self.node.handle(clock::now(), input),
+            Role::Main | Role::Named(_) | Role::Control(_) => self.node.handle(clock::now(), input),
             Role::Probe(_) => {}
         }
     }
 
     pub(super) fn spawned(&mut self, key: &ProcessKey, pid: Pid) {
         self.processes.insert(key.clone(), pid);
-        if key.role == Role::Main
+        if key.role.is_main()
             && let Some(tree) = self.runs.get_mut(&key.run.unit).filter(|tree| tree.run == key.run)
         {
             tree.main = Some(pid);
@@ -177,7 +178,13 @@ impl Engine {
             Some((run, sender)) => {
                 self.keep_descriptors(&run.unit, &datagram, fds)?;
                 self.untold.acknowledge(run.unit.clone(), ack);
-                self.notified(run, sender, pid, datagram);
+                let is_trusted = notified.uid == 0;
+                self.notified(
+                    run,
+                    sender,
+                    pid,
+                    notify::Datagram { message: NotifyMessage { is_trusted, ..datagram.message }, ..datagram },
+                );
                 Ok(())
             }
             None => {
@@ -192,7 +199,7 @@ impl Engine {
     fn sender_of(&self, notified: &Notified, pid: i32) -> Option<(RunId, Sender)> {
         if let Some(key) = &notified.key {
             let sender = match key.role {
-                Role::Main => Sender::Main,
+                Role::Main | Role::Named(_) => Sender::Main,
                 Role::Control(_) => Sender::Control,
                 Role::Probe(_) => Sender::Other,
             };
@@ -201,8 +208,14 @@ impl Engine {
         if let Some(leader) = &notified.session {
             return Some((leader.run.clone(), Sender::Other));
         }
-        let unit = self.cgroups.as_ref()?.unit_of(pid)?;
-        self.runs.get(&unit).map(|tree| (tree.run.clone(), Sender::Other))
+        let run = match &self.cgroups {
+            Some(cgroups) => self.runs.get(&cgroups.unit_of(pid)?),
+            None => {
+                let invocation = proctree::invocation_of(mainpid::keeper(), Pid::new(pid)?)?;
+                self.runs.values().find(|tree| tree.invocation == invocation)
+            }
+        };
+        run.map(|tree| (tree.run.clone(), Sender::Other))
     }
 
     /// FDSTORE=1 and FDSTOREREMOVE=1 (sd_notify(3)), within what the unit allows.
@@ -261,6 +274,7 @@ impl Engine {
     pub(super) fn take_report(&mut self, report: Report) -> Result<(), ClientError> {
         match report {
             Report::Probed { run, probe, outcome } => self.probed(run, probe, outcome),
+            Report::Main(candidate) => self.take_candidate(candidate)?,
             Report::Tree(Found::Empty(run)) => self.node.handle(clock::now(), Input::TreeEmpty { run }),
             Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,
             Report::Store(report) => self.take_store_report(report)?,
@@ -281,14 +295,14 @@ impl Engine {
                 if seqs.len() >= BURST_ROWS {
                     sys::trim_memory();
                 }
-                for key in seqs.into_iter().filter_map(|seq| self.acks.committed(seq)).collect::<Vec<_>>() {
+                for key in seqs.into_iter().flat_map(|seq| self.acks.committed(seq)).collect::<Vec<_>>() {
                     self.keeper.send(&Order::AckExit { key }, Vec::new())?;
                 }
                 return Ok(());
             }
             store::Report::Refused { seq, reason } => {
                 // The keeper must not hold for ever what can never be written.
-                if let Some(key) = seq.and_then(|seq| self.acks.committed(seq)) {
+                for key in seq.map(|seq| self.acks.committed(seq)).unwrap_or_default() {
                     self.keeper.send(&Order::AckExit { key }, Vec::new())?;
                 }
                 Happening::Bug { unit: None, text: format!("the store refused rows: {reason}") }

@@ -12,7 +12,7 @@ use std::{
 use nix::libc;
 
 use crate::{
-    base::{Role, SpawnFailure, SpawnStep},
+    base::{SpawnFailure, SpawnStep},
     edge::{unitdir, users::Identity},
     node::effect::SpawnOrder,
     unit::{
@@ -110,7 +110,7 @@ impl Launcher {
             confirm_exec: order.confirm_exec,
             stdout,
             stderr,
-            listen: if order.key.role == Role::Main { socket_names(unit) } else { Vec::new() },
+            listen: if order.is_start { socket_names(unit) } else { Vec::new() },
         })
     }
 
@@ -149,9 +149,7 @@ impl Launcher {
         if unit.service.notify_access != NotifyAccess::None {
             all.insert("NOTIFY_SOCKET".into(), (&self.notify_socket).into());
         }
-        if let Some(micros) =
-            unit.service.watchdog.and_then(|span| span.micros()).filter(|_| order.key.role == Role::Main)
-        {
+        if let Some(micros) = unit.service.watchdog.and_then(|span| span.micros()).filter(|_| order.is_start) {
             all.insert("WATCHDOG_USEC".into(), micros.to_string().into());
         }
         all.extend(order.environment.iter().map(|(name, value)| (name.into(), value.into())));

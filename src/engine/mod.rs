@@ -16,6 +16,7 @@ mod fanout; // notices -> log, stream, alerts, store
 mod fds; // what services keep with us
 pub mod handle; // what the API holds
 mod intake; // facts and asks -> inputs of the node machine
+mod mainpid; // which process is the main one, where a service made it
 mod launch; // orders -> the keeper's exact instructions
 mod probes; // probes under way
 pub mod settings; // roundsman.toml
@@ -47,6 +48,7 @@ use crate::{
 pub use boot::{BootError, Started, start};
 pub use counters::Counters;
 pub use handle::{Ask, Gone, Handle, NumberedNotice, Report, UnitState};
+pub use mainpid::Candidate;
 
 /// Everything the loop holds.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub struct Engine {
     asks: mpsc::Receiver<Ask>,
     own_asks: mpsc::Sender<Ask>,
     reports: mpsc::UnboundedReceiver<Report>,
+    /// For what looks away from the loop.
+    reporter: mpsc::UnboundedSender<Report>,
     /// Where tasks that may wait run.
     runtime: runtime::Handle,
     units: BTreeMap<UnitName, Arc<UnitDef>>,

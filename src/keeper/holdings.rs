@@ -30,7 +30,7 @@ pub(super) struct Process {
 pub(super) enum Handle {
     /// Our child: its pid is its own until we reap it. The ticket asks how its set-up went; none after an upgrade.
     Child(Option<Ticket>),
-    /// Left by a keeper that died: a pidfd stands for it.
+    /// Left by a keeper that died, or made by a service: a pidfd stands for it.
     Adopted(Watch),
 }
 
@@ -121,7 +121,7 @@ impl Unit {
     pub(super) fn has_started(&self, key: &ProcessKey) -> bool {
         match key.role {
             Role::Main => key.run.generation <= self.main,
-            Role::Control(_) | Role::Probe(_) => false,
+            Role::Named(_) | Role::Control(_) | Role::Probe(_) => false,
         }
     }
 
@@ -130,7 +130,7 @@ impl Unit {
         self.generation = self.generation.max(key.run.generation);
         match key.role {
             Role::Main => self.main = self.main.max(key.run.generation),
-            Role::Control(_) | Role::Probe(_) => {}
+            Role::Named(_) | Role::Control(_) | Role::Probe(_) => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     holdings::{Handle, Log, STORED_PER_UNIT_MAX, Unit},
+    ledger::Kept,
     turn::{Ending, Keeper},
 };
 use crate::{
@@ -41,6 +42,11 @@ impl Keeper {
             Order::Signal { key, signal } => self.signal(key, signal, Reach::Process),
             Order::SignalGroup { key, signal } => self.signal(key, signal, Reach::Group),
             Order::SignalPid { pid, start_time, signal } => self.signal_stranger(pid, start_time, signal),
+            Order::Take { key, invocation, pid, start_time } => {
+                if let Err(failure) = self.take(&key, invocation, pid, start_time, fds.pop()) {
+                    self.keep_end(Kept::SpawnFailed { key, failure });
+                }
+            }
             Order::Store { unit, name } => self.store(&unit, name, fds.pop()),
             Order::Forget { unit, name } => {
                 if let Some(held) = self.units.get_mut(&unit) {

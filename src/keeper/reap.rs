@@ -70,6 +70,10 @@ impl Keeper {
     /// A descriptor of a process has something to tell: its program took over, or it ended.
     pub(super) fn watch_fired(&mut self, token: u64) {
         let Some(key) = self.watched.get(&token).cloned() else { return };
+        if self.processes.get(&key).is_some_and(|process| matches!(process.handle, Handle::Adopted(_))) {
+            // It may have become our child since; whoever reaps it knows more.
+            self.reap_all();
+        }
         let Some(process) = self.processes.get_mut(&key) else { return };
         if let Handle::Adopted(watch) = &process.handle
             && watch.token == token

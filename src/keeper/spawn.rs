@@ -11,7 +11,7 @@ use super::{
     turn::Keeper,
 };
 use crate::{
-    base::{ProcessKey, SpawnFailure, SpawnStep},
+    base::{InvocationId, Pid, ProcessKey, SpawnFailure, SpawnStep},
     sys::{
         clock, end_pipe,
         spawn::{Program, Spawned, User},
@@ -22,6 +22,7 @@ use crate::{
 
 /// Errors of the step `Prepare`, errno(3).
 const NOT_STORED: i32 = 2; // ENOENT
+const NO_SUCH_PROCESS: i32 = 3; // ESRCH
 const NO_ROOM: i32 = 12; // ENOMEM
 const STARTED_BEFORE: i32 = 17; // EEXIST
 const NO_LOG_PIPE: i32 = 9; // EBADF
@@ -73,6 +74,45 @@ impl Keeper {
         self.mirror_process(&key, invocation, started, MirroredStage::Running { pid, start_time });
         self.processes.insert(Process { key: key.clone(), invocation, pid, start_time, started, handle, exec_watch });
         self.tell_at_calm(&Fact::Spawned { key, pid, start_time, clamped }, Vec::new());
+        Ok(())
+    }
+
+    /// Knows a process by a key from now on that a service made. What stands for it was opened before it was looked at.
+    pub(super) fn take(
+        &mut self,
+        key: &ProcessKey,
+        invocation: InvocationId,
+        pid: Pid,
+        start_time: u64,
+        process: Option<OwnedFd>,
+    ) -> Result<(), SpawnFailure> {
+        if self.processes.get(key).is_some() || self.ledger.has_end(key) {
+            return Ok(());
+        }
+        let process = process.ok_or_else(|| prepare(NO_SUCH_PROCESS))?;
+        // One process has one name. The older one is of a main process that was named before.
+        if let Some(older) = self.processes.remove(pid) {
+            self.unmirror(&older.key);
+            if let Handle::Adopted(watch) = older.handle {
+                self.unwatch(watch);
+            }
+        }
+        self.units.entry(&key.run.unit).ok_or_else(|| prepare(NO_ROOM))?.mark_started(key);
+        let watch = self.watch(process, key).map_err(unprepared)?;
+        let started = clock::now();
+        self.mirror_process(key, invocation, started, MirroredStage::Running { pid, start_time });
+        let handle = Handle::Adopted(watch);
+        let key = key.clone();
+        self.processes.insert(Process {
+            key: key.clone(),
+            invocation,
+            pid,
+            start_time,
+            started,
+            handle,
+            exec_watch: None,
+        });
+        self.tell_at_calm(&Fact::Spawned { key, pid, start_time, clamped: Clamped::default() }, Vec::new());
         Ok(())
     }
 

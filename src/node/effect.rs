@@ -1,6 +1,6 @@
 //! What the node machine wants done. The engine carries each out and comes back with a fact; no effect returns a value.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use super::status::Verdict;
 use crate::{
@@ -38,6 +38,21 @@ pub enum Effect {
         invocation: InvocationId,
         /// Its main process that was.
         main: Option<Pid>,
+    },
+    /// Find the process that is to be the main one of its run, and let the keeper know it as `key`. Comes back as `Spawned`,
+    /// or as `MainMissing`.
+    FindMain {
+        /// Its name from now on.
+        key: ProcessKey,
+        /// The run's id.
+        invocation: InvocationId,
+        /// What says which process it is.
+        from: MainSource,
+    },
+    /// Say `TreeEmpty` as soon as no process of the run is left, unasked.
+    WatchTree {
+        /// Whose.
+        run: RunId,
     },
     /// Send a probe. Comes back as `Probed`, always (a timeout is a failure).
     Probe {
@@ -82,6 +97,22 @@ pub enum Effect {
     },
 }
 
+/// What says which process is the main one of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MainSource {
+    /// A file that holds its pid (PIDFile=).
+    PidFile(Box<Path>),
+    /// Nothing: if the run has left one process behind, that is it.
+    Guess,
+    /// A message of the service (MAINPID=).
+    Message {
+        /// Its pid.
+        pid: Pid,
+        /// Whether the sender may name a process outside of the unit.
+        trusted: bool,
+    },
+}
+
 /// A process to start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpawnOrder {
@@ -93,6 +124,8 @@ pub struct SpawnOrder {
     pub def: Arc<UnitDef>,
     /// Which of the unit's commands, by directive: `exec_start`, `exec_stop_post` …
     pub directive: &'static str,
+    /// Whether it is one of ExecStart=: the service itself, which gets its sockets and its watchdog.
+    pub is_start: bool,
     /// What is run.
     pub command: Command,
     /// Variables for it besides the unit's: MAINPID, SERVICE_RESULT, EXIT_CODE, EXIT_STATUS, MONITOR_* …
@@ -108,6 +141,8 @@ pub enum Outcome {
     Done,
     /// There was nothing to do: it was so already.
     Already,
+    /// Not started, because its exec_condition says that it is not to run now.
+    Skipped,
     /// Reset: what was cleared.
     Cleared {
         /// Restarts that had been counted.

@@ -5,8 +5,9 @@ use super::{
     effect::{Effect, Outcome, Refusal},
     graph::Place,
     restart,
-    service::{End, Ending, JobKind, Monitor, Run, State, Wish},
+    service::{End, Monitor, Run, State},
     timers::Slot,
+    wish::{Ending, JobKind, Wish},
 };
 use crate::{
     base::{Consequence, Happening, Now, RunResult, StartCause, TimeSpan},
@@ -59,6 +60,8 @@ impl Node {
         if failed_job {
             let outcome = if run.result == RunResult::Success {
                 Outcome::Done
+            } else if run.result == RunResult::ExecCondition {
+                Outcome::Skipped
             } else {
                 Outcome::Failed(Refusal::StartFailed { result: run.result, status: run.main.status() })
             };
@@ -101,7 +104,7 @@ impl Node {
         };
         match cause {
             Some(cause) => self.plan_restart(now, place, run, cause),
-            None if run.result == RunResult::Success => Plan::Rest,
+            None if matches!(run.result, RunResult::Success | RunResult::ExecCondition) => Plan::Rest,
             None => Plan::Fail,
         }
     }

@@ -1,10 +1,10 @@
 //! Facts about processes. A fact that does not belong to a run that is not over changes nothing; it is counted.
 
 use super::{
-    Node,
+    Effect, Node,
     graph::Place,
     restart,
-    service::{Begin, Control, Directive, End, Main, Phase, Unit},
+    service::{Begin, Control, Directive, End, Main, Phase, Run, Unit},
     timers::Slot,
 };
 use crate::{
@@ -55,7 +55,8 @@ impl Node {
             Role::Main if run.main == Main::Ordered => {
                 run.main = Main::Alive(pid);
                 run.begin.pid = Some(pid);
-                let up = run.phase == Phase::Start && run.def.service.kind == ServiceKind::Simple;
+                let at_once = matches!(run.def.service.kind, ServiceKind::Simple | ServiceKind::Idle);
+                let up = run.phase == Phase::Start && at_once;
                 self.touch(place);
                 self.notice(now, Happening::MainStarted { run: key.run.clone(), pid });
                 if up {
@@ -66,6 +67,7 @@ impl Node {
                 Some(control) if control.number == number => control.pid = Some(pid),
                 Some(_) | None => self.stale += 1,
             },
+            Role::Named(number) => self.main_found(now, place, number, pid),
             Role::Main => self.stale += 1,
             Role::Probe(_) => {}
         }
@@ -88,9 +90,9 @@ impl Node {
         let Some(place) = self.current(&key.run) else { return self.replay_end(now, &key.run, None) };
         let Some(run) = self.run_mut(place) else { return };
         let control = match key.role {
-            Role::Main if run.main.is_alive() => None,
+            Role::Main if run.main.is_alive() && run.main_role == Role::Main => None,
             Role::Control(number) if run.control.is_some_and(|control| control.number == number) => run.control.take(),
-            Role::Main | Role::Control(_) | Role::Probe(_) => {
+            Role::Main | Role::Named(_) | Role::Control(_) | Role::Probe(_) => {
                 self.stale += 1;
                 return;
             }
@@ -116,14 +118,19 @@ impl Node {
             return;
         }
         let Some(place) = self.current(&key.run) else {
-            let main = (key.role == Role::Main).then_some(fact);
+            let main = key.role.is_main().then_some(fact);
             return self.replay_end(now, &key.run, main);
         };
         let Some(run) = self.run_mut(place) else { return };
+        // Its start was to be told to a manager that died before.
+        if let Some(claim) = run.claim.take_if(|claim| key.role == Role::Named(claim.number)) {
+            (run.main, run.main_role) = (Main::Ordered, Role::Named(claim.number));
+        }
         match key.role {
-            Role::Main if run.main.is_alive() => {
+            Role::Main | Role::Named(_) if run.main.is_alive() && run.main_role == key.role => {
                 run.main = Main::Ended { status: fact.status, usage: fact.usage };
-                run.empty = fact.alone && run.control.is_none();
+                // Who lives by its tree is told by that: without cgroups "alone" is only the group of the main process.
+                run.empty = fact.alone && run.control.is_none() && !(run.phase.is_up() && run.lives_by_tree());
                 let service = &run.def.service;
                 let ignored = service.exec_start.last().is_some_and(|command| command.ignore_failure);
                 let result = restart::main_result(fact.status, fact.oom, service.kind, &service.restart.success);
@@ -132,16 +139,25 @@ impl Node {
             }
             Role::Control(number) if run.control.is_some_and(|control| control.number == number) => {
                 let Some(control) = run.control.take() else { return };
-                run.empty = fact.alone && !run.main.is_alive();
+                let left_daemon = control.directive == Directive::Start && run.lives_by_tree();
+                run.empty = fact.alone && !run.main.is_alive() && !left_daemon;
                 self.touch(place);
                 self.control_gone(now, place, control, fact);
             }
-            Role::Main | Role::Control(_) | Role::Probe(_) => self.stale += 1,
+            // One that was the main process before another took its place.
+            Role::Main | Role::Named(_) if run.main_role != key.role => {
+                run.empty = fact.alone && !run.is_peopled();
+                self.touch(place);
+            }
+            Role::Main | Role::Named(_) | Role::Control(_) | Role::Probe(_) => self.stale += 1,
         }
     }
 
     /// The main process ended, or could not be started.
-    fn main_gone(&mut self, now: Now, place: Place, result: RunResult) {
+    pub(super) fn main_gone(&mut self, now: Now, place: Place, result: RunResult) {
+        if self.holds_back(place, result) {
+            return;
+        }
         let Some(run) = self.run_mut(place) else { return };
         let service = &run.def.service;
         let (kind, stays) = (service.kind, service.remain_after_exit);
@@ -150,12 +166,22 @@ impl Node {
             Phase::Start => {
                 // Ready was awaited, and it said nothing: that is a breach of the protocol, however clean the end.
                 let result = match (kind, result) {
-                    (ServiceKind::Notify, RunResult::Success) => RunResult::Protocol,
-                    (ServiceKind::Simple | ServiceKind::Exec | ServiceKind::Oneshot | ServiceKind::Notify, other) => {
-                        other
-                    }
+                    (ServiceKind::Notify | ServiceKind::NotifyReload, RunResult::Success) => RunResult::Protocol,
+                    (
+                        ServiceKind::Simple
+                        | ServiceKind::Exec
+                        | ServiceKind::Oneshot
+                        | ServiceKind::Forking
+                        | ServiceKind::Idle
+                        | ServiceKind::Notify
+                        | ServiceKind::NotifyReload,
+                        other,
+                    ) => other,
                 };
-                if result == RunResult::Success {
+                if busy {
+                    // A daemon that named its process and is still in its start command.
+                    run.spoil(result);
+                } else if result == RunResult::Success {
                     self.started(now, place);
                 } else {
                     self.start_failed(now, place, result);
@@ -167,7 +193,12 @@ impl Node {
                 self.timers.clear(place, Slot::Watchdog);
                 self.enter_resting(now, place, Phase::Exited);
             }
-            Phase::StartPost | Phase::Running | Phase::Exited | Phase::Reload { .. } => {
+            Phase::Running | Phase::Reload { .. } | Phase::ReloadSignal if run.lives() => {
+                run.spoil(result);
+                self.timers.clear(place, Slot::Watchdog);
+                self.watch_tree(place);
+            }
+            Phase::StartPost | Phase::Running | Phase::Exited | Phase::Reload { .. } | Phase::ReloadSignal => {
                 run.spoil(result);
                 self.enter_stop(now, place);
             }
@@ -175,7 +206,7 @@ impl Node {
                 run.spoil(result);
                 self.check_signalled(now, place);
             }
-            Phase::StartPre | Phase::StopPost | Phase::FinalSigterm | Phase::FinalSigkill => {
+            Phase::Condition | Phase::StartPre | Phase::StopPost | Phase::FinalSigterm | Phase::FinalSigkill => {
                 run.spoil(result);
                 self.check_signalled(now, place);
             }
@@ -190,12 +221,14 @@ impl Node {
         };
         let ignored = command.ignore_failure;
         // The commands of a oneshot are its main process, one after the other.
-        let is_main = control.directive == Directive::Start;
+        let is_main = control.directive == Directive::Start && run.def.service.kind == ServiceKind::Oneshot;
         let result = if is_main {
             let service = &run.def.service;
             restart::main_result(fact.status, fact.oom, service.kind, &service.restart.success)
         } else if fact.oom {
             RunResult::OomKill
+        } else if control.directive == Directive::Condition {
+            restart::condition_result(fact.status)
         } else {
             result
         };
@@ -212,7 +245,7 @@ impl Node {
                 | Phase::FinalSigterm
                 | Phase::FinalSigkill
         );
-        if failed && waited_for {
+        if failed && waited_for && result != RunResult::ExecCondition {
             let command = control.directive.as_str().to_owned();
             self.notice(now, Happening::ControlFailed { run: id, command, status: fact.status, ignored });
         }
@@ -227,8 +260,11 @@ impl Node {
     fn control_done(&mut self, now: Now, place: Place, control: Control) {
         let next = control.step.saturating_add(1);
         let Some(run) = self.run(place) else { return };
+        let forks = run.def.service.kind == ServiceKind::Forking;
         match run.phase {
+            Phase::Condition => self.next_condition(now, place, next),
             Phase::StartPre => self.next_start_pre(now, place, next),
+            Phase::Start if forks => self.forked(now, place),
             Phase::Start => self.next_start(now, place, next),
             Phase::StartPost => self.next_start_post(now, place, next),
             Phase::Reload { .. } => self.next_reload(now, place, next),
@@ -239,7 +275,7 @@ impl Node {
             | Phase::StopSigkill { .. }
             | Phase::FinalSigterm
             | Phase::FinalSigkill => self.check_signalled(now, place),
-            Phase::Running | Phase::Exited => {}
+            Phase::Running | Phase::Exited | Phase::ReloadSignal => {}
         }
     }
 
@@ -247,7 +283,9 @@ impl Node {
     fn control_failed(&mut self, now: Now, place: Place, control: Control, result: RunResult) {
         let Some(run) = self.run_mut(place) else { return };
         match run.phase {
-            Phase::StartPre | Phase::Start | Phase::StartPost => self.start_failed(now, place, result),
+            Phase::Condition | Phase::StartPre | Phase::Start | Phase::StartPost => {
+                self.start_failed(now, place, result)
+            }
             Phase::Reload { .. } => {
                 self.reload_ended(now, place, Some(format!("{} failed", control.directive.as_str())));
             }
@@ -264,7 +302,14 @@ impl Node {
             | Phase::StopSigkill { .. }
             | Phase::FinalSigterm
             | Phase::FinalSigkill => self.check_signalled(now, place),
-            Phase::Running | Phase::Exited => {}
+            Phase::Running | Phase::Exited | Phase::ReloadSignal => {}
+        }
+    }
+
+    /// Asks to be told when the last process of a run is gone that lives by its tree.
+    pub(super) fn watch_tree(&mut self, place: Place) {
+        if let Some(run) = self.run(place).filter(|run| !run.main.is_alive() && run.lives()).map(Run::id) {
+            self.order(place, Effect::WatchTree { run });
         }
     }
 
@@ -273,8 +318,23 @@ impl Node {
         // It may come before the exit of a process that we know of; that exit will say the rest.
         let Some(run) = self.run_mut(place).filter(|run| !run.is_peopled()) else { return };
         run.empty = true;
+        let ended = run.phase.is_up() && run.lives_by_tree() && run.phase != Phase::Exited;
         self.touch(place);
-        self.check_signalled(now, place);
+        if ended {
+            self.last_process_gone(now, place);
+        } else {
+            self.check_signalled(now, place);
+        }
+    }
+
+    /// A service that lives as long as any process of it has ended.
+    fn last_process_gone(&mut self, now: Now, place: Place) {
+        let Some(run) = self.run(place) else { return };
+        if run.def.service.remain_after_exit && run.result == RunResult::Success {
+            self.enter_resting(now, place, Phase::Exited);
+        } else {
+            self.enter_stop(now, place);
+        }
     }
 
     /// A fact about a run that is over: the row of that run may not be complete yet, because the manager that saw its end

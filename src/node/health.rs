@@ -10,9 +10,10 @@ use super::{
     effect::{Outcome, ProbeReport, Refusal},
     graph::Place,
     input::ProbeOutcome,
-    service::{Ask, Ending, State},
+    service::State,
     status::Verdict,
     timers::Slot,
+    wish::{Ask, Ending},
 };
 use crate::{
     base::{Actor, Happening, Mono, Now, RunId, RunResult, Ticket, TimeSpan, UnitName},

@@ -57,6 +57,13 @@ pub enum Input {
         /// When it was started.
         started: Now,
     },
+    /// The answer to [`super::Effect::FindMain`] when there is no such process.
+    MainMissing {
+        /// What it would have been called.
+        key: ProcessKey,
+        /// Why there is none.
+        why: MissingMain,
+    },
     /// A process' program runs (execve succeeded).
     ExecDone {
         /// Which.
@@ -117,6 +124,19 @@ pub enum Input {
     },
 }
 
+/// Why no process takes the main one's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MissingMain {
+    /// It may still come: the file is not there, or names nobody.
+    NotYet,
+    /// It cannot come any more: no process of the run is left.
+    Gone,
+    /// It is the main process already.
+    Same,
+    /// It must not be taken; the text says why.
+    Refused(String),
+}
+
 /// What people may order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -169,6 +189,16 @@ pub struct NotifyMessage {
     pub watchdog_usec: Option<u64>,
     /// EXTEND_TIMEOUT_USEC=
     pub extend_timeout_usec: Option<u64>,
+    /// MAINPID=, where it is a pid.
+    pub main_pid: Option<Pid>,
+    /// Whether the sender may name a process outside of the unit: it is root.
+    pub is_trusted: bool,
+    /// MONOTONIC_USEC=: when the service began to reload, in µs of CLOCK_MONOTONIC.
+    pub monotonic_usec: Option<u64>,
+    /// ERRNO=: why it fails, errno(3).
+    pub errno: Option<u32>,
+    /// EXIT_STATUS=, for show.
+    pub exit_status: Option<u8>,
 }
 
 /// What a probe found.

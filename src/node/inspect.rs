@@ -53,11 +53,16 @@ impl Node {
             let belongs = match (&unit.state, slot) {
                 (State::HoldOff { .. }, Slot::HoldOff) => true,
                 (State::Live(run), Slot::Phase) => !matches!(run.phase, Phase::Running | Phase::Exited),
+                (State::Live(run), Slot::Look) => run.claim.is_some(),
+                (State::Inactive | State::Failed | State::HoldOff { .. }, Slot::Idle) => {
+                    unit.job.as_ref().is_some_and(|job| !job.begun)
+                }
                 (State::Live(run), Slot::Watchdog) => !run.phase.is_ending(),
                 (State::Live(run), Slot::RuntimeMax | Slot::RowEnds | Slot::Settled | Slot::Probe(_)) => {
                     run.phase.is_up()
                 }
-                (State::Live(_), Slot::HoldOff) | (State::Inactive | State::Failed | State::HoldOff { .. }, _) => false,
+                (State::Live(_), Slot::HoldOff | Slot::Idle)
+                | (State::Inactive | State::Failed | State::HoldOff { .. }, _) => false,
             };
             if !belongs {
                 say(&format!("timer {slot:?} outlives its state"));
@@ -81,7 +86,7 @@ impl Node {
                 Some(other) if self.unit(other).is_none_or(|unit| unit.job.is_none()) => {
                     say("a job waits for a unit without job");
                 }
-                None if !ending => say("a job waits for nothing"),
+                None if !ending && self.timers.get(place, Slot::Idle).is_none() => say("a job waits for nothing"),
                 Some(_) | None => {}
             }
         }
@@ -92,7 +97,12 @@ impl Node {
         let timeouts = &run.def.service.timeouts;
         let span = match run.phase {
             Phase::Running | Phase::Exited => None,
-            Phase::StartPre | Phase::Start | Phase::StartPost | Phase::Reload { .. } => Some(timeouts.start),
+            Phase::Condition
+            | Phase::StartPre
+            | Phase::Start
+            | Phase::StartPost
+            | Phase::Reload { .. }
+            | Phase::ReloadSignal => Some(timeouts.start),
             Phase::StopWatchdog { .. } => Some(timeouts.abort),
             Phase::Stop
             | Phase::StopSigterm { .. }
@@ -106,7 +116,9 @@ impl Node {
             say("in transit without a deadline");
         }
         let wants = match run.phase {
+            Phase::Condition => Some(Directive::Condition),
             Phase::StartPre => Some(Directive::StartPre),
+            Phase::StartPost if run.claim.is_some() => None,
             Phase::StartPost => Some(Directive::StartPost),
             Phase::Stop => Some(Directive::Stop),
             Phase::StopPost => Some(Directive::StopPost),
@@ -114,6 +126,7 @@ impl Node {
             | Phase::Running
             | Phase::Exited
             | Phase::Reload { .. }
+            | Phase::ReloadSignal
             | Phase::StopWatchdog { .. }
             | Phase::StopSigterm { .. }
             | Phase::StopSigkill { .. }
@@ -124,17 +137,19 @@ impl Node {
             say("its command is not under way");
         }
         match run.phase {
-            Phase::Running if !run.main.is_alive() => say("up without a main process"),
-            Phase::Start if !run.is_peopled() => say("nothing is being started"),
+            Phase::Running if !run.lives() && run.claim.is_none() => say("up without a process"),
+            Phase::Start if !run.is_peopled() && run.claim.is_none() => say("nothing is being started"),
             Phase::Reload { by_notify: false } if run.control.is_none() => say("nothing is being reloaded"),
             Phase::StopPost | Phase::FinalSigterm | Phase::FinalSigkill if run.main.is_alive() => {
                 say("past the signals with a living main process");
             }
-            Phase::StartPre
+            Phase::Condition
+            | Phase::StartPre
             | Phase::Start
             | Phase::StartPost
             | Phase::Running
             | Phase::Exited
+            | Phase::ReloadSignal
             | Phase::Reload { .. }
             | Phase::Stop
             | Phase::StopWatchdog { .. }

@@ -11,10 +11,17 @@ use super::{
     Node,
     effect::{Outcome, Refusal},
     graph::Place,
-    service::{Ask, Ending, Job, JobKind, Monitor, Phase, State, Wish},
+    service::{Monitor, Phase, State, Unit},
     timers::Slot,
+    wish::{Ask, Ending, Job, JobKind, Wish},
 };
-use crate::base::{Actor, Happening, Now, StartCause, UnitName};
+use crate::{
+    base::{Actor, Happening, Now, StartCause, TimeSpan, UnitName},
+    unit::spec::ServiceKind,
+};
+
+/// How long a start of type idle waits at most (systemd.service(5)).
+const IDLE_MAX: TimeSpan = TimeSpan::from_secs(5);
 
 /// Why units are started.
 #[derive(Debug, Clone)]
@@ -156,6 +163,7 @@ impl Node {
             }
             job => job.replace(Box::new(Job::new(JobKind::Restart(actor.clone()), asks))),
         };
+        self.timers.clear(place, Slot::Idle);
         self.touch(place);
         self.supersede(place, replaced);
         self.queue.push_back(place);
@@ -164,6 +172,7 @@ impl Node {
     /// A job lost its place to a newer one.
     fn supersede(&mut self, place: Place, job: Option<Box<Job>>) {
         let Some(job) = job else { return };
+        self.timers.clear(place, Slot::Idle);
         let refusal = if self.shutdown.is_some() { Refusal::ShuttingDown } else { Refusal::Superseded };
         self.answer_all(&job.asks, &Outcome::Failed(refusal));
         // The new job may wait for less than the old one did.
@@ -174,6 +183,7 @@ impl Node {
     pub(super) fn finish_job(&mut self, _now: Now, place: Place, outcome: &Outcome) {
         let Some(unit) = self.unit_mut(place) else { return };
         let Some(job) = unit.job.take() else { return };
+        self.timers.clear(place, Slot::Idle);
         if !job.stops() && matches!(outcome, Outcome::Failed(_)) {
             self.failed_starts.push_back(place);
         }
@@ -202,6 +212,8 @@ impl Node {
                 self.fail_dependents(now, place);
             } else if let Some(place) = self.queue.pop_front() {
                 self.try_job(now, place);
+            } else if !self.idlers.is_empty() && !self.others_start() {
+                self.queue.extend(self.idlers.drain(..));
             } else if self.exit_wanted {
                 self.exit_wanted = false;
                 self.shut_down(now, Actor::Daemon, false, super::EXIT_CODE_START_LIMIT);
@@ -276,7 +288,11 @@ impl Node {
         if blocked_by.is_some() {
             return;
         }
-        if stops { self.try_stop(now, place) } else { self.try_start(now, place) }
+        if stops {
+            self.try_stop(now, place);
+        } else if !self.idles(now, place) {
+            self.try_start(now, place);
+        }
     }
 
     /// The first unit that the job has to wait for. The search goes on where it last found one, so that a unit that is
@@ -313,6 +329,41 @@ impl Node {
                 }
             }
             State::HoldOff { .. } | State::Inactive | State::Failed => self.start(now, place),
+        }
+    }
+
+    /// Whether a start of type idle still waits for the starts of others.
+    fn idles(&mut self, now: Now, place: Place) -> bool {
+        let Some(unit) = self.unit(place) else { return false };
+        let waited = unit.job.as_ref().is_none_or(|job| job.idled);
+        let is_down = !matches!(unit.state, State::Live(_));
+        if unit.def.service.kind != ServiceKind::Idle || waited || !is_down || !self.others_start() {
+            self.timers.clear(place, Slot::Idle);
+            return false;
+        }
+        if self.timers.get(place, Slot::Idle).is_none() {
+            self.timers.set(place, Slot::Idle, now.mono.after(IDLE_MAX));
+        }
+        if !self.idlers.contains(&place) {
+            self.idlers.push(place);
+        }
+        true
+    }
+
+    /// Whether a unit is being started that does not itself wait for that.
+    fn others_start(&self) -> bool {
+        let starts = |unit: &Unit| {
+            let waits = unit.def.service.kind == ServiceKind::Idle && !matches!(unit.state, State::Live(_));
+            !waits && unit.job.as_ref().is_some_and(|job| !job.stops())
+        };
+        self.units.iter().flatten().any(starts)
+    }
+
+    /// It has waited long enough for the starts of others.
+    pub(super) fn idled(&mut self, place: Place) {
+        if let Some(job) = self.unit_mut(place).and_then(|unit| unit.job.as_mut()) {
+            job.idled = true;
+            self.queue.push_back(place);
         }
     }
 
@@ -391,13 +442,13 @@ impl Node {
         let Some(run) = self.run(place) else { return };
         match run.phase {
             // What runs beside the main process is not waited for (systemd does the same).
-            Phase::StartPre | Phase::Start | Phase::StartPost => {
+            Phase::Condition | Phase::StartPre | Phase::Start | Phase::StartPost => {
                 self.enter_signals(now, place, Phase::StopSigterm { tree: false });
             }
             Phase::Reload { .. } if run.control.is_some() => {
                 self.enter_signals(now, place, Phase::StopSigterm { tree: false });
             }
-            Phase::Running | Phase::Exited | Phase::Reload { .. } => self.enter_stop(now, place),
+            Phase::Running | Phase::Exited | Phase::Reload { .. } | Phase::ReloadSignal => self.enter_stop(now, place),
             Phase::Stop
             | Phase::StopWatchdog { .. }
             | Phase::StopSigterm { .. }

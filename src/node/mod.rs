@@ -25,6 +25,7 @@ pub mod effect;
 pub mod input;
 pub mod status;
 
+mod claim;
 mod end;
 mod fact;
 mod graph;
@@ -45,6 +46,7 @@ mod stop;
 mod timers;
 mod units;
 mod up;
+mod wish;
 
 #[cfg(test)]
 mod tests;
@@ -91,6 +93,8 @@ pub struct Node {
     tickets: BTreeMap<Ticket, Tally>,
     /// Jobs to be tried.
     queue: VecDeque<Place>,
+    /// Units of type idle that wait for the starts of others.
+    idlers: Vec<Place>,
     /// Units whose start job has failed; others may need them.
     failed_starts: VecDeque<Place>,
     /// Units that changed and whose memo is not out.
@@ -137,6 +141,7 @@ impl Node {
             replies: VecDeque::new(),
             tickets: BTreeMap::new(),
             queue: VecDeque::new(),
+            idlers: Vec::new(),
             failed_starts: VecDeque::new(),
             touched: Vec::new(),
             ended: Vec::new(),
@@ -179,6 +184,7 @@ impl Node {
                 self.waited = Some(fact::Waited { key: key.clone(), pid, invocation, started });
                 self.spawned(now, &key, pid);
             }
+            Input::MainMissing { key, why } => self.main_missing(now, &key, &why),
             Input::ExecDone { key } => self.exec_done(now, &key),
             Input::SpawnFailed { key, failure } => self.spawn_failed(now, &key, failure),
             Input::Exited { key, status, usage, oom, alone } => {
@@ -210,6 +216,8 @@ impl Node {
             Slot::Phase => self.phase_timed_out(now, place),
             Slot::HoldOff => self.hold_off_over(now, place),
             Slot::Watchdog => self.watchdog_expired(now, place),
+            Slot::Look => self.look_for_main(place),
+            Slot::Idle => self.idled(place),
             Slot::RuntimeMax => self.runtime_over(now, place),
             Slot::RowEnds => self.row_ends(place),
             Slot::Settled => self.is_well(now, place),

@@ -7,8 +7,9 @@ use super::{
     input::Verb,
     job::Pull,
     limit::StartWindow,
-    service::{Ask, Ending, State},
+    service::State,
     timers::Slot,
+    wish::{Ask, Ending},
 };
 use crate::base::{Actor, Happening, Now, RunResult, Signal, StartCause, Ticket, UnitName};
 

@@ -3,8 +3,9 @@
 use super::{
     Node, UnitStatus,
     graph::Place,
-    service::{JobKind, Main, Phase, Run, State, Unit, Wish},
+    service::{Phase, Run, State, Unit},
     status::{ProbeStatus, Sub, Verdict},
+    wish::{JobKind, Wish},
 };
 use crate::unit::UnitDef;
 
@@ -34,6 +35,8 @@ impl Node {
             last_status: unit.last_status,
             restart_due,
             health: health(run.map_or(&unit.def, |run| &run.def), run),
+            errno: run.and_then(|run| run.errno),
+            exit_status: run.and_then(|run| run.exit_status),
             status_text: run.and_then(|run| run.status_text.as_deref()).map(str::to_owned),
             enabled: unit.is_enabled(),
             wanted: unit.wish == Wish::Up,
@@ -56,12 +59,15 @@ impl Unit {
             State::Failed => Sub::Failed,
             State::HoldOff { .. } => Sub::AutoRestart,
             State::Live(run) => match run.phase {
+                Phase::Condition => Sub::Condition,
                 Phase::StartPre => Sub::StartPre,
                 Phase::Start => Sub::Start,
                 Phase::StartPost => Sub::StartPost,
                 Phase::Running => Sub::Running,
                 Phase::Exited => Sub::Exited,
+                Phase::Reload { by_notify: true } if run.control.is_none() => Sub::ReloadNotify,
                 Phase::Reload { .. } => Sub::Reload,
+                Phase::ReloadSignal => Sub::ReloadSignal,
                 Phase::Stop => Sub::Stop,
                 Phase::StopWatchdog { .. } => Sub::StopWatchdog,
                 Phase::StopSigterm { .. } => Sub::StopSigterm,
@@ -81,7 +87,7 @@ fn needs_restart(now: &std::sync::Arc<UnitDef>, new: &std::sync::Arc<UnitDef>) -
 }
 
 fn health(def: &UnitDef, run: Option<&Run>) -> Vec<ProbeStatus> {
-    let is_up = run.is_some_and(|run| run.phase.is_up() && run.main != Main::None);
+    let is_up = run.is_some_and(|run| run.phase.is_up());
     let probes = run.filter(|_| is_up).map(|run| run.probes.as_slice()).unwrap_or_default();
     let known = |index: usize| probes.get(index);
     def.health

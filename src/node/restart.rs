@@ -41,6 +41,14 @@ pub(super) const fn command_result(status: ExitStatus) -> RunResult {
     }
 }
 
+/// The class of the end of an ExecCondition= command: any code but 255 says "not now" (systemd.service(5)).
+pub(super) const fn condition_result(status: ExitStatus) -> RunResult {
+    match status {
+        ExitStatus::Exited(1..=254) => RunResult::ExecCondition,
+        ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => command_result(status),
+    }
+}
+
 /// Whether `when` restarts after an end that nobody asked for, under the exceptions of `policy`. `main` is how the main
 /// process ended, if one ran: prevent and force look at nothing else.
 pub(super) fn restarts_after(
@@ -50,7 +58,7 @@ pub(super) fn restarts_after(
     result: RunResult,
     main: Option<ExitStatus>,
 ) -> bool {
-    if contains(&policy.prevent, main) {
+    if contains(&policy.prevent, main) || result == RunResult::ExecCondition {
         return false;
     }
     let finished = kind == ServiceKind::Oneshot && result == RunResult::Success;
@@ -71,7 +79,7 @@ pub(super) fn restarts_after(
         RunResult::Timeout | RunResult::OomKill | RunResult::Resources | RunResult::Protocol | RunResult::Unknown => {
             matches!(when, Restart::Always | Restart::OnFailure | Restart::OnAbnormal)
         }
-        RunResult::StartLimitHit => false,
+        RunResult::StartLimitHit | RunResult::ExecCondition => false,
     }
 }
 

@@ -14,8 +14,9 @@ use super::{
     input::{Adopted, Restored},
     job::Pull,
     memo::{self, Deadlines},
-    service::{Begin, Ending, Job, JobKind, Main, Phase, Run, State, Unit, Wish},
+    service::{Begin, Main, Phase, Run, State, Unit},
     timers::Slot,
+    wish::{Ending, Job, JobKind, Wish},
 };
 use crate::{
     base::{Actor, Happening, Now, ProcessKey, Role, Signal, StartCause, TimeSpan, UnitName},
@@ -71,8 +72,8 @@ impl Node {
     ) {
         let newest = living
             .iter()
-            .filter(|process| process.key.role == Role::Main)
-            .max_by_key(|process| process.key.run.generation);
+            .filter(|process| process.key.role.is_main())
+            .max_by_key(|process| (process.key.run.generation, process.key.role));
         let newest = newest.cloned();
         let Some(unit) = self.unit_mut(place) else { return };
         if let (None, Some(main)) = (unit.run(), &newest) {
@@ -117,7 +118,7 @@ impl Node {
     /// Processes of runs that are over: whatever left them, they must not live beside a new run.
     fn end_foreign(&mut self, now: Now, processes: Vec<Adopted>) {
         for process in processes.into_iter().filter(|process| !matches!(process.key.role, Role::Probe(_))) {
-            if process.key.role == Role::Main {
+            if process.key.role.is_main() {
                 let text = format!("main process {} of run {} outlived it", process.pid, process.key.run.generation);
                 self.notice(now, Happening::Bug { unit: Some(process.key.run.unit.clone()), text });
             }
@@ -135,6 +136,15 @@ impl Node {
     ) {
         let Some(run) = self.run_mut(place) else { return };
         let found = |key: &ProcessKey| living.iter().find(|process| process.key == *key).map(|process| process.pid);
+        // The keeper knew the process that was looked for, and the manager that asked died before it heard so.
+        if let Some(claim) = &run.claim {
+            let number = claim.number;
+            let key = ProcessKey { run: run.id(), role: Role::Named(number) };
+            if let Some(pid) = found(&key) {
+                run.claim = None;
+                run.take_main(number, pid);
+            }
+        }
         let main_key = run.main_key();
         let waits = waiting.contains(&main_key);
         let (mut main_again, mut lost) = (false, None);
@@ -166,10 +176,15 @@ impl Node {
 
     fn resume_timers(&mut self, now: Now, place: Place, deadlines: Deadlines) {
         let Some(run) = self.run(place) else { return };
-        let timeouts = run.def.service.timeouts;
+        let timeouts = *run.def.service.timeouts;
         let span = match run.phase {
             Phase::Running | Phase::Exited => TimeSpan::INFINITY,
-            Phase::StartPre | Phase::Start | Phase::StartPost | Phase::Reload { .. } => timeouts.start,
+            Phase::Condition
+            | Phase::StartPre
+            | Phase::Start
+            | Phase::StartPost
+            | Phase::Reload { .. }
+            | Phase::ReloadSignal => timeouts.start,
             Phase::StopWatchdog { .. } => timeouts.abort,
             Phase::Stop
             | Phase::StopSigterm { .. }
@@ -192,16 +207,26 @@ impl Node {
     /// What the old manager may not have come to, or what came while there was none.
     fn resume_phase(&mut self, now: Now, place: Place) {
         let Some(run) = self.run(place) else { return };
-        let kill = run.def.service.kill;
+        let (kill, phase) = (run.def.service.kill, run.phase);
         let lives = matches!(run.main, Main::Alive(_));
-        match run.phase {
-            Phase::Start if lives && matches!(run.def.service.kind, ServiceKind::Simple | ServiceKind::Exec) => {
-                self.started(now, place);
-            }
+        let kind = run.def.service.kind;
+        let at_once = matches!(kind, ServiceKind::Simple | ServiceKind::Exec | ServiceKind::Idle);
+        let found = kind == ServiceKind::Forking && run.claim.is_none() && run.control.is_none();
+        let signal = (run.def.service.reload_signal, run.main_key(), run.stop_signal());
+        if run.claim.is_some() {
+            self.look_for_main(place);
+        }
+        self.watch_tree(place);
+        let (reload_signal, main, stop_signal) = signal;
+        match phase {
+            Phase::Start if lives && (at_once || found) => self.started(now, place),
+            Phase::StartPost if lives && found => self.come_up(now, place),
+            Phase::ReloadSignal => self.order(place, Effect::Kill { key: main, signal: reload_signal }),
             Phase::StopWatchdog { .. } => self.send_signal(place, kill.watchdog_signal),
-            Phase::StopSigterm { .. } | Phase::FinalSigterm => self.send_signal(place, kill.signal),
+            Phase::StopSigterm { .. } | Phase::FinalSigterm => self.send_signal(place, stop_signal),
             Phase::StopSigkill { .. } | Phase::FinalSigkill => self.send_signal(place, kill.final_signal),
-            Phase::StartPre
+            Phase::Condition
+            | Phase::StartPre
             | Phase::Start
             | Phase::StartPost
             | Phase::Running
@@ -233,6 +258,10 @@ impl Unit {
         let mut run = Run::new(self.def.clone(), generation, main.invocation, Begin::new(now, StartCause::Boot, 0));
         run.phase = Phase::Running;
         run.main = Main::Alive(main.pid);
+        run.main_role = main.key.role;
+        if let Role::Named(number) = main.key.role {
+            run.claims = number;
+        }
         run.empty = false;
         run.empty_before = false;
         run.begin.pid = Some(main.pid);

@@ -3,9 +3,9 @@
 //! - *Inactive*: down by intent, or never started. *Failed*: down until someone acts.
 //! - *HoldOff*: down, and its next automatic restart has a time. A manual start does not wait for it.
 //! - *Live*: a run exists and is not over. Its phase is systemd's sub-state:
-//!   - *StartPre*, *Start*, *StartPost*: on the way up, each command under the start deadline. A failure, a deadline or a
-//!     stop leads straight to the signals; ExecStop= is for services that were up.
-//!   - *Running*, *Exited* (RemainAfterExit=), *Reload*: up. Probes, watchdog and RuntimeMaxSec= run here.
+//!   - *Condition*, *StartPre*, *Start*, *StartPost*: on the way up, each command under the start deadline. A failure, a
+//!     deadline or a stop leads straight to the signals; ExecStop= is for services that were up.
+//!   - *Running*, *Exited* (RemainAfterExit=), *Reload*, *ReloadSignal*: up. Probes, watchdog and RuntimeMaxSec= run here.
 //!   - *Stop*: ExecStop= runs. *StopSigterm*, *StopWatchdog*, *StopSigkill*: signals were sent, the main process and the
 //!     command under way are waited for, or all processes when those are gone already.
 //!   - *StopPost*: ExecStopPost= runs. *FinalSigterm*, *FinalSigkill*: what is left of the tree is ended.
@@ -14,23 +14,23 @@
 //! that is said once, the final signal goes out again from time to time, and nothing takes its place before its last
 //! process is gone.
 //!
-//! Desired state ([`Wish`], [`Job`]) is apart from actual state. What is remembered across a crash is in `memo.rs`.
+//! Desired state (`wish.rs`) is apart from actual state. What is remembered across a crash is in `memo.rs`.
 
 use std::sync::Arc;
 
 use super::{
-    graph::Place,
     health::{Checking, Probe},
     limit::StartWindow,
+    wish::{Ask, Ending, Job, Wish},
 };
 use crate::{
     base::{
         Actor, Consequence, ExitStatus, Generation, InvocationId, Mono, Now, Pid, ProcessKey, Role, RunId, RunResult,
-        StartCause, Ticket, TimeSpan, UnitName, Usage,
+        StartCause, TimeSpan, UnitName, Usage,
     },
     unit::{
         UnitDef,
-        spec::{Command, KillMode},
+        spec::{Command, ExitType, KillMode, ServiceKind},
     },
 };
 
@@ -73,13 +73,6 @@ pub(super) struct Unit {
     pub(super) dirty: bool,
 }
 
-/// Whether the unit should be up, or come up as soon as what it waits for allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
-    Up,
-    Down,
-}
-
 /// What the unit is now.
 #[derive(Debug)]
 pub(super) enum State {
@@ -105,6 +98,12 @@ pub(super) struct Run {
     pub(super) begin: Begin,
     pub(super) phase: Phase,
     pub(super) main: Main,
+    /// What the keeper calls the main process.
+    pub(super) main_role: Role,
+    /// A process that is to take the main one's place.
+    pub(super) claim: Option<Box<Claim>>,
+    /// Claims of this run so far; the number of the last one.
+    pub(super) claims: u32,
     /// The command that is under way.
     pub(super) control: Option<Control>,
     /// Commands that were ever started in this run; the number of the last one.
@@ -126,6 +125,9 @@ pub(super) struct Run {
     /// Kinds of senders that were refused, one bit each.
     pub(super) refused: u8,
     pub(super) status_text: Option<Box<str>>,
+    /// ERRNO= and EXIT_STATUS= of the service, for show.
+    pub(super) errno: Option<u32>,
+    pub(super) exit_status: Option<u8>,
     pub(super) probes: Vec<Probe>,
     /// People who asked for all probes.
     pub(super) checks: Vec<Checking>,
@@ -138,6 +140,7 @@ pub(super) struct Run {
 /// systemd's sub-states of a live service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    Condition,
     StartPre,
     Start,
     StartPost,
@@ -147,6 +150,8 @@ pub(super) enum Phase {
     Reload {
         by_notify: bool,
     },
+    /// ReloadSignal= was sent, and its RELOADING=1 is awaited.
+    ReloadSignal,
     Stop,
     /// `tree`: the main process was gone already, so every process is awaited.
     StopWatchdog {
@@ -177,6 +182,29 @@ pub(super) enum Main {
     },
 }
 
+/// A process that is to be the main one, while the engine looks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// Names the process: [`Role::Named`].
+    pub(super) number: u32,
+    pub(super) naming: Naming,
+    /// How the main process ended meanwhile. What follows from that waits for the answer.
+    pub(super) ended: Option<RunResult>,
+    /// How often it was looked for in vain.
+    pub(super) tries: u32,
+}
+
+/// What says which process is the main one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// PIDFile=.
+    PidFile,
+    /// Nothing; the only process that is left is taken (GuessMainPID=).
+    Guess,
+    /// MAINPID=, from a sender that may name any process (root) or one of the unit only.
+    Message { pid: Pid, trusted: bool },
+}
+
 /// A command around the main process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Control {
@@ -190,31 +218,13 @@ pub(super) struct Control {
 /// The directives that hold commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Directive {
+    Condition,
     StartPre,
     Start,
     StartPost,
     Reload,
     Stop,
     StopPost,
-}
-
-/// Why a run is taken down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// Someone asked, for it or for a unit that it depends on.
-    Stop(Actor),
-    /// The same, and it comes back.
-    Restart(Actor),
-    /// The daemon stops.
-    Shutdown(Actor),
-    /// A unit that it conflicts with starts.
-    Conflict(UnitName),
-    /// The unit that it is bound to ended.
-    Bound(UnitName),
-    /// Its file is gone.
-    Removed,
-    /// A probe's verdict.
-    Unhealthy { probe: String },
 }
 
 /// How a run came up, as it was said.
@@ -269,43 +279,14 @@ pub(super) struct Reloading {
     pub(super) asks: Vec<Ask>,
     /// Who asked while it was under way: their files may be newer, so it is done once more.
     pub(super) next: Vec<Ask>,
+    /// When ReloadSignal= was sent: what the service says of an earlier reload is no answer.
+    pub(super) signalled: Option<Mono>,
 }
 
 impl Reloading {
     pub(super) const fn new(actor: Actor) -> Self {
-        Self { actor, asks: Vec::new(), next: Vec::new() }
+        Self { actor, asks: Vec::new(), next: Vec::new(), signalled: None }
     }
-}
-
-/// One person's wait for one unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ask {
-    pub(super) ticket: Ticket,
-    /// The unit's place in the order's list.
-    pub(super) index: u32,
-}
-
-/// What is to be done with a unit as soon as the order of units allows; at most one for each unit.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) kind: JobKind,
-    pub(super) asks: Vec<Ask>,
-    /// It no longer waits for other units.
-    pub(super) begun: bool,
-    /// The unit whose job it waits for; when that is done, it is tried again.
-    pub(super) blocked_by: Option<Place>,
-}
-
-/// The kinds of jobs.
-#[derive(Debug)]
-pub(super) enum JobKind {
-    Start {
-        cause: StartCause,
-        monitor: Option<Box<Monitor>>,
-    },
-    Stop(Ending),
-    /// Its stop; the start follows as a job of its own.
-    Restart(Actor),
 }
 
 impl Unit {
@@ -374,6 +355,9 @@ impl Run {
             begin,
             phase: Phase::StartPre,
             main: Main::None,
+            main_role: Role::Main,
+            claim: None,
+            claims: 0,
             control: None,
             controls: 0,
             result: RunResult::Success,
@@ -385,6 +369,8 @@ impl Run {
             watchdog,
             refused: 0,
             status_text: None,
+            errno: None,
+            exit_status: None,
             probes: Vec::new(),
             checks: Vec::new(),
             reload: None,
@@ -397,7 +383,18 @@ impl Run {
     }
 
     pub(super) fn main_key(&self) -> ProcessKey {
-        ProcessKey { run: self.id(), role: Role::Main }
+        ProcessKey { run: self.id(), role: self.main_role }
+    }
+
+    /// Whether the service is there: its main process, or, where that is not what counts, any process.
+    pub(super) fn lives(&self) -> bool {
+        self.main.is_alive() || (self.lives_by_tree() && !self.empty)
+    }
+
+    /// Whether it lives as long as any process of it: ExitType=cgroup, or a daemon whose main process nobody knows.
+    pub(super) fn lives_by_tree(&self) -> bool {
+        let service = &self.def.service;
+        service.main.exit_type == ExitType::Cgroup || (service.kind == ServiceKind::Forking && self.main == Main::None)
     }
 
     pub(super) fn control_key(&self) -> Option<ProcessKey> {
@@ -460,11 +457,11 @@ impl Main {
 
 impl Phase {
     pub(super) const fn is_up(self) -> bool {
-        matches!(self, Self::Running | Self::Exited | Self::Reload { .. })
+        matches!(self, Self::Running | Self::Exited | Self::Reload { .. } | Self::ReloadSignal)
     }
 
     pub(super) const fn is_starting(self) -> bool {
-        matches!(self, Self::StartPre | Self::Start | Self::StartPost)
+        matches!(self, Self::Condition | Self::StartPre | Self::Start | Self::StartPost)
     }
 
     /// On the way down.
@@ -476,6 +473,7 @@ impl Phase {
 impl Directive {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
+            Self::Condition => "exec_condition",
             Self::StartPre => "exec_start_pre",
             Self::Start => "exec_start",
             Self::StartPost => "exec_start_post",
@@ -488,6 +486,7 @@ impl Directive {
     pub(super) fn command(self, def: &UnitDef, step: u16) -> Option<&Command> {
         let service = &def.service;
         let list = match self {
+            Self::Condition => &service.exec_condition,
             Self::StartPre => &service.exec_start_pre,
             Self::Start => &service.exec_start,
             Self::StartPost => &service.exec_start_post,
@@ -499,44 +498,12 @@ impl Directive {
     }
 
     /// How long one command of it may take.
-    pub(super) const fn timeout(self, def: &UnitDef) -> TimeSpan {
+    pub(super) fn timeout(self, def: &UnitDef) -> TimeSpan {
         match self {
-            Self::StartPre | Self::Start | Self::StartPost | Self::Reload => def.service.timeouts.start,
+            Self::Condition | Self::StartPre | Self::Start | Self::StartPost | Self::Reload => {
+                def.service.timeouts.start
+            }
             Self::Stop | Self::StopPost => def.service.timeouts.stop,
         }
-    }
-}
-
-impl Ending {
-    /// Whether nobody needs to be alerted of it.
-    pub(super) const fn is_wanted(&self) -> bool {
-        match self {
-            Self::Stop(_)
-            | Self::Restart(_)
-            | Self::Shutdown(_)
-            | Self::Conflict(_)
-            | Self::Bound(_)
-            | Self::Removed => true,
-            Self::Unhealthy { .. } => false,
-        }
-    }
-
-    /// Who wanted it.
-    pub(super) fn actor(&self) -> Actor {
-        match self {
-            Self::Stop(actor) | Self::Restart(actor) | Self::Shutdown(actor) => actor.clone(),
-            Self::Conflict(_) | Self::Bound(_) | Self::Removed | Self::Unhealthy { .. } => Actor::Daemon,
-        }
-    }
-}
-
-impl Job {
-    pub(super) const fn new(kind: JobKind, asks: Vec<Ask>) -> Self {
-        Self { kind, asks, begun: false, blocked_by: None }
-    }
-
-    /// Whether it takes the unit down first.
-    pub(super) const fn stops(&self) -> bool {
-        matches!(self.kind, JobKind::Stop(_) | JobKind::Restart(_))
     }
 }

@@ -79,6 +79,7 @@ fn main_order(run: &Run, command: Command) -> SpawnOrder {
         invocation: run.invocation,
         def: run.def.clone(),
         directive: Directive::Start.as_str(),
+        is_start: true,
         command,
         environment: monitor_environment(run.monitor.as_deref()),
         confirm_exec: run.def.service.kind == ServiceKind::Exec,
@@ -95,13 +96,14 @@ fn control_order(run: &Run, control: Control, command: Command) -> SpawnOrder {
             environment.push(("SERVICE_RESULT".to_owned(), run.result.to_string()));
             environment.extend(exit_environment("EXIT_CODE", "EXIT_STATUS", run.main.status()));
         }
-        Directive::StartPre | Directive::Start | Directive::StartPost | Directive::Reload => {}
+        Directive::Condition | Directive::StartPre | Directive::Start | Directive::StartPost | Directive::Reload => {}
     }
     SpawnOrder {
         key: ProcessKey { run: run.id(), role: Role::Control(control.number) },
         invocation: run.invocation,
         def: run.def.clone(),
         directive: control.directive.as_str(),
+        is_start: control.directive == Directive::Start,
         command,
         environment,
         confirm_exec: false,

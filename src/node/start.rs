@@ -4,11 +4,12 @@ use super::{
     Node,
     effect::Outcome,
     graph::Place,
-    service::{Begin, Directive, Main, Monitor, Phase, Run, State, Wish},
+    service::{Begin, Directive, Main, Monitor, Phase, Run, State},
     timers::Slot,
+    wish::Wish,
 };
 use crate::{
-    base::{Happening, Now, RunResult, StartCause},
+    base::{Happening, Now, RunResult, StartCause, TimeSpan},
     unit::spec::ServiceKind,
 };
 
@@ -35,10 +36,23 @@ impl Node {
         unit.wish = Wish::Up;
         unit.known = true;
         unit.waits_back = false;
-        self.timers.clear(place, Slot::HoldOff);
+        for slot in [Slot::HoldOff, Slot::Idle] {
+            self.timers.clear(place, slot);
+        }
+        if let Some(index) = self.idlers.iter().position(|idler| *idler == place) {
+            // An automatic restart came before its turn; its job goes with that.
+            self.idlers.swap_remove(index);
+            self.queue.push_back(place);
+        }
         self.live += 1;
         self.notice(now, what);
-        self.next_start_pre(now, place, 0);
+        self.next_condition(now, place, 0);
+    }
+
+    pub(super) fn next_condition(&mut self, now: Now, place: Place, step: u16) {
+        if !self.run_command(now, place, Directive::Condition, step, Phase::Condition) {
+            self.next_start_pre(now, place, 0);
+        }
     }
 
     pub(super) fn next_start_pre(&mut self, now: Now, place: Place, step: u16) {
@@ -48,12 +62,13 @@ impl Node {
     }
 
     /// The command number `step` of ExecStart=. The last is the main process; those before it (oneshot) are commands of
-    /// their own, because a run has one main process.
+    /// their own, because a run has one main process. A forking service's is a command too: what it leaves is the service.
     pub(super) fn next_start(&mut self, now: Now, place: Place, step: u16) {
         let Some(run) = self.run(place) else { return };
         let commands = &run.def.service.exec_start;
         let step_index = usize::from(step);
-        if step_index + 1 < commands.len() {
+        let is_command = step_index + 1 < commands.len() || run.def.service.kind == ServiceKind::Forking;
+        if is_command {
             self.run_command(now, place, Directive::Start, step, Phase::Start);
         } else if let Some(command) = commands.get(step_index).cloned() {
             self.run_main(now, place, command);
@@ -69,15 +84,22 @@ impl Node {
     }
 
     pub(super) fn next_start_post(&mut self, now: Now, place: Place, step: u16) {
-        if !self.run_command(now, place, Directive::StartPost, step, Phase::StartPost) {
-            self.start_done(now, place);
+        if self.run_command(now, place, Directive::StartPost, step, Phase::StartPost) {
+            return;
+        }
+        // The last command may have written what names the main process.
+        let naming = self.naming_of_forked(place).filter(|_| step > 0);
+        match naming {
+            Some(naming) => self.claim_main(place, naming),
+            None => self.come_up(now, place),
         }
     }
 
     /// All commands of the start have ended well; the main process may have ended meanwhile.
-    fn start_done(&mut self, now: Now, place: Place) {
+    pub(super) fn come_up(&mut self, now: Now, place: Place) {
         let Some(run) = self.run_mut(place) else { return };
-        if run.result != RunResult::Success {
+        let lives = run.lives();
+        if run.result != RunResult::Success && !lives {
             return self.enter_stop(now, place);
         }
         run.begin.ready_at = Some(now);
@@ -86,7 +108,8 @@ impl Node {
         let kind = run.def.service.kind;
         self.notice(now, Happening::RunReady { run: id });
         match self.run(place).map(|run| run.main) {
-            Some(Main::Alive(_) | Main::Ordered) => self.enter_up(now, place, Phase::Running),
+            Some(_) if lives => self.enter_up(now, place, Phase::Running),
+            Some(Main::Alive(_) | Main::Ordered) => {}
             Some(Main::Ended { .. } | Main::None) if stays => self.enter_up(now, place, Phase::Exited),
             Some(Main::Ended { .. } | Main::None) => {
                 if kind == ServiceKind::Oneshot {
@@ -101,11 +124,21 @@ impl Node {
 
     fn enter_up(&mut self, now: Now, place: Place, phase: Phase) {
         let Some(run) = self.run(place) else { return };
-        let runtime_max = run.def.service.timeouts.runtime_max;
+        let timeouts = *run.def.service.timeouts;
+        let runtime_max = self.with_extra(timeouts.runtime_max, timeouts.runtime_extra);
         self.enter_resting(now, place, phase);
         self.timers.set(place, Slot::RuntimeMax, now.mono.after(runtime_max));
+        self.watch_tree(place);
         self.begin_probes(now, place);
         self.up_for_others(now, place);
+    }
+
+    /// The span with at most `extra` added at random, so that many that began together do not end together.
+    fn with_extra(&mut self, span: TimeSpan, extra: TimeSpan) -> TimeSpan {
+        let (Some(micros), Some(extra)) = (span.micros(), extra.micros().filter(|extra| *extra > 0)) else {
+            return span;
+        };
+        TimeSpan::from_micros(micros.saturating_add(self.rng.below(extra)))
     }
 
     /// Ends the start job, and brings back whoever is down only because this unit was.

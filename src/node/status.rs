@@ -40,6 +40,10 @@ pub struct UnitStatus {
     pub health: Vec<ProbeStatus>,
     /// What the service last said of itself (STATUS=).
     pub status_text: Option<String>,
+    /// Why it fails, as it says: errno(3) (ERRNO=).
+    pub errno: Option<u32>,
+    /// The exit status that it says it will have or passes on (EXIT_STATUS=).
+    pub exit_status: Option<u8>,
     /// Whether it is started when the daemon comes up: the operator's word, else the file's.
     pub enabled: bool,
     /// Whether it is meant to be up, now or as soon as what it waits for allows.
@@ -91,12 +95,15 @@ impl Active {
 #[expect(missing_docs, reason = "each is the sub-state of its name, systemd.service(5)")]
 pub enum Sub {
     Dead,
+    Condition,
     StartPre,
     Start,
     StartPost,
     Running,
     Exited,
     Reload,
+    ReloadSignal,
+    ReloadNotify,
     Stop,
     StopWatchdog,
     StopSigterm,
@@ -114,12 +121,15 @@ impl Sub {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dead => "dead",
+            Self::Condition => "condition",
             Self::StartPre => "start-pre",
             Self::Start => "start",
             Self::StartPost => "start-post",
             Self::Running => "running",
             Self::Exited => "exited",
             Self::Reload => "reload",
+            Self::ReloadSignal => "reload-signal",
+            Self::ReloadNotify => "reload-notify",
             Self::Stop => "stop",
             Self::StopWatchdog => "stop-watchdog",
             Self::StopSigterm => "stop-sigterm",
@@ -137,9 +147,9 @@ impl Sub {
     pub const fn active(self) -> Active {
         match self {
             Self::Dead => Active::Inactive,
-            Self::StartPre | Self::Start | Self::StartPost | Self::AutoRestart => Active::Activating,
+            Self::Condition | Self::StartPre | Self::Start | Self::StartPost | Self::AutoRestart => Active::Activating,
             Self::Running | Self::Exited => Active::Active,
-            Self::Reload => Active::Reloading,
+            Self::Reload | Self::ReloadSignal | Self::ReloadNotify => Active::Reloading,
             Self::Stop
             | Self::StopWatchdog
             | Self::StopSigterm

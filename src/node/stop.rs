@@ -3,12 +3,13 @@
 use super::{
     Effect, Node,
     graph::Place,
-    service::{Directive, Phase},
+    service::{Directive, Phase, Run},
     timers::Slot,
+    wish::Ending,
 };
 use crate::{
     base::{Happening, Now, RunResult, Signal, TimeSpan},
-    unit::spec::KillMode,
+    unit::spec::{FailureMode, KillMode},
 };
 
 /// The least time between two looks at an unkillable run.
@@ -45,6 +46,12 @@ impl Node {
         }
         self.end_probes(place);
         self.abandon_reload(place);
+        self.timers.clear(place, Slot::Look);
+        if let Some(run) = self.run_mut(place)
+            && let Some(ended) = run.claim.take().and_then(|claim| claim.ended)
+        {
+            run.spoil(ended);
+        }
     }
 
     /// Sends the signal of `phase` and waits: for the main process and the command under way, or, when those are gone,
@@ -52,7 +59,7 @@ impl Node {
     pub(super) fn enter_signals(&mut self, now: Now, place: Place, phase: Phase) {
         self.leave_up(place);
         let Some(run) = self.run(place) else { return };
-        let (kill, timeouts) = (run.def.service.kill, run.def.service.timeouts);
+        let (kill, timeouts) = (run.def.service.kill, *run.def.service.timeouts);
         let tree = !run.is_peopled();
         if tree && (run.empty || !run.owns_tree()) {
             return self.next_stop_post(now, place, 0);
@@ -66,13 +73,17 @@ impl Node {
             Phase::StopWatchdog { .. } if !spares_rest => {
                 (Phase::StopWatchdog { tree }, timeouts.abort, kill.watchdog_signal)
             }
-            Phase::StopSigterm { .. } if !spares_rest => (Phase::StopSigterm { tree }, timeouts.stop, kill.signal),
-            Phase::StartPre
+            Phase::StopSigterm { .. } if !spares_rest => {
+                (Phase::StopSigterm { tree }, timeouts.stop, run.stop_signal())
+            }
+            Phase::Condition
+            | Phase::StartPre
             | Phase::Start
             | Phase::StartPost
             | Phase::Running
             | Phase::Exited
             | Phase::Reload { .. }
+            | Phase::ReloadSignal
             | Phase::Stop
             | Phase::StopWatchdog { .. }
             | Phase::StopSigterm { .. }
@@ -134,12 +145,14 @@ impl Node {
             }
             Phase::FinalSigterm
             | Phase::FinalSigkill
+            | Phase::Condition
             | Phase::StartPre
             | Phase::Start
             | Phase::StartPost
             | Phase::Running
             | Phase::Exited
             | Phase::Reload { .. }
+            | Phase::ReloadSignal
             | Phase::Stop
             | Phase::StopPost => {}
         }
@@ -160,8 +173,9 @@ impl Node {
         }
         let polite = phase == Phase::FinalSigterm && (kill.mode != KillMode::Mixed || run.is_peopled());
         if polite {
+            let signal = run.stop_signal();
             self.enter(now, place, Phase::FinalSigterm, timeout);
-            self.send_signal(place, kill.signal);
+            self.send_signal(place, signal);
         } else if kill.send_sigkill {
             self.enter(now, place, Phase::FinalSigkill, timeout);
             self.send_signal(place, kill.final_signal);
@@ -180,12 +194,13 @@ impl Node {
             return self.unkillable(now, place);
         }
         let phase = run.phase;
-        let timeouts = run.def.service.timeouts;
+        let timeouts = *run.def.service.timeouts;
         let (what, after) = match phase {
+            Phase::Condition => ("condition", timeouts.start),
             Phase::StartPre => ("start-pre", timeouts.start),
             Phase::Start => ("start", timeouts.start),
             Phase::StartPost => ("start-post", timeouts.start),
-            Phase::Reload { .. } => ("reload", timeouts.start),
+            Phase::Reload { .. } | Phase::ReloadSignal => ("reload", timeouts.start),
             Phase::Stop => ("stop", timeouts.stop),
             Phase::StopWatchdog { .. } => ("stop-watchdog", timeouts.abort),
             Phase::StopSigterm { .. } => ("stop-sigterm", timeouts.stop),
@@ -197,7 +212,7 @@ impl Node {
         };
         let id = run.id();
         // A reload that hangs is given up; the service has done nothing wrong.
-        if !matches!(phase, Phase::Reload { .. }) {
+        if !phase.is_up() {
             run.spoil(RunResult::Timeout);
         }
         self.notice(now, Happening::TimedOut { run: id, what, after });
@@ -207,19 +222,23 @@ impl Node {
     fn escalate(&mut self, now: Now, place: Place, phase: Phase) {
         let Some(run) = self.run_mut(place) else { return };
         let sends_sigkill = run.def.service.kill.send_sigkill && run.def.service.kill.mode != KillMode::None;
+        let timeouts = *run.def.service.timeouts;
         match phase {
-            Phase::StartPre | Phase::Start | Phase::StartPost => {
-                self.start_failed(now, place, RunResult::Timeout);
+            Phase::Condition | Phase::StartPre | Phase::Start | Phase::StartPost => {
+                self.enter_signals(now, place, signals_of(timeouts.start_failure, sends_sigkill));
             }
-            Phase::Reload { .. } => {
+            Phase::Reload { .. } | Phase::ReloadSignal => {
                 let key = run.control_key();
                 run.control = None;
                 self.reload_ended(now, place, Some("it took too long".to_owned()));
                 self.orders.extend(key.map(|key| Effect::Kill { key, signal: Signal::KILL }));
             }
-            Phase::Stop => self.enter_signals(now, place, Phase::StopSigterm { tree: false }),
+            Phase::Stop => self.enter_signals(now, place, signals_of(timeouts.stop_failure, sends_sigkill)),
             Phase::StopWatchdog { tree } | Phase::StopSigterm { tree } => {
-                if sends_sigkill {
+                let aborts = timeouts.stop_failure == FailureMode::Abort;
+                if aborts && matches!(phase, Phase::StopSigterm { .. }) {
+                    self.enter_signals(now, place, Phase::StopWatchdog { tree });
+                } else if sends_sigkill {
                     self.enter_signals(now, place, Phase::StopSigkill { tree: false });
                 } else if tree {
                     self.next_stop_post(now, place, 0);
@@ -252,5 +271,23 @@ impl Node {
         if matches!(phase, Phase::StopSigkill { .. } | Phase::FinalSigkill) {
             self.send_signal(place, kill.final_signal);
         }
+    }
+}
+
+/// The signals that a command or a start comes to that takes too long.
+const fn signals_of(failure: FailureMode, sends_sigkill: bool) -> Phase {
+    match failure {
+        FailureMode::Kill if sends_sigkill => Phase::StopSigkill { tree: false },
+        FailureMode::Abort => Phase::StopWatchdog { tree: false },
+        FailureMode::Terminate | FailureMode::Kill => Phase::StopSigterm { tree: false },
+    }
+}
+
+impl Run {
+    /// The polite signal: one of its own where a start follows, if the unit has one.
+    pub(super) fn stop_signal(&self) -> Signal {
+        let kill = self.def.service.kill;
+        let again = matches!(self.ending, Some(Ending::Restart(_) | Ending::Unhealthy { .. }));
+        kill.restart_signal.filter(|_| again).unwrap_or(kill.signal)
     }
 }

@@ -14,6 +14,10 @@ pub(super) enum Slot {
     HoldOff,
     /// The service must have reported by then.
     Watchdog,
+    /// The next look for a PID file.
+    Look,
+    /// How long a start waits until no other unit is being started.
+    Idle,
     /// The longest that a run may be up.
     RuntimeMax,
     /// Up and well for long enough: the row of restarts ends.

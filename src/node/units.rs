@@ -6,7 +6,8 @@ use super::{
     Effect, Node,
     graph::{Graph, Place},
     job::Pull,
-    service::{Ending, State, Unit},
+    service::{State, Unit},
+    wish::Ending,
 };
 use crate::{
     base::{Now, StartCause, UnitName},

@@ -1,20 +1,22 @@
 //! While it is up: reloads, the watchdog, what the service says of itself.
 
 use super::{
-    Node,
+    Effect, Node,
     effect::{Outcome, Refusal},
     graph::Place,
     input::{NotifyMessage, Sender},
-    service::{Ask, Directive, Main, Phase, Reloading},
+    service::{Directive, Main, Naming, Phase, Reloading},
     timers::Slot,
+    wish::Ask,
 };
 use crate::{
-    base::{Actor, Happening, Now, RunId, RunResult, TimeSpan},
+    base::{Actor, Happening, Now, Pid, RunId, RunResult, TimeSpan},
     unit::spec::{NotifyAccess, ServiceKind},
 };
 
 /// The longest STATUS= that is kept, in bytes.
 const STATUS_TEXT_MAX: usize = 512;
+const NANOS_PER_MICRO: u64 = 1000;
 
 impl Node {
     /// Asks the service to reload. The asks are answered here or when the reload is over.
@@ -22,36 +24,67 @@ impl Node {
         let Some(run) = self.run_mut(place).filter(|run| run.phase.is_up()) else {
             return self.answer_all(&asks, &Outcome::Failed(Refusal::NotRunning));
         };
-        if run.def.service.exec_reload.is_empty() {
+        let service = &run.def.service;
+        if service.exec_reload.is_empty() && service.kind != ServiceKind::NotifyReload {
             return self.answer_all(&asks, &Outcome::Failed(Refusal::CannotReload));
         }
-        let busy = run.control.is_some();
+        let busy = run.control.is_some() || run.phase == Phase::ReloadSignal;
+        let signals = service.kind == ServiceKind::NotifyReload && run.main.is_alive();
+        let (signal, commands) = (service.reload_signal, service.exec_reload.len());
+        let key = run.main_key();
         let reloading = run.reload.get_or_insert_with(|| Box::new(Reloading::new(actor)));
         if busy {
             reloading.next.extend(asks);
             return;
         }
         reloading.asks.extend(asks);
-        self.run_command(now, place, Directive::Reload, 0, Phase::Reload { by_notify: false });
+        if signals {
+            reloading.signalled = Some(now.mono);
+            self.touch(place);
+            if commands == 0 {
+                self.await_answer(now, place, Phase::ReloadSignal);
+                return self.order(place, Effect::Kill { key, signal });
+            }
+            self.order(place, Effect::Kill { key, signal });
+        }
+        self.next_reload_from(now, place, 0, Phase::Reload { by_notify: false });
     }
 
     /// The next command of ExecReload=, or its end; a service that said RELOADING=1 has to say READY=1 first.
     pub(super) fn next_reload(&mut self, now: Now, place: Place, step: u16) {
-        let Some(run) = self.run(place) else { return };
-        let phase = run.phase;
+        if let Some(phase) = self.run(place).map(|run| run.phase) {
+            self.next_reload_from(now, place, step, phase);
+        }
+    }
+
+    fn next_reload_from(&mut self, now: Now, place: Place, step: u16, phase: Phase) {
         if self.run_command(now, place, Directive::Reload, step, phase) {
             return;
+        }
+        let signalled = self.run(place).and_then(|run| run.reload.as_ref()).is_some_and(|it| it.signalled.is_some());
+        if signalled && phase == (Phase::Reload { by_notify: false }) {
+            return self.await_answer(now, place, Phase::ReloadSignal);
         }
         if phase == (Phase::Reload { by_notify: true }) {
             return self.await_reload(now, place);
         }
         self.reload_ended(now, place, None);
+        // The command may have changed which process it is (systemd looks there too).
+        let forks =
+            self.run(place).is_some_and(|run| run.def.service.kind == ServiceKind::Forking && run.phase.is_up());
+        if forks && step > 0 {
+            self.claim_main(place, Naming::PidFile);
+        }
     }
 
     fn await_reload(&mut self, now: Now, place: Place) {
+        self.await_answer(now, place, Phase::Reload { by_notify: true });
+    }
+
+    fn await_answer(&mut self, now: Now, place: Place, phase: Phase) {
         let Some(run) = self.run(place) else { return };
         let timeout = run.def.service.timeouts.start;
-        self.enter(now, place, Phase::Reload { by_notify: true }, timeout);
+        self.enter(now, place, phase, timeout);
     }
 
     /// The reload is over; `failure` says why it did not work. The service runs on either way.
@@ -59,7 +92,7 @@ impl Node {
         let Some(run) = self.run_mut(place) else { return };
         let reloading = run.reload.take();
         let id = run.id();
-        let Reloading { actor, asks, next } =
+        let Reloading { actor, asks, next, signalled: _ } =
             reloading.map_or_else(|| Reloading::new(Actor::Daemon), |reloading| *reloading);
         let outcome = match failure {
             None => {
@@ -83,7 +116,11 @@ impl Node {
         let Some(run) = self.run(place) else { return };
         let stays = run.def.service.remain_after_exit && run.result == RunResult::Success;
         match run.main {
-            Main::Ordered | Main::Alive(_) => self.enter_resting(now, place, Phase::Running),
+            _ if run.lives() => {
+                self.enter_resting(now, place, Phase::Running);
+                self.watch_tree(place);
+            }
+            Main::Ordered | Main::Alive(_) => {}
             Main::Ended { .. } | Main::None if stays => self.enter_resting(now, place, Phase::Exited),
             Main::Ended { .. } | Main::None => self.enter_stop(now, place),
         }
@@ -148,9 +185,35 @@ impl Node {
         if let Some(micros) = message.extend_timeout_usec {
             self.extend_deadlines(now, place, TimeSpan::from_micros(micros));
         }
+        self.note(place, &message);
+        if let Some(pid) = message.main_pid {
+            self.main_named(place, pid, message.is_trusted);
+        }
         self.state_notified(now, place, &message);
         if message.watchdog_trigger {
             self.watchdog_expired(now, place);
+        }
+    }
+
+    /// What is only shown.
+    fn note(&mut self, place: Place, message: &NotifyMessage) {
+        let Some(run) = self.run_mut(place) else { return };
+        run.errno = message.errno.or(run.errno);
+        run.exit_status = message.exit_status.or(run.exit_status);
+    }
+
+    /// MAINPID=
+    fn main_named(&mut self, place: Place, pid: Pid, trusted: bool) {
+        let Some(run) = self.run(place) else { return };
+        let asked = match &run.claim {
+            Some(claim) => matches!(claim.naming, Naming::Message { pid: named, .. } if named == pid),
+            None => run.main.pid() == Some(pid),
+        };
+        // The commands of a oneshot are its main process, one after the other.
+        let matters = run.def.service.kind != ServiceKind::Oneshot;
+        let is_there = run.phase == Phase::Start || run.phase == Phase::StartPost || run.phase.is_up();
+        if matters && is_there && !asked {
+            self.claim_main(place, Naming::Message { pid, trusted });
         }
     }
 
@@ -159,12 +222,20 @@ impl Node {
         let Some(run) = self.run(place) else { return };
         let (phase, kind, busy) = (run.phase, run.def.service.kind, run.control.is_some());
         match phase {
-            Phase::Start if message.ready && kind == ServiceKind::Notify && !busy => {
+            Phase::Start if message.ready && kind.notifies() && !busy => {
                 self.started(now, place);
             }
             Phase::Running if message.stopping => self.enter_stop_by_itself(now, place),
             Phase::Running if message.reloading && !message.ready => self.await_reload(now, place),
             Phase::Reload { .. } if message.stopping && !busy => self.enter_stop_by_itself(now, place),
+            Phase::ReloadSignal if message.reloading && self.answers_signal(place, message) => {
+                if message.ready {
+                    self.reload_ended(now, place, None);
+                } else {
+                    self.await_reload(now, place);
+                }
+            }
+            Phase::ReloadSignal if message.stopping => self.enter_stop_by_itself(now, place),
             Phase::Reload { by_notify: false } if message.reloading && !message.ready => {
                 self.set_reload_by_notify(place, true);
             }
@@ -175,11 +246,13 @@ impl Node {
                     self.reload_ended(now, place, None);
                 }
             }
-            Phase::StartPre
+            Phase::Condition
+            | Phase::StartPre
             | Phase::Start
             | Phase::StartPost
             | Phase::Running
             | Phase::Exited
+            | Phase::ReloadSignal
             | Phase::Reload { .. }
             | Phase::Stop
             | Phase::StopWatchdog { .. }
@@ -188,6 +261,15 @@ impl Node {
             | Phase::StopPost
             | Phase::FinalSigterm
             | Phase::FinalSigkill => {}
+        }
+    }
+
+    /// Whether RELOADING=1 is about the reload that was asked for and not an earlier one.
+    fn answers_signal(&self, place: Place, message: &NotifyMessage) -> bool {
+        let asked = self.run(place).and_then(|run| run.reload.as_ref()).and_then(|reloading| reloading.signalled);
+        match (asked, message.monotonic_usec) {
+            (Some(asked), Some(began)) => began >= asked.0 / NANOS_PER_MICRO,
+            (Some(_) | None, None) | (None, Some(_)) => false,
         }
     }
 

@@ -85,6 +85,7 @@ fn relations(draft: &Draft) -> Relations {
 fn service(draft: &mut Draft) {
     let service = &mut draft.def.service;
     let exec = std::mem::take(&mut draft.exec);
+    service.exec_condition = exec.condition.into();
     service.exec_start = exec.start.into();
     service.exec_start_pre = exec.start_pre.into();
     service.exec_start_post = exec.start_post.into();
@@ -103,8 +104,7 @@ fn service(draft: &mut Draft) {
     service.timeouts.start = draft.timeout_start.unwrap_or(start_default);
     service.timeouts.abort = draft.timeout_abort.unwrap_or(service.timeouts.stop);
     // systemd takes the main process at its word wherever it has to listen to it.
-    let listens =
-        service.kind == ServiceKind::Notify || service.watchdog.is_some() || service.file_descriptor_store_max > 0;
+    let listens = service.kind.notifies() || service.watchdog.is_some() || service.file_descriptor_store_max > 0;
     let access_default = if listens { NotifyAccess::Main } else { NotifyAccess::None };
     service.notify_access = draft.notify_access.unwrap_or(access_default);
 }
@@ -145,6 +145,10 @@ impl Check<'_> {
             );
             report.error(place, message, Some(help.to_owned()));
         }
+        if service.main.pid_file.is_some() && service.kind != ServiceKind::Forking {
+            let help = "the other types know their main process by themselves".to_owned();
+            report.warning(self.service_at("pid_file"), "\"pid_file\" is for type \"forking\" only", Some(help));
+        }
         let infinite = service.timeouts.runtime_max == TimeSpan::INFINITY;
         if service.kind == ServiceKind::Oneshot && !infinite {
             let help = "use timeout_start_sec".to_owned();
@@ -183,8 +187,8 @@ impl Check<'_> {
         if service.notify_access != NotifyAccess::None {
             return;
         }
-        if service.kind == ServiceKind::Notify {
-            report.error(place, "type \"notify\" needs a \"notify_access\" other than \"none\"", None);
+        if service.kind.notifies() {
+            report.error(place, "a type that waits for READY=1 needs a \"notify_access\" other than \"none\"", None);
         } else if service.watchdog.is_some() {
             report.error(place, "\"watchdog_sec\" needs a \"notify_access\" other than \"none\"", None);
         } else if service.file_descriptor_store_max > 0 {

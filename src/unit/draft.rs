@@ -70,6 +70,7 @@ impl RelationKind {
 /// The commands of a service.
 #[derive(Debug, Default)]
 pub(super) struct ExecLists {
+    pub condition: Vec<Command>,
     pub start: Vec<Command>,
     pub start_pre: Vec<Command>,
     pub start_post: Vec<Command>,

@@ -51,6 +51,12 @@ pub struct Unit {
     pub probes: Vec<Probe>,
     /// What the service says of itself (STATUS=).
     pub status_text: Option<String>,
+    /// Why the service fails, as it says (`ERRNO=`, errno(3)).
+    #[serde(default)]
+    pub errno: Option<u32>,
+    /// The exit status that the service says it has or passes on (`EXIT_STATUS=`).
+    #[serde(default)]
+    pub exit_status: Option<u8>,
     /// Resident memory of the main process.
     pub memory_bytes: Option<u64>,
     /// CPU time of the main process.

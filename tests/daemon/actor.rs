@@ -30,6 +30,8 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["crash", log, name, least, most] => crash(log, name, least.parse().unwrap()..=most.parse().unwrap()),
         ["steady", log, name] => steady(log, name),
         ["notify", texts @ ..] => notify(texts),
+        ["daemon", script] => daemon(script),
+        ["reloads", millis] => reloads(millis.parse().unwrap()),
         ["serve", mood] => serve(Path::new(mood)),
         ["count", pause_micros] => count(Duration::from_micros(pause_micros.parse().unwrap())),
         ["flood", bytes] => flood(bytes.parse().unwrap()),
@@ -78,15 +80,46 @@ fn steady(log: &str, name: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Says each word to the supervisor (`+` and a number: waits so many milliseconds) and lives on.
+/// Says each word to the supervisor and lives on. `+` and a number: waits so many milliseconds; `child:MAINPID`: names a
+/// child of its own as the main process; `exit`: ends.
 fn notify(texts: &[&str]) -> ExitCode {
     for text in texts {
-        match text.strip_prefix('+') {
-            Some(millis) => pause(millis.parse().unwrap()),
-            None => tell(text),
+        match (text.strip_prefix('+'), *text) {
+            (Some(millis), _) => pause(millis.parse().unwrap()),
+            (None, "exit") => return ExitCode::SUCCESS,
+            (None, "child:MAINPID") => {
+                #[expect(clippy::zombie_processes, reason = "it outlives us, which is the point")]
+                let child = process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+                tell(&format!("MAINPID={}", child.id()));
+            }
+            (None, text) => tell(text),
         }
     }
     for_ever()
+}
+
+/// Goes to the background as daemons do: what is left is a shell with a session of its own that runs the script.
+fn daemon(script: &str) -> ExitCode {
+    #[expect(clippy::zombie_processes, reason = "it outlives us, which is the point")]
+    let _left = process::Command::new("/usr/bin/setsid").args(["/bin/sh", script]).spawn().unwrap();
+    pause(50);
+    ExitCode::SUCCESS
+}
+
+/// Reloads on SIGHUP, which takes a while (sd_notify(3), notify-reload of systemd.service(5)).
+fn reloads(millis: u64) -> ExitCode {
+    let mut awaited = SigSet::empty();
+    awaited.add(Signal::SIGHUP);
+    awaited.thread_block().unwrap();
+    tell("READY=1");
+    loop {
+        awaited.wait().unwrap();
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
+        let micros = now.tv_sec() * 1_000_000 + now.tv_nsec() / 1000;
+        tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+        pause(millis);
+        tell("READY=1");
+    }
 }
 
 /// One message to the supervisor (sd_notify(3)).

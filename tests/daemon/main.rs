@@ -19,6 +19,7 @@ mod alerts; // who is told
 mod config; // files that are wrong
 mod exec; // what a service is given
 mod health; // services that are not well
+mod kinds; // when a service is up
 mod life; // the daemon's own life
 mod logs; // what services write
 mod manager; // the manager is killed, again and again
@@ -54,6 +55,13 @@ const TESTS: &[Test] = tests![
     health::exec_and_tcp_probes_see_what_is_wrong,
     health::check_speaks_in_the_exit_codes_of_monitoring,
     health::a_probe_that_hangs_delays_nothing,
+    kinds::a_daemon_with_a_pid_file_is_followed_through_its_life,
+    kinds::a_daemon_without_a_pid_file_is_guessed_and_a_group_of_daemons_lives_as_long_as_one,
+    kinds::a_pid_file_that_names_a_stranger_is_not_believed_unless_root_wrote_it,
+    kinds::a_service_that_hands_over_to_another_process_lives_on,
+    kinds::a_reload_by_signal_waits_until_the_service_says_that_it_is_done,
+    kinds::a_condition_that_says_no_keeps_a_service_down_without_failure,
+    kinds::exit_type_cgroup_keeps_a_service_up_while_any_process_lives,
     life::a_second_daemon_is_refused_and_told_who_is_there,
     life::it_goes_on_when_nobody_reads_its_log,
     life::sigterm_stops_everything_and_ends_with_0,

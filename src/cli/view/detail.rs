@@ -52,6 +52,9 @@ fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
     if let Some(text) = &unit.status_text {
         lines.push(("Status", format!("\"{}\"", one_line(text))));
     }
+    if let Some(errno) = unit.errno {
+        lines.push(("Error", format!("errno {errno}, as it says")));
+    }
     if let Some(pid) = unit.pid {
         lines.push(("Main PID", pid.to_string()));
     }

@@ -218,6 +218,7 @@ fn is_essential(write: &Write) -> bool {
             | Happening::Recovered { .. }
             | Happening::DependencyFailed { .. }
             | Happening::NotifyRefused { .. }
+            | Happening::MainPidRefused { .. }
             | Happening::ManagerStarted { .. }
             | Happening::ShuttingDown { .. }
             | Happening::ConfigLoaded { .. }

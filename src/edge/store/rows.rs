@@ -98,6 +98,7 @@ impl<'a> Pass<'a> {
             | Happening::Recovered { .. }
             | Happening::DependencyFailed { .. }
             | Happening::NotifyRefused { .. }
+            | Happening::MainPidRefused { .. }
             | Happening::ManagerStarted { .. }
             | Happening::ShuttingDown { .. }
             | Happening::ConfigLoaded { .. }

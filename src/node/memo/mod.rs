@@ -12,7 +12,8 @@ use std::sync::Arc;
 use self::{reader::Reader, writer::Writer};
 use super::{
     limit::StartWindow,
-    service::{Directive, Phase, State, Unit, Wish},
+    service::{Directive, Phase, State, Unit},
+    wish::Wish,
 };
 use crate::{
     base::{Generation, Mono, Now, RunResult, UnitName},
@@ -24,6 +25,8 @@ pub(super) const MEMO_MAX: usize = 4096;
 const VERSION: u8 = 3;
 /// Without parts at its end.
 const VERSION_WITHOUT_PARTS: u8 = 2;
+/// The part that says which process is the main one, where it is not the one that we made, and when a reload was asked for.
+const PART_MAIN: u8 = 3;
 /// Verdicts that are kept; further probes begin without.
 const VERDICTS_MAX: usize = 64;
 /// The longest text that is kept (a unit's name fits), in bytes.
@@ -67,6 +70,7 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
             out.run(run);
             out.option(phase, |out, at| out.number(at.0));
             out.option(runtime, |out, at| out.number(at.0));
+            out.main_part(run);
         }
     }
     debug_assert!(out.0.len() <= MEMO_MAX, "a memo is bounded by its parts");
@@ -107,13 +111,16 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
         _ => return None,
     };
     while version != VERSION_WITHOUT_PARTS && !input.0.is_empty() {
-        let (_tag, _part) = input.part()?;
+        let (tag, mut part) = input.part()?;
+        if let (PART_MAIN, Some(run)) = (tag, unit.run_mut()) {
+            part.main_part(run)?;
+        }
     }
     input.0.is_empty().then_some((unit, deadlines))
 }
 
 /// The order is the format: add at the end only.
-const RESULTS: [RunResult; 11] = [
+const RESULTS: [RunResult; 12] = [
     RunResult::Success,
     RunResult::ExitCode,
     RunResult::Signal,
@@ -125,18 +132,20 @@ const RESULTS: [RunResult; 11] = [
     RunResult::Resources,
     RunResult::Protocol,
     RunResult::Unknown,
+    RunResult::ExecCondition,
 ];
 /// The order is the format: add at the end only.
-const DIRECTIVES: [Directive; 6] = [
+const DIRECTIVES: [Directive; 7] = [
     Directive::StartPre,
     Directive::Start,
     Directive::StartPost,
     Directive::Reload,
     Directive::Stop,
     Directive::StopPost,
+    Directive::Condition,
 ];
 /// The order is the format: add at the end only.
-const PHASES: [Phase; 17] = [
+const PHASES: [Phase; 19] = [
     Phase::StartPre,
     Phase::Start,
     Phase::StartPost,
@@ -154,4 +163,6 @@ const PHASES: [Phase; 17] = [
     Phase::StopPost,
     Phase::FinalSigterm,
     Phase::FinalSigkill,
+    Phase::Condition,
+    Phase::ReloadSignal,
 ];

@@ -2,13 +2,14 @@ use std::sync::Arc;
 
 use super::super::{
     health::Probe,
-    service::{Begin, Control, End, Ending, Main, Monitor, Run},
+    service::{Begin, Claim, Control, End, Main, Monitor, Naming, Reloading, Run},
     status::Verdict,
+    wish::Ending,
 };
 use super::{CALLERS, DIRECTIVES, PHASES, RESULTS};
 use crate::{
     base::{
-        Actor, Consequence, ExitStatus, Generation, InvocationId, Mono, Now, Pid, RunResult, Signal, StartCause,
+        Actor, Consequence, ExitStatus, Generation, InvocationId, Mono, Now, Pid, Role, RunResult, Signal, StartCause,
         TimeSpan, UnitName, Usage, Wall,
     },
     unit::UnitDef,
@@ -24,6 +25,30 @@ impl<'a> Reader<'a> {
         let (part, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some((tag, Self(part)))
+    }
+
+    pub(super) fn main_part(&mut self, run: &mut Run) -> Option<()> {
+        run.claims = self.small()?;
+        if let Some(number) = self.option(Self::small)? {
+            run.main_role = Role::Named(number);
+        }
+        run.claim = self.option(Self::claim)?.map(Box::new);
+        if let Some(at) = self.option(Self::mono)? {
+            let asked = Reloading { signalled: Some(at), ..Reloading::new(Actor::Daemon) };
+            run.reload = Some(Box::new(asked));
+        }
+        self.0.is_empty().then_some(())
+    }
+
+    fn claim(&mut self) -> Option<Claim> {
+        let number = self.small()?;
+        let naming = match self.byte()? {
+            0 => Naming::PidFile,
+            1 => Naming::Guess,
+            trusted @ 2..=3 => Naming::Message { pid: self.pid()?, trusted: trusted == 3 },
+            _ => return None,
+        };
+        Some(Claim { number, naming, ended: self.option(Self::result)?, tries: self.small()? })
     }
 
     pub(super) fn byte(&mut self) -> Option<u8> {

@@ -1,9 +1,10 @@
 use super::super::{
-    service::{Begin, Control, End, Ending, Main, Phase, Run},
+    service::{Begin, Claim, Control, End, Main, Naming, Phase, Run},
     status::Verdict,
+    wish::Ending,
 };
-use super::{CALLERS, DIRECTIVES, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX};
-use crate::base::{Actor, Consequence, ExitStatus, Now, Pid, RunResult, StartCause, TimeSpan, Usage};
+use super::{CALLERS, DIRECTIVES, PART_MAIN, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX};
+use crate::base::{Actor, Consequence, ExitStatus, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage};
 
 pub(super) struct Writer(pub(super) Vec<u8>);
 
@@ -156,6 +157,46 @@ impl Writer {
                 self.text(probe);
             }
         }
+    }
+
+    /// A part at the end: its tag, its length, what is in it.
+    fn part(&mut self, tag: u8, write: impl FnOnce(&mut Self)) {
+        let mut part = Self(Vec::new());
+        write(&mut part);
+        self.byte(tag);
+        self.number(part.0.len() as u64);
+        self.0.extend(part.0);
+    }
+
+    pub(super) fn main_part(&mut self, run: &Run) {
+        let signalled = run.reload.as_ref().and_then(|reload| reload.signalled);
+        if run.claims == 0 && signalled.is_none() {
+            return;
+        }
+        self.part(PART_MAIN, |out| {
+            out.number(u64::from(run.claims));
+            let named = match run.main_role {
+                Role::Named(number) => Some(number),
+                Role::Main | Role::Control(_) | Role::Probe(_) => None,
+            };
+            out.option(named, |out, number| out.number(u64::from(number)));
+            out.option(run.claim.as_deref(), Self::claim);
+            out.option(signalled, |out, at| out.number(at.0));
+        });
+    }
+
+    fn claim(&mut self, claim: &Claim) {
+        self.number(u64::from(claim.number));
+        match claim.naming {
+            Naming::PidFile => self.byte(0),
+            Naming::Guess => self.byte(1),
+            Naming::Message { pid, trusted } => {
+                self.byte(2 + u8::from(trusted));
+                self.pid(pid);
+            }
+        }
+        self.option(claim.ended, Self::result);
+        self.number(u64::from(claim.tries));
     }
 
     pub(super) fn begin(&mut self, begin: &Begin) {

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::super::{
     Effect, Input, Node, UnitStatus,
-    effect::Outcome,
-    input::{NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
+    effect::{MainSource, Outcome},
+    input::{MissingMain, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
 };
 use super::make::name;
 use crate::{
@@ -150,6 +150,11 @@ impl Desk {
         self.give(Input::Probed { run: run_id(run), probe, outcome })
     }
 
+    pub(super) fn missing(&mut self, process: &str, why: MissingMain) -> Vec<String> {
+        let key = key(process);
+        self.give(Input::MainMissing { key, why })
+    }
+
     pub(super) fn status(&self, unit: &str) -> UnitStatus {
         self.node.status(&name(unit)).unwrap()
     }
@@ -175,8 +180,12 @@ pub(super) fn run_id(text: &str) -> RunId {
     RunId { unit: name(unit), generation: Generation(generation.parse().unwrap()) }
 }
 
-/// `web/3` is the main process of that run, `web/3.2` its second command.
+/// `web/3` is the main process of that run, `web/3.2` its second command, `web/3:1` the first process that took the main
+/// one's place.
 pub(super) fn key(text: &str) -> ProcessKey {
+    if let Some((run, number)) = text.split_once(':') {
+        return ProcessKey { run: run_id(run), role: Role::Named(number.parse().unwrap()) };
+    }
     match text.split_once('.') {
         None => ProcessKey { run: run_id(text), role: Role::Main },
         Some((run, number)) => ProcessKey { run: run_id(run), role: Role::Control(number.parse().unwrap()) },
@@ -187,6 +196,7 @@ pub(super) fn pid_of(key: &ProcessKey) -> Pid {
     let role = match key.role {
         Role::Main => 0,
         Role::Control(number) | Role::Probe(number) => number,
+        Role::Named(number) => 5 + number,
     };
     Pid::new(1000 + key.run.generation.0 as i32 * 10 + role as i32).unwrap()
 }
@@ -202,6 +212,8 @@ fn tell(effect: &Effect) -> Option<String> {
         Effect::Forget { unit } => format!("forget {unit}"),
         Effect::Kill { key, signal } => format!("kill {} {signal}", show(key)),
         Effect::KillTree { run, signal, but: _ } => format!("kill-tree {} {signal}", show_run(run)),
+        Effect::FindMain { key, from, .. } => format!("find {} {}", show(key), tell_source(from)),
+        Effect::WatchTree { run } => format!("watch-tree {}", show_run(run)),
         Effect::Probe { run, probe, def } => format!("probe {} {}", show_run(run), def.health[*probe].name),
         Effect::CancelProbes { run } => format!("cancel-probes {}", show_run(run)),
         Effect::Notice(notice) => tell_notice(&notice.what),
@@ -212,6 +224,14 @@ fn tell(effect: &Effect) -> Option<String> {
         }
         Effect::AllStopped { code } => format!("all-stopped {code}"),
     })
+}
+
+fn tell_source(from: &MainSource) -> String {
+    match from {
+        MainSource::PidFile(path) => path.display().to_string(),
+        MainSource::Guess => "guess".to_owned(),
+        MainSource::Message { pid, trusted } => format!("{pid}{}", if *trusted { " trusted" } else { "" }),
+    }
 }
 
 fn tell_outcome(outcome: &Outcome) -> String {
@@ -226,6 +246,7 @@ fn show(key: &ProcessKey) -> String {
     match key.role {
         Role::Main => show_run(&key.run),
         Role::Control(number) | Role::Probe(number) => format!("{}.{number}", show_run(&key.run)),
+        Role::Named(number) => format!("{}:{number}", show_run(&key.run)),
     }
 }
 

@@ -448,7 +448,7 @@ fn a_service_that_reloads_by_itself_says_when_it_is_ready_again() {
     desk.spawned("web/1");
     desk.notify("web/1", |m| m.ready = true);
     desk.notify("web/1", |m| m.reloading = true);
-    assert_eq!(desk.sub("web"), "reload");
+    assert_eq!(desk.sub("web"), "reload-notify");
     assert_eq!(desk.notify("web/1", |m| m.ready = true), ["Reloaded web/1 roundsman"]);
     desk.notify("web/1", |m| m.reloading = true);
     assert_eq!(desk.pass(90.0), ["TimedOut web/1 reload", "ReloadFailed"]);

@@ -12,6 +12,7 @@ mod desk;
 mod deps;
 mod flow;
 mod health;
+mod kinds;
 mod make;
 mod matrix;
 mod size;

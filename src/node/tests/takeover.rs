@@ -273,7 +273,10 @@ fn a_part_of_a_memo_that_is_not_known_is_skipped_and_older_memos_are_read() {
 
 #[test]
 fn the_largest_memo_fits_the_keeper() {
-    use super::super::service::{Begin, End, Ending, Main, Monitor, Run, State, Unit};
+    use super::super::{
+        service::{Begin, End, Main, Monitor, Run, State, Unit},
+        wish::Ending,
+    };
     let long = name(&"x".repeat(255));
     let def = std::sync::Arc::new(eager("web"));
     let mut unit = Unit::new(long.clone(), def.clone(), crate::base::Now::default());

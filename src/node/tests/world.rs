@@ -9,8 +9,8 @@ use std::{
 
 use super::super::{
     Effect, Input, Node,
-    effect::SpawnOrder,
-    input::{Adopted, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
+    effect::{MainSource, SpawnOrder},
+    input::{Adopted, MissingMain, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
 };
 use super::make::{command, name, probe, with};
 use super::truth::{Defs, Truth};
@@ -21,7 +21,7 @@ use crate::{
     },
     unit::{
         UnitDef,
-        spec::{KillMode, NotifyAccess, OnUnhealthy, Restart, ServiceKind},
+        spec::{ExitType, KillMode, NotifyAccess, OnUnhealthy, Restart, ServiceKind},
     },
 };
 
@@ -97,12 +97,21 @@ fn defs(rng: &mut Rng) -> Defs {
                 (service.restart.steps, service.restart.delay_max) = (4, TimeSpan::from_secs(20));
                 service.restart.jitter = 0.5;
             }
-            service.kind = match (text, rng.below(3)) {
+            service.kind = match (text, rng.below(7)) {
                 ("job", _) => ServiceKind::Oneshot,
                 (_, 0) => ServiceKind::Notify,
                 (_, 1) => ServiceKind::Exec,
+                (_, 2) => ServiceKind::Forking,
+                (_, 3) => ServiceKind::NotifyReload,
+                (_, 4) => ServiceKind::Idle,
                 (_, _) => ServiceKind::Simple,
             };
+            if service.kind == ServiceKind::Forking && rng.below(2) == 0 {
+                service.main.pid_file = Some(std::path::Path::new("/run/pid").into());
+            }
+            if text != "job" && rng.below(5) == 0 {
+                service.main.exit_type = ExitType::Cgroup;
+            }
             if service.kind == ServiceKind::Oneshot {
                 service.restart.when = Restart::OnFailure;
                 service.remain_after_exit = rng.below(2) == 0;
@@ -111,6 +120,7 @@ fn defs(rng: &mut Rng) -> Defs {
             service.notify_access = NotifyAccess::All;
             service.watchdog = (rng.below(4) == 0).then_some(TimeSpan::from_secs(20));
             for list in [
+                &mut service.exec_condition,
                 &mut service.exec_start_pre,
                 &mut service.exec_start_post,
                 &mut service.exec_stop,
@@ -215,7 +225,8 @@ impl World {
     }
 
     fn give(&mut self, input: Input) {
-        self.trace.push(format!("{} <- {input:?}", self.now / 1_000_000));
+        let told = if matches!(input, Input::Units(_)) { "Units".to_owned() } else { format!("{input:?}") };
+        self.trace.push(format!("{} <- {told}", self.now / 1_000_000));
         self.node.handle(self.clock(), input);
         self.drain();
     }
@@ -240,7 +251,7 @@ impl World {
             self.carry_out(effect);
         }
         // Ends without a row are acknowledged as soon as no memo waits.
-        self.acknowledge(|world, key| key.role != Role::Main && !world.untold_memos.contains_key(&key.run.unit));
+        self.acknowledge(|world, key| !key.role.is_main() && !world.untold_memos.contains_key(&key.run.unit));
     }
 
     /// There is calm: memos first, then rows, then acknowledgements, sooner or later.
@@ -287,6 +298,16 @@ impl World {
                 self.watched.insert(run);
                 self.check_trees();
             }
+            Effect::FindMain { key, invocation: _, from } => {
+                self.tell_memo(&key.run.unit);
+                self.check_current(&key.run);
+                self.find_main(&key, &from);
+            }
+            Effect::WatchTree { run } => {
+                self.check_current(&run);
+                self.watched.insert(run);
+                self.check_trees();
+            }
             Effect::Probe { run, probe, .. } => {
                 self.check_current(&run);
                 let failure = (self.rng.below(3) == 0 && !self.calm).then(|| "refused".to_owned());
@@ -322,6 +343,40 @@ impl World {
         }
     }
 
+    /// The engine and the keeper in one: a process that nobody counted becomes the main one.
+    fn find_main(&mut self, key: &ProcessKey, from: &MainSource) {
+        let of_run = |(other, _): &(&ProcessKey, &Process)| other.run == key.run;
+        let found = match from {
+            MainSource::Message { pid, .. } => {
+                self.processes.iter().filter(of_run).find(|(_, process)| process.pid == *pid)
+            }
+            MainSource::PidFile(_) if self.chance(3) => None,
+            MainSource::PidFile(_) | MainSource::Guess => {
+                self.processes.iter().filter(of_run).find(|(_, process)| process.stray)
+            }
+        };
+        let why = match found.map(|(other, process)| (other.clone(), process.stray)) {
+            Some((other, true)) => {
+                self.known.insert(key.clone());
+                let process = self.processes.remove(&other).unwrap();
+                let pid = process.pid;
+                self.processes.insert(key.clone(), Process { stray: false, ..process });
+                self.send(0, Input::Spawned { key: key.clone(), pid }, None);
+                if !self.calm && self.rng.below(3) != 0 {
+                    let (delay, code) = (self.rng.below(20_000), self.rng.below(2) as u8);
+                    self.plan_death(key.clone(), delay, ExitStatus::Exited(code));
+                }
+                return;
+            }
+            Some((other, false)) if other.role.is_main() => MissingMain::Same,
+            Some((_, false)) => MissingMain::Refused("it is a command".to_owned()),
+            None if self.processes.keys().any(|other| other.run == key.run) => MissingMain::NotYet,
+            None => MissingMain::Gone,
+        };
+        let delay = self.rng.below(5);
+        self.send(delay, Input::MainMissing { key: key.clone(), why }, None);
+    }
+
     fn check_current(&self, run: &RunId) {
         let newest = self.generations.get(&run.unit).copied().unwrap_or_default();
         assert!(run.generation >= newest, "an order for {run:?}, the newest run is {newest}");
@@ -348,7 +403,8 @@ impl World {
         }
         if self.chance(12) {
             let (step, errno) = if self.chance(2) { (SpawnStep::Clone, 11) } else { (SpawnStep::Exec, 2) };
-            let starting = matches!(order.directive, "exec_start_pre" | "exec_start" | "exec_start_post");
+            let starting =
+                matches!(order.directive, "exec_condition" | "exec_start_pre" | "exec_start" | "exec_start_post");
             if step == SpawnStep::Clone && starting {
                 self.truth.transient.insert((key.run.unit.clone(), key.run.generation));
             }
@@ -373,13 +429,16 @@ impl World {
         }
         let is_main = key.role == Role::Main;
         let short = !is_main || order.def.service.kind == ServiceKind::Oneshot;
-        if is_main && order.def.service.kind == ServiceKind::Notify && !self.chance(6) {
+        if is_main && order.def.service.kind.notifies() && !self.chance(6) {
             let message = NotifyMessage { ready: true, ..NotifyMessage::default() };
             self.send(5, Input::Notified { run: key.run.clone(), sender: Sender::Main, pid: 1, message }, None);
         }
-        if self.chance(4) {
+        let forks = order.is_start && order.def.service.kind == ServiceKind::Forking;
+        if if forks { !self.chance(6) } else { self.chance(4) } {
             // A process that nobody counts: it lives on after its parent.
             let stray = ProcessKey { run: key.run.clone(), role: Role::Probe(self.next_pid as u32) };
+            self.next_pid += 1;
+            let pid = Pid::new(self.next_pid).unwrap();
             let process = Process { pid, invocation: order.invocation, obeys, immortal_until: 0, stray: true };
             self.processes.insert(stray, process);
         }
@@ -424,7 +483,7 @@ impl World {
     fn kill(&mut self, key: &ProcessKey, signal: Signal) {
         let lived = self.processes.contains_key(key);
         self.hit(key, signal);
-        if lived && key.role == Role::Main && !self.processes.contains_key(key) {
+        if lived && key.role.is_main() && !self.processes.contains_key(key) {
             self.truth.killed.insert(key.run.clone());
         }
     }
@@ -632,13 +691,20 @@ impl World {
     fn chatter(&mut self, unit: &UnitName) {
         let Some(key) = self.processes.keys().find(|key| key.run.unit == *unit).cloned() else { return };
         let mut message = NotifyMessage::default();
-        match self.rng.below(7) {
+        match self.rng.below(8) {
             0 => message.watchdog = true,
-            1 => message.reloading = true,
+            1 => {
+                message.reloading = true;
+                message.monotonic_usec = Some(self.now / 1000);
+            }
             2 => message.stopping = true,
             3 => message.watchdog_trigger = true,
             4 => message.extend_timeout_usec = Some(2_000_000),
             5 => message.status = Some("ok".to_owned()),
+            6 => {
+                let pids: Vec<Pid> = self.processes.values().map(|process| process.pid).collect();
+                message.main_pid = Some(pids[self.rng.below(pids.len() as u64) as usize]);
+            }
             _ => message.ready = true,
         }
         self.give(Input::Notified { run: key.run, sender: Sender::Main, pid: 1, message });

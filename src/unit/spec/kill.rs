@@ -9,6 +9,8 @@ pub struct KillSpec {
     pub mode: KillMode,
     /// The polite one.
     pub signal: Signal,
+    /// The polite one where a start follows; as `signal` unless set.
+    pub restart_signal: Option<Signal>,
     /// Whether SIGHUP follows it at once.
     pub send_sighup: bool,
     /// Whether the deadline brings the final signal.
@@ -24,6 +26,7 @@ impl Default for KillSpec {
         Self {
             mode: KillMode::ControlGroup,
             signal: Signal::TERM,
+            restart_signal: None,
             send_sighup: false,
             send_sigkill: true,
             final_signal: Signal::KILL,

@@ -17,7 +17,8 @@ pub use self::{
     health::{HttpCheck, OnUnhealthy, ProbeCheck, ProbeSpec},
     kill::{KillMode, KillSpec},
     service::{
-        Command, ExitSet, NotifyAccess, Restart, RestartPolicy, ServiceKind, ServiceSpec, TIMEOUT_DEFAULT, Timeouts,
+        Command, ExitSet, ExitType, FailureMode, MainProcess, NotifyAccess, Restart, RestartPolicy, ServiceKind,
+        ServiceSpec, TIMEOUT_DEFAULT, Timeouts,
     },
     socket::{Listen, SocketSpec},
 };

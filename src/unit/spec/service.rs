@@ -1,6 +1,6 @@
 //! systemd.service(5): what runs, when it counts as up, when it is started again.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::{ExecSpec, KillSpec};
 use crate::{
@@ -13,6 +13,10 @@ use crate::{
 pub struct ServiceSpec {
     /// When it counts as up.
     pub kind: ServiceKind,
+    /// Which of its processes counts.
+    pub main: Shared<MainProcess>,
+    /// Asked first: an exit code from 1 to 254 says that the service is not to run now.
+    pub exec_condition: Box<[Command]>,
     /// The service; more than one only for oneshot.
     pub exec_start: Box<[Command]>,
     /// Before it, one after the other.
@@ -21,6 +25,8 @@ pub struct ServiceSpec {
     pub exec_start_post: Box<[Command]>,
     /// Asks it to reload.
     pub exec_reload: Box<[Command]>,
+    /// Asks a notify-reload service to reload.
+    pub reload_signal: Signal,
     /// Asks it to stop; what is left is signalled afterwards.
     pub exec_stop: Box<[Command]>,
     /// After it is gone, however it went; `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` tell how.
@@ -30,7 +36,7 @@ pub struct ServiceSpec {
     /// When it is started again.
     pub restart: Shared<RestartPolicy>,
     /// How long things may take.
-    pub timeouts: Timeouts,
+    pub timeouts: Shared<Timeouts>,
     /// How it is ended.
     pub kill: KillSpec,
     /// How often it must report; `None` switches the watchdog off.
@@ -47,15 +53,18 @@ impl Default for ServiceSpec {
     fn default() -> Self {
         Self {
             kind: ServiceKind::Simple,
+            main: Shared::default(),
+            exec_condition: Box::default(),
             exec_start: Box::default(),
             exec_start_pre: Box::default(),
             exec_start_post: Box::default(),
             exec_reload: Box::default(),
+            reload_signal: Signal::HUP,
             exec_stop: Box::default(),
             exec_stop_post: Box::default(),
             remain_after_exit: false,
             restart: Shared::default(),
-            timeouts: Timeouts::default(),
+            timeouts: Shared::default(),
             kill: KillSpec::default(),
             watchdog: None,
             notify_access: NotifyAccess::None,
@@ -76,6 +85,45 @@ pub enum ServiceKind {
     Notify,
     /// When its commands have all ended with success.
     Oneshot,
+    /// When its command has ended with success and left a process behind: the traditional daemon.
+    Forking,
+    /// As notify; and it reloads on a signal, and says RELOADING=1 and READY=1 about it.
+    NotifyReload,
+    /// As simple, but its process waits until no other unit is being started, 5 s at most.
+    Idle,
+}
+
+impl ServiceKind {
+    /// Whether READY=1 is awaited.
+    pub const fn notifies(self) -> bool {
+        matches!(self, Self::Notify | Self::NotifyReload)
+    }
+}
+
+/// Which process of a service is the one that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MainProcess {
+    /// Whether it is up as long as its main process lives, or any process.
+    pub exit_type: ExitType,
+    /// Where a forking service writes the pid of its main process.
+    pub pid_file: Option<Box<Path>>,
+    /// Whether the main process of a forking service is looked for where nothing names it.
+    pub guess_main_pid: bool,
+}
+
+impl Default for MainProcess {
+    fn default() -> Self {
+        Self { exit_type: ExitType::Main, pid_file: None, guess_main_pid: true }
+    }
+}
+
+/// ExitType=.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitType {
+    /// The run is over when its main process ends.
+    Main,
+    /// The run is over when its last process ends.
+    Cgroup,
 }
 
 /// A command line, split into words. `$NAME` and `${NAME}` are expanded when it is run. Cheap to clone.
@@ -171,6 +219,23 @@ pub struct Timeouts {
     pub abort: TimeSpan,
     /// From ready to a forced end; infinite unless set (`runtime_max_sec`).
     pub runtime_max: TimeSpan,
+    /// At most this much is added to it at random, anew for each run.
+    pub runtime_extra: TimeSpan,
+    /// What a start that takes too long comes to.
+    pub start_failure: FailureMode,
+    /// What a stop that takes too long comes to.
+    pub stop_failure: FailureMode,
+}
+
+/// TimeoutStartFailureMode= and TimeoutStopFailureMode=.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureMode {
+    /// The stop signal, and the final one after the time of a stop.
+    Terminate,
+    /// The watchdog's signal, which leaves a core, and the final one after the time of an abort.
+    Abort,
+    /// The final signal at once.
+    Kill,
 }
 
 /// DefaultTimeoutStartSec= and DefaultTimeoutStopSec= of systemd.
@@ -178,7 +243,15 @@ pub const TIMEOUT_DEFAULT: TimeSpan = TimeSpan::from_secs(90);
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { start: TIMEOUT_DEFAULT, stop: TIMEOUT_DEFAULT, abort: TIMEOUT_DEFAULT, runtime_max: TimeSpan::INFINITY }
+        Self {
+            start: TIMEOUT_DEFAULT,
+            stop: TIMEOUT_DEFAULT,
+            abort: TIMEOUT_DEFAULT,
+            runtime_max: TimeSpan::INFINITY,
+            runtime_extra: TimeSpan::ZERO,
+            start_failure: FailureMode::Terminate,
+            stop_failure: FailureMode::Terminate,
+        }
     }
 }
 

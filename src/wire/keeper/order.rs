@@ -43,6 +43,18 @@ pub enum Order {
         /// What.
         signal: Signal,
     },
+    /// That process is the main one of its unit from now on, though the keeper did not start it: its end is told like any
+    /// other's. The descriptor that comes along stands for it (pidfd_open(2)).
+    Take {
+        /// Its name from now on.
+        key: ProcessKey,
+        /// The id of its run.
+        invocation: InvocationId,
+        /// Its pid.
+        pid: Pid,
+        /// When it started, in clock ticks since boot.
+        start_time: u64,
+    },
     /// Keep the descriptor that comes along. Many may bear one name.
     Store {
         /// For which unit.
@@ -154,4 +166,5 @@ wire_enum!(Order {
     16 Upgrade { path },
     17 Shutdown { code },
     18 TellInit { bytes },
+    19 Take { key, invocation, pid, start_time },
 });

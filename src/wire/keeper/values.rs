@@ -82,7 +82,7 @@ wire_struct!(RunId { unit, generation });
 wire_struct!(ProcessKey { run, role });
 wire_struct!(Usage { user, system, max_rss_kib });
 wire_struct!(SpawnFailure { step, errno });
-wire_enum!(Role { 0 Main, 1 Control(number), 2 Probe(number) });
+wire_enum!(Role { 0 Main, 1 Control(number), 2 Probe(number), 3 Named(number) });
 wire_enum!(ExitStatus { 0 Exited(code), 1 Signaled { signal, core }, 2 Unknown });
 wire_enum!(SpawnStep {
     0 Prepare, 1 Clone, 2 Session, 3 Stdio, 4 Descriptors, 5 OomScore, 6 Nice, 7 Limits, 8 Groups, 9 Group, 10 User,

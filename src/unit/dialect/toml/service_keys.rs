@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::{
     exec_keys as exec,
     value::{extend, put, signal_names},
@@ -8,23 +10,28 @@ use crate::{
     unit::{
         draft::{Draft, ExitMember},
         similar::did_you_mean,
-        spec::{KillMode, NotifyAccess, Restart, ServiceKind},
+        spec::{ExitType, FailureMode, KillMode, NotifyAccess, Restart, ServiceKind},
     },
 };
 
 /// `[service]`, as systemd.service(5) has it.
 pub(super) const SERVICE: &[Key<Draft>] = &[
+    Key { name: "exec_condition", set: |d, w, v| exec::commands(&mut d.exec.condition, w, v) },
     Key { name: "exec_reload", set: |d, w, v| exec::commands(&mut d.exec.reload, w, v) },
     Key { name: "exec_start", set: |d, w, v| exec::commands(&mut d.exec.start, w, v) },
     Key { name: "exec_start_post", set: |d, w, v| exec::commands(&mut d.exec.start_post, w, v) },
     Key { name: "exec_start_pre", set: |d, w, v| exec::commands(&mut d.exec.start_pre, w, v) },
     Key { name: "exec_stop", set: |d, w, v| exec::commands(&mut d.exec.stop, w, v) },
     Key { name: "exec_stop_post", set: |d, w, v| exec::commands(&mut d.exec.stop_post, w, v) },
+    Key { name: "exit_type", set: |d, w, v| put(&mut d.def.service.main.exit_type, w.choice(v, EXIT_TYPES)) },
     Key {
         name: "file_descriptor_store_max",
         set: |d, w, v| put(&mut d.def.service.file_descriptor_store_max, w.count(v, 0)),
     },
+    Key { name: "guess_main_pid", set: |d, w, v| put(&mut d.def.service.main.guess_main_pid, w.boolean(v)) },
     Key { name: "notify_access", set: |d, w, v| put(&mut d.notify_access, w.choice(v, NOTIFY_ACCESS).map(Some)) },
+    Key { name: "pid_file", set: |d, w, v| put(&mut d.def.service.main.pid_file, pid_file(w, v)) },
+    Key { name: "reload_signal", set: |d, w, v| put(&mut d.def.service.reload_signal, w.signal(v)) },
     Key { name: "remain_after_exit", set: |d, w, v| put(&mut d.def.service.remain_after_exit, w.boolean(v)) },
     Key { name: "restart", set: |d, w, v| put(&mut d.def.service.restart.when, w.choice(v, RESTARTS)) },
     Key { name: "restart_force_exit_status", set: |d, w, v| extend(&mut d.force, w, v, exit_member) },
@@ -35,10 +42,24 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
     Key { name: "restart_sec", set: |d, w, v| put(&mut d.def.service.restart.delay, w.span(v)) },
     Key { name: "restart_steps", set: |d, w, v| put(&mut d.def.service.restart.steps, w.count(v, 0)) },
     Key { name: "runtime_max_sec", set: |d, w, v| put(&mut d.def.service.timeouts.runtime_max, w.limit_span(v)) },
+    Key {
+        name: "runtime_randomized_extra_sec",
+        set: |d, w, v| {
+            put(&mut d.def.service.timeouts.runtime_extra, w.span(v).filter(|span| *span != TimeSpan::INFINITY))
+        },
+    },
     Key { name: "success_exit_status", set: |d, w, v| extend(&mut d.success, w, v, exit_member) },
     Key { name: "timeout_abort_sec", set: |d, w, v| put(&mut d.timeout_abort, w.limit_span(v).map(Some)) },
     Key { name: "timeout_sec", set: both_timeouts },
+    Key {
+        name: "timeout_start_failure_mode",
+        set: |d, w, v| put(&mut d.def.service.timeouts.start_failure, w.choice(v, FAILURE_MODES)),
+    },
     Key { name: "timeout_start_sec", set: |d, w, v| put(&mut d.timeout_start, w.limit_span(v).map(Some)) },
+    Key {
+        name: "timeout_stop_failure_mode",
+        set: |d, w, v| put(&mut d.def.service.timeouts.stop_failure, w.choice(v, FAILURE_MODES)),
+    },
     Key { name: "timeout_stop_sec", set: |d, w, v| put(&mut d.def.service.timeouts.stop, w.limit_span(v)) },
     Key { name: "type", set: |d, w, v| kind(d, w, v) },
     Key { name: "watchdog_sec", set: |d, w, v| put(&mut d.def.service.watchdog, finite(w, v)) },
@@ -49,6 +70,10 @@ pub(super) const KILL: &[Key<Draft>] = &[
     Key { name: "final_kill_signal", set: |d, w, v| put(&mut d.def.service.kill.final_signal, w.signal(v)) },
     Key { name: "kill_mode", set: |d, w, v| put(&mut d.def.service.kill.mode, w.choice(v, KILL_MODES)) },
     Key { name: "kill_signal", set: |d, w, v| put(&mut d.def.service.kill.signal, w.signal(v)) },
+    Key {
+        name: "restart_kill_signal",
+        set: |d, w, v| put(&mut d.def.service.kill.restart_signal, w.signal(v).map(Some)),
+    },
     Key { name: "send_sighup", set: |d, w, v| put(&mut d.def.service.kill.send_sighup, w.boolean(v)) },
     Key { name: "send_sigkill", set: |d, w, v| put(&mut d.def.service.kill.send_sigkill, w.boolean(v)) },
     Key { name: "watchdog_signal", set: |d, w, v| put(&mut d.def.service.kill.watchdog_signal, w.signal(v)) },
@@ -59,10 +84,10 @@ const KINDS: &[(&str, Option<ServiceKind>)] = &[
     ("exec", Some(ServiceKind::Exec)),
     ("notify", Some(ServiceKind::Notify)),
     ("oneshot", Some(ServiceKind::Oneshot)),
-    ("forking", None),
+    ("forking", Some(ServiceKind::Forking)),
+    ("notify-reload", Some(ServiceKind::NotifyReload)),
+    ("idle", Some(ServiceKind::Idle)),
     ("dbus", None),
-    ("idle", None),
-    ("notify-reload", None),
 ];
 
 const RESTARTS: &[(&str, Restart)] = &[
@@ -74,6 +99,11 @@ const RESTARTS: &[(&str, Restart)] = &[
     ("on-abort", Restart::OnAbort),
     ("on-watchdog", Restart::OnWatchdog),
 ];
+
+const EXIT_TYPES: &[(&str, ExitType)] = &[("main", ExitType::Main), ("cgroup", ExitType::Cgroup)];
+
+const FAILURE_MODES: &[(&str, FailureMode)] =
+    &[("terminate", FailureMode::Terminate), ("abort", FailureMode::Abort), ("kill", FailureMode::Kill)];
 
 const KILL_MODES: &[(&str, KillMode)] = &[
     ("control-group", KillMode::ControlGroup),
@@ -93,11 +123,22 @@ fn kind(draft: &mut Draft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
     match walk.choice(value, KINDS) {
         Some(Some(kind)) => draft.def.service.kind = kind,
         Some(None) => {
-            let help = "run the program in the foreground: simple, exec, notify, oneshot".to_owned();
-            let word = value.get_ref().as_str().unwrap_or_default();
-            walk.error(value, format!("type {word:?} is not supported by this version"), Some(help));
+            let message = "type \"dbus\" cannot be waited for: there is no bus that we watch for the service's name";
+            let help =
+                "most such services can say READY=1: use \"notify\"; else \"exec\", with a probe of the bus name";
+            walk.error(value, message, Some(help.to_owned()));
         }
         None => {}
+    }
+}
+
+/// A relative path is one below /run (systemd.service(5)); an empty string unsets it.
+fn pid_file(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Option<Box<Path>>> {
+    let text = walk.text(value)?;
+    match text {
+        "" => Some(None),
+        _ if text.starts_with('/') => walk.path(value, text).map(Some),
+        _ => walk.path(value, &format!("/run/{text}")).map(Some),
     }
 }
 
