@@ -208,14 +208,17 @@ impl Engine {
         if let Some(leader) = &notified.session {
             return Some((leader.run.clone(), Sender::Other));
         }
+        let sender = Pid::new(pid)?;
+        let started = notified.started?;
         let run = match &self.cgroups {
             Some(cgroups) => self.runs.get(&cgroups.unit_of(pid)?),
             None => {
-                let invocation = proctree::invocation_of(mainpid::keeper(), Pid::new(pid)?)?;
+                let invocation = proctree::invocation_of(mainpid::keeper(), sender)?;
                 self.runs.values().find(|tree| tree.invocation == invocation)
             }
         };
-        run.map(|tree| (tree.run.clone(), Sender::Other))
+        // Compared after the look: its pid was its own all the while.
+        run.filter(|_| proctree::start_time(sender) == Some(started)).map(|tree| (tree.run.clone(), Sender::Other))
     }
 
     /// FDSTORE=1 and FDSTOREREMOVE=1 (sd_notify(3)), within what the unit allows.

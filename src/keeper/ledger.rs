@@ -269,7 +269,7 @@ mod tests {
 
     fn notified(unit: Option<&str>) -> Notified {
         let key = unit.map(|unit| key(unit, 1));
-        Notified { seq: 0, pid: 5, uid: 0, gid: 0, key, session: None, bytes: vec![], dropped: 0 }
+        Notified { seq: 0, pid: 5, uid: 0, gid: 0, key, session: None, started: None, bytes: vec![], dropped: 0 }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{io, os::fd::AsFd, rc::Rc};
 use super::turn::Keeper;
 use crate::{
     base::{Pid, ProcessKey},
-    sys::{Packet, receive, session_of},
+    sys::{Packet, holds_its_pid, receive, session_of, start_time},
     wire::keeper::Notified,
 };
 
@@ -34,10 +34,17 @@ impl Keeper {
         let pid = Pid::new(sender.pid.cast_signed());
         let ours = |pid: Pid| -> Option<ProcessKey> { self.processes.key_of(pid).cloned() };
         let key = pid.and_then(ours);
-        let leader = pid.and_then(|pid| session_of(pid).ok().flatten());
-        let session = leader.and_then(ours);
+        let (session, started) = match (&key, pid) {
+            (None, Some(pid)) => {
+                let seen = (session_of(pid).ok().flatten().and_then(ours), start_time(pid).ok());
+                // Looked at first, asked second: what was seen is of the sender if the pid is still its own.
+                let is_its_own = packet.process.as_ref().is_none_or(|process| holds_its_pid(process.as_fd()));
+                if is_its_own { seen } else { (None, None) }
+            }
+            (Some(_), _) | (None, None) => (None, None),
+        };
         let (uid, gid, pid) = (sender.uid, sender.gid, sender.pid);
-        let notified = Notified { seq: 0, pid, uid, gid, key, session, bytes, dropped: 0 };
+        let notified = Notified { seq: 0, pid, uid, gid, key, session, started, bytes, dropped: 0 };
         let fds = packet.fds.into_iter().map(Rc::new).collect();
         if let Some(kept) = self.ledger.keep_notified(notified, fds) {
             let (fact, fds) = kept.fact();

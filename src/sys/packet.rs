@@ -29,6 +29,8 @@ pub struct Packet {
     pub fds: Vec<OwnedFd>,
     /// Who sent it, where the socket asks for that (SO_PASSCRED).
     pub sender: Option<Sender>,
+    /// What stands for the process that sent it, where the socket asks for that (SO_PASSPIDFD).
+    pub process: Option<OwnedFd>,
 }
 
 /// Who sent a message, as the kernel says it.
@@ -100,10 +102,13 @@ impl From<PacketSocket> for OwnedFd {
     }
 }
 
+/// The descriptor that stands for the sender, linux/socket.h; libc does not name it yet.
+const SCM_PIDFD: libc::c_int = 4;
+
 /// Room for the control messages of one packet, aligned as the kernel writes them.
 #[repr(align(8))]
 struct Control([MaybeUninit<u8>; CONTROL_BYTES]);
-/// Headers, padding and payload of one SCM_RIGHTS at its limit and one SCM_CREDENTIALS, rounded up.
+/// Headers, padding and payload of one SCM_RIGHTS at its limit, one SCM_CREDENTIALS and one SCM_PIDFD, rounded up.
 const CONTROL_BYTES: usize = MESSAGE_FDS_MAX * size_of::<RawFd>() + 128;
 
 /// Takes one message from any socket that keeps messages apart.
@@ -124,16 +129,16 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Packet> 
     let length =
         unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) };
     let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
-    let (fds, sender) = read_control(&header);
+    let (fds, sender, process) = read_control(&header);
     if header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a message was cut off"));
     }
-    Ok(Packet { length, fds, sender })
+    Ok(Packet { length, fds, sender, process })
 }
 
 /// Takes what the kernel wrote beside a message.
-fn read_control(header: &libc::msghdr) -> (Vec<OwnedFd>, Option<Sender>) {
-    let (mut fds, mut sender) = (Vec::new(), None);
+fn read_control(header: &libc::msghdr) -> (Vec<OwnedFd>, Option<Sender>, Option<OwnedFd>) {
+    let (mut fds, mut sender, mut process) = (Vec::new(), None, None);
     // SAFETY: the kernel filled the header, whose control area is still alive in the caller.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
     // SAFETY: the walk yields null or a whole message header within the control area.
@@ -156,12 +161,20 @@ fn read_control(header: &libc::msghdr) -> (Vec<OwnedFd>, Option<Sender>) {
                 let ucred = unsafe { data.cast::<libc::ucred>().read_unaligned() };
                 sender = Some(Sender { pid: ucred.pid.cast_unsigned(), uid: ucred.uid, gid: ucred.gid });
             }
+            (libc::SOL_SOCKET, SCM_PIDFD) => {
+                // SAFETY: a message of this type carries one descriptor, which need not be aligned.
+                let raw = unsafe { data.cast::<RawFd>().read_unaligned() };
+                if raw >= 0 {
+                    // SAFETY: the kernel has just installed this descriptor for us; nobody else owns it.
+                    process = Some(unsafe { OwnedFd::from_raw_fd(raw) });
+                }
+            }
             _ => {}
         }
         // SAFETY: both belong to the same control area.
         next = unsafe { libc::CMSG_NXTHDR(header, message) };
     }
-    (fds, sender)
+    (fds, sender, process)
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ mod tests {
 
     use super::*;
     use crate::sys::{
-        open_process, reap,
+        holds_its_pid, open_process, reap,
         spawn::{Program, Spawner},
     };
 
@@ -104,7 +104,9 @@ mod tests {
         nix::poll::poll(&mut ended, nix::poll::PollTimeout::NONE).unwrap();
         assert_eq!(end_of(process.as_fd(), pid, started), ExitStatus::Exited(42));
         assert_ne!(end_of(process.as_fd(), pid, started + 1), ExitStatus::Exited(0), "a stranger's is not taken");
+        assert!(holds_its_pid(process.as_fd()), "nobody else has it before it is reaped");
         reap(Some(pid)).unwrap();
+        assert!(!holds_its_pid(process.as_fd()));
         let after = end_of(process.as_fd(), pid, started);
         // Kernels before 6.15 forget.
         assert!(matches!(after, ExitStatus::Exited(42) | ExitStatus::Unknown), "{after:?}");

@@ -3,7 +3,7 @@ use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Seek, Write},
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::{
             fs::{OpenOptionsExt, PermissionsExt},
             net::UnixDatagram,
@@ -75,8 +75,8 @@ const SEEK_SET: i16 = 0;
 /// An exclusive lock from the first byte to the end.
 const WHOLE_FILE: libc::flock = libc::flock { l_type: F_WRLCK, l_whence: SEEK_SET, l_start: 0, l_len: 0, l_pid: 0 };
 
-/// Binds a datagram socket at `path` that anyone may send to and that says who sent (SO_PASSCRED), in place of what is
-/// there.
+/// Binds a datagram socket at `path` that anyone may send to and that says who sent (SO_PASSCRED, and from Linux 6.5 on
+/// SO_PASSPIDFD), in place of what is there.
 ///
 /// # Errors
 /// As bind(2).
@@ -88,8 +88,21 @@ pub fn bind_notify_socket(path: &Path) -> io::Result<OwnedFd> {
     let socket = UnixDatagram::bind(path)?;
     socket.set_nonblocking(true)?;
     setsockopt(&socket, sockopt::PassCred, &true)?;
+    pass_process(&socket);
     fs::set_permissions(path, Permissions::from_mode(0o666))?;
     Ok(socket.into())
+}
+
+/// Asks for a descriptor of each sender's process. Older kernels cannot; then the pid alone has to do.
+fn pass_process(socket: &UnixDatagram) {
+    // asm-generic/socket.h; libc does not name it yet.
+    const SO_PASSPIDFD: libc::c_int = 76;
+    let yes: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&yes)).unwrap_or_default();
+    // SAFETY: the option is one int, which lives until the call has ended.
+    let _set = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSPIDFD, (&raw const yes).cast(), length)
+    };
 }
 
 #[cfg(test)]
@@ -128,5 +141,7 @@ mod tests {
         let mut buffer = [0; 64];
         let packet = receive(socket.as_fd(), &mut buffer).unwrap();
         assert_eq!((packet.length, packet.sender.map(|sender| sender.pid)), (7, Some(std::process::id())));
+        // Kernels before 6.5 name the sender by its pid only.
+        assert!(packet.process.is_none_or(|process| crate::sys::holds_its_pid(process.as_fd())));
     }
 }

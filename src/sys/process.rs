@@ -105,6 +105,14 @@ pub fn signal_process(process: BorrowedFd<'_>, signal: Signal) -> io::Result<()>
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Whether the process that a descriptor stands for is not reaped yet, so that its pid is still its own.
+pub fn holds_its_pid(process: BorrowedFd<'_>) -> bool {
+    // SAFETY: takes numbers and a null pointer; signal 0 is only a question.
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), 0, 0, 0) };
+    // Where we may not signal it, it is there.
+    done == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
 /// When a process started, in clock ticks since boot: field 22 of /proc/PID/stat, proc(5). With the pid it names a
 /// process for as long as the machine runs.
 ///

@@ -30,6 +30,7 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["crash", log, name, least, most] => crash(log, name, least.parse().unwrap()..=most.parse().unwrap()),
         ["steady", log, name] => steady(log, name),
         ["notify", texts @ ..] => notify(texts),
+        ["barrier", file] => barrier(file),
         ["daemon", script] => daemon(script),
         ["reloads", millis] => reloads(millis.parse().unwrap()),
         ["serve", mood] => serve(Path::new(mood)),
@@ -95,6 +96,23 @@ fn notify(texts: &[&str]) -> ExitCode {
             (None, text) => tell(text),
         }
     }
+    for_ever()
+}
+
+/// Says READY=1, sends a barrier, waits until it is lifted, and writes that down.
+fn barrier(file: &str) -> ExitCode {
+    use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+    use std::os::fd::AsRawFd;
+    tell("READY=1");
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let socket = UnixDatagram::unbound().unwrap();
+    let to = UnixAddr::new(env::var("NOTIFY_SOCKET").unwrap().as_str()).unwrap();
+    let fds = [writer.as_raw_fd()];
+    let text = [std::io::IoSlice::new(b"BARRIER=1")];
+    sendmsg(socket.as_raw_fd(), &text, &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), Some(&to)).unwrap();
+    drop(writer);
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    append(file, "lifted");
     for_ever()
 }
 

@@ -76,6 +76,8 @@ const TESTS: &[Test] = tests![
     notify::a_ready_that_another_service_sends_is_not_believed,
     notify::a_ready_from_outside_of_all_services_is_refused,
     notify::only_the_main_process_is_believed_unless_the_unit_says_all,
+    notify::a_barrier_is_lifted_when_all_that_came_before_is_taken_in,
+    notify::a_daemon_that_left_the_session_may_speak_where_the_unit_believes_all,
     notify::a_service_that_stops_feeding_its_watchdog_is_killed_for_it,
     order::units_start_in_order_and_stop_in_the_reverse,
     order::a_stop_takes_down_what_requires_it_and_a_restart_brings_it_back,

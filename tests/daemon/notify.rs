@@ -1,5 +1,8 @@
 //! What services say, and who is believed.
-use crate::{actor, support::world::World};
+use crate::{
+    actor,
+    support::{process::until, world::World},
+};
 
 pub(crate) fn a_ready_that_another_service_sends_is_not_believed() {
     let world = World::with(&[
@@ -37,6 +40,28 @@ pub(crate) fn only_the_main_process_is_believed_unless_the_unit_says_all() {
     assert_eq!(main["result"], "timeout", "{main:#}");
     let refused = world.until_notices("notify_refused", 1);
     assert!(refused.iter().any(|notice| notice["unit"] == "main"), "{refused:#?}");
+}
+
+pub(crate) fn a_barrier_is_lifted_when_all_that_came_before_is_taken_in() {
+    // It writes `lifted` only once the supervisor has closed the descriptor that it sent (sd_notify_barrier(3)).
+    let world = World::with(&[("web", &actor::unit("barrier @/lifted", "type = \"notify\""))]);
+    until("the barrier is lifted", || world.path("lifted").exists().then_some(()));
+    assert_eq!(world.status("web")["active"], "active", "READY=1 came before it");
+}
+
+pub(crate) fn a_daemon_that_left_the_session_may_speak_where_the_unit_believes_all() {
+    for mode in ["on", "off"] {
+        let mut world = World::new();
+        world.settings(&format!("[cgroup]\nmode = \"{mode}\"\n"));
+        let speaks = actor::command("notify READY=1 STATUS=here");
+        let text = format!(
+            "[service]\ntype = \"notify\"\nnotify_access = \"all\"\ntimeout_start_sec = \"5s\"\n\
+             exec_start = \"/bin/sh -c 'setsid setsid {speaks} & sleep 1000'\"\n"
+        );
+        world.unit("web", &text);
+        world.start();
+        assert_eq!(world.until_active("web", "active")["status_text"], "here", "cgroups {mode}");
+    }
 }
 
 pub(crate) fn a_service_that_stops_feeding_its_watchdog_is_killed_for_it() {

@@ -215,6 +215,9 @@ pub struct Notified {
     pub key: Option<ProcessKey>,
     /// The process of ours that leads the session of the sender, where that was still to be seen.
     pub session: Option<ProcessKey>,
+    /// When the sender started, in clock ticks since boot, where it is none of our own and was still to be seen: only
+    /// while that is true does its pid tell anything.
+    pub started: Option<u64>,
     /// What it says, unparsed.
     pub bytes: Vec<u8>,
     /// How many earlier datagrams of this sender's unit were dropped because too many wait.
@@ -246,4 +249,4 @@ wire_struct!(RunningProcess { key, invocation, pid, start_time, started });
 wire_struct!(UnitRecord { unit, generation, memo });
 wire_struct!(Clamped { oom_score, nice, limits });
 wire_struct!(Exit { key, invocation, pid, status, usage, at, started });
-wire_struct!(Notified { seq, pid, uid, gid, key, session, bytes, dropped });
+wire_struct!(Notified { seq, pid, uid, gid, key, session, started, bytes, dropped });

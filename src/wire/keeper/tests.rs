@@ -88,6 +88,7 @@ fn facts() -> Vec<Fact> {
         gid: 4,
         key: Some(key.clone()),
         session: None,
+        started: Some(7),
         bytes: b"READY=1".into(),
         dropped: 6,
     };
