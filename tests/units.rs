@@ -105,6 +105,26 @@ fn a_problem_of_a_drop_in_names_the_drop_in() {
 }
 
 #[test]
+fn a_template_makes_the_instances_that_someone_names() {
+    check("templates");
+}
+
+#[test]
+fn what_is_wrong_with_a_template_is_said_once() {
+    check("template_errors");
+}
+
+#[test]
+fn a_target_pulls_in_what_wants_to_be_in_it_and_comes_after_it() {
+    check_units("targets", |name| name == "web.target");
+}
+
+#[test]
+fn a_target_runs_nothing() {
+    check("target_errors");
+}
+
+#[test]
 fn relations_to_nowhere_and_to_oneself_are_found() {
     check("relations");
 }

@@ -73,7 +73,8 @@ pub(super) async fn metrics(State(handle): State<Handle>) -> Result<Response, Fa
 /// Reads `roundsman.toml` and the unit directories anew; all of it is taken, or nothing.
 pub(super) async fn reload(State(handle): State<Handle>) -> Result<Json<v1::Reloaded>, Failure> {
     let settings = Arc::clone(handle.settings());
-    let loaded = tokio::task::spawn_blocking(move || config::reload(&settings)).await;
+    let instances = handle.instances();
+    let loaded = tokio::task::spawn_blocking(move || config::reload(&settings, &instances)).await;
     let loaded =
         loaded.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "reload failed", error.to_string()))?;
     let revision = loaded.as_ref().map(|loaded| loaded.host.digest.clone()).unwrap_or_default();

@@ -30,7 +30,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         active: status.active.as_str().to_owned(),
         sub: status.sub.as_str().to_owned(),
         since_us: status.since.wall.0,
-        kind: kind(def.service.kind).to_owned(),
+        kind: if def.name.is_target() { "target" } else { kind(def.service.kind) }.to_owned(),
         up: is_up(status, def),
         enabled: status.enabled,
         pid: status.main_pid.map(crate::base::Pid::raw),

@@ -47,6 +47,32 @@ impl UnitName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name with its kind, as systemd writes it: `web.service`.
+    pub fn full(&self) -> String {
+        if self.is_target() { self.0.to_string() } else { format!("{}.service", self.0) }
+    }
+
+    /// Whether it is a target's: a unit that only groups others.
+    pub fn is_target(&self) -> bool {
+        self.0.ends_with(".target")
+    }
+
+    /// Whether it is a template's (`web@`), from which instances (`web@a`) are made.
+    pub fn is_template(&self) -> bool {
+        self.0.ends_with('@')
+    }
+
+    /// The template that an instance is made from.
+    pub fn template(&self) -> Option<Self> {
+        let (prefix, instance) = self.0.split_once('@')?;
+        (!instance.is_empty()).then(|| Self(format!("{prefix}@").into()))
+    }
+
+    /// The name of an instance of this template; `None` where that is no name.
+    pub fn with_instance(&self, instance: &str) -> Option<Self> {
+        if self.is_template() && !instance.is_empty() { Self::new(&format!("{}{instance}", self.0)).ok() } else { None }
+    }
 }
 
 impl FromStr for UnitName {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    collections::BTreeSet,
     env,
     ffi::{CString, OsString},
     io::IsTerminal,
@@ -155,7 +156,7 @@ fn keep(settings: Settings, config: Option<PathBuf>) -> ExitCode {
 }
 
 fn check(settings: &Settings) -> ExitCode {
-    match config::load(&settings.paths.units) {
+    match config::load(&settings.paths.units, &BTreeSet::new()) {
         Ok(host) => {
             for warning in &host.warnings {
                 sys::complain(warning);
@@ -181,7 +182,7 @@ fn probe(settings: &Settings, units: &[String], json: bool) -> ExitCode {
         Ok(names) => names,
         Err(error) => return unknown(error.to_string()),
     };
-    let host = match config::load(&settings.paths.units) {
+    let host = match config::load(&settings.paths.units, &BTreeSet::new()) {
         Ok(host) => host,
         Err(problems) => return unknown(problems.to_string()),
     };

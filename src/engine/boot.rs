@@ -143,14 +143,15 @@ async fn first(keeper: &mut Client) -> Result<Box<Snapshot>, BootError> {
 
 /// The units of the directories; after a crash, those that were in force, with the problems of the new ones.
 fn units(settings: &Settings, cause: ManagerCause) -> Result<(Host, Option<String>), ConfigError> {
-    let error = match config::load(&settings.paths.units) {
+    let error = match config::load(&settings.paths.units, &BTreeSet::new()) {
         Ok(host) => return Ok((host, None)),
         Err(error) => error,
     };
     if cause == ManagerCause::Boot {
         return Err(error);
     }
-    let kept = config::load_kept(&settings.paths.state.join(KEPT_UNITS)).map_err(|_| error.clone())?;
+    let kept =
+        config::load_kept(&settings.paths.state.join(KEPT_UNITS), &BTreeSet::new()).map_err(|_| error.clone())?;
     Ok((kept, Some(error.0)))
 }
 
@@ -240,6 +241,8 @@ impl Parts {
             runtime: self.edges,
             units: BTreeMap::new(),
             identities: BTreeMap::new(),
+            templates: BTreeSet::new(),
+            instances: super::Instances::default(),
             piped: BTreeSet::new(),
             stored: BTreeSet::new(),
             fd_store: super::fds::FdStore::default(),
@@ -312,6 +315,7 @@ impl Engine {
             counters: Arc::clone(&self.counters),
             store: self.store.clone(),
             settings: Arc::clone(&self.settings),
+            instances: self.instances.clone(),
         }
     }
 
@@ -329,6 +333,9 @@ impl Engine {
                 restored.memos.insert(record.unit, record.memo);
             }
         }
+        let enabled = restored.enablement.iter().filter(|(_, enabled)| **enabled).map(|(unit, _)| unit);
+        let living = snapshot.processes.iter().map(|process| &process.key.run.unit);
+        let host = self.remake_instances(host, restored.memos.keys().chain(enabled).chain(living));
         for process in &snapshot.processes {
             self.adopt(process);
             if !matches!(process.key.role, Role::Probe(_)) {
@@ -350,6 +357,7 @@ impl Engine {
         let fresh = cause == ManagerCause::Boot;
         self.units = host.units.clone();
         self.identities = host.identities.clone();
+        self.templates = host.templates.clone();
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
         self.alerts.keep_units(now, |unit| host.units.contains_key(unit));
         self.node.restore(now, host.units.clone(), restored);

@@ -1,7 +1,7 @@
 //! The units in force: read from their directories, checked, and completed with what only this host knows.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -15,10 +15,10 @@ use super::settings::Settings;
 use crate::{
     base::{Chain, UnitName},
     edge::{
-        unitdir,
+        self, unitdir,
         users::{self, Identity},
     },
-    unit::{self, SourceText, UnitDef},
+    unit::{self, SourceText, Surroundings, UnitDef},
 };
 
 /// Checked units and what the host says about them.
@@ -26,6 +26,8 @@ use crate::{
 pub struct Host {
     /// The units.
     pub units: BTreeMap<UnitName, Arc<UnitDef>>,
+    /// From which instances can be made.
+    pub templates: BTreeSet<UnitName>,
     /// Whom each runs as, where it says so.
     pub identities: BTreeMap<UnitName, Arc<Identity>>,
     /// Names this set of units: SHA-256 over their files, in hex.
@@ -34,6 +36,13 @@ pub struct Host {
     pub warnings: Vec<String>,
     /// The texts they were made from.
     texts: Vec<StoredText>,
+}
+
+impl Host {
+    /// The same texts with further instances.
+    pub fn with_instances(&self, instances: &BTreeSet<UnitName>) -> Result<Self, ConfigError> {
+        check(self.texts.clone(), instances)
+    }
 }
 
 /// Why units cannot be taken into force: every problem, one per line with its place.
@@ -58,11 +67,11 @@ pub struct Reload {
 }
 
 /// Reads everything anew, or tells every problem. Waits for the disk like [`load`].
-pub fn reload(inforce: &Settings) -> Result<Box<Reload>, ConfigError> {
+pub fn reload(inforce: &Settings, instances: &BTreeSet<UnitName>) -> Result<Box<Reload>, ConfigError> {
     let settings = inforce.again().map_err(|error| Chain(&error).to_string());
     // With settings that cannot be read, the units are still checked where they were.
     let dirs = settings.as_ref().map_or(&inforce.paths.units, |settings| &settings.paths.units);
-    match (load(dirs), settings) {
+    match (load(dirs, instances), settings) {
         (Ok(host), Ok(settings)) => Ok(Box::new(Reload { settings, host })),
         (Err(units), Err(settings)) => Err(ConfigError(format!("{settings}\n{units}"))),
         (Err(units), Ok(_)) => Err(units),
@@ -71,7 +80,7 @@ pub fn reload(inforce: &Settings) -> Result<Box<Reload>, ConfigError> {
 }
 
 /// Reads and checks every unit of `dirs`. May ask the host's user database: never called on the path of a restart.
-pub fn load(dirs: &[PathBuf]) -> Result<Host, ConfigError> {
+pub fn load(dirs: &[PathBuf], instances: &BTreeSet<UnitName>) -> Result<Host, ConfigError> {
     let mut texts = Vec::new();
     let mut problems = Vec::new();
     for dir in dirs {
@@ -83,14 +92,14 @@ pub fn load(dirs: &[PathBuf]) -> Result<Host, ConfigError> {
     if !problems.is_empty() {
         return Err(ConfigError(problems.join("\n")));
     }
-    check(texts.into_iter().map(|text| StoredText { path: text.path, text: text.text }).collect())
+    check(texts.into_iter().map(|text| StoredText { path: text.path, text: text.text }).collect(), instances)
 }
 
 /// Reads the texts that [`keep`] kept.
-pub fn load_kept(file: &Path) -> Result<Host, ConfigError> {
+pub fn load_kept(file: &Path, instances: &BTreeSet<UnitName>) -> Result<Host, ConfigError> {
     let refused = |error: String| ConfigError(format!("{}: {error}", file.display()));
     let json = fs::read(file).map_err(|error| refused(error.to_string()))?;
-    check(serde_json::from_slice(&json).map_err(|error| refused(error.to_string()))?)
+    check(serde_json::from_slice(&json).map_err(|error| refused(error.to_string()))?, instances)
 }
 
 /// Keeps the texts of a set that was taken into force, written beside and renamed.
@@ -106,7 +115,7 @@ pub(super) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(beside, file)
 }
 
-fn check(texts: Vec<StoredText>) -> Result<Host, ConfigError> {
+fn check(texts: Vec<StoredText>, instances: &BTreeSet<UnitName>) -> Result<Host, ConfigError> {
     let mut sources = Vec::with_capacity(texts.len());
     let mut problems: Vec<String> = Vec::new();
     for text in &texts {
@@ -115,14 +124,16 @@ fn check(texts: Vec<StoredText>) -> Result<Host, ConfigError> {
             Err(problem) => problems.push(problem.to_string()),
         }
     }
-    let loaded = match unit::load(&sources) {
+    let around = Surroundings { instances: instances.clone(), host: edge::host::facts() };
+    let loaded = match unit::load_in(&sources, &around) {
         Ok(loaded) => loaded,
         Err(more) => {
             problems.extend(more.iter().map(ToString::to_string));
             return Err(ConfigError(problems.join("\n")));
         }
     };
-    let mut host = Host { texts, digest: loaded.set.digest.to_string(), ..Host::default() };
+    let (digest, templates) = (loaded.set.digest.to_string(), loaded.set.templates);
+    let mut host = Host { texts, digest, templates, ..Host::default() };
     host.warnings = loaded.warnings.iter().map(ToString::to_string).collect();
     let mut known: BTreeMap<IdentityKey, Arc<Identity>> = BTreeMap::new();
     for (name, unit) in &loaded.set.units {

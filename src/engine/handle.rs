@@ -92,6 +92,8 @@ pub enum Report {
         /// What it found.
         outcome: ProbeOutcome,
     },
+    /// Instances of templates were made.
+    Instances(Box<super::instances::Made>),
     /// A main process was looked for.
     Main(super::mainpid::Candidate),
     /// Processes of a run were found, or none are left.
@@ -113,6 +115,7 @@ pub struct Handle {
     pub(super) deliveries: Arc<Deliveries>,
     pub(super) store: store::Store,
     pub(super) settings: Arc<super::settings::Settings>,
+    pub(super) instances: super::Instances,
 }
 
 /// What a reload came to.
@@ -158,6 +161,11 @@ impl Handle {
     /// Counts for metrics.
     pub fn counters(&self) -> Counters {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Instances of templates that no file names.
+    pub fn instances(&self) -> std::collections::BTreeSet<UnitName> {
+        self.instances.all()
     }
 
     /// Alerts on their way.

@@ -1,11 +1,11 @@
 //! What comes in, as inputs of the machines: facts of the keeper, reports of our own threads, asks of the API.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{collections::BTreeSet, os::fd::OwnedFd, sync::Arc};
 
 use super::{
     Engine, config,
     handle::{Ask, Reloaded, Report, UnitState},
-    mainpid,
+    instances, mainpid,
     settings::Settings,
     tree::Found,
 };
@@ -267,8 +267,11 @@ impl Engine {
     /// Reads the units anew beside the loop; they come back as an ask.
     fn reload_by_signal(&self) {
         let (asks, settings) = (self.own_asks.clone(), Arc::clone(&self.settings));
+        let instances = self.instances.all();
         self.runtime.spawn(async move {
-            let Ok(loaded) = tokio::task::spawn_blocking(move || config::reload(&settings)).await else { return };
+            let Ok(loaded) = tokio::task::spawn_blocking(move || config::reload(&settings, &instances)).await else {
+                return;
+            };
             let (reply, _nobody_waits) = tokio::sync::oneshot::channel();
             asks.send(Ask::Reload { loaded, reply }).await.ok();
         });
@@ -277,6 +280,7 @@ impl Engine {
     pub(super) fn take_report(&mut self, report: Report) -> Result<(), ClientError> {
         match report {
             Report::Probed { run, probe, outcome } => self.probed(run, probe, outcome),
+            Report::Instances(made) => self.take_instances(*made)?,
             Report::Main(candidate) => self.take_candidate(candidate)?,
             Report::Tree(Found::Empty(run)) => self.node.handle(clock::now(), Input::TreeEmpty { run }),
             Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,
@@ -330,7 +334,14 @@ impl Engine {
         // Whoever asks hears of everything that came before.
         self.tell_all()?;
         match ask {
-            Ask::Order { actor, units, verb, reply } => self.order(actor, units, verb, reply),
+            Ask::Order { actor, units, verb, reply } => {
+                let unmade = if instances::makes(verb) { self.unmade(&units) } else { BTreeSet::new() };
+                if unmade.is_empty() {
+                    self.order(actor, units, verb, reply);
+                } else {
+                    self.make_instances(unmade, Ask::Order { actor, units, verb, reply });
+                }
+            }
             Ask::States { reply } => {
                 reply.send(self.states()).ok();
             }
@@ -355,7 +366,7 @@ impl Engine {
         self.node.statuses().into_iter().filter_map(state).collect()
     }
 
-    fn order(
+    pub(super) fn order(
         &mut self,
         actor: Actor,
         units: Vec<UnitName>,
@@ -414,7 +425,7 @@ impl Engine {
         }
     }
 
-    fn take_units(&mut self, host: config::Host) -> u32 {
+    pub(super) fn take_units(&mut self, host: config::Host) -> u32 {
         for warning in &host.warnings {
             tracing::warn!("{warning}");
         }
@@ -425,6 +436,7 @@ impl Engine {
         // Definitions of units that are gone are still needed until their last process has ended.
         self.units.extend(host.units.iter().map(|(name, unit)| (name.clone(), Arc::clone(unit))));
         self.identities = host.identities;
+        self.templates = host.templates;
         self.alerts.keep_units(clock::now(), |unit| host.units.contains_key(unit));
         self.node.handle(clock::now(), Input::Units(host.units));
         self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });

@@ -15,6 +15,7 @@ mod dispatch; // effects of the node machine -> edges
 mod fanout; // notices -> log, stream, alerts, store
 mod fds; // what services keep with us
 pub mod handle; // what the API holds
+mod instances; // of templates
 mod intake; // facts and asks -> inputs of the node machine
 mod mainpid; // which process is the main one, where a service made it
 mod launch; // orders -> the keeper's exact instructions
@@ -48,6 +49,7 @@ use crate::{
 pub use boot::{BootError, Started, start};
 pub use counters::Counters;
 pub use handle::{Ask, Gone, Handle, NumberedNotice, Report, UnitState};
+pub use instances::{Instances, Made};
 pub use mainpid::Candidate;
 
 /// Everything the loop holds.
@@ -76,6 +78,9 @@ pub struct Engine {
     runtime: runtime::Handle,
     units: BTreeMap<UnitName, Arc<UnitDef>>,
     identities: BTreeMap<UnitName, Arc<Identity>>,
+    templates: BTreeSet<UnitName>,
+    /// Instances that no file names.
+    instances: Instances,
     /// Units whose log pipe was asked for.
     piped: BTreeSet<UnitName>,
     /// Names of sockets that the keeper holds.

@@ -101,6 +101,8 @@ pub enum Sub {
     StartPost,
     Running,
     Exited,
+    /// A target whose units are up.
+    Active,
     Reload,
     ReloadSignal,
     ReloadNotify,
@@ -127,6 +129,7 @@ impl Sub {
             Self::StartPost => "start-post",
             Self::Running => "running",
             Self::Exited => "exited",
+            Self::Active => "active",
             Self::Reload => "reload",
             Self::ReloadSignal => "reload-signal",
             Self::ReloadNotify => "reload-notify",
@@ -148,7 +151,7 @@ impl Sub {
         match self {
             Self::Dead => Active::Inactive,
             Self::Condition | Self::StartPre | Self::Start | Self::StartPost | Self::AutoRestart => Active::Activating,
-            Self::Running | Self::Exited => Active::Active,
+            Self::Running | Self::Exited | Self::Active => Active::Active,
             Self::Reload | Self::ReloadSignal | Self::ReloadNotify => Active::Reloading,
             Self::Stop
             | Self::StopWatchdog

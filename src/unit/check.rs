@@ -25,7 +25,11 @@ pub(super) fn finish(
     check_relations(&draft, report);
     *draft.def.relations = relations(&draft);
     service(&mut draft);
-    check.commands(&draft.def.service, report);
+    if draft.def.name.is_target() {
+        target(&mut draft.def.service);
+    } else {
+        check.commands(&draft.def.service, report);
+    }
     check.restart(&draft.def.service, report);
     check.notify(&draft.def.service, report);
     draft.def.health = draft.health.into_iter().filter_map(|probe| finish_probe(probe, clean, report)).collect();
@@ -109,6 +113,12 @@ fn service(draft: &mut Draft) {
     service.notify_access = draft.notify_access.unwrap_or(access_default);
 }
 
+/// A target runs nothing: it is up once what it is after is, and stays so.
+fn target(service: &mut ServiceSpec) {
+    service.kind = ServiceKind::Oneshot;
+    service.remain_after_exit = true;
+}
+
 /// Whether every file of a unit was read without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clean {
@@ -134,7 +144,10 @@ impl Check<'_> {
 
     fn commands(&self, service: &ServiceSpec, report: &mut Report<'_>) {
         let place = self.service_at("exec_start");
-        if service.exec_start.is_empty() && self.clean == Clean::Yes {
+        // Without a command of its own it is there for what it does at its end.
+        let only_stops =
+            service.kind == ServiceKind::Oneshot && service.remain_after_exit && !service.exec_stop.is_empty();
+        if service.exec_start.is_empty() && !only_stops && self.clean == Clean::Yes {
             report.error(place, "\"exec_start\" in [service] is missing", None);
         }
         if service.exec_start.len() > 1 && service.kind != ServiceKind::Oneshot {

@@ -1,13 +1,13 @@
 //! What units mean to each other: names that must exist, orders that must not run in a circle, addresses that two cannot
 //! have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     diag::{Place, Report},
     draft::{Relation, RelationKind},
     graph,
-    set::Read,
+    set::{Install, Read},
     similar::did_you_mean,
     spec::Listen,
 };
@@ -34,12 +34,87 @@ pub(super) fn check(units: &All, report: &mut Report<'_>) {
     addresses(units, report);
 }
 
+/// Lets units be wanted and required by those that their own files name, and says whether they start with the daemon.
+///
+/// Names of the host's own targets, such as `multi-user.target`, mean the daemon's start.
+pub(super) fn install(units: &mut All, report: &mut Report<'_>) {
+    let mut links: Vec<(UnitName, RelationKind, UnitName, Place)> = Vec::new();
+    for (name, unit) in units.iter() {
+        let wants = unit.install.wanted_by.iter().map(|(by, place)| (by, RelationKind::Wants, *place));
+        let requires = unit.install.required_by.iter().map(|(by, place)| (by, RelationKind::Requires, *place));
+        links.extend(wants.chain(requires).map(|(by, kind, place)| (by.clone(), kind, name.clone(), place)));
+    }
+    for (by, kind, name, place) in &links {
+        match units.get_mut(by) {
+            Some(unit) => unit.link(*kind, name, *place),
+            None if by.is_target() => {}
+            None => {
+                let message = format!("it is to be pulled in by {by}, which does not exist: no effect");
+                report.warning(*place, message, None);
+            }
+        }
+    }
+    let names: BTreeSet<UnitName> = units.keys().cloned().collect();
+    for unit in units.values_mut() {
+        let Install { wanted_by, required_by, enabled } = &unit.install;
+        let pulled_in = wanted_by.iter().chain(required_by).any(|(by, _)| names.contains(by));
+        let with_daemon = wanted_by.iter().chain(required_by).any(|(by, _)| by.is_target() && !names.contains(by));
+        unit.def.enabled = enabled.unwrap_or(with_daemon || !pulled_in);
+    }
+    // A target is reached when what it pulls in is up (systemd.target(5)).
+    let targets: Vec<UnitName> = names.iter().filter(|name| name.is_target()).cloned().collect();
+    for target in targets {
+        let Some(unit) = units.get(&target) else { continue };
+        let pulls = |kind| matches!(kind, RelationKind::Wants | RelationKind::Requires | RelationKind::BindsTo);
+        let pulled: Vec<(UnitName, Place)> = unit
+            .relations
+            .iter()
+            .filter(|relation| pulls(relation.kind) && names.contains(&relation.name))
+            .map(|relation| (relation.name.clone(), relation.place))
+            .collect();
+        for (name, place) in pulled {
+            let comes_after = |of: Option<&Read>, kind, other: &UnitName| {
+                of.is_some_and(|of| of.relations.iter().any(|it| it.kind == kind && it.name == *other))
+            };
+            let ordered = comes_after(units.get(&name), RelationKind::After, &target)
+                || comes_after(units.get(&target), RelationKind::Before, &name);
+            if let (false, Some(unit)) = (ordered, units.get_mut(&target)) {
+                unit.link(RelationKind::After, &name, place);
+            }
+        }
+    }
+}
+
+impl Read {
+    fn link(&mut self, kind: RelationKind, other: &UnitName, place: Place) {
+        if self.relations.iter().any(|it| it.kind == kind && it.name == *other) {
+            return;
+        }
+        self.relations.push(Relation { kind, name: other.clone(), place });
+        let relations = &mut *self.def.relations;
+        let list = match kind {
+            RelationKind::Wants => &mut relations.wants,
+            RelationKind::Requires => &mut relations.requires,
+            RelationKind::After => &mut relations.after,
+            RelationKind::BindsTo
+            | RelationKind::PartOf
+            | RelationKind::Conflicts
+            | RelationKind::Before
+            | RelationKind::OnFailure
+            | RelationKind::OnSuccess => return,
+        };
+        *list = list.iter().cloned().chain([other.clone()]).collect();
+    }
+}
+
 fn missing(relation: &Relation, help: Option<String>, report: &mut Report<'_>) {
     let Relation { kind, name, place } = relation;
     match kind {
         RelationKind::Requires | RelationKind::BindsTo | RelationKind::OnFailure | RelationKind::OnSuccess => {
-            let help = help
-                .or_else(|| foreign(name).then(|| "only services are units here: use \"after\" or remove it".into()));
+            let help = help.or_else(|| {
+                (foreign(name) || name.is_target())
+                    .then(|| "only services are units here: use \"after\" or remove it".into())
+            });
             report.error(*place, format!("{:?} names {name}, which does not exist", kind.as_str()), help);
         }
         RelationKind::After
@@ -48,7 +123,7 @@ fn missing(relation: &Relation, help: Option<String>, report: &mut Report<'_>) {
         | RelationKind::Conflicts
         | RelationKind::PartOf => {
             // Of a target or socket everyone knows that it is the host's.
-            if !foreign(name) {
+            if !foreign(name) && !name.is_target() {
                 report.warning(
                     *place,
                     format!("{:?} names {name}, which does not exist: no effect", kind.as_str()),

@@ -26,6 +26,13 @@ pub(super) struct Draft {
     pub limits: Vec<Limit>,
     pub sockets: SocketDraft,
     pub health: Vec<ProbeDraft>,
+    /// Instances of a template that are there from the start.
+    pub instances: Vec<(Box<str>, Place)>,
+    /// The units that want or require us.
+    pub wanted_by: Vec<(UnitName, Place)>,
+    pub required_by: Vec<(UnitName, Place)>,
+    /// `[install] enabled`, where it is written.
+    pub enabled: Option<bool>,
 }
 
 /// One entry of a list of relations.
@@ -169,6 +176,10 @@ impl Draft {
                 mode: SOCKET_MODE_DEFAULT,
             },
             health: Vec::new(),
+            instances: Vec::new(),
+            wanted_by: Vec::new(),
+            required_by: Vec::new(),
+            enabled: None,
         }
     }
 }

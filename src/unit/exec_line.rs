@@ -2,7 +2,12 @@
 //!
 //! Quotes may open anywhere in a word, as in systemd's code (its manual says only at the start of one).
 
-use super::spec::Command;
+use std::borrow::Cow;
+
+use super::{
+    spec::Command,
+    specifier::{self, Specifiers},
+};
 
 /// The longest command line, in bytes.
 pub const EXEC_LINE_BYTES_MAX: usize = 64 << 10;
@@ -42,8 +47,8 @@ pub enum ExecFault {
     /// `;` as a word.
     #[error("\";\" separates commands, which is not supported")]
     Separator,
-    /// `%` and a letter or digit.
-    #[error("specifiers such as \"%{0}\" are not supported by this version")]
+    /// `%` and a letter that is no specifier.
+    #[error("\"%{0}\" is no specifier that we have")]
     Specifier(char),
 }
 
@@ -57,7 +62,7 @@ impl ExecFault {
             Self::VariableProgram => "name the program; variables may stand in its arguments",
             Self::Program(_) => "write the whole path, or the name alone to have it looked for in PATH",
             Self::Separator => "write a list with one command each, or \\; for the character itself",
-            Self::Specifier(_) => "write %% for a percent sign",
+            Self::Specifier(letter) => return Some(specifier::refused(*letter).1),
         };
         Some(help.to_owned())
     }
@@ -71,20 +76,21 @@ pub(super) struct ExecLine {
     pub warnings: Vec<(usize, String)>,
 }
 
-/// Reads one command line; a fault comes with its byte offset.
-pub(super) fn parse(line: &str) -> Result<ExecLine, (usize, ExecFault)> {
+/// Reads one command line; a fault comes with its byte offset. Specifiers are replaced word by word, so that none makes
+/// two words.
+pub(super) fn parse(line: &str, specifiers: &Specifiers<'_>) -> Result<ExecLine, (usize, ExecFault)> {
     if line.len() > EXEC_LINE_BYTES_MAX {
         return Err((0, ExecFault::Long));
     }
     let mut words = Words { line, at: 0, warnings: Vec::new() };
     let first = words.next()?.ok_or((0, ExecFault::Empty))?;
-    let mut head = Head::read(&first)?;
+    let mut head = Head::read(&first, specifiers)?;
     let mut argv: Vec<Box<str>> = Vec::new();
     if !head.own_name {
         argv.push(head.program.as_str().into());
     }
     while let Some(word) = words.next()? {
-        argv.push(argument(&word, &mut words.warnings)?.into());
+        argv.push(argument(&word, specifiers, &mut words.warnings)?.into());
     }
     if argv.is_empty() {
         return Err((first.start, ExecFault::NoProgram));
@@ -111,7 +117,7 @@ struct Head {
 }
 
 impl Head {
-    fn read(word: &Word<'_>) -> Result<Self, (usize, ExecFault)> {
+    fn read(word: &Word<'_>, specifiers: &Specifiers<'_>) -> Result<Self, (usize, ExecFault)> {
         let at = word.start;
         let mut head = Self::default();
         let mut rest = word.text.as_str();
@@ -129,7 +135,7 @@ impl Head {
             }
             rest = &rest[prefix.len_utf8()..];
         }
-        head.program = specifiers(rest).map_err(|fault| (at, fault))?;
+        head.program = expand(rest, specifiers).map_err(|fault| (at, fault))?;
         check_program(&head.program).map_err(|fault| (at, fault))?;
         Ok(head)
     }
@@ -153,7 +159,11 @@ fn check_program(program: &str) -> Result<(), ExecFault> {
 /// Unquoted, these mean something to a shell only.
 const SHELL_WORDS: [&str; 9] = ["|", "||", "&&", "&", ">", ">>", "<", "2>", "2>&1"];
 
-fn argument(word: &Word<'_>, warnings: &mut Vec<(usize, String)>) -> Result<String, (usize, ExecFault)> {
+fn argument(
+    word: &Word<'_>,
+    specifiers: &Specifiers<'_>,
+    warnings: &mut Vec<(usize, String)>,
+) -> Result<String, (usize, ExecFault)> {
     match word.raw {
         ";" => return Err((word.start, ExecFault::Separator)),
         "\\;" => return Ok(";".to_owned()),
@@ -171,7 +181,7 @@ fn argument(word: &Word<'_>, warnings: &mut Vec<(usize, String)>) -> Result<Stri
             format!("{:?} vanishes: $NAME is replaced only as a whole word (write ${{NAME}} inside one)", word.text);
         warnings.push((word.start, text));
     }
-    specifiers(&word.text).map_err(|fault| (word.start, fault))
+    expand(&word.text, specifiers).map_err(|fault| (word.start, fault))
 }
 
 /// Whether `name` may be a variable of the environment: letters, digits and `_`, no digit first.
@@ -181,21 +191,8 @@ pub(super) fn is_variable_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// `%%` is a percent sign, `%` with a letter or digit a specifier, other percent signs stand for themselves.
-fn specifiers(text: &str) -> Result<String, ExecFault> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        out.push(c);
-        match (c, rest.peek()) {
-            ('%', Some('%')) => {
-                rest.next();
-            }
-            ('%', Some(letter)) if letter.is_ascii_alphanumeric() => return Err(ExecFault::Specifier(*letter)),
-            _ => {}
-        }
-    }
-    Ok(out)
+fn expand(text: &str, specifiers: &Specifiers<'_>) -> Result<String, ExecFault> {
+    specifiers.expand(text).map(Cow::into_owned).map_err(ExecFault::Specifier)
 }
 
 /// One word of a line, without its quotes and escapes.
@@ -301,11 +298,18 @@ fn character(n: u32, bytes: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// As a line of the unit `web@a`.
+#[cfg(test)]
+pub(super) fn parse_for_test(line: &str) -> Result<ExecLine, (usize, ExecFault)> {
+    let (name, host) = (crate::base::UnitName::new("web@a").unwrap(), super::HostFacts::new());
+    parse(line, &Specifiers { name: &name, host: &host })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{parse_for_test as parse, *};
 
     fn argv(line: &str) -> Vec<String> {
         parse(line).unwrap().command.argv.iter().map(ToString::to_string).collect()
@@ -364,7 +368,7 @@ mod tests {
             ("./a", 0, ExecFault::Program("./a".into())),
             ("/bin/", 0, ExecFault::Program("/bin/".into())),
             ("/bin/..", 0, ExecFault::Program("/bin/..".into())),
-            ("a x%n", 2, ExecFault::Specifier('n')),
+            ("a x%Z", 2, ExecFault::Specifier('Z')),
             (r"a b \xff", 4, ExecFault::NotText),
             ("a b\0", 2, ExecFault::NotText),
         ];

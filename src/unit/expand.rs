@@ -101,7 +101,7 @@ mod tests {
             ("DOLLAR", "$ONE ${ONE}"),
             ("OPEN", "a 'b c"),
         ]);
-        let command = exec_line::parse(line).unwrap().command;
+        let command = exec_line::parse_for_test(line).unwrap().command;
         let words = expand(&command, |name| environment.get(name).copied());
         words.into_iter().skip(1).map(Cow::into_owned).collect()
     }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_own_name_of_a_program_may_be_a_variable() {
-        let command = exec_line::parse("@/bin/sh ${NAME}").unwrap().command;
+        let command = exec_line::parse_for_test("@/bin/sh ${NAME}").unwrap().command;
         assert_eq!(expand(&command, |_| Some("me")), ["me"]);
     }
 

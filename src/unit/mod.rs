@@ -22,17 +22,14 @@ mod shared;
 mod similar;
 mod source;
 pub mod spec;
+mod specifier;
 
 pub use diag::{Level, PROBLEMS_MAX, Problem};
 pub use exec_line::{EXEC_LINE_BYTES_MAX, ExecFault};
 pub use expand::expand;
-pub use set::{Digest, Loaded, UnitSet, load};
+pub use set::{Digest, Loaded, Surroundings, UnitSet, load, load_in};
 pub use shared::Shared;
 pub use similar::similar;
 pub use source::{DROPINS_MAX, FILE_BYTES_MAX, SourceText, UNITS_MAX};
 pub use spec::UnitDef;
-
-/// Reads one command line, as `exec_start` has it.
-pub fn command(line: &str) -> Result<spec::Command, ExecFault> {
-    exec_line::parse(line).map(|parsed| parsed.command).map_err(|(_, fault)| fault)
-}
+pub use specifier::HostFacts;

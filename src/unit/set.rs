@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::Arc,
 };
@@ -12,11 +12,12 @@ use super::{
     diag::{Place, Problem, Report},
     dialect,
     draft::{Draft, Places, Relation},
-    dropin::{self, Files},
+    dropin::{self, Files, Groups},
     graph,
     shared::Pool,
-    source::SourceText,
+    source::{SourceText, UNITS_MAX},
     spec::UnitDef,
+    specifier::HostFacts,
 };
 use crate::base::UnitName;
 
@@ -25,6 +26,8 @@ use crate::base::UnitName;
 pub struct UnitSet {
     /// By name.
     pub units: BTreeMap<UnitName, UnitDef>,
+    /// From which instances can be made.
+    pub templates: BTreeSet<UnitName>,
     /// Of the files they were read from.
     pub digest: Digest,
 }
@@ -77,6 +80,15 @@ pub(super) struct Read {
     pub def: UnitDef,
     pub relations: Vec<Relation>,
     pub sockets: Vec<Place>,
+    pub instances: Vec<Box<str>>,
+    pub install: Install,
+}
+
+/// The `[install]` table.
+pub(super) struct Install {
+    pub wanted_by: Vec<(UnitName, Place)>,
+    pub required_by: Vec<(UnitName, Place)>,
+    pub enabled: Option<bool>,
 }
 
 /// Reads and checks all units at once; any error refuses them all, and the list then has the warnings too. Problems come
@@ -94,32 +106,92 @@ pub(super) struct Read {
 /// # Ok::<(), roundsman::unit::Problem>(())
 /// ```
 pub fn load(sources: &[SourceText]) -> Result<Loaded, Vec<Problem>> {
+    load_in(sources, &Surroundings::default())
+}
+
+/// What units are made for.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Instances of templates that someone asked for.
+    pub instances: BTreeSet<UnitName>,
+    /// What the specifiers of the host stand for.
+    pub host: HostFacts,
+}
+
+/// As [`load`], for a host and with instances that no file names.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_in(sources: &[SourceText], around: &Surroundings) -> Result<Loaded, Vec<Problem>> {
     let mut report = Report::new(sources);
     let groups = dropin::group(sources, &mut report);
     let digest = digest(sources, &groups);
-    let read: BTreeMap<UnitName, Read> =
-        groups.into_iter().map(|(name, files)| (name.clone(), read(name, &files, sources, &mut report))).collect();
+    let mut reading = Reading { sources, groups: &groups, host: &around.host, report: &mut report };
+    let mut read = reading.all(&around.instances);
+    cross::install(&mut read, &mut report);
     cross::check(&read, &mut report);
     let units: BTreeMap<UnitName, UnitDef> = read.into_iter().map(|(name, read)| (name, read.def)).collect();
+    let templates = groups.templates().map(|(name, _)| name.clone()).collect();
     let warnings = report.finish()?;
-    Ok(Loaded { set: UnitSet { units: share_parts(share_names(units)), digest }, warnings })
+    Ok(Loaded { set: UnitSet { units: share_parts(share_names(units)), templates, digest }, warnings })
 }
 
-fn read<'s>(name: UnitName, files: &Files, sources: &'s [SourceText], report: &mut Report<'s>) -> Read {
-    let mut draft = Draft::new(name);
-    let mut places = Places::default();
-    let errors_before = report.errors();
-    let mut paths = Vec::new();
-    for (at, source) in files.in_order().filter_map(|at| sources.get(at).map(|source| (at, source))) {
-        dialect::toml::read(source, at, &mut draft, &mut places, report);
-        paths.push(Arc::clone(&source.path));
+struct Reading<'r, 's> {
+    sources: &'s [SourceText],
+    groups: &'r Groups,
+    host: &'r HostFacts,
+    report: &'r mut Report<'s>,
+}
+
+impl Reading<'_, '_> {
+    /// Every unit: those with files of their own, and the instances that are asked for, that templates name, or that
+    /// others have to do with.
+    fn all(&mut self, asked: &BTreeSet<UnitName>) -> BTreeMap<UnitName, Read> {
+        let mut wanted: VecDeque<UnitName> = self.groups.units().cloned().collect();
+        for (template, files) in self.groups.templates() {
+            // As an instance without a name, for what is wrong with it and for the instances that it names.
+            let read = self.one(template.clone(), files);
+            wanted.extend(read.instances.iter().filter_map(|instance| template.with_instance(instance)));
+        }
+        wanted.extend(asked.iter().cloned());
+        let mut read = BTreeMap::new();
+        while let Some(name) = wanted.pop_front() {
+            if read.contains_key(&name) || name.is_template() || read.len() >= UNITS_MAX {
+                continue;
+            }
+            let Some(files) = self.groups.files(&name, self.sources) else { continue };
+            let unit = self.one(name.clone(), &files);
+            let related = unit.relations.iter().map(|relation| &relation.name);
+            wanted.extend(related.filter(|name| name.template().is_some()).cloned());
+            read.insert(name, unit);
+        }
+        read
     }
-    draft.def.sources = paths.into();
-    let clean = if report.errors() == errors_before { Clean::Yes } else { Clean::No };
-    let begin = Place { file: files.unit.unwrap_or_default(), offset: 0 };
-    let relations = draft.relations.clone();
-    let sockets = draft.sockets.listen.iter().map(|(_, place)| *place).collect();
-    Read { def: check::finish(draft, &places, begin, clean, report), relations, sockets }
+
+    fn one(&mut self, name: UnitName, files: &Files) -> Read {
+        let Self { sources, report, host, .. } = self;
+        let mut draft = Draft::new(name);
+        let mut places = Places::default();
+        let errors_before = report.errors();
+        let mut paths = Vec::new();
+        for (at, source) in files.in_order().filter_map(|at| sources.get(at).map(|source| (at, source))) {
+            dialect::toml::read(source, at, &mut draft, &mut places, report, host);
+            paths.push(Arc::clone(&source.path));
+        }
+        draft.def.sources = paths.into();
+        let clean = if report.errors() == errors_before { Clean::Yes } else { Clean::No };
+        let begin = Place { file: files.unit.unwrap_or_default(), offset: 0 };
+        let relations = draft.relations.clone();
+        let sockets = draft.sockets.listen.iter().map(|(_, place)| *place).collect();
+        let instances = draft.instances.iter().map(|(instance, _)| instance.clone()).collect();
+        let install = Install {
+            wanted_by: std::mem::take(&mut draft.wanted_by),
+            required_by: std::mem::take(&mut draft.required_by),
+            enabled: draft.enabled,
+        };
+        let def = check::finish(draft, &places, begin, clean, report);
+        Read { def, relations, sockets, instances, install }
+    }
 }
 
 /// Lets relations use the names of the units they mean: a name then exists once.
@@ -154,13 +226,13 @@ fn share_parts(mut units: BTreeMap<UnitName, UnitDef>) -> BTreeMap<UnitName, Uni
     units
 }
 
-fn digest(sources: &[SourceText], groups: &BTreeMap<UnitName, Files>) -> Digest {
+fn digest(sources: &[SourceText], groups: &Groups) -> Digest {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hash.update(bytes.len().to_le_bytes());
         hash.update(bytes);
     };
-    for (name, files) in groups {
+    for (name, files) in groups.iter() {
         add(name.as_str().as_bytes());
         add(&files.dropins.len().to_le_bytes());
         files.in_order().filter_map(|at| sources.get(at)).for_each(|source| add(&source.text));
@@ -173,7 +245,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::unit::{FILE_BYTES_MAX, PROBLEMS_MAX, UNITS_MAX};
+    use crate::unit::{FILE_BYTES_MAX, PROBLEMS_MAX};
 
     const WEB: &str = include_str!("../../tests/units/every_key/all.toml");
 
@@ -254,6 +326,33 @@ mod tests {
         assert_eq!(load(&files).map(|loaded| loaded.set.units.len()), Ok(UNITS_MAX));
         files.push(SourceText::new("one-more.toml", "service.exec_start='x'").unwrap());
         assert_eq!(messages(&files), ["one-more.toml:1:1: error: more than 10000 units"]);
+    }
+
+    #[test]
+    fn who_is_pulled_in_by_a_unit_of_ours_does_not_start_by_itself() {
+        let files = sources(&[
+            ("web.target.toml", ""),
+            ("a.toml", "service.exec_start='a'\ninstall.wanted_by='web.target'"),
+            ("b.toml", "service.exec_start='b'\ninstall.wanted_by=['web.target', 'multi-user.target']"),
+            ("c.toml", "service.exec_start='c'\ninstall.required_by='web.target'\ninstall.enabled=true"),
+            ("d.toml", "service.exec_start='d'\ninstall.wanted_by='multi-user.target'"),
+        ]);
+        let units = load(&files).unwrap().set.units;
+        let enabled: Vec<&str> = units.values().filter(|unit| unit.enabled).map(|unit| unit.name.as_str()).collect();
+        assert_eq!(enabled, ["b", "c", "d", "web.target"]);
+    }
+
+    #[test]
+    fn an_instance_is_made_for_whoever_asks() {
+        let files = sources(&[("pool@.toml", "service.exec_start='worker %i'")]);
+        let name = |text| UnitName::new(text).unwrap();
+        assert_eq!(load(&files).unwrap().set.units.len(), 0);
+        let around =
+            Surroundings { instances: BTreeSet::from([name("pool@x"), name("other@x")]), ..Surroundings::default() };
+        let set = load_in(&files, &around).unwrap().set;
+        assert_eq!(set.units.keys().collect::<Vec<_>>(), [&name("pool@x")]);
+        assert_eq!(&*set.units[&name("pool@x")].service.exec_start[0].argv[1], "x");
+        assert!(set.templates.contains(&name("pool@")));
     }
 
     #[test]

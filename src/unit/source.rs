@@ -11,8 +11,8 @@ pub const UNITS_MAX: usize = 10_000;
 pub const DROPINS_MAX: usize = 100;
 
 /// Kinds of units that systemd has and we do not: a file for one would be taken for a service of a strange name.
-pub(super) const FOREIGN_KINDS: [&str; 10] =
-    [".socket", ".device", ".mount", ".automount", ".swap", ".target", ".path", ".timer", ".slice", ".scope"];
+pub(super) const FOREIGN_KINDS: [&str; 9] =
+    [".socket", ".device", ".mount", ".automount", ".swap", ".path", ".timer", ".slice", ".scope"];
 
 /// One file of a unit, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +42,6 @@ impl SourceText {
         let (stem, dropin) = stem(path).ok_or_else(|| refused("this is not the path of a unit file".to_owned()))?;
         if let Some(kind) = FOREIGN_KINDS.iter().find(|kind| stem.ends_with(**kind)) {
             return Err(refused(format!("units of kind {kind:?} are not supported by this version")));
-        }
-        if stem.ends_with('@') {
-            return Err(refused("templates are not supported by this version".to_owned()));
         }
         let name = UnitName::new(stem).map_err(|error| refused(error.to_string()))?;
         Ok(Self { path: path.into(), name, text: text.into(), dropin })
@@ -80,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_path_that_names_no_service_is_refused() {
-        for path in ["web.socket.toml", "web.txt", "we b.toml", "pool@.toml", ".toml", "a/.hidden.toml"] {
+        for path in ["web.socket.toml", "web.txt", "we b.toml", ".toml", "a/.hidden.toml"] {
             let problem = SourceText::new(path, "").unwrap_err();
             assert_eq!(problem.level, Level::Error, "{path}");
         }

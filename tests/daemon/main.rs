@@ -26,6 +26,7 @@ mod manager; // the manager is killed, again and again
 mod notify; // who is believed
 mod order; // who goes first
 mod reload; // files that change
+mod templates; // instances and targets
 mod restart; // services that die
 mod sockets; // sockets that the keeper holds
 mod stop; // what is to go, goes
@@ -95,6 +96,8 @@ const TESTS: &[Test] = tests![
     sockets::a_unit_whose_file_is_gone_gives_back_its_port,
     sockets::a_client_that_comes_while_the_service_is_dead_is_answered_by_the_next,
     sockets::nobody_is_refused_while_the_service_is_killed_twenty_times,
+    templates::an_instance_is_made_when_it_is_asked_for_and_outlives_the_manager,
+    templates::a_target_is_up_when_what_it_pulls_in_is_up,
     stop::who_ignores_sigterm_is_killed_at_its_deadline,
     stop::a_stop_during_a_start_reaches_what_is_being_started,
     stop::grandchildren_that_left_the_session_are_gone_after_a_stop_with_cgroups,

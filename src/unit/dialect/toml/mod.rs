@@ -15,6 +15,8 @@ mod unit_keys;
 mod value;
 mod walk;
 
+use std::borrow::Cow;
+
 use toml::de::{DeTable, DeValue};
 
 use self::walk::{Key, Value, Walk};
@@ -23,6 +25,7 @@ use super::super::{
     draft::{Draft, Places},
     similar::did_you_mean,
     source::{FILE_BYTES_MAX, SourceText},
+    specifier::{self, HostFacts, Specifiers},
 };
 
 /// The tables of a unit file.
@@ -44,6 +47,7 @@ pub(in crate::unit) fn read<'s>(
     draft: &mut Draft,
     places: &mut Places,
     report: &mut Report<'s>,
+    host: &HostFacts,
 ) {
     let at = |offset| Place { file, offset };
     if source.text.len() > FILE_BYTES_MAX {
@@ -58,7 +62,7 @@ pub(in crate::unit) fn read<'s>(
             return;
         }
     };
-    let (tree, errors) = DeTable::parse_recoverable(text);
+    let (mut tree, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let span = error.span().unwrap_or(text.len()..text.len());
         let message = match (error.message(), text.get(span.clone())) {
@@ -67,19 +71,46 @@ pub(in crate::unit) fn read<'s>(
         };
         report.syntax(at(span.start), message);
     }
-    let mut walk = Walk { report, places, file, text, dropin: source.dropin, key: "" };
+    let name = draft.def.name.clone();
+    let specifiers = Specifiers { name: &name, host };
+    for (key, value) in tree.get_mut() {
+        expand(value, key.get_ref(), &specifiers, &mut |offset, letter| {
+            let (message, help) = specifier::refused(letter);
+            report.error(at(offset), message, Some(help));
+        });
+    }
+    let mut walk = Walk { report, places, file, text, dropin: source.dropin, specifiers, key: "" };
     for (name, value) in tree.get_ref() {
         read_table(&mut walk, name, value, draft);
     }
 }
 
-fn read_table(
-    walk: &mut Walk<'_, '_>,
-    name: &toml::Spanned<std::borrow::Cow<'_, str>>,
-    value: &Value<'_>,
-    draft: &mut Draft,
-) {
+/// Replaces the specifiers in every text below. Command lines are left: their words are split first.
+fn expand(value: &mut Value<'_>, key: &str, specifiers: &Specifiers<'_>, refused: &mut dyn FnMut(usize, char)) {
+    let start = value.span().start;
+    match value.get_mut() {
+        DeValue::String(_) if key.starts_with("exec") => {}
+        DeValue::String(text) => match specifiers.expand(text) {
+            Ok(Cow::Owned(expanded)) => *text = Cow::Owned(expanded),
+            Ok(Cow::Borrowed(_)) => {}
+            Err(letter) => refused(start, letter),
+        },
+        DeValue::Array(items) => items.iter_mut().for_each(|item| expand(item, key, specifiers, refused)),
+        DeValue::Table(table) => {
+            table.iter_mut().for_each(|(key, value)| expand(value, key.get_ref(), specifiers, refused));
+        }
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+    }
+}
+
+fn read_table(walk: &mut Walk<'_, '_>, name: &toml::Spanned<Cow<'_, str>>, value: &Value<'_>, draft: &mut Draft) {
     let title: &str = name.get_ref();
+    if draft.def.name.is_target() && !matches!(title, "unit" | "install") {
+        let place = walk.place(name.span().start);
+        let help = "a target groups units: it has [unit] and [install] only".to_owned();
+        walk.report.error(place, format!("[{title}] cannot stand in a target"), Some(help));
+        return;
+    }
     if let Some((title, keys)) = KEYS.iter().find(|(known, _)| *known == title) {
         if let Some(table) = walk.as_table(value, title) {
             walk.keys(title, table, keys, draft);

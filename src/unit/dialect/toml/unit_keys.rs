@@ -4,9 +4,13 @@ use super::{
     value::{extend, put},
     walk::{Key, LIST_ITEMS_MAX, Value, Walk},
 };
-use crate::unit::{
-    draft::{Draft, Relation, RelationKind},
-    spec::StartLimitAction,
+use crate::{
+    base::UnitName,
+    unit::{
+        diag::Place,
+        draft::{Draft, Relation, RelationKind},
+        spec::StartLimitAction,
+    },
 };
 
 /// `[unit]`
@@ -28,8 +32,27 @@ pub(super) const UNIT: &[Key<Draft>] = &[
 ];
 
 /// `[install]`
-pub(super) const INSTALL: &[Key<Draft>] =
-    &[Key { name: "enabled", set: |d, w, v| put(&mut d.def.enabled, w.boolean(v)) }];
+pub(super) const INSTALL: &[Key<Draft>] = &[
+    Key { name: "enabled", set: |d, w, v| put(&mut d.enabled, w.boolean(v).map(Some)) },
+    Key { name: "instances", set: |d, w, v| extend(&mut d.instances, w, v, instance) },
+    Key { name: "required_by", set: |d, w, v| extend(&mut d.required_by, w, v, named) },
+    Key { name: "wanted_by", set: |d, w, v| extend(&mut d.wanted_by, w, v, named) },
+];
+
+/// What stands behind the @ of an instance's name.
+fn instance(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<(Box<str>, Place)> {
+    let text = walk.text(value)?;
+    if let Err(error) = UnitName::new(&format!("x@{text}")) {
+        walk.error(value, error.to_string(), None);
+        return None;
+    }
+    Some((text.into(), walk.place(value.span().start)))
+}
+
+fn named(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<(UnitName, Place)> {
+    let name = walk.unit_name(value)?;
+    Some((name, walk.place(value.span().start)))
+}
 
 const ACTIONS: &[(&str, StartLimitAction)] = &[("none", StartLimitAction::None), ("exit", StartLimitAction::Exit)];
 

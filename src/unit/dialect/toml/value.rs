@@ -244,7 +244,7 @@ impl Walk<'_, '_> {
             self.wrong_type(value, "a command line");
             return None;
         };
-        match exec_line::parse(line) {
+        match exec_line::parse(line, &self.specifiers) {
             Ok(parsed) => {
                 for (offset, message) in parsed.warnings {
                     let place = self.place(self.inside(value, line, offset));

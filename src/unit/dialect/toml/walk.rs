@@ -10,6 +10,7 @@ use crate::unit::{
     directives::systemd_directive,
     draft::Places,
     similar::{did_you_mean, plain},
+    specifier::Specifiers,
 };
 
 /// A value of a file with its place.
@@ -31,6 +32,7 @@ pub(super) struct Walk<'w, 's> {
     pub file: usize,
     pub text: &'s str,
     pub dropin: bool,
+    pub specifiers: Specifiers<'w>,
     /// The key whose value is being read, for messages.
     pub key: &'static str,
 }
