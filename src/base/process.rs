@@ -210,6 +210,26 @@ pub struct SpawnFailure {
 }
 
 impl SpawnStep {
+    /// The exit code that systemd gives a process whose set-up stops there, systemd.exec(5), "Process exit codes"; `None`
+    /// before there is a process.
+    pub const fn exit_code(self) -> Option<u8> {
+        match self {
+            Self::Prepare | Self::Clone => None,
+            Self::Session => Some(220),
+            Self::Stdio => Some(209),
+            Self::Descriptors => Some(202),
+            Self::OomScore => Some(206),
+            Self::Nice => Some(201),
+            Self::Limits => Some(205),
+            Self::Groups | Self::Group => Some(216),
+            Self::User => Some(217),
+            Self::Chdir => Some(200),
+            Self::NoNewPrivileges => Some(227),
+            Self::Signals => Some(207),
+            Self::Exec => Some(203),
+        }
+    }
+
     /// One word for rows and people.
     pub const fn as_str(self) -> &'static str {
         match self {

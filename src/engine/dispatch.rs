@@ -106,6 +106,9 @@ impl Engine {
         }
         if let Some(tree) = self.runs.get_mut(unit) {
             tree.signals_before = self.signals;
+            if let Role::Control(_) = order.key.role {
+                tree.command = Some(order.key.clone());
+            }
         }
         let refused = match self.prepare(order) {
             Ok(spec) => {
@@ -204,12 +207,14 @@ impl Engine {
         {
             tracing::warn!(unit = %run.unit, error = %error, "cannot kill the cgroup; killing its processes one by one");
         }
-        // The main process' group first: it needs no look at /proc. Whoever left the group is found by the thread. The
-        // keeper knows a process that it was asked for before we hear of it, so this reaches a start under way too.
-        let main = ProcessKey { run: run.clone(), role: Role::Main };
+        // The groups of the main process and of the command first: they need no look at /proc. Whoever left a group is found
+        // by the thread. The keeper knows a process that it was asked for before we hear of it, so this reaches a start under
+        // way too.
         if but.is_none() {
-            for signal in with_cont(signal) {
-                self.keeper.send(&Order::SignalGroup { key: main.clone(), signal }, Vec::new())?;
+            for key in self.leaders(run) {
+                for signal in with_cont(signal) {
+                    self.keeper.send(&Order::SignalGroup { key: key.clone(), signal }, Vec::new())?;
+                }
             }
         }
         if let Some(tree) = self.tree_of_run(run) {
@@ -218,6 +223,13 @@ impl Engine {
             self.tree.watch(tree);
         }
         Ok(())
+    }
+
+    /// The processes of a run that we made and that lead a group each: the main one and the newest command.
+    fn leaders(&self, run: &RunId) -> Vec<ProcessKey> {
+        let main = ProcessKey { run: run.clone(), role: Role::Main };
+        let command = self.runs.get(&run.unit).filter(|tree| tree.run == *run).and_then(|tree| tree.command.clone());
+        [Some(main), command].into_iter().flatten().collect()
     }
 
     /// Kills what a run left behind outside its group, where no cgroup holds it.
@@ -246,10 +258,9 @@ impl Engine {
         if self.runs.get(&run.unit).is_some_and(|tree| tree.run == *run && tree.signals_before >= meant.number) {
             return Ok(());
         }
-        let main = ProcessKey { run: run.clone(), role: Role::Main };
-        let reached = self.processes.get(&main).copied();
+        let reached: Vec<Pid> = self.leaders(run).iter().filter_map(|key| self.processes.get(key)).copied().collect();
         for member in members {
-            if Some(member.pid) == meant.spared || Some(member.pid) == reached {
+            if Some(member.pid) == meant.spared || reached.contains(&member.pid) {
                 continue;
             }
             for signal in with_cont(meant.signal) {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    base::{InvocationId, Mono, Pid, RunId, Signal, TimeSpan},
+    base::{InvocationId, Mono, Pid, ProcessKey, RunId, Signal, TimeSpan},
     edge::{cgroup::Cgroups, clock, proctree},
 };
 
@@ -34,13 +34,15 @@ pub(super) struct Tree {
     pub invocation: InvocationId,
     /// The main process, dead or alive.
     pub main: Option<Pid>,
+    /// Its newest command that was ordered.
+    pub command: Option<ProcessKey>,
     /// The last signal that was given before its newest process was ordered.
     pub signals_before: u64,
 }
 
 impl Tree {
     pub(super) fn new(run: &RunId, invocation: InvocationId) -> Self {
-        Self { run: run.clone(), invocation, main: None, signals_before: 0 }
+        Self { run: run.clone(), invocation, main: None, command: None, signals_before: 0 }
     }
 }
 

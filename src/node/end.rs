@@ -121,7 +121,7 @@ impl Node {
             unit.window.give_back();
             delay = delay.max(TRANSIENT_DELAY_MIN);
         }
-        if run.main == super::service::Main::None && run.controls == 0 {
+        if run.unborn && run.controls == 0 {
             delay = delay.max(EMPTY_RUN_DELAY_MIN);
         }
         if delay.is_zero() && !unit.window.admit(now.mono, unit.def.start_limit) {

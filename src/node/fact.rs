@@ -99,17 +99,21 @@ impl Node {
         };
         run.empty = run.empty_before;
         let directive = control.map_or(Directive::Start, |control| control.directive);
+        // A set-up that fails is told as systemd tells it: the process ended with that step's code.
+        let code = failure.step.exit_code();
         if control.is_none() {
-            run.main = Main::None;
+            run.unborn = true;
+            run.main = code.map_or(Main::None, |code| Main::Ended { status: ExitStatus::Exited(code), usage: None });
         }
+        let result = if code.is_some() { RunResult::ExitCode } else { RunResult::Resources };
         let short = failure.step == SpawnStep::Clone && matches!(failure.errno, EAGAIN | ENOMEM);
         run.transient |= short && run.phase.is_starting();
         self.touch(place);
         let command = directive.as_str().to_owned();
         self.notice(now, Happening::SpawnFailed { run: key.run.clone(), command, failure });
         match control {
-            None => self.main_gone(now, place, RunResult::Resources),
-            Some(control) => self.control_failed(now, place, control, RunResult::Resources),
+            None => self.main_gone(now, place, result),
+            Some(control) => self.control_failed(now, place, control, result),
         }
     }
 

@@ -118,6 +118,8 @@ pub(super) struct Run {
     pub(super) empty_before: bool,
     /// Nothing helps any more; it is only waited for.
     pub(super) unkillable: bool,
+    /// Its main process came to nothing: it could not be made, or its set-up failed.
+    pub(super) unborn: bool,
     /// A process could not be made because the machine was short of something; not the unit's fault.
     pub(super) transient: bool,
     /// The watchdog's interval as the service may have changed it.
@@ -365,6 +367,7 @@ impl Run {
             empty: true,
             empty_before: true,
             unkillable: false,
+            unborn: false,
             transient: false,
             watchdog,
             refused: 0,

@@ -63,7 +63,8 @@ pub(crate) fn a_program_that_is_missing_is_named_with_step_and_cause() {
         [("missing", "exec", 2), ("nowhere", "exec", 2), ("barred", "exec", 13), ("folder", "chdir", 2)]
     {
         let status = world.until_active(unit, "failed");
-        assert_eq!(status["result"], "resources", "{status:#}");
+        assert_eq!(status["result"], "exit-code", "as systemd tells it: {status:#}");
+        assert_eq!(status["last_exit"], "exit code 203", "{status:#}");
         let notice =
             until("it is told", || world.notices("spawn_failed").into_iter().find(|told| told["unit"] == unit));
         assert_eq!(

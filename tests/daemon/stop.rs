@@ -78,6 +78,28 @@ pub(crate) fn grandchildren_that_left_the_session_are_gone_after_a_stop_without_
     escapes("[cgroup]\nmode = \"off\"\n");
 }
 
+pub(crate) fn a_stop_reaches_a_command_that_the_keeper_has_yet_to_make() {
+    for mode in ["on", "off"] {
+        let mut world = World::new();
+        world.settings(&format!("[cgroup]\nmode = \"{mode}\"\n"));
+        world.unit(
+            "web",
+            "[service]\nexec_start_pre = \"/bin/sleep 1000\"\nexec_start = \"/bin/sleep 1000\"\n[install]\nenabled = false\n",
+        );
+        world.start();
+        // The keeper has both orders before it, and makes the process first.
+        kill(world.keeper(), Signal::SIGSTOP);
+        world.ok(&["start", "--no-wait", "web"]);
+        world.until_status("web", "its start is ordered", |status| status["sub"] == "start-pre");
+        world.ok(&["stop", "--no-wait", "web"]);
+        world.until_status("web", "its stop is ordered", |status| status["sub"] == "stop-sigterm");
+        kill(world.keeper(), Signal::SIGCONT);
+        let begun = std::time::Instant::now();
+        world.until_active("web", "inactive");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "cgroups {mode}: {:?}", begun.elapsed());
+    }
+}
+
 pub(crate) fn a_service_whose_cgroup_was_killed_starts_again_and_its_last_command_runs() {
     let mut world = World::new();
     world.settings("[cgroup]\nmode = \"on\"\n");

@@ -396,11 +396,11 @@ fn a_start_limit_that_says_exit_ends_the_daemon_with_1() {
 }
 
 #[test]
-fn a_program_that_cannot_run_counts_as_resources() {
+fn a_program_that_cannot_run_ends_with_the_code_of_its_step() {
     let def = with("web", |def| def.service.restart.when = Restart::OnFailure);
     let mut desk = Desk::new([def]);
     let said = desk.spawn_failed("web/1", SpawnStep::Exec, 2);
-    assert_eq!(said[..2], ["SpawnFailed", "RunEnded web/1 resources (none) restart"]);
+    assert_eq!(said[..2], ["SpawnFailed", "RunEnded web/1 exit-code (exit code 203) restart"]);
     assert_eq!(desk.sub("web"), "auto-restart", "what cannot run is not tried in a tight loop");
     assert_eq!(desk.pass(0.1)[0], "spawn web/2 exec_start");
 }
