@@ -59,12 +59,15 @@ pub(crate) fn a_program_that_is_missing_is_named_with_step_and_cause() {
     world.unit("good", SLEEP);
     world.start();
     world.until_active("good", "active");
-    for (unit, step, errno) in
-        [("missing", "exec", 2), ("nowhere", "exec", 2), ("barred", "exec", 13), ("folder", "chdir", 2)]
-    {
+    for (unit, step, errno, code) in [
+        ("missing", "exec", 2, 203),
+        ("nowhere", "exec", 2, 203),
+        ("barred", "exec", 13, 203),
+        ("folder", "chdir", 2, 200),
+    ] {
         let status = world.until_active(unit, "failed");
         assert_eq!(status["result"], "exit-code", "as systemd tells it: {status:#}");
-        assert_eq!(status["last_exit"], "exit code 203", "{status:#}");
+        assert_eq!(status["last_exit"], format!("exit code {code}"), "{status:#}");
         let notice =
             until("it is told", || world.notices("spawn_failed").into_iter().find(|told| told["unit"] == unit));
         assert_eq!(

@@ -94,9 +94,9 @@ pub(crate) fn a_stop_reaches_a_command_that_the_keeper_has_yet_to_make() {
         world.ok(&["stop", "--no-wait", "web"]);
         world.until_status("web", "its stop is ordered", |status| status["sub"] == "stop-sigterm");
         kill(world.keeper(), Signal::SIGCONT);
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         world.until_active("web", "inactive");
-        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "cgroups {mode}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(10), "cgroups {mode}: {:?}", begun.elapsed());
     }
 }
 
