@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod chain;
+pub mod confinement; // what shuts a process in
 mod happening;
 mod id;
 mod name;

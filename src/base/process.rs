@@ -184,6 +184,12 @@ pub enum SpawnStep {
     Nice,
     /// Resource limits.
     Limits,
+    /// The network namespace.
+    Network,
+    /// Other namespaces, and the mounts in them.
+    Namespace,
+    /// Capabilities that it may never have.
+    BoundingSet,
     /// Supplementary groups.
     Groups,
     /// Group id.
@@ -196,6 +202,8 @@ pub enum SpawnStep {
     NoNewPrivileges,
     /// Signal mask and dispositions.
     Signals,
+    /// The filter of system calls.
+    Seccomp,
     /// execve(2): the program is missing, not executable, its interpreter is missing …
     Exec,
 }
@@ -241,12 +249,16 @@ impl SpawnStep {
             Self::OomScore => "oom-score",
             Self::Nice => "nice",
             Self::Limits => "limits",
+            Self::Network => "network",
+            Self::Namespace => "namespace",
+            Self::BoundingSet => "bounding-set",
             Self::Groups => "groups",
             Self::Group => "group",
             Self::User => "user",
             Self::Chdir => "chdir",
             Self::NoNewPrivileges => "no-new-privileges",
             Self::Signals => "signals",
+            Self::Seccomp => "seccomp",
             Self::Exec => "exec",
         }
     }

@@ -111,6 +111,7 @@ impl Launcher {
             stdout,
             stderr,
             listen: if order.is_start { socket_names(unit) } else { Vec::new() },
+            confinement: None,
         })
     }
 

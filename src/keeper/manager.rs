@@ -97,6 +97,7 @@ impl Keeper {
             fds: &fds,
             listen: None,
             cgroup: None,
+            confinement: None,
         };
         let spawned = self.spawner.spawn(&program).map_err(|failure| io::Error::from_raw_os_error(failure.errno))?;
         self.manager_ticket = Some(spawned.ticket);

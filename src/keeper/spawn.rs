@@ -147,6 +147,7 @@ impl Keeper {
             fds: &fds,
             listen: names.as_deref(),
             cgroup,
+            confinement: spec.confinement.as_deref(),
         };
         Ok((self.spawner.spawn(&program)?, clamped))
     }

@@ -110,6 +110,7 @@ impl Keeper {
             fds: &fds,
             listen: None,
             cgroup: None,
+            confinement: None,
         };
         let started = self.spawner.spawn(&program);
         started.map(|spawned| spawned.pid).map_err(|failure| io::Error::from_raw_os_error(failure.errno))

@@ -96,6 +96,7 @@ mod tests {
             fds: &[],
             listen: None,
             cgroup: None,
+            confinement: None,
         };
         let pid = Spawner::default().spawn(&program).unwrap().pid;
         let process = open_process(pid).unwrap();

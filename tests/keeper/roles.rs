@@ -97,6 +97,7 @@ fn play_parent_of_zombies(count: usize) -> ExitCode {
         fds: &[],
         listen: None,
         cgroup: None,
+        confinement: None,
     };
     let (mut started, mut pending) = (0, Vec::new());
     while started < count {

@@ -291,5 +291,6 @@ pub(crate) fn shell(script: &str) -> SpawnSpec {
         stdout: Output::Null,
         stderr: Output::Inherit,
         listen: vec![],
+        confinement: None,
     }
 }

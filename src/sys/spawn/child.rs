@@ -9,6 +9,7 @@ use std::{ptr, slice, sync::atomic::Ordering};
 
 use super::{
     super::raw,
+    confine::{self, Confined},
     plan::{PID_DIGITS_MAX, Plan},
 };
 use crate::base::SpawnStep;
@@ -25,7 +26,7 @@ pub(super) const fn code(step: SpawnStep) -> u32 {
 
 /// The step of a number.
 pub(super) const fn step(code: u32) -> SpawnStep {
-    const STEPS: [SpawnStep; 15] = [
+    const STEPS: [SpawnStep; 19] = [
         SpawnStep::Prepare,
         SpawnStep::Clone,
         SpawnStep::Session,
@@ -34,12 +35,16 @@ pub(super) const fn step(code: u32) -> SpawnStep {
         SpawnStep::OomScore,
         SpawnStep::Nice,
         SpawnStep::Limits,
+        SpawnStep::Network,
+        SpawnStep::Namespace,
+        SpawnStep::BoundingSet,
         SpawnStep::Groups,
         SpawnStep::Group,
         SpawnStep::User,
         SpawnStep::Chdir,
         SpawnStep::NoNewPrivileges,
         SpawnStep::Signals,
+        SpawnStep::Seccomp,
         SpawnStep::Exec,
     ];
     if (code as usize) < STEPS.len() { STEPS[code as usize] } else { SpawnStep::Prepare }
@@ -85,6 +90,11 @@ fn set_up_and_exec(plan: &Plan) -> Result<(), i32> {
     at(plan, SpawnStep::Session);
     call(libc::SYS_setsid, [0; 6])?;
     place_descriptors(plan)?;
+    // SAFETY: the plan is whole, and what it names lies in its slot.
+    let confined = unsafe { Confined::named(plan.confined) };
+    if let Some(confined) = confined {
+        confine::confine(confined, |step| at(plan, step))?;
+    }
     if let Some(nice) = plan.nice {
         at(plan, SpawnStep::Nice);
         call(libc::SYS_setpriority, [libc::PRIO_PROCESS as usize, 0, nice as usize, 0, 0, 0])?;
@@ -105,6 +115,9 @@ fn set_up_and_exec(plan: &Plan) -> Result<(), i32> {
     }
     write_own_pid(plan)?;
     reset_signals(plan)?;
+    if let Some(confined) = confined {
+        confine::filter(confined, |step| at(plan, step))?;
+    }
     at(plan, SpawnStep::Exec);
     call(libc::SYS_execve, [plan.path.addr(), plan.argv.addr(), plan.envp.addr(), 0, 0, 0])?;
     Ok(())
@@ -199,8 +212,8 @@ fn at(plan: &Plan, step: SpawnStep) {
     plan.step.store(code(step), Ordering::Relaxed);
 }
 
-fn call(number: i64, arguments: [usize; 6]) -> Result<usize, i32> {
-    // SAFETY: every caller is in this file and passes numbers, or addresses of the plan's slot and of its own frame.
+pub(super) fn call(number: i64, arguments: [usize; 6]) -> Result<usize, i32> {
+    // SAFETY: every caller is in this file or in `confine`, and passes numbers, or addresses of the plan's slot and of its own frame.
     checked(unsafe { raw::syscall(number, arguments) })
 }
 

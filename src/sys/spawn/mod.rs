@@ -9,6 +9,7 @@
 //! all of that is ours and we are running.
 
 mod child;
+mod confine;
 mod plan;
 mod slot;
 
@@ -18,6 +19,8 @@ use std::{
 };
 
 pub(super) use plan::Plan;
+
+use crate::base::confinement::Confinement;
 pub use slot::{Outcome, Spawned, Spawner, Ticket};
 
 /// How a process is to be set up.
@@ -51,6 +54,8 @@ pub struct Program<'a> {
     pub listen: Option<&'a str>,
     /// The directory of the cgroup that it starts in; `None` is ours.
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// What shuts it in.
+    pub confinement: Option<&'a Confinement>,
 }
 
 /// Whom a process runs as.

@@ -4,7 +4,10 @@ use std::{
     sync::atomic::{AtomicI32, AtomicU32},
 };
 
-use super::{Limit, Program};
+use super::{
+    Limit, Program,
+    confine::{self, Confined},
+};
 
 /// What a child reads and writes in our memory. Everything it points at lies in the same slot.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(in crate::sys) struct Plan {
     /// The text for /proc/self/oom_score_adj; null when the score does not change.
     pub(super) oom_text: *const u8,
     pub(super) oom_length: usize,
+    /// What shuts it in; null when nothing does.
+    pub(super) confined: *const Confined,
     /// How the launcher makes the child, where one is needed.
     pub(super) clone: libc::clone_args,
 }
@@ -51,7 +56,7 @@ pub(super) const PID_DIGITS_MAX: usize = 11;
 pub(super) fn lay_out(program: &Program<'_>, memory: &mut [u8]) -> Option<Plan> {
     let mut room = Room { start: memory.as_mut_ptr(), memory, used: 0 };
     let (fds_place, fds_count) = room.numbers(program.fds.iter().map(|fd| fd.as_raw_fd()))?;
-    let limits = room.limits(program.limits)?;
+    let limits = room.values(program.limits)?;
     let groups = program.user.map_or(&[][..], |user| user.groups);
     let (groups_place, groups_count) = room.numbers(groups.iter().map(|group| group.cast_signed()))?;
     let argv = room.strings(program.argv.iter().map(|text| text.as_bytes_with_nul()))?;
@@ -65,6 +70,7 @@ pub(super) fn lay_out(program: &Program<'_>, memory: &mut [u8]) -> Option<Plan> 
         Some(text) => (room.bytes(text.as_bytes())?.cast_const(), text.len()),
         None => (ptr::null(), 0),
     };
+    let confined = program.confinement.map_or(Some(ptr::null()), |what| confine::lay_out(what, &mut room))?;
     // SAFETY: the structure holds numbers only, for which zero is a value.
     let clone: libc::clone_args = unsafe { std::mem::zeroed() };
     Some(Plan {
@@ -90,6 +96,7 @@ pub(super) fn lay_out(program: &Program<'_>, memory: &mut [u8]) -> Option<Plan> 
         ignore_sigpipe: program.ignore_sigpipe,
         oom_text,
         oom_length,
+        confined,
         clone,
     })
 }
@@ -106,6 +113,7 @@ pub(super) fn bytes_needed(program: &Program<'_>) -> usize {
         + size_of_val(program.limits)
         + program.fds.len() * 4
         + program.listen.map_or(0, str::len)
+        + program.confinement.map_or(0, confine::bytes_needed)
         + FIXED_BYTES
 }
 
@@ -119,7 +127,7 @@ enum Text<'a> {
 }
 
 /// Memory that is filled from its start.
-struct Room<'a> {
+pub(super) struct Room<'a> {
     start: *mut u8,
     memory: &'a mut [u8],
     used: usize,
@@ -152,7 +160,7 @@ impl Room<'_> {
         Some(self.address(at))
     }
 
-    fn numbers(&mut self, numbers: impl ExactSizeIterator<Item = i32>) -> Option<(*mut i32, usize)> {
+    pub(super) fn numbers(&mut self, numbers: impl ExactSizeIterator<Item = i32>) -> Option<(*mut i32, usize)> {
         let count = numbers.len();
         let at = self.reserve(count * 4, true)?;
         for (index, number) in numbers.enumerate() {
@@ -161,12 +169,22 @@ impl Room<'_> {
         Some((self.address(at).cast(), count))
     }
 
-    fn limits(&mut self, limits: &[Limit]) -> Option<*const Limit> {
-        let at = self.reserve(size_of_val(limits), true)?;
-        let place = self.address(at).cast::<Limit>();
+    /// A list of plain values.
+    pub(super) fn values<T>(&mut self, values: &[T]) -> Option<*const T> {
+        const { assert!(align_of::<T>() <= 8 && !std::mem::needs_drop::<T>(), "plain values in words") };
+        let at = self.reserve(size_of_val(values), true)?;
+        let place = self.address(at).cast::<T>();
         // SAFETY: as many bytes have just been reserved for them, aligned for their largest field.
-        unsafe { place.copy_from_nonoverlapping(limits.as_ptr(), limits.len()) };
+        unsafe { place.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
         Some(place)
+    }
+
+    /// A string that may come from outside: one with a NUL byte fits nowhere.
+    pub(super) fn text(&mut self, text: &str) -> Option<*const u8> {
+        let at = self.reserve(text.len() + 1, false).filter(|_| !text.contains('\0'))?;
+        self.write(at, text.as_bytes())?;
+        self.write(at + text.len(), &[0])?;
+        Some(self.address(at))
     }
 
     fn strings<'t>(&mut self, texts: impl ExactSizeIterator<Item = &'t [u8]>) -> Option<*const *const u8> {

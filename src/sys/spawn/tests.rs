@@ -11,22 +11,26 @@ use crate::{
     sys::{oom_score_adj, reap, send_signal},
 };
 
-fn text(text: &str) -> CString {
+pub(super) fn text(text: &str) -> CString {
     CString::new(text).unwrap()
 }
 
 /// What a test gives to the programs of its child, for as long as the test runs.
-fn leak<T, const N: usize>(values: [T; N]) -> &'static [T] {
+pub(super) fn leak<T, const N: usize>(values: [T; N]) -> &'static [T] {
     Box::leak(Box::new(values))
 }
 
 /// Starts `sh -c script`, changed by `change`, with a pipe as its output; gives its output, end and outcome.
-fn run(script: &str, change: impl Fn(&mut Program<'_>)) -> (String, ExitStatus, Outcome) {
+pub(super) fn run(script: &str, change: impl Fn(&mut Program<'_>)) -> (String, ExitStatus, Outcome) {
     let argv = [text("sh"), text("-c"), text(script)];
     run_as(c"/bin/sh", &argv, change)
 }
 
-fn run_as(path: &CStr, argv: &[CString], change: impl Fn(&mut Program<'_>)) -> (String, ExitStatus, Outcome) {
+pub(super) fn run_as(
+    path: &CStr,
+    argv: &[CString],
+    change: impl Fn(&mut Program<'_>),
+) -> (String, ExitStatus, Outcome) {
     let null = File::open("/dev/null").unwrap();
     let (mut reader, writer) = io::pipe().unwrap();
     let mut spawner = Spawner::default();
@@ -41,7 +45,7 @@ fn run_as(path: &CStr, argv: &[CString], change: impl Fn(&mut Program<'_>)) -> (
     (output, end.status, spawner.outcome(ticket))
 }
 
-fn program<'a>(path: &'a CStr, argv: &'a [CString], fds: &'a [BorrowedFd<'a>]) -> Program<'a> {
+pub(super) fn program<'a>(path: &'a CStr, argv: &'a [CString], fds: &'a [BorrowedFd<'a>]) -> Program<'a> {
     Program {
         path,
         argv,
@@ -57,11 +61,12 @@ fn program<'a>(path: &'a CStr, argv: &'a [CString], fds: &'a [BorrowedFd<'a>]) -
         fds,
         listen: None,
         cgroup: None,
+        confinement: None,
     }
 }
 
 /// How the set-up of a child failed that was to be started so.
-fn failure(path: &CStr, change: impl Fn(&mut Program<'_>)) -> SpawnFailure {
+pub(super) fn failure(path: &CStr, change: impl Fn(&mut Program<'_>)) -> SpawnFailure {
     let (_, status, outcome) = run_as(path, &[text("x")], change);
     assert_eq!(status, ExitStatus::Exited(127));
     match outcome {

@@ -5,6 +5,7 @@
 //! beside the bytes (SCM_RIGHTS); each message says how many it expects. A change of anything here raises [`VERSION`].
 
 mod codec;
+mod confinement;
 mod fact;
 mod order;
 mod spec;
@@ -21,7 +22,7 @@ pub use state::{
 };
 
 /// The version of this conversation; both halves must speak the same.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Most bytes of a memo that the keeper holds for a unit.
 pub const MEMO_BYTES_MAX: usize = 4096;
 /// Most bytes of a name under which a descriptor is stored (systemd allows 255 for FDNAME=).

@@ -1,6 +1,7 @@
 use std::ffi::CString;
 
 use super::codec::{wire_enum, wire_struct};
+use crate::base::confinement::Confinement;
 
 /// Everything the keeper needs to start one process, resolved to final strings and numbers by the manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct SpawnSpec {
     /// Stored descriptors of the unit that it inherits as 3, 4 …, by name. Descriptors stored under one name are all
     /// passed, oldest first.
     pub listen: Vec<String>,
+    /// What shuts it in.
+    pub confinement: Option<Box<Confinement>>,
 }
 
 /// Whom a process runs as.
@@ -97,6 +100,7 @@ wire_struct!(SpawnSpec {
     stdout,
     stderr,
     listen,
+    confinement,
 });
 wire_struct!(Credentials { uid, gid, groups });
 wire_struct!(ResourceLimit { resource, soft, hard });

@@ -6,6 +6,7 @@ use super::*;
 use crate::base::{
     ExitStatus, Generation, InvocationId, Mono, Now, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, SpawnStep,
     UnitName, Usage, Wall,
+    confinement::{Confinement, Instruction, MountStep, Network},
 };
 
 fn unit() -> UnitName {
@@ -37,6 +38,27 @@ fn spec() -> SpawnSpec {
         stdout: Output::Log(Stream::Output),
         stderr: Output::Inherit,
         listen: vec!["http".into()],
+        confinement: Some(Box::new(confinement())),
+    }
+}
+
+fn confinement() -> Confinement {
+    let (path, kind, options) = (String::from("/x"), String::from("tmpfs"), String::from("size=1m"));
+    Confinement {
+        network: Network::Joined("/run/netns/x".into()),
+        namespaces: 1 << 17,
+        mounts: vec![
+            MountStep::Propagate(1 << 19),
+            MountStep::Hold { place: 1, path: path.clone(), recursive: true, may_miss: false },
+            MountStep::Put { place: 1, path: path.clone(), may_miss: true },
+            MountStep::Mount { kind, path: path.clone(), flags: 6, options, may_miss: true },
+            MountStep::MakeDirectory { path: path.clone() },
+            MountStep::MakeFile { path: path.clone() },
+            MountStep::MakeLink { path: path.clone(), to: "/y".into() },
+            MountStep::Restrict { path, attributes: 1, recursive: true, may_miss: false },
+        ],
+        drop_capabilities: 1 << 27,
+        filter: vec![Instruction { code: 6, jump_true: 1, jump_false: 2, operand: 0x7fff_0000 }],
     }
 }
 

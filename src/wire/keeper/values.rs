@@ -86,5 +86,5 @@ wire_enum!(Role { 0 Main, 1 Control(number), 2 Probe(number), 3 Named(number) })
 wire_enum!(ExitStatus { 0 Exited(code), 1 Signaled { signal, core }, 2 Unknown });
 wire_enum!(SpawnStep {
     0 Prepare, 1 Clone, 2 Session, 3 Stdio, 4 Descriptors, 5 OomScore, 6 Nice, 7 Limits, 8 Groups, 9 Group, 10 User,
-    11 Chdir, 12 NoNewPrivileges, 13 Signals, 14 Exec,
+    11 Chdir, 12 NoNewPrivileges, 13 Signals, 14 Exec, 32 Network, 33 Namespace, 34 BoundingSet, 35 Seccomp,
 });
