@@ -75,6 +75,16 @@ fn every_key_lands_in_its_field() {
 }
 
 #[test]
+fn every_key_of_the_sandbox_lands_in_its_field() {
+    check("sandbox");
+}
+
+#[test]
+fn a_sandbox_that_cannot_be_meant_so_is_reported() {
+    check("sandbox_wrong");
+}
+
+#[test]
 fn a_mistyped_word_is_answered_with_the_likely_one() {
     check("typos");
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     diag::{Place, Report},
     draft::{CheckDraft, Draft, HttpDraft, Places, ProbeDraft, Relation, RelationKind, SocketDraft, exit_set, pairs},
+    sandbox::contradictions,
     spec::{
         HttpCheck, Listen, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Relations, Restart, ServiceKind,
         ServiceSpec, SocketSpec, UnitDef,
@@ -32,6 +33,7 @@ pub(super) fn finish(
     }
     check.restart(&draft.def.service, report);
     check.notify(&draft.def.service, report);
+    check.sandbox(&draft.def.service, report);
     draft.def.health = draft.health.into_iter().filter_map(|probe| finish_probe(probe, clean, report)).collect();
     draft.def.sockets = check.sockets(draft.sockets, &draft.def.name, report);
     check.probes_of_own_sockets(&draft.def, report);
@@ -206,6 +208,12 @@ impl Check<'_> {
             report.error(place, "\"watchdog_sec\" needs a \"notify_access\" other than \"none\"", None);
         } else if service.file_descriptor_store_max > 0 {
             report.error(place, "\"file_descriptor_store_max\" needs a \"notify_access\" other than \"none\"", None);
+        }
+    }
+
+    fn sandbox(&self, service: &ServiceSpec, report: &mut Report<'_>) {
+        for contradiction in contradictions(service) {
+            report.warning(self.service_at(contradiction.key), contradiction.message, None);
         }
     }
 

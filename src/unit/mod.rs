@@ -17,6 +17,7 @@ mod exec_line;
 mod expand;
 pub mod env_file; // files of variables
 pub mod graph;
+pub mod sandbox; // what a sandbox takes: mounts, namespaces, a filter
 mod set;
 mod shared;
 mod similar;

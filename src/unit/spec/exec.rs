@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Pairs;
+use super::{Pairs, SandboxSpec};
 
 /// How a process is set up (systemd.exec(5)).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,6 +36,8 @@ pub struct ExecSpec {
     pub stdout: Output,
     /// Standard error; as standard output unless set.
     pub stderr: Option<Output>,
+    /// What it may see and do less than others; `None` is nothing less.
+    pub sandbox: Option<Box<SandboxSpec>>,
 }
 
 /// Where output goes.

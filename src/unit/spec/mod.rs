@@ -7,6 +7,7 @@
 mod exec;
 mod health;
 mod kill;
+mod sandbox;
 mod service;
 mod socket;
 
@@ -16,6 +17,10 @@ pub use self::{
     exec::{ExecSpec, Limit, Output, Resource},
     health::{HttpCheck, OnUnhealthy, ProbeCheck, ProbeSpec},
     kill::{KillMode, KillSpec},
+    sandbox::{
+        AddressFamilies, BindPath, CallAnswer, CallRule, ProcSubset, Propagation, ProtectHome, ProtectProc,
+        ProtectSystem, SandboxFallback, SandboxPath, SandboxSpec, Switch, Switches, TemporaryFileSystem,
+    },
     service::{
         Command, ExitSet, ExitType, FailureMode, MainProcess, NotifyAccess, Restart, RestartPolicy, ServiceKind,
         ServiceSpec, TIMEOUT_DEFAULT, Timeouts,

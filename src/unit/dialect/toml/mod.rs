@@ -9,6 +9,7 @@
 
 mod exec_keys;
 mod health_keys;
+mod sandbox_keys;
 mod service_keys;
 mod socket_keys;
 mod unit_keys;
@@ -33,7 +34,7 @@ const TABLES: [&str; 5] = ["unit", "service", "socket", "health", "install"];
 /// The keys of those that are read into the draft itself. Those of [service] stand in one list for each manual page.
 const KEYS: [(&str, &[&[Key<Draft>]]); 4] = [
     ("unit", &[unit_keys::UNIT]),
-    ("service", &[service_keys::SERVICE, service_keys::KILL, exec_keys::EXEC]),
+    ("service", &[service_keys::SERVICE, service_keys::KILL, exec_keys::EXEC, sandbox_keys::SANDBOX]),
     ("socket", &[socket_keys::SOCKET]),
     ("install", &[unit_keys::INSTALL]),
 ];

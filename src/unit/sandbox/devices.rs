@@ -1,0 +1,57 @@
+//! A /dev with nothing in it but what every program may have (systemd.exec(5), PrivateDevices=).
+
+use std::path::Path;
+
+use super::{
+    mount_options::{NO_SUID, STRICT_ATIME},
+    mounts::{Plan, text},
+};
+use crate::base::confinement::MountStep;
+
+/// Nodes are shown from the host's /dev, as containers may not make any.
+const NODES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
+const DIRECTORIES: [&str; 4] = ["hugepages", "mqueue", "pts", "shm"];
+const LINKS: [(&str, &str); 5] = [
+    ("core", "/proc/kcore"),
+    ("fd", "/proc/self/fd"),
+    ("stderr", "/proc/self/fd/2"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+];
+/// What is a link on some hosts and a file on others.
+const LINKS_OR_FILES: [&str; 2] = ["log", "ptmx"];
+
+/// The steps that mount it at `path` and fill it.
+pub(super) fn make(plan: &mut Plan<'_>, path: &Path) {
+    plan.mount("tmpfs", path, NO_SUID | STRICT_ATIME, "mode=0755,size=4m,nr_inodes=64k", false);
+    for name in DIRECTORIES {
+        show(plan, &path.join(name), true);
+    }
+    for name in NODES {
+        show(plan, &path.join(name), false);
+    }
+    for name in LINKS_OR_FILES {
+        let own = path.join(name);
+        match (plan.host.look)(&own) {
+            Some(seen) if seen.path != own => {
+                plan.then.push(MountStep::MakeLink { path: text(&own), to: text(&seen.path) });
+            }
+            Some(_) => show(plan, &own, false),
+            None => {}
+        }
+    }
+    for (name, to) in LINKS {
+        plan.then.push(MountStep::MakeLink { path: text(&path.join(name)), to: to.to_owned() });
+    }
+}
+
+/// Shows what the host has at this path; it may have none.
+fn show(plan: &mut Plan<'_>, path: &Path, directory: bool) {
+    if (plan.host.look)(path).is_none() {
+        return;
+    }
+    let place = plan.hold(path, true, true);
+    let own = text(path);
+    plan.then.push(if directory { MountStep::MakeDirectory { path: own } } else { MountStep::MakeFile { path: own } });
+    plan.put(place, path, false);
+}
