@@ -22,7 +22,7 @@ pub(super) fn units(now: Now, states: &[&UnitState]) -> Vec<v1::Unit> {
 
 /// A unit as `status` shows it.
 pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
-    let UnitState { status, def, restarts_total } = state;
+    let UnitState { status, def, restarts_total, sandbox_unmet } = state;
     let used = status.main_pid.and_then(proctree::use_of);
     v1::Unit {
         name: status.name.to_string(),
@@ -53,6 +53,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         cpu_us: used.map(|used| used.cpu_us),
         cause: cause(status),
         needs_restart: status.needs_restart,
+        sandbox_unmet: sandbox_unmet.clone(),
     }
 }
 

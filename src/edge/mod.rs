@@ -15,7 +15,9 @@ pub mod notify; // what services say on the notify socket
 #[cfg(test)]
 mod peer; // the other end of a request
 pub mod probe; // is a service well?
+pub mod private_tmp; // directories for temporary files of one run
 pub mod proctree; // processes found by walking /proc
+pub mod sandbox; // what this host has for sandboxes
 pub mod store; // SQLite
 pub mod unitdir; // the texts of units
 pub mod users; // users and groups of this host

@@ -230,6 +230,11 @@ impl Parts {
             alarm: self.alarm,
             cgroups: self.cgroups,
             launcher: self.launcher,
+            sandboxes: super::sandbox::Sandboxes::new(
+                &settings.paths.runtime,
+                instance(&std::path::absolute(&settings.paths.runtime).unwrap_or_default()),
+                self.edges.clone(),
+            ),
             probes: probes::Probes::new(self.edges.clone(), self.reporter.clone()),
             acks: acks::Acks::default(),
             events: Arc::new(Events::new()),
@@ -367,6 +372,7 @@ impl Engine {
             adopted: u32::try_from(adopted).unwrap_or(u32::MAX),
             replayed: u32::try_from(replayed).unwrap_or(u32::MAX),
         };
+        self.sandboxes.take_over(&self.node.statuses().iter().filter_map(|status| status.invocation).collect());
         let lost = self.node.lost();
         for pending in snapshot.pending {
             self.hear(pending)?;

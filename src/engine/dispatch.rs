@@ -131,7 +131,11 @@ impl Engine {
             self.open_sockets(name, unit)?;
         }
         let identity = self.identities.get(name).cloned();
-        let spec = self.launcher.spec(identity.as_deref(), order).map_err(|error| {
+        let mut spec = self.launcher.spec(identity.as_deref(), order).map_err(|error| {
+            tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
+            Unprepared::Failed(error.failure())
+        })?;
+        self.sandboxes.shut_in(order, &[], &mut spec).map_err(|error| {
             tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
             Unprepared::Failed(error.failure())
         })?;
@@ -176,6 +180,7 @@ impl Engine {
         self.stored.retain(|(of, _)| *of != unit);
         self.fd_store.forget(&unit);
         self.untold.memos.remove(&unit);
+        self.sandboxes.forget(&unit);
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove(&unit);
         }

@@ -57,8 +57,9 @@ impl Engine {
         writes.extend(self.alert_writes(&notice));
         self.next_seq += 1;
         let seq = self.next_seq;
-        if let Happening::RunEnded { run, .. } = &notice.what {
+        if let Happening::RunEnded { run, invocation, .. } = &notice.what {
             self.acks.run_ended(seq, run);
+            self.sandboxes.run_ended(*invocation);
         }
         self.events.publish(notice);
         self.write_and_tell(Batch { seq: Some(seq), writes });

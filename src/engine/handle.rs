@@ -78,6 +78,8 @@ pub struct UnitState {
     pub def: Arc<UnitDef>,
     /// Automatic restarts ever.
     pub restarts_total: u64,
+    /// What this host cannot do of its sandbox, for people.
+    pub sandbox_unmet: Option<String>,
 }
 
 /// A fact from one of the manager's own threads and tasks.

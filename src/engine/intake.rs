@@ -361,7 +361,8 @@ impl Engine {
         let counters = self.counters();
         let state = |status: UnitStatus| {
             let def = Arc::clone(self.units.get(&status.name)?);
-            Some(UnitState { restarts_total: counters.restarts_of(&status.name), status, def })
+            let sandbox_unmet = self.sandboxes.unmet(&status.name).map(str::to_owned);
+            Some(UnitState { restarts_total: counters.restarts_of(&status.name), status, def, sandbox_unmet })
         };
         self.node.statuses().into_iter().filter_map(state).collect()
     }

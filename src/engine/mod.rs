@@ -20,6 +20,7 @@ mod intake; // facts and asks -> inputs of the node machine
 mod mainpid; // which process is the main one, where a service made it
 mod launch; // orders -> the keeper's exact instructions
 mod probes; // probes under way
+mod sandbox; // what processes are shut in with
 pub mod settings; // roundsman.toml
 pub mod tree; // the processes of a run
 mod untold; // what waits for calm
@@ -65,6 +66,7 @@ pub struct Engine {
     alarm: Alarm,
     cgroups: Option<Arc<Cgroups>>,
     launcher: launch::Launcher,
+    sandboxes: sandbox::Sandboxes,
     probes: probes::Probes,
     acks: acks::Acks,
     events: Arc<handle::Events>,
@@ -180,6 +182,7 @@ impl Engine {
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove_all();
         }
+        self.sandboxes.finish(FLUSH_WITHIN).await;
         // Ends that were committed meanwhile are forgotten by the keeper with everything else.
         self.keeper.send(&crate::wire::keeper::Order::Shutdown { code }, Vec::new())?;
         self.keeper.flush().await?;

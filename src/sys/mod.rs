@@ -9,6 +9,7 @@ mod descriptors;
 mod init;
 mod listen_fds;
 mod memory;
+mod namespaces;
 mod packet;
 mod pidfd;
 mod place;
@@ -27,6 +28,7 @@ pub use descriptors::{
 pub use init::{complain, print, replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};
 pub use memory::{read_sealed, sealed_memory, trim_memory};
+pub use namespaces::{effective_capabilities, try_filters, try_namespaces};
 pub use packet::{MESSAGE_FDS_MAX, Packet, PacketSocket, Sender, receive};
 pub use pidfd::end_of;
 pub use place::{LockError, LockFile, bind_notify_socket};

@@ -65,6 +65,9 @@ pub struct Unit {
     pub cause: String,
     /// Whether its file changed since this run began.
     pub needs_restart: bool,
+    /// What the host cannot do of the sandbox that the unit asks for, one sentence.
+    #[serde(default)]
+    pub sandbox_unmet: Option<String>,
 }
 
 /// One probe's present verdict.

@@ -58,6 +58,9 @@ fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
     if let Some(pid) = unit.pid {
         lines.push(("Main PID", pid.to_string()));
     }
+    if let Some(unmet) = &unit.sandbox_unmet {
+        lines.push(("Sandbox", screen.paint(CARE, &one_line(unmet))));
+    }
     if unit.generation > 0 {
         let invocation = unit.invocation.as_deref().map(|id| format!(", invocation {}", one_line(id)));
         lines.push(("Run", format!("{}{}", unit.generation, invocation.unwrap_or_default())));

@@ -110,6 +110,7 @@ fn web() -> Unit {
         cpu_us: Some(1_239_000),
         cause: "restarted by uid 0".into(),
         needs_restart: true,
+        sandbox_unmet: None,
     }
 }
 
@@ -143,5 +144,6 @@ fn idle() -> Unit {
         cpu_us: None,
         cause: "never started".into(),
         needs_restart: false,
+        sandbox_unmet: None,
     }
 }

@@ -1,0 +1,139 @@
+//! What this host has for sandboxes: what stands at a path, what is put over things that are not to be seen, and which
+//! features the kernel lets us use.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    libc,
+    sys::stat::{Mode, SFlag, mknod},
+};
+
+use crate::{
+    sys,
+    unit::sandbox::{Feature, FileKind, Seen},
+};
+
+/// What stands at a path, behind its symbolic links.
+pub fn look(path: &Path) -> Option<Seen> {
+    let real = fs::canonicalize(path).ok()?;
+    let kind = fs::symlink_metadata(&real).ok()?.file_type();
+    let kind = if kind.is_dir() {
+        FileKind::Directory
+    } else if kind.is_char_device() {
+        FileKind::CharacterDevice
+    } else if kind.is_block_device() {
+        FileKind::BlockDevice
+    } else if kind.is_fifo() {
+        FileKind::Fifo
+    } else if kind.is_socket() {
+        FileKind::Socket
+    } else {
+        FileKind::Regular
+    };
+    Some(Seen { path: real, kind })
+}
+
+/// Makes a directory with one file of each kind that nobody may use, and is content with what is there already.
+///
+/// # Errors
+/// When one cannot be made.
+pub fn make_masks(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o755).recursive(true).create(folder)?;
+    for kind in FileKind::ALL {
+        let path = folder.join(kind.mask());
+        let made = match kind {
+            FileKind::Directory => fs::DirBuilder::new().mode(0o000).create(&path),
+            FileKind::Regular => make_node(&path, SFlag::S_IFREG),
+            FileKind::CharacterDevice => make_node(&path, SFlag::S_IFCHR),
+            FileKind::BlockDevice => make_node(&path, SFlag::S_IFBLK),
+            FileKind::Fifo => make_node(&path, SFlag::S_IFIFO),
+            FileKind::Socket => make_node(&path, SFlag::S_IFSOCK),
+        };
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // A container may have no devices; an empty file hides one as well.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => make_node(&path, SFlag::S_IFREG)?,
+            other => other?,
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000))?;
+    }
+    Ok(())
+}
+
+/// A device has the number 0:0, which no driver has.
+fn make_node(path: &Path, kind: SFlag) -> io::Result<()> {
+    mknod(path, kind, Mode::empty(), 0).map_err(io::Error::from)
+}
+
+/// Tries whether a feature can be had. Takes about a millisecond.
+///
+/// # Errors
+/// What the kernel said.
+pub fn try_feature(feature: Feature) -> io::Result<()> {
+    match feature {
+        Feature::Mounts => sys::try_namespaces(libc::CLONE_NEWNS.cast_unsigned()),
+        Feature::Network => sys::try_namespaces(libc::CLONE_NEWNET.cast_unsigned()),
+        Feature::Ipc => sys::try_namespaces(libc::CLONE_NEWIPC.cast_unsigned()),
+        Feature::Hostname => sys::try_namespaces(libc::CLONE_NEWUTS.cast_unsigned()),
+        Feature::BoundingSet => has_capability(SETPCAP),
+        Feature::Filter => sys::try_filters(),
+    }
+}
+
+/// Whether we may do what root may: a filter then needs no `no_new_privileges`.
+pub fn is_admin() -> bool {
+    has_capability(SYS_ADMIN).is_ok()
+}
+
+fn has_capability(number: u32) -> io::Result<()> {
+    let own = sys::effective_capabilities()?;
+    if own >> number & 1 == 1 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+}
+
+/// capabilities(7), by their numbers in linux/capability.h.
+const SETPCAP: u32 = 8;
+const SYS_ADMIN: u32 = 21;
+
+/// A path as the child is told it: from the root.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_followed_to_what_they_lead_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir(root.join("real")).unwrap();
+        std::os::unix::fs::symlink(root.join("real"), root.join("link")).unwrap();
+        fs::write(root.join("real/file"), "").unwrap();
+        let seen = look(&root.join("link/file")).unwrap();
+        assert_eq!(seen, Seen { path: root.join("real/file"), kind: FileKind::Regular });
+        assert_eq!(look(&root.join("link")).unwrap().kind, FileKind::Directory);
+        assert_eq!(look(Path::new("/dev/null")).unwrap().kind, FileKind::CharacterDevice);
+        assert_eq!(look(&root.join("none")), None);
+    }
+
+    #[test]
+    fn masks_are_made_once_and_nobody_may_use_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let masks = folder.path().join("masks");
+        for _ in 0..2 {
+            make_masks(&masks).unwrap();
+        }
+        for kind in FileKind::ALL {
+            let path = masks.join(kind.mask());
+            assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o7777, 0, "{kind:?}");
+            if nix::unistd::geteuid().is_root() {
+                assert_eq!(look(&path).unwrap().kind, kind);
+            }
+        }
+    }
+}
