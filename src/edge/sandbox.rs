@@ -8,7 +8,8 @@ use std::{
 };
 
 use nix::{
-    libc,
+    errno::Errno,
+    sched::CloneFlags,
     sys::stat::{Mode, SFlag, mknod},
 };
 
@@ -75,13 +76,17 @@ fn make_node(path: &Path, kind: SFlag) -> io::Result<()> {
 /// What the kernel said.
 pub fn try_feature(feature: Feature) -> io::Result<()> {
     match feature {
-        Feature::Mounts => sys::try_namespaces(libc::CLONE_NEWNS.cast_unsigned()),
-        Feature::Network => sys::try_namespaces(libc::CLONE_NEWNET.cast_unsigned()),
-        Feature::Ipc => sys::try_namespaces(libc::CLONE_NEWIPC.cast_unsigned()),
-        Feature::Hostname => sys::try_namespaces(libc::CLONE_NEWUTS.cast_unsigned()),
+        Feature::Mounts => try_namespace(CloneFlags::CLONE_NEWNS),
+        Feature::Network => try_namespace(CloneFlags::CLONE_NEWNET),
+        Feature::Ipc => try_namespace(CloneFlags::CLONE_NEWIPC),
+        Feature::Hostname => try_namespace(CloneFlags::CLONE_NEWUTS),
         Feature::BoundingSet => has_capability(SETPCAP),
         Feature::Filter => sys::try_filters(),
     }
+}
+
+fn try_namespace(kind: CloneFlags) -> io::Result<()> {
+    sys::try_namespaces(kind.bits().cast_unsigned())
 }
 
 /// Whether we may do what root may: a filter then needs no `no_new_privileges`.
@@ -91,7 +96,7 @@ pub fn is_admin() -> bool {
 
 fn has_capability(number: u32) -> io::Result<()> {
     let own = sys::effective_capabilities()?;
-    if own >> number & 1 == 1 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+    if own >> number & 1 == 1 { Ok(()) } else { Err(Errno::EPERM.into()) }
 }
 
 /// capabilities(7), by their numbers in linux/capability.h.

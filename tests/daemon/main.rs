@@ -28,6 +28,7 @@ mod order; // who goes first
 mod reload; // files that change
 mod templates; // instances and targets
 mod restart; // services that die
+mod sandbox; // services that are shut in
 mod sockets; // sockets that the keeper holds
 mod stop; // what is to go, goes
 mod store; // the database and its disk
@@ -92,6 +93,12 @@ const TESTS: &[Test] = tests![
     reload::what_an_operator_disabled_stays_down_at_the_next_start,
     restart::a_service_that_is_killed_again_and_again_comes_back_and_each_end_is_told,
     restart::five_crashes_in_the_window_are_the_end_until_someone_resets,
+    sandbox::what_a_sandbox_forbids_cannot_be_done_and_can_without_it,
+    sandbox::a_call_that_is_not_let_through_kills,
+    sandbox::a_command_with_a_plus_is_not_shut_in,
+    sandbox::a_sandbox_that_cannot_be_set_up_fails_by_name,
+    sandbox::a_runs_own_tmp_outlives_the_manager_and_goes_with_the_run,
+    sandbox::what_the_host_cannot_do_is_refused_or_left_out_as_the_unit_says,
     sockets::a_port_that_is_taken_is_named_and_others_run,
     sockets::a_unit_whose_file_is_gone_gives_back_its_port,
     sockets::a_client_that_comes_while_the_service_is_dead_is_answered_by_the_next,
