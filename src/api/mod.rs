@@ -13,6 +13,7 @@ mod metrics; // Prometheus text
 mod orders; // what people order
 mod problem; // errors as problem documents
 mod properties; // what a definition says
+mod sandbox; // what a definition says of its sandbox
 mod units; // states, files, properties, dependencies
 mod view; // inner types -> wire types
 

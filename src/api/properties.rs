@@ -14,6 +14,9 @@ pub(super) fn of(def: &UnitDef) -> Vec<(String, String)> {
     unit(def, &mut all);
     service(def, &mut all);
     exec(def, &mut all);
+    if let Some(sandbox) = &def.service.exec.sandbox {
+        all.extend(super::sandbox::of(sandbox));
+    }
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

@@ -31,12 +31,13 @@ be_init() {
     mount -t tmpfs -o mode=755 tmpfs "$root/run"
     mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
     mount -t tmpfs -o mode=755 tmpfs "$root/dev"
-    mkdir "$root"/dev/{pts,shm}
+    mkdir "$root"/dev/{pts,shm,mqueue}
     for device in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0"; do
         # shellcheck disable=SC2086
         mknod -m 666 "$root/dev/${device%% *}" c ${device#* }
     done
     ln -s /proc/self/fd "$root/dev/fd"
+    ln -s pts/ptmx "$root/dev/ptmx"
     for program; do
         # A symbolic link there would lead out of the new root.
         rm -f "$root/usr/bin/$(basename "$program")"

@@ -25,10 +25,11 @@ const LINKS_OR_FILES: [&str; 2] = ["log", "ptmx"];
 pub(super) fn make(plan: &mut Plan<'_>, path: &Path) {
     plan.mount("tmpfs", path, NO_SUID | STRICT_ATIME, "mode=0755,size=4m,nr_inodes=64k", false);
     for name in DIRECTORIES {
-        show(plan, &path.join(name), true);
+        plan.then.push(MountStep::MakeDirectory { path: text(&path.join(name)) });
+        show(plan, &path.join(name));
     }
     for name in NODES {
-        show(plan, &path.join(name), false);
+        show_file(plan, &path.join(name));
     }
     for name in LINKS_OR_FILES {
         let own = path.join(name);
@@ -36,22 +37,30 @@ pub(super) fn make(plan: &mut Plan<'_>, path: &Path) {
             Some(seen) if seen.path != own => {
                 plan.then.push(MountStep::MakeLink { path: text(&own), to: text(&seen.path) });
             }
-            Some(_) => show(plan, &own, false),
+            Some(_) => show_file(plan, &own),
             None => {}
         }
     }
     for (name, to) in LINKS {
+        // A kernel may have no memory to show.
+        if name == "core" && (plan.host.look)(Path::new(to)).is_none() {
+            continue;
+        }
         plan.then.push(MountStep::MakeLink { path: text(&path.join(name)), to: to.to_owned() });
     }
 }
 
-/// Shows what the host has at this path; it may have none.
-fn show(plan: &mut Plan<'_>, path: &Path, directory: bool) {
-    if (plan.host.look)(path).is_none() {
-        return;
+fn show_file(plan: &mut Plan<'_>, path: &Path) {
+    if (plan.host.look)(path).is_some() {
+        plan.then.push(MountStep::MakeFile { path: text(path) });
+        show(plan, path);
     }
-    let place = plan.hold(path, true, true);
-    let own = text(path);
-    plan.then.push(if directory { MountStep::MakeDirectory { path: own } } else { MountStep::MakeFile { path: own } });
-    plan.put(place, path, false);
+}
+
+/// Shows what the host has at this path; it may have none.
+fn show(plan: &mut Plan<'_>, path: &Path) {
+    if (plan.host.look)(path).is_some() {
+        let place = plan.hold(path, true, true);
+        plan.put(place, path, false);
+    }
 }

@@ -222,7 +222,7 @@ impl All<'_> {
             self.add("/dev", Entry { read_only: Some(true), no_exec: Some(true), ..entry(What::Devices, false) });
         }
         if spec.on.has(Switch::PrivateIpc) && own_queues {
-            self.add("/dev/mqueue", entry(What::Queues, true));
+            self.place(Path::new("/dev/mqueue"), entry(What::Queues, true));
         }
         let hidden = match spec.protect_proc {
             ProtectProc::Default => None,

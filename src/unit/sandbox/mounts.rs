@@ -159,7 +159,10 @@ impl Plan<'_> {
                 self.mount("proc", path, NO_SUID | NO_DEVICES | NO_EXEC, options, false);
                 self.restrict(placed, false);
             }
-            What::Queues => self.mount("mqueue", path, NO_SUID | NO_DEVICES | NO_EXEC, "", *may_miss),
+            What::Queues => {
+                self.make_room(placed, FileKind::Directory);
+                self.mount("mqueue", path, NO_SUID | NO_DEVICES | NO_EXEC, "", *may_miss);
+            }
             // The root is mounted as it is.
             What::Same if path.parent().is_none() => self.restrict(placed, true),
             What::Same => {
@@ -252,8 +255,8 @@ impl Plan<'_> {
         for placed in self.placed.iter().filter(here) {
             let kind = match &placed.entry.what {
                 What::Bind { source, .. } => self.kind(source),
-                What::Empty { .. } => FileKind::Directory,
-                What::Inaccessible | What::Devices | What::Processes { .. } | What::Queues | What::Same => continue,
+                What::Empty { .. } | What::Queues => FileKind::Directory,
+                What::Inaccessible | What::Devices | What::Processes { .. } | What::Same => continue,
             };
             steps.extend(room(&placed.entry.path, &fresh.entry.path, kind, |_| true));
         }

@@ -312,6 +312,7 @@ fn a_private_dev_shows_what_every_program_may_have() {
             "hold? 4 /dev/tty all",
             "hold 5 /masks/chr",
             "mount tmpfs /dev mode=0755,size=4m,nr_inodes=64k",
+            "dir /dev/hugepages",
             "dir /dev/mqueue",
             "put 0 /dev/mqueue",
             "dir /dev/pts",

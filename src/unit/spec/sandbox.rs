@@ -72,7 +72,8 @@ pub enum Switch {
 }
 
 impl Switch {
-    const ALL: [Self; 17] = [
+    /// Every one.
+    pub const ALL: [Self; 17] = [
         Self::LockPersonality,
         Self::MemoryDenyWriteExecute,
         Self::MountApiVfs,

@@ -1,0 +1,259 @@
+//! The same settings under a real systemd and under us, on one machine: the same program, shut in by the one and by the
+//! other, sees the same and may the same.
+
+use std::collections::BTreeMap;
+
+use crate::machine::{Machine, eventually};
+
+/// What the program tries, in each row.
+const WORDS: &[&str] = &[
+    "list /home",
+    "list /root",
+    "list /run/user",
+    "list /srv/full",
+    "list /srv/empty",
+    "list /usr/lib/modules",
+    "write /",
+    "write /usr",
+    "write /boot",
+    "write /etc",
+    "write /var/lib",
+    "write /var/tmp",
+    "write /tmp",
+    "write /home",
+    "write /root",
+    "write /run",
+    "write /srv/full",
+    "write /srv/empty",
+    "write /dev",
+    "write /dev/shm",
+    "write /dev/null",
+    "write /proc/sys/kernel/domainname",
+    "read /proc/kallsyms",
+    "read /proc/uptime",
+    "read /dev/kmsg",
+    "read /dev/zero",
+    "mount /",
+    "mount /usr",
+    "mount /etc",
+    "mount /home",
+    "mount /root",
+    "mount /run",
+    "mount /run/user",
+    "mount /proc",
+    "mount /sys",
+    "mount /sys/fs/cgroup",
+    "mount /dev",
+    "mount /dev/shm",
+    "mount /dev/pts",
+    "mount /tmp",
+    "mount /var/tmp",
+    "mount /srv/full",
+    "mount /srv/empty",
+    "mknod",
+    "suid",
+    "suid_new",
+    "tmp_exec",
+    "devices",
+    "processes",
+    "interfaces",
+    "hostname",
+    "call mmap_write_exec",
+    "call mmap_write",
+    "call mprotect_exec",
+    "call personality",
+    "call unshare_mount",
+    "call unshare_user",
+    "call unshare_nothing",
+    "call setns",
+    "call clone3",
+    "call realtime",
+    "call batch",
+    "call sethostname",
+    "call syslog",
+    "call clock_settime",
+    "call delete_module",
+    "call iopl",
+    "call mount",
+    "call reboot",
+    "call uname",
+    "call getpriority",
+    "call socket_unix",
+    "call socket_inet",
+    "call socket_inet6",
+    "call socket_netlink",
+    "call socket_packet",
+    "status CapBnd",
+    "status CapEff",
+    "status NoNewPrivs",
+    "status Seccomp",
+];
+
+/// A name, systemd's lines, ours.
+const TABLE: &[(&str, &str, &str)] = &[
+    ("nothing", "", ""),
+    ("system-yes", "ProtectSystem=yes", "protect_system = true"),
+    ("system-full", "ProtectSystem=full", "protect_system = 'full'"),
+    ("system-strict", "ProtectSystem=strict", "protect_system = 'strict'"),
+    (
+        "strict-writable",
+        "ProtectSystem=strict\nReadWritePaths=/var/lib -/none /srv/full\nReadOnlyPaths=/home\nProtectHome=yes",
+        "protect_system = 'strict'\nread_write_paths = ['/var/lib', '-/none', '/srv/full']\nread_only_paths = '/home'\nprotect_home = true",
+    ),
+    ("home-yes", "ProtectHome=yes", "protect_home = true"),
+    ("home-read-only", "ProtectHome=read-only", "protect_home = 'read-only'"),
+    (
+        "home-tmpfs",
+        "ProtectHome=tmpfs\nBindPaths=/srv/full:/home/shown",
+        "protect_home = 'tmpfs'\nbind_paths = '/srv/full:/home/shown'",
+    ),
+    ("read-only-root", "ReadOnlyPaths=/\nReadWritePaths=/srv", "read_only_paths = '/'\nread_write_paths = '/srv'"),
+    ("inaccessible", "InaccessiblePaths=/srv/full -/none", "inaccessible_paths = ['/srv/full', '-/none']"),
+    ("no-exec", "NoExecPaths=/tmp", "no_exec_paths = '/tmp'"),
+    ("no-exec-root", "NoExecPaths=/\nExecPaths=/usr", "no_exec_paths = '/'\nexec_paths = '/usr'"),
+    ("bind", "BindReadOnlyPaths=/srv/full:/srv/empty", "bind_read_only_paths = '/srv/full:/srv/empty'"),
+    ("bind-norbind", "BindPaths=/srv/full:/srv/empty:norbind", "bind_paths = '/srv/full:/srv/empty:norbind'"),
+    ("tmpfs", "TemporaryFileSystem=/srv/full:ro /srv/empty", "temporary_file_system = ['/srv/full:ro', '/srv/empty']"),
+    ("private-tmp", "PrivateTmp=yes", "private_tmp = true"),
+    ("private-tmp-strict", "PrivateTmp=yes\nProtectSystem=strict", "private_tmp = true\nprotect_system = 'strict'"),
+    ("private-devices", "PrivateDevices=yes", "private_devices = true"),
+    ("kernel-tunables", "ProtectKernelTunables=yes", "protect_kernel_tunables = true"),
+    ("kernel-modules", "ProtectKernelModules=yes", "protect_kernel_modules = true"),
+    ("kernel-logs", "ProtectKernelLogs=yes", "protect_kernel_logs = true"),
+    ("control-groups", "ProtectControlGroups=yes", "protect_control_groups = true"),
+    ("clock", "ProtectClock=yes", "protect_clock = true"),
+    ("hostname", "ProtectHostname=yes", "protect_hostname = true"),
+    ("proc-invisible", "ProtectProc=invisible\nUser=daemon", "protect_proc = 'invisible'\nuser = 'daemon'"),
+    ("proc-subset", "ProcSubset=pid\nProtectKernelTunables=yes", "proc_subset = 'pid'\nprotect_kernel_tunables = true"),
+    ("private-network", "PrivateNetwork=yes", "private_network = true"),
+    ("private-ipc", "PrivateIPC=yes", "private_ipc = true"),
+    ("private-mounts", "PrivateMounts=yes\nMountFlags=private", "private_mounts = true\nmount_flags = 'private'"),
+    ("families", "RestrictAddressFamilies=AF_UNIX AF_INET6", "restrict_address_families = 'AF_UNIX AF_INET6'"),
+    (
+        "families-denied",
+        "RestrictAddressFamilies=~AF_INET AF_PACKET",
+        "restrict_address_families = '~AF_INET AF_PACKET'",
+    ),
+    ("families-none", "RestrictAddressFamilies=none", "restrict_address_families = 'none'"),
+    ("namespaces", "RestrictNamespaces=yes", "restrict_namespaces = true"),
+    ("namespaces-some", "RestrictNamespaces=~user", "restrict_namespaces = '~user'"),
+    ("realtime", "RestrictRealtime=yes", "restrict_realtime = true"),
+    ("suid-sgid", "RestrictSUIDSGID=yes", "restrict_suid_sgid = true"),
+    ("write-execute", "MemoryDenyWriteExecute=yes", "memory_deny_write_execute = true"),
+    ("personality", "LockPersonality=yes", "lock_personality = true"),
+    ("native", "SystemCallArchitectures=native", "system_call_architectures = 'native'"),
+    (
+        "filter-allowed",
+        "SystemCallFilter=@system-service @mount\nSystemCallFilter=~@resources getpriority:ENOTTY\nSystemCallErrorNumber=EXDEV",
+        "system_call_filter = ['@system-service @mount', '~@resources getpriority:ENOTTY']\nsystem_call_error_number = 'EXDEV'",
+    ),
+    (
+        "filter-denied",
+        "SystemCallFilter=~@clock:EPERM @reboot @raw-io:ENOSYS getpriority:13\nSystemCallErrorNumber=EXDEV",
+        "system_call_filter = '~@clock:EPERM @reboot @raw-io:ENOSYS getpriority:13'\nsystem_call_error_number = 'EXDEV'",
+    ),
+    (
+        "as-user",
+        "User=daemon\nProtectClock=yes\nProtectSystem=strict",
+        "user = 'daemon'\nprotect_clock = true\nprotect_system = 'strict'",
+    ),
+    (
+        "as-debian-has-it",
+        "User=daemon\nPrivateTmp=yes\nPrivateDevices=yes\nProtectSystem=strict\nProtectHome=yes\nNoNewPrivileges=yes\n\
+         ProtectKernelTunables=yes\nProtectKernelModules=yes\nProtectKernelLogs=yes\nProtectControlGroups=yes\nProtectClock=yes\n\
+         ProtectHostname=yes\nProtectProc=invisible\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\nRestrictNamespaces=yes\n\
+         LockPersonality=yes\nMemoryDenyWriteExecute=yes\nSystemCallArchitectures=native\nReadWritePaths=/srv/full\n\
+         RestrictAddressFamilies=AF_UNIX AF_INET\nSystemCallFilter=@system-service\nSystemCallFilter=~@privileged @resources\n\
+         SystemCallErrorNumber=EPERM",
+        "user = 'daemon'\nprivate_tmp = true\nprivate_devices = true\nprotect_system = 'strict'\nprotect_home = true\n\
+         no_new_privileges = true\nprotect_kernel_tunables = true\nprotect_kernel_modules = true\nprotect_kernel_logs = true\n\
+         protect_control_groups = true\nprotect_clock = true\nprotect_hostname = true\nprotect_proc = 'invisible'\n\
+         restrict_realtime = true\nrestrict_suid_sgid = true\nrestrict_namespaces = true\nlock_personality = true\n\
+         memory_deny_write_execute = true\nsystem_call_architectures = 'native'\nread_write_paths = '/srv/full'\n\
+         restrict_address_families = 'AF_UNIX AF_INET'\nsystem_call_filter = ['@system-service', '~@privileged @resources']\n\
+         system_call_error_number = 'EPERM'",
+    ),
+];
+
+/// Where we differ on purpose: the row, the word, what systemd does, what we do.
+const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
+    // Its manual says that they are read-only.
+    ("home-tmpfs", "write /home", "ok", "EROFS"),
+    ("home-tmpfs", "write /root", "ok", "EROFS"),
+    ("home-tmpfs", "mount /home", "rw", "ro"),
+    ("home-tmpfs", "mount /root", "rw", "ro"),
+    ("home-tmpfs", "mount /run/user", "rw", "ro"),
+    // It mounts a new /proc as well, which undoes what is read-only in the one of this machine.
+    ("control-groups", "write /proc/sys/kernel/domainname", "ok", "EROFS"),
+    // With so much at a time it leaves /run writable, which its manual does not say.
+    ("as-debian-has-it", "write /run", "EACCES", "EROFS"),
+    ("as-debian-has-it", "mount /run", "rw", "ro"),
+    // An empty directory, and a link to where its journal would be.
+    ("private-devices", "devices", SYSTEMDS_DEVICES, OUR_DEVICES),
+    ("as-debian-has-it", "devices", SYSTEMDS_DEVICES, OUR_DEVICES),
+];
+const SYSTEMDS_DEVICES: &str =
+    "char fd full hugepages log mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero";
+const OUR_DEVICES: &str = "fd full hugepages mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero";
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().take_while(|line| *line != "end").map(str::to_owned).collect()
+}
+
+/// What the program has said in our log of it.
+fn ours(machine: &Machine, name: &str) -> String {
+    machine.run(&["sh", "-c", &format!("cat /var/log/roundsman/{name}/*.log")])
+}
+
+#[test]
+fn the_same_settings_make_the_same_sandbox() {
+    let program = include_str!("../support/sandbox-probe.pl").to_owned();
+    let mut files = vec![
+        ("run/probe.pl".to_owned(), program),
+        ("srv/full/file".to_owned(), "x".to_owned()),
+        ("srv/empty/.keep".to_owned(), String::new()),
+        ("home/me/file".to_owned(), "x".to_owned()),
+        ("home/shown/.keep".to_owned(), String::new()),
+        ("root/file".to_owned(), "x".to_owned()),
+        ("run/user/0/file".to_owned(), "x".to_owned()),
+        ("run/said/.keep".to_owned(), String::new()),
+    ];
+    let command = format!("/usr/bin/perl /run/probe.pl {}", WORDS.join(" "));
+    for (name, theirs, own) in TABLE {
+        let unit =
+            format!("[Service]\nType=oneshot\nExecStart={command}\nStandardOutput=file:/run/said/{name}\n{theirs}\n");
+        files.push((format!("etc/systemd/system/probe-{name}.service"), unit));
+        let unit = format!("[service]\ntype = 'oneshot'\nexec_start = '{command}'\n{own}\n");
+        files.push((format!("etc/roundsman/units/{name}.toml"), unit));
+    }
+    let machine = Machine::boot(&files);
+    machine.systemctl(&["start", "roundsman"]);
+    let known: BTreeMap<_, _> =
+        DIFFERENCES.iter().map(|(row, word, theirs, own)| ((*row, *word), (*theirs, *own))).collect();
+    let mut found = Vec::new();
+    for (name, ..) in TABLE {
+        let unit = format!("probe-{name}");
+        let started = machine.run(&[
+            "sh",
+            "-c",
+            &format!("systemctl start {unit} || systemctl show {unit} -p Result,ExecMainStatus"),
+        ]);
+        assert_eq!(started, "", "{name}: {}", machine.read(&format!("run/said/{name}")));
+        let theirs = lines(&machine.read(&format!("run/said/{name}")));
+        let mut own = String::new();
+        eventually(&format!("{name} has tried everything"), || {
+            own = ours(&machine, name);
+            own.ends_with("end")
+        });
+        let own = lines(&own);
+        assert_eq!((theirs.len(), own.len()), (WORDS.len(), WORDS.len()), "{name}: {theirs:#?} {own:#?}");
+        for (their, own) in theirs.iter().zip(&own) {
+            let (word, their) = their.split_once(": ").unwrap_or_default();
+            let (_, own) = own.split_once(": ").unwrap_or_default();
+            if their != own && known.get(&(*name, word)) != Some(&(their, own)) {
+                found.push(format!("{name}, {word}: systemd {their}, we {own}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
