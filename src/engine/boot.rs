@@ -125,6 +125,7 @@ pub async fn start(socket: OwnedFd, settings: Settings, edges: runtime::Handle) 
     let handle = engine.handle();
     let control = engine.control_socket(&snapshot)?;
     engine.take_over(*snapshot, host).await.map_err(BootError::Keeper)?;
+    engine.sandboxes.take_over(&engine.node.statuses().iter().filter_map(|status| status.invocation).collect());
     if let Some(problems) = rejected {
         engine.fan_out(Notice { at: clock::now(), what: Happening::ConfigRejected { problems } });
     }
@@ -372,7 +373,6 @@ impl Engine {
             adopted: u32::try_from(adopted).unwrap_or(u32::MAX),
             replayed: u32::try_from(replayed).unwrap_or(u32::MAX),
         };
-        self.sandboxes.take_over(&self.node.statuses().iter().filter_map(|status| status.invocation).collect());
         let lost = self.node.lost();
         for pending in snapshot.pending {
             self.hear(pending)?;

@@ -199,11 +199,14 @@ impl Sandboxes {
         }
     }
 
-    /// Takes over what an earlier manager made: what is of a living run stays, the rest goes.
+    /// Takes over what an earlier manager made: what is of a run that is not over stays, the rest goes.
     pub(super) fn take_over(&mut self, living: &BTreeSet<InvocationId>) {
         for (invocation, path) in private_tmp::all(&self.instance) {
             if living.contains(&invocation) {
-                self.private_tmp.entry(invocation).or_default().push(path);
+                let known = self.private_tmp.entry(invocation).or_default();
+                if !known.contains(&path) {
+                    known.push(path);
+                }
             } else {
                 self.remove(path);
             }
