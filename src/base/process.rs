@@ -233,6 +233,10 @@ impl SpawnStep {
             Self::User => Some(217),
             Self::Chdir => Some(200),
             Self::NoNewPrivileges => Some(227),
+            Self::Network => Some(225),
+            Self::Namespace => Some(226),
+            Self::BoundingSet => Some(218),
+            Self::Seccomp => Some(228),
             Self::Signals => Some(207),
             Self::Exec => Some(203),
         }
