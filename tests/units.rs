@@ -8,15 +8,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use roundsman::unit::{self, Problem, SourceText};
+use roundsman::unit::{self, Problem, SourceText, UnitDef};
 
 /// Loads the folder's units and compares what comes out with `expected`.
 fn check(case: &str) {
     check_units(case, |_| true);
 }
 
+/// The same with only what the units listen on.
+fn check_sockets(case: &str) {
+    check_as(case, |_| true, |unit| format!("{}: {:#?}", unit.name, unit.sockets));
+}
+
 /// The same with only some of the loaded units shown.
 fn check_units(case: &str, shown: fn(&str) -> bool) {
+    check_as(case, shown, |unit| format!("{unit:#?}"));
+}
+
+fn check_as(case: &str, shown: fn(&str) -> bool, view: fn(&UnitDef) -> String) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/units").join(case);
     let mut paths = Vec::new();
     unit_files(&folder, &mut paths);
@@ -30,7 +39,7 @@ fn check_units(case: &str, shown: fn(&str) -> bool) {
         Ok(loaded) => {
             let mut text = problems(&loaded.warnings);
             for unit in loaded.set.units.values().filter(|unit| shown(unit.name.as_str())) {
-                writeln!(text, "{unit:#?}").expect("a string takes all");
+                writeln!(text, "{}", view(unit)).expect("a string takes all");
             }
             text
         }
@@ -147,6 +156,16 @@ fn a_circle_of_orders_is_shown_with_its_files() {
 #[test]
 fn two_units_cannot_hold_one_address() {
     check("sockets");
+}
+
+#[test]
+fn sockets_keep_the_order_of_the_file_across_kinds_and_drop_ins() {
+    check_sockets("listening");
+}
+
+#[test]
+fn what_an_option_of_sockets_cannot_do_is_said() {
+    check("listening_meaning");
 }
 
 #[test]

@@ -176,6 +176,7 @@ impl Alerts {
             Happening::CountersReset { was_failed: false, .. }
             | Happening::MainStarted { .. }
             | Happening::RunReady { .. }
+            | Happening::Listening { .. }
             | Happening::SpawnFailed { .. }
             | Happening::ControlFailed { .. }
             | Happening::RestartScheduled { .. }

@@ -13,7 +13,7 @@ use crate::{
     node::{
         effect::{Outcome, ProbeReport},
         input::Verb,
-        status::Active,
+        status::{Active, Sub},
     },
     wire::v1,
 };
@@ -59,7 +59,7 @@ fn should_restart(state: &UnitState, level: u8) -> bool {
     level == CRITICAL
         && settled
         && (status.wanted || status.active == Active::Failed)
-        && status.result != RunResult::StartLimitHit
+        && !matches!(status.result, RunResult::StartLimitHit | RunResult::TriggerLimitHit)
 }
 
 fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
@@ -69,6 +69,7 @@ fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
         Outcome::Done | Outcome::Already | Outcome::Skipped | Outcome::Cleared { .. } | Outcome::Failed(_) => &[],
     };
     let (level, message) = match status.active {
+        Active::Active if status.sub == Sub::Listening => (OK, view::cause(status)),
         Active::Active | Active::Reloading => judge_probes(state, reports),
         Active::Activating | Active::Deactivating => (WARNING, view::cause(status)),
         Active::Failed => (CRITICAL, view::cause(status)),

@@ -107,6 +107,14 @@ fn service(def: &UnitDef, all: &mut List) {
     all.push(("file_descriptor_store_max", service.file_descriptor_store_max.to_string()));
 }
 
+/// The kinds of sockets and the keys that name them.
+const LISTEN: [(&str, &str); 4] = [
+    ("stream", "listen_stream"),
+    ("datagram", "listen_datagram"),
+    ("sequential_packet", "listen_sequential_packet"),
+    ("fifo", "listen_fifo"),
+];
+
 /// Variables may hold secrets, so only their names are shown.
 fn exec(def: &UnitDef, all: &mut List) {
     let exec = &def.service.exec;
@@ -122,8 +130,17 @@ fn exec(def: &UnitDef, all: &mut List) {
     all.push(("nice", or_default(exec.nice.map(|nice| nice.to_string()))));
     all.push(("oom_score_adjust", or_default(exec.oom_score_adjust.map(|score| score.to_string()))));
     all.push(("no_new_privileges", exec.no_new_privileges.to_string()));
-    let listens: Vec<_> = def.sockets.iter().map(|socket| crate::edge::listen::address_of(&socket.listen)).collect();
-    all.push(("listen_stream", listens.join(" ")));
+    for (kind, key) in LISTEN {
+        let of_kind = def.sockets.list.iter().filter(|socket| socket.listen.kind() == kind);
+        let places: Vec<_> = of_kind.map(|socket| socket.listen.to_string()).collect();
+        // The usual kind is shown even where there is none.
+        if !places.is_empty() || kind == "stream" {
+            all.push((key, places.join(" ")));
+        }
+    }
+    if !def.sockets.list.is_empty() {
+        all.push(("lazy", def.sockets.lazy.to_string()));
+    }
     let probes: Vec<_> = def.health.iter().map(|probe| probe.name.to_string()).collect();
     all.push(("health", probes.join(" ")));
 }

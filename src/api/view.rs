@@ -104,9 +104,14 @@ pub(super) fn cause(status: &UnitStatus) -> String {
     let last =
         status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.result));
     match (status.sub, status.active) {
+        (Sub::Listening, _) if status.generation.0 == 0 => "listens; starts with the first traffic".to_owned(),
+        (Sub::Listening, _) => format!("listens; starts with the next traffic; the last run ended with {last}"),
         (Sub::AutoRestart, _) => format!("waits for its next start; the last run ended with {last}"),
         (_, Active::Failed) if status.result == RunResult::StartLimitHit => {
             "too many starts in its window; supervisorctl reset clears that".to_owned()
+        }
+        (_, Active::Failed) if status.result == RunResult::TriggerLimitHit => {
+            "traffic started it too often; supervisorctl start lets it listen again".to_owned()
         }
         (_, Active::Failed) => format!("ended with {last}"),
         (_, Active::Inactive) if status.generation.0 == 0 => "never started".to_owned(),

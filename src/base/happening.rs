@@ -53,6 +53,7 @@ impl Happening {
             Self::StartLimitHit { .. } => "start_limit_hit",
             Self::UnitFailed { .. } => "unit_failed",
             Self::UnitStopped { .. } => "unit_stopped",
+            Self::Listening { .. } => "listening",
             Self::TimedOut { .. } => "timed_out",
             Self::Unkillable { .. } => "unkillable",
             Self::WatchdogExpired { .. } => "watchdog_expired",
@@ -84,6 +85,7 @@ impl Happening {
             | Self::StartLimitHit { unit, .. }
             | Self::UnitFailed { unit, .. }
             | Self::UnitStopped { unit, .. }
+            | Self::Listening { unit }
             | Self::DependencyFailed { unit, .. }
             | Self::CountersReset { unit, .. }
             | Self::OutputDropped { unit, .. } => Some(unit),
@@ -135,6 +137,7 @@ impl Happening {
             | Self::StartLimitHit { .. }
             | Self::UnitFailed { .. }
             | Self::UnitStopped { .. }
+            | Self::Listening { .. }
             | Self::DependencyFailed { .. }
             | Self::CountersReset { .. }
             | Self::OutputDropped { .. }
@@ -165,6 +168,7 @@ impl Happening {
             | Self::RunReady { .. }
             | Self::RestartScheduled { .. }
             | Self::UnitStopped { .. }
+            | Self::Listening { .. }
             | Self::Reloaded { .. }
             | Self::Healthy { .. }
             | Self::Recovered { .. }
@@ -232,6 +236,7 @@ impl Happening {
             }
             Self::UnitFailed { unit, result } => format!("{unit} failed ({result}) and stays so until someone acts"),
             Self::UnitStopped { unit, actor } => format!("{unit} is stopped (by {actor})"),
+            Self::Listening { unit } => format!("{unit} listens and starts with the first traffic"),
             Self::TimedOut { run, what, after } => format!("{what} of {} took longer than {after}", run.unit),
             Self::Unkillable { run } => format!("processes of {} do not die on SIGKILL", run.unit),
             Self::WatchdogExpired { run } => format!("{} did not feed its watchdog", run.unit),
@@ -344,6 +349,7 @@ impl Happening {
             Self::OutputDropped { unit: _, bytes } => fields.push(("bytes", Field::Number(*bytes))),
             Self::Bug { unit: _, text: what } => fields.push(("text", text(what))),
             Self::RunReady { run: _ }
+            | Self::Listening { unit: _ }
             | Self::Unkillable { run: _ }
             | Self::WatchdogExpired { run: _ }
             | Self::Recovered { run: _ }

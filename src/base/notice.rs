@@ -123,6 +123,11 @@ pub enum Happening {
         /// Who wanted it.
         actor: Actor,
     },
+    /// The unit is down and starts with the first traffic on its sockets.
+    Listening {
+        /// Which unit.
+        unit: UnitName,
+    },
     /// A stop or start took longer than allowed and was escalated.
     TimedOut {
         /// Which run.

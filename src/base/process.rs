@@ -336,6 +336,8 @@ pub enum StartCause {
     },
     /// on_failure or on_success of this unit.
     Triggered(UnitName),
+    /// Something came to a socket of the unit while it only listened.
+    Traffic,
 }
 
 impl StartCause {
@@ -348,6 +350,7 @@ impl StartCause {
             Self::AutoRestart => "auto-restart",
             Self::Unhealthy { .. } => "unhealthy",
             Self::Triggered(_) => "triggered",
+            Self::Traffic => "traffic",
         }
     }
 
@@ -356,7 +359,7 @@ impl StartCause {
         match self {
             Self::Dependency(unit) | Self::Triggered(unit) => Some(unit.as_str()),
             Self::Unhealthy { probe } => Some(probe),
-            Self::Boot | Self::Manual(_) | Self::AutoRestart => None,
+            Self::Boot | Self::Manual(_) | Self::AutoRestart | Self::Traffic => None,
         }
     }
 
@@ -364,7 +367,12 @@ impl StartCause {
     pub const fn actor(&self) -> Option<&Actor> {
         match self {
             Self::Manual(actor) => Some(actor),
-            Self::Boot | Self::Dependency(_) | Self::AutoRestart | Self::Unhealthy { .. } | Self::Triggered(_) => None,
+            Self::Boot
+            | Self::Dependency(_)
+            | Self::AutoRestart
+            | Self::Unhealthy { .. }
+            | Self::Triggered(_)
+            | Self::Traffic => None,
         }
     }
 
@@ -391,6 +399,8 @@ pub enum RunResult {
     Watchdog,
     /// Too many starts in the window.
     StartLimitHit,
+    /// Traffic on its sockets started it too often.
+    TriggerLimitHit,
     /// The kernel's out-of-memory killer.
     OomKill,
     /// It could not be started: spawn failed before the program ran.
@@ -414,6 +424,7 @@ impl RunResult {
             Self::Timeout => "timeout",
             Self::Watchdog => "watchdog",
             Self::StartLimitHit => "start-limit-hit",
+            Self::TriggerLimitHit => "trigger-limit-hit",
             Self::OomKill => "oom-kill",
             Self::Resources => "resources",
             Self::Protocol => "protocol",
@@ -432,6 +443,7 @@ impl RunResult {
             Self::Timeout,
             Self::Watchdog,
             Self::StartLimitHit,
+            Self::TriggerLimitHit,
             Self::OomKill,
             Self::Resources,
             Self::Protocol,

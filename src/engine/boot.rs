@@ -22,6 +22,7 @@ use super::{
     handle::{ASKS_MAX, Events, Handle, Report, Tickets},
     launch, probes,
     settings::{CgroupMode, Settings},
+    sockets,
     tree::{Tree, TreeWatch},
 };
 use crate::{
@@ -42,7 +43,7 @@ use crate::{
         input::{Adopted, Restored},
     },
     sys,
-    unit::spec::{Listen, SocketSpec},
+    unit::spec::{Address, Listen, SocketKind, SocketSpec},
     wire::keeper::{Exit, ManagerCause, Order},
 };
 
@@ -173,6 +174,7 @@ struct Parts {
     reporter: mpsc::UnboundedSender<Report>,
     edges: runtime::Handle,
     launcher: launch::Launcher,
+    sockets: sockets::Sockets,
 }
 
 impl Parts {
@@ -208,8 +210,11 @@ impl Parts {
         let alarm = Alarm::new().map_err(|e| failed("the alarm")(e.into()))?;
         let own_dir = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
         let notify_socket = std::path::absolute(settings.paths.runtime.join("notify")).unwrap_or_default();
+        let in_runtime = edges.enter();
+        let sockets = sockets::Sockets::new().map_err(|e| failed("the watch of sockets")(e.into()))?;
+        drop(in_runtime);
         let launcher = launch::Launcher::new(&notify_socket, own_dir, std::env::var("LANG").ok());
-        Ok(Self { store, opened, pump, tree, alarm, cgroups, reports, reporter, edges, launcher })
+        Ok(Self { store, opened, pump, tree, alarm, cgroups, reports, reporter, edges, launcher, sockets })
     }
 
     fn engine(self, keeper: Client, settings: Arc<Settings>) -> Engine {
@@ -250,7 +255,7 @@ impl Parts {
             templates: BTreeSet::new(),
             instances: super::Instances::default(),
             piped: BTreeSet::new(),
-            stored: BTreeSet::new(),
+            sockets: self.sockets,
             fd_store: super::fds::FdStore::default(),
             processes: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -353,8 +358,7 @@ impl Engine {
             self.piped.insert(unit.clone());
             self.pump.add(unit, pipe);
         }
-        self.adopt_sockets(&host, &snapshot.stored);
-        self.adopt_descriptors(&host, &snapshot.stored);
+        self.adopt_descriptors(&host, &snapshot.stored)?;
         for degraded in &snapshot.degraded {
             tracing::warn!(reason = degraded, "the keeper works with less than it wants");
         }
@@ -401,18 +405,18 @@ impl Engine {
     fn control_socket(&mut self, snapshot: &Snapshot) -> Result<OwnedFd, BootError> {
         let path = std::path::absolute(self.settings.paths.runtime.join("control.sock")).unwrap_or_default();
         let failed = |source: io::Error| BootError::Directory { path: path.clone(), source };
-        let listen = Listen::Unix(path.clone().into());
+        let listen = Listen::Socket(SocketKind::Stream, Address::Unix(path.clone().into()));
         let held =
             snapshot.stored.iter().find(|(of, _, fd)| of.as_str() == CONTROL_UNIT && listen::is_bound_to(fd, &listen));
         if let Some((_, _, fd)) = held {
             return fd.try_clone().map_err(failed);
         }
-        let spec = SocketSpec { listen, name: "control".into(), backlog: CONTROL_BACKLOG, mode: 0o660 };
-        let fd = listen::open(&spec).map_err(|error| failed(error.source))?;
+        let mut spec = SocketSpec::new(listen, "control");
+        (spec.options.backlog, spec.options.mode) = (CONTROL_BACKLOG, 0o660);
         // Without the group, root and our own user remain.
-        if let Some(group) = crate::edge::users::local_group("roundsman") {
-            std::os::unix::fs::chown(&path, None, Some(group.as_raw())).map_err(failed)?;
-        }
+        let gid = crate::edge::users::local_group("roundsman").map(nix::unistd::Gid::as_raw);
+        let owner = listen::Owner { uid: None, gid };
+        let fd = listen::open(&spec, owner).map_err(|error| failed(error.source))?.fd;
         let unit = UnitName::new(CONTROL_UNIT).map_err(|error| failed(io::Error::other(error)))?;
         let kept = fd.try_clone().map_err(failed)?;
         self.keeper.send(&Order::Store { unit, name: "control".to_owned() }, vec![kept]).map_err(BootError::Keeper)?;
@@ -457,29 +461,17 @@ impl Engine {
         self.spawned(key, process.pid);
     }
 
-    /// Which sockets the keeper already holds. Addresses that a unit no longer has are of no use and stay where they are
-    /// until the unit is started anew.
-    fn adopt_sockets(&mut self, host: &Host, stored: &[(UnitName, String, OwnedFd)]) {
-        for (name, unit) in &host.units {
-            for socket in &unit.sockets {
-                let address = listen::address_of(&socket.listen);
-                let held = stored.iter().any(|(of, as_name, fd)| {
-                    of == name && **as_name == *socket.name && listen::is_bound_to(fd, &socket.listen)
-                });
-                if held {
-                    self.stored.insert((name.clone(), format!("{}={address}", socket.name)));
-                }
-            }
-        }
-    }
-
-    /// Counts what services keep with us; their own sockets bear names of the unit.
-    fn adopt_descriptors(&mut self, host: &Host, stored: &[(UnitName, String, OwnedFd)]) {
-        for (of, name, _) in stored {
-            if host.units.get(of).is_some_and(|unit| unit.sockets.iter().all(|socket| *socket.name != **name)) {
+    /// Takes over what the keeper holds for units: the sockets that we bound, with what the files have made of them
+    /// meanwhile, and what services keep with us, which is counted.
+    fn adopt_descriptors(&mut self, host: &Host, stored: &[(UnitName, String, OwnedFd)]) -> Result<(), ClientError> {
+        for (of, name, fd) in stored.iter().filter(|(of, ..)| of.as_str() != CONTROL_UNIT) {
+            let unit = host.units.get(of);
+            if !self.sockets.adopt(of, unit.map(|unit| &**unit), name, fd) && unit.is_some() {
                 self.fd_store.adopt(of, name);
             }
         }
+        self.sockets.owners = host.owners.clone();
+        host.units.iter().try_for_each(|(name, unit)| self.renew_sockets(name, unit))
     }
 
     /// One thing that waited in the keeper.

@@ -11,11 +11,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::Settings;
+use super::{settings::Settings, sockets::Owners};
 use crate::{
     base::{Chain, UnitName},
     edge::{
-        self, unitdir,
+        self,
+        listen::Owner,
+        unitdir,
         users::{self, Identity},
     },
     unit::{self, SourceText, Surroundings, UnitDef},
@@ -30,6 +32,8 @@ pub struct Host {
     pub templates: BTreeSet<UnitName>,
     /// Whom each runs as, where it says so.
     pub identities: BTreeMap<UnitName, Arc<Identity>>,
+    /// Who owns the files of their sockets, where they say so.
+    pub(super) owners: Owners,
     /// Names this set of units: SHA-256 over their files, in hex.
     pub digest: String,
     /// Problems that refuse nothing, one per line with its place.
@@ -144,6 +148,9 @@ fn check(texts: Vec<StoredText>, instances: &BTreeSet<UnitName>) -> Result<Host,
             Ok(None) => {}
             Err(error) => problems.push(format!("{}: {}", place(unit), Chain(&error))),
         }
+        if let Err(error) = socket_owners(unit, &mut host.owners) {
+            problems.push(format!("{}: {}", place(unit), Chain(&error)));
+        }
     }
     host.units = loaded.set.units.into_iter().map(|(name, unit)| (name, Arc::new(unit))).collect();
     if problems.is_empty() { Ok(host) } else { Err(ConfigError(problems.join("\n"))) }
@@ -151,6 +158,27 @@ fn check(texts: Vec<StoredText>, instances: &BTreeSet<UnitName>) -> Result<Host,
 
 fn place(unit: &UnitDef) -> String {
     unit.sources.first().map_or_else(|| unit.name.to_string(), |path| path.display().to_string())
+}
+
+/// Adds whom the unit's sockets name; without a group it is the user's own.
+fn socket_owners(unit: &UnitDef, owners: &mut Owners) -> Result<(), users::UserError> {
+    for socket in &unit.sockets.list {
+        let (user, group) = (&socket.options.user, &socket.options.group);
+        let key = (user.clone(), group.clone());
+        if owners.contains_key(&key) {
+            continue;
+        }
+        let owner = match (user.as_deref(), group.as_deref()) {
+            (None, None) => continue,
+            (None, Some(group)) => Owner { uid: None, gid: Some(users::look_up_group(group)?.as_raw()) },
+            (Some(user), group) => {
+                let identity = users::look_up(user, group, &[])?;
+                Owner { uid: Some(identity.uid), gid: Some(identity.gid) }
+            }
+        };
+        owners.insert(key, owner);
+    }
+    Ok(())
 }
 
 type IdentityKey = (String, Option<String>, Vec<String>);

@@ -105,9 +105,11 @@ impl Counters {
                 let cause = match cause {
                     StartCause::AutoRestart => AUTO,
                     StartCause::Unhealthy { .. } => UNHEALTHY,
-                    StartCause::Boot | StartCause::Manual(_) | StartCause::Dependency(_) | StartCause::Triggered(_) => {
-                        return;
-                    }
+                    StartCause::Boot
+                    | StartCause::Manual(_)
+                    | StartCause::Dependency(_)
+                    | StartCause::Triggered(_)
+                    | StartCause::Traffic => return,
                 };
                 *self.restarts.entry((run.unit.clone(), cause)).or_default() += 1;
             }

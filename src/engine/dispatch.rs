@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use nix::libc;
-
 use crate::{
-    base::{Chain, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, SpawnStep, UnitName},
-    edge::{clock, listen, notify, proctree::Member},
+    base::{Chain, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, UnitName},
+    edge::{clock, notify, proctree::Member},
     keeper::client::ClientError,
     node::{
         Effect, Input,
@@ -73,6 +71,12 @@ impl Engine {
                 Ok(())
             }
             Effect::Forget { unit } => self.forget_unit(unit),
+            Effect::Listen { unit, def } => self.listen(&unit, &def),
+            Effect::Unlisten { unit } => {
+                self.sockets.traffic.unwatch(&unit);
+                Ok(())
+            }
+            Effect::Release { unit } => self.release_sockets(&unit),
             Effect::Reply { ticket, outcomes } => {
                 self.tell_all()?;
                 if let Some(asker) = self.waiting.remove(&ticket) {
@@ -151,33 +155,10 @@ impl Engine {
         Ok(spec)
     }
 
-    /// Binds the sockets of a unit that the keeper does not hold yet, and gives them to it for good.
-    fn open_sockets(&mut self, name: &UnitName, unit: &UnitDef) -> Result<(), Unprepared> {
-        for socket in &unit.sockets {
-            let address = listen::address_of(&socket.listen);
-            // One name may stand for several addresses, so the address is part of what we remember.
-            let held = (name.clone(), format!("{}={address}", socket.name));
-            if self.stored.contains(&held) {
-                continue;
-            }
-            let fd = listen::open(socket).map_err(|error| {
-                tracing::error!(unit = %name, error = %Chain(&error), "cannot start a process");
-                Unprepared::Failed(SpawnFailure {
-                    step: SpawnStep::Prepare,
-                    errno: error.source.raw_os_error().unwrap_or(libc::EADDRINUSE),
-                })
-            })?;
-            let order = Order::Store { unit: name.clone(), name: socket.name.to_string() };
-            self.keeper.send(&order, vec![fd]).map_err(Unprepared::Keeper)?;
-            self.stored.insert(held);
-        }
-        Ok(())
-    }
-
     fn forget_unit(&mut self, unit: UnitName) -> Result<(), ClientError> {
         self.runs.remove(&unit);
         self.piped.remove(&unit);
-        self.stored.retain(|(of, _)| *of != unit);
+        self.release_sockets(&unit)?;
         self.fd_store.forget(&unit);
         self.untold.memos.remove(&unit);
         self.sandboxes.forget(&unit);

@@ -61,7 +61,7 @@ impl Engine {
         match host {
             Ok(host) => {
                 self.instances.set().extend(wanted);
-                self.take_units(host);
+                self.take_units(host)?;
             }
             Err(error) => tracing::error!(%error, "cannot make an instance of a template"),
         }

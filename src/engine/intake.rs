@@ -128,6 +128,9 @@ impl Engine {
             }
             return self.keeper.send(&Order::AckExit { key }, Vec::new());
         }
+        if key.role.is_main() && !self.serves(&key.run.unit) {
+            self.sockets.flush(&key.run.unit);
+        }
         let alone = self.is_alone(&key, pid);
         self.process_gone(&key);
         self.node.handle(clock::now(), Input::Exited { key, status, usage, oom: false, alone });
@@ -138,6 +141,11 @@ impl Engine {
         if let Some(key) = self.acks.process_gone(key.clone()) {
             self.untold.acknowledge(key.run.unit.clone(), Order::AckExit { key });
         }
+    }
+
+    /// Whether a main process of the unit lives: an end that is told late may be of a run before.
+    fn serves(&self, unit: &UnitName) -> bool {
+        self.processes.keys().any(|key| key.role.is_main() && key.run.unit == *unit)
     }
 
     /// Whether nobody else of the run is left. Cheap: it stands between a death and its restart.
@@ -351,7 +359,7 @@ impl Engine {
                 self.node.handle(clock::now(), Input::ProbeNow { ticket, units });
             }
             Ask::Reload { loaded, reply } => {
-                reply.send(self.take_reload(loaded)).ok();
+                reply.send(self.take_reload(loaded)?).ok();
             }
         }
         Ok(())
@@ -385,17 +393,20 @@ impl Engine {
     }
 
     /// All or nothing: with a problem anywhere, what is in force stays.
-    fn take_reload(&mut self, loaded: Result<Box<config::Reload>, config::ConfigError>) -> Result<Reloaded, String> {
+    fn take_reload(
+        &mut self,
+        loaded: Result<Box<config::Reload>, config::ConfigError>,
+    ) -> Result<Result<Reloaded, String>, ClientError> {
         let config::Reload { settings, host } = match loaded {
             Ok(loaded) => *loaded,
             Err(error) => {
                 let what = Happening::ConfigRejected { problems: error.0.clone() };
                 self.fan_out(Notice { at: clock::now(), what });
-                return Err(error.0);
+                return Ok(Err(error.0));
             }
         };
         let lasting = self.take_settings(settings);
-        Ok(Reloaded { units: self.take_units(host), lasting })
+        Ok(Ok(Reloaded { units: self.take_units(host)?, lasting }))
     }
 
     /// Takes what can be taken while we run: who is told of what, and where units are. The rest is named.
@@ -426,13 +437,19 @@ impl Engine {
         }
     }
 
-    pub(super) fn take_units(&mut self, host: config::Host) -> u32 {
+    pub(super) fn take_units(&mut self, host: config::Host) -> Result<u32, ClientError> {
         for warning in &host.warnings {
             tracing::warn!("{warning}");
         }
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
         if let Err(error) = config::keep(&host, &self.settings.paths.state.join(super::boot::KEPT_UNITS)) {
             tracing::warn!(%error, "cannot keep a copy of the units; after a crash the directories must be sound");
+        }
+        self.sockets.owners = host.owners;
+        for (name, unit) in &host.units {
+            if self.units.get(name).is_some_and(|old| old.sockets != unit.sockets) {
+                self.renew_sockets(name, unit)?;
+            }
         }
         // Definitions of units that are gone are still needed until their last process has ended.
         self.units.extend(host.units.iter().map(|(name, unit)| (name.clone(), Arc::clone(unit))));
@@ -441,7 +458,7 @@ impl Engine {
         self.alerts.keep_units(clock::now(), |unit| host.units.contains_key(unit));
         self.node.handle(clock::now(), Input::Units(host.units));
         self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });
-        count
+        Ok(count)
     }
 
     /// An end that nobody can tell us any more.

@@ -19,7 +19,7 @@ use crate::{
         UnitDef,
         env_file::parse_env_file,
         expand,
-        spec::{Limit, NotifyAccess, Output, Resource},
+        spec::{Limit, NotifyAccess, Output, Resource, SocketSpec},
     },
     wire::keeper as wire,
 };
@@ -110,7 +110,7 @@ impl Launcher {
             confirm_exec: order.confirm_exec,
             stdout,
             stderr,
-            listen: if order.is_start { socket_names(unit) } else { Vec::new() },
+            listen: if order.is_start { sockets(unit) } else { Vec::new() },
             confinement: None,
         })
     }
@@ -171,15 +171,10 @@ impl Launcher {
     }
 }
 
-/// The names under which the unit's sockets are stored, each once, in the order in which they are passed.
-fn socket_names(unit: &UnitDef) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for socket in &unit.sockets {
-        if !names.iter().any(|name| **name == *socket.name) {
-            names.push(socket.name.to_string());
-        }
-    }
-    names
+/// The unit's sockets in the order of its file: that is what the service relies on.
+fn sockets(unit: &UnitDef) -> Vec<wire::Passed> {
+    let passed = |socket: &SocketSpec| wire::Passed { stored: socket.key(), name: socket.name.to_string() };
+    unit.sockets.list.iter().map(passed).collect()
 }
 
 fn is_executable(path: &Path) -> bool {

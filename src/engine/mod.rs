@@ -22,6 +22,7 @@ mod launch; // orders -> the keeper's exact instructions
 mod probes; // probes under way
 mod sandbox; // what processes are shut in with
 pub mod settings; // roundsman.toml
+mod sockets; // what units listen on
 pub mod tree; // the processes of a run
 mod untold; // what waits for calm
 
@@ -43,7 +44,7 @@ use crate::{
     base::{Mono, Pid, ProcessKey, Ticket, UnitName},
     edge::{alarm::Alarm, cgroup::Cgroups, clock, deliver::Deliveries, log::Pump, store::Store, users::Identity},
     keeper::client::{Client, ClientError},
-    node::{Node, effect::Outcome},
+    node::{Input, Node, effect::Outcome},
     unit::UnitDef,
 };
 
@@ -85,8 +86,7 @@ pub struct Engine {
     instances: Instances,
     /// Units whose log pipe was asked for.
     piped: BTreeSet<UnitName>,
-    /// Names of sockets that the keeper holds.
-    stored: BTreeSet<(UnitName, String)>,
+    sockets: sockets::Sockets,
     /// How many descriptors services keep with us.
     fd_store: fds::FdStore,
     /// Living processes.
@@ -115,6 +115,9 @@ pub enum RunError {
     /// The alarm cannot be set or heard.
     #[error("cannot be woken at a moment")]
     Alarm(#[source] io::Error),
+    /// Sockets cannot be waited for.
+    #[error("cannot wait for traffic")]
+    Traffic(#[source] io::Error),
 }
 
 /// What the init system above us wants to hear.
@@ -163,6 +166,10 @@ impl Engine {
                 }
                 Some(report) = self.reports.recv() => self.take_report(report)?,
                 Some(ask) = self.asks.recv() => self.take_ask(ask)?,
+                unit = self.sockets.traffic.next() => {
+                    let unit = unit.map_err(RunError::Traffic)?;
+                    self.node.handle(clock::now(), Input::Traffic { unit });
+                }
             }
         }
     }

@@ -141,8 +141,7 @@ impl Keeper {
 
     fn store(&mut self, unit: &UnitName, name: String, fd: Option<OwnedFd>) {
         let Some(fd) = fd else { return self.refuse(format!("cannot store {name:?} of {unit}: no descriptor came")) };
-        // LISTEN_FDNAMES joins names by colons.
-        if name.len() > STORE_NAME_BYTES_MAX || name.contains(':') || name.contains('\0') {
+        if name.len() > STORE_NAME_BYTES_MAX || name.contains('\0') {
             return self.refuse(format!("cannot store a descriptor of {unit} under the name {name:?}"));
         }
         match self.units.entry(unit) {

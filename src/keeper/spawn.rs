@@ -17,13 +17,14 @@ use crate::{
         spawn::{Program, Spawned, User},
         start_time,
     },
-    wire::keeper::{Clamped, Fact, MirroredStage, Output, SpawnOrder, SpawnSpec},
+    wire::keeper::{Clamped, Fact, MirroredStage, Output, Passed, SpawnOrder, SpawnSpec},
 };
 
 /// Errors of the step `Prepare`, errno(3).
 const NOT_STORED: i32 = 2; // ENOENT
 const NO_SUCH_PROCESS: i32 = 3; // ESRCH
 const NO_ROOM: i32 = 12; // ENOMEM
+const BAD_NAME: i32 = 22; // EINVAL: LISTEN_FDNAMES joins names by colons
 const STARTED_BEFORE: i32 = 17; // EEXIST
 const NO_LOG_PIPE: i32 = 9; // EBADF
 
@@ -193,9 +194,12 @@ fn output<'a>(
 /// Adds the stored descriptors that the process inherits; their names for LISTEN_FDNAMES.
 fn listen<'a>(spec: &SpawnSpec, unit: &'a Unit, fds: &mut Vec<BorrowedFd<'a>>) -> Result<Option<String>, SpawnFailure> {
     let mut names: Vec<&str> = Vec::new();
-    for name in &spec.listen {
+    for Passed { stored, name } in &spec.listen {
+        if name.contains(':') {
+            return Err(prepare(BAD_NAME));
+        }
         let before = fds.len();
-        fds.extend(unit.stored.iter().filter(|(stored, _)| stored == name).map(|(_, fd)| fd.as_fd()));
+        fds.extend(unit.stored.iter().filter(|(held, _)| held == stored).map(|(_, fd)| fd.as_fd()));
         if fds.len() == before {
             return Err(prepare(NOT_STORED));
         }

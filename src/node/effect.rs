@@ -81,6 +81,24 @@ pub enum Effect {
         /// Which.
         unit: UnitName,
     },
+    /// Bind its sockets, unless they are held, and wait for traffic on any of them; once more when it does already. Comes
+    /// back as `Traffic`, once, or as `ListenFailed`.
+    Listen {
+        /// Which.
+        unit: UnitName,
+        /// What it listens on.
+        def: Arc<UnitDef>,
+    },
+    /// Wait for its traffic no longer; its sockets stay.
+    Unlisten {
+        /// Which.
+        unit: UnitName,
+    },
+    /// It is stopped for good: close its sockets and remove their files.
+    Release {
+        /// Which.
+        unit: UnitName,
+    },
     /// Tell everyone.
     Notice(Notice),
     /// The outcome of an order.

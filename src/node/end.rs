@@ -34,6 +34,8 @@ enum Plan {
     Rest,
     Fail,
     StartLimit,
+    /// Down until there is traffic.
+    Listen,
 }
 
 impl Node {
@@ -104,6 +106,7 @@ impl Node {
         };
         match cause {
             Some(cause) => self.plan_restart(now, place, run, cause),
+            None if unit.is_lazy() => Plan::Listen,
             None if matches!(run.result, RunResult::Success | RunResult::ExecCondition) => Plan::Rest,
             None => Plan::Fail,
         }
@@ -135,8 +138,9 @@ impl Node {
         let consequence = match plan {
             Plan::Pending if wanted => Consequence::Rest,
             Plan::Pending | Plan::Restart { .. } => Consequence::Restart,
+            Plan::Listen if run.result == RunResult::Success => Consequence::Rest,
             Plan::Rest => Consequence::Rest,
-            Plan::Fail => Consequence::Fail,
+            Plan::Listen | Plan::Fail => Consequence::Fail,
             Plan::StartLimit => Consequence::StartLimit,
         };
         let end = End {
@@ -171,15 +175,32 @@ impl Node {
                     unit.wish = Wish::Down;
                 }
                 self.say_stopped(now, place, run);
+                self.release(place, run.ending.as_ref());
                 self.finished_well(now, place, run);
-                if run.result == RunResult::Success {
-                    let targets = self.unit(place).map(|unit| unit.def.relations.on_success.clone());
-                    self.start_triggered(now, place, &targets.unwrap_or_default(), run.monitor_of());
-                }
+                self.trigger_followers(now, place, run);
+            }
+            Plan::Listen => {
+                self.listen(now, place);
+                self.finished_well(now, place, run);
+                self.trigger_followers(now, place, run);
             }
             Plan::Fail => self.fail(now, place, run.result, run.monitor_of()),
             Plan::StartLimit => self.start_limit_hit(now, place, run.monitor_of()),
         }
+    }
+
+    /// Starts the units of on_success or on_failure of a unit that is down and not failed.
+    fn trigger_followers(&mut self, now: Now, place: Place, run: &Run) {
+        let Some(unit) = self.unit(place) else { return };
+        let relations = &unit.def.relations;
+        let targets = if run.result == RunResult::Success {
+            relations.on_success.clone()
+        } else if matches!(unit.state, State::Listening) {
+            relations.on_failure.clone()
+        } else {
+            return;
+        };
+        self.start_triggered(now, place, &targets, run.monitor_of());
     }
 
     /// It came to its end by itself, and a good one: there is nothing to be restored any more.
@@ -294,7 +315,7 @@ impl Node {
             let is_on = self.unit(*bound).is_some_and(|unit| match &unit.state {
                 State::Live(run) => !run.phase.is_ending(),
                 State::HoldOff { .. } => true,
-                State::Inactive | State::Failed => false,
+                State::Inactive | State::Failed | State::Listening => false,
             });
             if is_on {
                 self.stop_with_dependents(*bound, &Ending::Bound(name.clone()));

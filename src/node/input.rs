@@ -115,6 +115,18 @@ pub enum Input {
         /// What it found.
         outcome: ProbeOutcome,
     },
+    /// Something came to a socket of a unit that listens: the answer to [`super::Effect::Listen`].
+    Traffic {
+        /// Which.
+        unit: UnitName,
+    },
+    /// Its sockets cannot be bound or waited for: the other answer to [`super::Effect::Listen`].
+    ListenFailed {
+        /// Which.
+        unit: UnitName,
+        /// Where and why.
+        failure: SpawnFailure,
+    },
     /// Run every probe of these units once, now; answered with one reply when all have come back.
     ProbeNow {
         /// Names the request.

@@ -7,6 +7,7 @@ use super::{
     graph::Place,
     service::{Directive, Main, Phase, Run, State, Unit},
     timers::Slot,
+    wish::Wish,
 };
 
 impl Node {
@@ -62,7 +63,7 @@ impl Node {
                     run.phase.is_up()
                 }
                 (State::Live(_), Slot::HoldOff | Slot::Idle)
-                | (State::Inactive | State::Failed | State::HoldOff { .. }, _) => false,
+                | (State::Inactive | State::Failed | State::Listening | State::HoldOff { .. }, _) => false,
             };
             if !belongs {
                 say(&format!("timer {slot:?} outlives its state"));
@@ -72,6 +73,12 @@ impl Node {
             && self.timers.get(place, Slot::HoldOff) != *due
         {
             say("the hold-off's timer is not the one that is shown");
+        }
+        if matches!(unit.state, State::Listening)
+            && unit.job.as_ref().is_none_or(|job| !job.stops())
+            && unit.wish == Wish::Up
+        {
+            say("it only listens and should be up");
         }
         let Some(job) = &unit.job else { return };
         let ending = unit.run().is_some_and(|run| run.phase.is_ending());

@@ -76,7 +76,7 @@ impl Node {
     }
 
     /// A start job for one unit; merged with or put in the place of the job that it has.
-    pub(super) fn enqueue_start(&mut self, _now: Now, place: Place, pull: &Pull, ask: Option<Ask>) {
+    pub(super) fn enqueue_start(&mut self, now: Now, place: Place, pull: &Pull, ask: Option<Ask>) {
         let Some(unit) = self.unit_mut(place).filter(|unit| !unit.gone) else {
             return self.answer(ask, Outcome::Failed(Refusal::Superseded));
         };
@@ -85,6 +85,8 @@ impl Node {
         }
         unit.wish = Wish::Up;
         unit.known = true;
+        self.unlisten(now, place);
+        let Some(unit) = self.unit_mut(place) else { return };
         let mut replaced = None;
         match &mut unit.job {
             Some(job) if !matches!(job.kind, JobKind::Stop(_)) => job.asks.extend(ask),
@@ -116,7 +118,7 @@ impl Node {
     /// Not down, or about to change that.
     pub(super) fn is_on(&self, place: Place) -> bool {
         self.unit(place)
-            .is_some_and(|unit| unit.job.is_some() || !matches!(unit.state, State::Inactive | State::Failed))
+            .is_some_and(|unit| unit.job.is_some() || matches!(unit.state, State::HoldOff { .. } | State::Live(_)))
     }
 
     /// A stop job for one unit, unless it is down and nothing is about to change that. Whether there was something to do.
@@ -144,7 +146,7 @@ impl Node {
     /// A restart job: a stop, then a start.
     pub(super) fn enqueue_restart(&mut self, now: Now, place: Place, actor: &Actor, ask: Option<Ask>) {
         let Some(unit) = self.unit_mut(place) else { return };
-        if matches!(unit.state, State::Inactive | State::Failed) {
+        if matches!(unit.state, State::Inactive | State::Failed | State::Listening) {
             return self.enqueue_start(now, place, &Pull::new(StartCause::Manual(actor.clone())), ask);
         }
         unit.wish = Wish::Up;
@@ -328,7 +330,7 @@ impl Node {
                     job.begun = true;
                 }
             }
-            State::HoldOff { .. } | State::Inactive | State::Failed => self.start(now, place),
+            State::HoldOff { .. } | State::Inactive | State::Failed | State::Listening => self.start(now, place),
         }
     }
 
@@ -416,11 +418,14 @@ impl Node {
                 run.ending = Some(ending);
                 self.take_down(now, place);
             }
-            State::HoldOff { .. } if !restarts => {
+            State::HoldOff { .. } | State::Listening if !restarts => {
+                self.unlisten(now, place);
+                let Some(unit) = self.unit_mut(place) else { return };
                 unit.state = State::Inactive;
                 unit.since = now;
                 let name = unit.name.clone();
                 self.timers.clear(place, Slot::HoldOff);
+                self.release(place, Some(&ending));
                 self.notice(now, Happening::UnitStopped { unit: name, actor: ending.actor() });
                 self.finish_job(now, place, &Outcome::Done);
                 self.ended.push(place);
@@ -429,7 +434,7 @@ impl Node {
                 self.finish_job(now, place, &Outcome::Already);
                 self.ended.push(place);
             }
-            State::HoldOff { .. } | State::Inactive | State::Failed => {
+            State::HoldOff { .. } | State::Inactive | State::Failed | State::Listening => {
                 job.kind = JobKind::Start { cause: StartCause::Manual(ending.actor()), monitor: None };
                 self.queue.push_back(place);
                 self.wake_neighbours(place);

@@ -18,6 +18,7 @@
 //! - A process that cannot be made because the machine is short of something (EAGAIN, ENOMEM of fork) is tried again
 //!   whatever Restart= says, and counts neither in the row of restarts nor in the start limit.
 //! - A run in which no process came to be is not tried again within 100 ms.
+//! - A unit that says `lazy` is service and socket in one: a stop ends its listening too, and a run that failed listens again.
 //! - Of several commands of a oneshot only the last is the main process.
 #![forbid(unsafe_code)]
 
@@ -33,6 +34,7 @@ mod health;
 mod inspect;
 mod job;
 mod limit;
+mod listen;
 mod memo;
 mod order;
 mod orphan;
@@ -193,6 +195,8 @@ impl Node {
             Input::TreeEmpty { run } => self.tree_empty(now, &run),
             Input::Notified { run, sender, pid, message } => self.notified(now, &run, sender, pid, message),
             Input::Probed { run, probe, outcome } => self.probed(now, &run, probe, &outcome),
+            Input::Traffic { unit } => self.traffic(now, &unit),
+            Input::ListenFailed { unit, failure: _ } => self.listen_failed(now, &unit),
             Input::ProbeNow { ticket, units } => self.probe_now(ticket, &units),
         }
         self.conclude(now);

@@ -100,7 +100,7 @@ impl Node {
             }
             Verb::Enable | Verb::Disable => {
                 for (place, ask) in known {
-                    self.enable(place, verb == Verb::Enable, ask);
+                    self.enable(now, place, verb == Verb::Enable, ask);
                 }
             }
         }
@@ -170,10 +170,15 @@ impl Node {
         self.answer(Some(ask), Outcome::Cleared { restarts, starts, was_failed });
     }
 
-    fn enable(&mut self, place: Place, enabled: bool, ask: Ask) {
+    fn enable(&mut self, now: Now, place: Place, enabled: bool, ask: Ask) {
         let Some(unit) = self.unit_mut(place) else { return };
         let outcome = if unit.enabled == Some(enabled) { Outcome::Already } else { Outcome::Done };
         unit.enabled = Some(enabled);
+        // Whoever wants it at daemon start wants to hear of traffic, which a stop had ended.
+        let listens = enabled && unit.is_lazy() && matches!(unit.state, State::Inactive) && unit.job.is_none();
+        if listens && self.booted && self.shutdown.is_none() {
+            self.listen(now, place);
+        }
         self.answer(Some(ask), outcome);
     }
 
@@ -185,7 +190,18 @@ impl Node {
         }
         let places: Vec<_> = self.names.values().copied().collect();
         let wanted = |place: &Place| self.unit(*place).is_some_and(|unit| unit.is_enabled() && !unit.known);
-        let roots: Vec<_> = places.into_iter().filter(wanted).map(|place| (place, None)).collect();
+        let roots: Vec<_> = places.into_iter().filter(wanted).collect();
+        self.begin_enabled(now, &roots);
+    }
+
+    /// Starts these; those that are lazy only listen.
+    pub(super) fn begin_enabled(&mut self, now: Now, places: &[Place]) {
+        let is_lazy = |place: &&Place| self.unit(**place).is_some_and(super::Unit::is_lazy);
+        let (lazy, roots): (Vec<&Place>, Vec<&Place>) = places.iter().partition(is_lazy);
+        for place in lazy {
+            self.listen(now, *place);
+        }
+        let roots: Vec<_> = roots.into_iter().map(|place| (*place, None)).collect();
         self.start_all(now, &roots, &Pull::new(StartCause::Boot));
     }
 

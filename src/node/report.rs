@@ -7,7 +7,7 @@ use super::{
     status::{ProbeStatus, Sub, Verdict},
     wish::{JobKind, Wish},
 };
-use crate::unit::UnitDef;
+use crate::unit::{UnitDef, spec::Listen};
 
 impl Node {
     pub(super) fn describe(&self, place: Place) -> Option<UnitStatus> {
@@ -17,7 +17,7 @@ impl Node {
         let needed_by = self.graph.required_by.of(place).iter();
         let restart_due = match &unit.state {
             State::HoldOff { due, .. } => *due,
-            State::Inactive | State::Failed | State::Live(_) => None,
+            State::Inactive | State::Failed | State::Listening | State::Live(_) => None,
         };
         Some(UnitStatus {
             name: unit.name.clone(),
@@ -57,6 +57,7 @@ impl Unit {
         match &self.state {
             State::Inactive => Sub::Dead,
             State::Failed => Sub::Failed,
+            State::Listening => Sub::Listening,
             State::HoldOff { .. } => Sub::AutoRestart,
             State::Live(run) => match run.phase {
                 Phase::Condition => Sub::Condition,
@@ -84,7 +85,12 @@ impl Unit {
 /// What a running service cannot take in while it runs.
 fn needs_restart(now: &std::sync::Arc<UnitDef>, new: &std::sync::Arc<UnitDef>) -> bool {
     !std::sync::Arc::ptr_eq(now, new)
-        && (now.service != new.service || now.sockets != new.sockets || now.health != new.health)
+        && (now.service != new.service || inherits(now) != inherits(new) || now.health != new.health)
+}
+
+/// What a service has of its sockets; all else of them is set up anew while it runs.
+fn inherits(def: &UnitDef) -> Vec<(&Listen, &str)> {
+    def.sockets.list.iter().map(|socket| (&socket.listen, &*socket.name)).collect()
 }
 
 fn health(def: &UnitDef, run: Option<&Run>) -> Vec<ProbeStatus> {

@@ -79,7 +79,7 @@ pub(super) fn restarts_after(
         RunResult::Timeout | RunResult::OomKill | RunResult::Resources | RunResult::Protocol | RunResult::Unknown => {
             matches!(when, Restart::Always | Restart::OnFailure | Restart::OnAbnormal)
         }
-        RunResult::StartLimitHit | RunResult::ExecCondition => false,
+        RunResult::StartLimitHit | RunResult::TriggerLimitHit | RunResult::ExecCondition => false,
     }
 }
 

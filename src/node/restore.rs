@@ -98,6 +98,7 @@ impl Node {
                 self.enqueue_start(now, place, &Pull::new(StartCause::Manual(Actor::Daemon)), None);
             }
             (State::Inactive | State::Failed, Wish::Down) => {}
+            (State::Listening, _) => self.listens_still(now, place),
         }
         if let Some(unit) = self.unit_mut(place) {
             unit.job = unit.job_under_way().map(Box::new).or_else(|| unit.job.take());

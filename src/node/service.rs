@@ -1,6 +1,8 @@
 //! What a unit may be.
 //!
 //! - *Inactive*: down by intent, or never started. *Failed*: down until someone acts.
+//! - *Listening*: down, and the first traffic on its sockets starts it. Entered at boot and after an end that nobody asked
+//!   for, by units that say `lazy`; left for *Inactive* with a start job, or by a stop.
 //! - *HoldOff*: down, and its next automatic restart has a time. A manual start does not wait for it.
 //! - *Live*: a run exists and is not over. Its phase is systemd's sub-state:
 //!   - *Condition*, *StartPre*, *Start*, *StartPost*: on the way up, each command under the start deadline. A failure, a
@@ -52,6 +54,8 @@ pub(super) struct Unit {
     /// Automatic restarts in a row.
     pub(super) restarts: u32,
     pub(super) window: StartWindow,
+    /// Starts by traffic, once there was one.
+    pub(super) triggers: Option<Box<StartWindow>>,
     /// How the last run ended.
     pub(super) result: RunResult,
     pub(super) last_status: Option<ExitStatus>,
@@ -78,6 +82,8 @@ pub(super) struct Unit {
 pub(super) enum State {
     Inactive,
     Failed,
+    /// Down; the first traffic on its sockets starts it.
+    Listening,
     /// `counts`: the restart is a step of the row (it is none when the machine was short of something).
     HoldOff {
         due: Option<Mono>,
@@ -301,6 +307,7 @@ impl Unit {
             generation: Generation(0),
             restarts: 0,
             window: StartWindow::default(),
+            triggers: None,
             result: RunResult::Success,
             last_status: None,
             ends: Vec::new(),
@@ -318,14 +325,14 @@ impl Unit {
     pub(super) fn run(&self) -> Option<&Run> {
         match &self.state {
             State::Live(run) => Some(run),
-            State::Inactive | State::Failed | State::HoldOff { .. } => None,
+            State::Inactive | State::Failed | State::Listening | State::HoldOff { .. } => None,
         }
     }
 
     pub(super) fn run_mut(&mut self) -> Option<&mut Run> {
         match &mut self.state {
             State::Live(run) => Some(run),
-            State::Inactive | State::Failed | State::HoldOff { .. } => None,
+            State::Inactive | State::Failed | State::Listening | State::HoldOff { .. } => None,
         }
     }
 

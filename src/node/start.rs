@@ -22,7 +22,11 @@ impl Node {
         match cause {
             StartCause::AutoRestart | StartCause::Unhealthy { .. } => {}
             // A start that someone asked for while the hold-off ran is one more try of the same row.
-            StartCause::Boot | StartCause::Manual(_) | StartCause::Dependency(_) | StartCause::Triggered(_) => {
+            StartCause::Boot
+            | StartCause::Manual(_)
+            | StartCause::Dependency(_)
+            | StartCause::Triggered(_)
+            | StartCause::Traffic => {
                 if !matches!(unit.state, State::HoldOff { .. }) {
                     unit.restarts = 0;
                 }

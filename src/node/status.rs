@@ -90,9 +90,9 @@ impl Active {
     }
 }
 
-/// systemd's SubState of a service.
+/// systemd's SubState of a service, and of a socket whose service is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "each is the sub-state of its name, systemd.service(5)")]
+#[expect(missing_docs, reason = "each is the sub-state of its name, systemd.service(5), systemd.socket(5)")]
 pub enum Sub {
     Dead,
     Condition,
@@ -115,6 +115,7 @@ pub enum Sub {
     FinalSigkill,
     AutoRestart,
     Failed,
+    Listening,
 }
 
 impl Sub {
@@ -142,6 +143,7 @@ impl Sub {
             Self::FinalSigkill => "final-sigkill",
             Self::AutoRestart => "auto-restart",
             Self::Failed => "failed",
+            Self::Listening => "listening",
         }
     }
 
@@ -151,7 +153,8 @@ impl Sub {
         match self {
             Self::Dead => Active::Inactive,
             Self::Condition | Self::StartPre | Self::Start | Self::StartPost | Self::AutoRestart => Active::Activating,
-            Self::Running | Self::Exited | Self::Active => Active::Active,
+            // As in systemd of the socket: whoever comes is served.
+            Self::Running | Self::Exited | Self::Active | Self::Listening => Active::Active,
             Self::Reload | Self::ReloadSignal | Self::ReloadNotify => Active::Reloading,
             Self::Stop
             | Self::StopWatchdog

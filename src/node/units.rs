@@ -5,27 +5,39 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     Effect, Node,
     graph::{Graph, Place},
-    job::Pull,
     service::{State, Unit},
     wish::Ending,
 };
 use crate::{
-    base::{Now, StartCause, UnitName},
+    base::{Now, UnitName},
     unit::UnitDef,
 };
+
+/// What a definition was to us.
+enum Taken {
+    /// The unit is new, or back after it had been gone.
+    New,
+    Changed,
+    Same,
+}
 
 impl Node {
     /// Takes a new set. What is gone is stopped and then forgotten; what changed holds from the next start; what is new
     /// and enabled is started, once the machine has booted.
     pub(super) fn take_units(&mut self, now: Now, defs: BTreeMap<UnitName, Arc<UnitDef>>) {
         let gone: Vec<_> = self.names.iter().filter(|(name, _)| !defs.contains_key(*name)).map(|(_, at)| *at).collect();
-        let mut new = Vec::new();
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
         for (name, def) in defs {
-            if self.take_unit(now, &name, def) {
-                new.extend(self.names.get(&name).copied());
+            match self.take_unit(now, &name, def) {
+                Taken::New => new.extend(self.names.get(&name).copied()),
+                Taken::Changed => changed.extend(self.names.get(&name).copied()),
+                Taken::Same => {}
             }
         }
         self.rebuild_graph();
+        for place in changed {
+            self.listen_anew(now, place);
+        }
         for place in gone {
             if let Some(unit) = self.unit_mut(place) {
                 unit.gone = true;
@@ -36,21 +48,26 @@ impl Node {
         }
         if self.booted && self.shutdown.is_none() {
             let enabled = |place: &Place| self.unit(*place).is_some_and(Unit::is_enabled);
-            let roots: Vec<_> = new.into_iter().filter(enabled).map(|place| (place, None)).collect();
-            self.start_all(now, &roots, &Pull::new(StartCause::Boot));
+            let roots: Vec<_> = new.into_iter().filter(enabled).collect();
+            self.begin_enabled(now, &roots);
         }
     }
 
-    /// Whether the unit is new, or back after it had been gone.
-    fn take_unit(&mut self, now: Now, name: &UnitName, def: Arc<UnitDef>) -> bool {
-        if let Some(unit) = self.names.get(name).copied().and_then(|place| self.unit_mut(place)) {
-            if unit.def != def {
-                unit.def = def;
-            }
-            return std::mem::take(&mut unit.gone);
+    fn take_unit(&mut self, now: Now, name: &UnitName, def: Arc<UnitDef>) -> Taken {
+        let Some(unit) = self.names.get(name).copied().and_then(|place| self.unit_mut(place)) else {
+            self.add_unit(Unit::new(name.clone(), def, now));
+            return Taken::New;
+        };
+        let is_back = std::mem::take(&mut unit.gone);
+        let has_changed = unit.def != def;
+        if has_changed {
+            unit.def = def;
         }
-        self.add_unit(Unit::new(name.clone(), def, now));
-        true
+        match (is_back, has_changed) {
+            (true, _) => Taken::New,
+            (false, true) => Taken::Changed,
+            (false, false) => Taken::Same,
+        }
     }
 
     pub(super) fn add_unit(&mut self, unit: Unit) -> Place {

@@ -18,6 +18,7 @@ mod process;
 mod raw;
 mod readiness;
 mod signals;
+mod socket_option;
 pub mod spawn; // processes
 
 pub use attribute::attribute;
@@ -40,3 +41,4 @@ pub use process::{
 };
 pub use readiness::{WaitFor, Waiting};
 pub use signals::{Arrived, Signals, reset_signal_actions, unblock_signals};
+pub use socket_option::{SocketOption, set_socket_option, socket_option};

@@ -1,4 +1,8 @@
-use std::{io, os::fd::AsFd, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
@@ -84,6 +88,13 @@ impl Poller {
         ready.clear();
         ready.extend(events.iter().take(count).map(readiness));
         Ok(())
+    }
+}
+
+/// It is readable itself while something is ready.
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.as_fd()
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     diag::{Place, Report},
-    draft::{CheckDraft, Draft, HttpDraft, Places, ProbeDraft, Relation, RelationKind, SocketDraft, exit_set, pairs},
+    draft::{CheckDraft, Draft, HttpDraft, Places, ProbeDraft, Relation, RelationKind, exit_set, pairs},
+    listening,
     sandbox::contradictions,
     spec::{
-        HttpCheck, Listen, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Relations, Restart, ServiceKind,
-        ServiceSpec, SocketSpec, UnitDef,
+        HttpCheck, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Relations, Restart, ServiceKind, ServiceSpec,
+        UnitDef,
     },
 };
 use crate::base::{Severity, TimeSpan, UnitName};
@@ -35,8 +36,10 @@ pub(super) fn finish(
     check.notify(&draft.def.service, report);
     check.sandbox(&draft.def.service, report);
     draft.def.health = draft.health.into_iter().filter_map(|probe| finish_probe(probe, clean, report)).collect();
-    draft.def.sockets = check.sockets(draft.sockets, &draft.def.name, report);
-    check.probes_of_own_sockets(&draft.def, report);
+    let at = listening::At { places, begin, clean };
+    draft.def.sockets.list = listening::finish(draft.sockets, &draft.def.name, at, report);
+    listening::check_lazy(&draft.def, at, report);
+    listening::probes_of_own_sockets(&draft.def, at, report);
     draft.def
 }
 
@@ -215,54 +218,6 @@ impl Check<'_> {
         for contradiction in contradictions(service) {
             report.warning(self.service_at(contradiction.key), contradiction.message, None);
         }
-    }
-
-    fn sockets(&self, draft: SocketDraft, unit: &UnitName, report: &mut Report<'_>) -> Box<[SocketSpec]> {
-        let place = self.at("socket", "file_descriptor_name");
-        let SocketDraft { listen, names, backlog, mode } = draft;
-        if listen.is_empty() && !names.is_empty() {
-            report.error(place, "names of descriptors without \"listen_stream\"", None);
-        } else if names.len() > 1 && names.len() != listen.len() {
-            let message = format!("{} names for {} sockets", names.len(), listen.len());
-            report.error(place, message, Some("give one name for each, or one for all".to_owned()));
-        }
-        let name = |at: usize| match names.as_slice() {
-            [] => unit.as_str().into(),
-            [one] => one.clone(),
-            more => more.get(at).cloned().unwrap_or_default(),
-        };
-        listen
-            .into_iter()
-            .enumerate()
-            .map(|(at, (listen, _))| SocketSpec { listen, name: name(at), backlog, mode })
-            .collect()
-    }
-
-    /// A held socket accepts while its service is dead.
-    fn probes_of_own_sockets(&self, unit: &UnitDef, report: &mut Report<'_>) {
-        for probe in &unit.health {
-            let ProbeCheck::Tcp(target) = &probe.check else { continue };
-            if unit.sockets.iter().any(|socket| reaches(target, &socket.listen)) {
-                let message =
-                    format!("the probe {:?} proves nothing: the supervisor itself holds {target}", probe.name);
-                let help = Some("ask the service something: http or exec".to_owned());
-                report.warning(self.at("health", "tcp"), message, help);
-            }
-        }
-    }
-}
-
-/// Whether a connection to `target` (host:port) arrives at `listen`.
-fn reaches(target: &str, listen: &Listen) -> bool {
-    let Listen::Tcp(address) = listen else { return false };
-    let Some((host, port)) = target.rsplit_once(':') else { return false };
-    if port.parse() != Ok(address.port()) {
-        return false;
-    }
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    match host.parse::<std::net::IpAddr>() {
-        Ok(ip) => address.ip() == ip || address.ip().is_unspecified(),
-        Err(_) => host == "localhost" && (address.ip().is_unspecified() || address.ip().is_loopback()),
     }
 }
 

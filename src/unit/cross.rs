@@ -9,7 +9,7 @@ use super::{
     graph,
     set::{Install, Read},
     similar::did_you_mean,
-    spec::Listen,
+    spec::SocketSpec,
 };
 use crate::base::UnitName;
 
@@ -178,40 +178,30 @@ fn ordered_at(units: &All, unit: &UnitName, next: &UnitName) -> Option<Place> {
 /// Two sockets on one address cannot both be bound. Reported where the second stands.
 fn addresses(units: &All, report: &mut Report<'_>) {
     // By port or path, so that large sets do not compare every pair.
-    let mut taken: BTreeMap<String, Vec<(&UnitName, &Listen, Place)>> = BTreeMap::new();
+    let mut taken: BTreeMap<String, Vec<(&UnitName, &SocketSpec, Place)>> = BTreeMap::new();
     for (name, unit) in units {
-        for (socket, place) in unit.def.sockets.iter().zip(&unit.sockets) {
-            let key = match &socket.listen {
-                Listen::Tcp(address) => address.port().to_string(),
-                Listen::Unix(path) => path.display().to_string(),
-            };
+        for (socket, place) in unit.def.sockets.list.iter().zip(&unit.sockets) {
+            let listen = &socket.listen;
+            let key = listen.inet().map_or_else(|| listen.to_string(), |(_, address)| address.port().to_string());
             let others = taken.entry(key).or_default();
-            if let Some((other, listen, at)) = others.iter().find(|(_, listen, _)| overlap(listen, &socket.listen)) {
-                let message =
-                    format!("{name} listens on {}, which {other} has taken ({})", show(&socket.listen), show(listen));
+            if let Some((other, first, at)) = others.iter().find(|(_, other, _)| overlap(other, socket)) {
+                let message = format!("{name} listens on {listen}, which {other} has taken ({})", first.listen);
                 report.error(*place, message, Some(format!("the other is at {}", report.show(*at))));
             } else {
-                others.push((name, &socket.listen, *place));
+                others.push((name, socket, *place));
             }
         }
     }
 }
 
-fn overlap(a: &Listen, b: &Listen) -> bool {
-    match (a, b) {
-        (Listen::Tcp(a), Listen::Tcp(b)) => {
-            let same_family = a.is_ipv4() == b.is_ipv4();
-            a.port() == b.port()
-                && (a.ip() == b.ip() || (same_family && (a.ip().is_unspecified() || b.ip().is_unspecified())))
-        }
-        (Listen::Unix(a), Listen::Unix(b)) => a == b,
-        (Listen::Tcp(_), Listen::Unix(_)) | (Listen::Unix(_), Listen::Tcp(_)) => false,
-    }
-}
-
-fn show(listen: &Listen) -> String {
-    match listen {
-        Listen::Tcp(address) => address.to_string(),
-        Listen::Unix(path) => path.display().to_string(),
-    }
+fn overlap(a: &SocketSpec, b: &SocketSpec) -> bool {
+    let (Some((a_kind, a_inet)), Some((b_kind, b_inet))) = (a.listen.inet(), b.listen.inet()) else {
+        // Of files the kind does not matter: each has its path alone.
+        return a.listen.path().is_some_and(|path| b.listen.path() == Some(path)) || a.listen == b.listen;
+    };
+    let same_family = a_inet.is_ipv4() == b_inet.is_ipv4();
+    let meets =
+        a_inet.ip() == b_inet.ip() || (same_family && (a_inet.ip().is_unspecified() || b_inet.ip().is_unspecified()));
+    let shared = a.options.reuse_port && b.options.reuse_port;
+    a_kind == b_kind && a_inet.port() == b_inet.port() && meets && !shared
 }

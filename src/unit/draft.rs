@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     diag::Place,
-    spec::{Command, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, UnitDef},
+    spec::{Command, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, SocketOptions, UnitDef},
 };
 use crate::base::{ByteSize, Severity, Signal, TimeSpan, UnitName};
 
@@ -94,12 +94,13 @@ pub(super) enum ExitMember {
 }
 
 /// The `[socket]` table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct SocketDraft {
     pub listen: Vec<(Listen, Place)>,
     pub names: Vec<Box<str>>,
-    pub backlog: u32,
-    pub mode: u32,
+    pub symlinks: Vec<Box<Path>>,
+    /// All but the lists.
+    pub options: SocketOptions,
 }
 
 /// A `[[health]]` table.
@@ -169,12 +170,7 @@ impl Draft {
             environment: BTreeMap::new(),
             environment_files: Vec::new(),
             limits: Vec::new(),
-            sockets: SocketDraft {
-                listen: Vec::new(),
-                names: Vec::new(),
-                backlog: SOCKET_BACKLOG_DEFAULT,
-                mode: SOCKET_MODE_DEFAULT,
-            },
+            sockets: SocketDraft::default(),
             health: Vec::new(),
             instances: Vec::new(),
             wanted_by: Vec::new(),
@@ -184,10 +180,6 @@ impl Draft {
     }
 }
 
-/// As in systemd no limit of ours: the kernel takes its own (net.core.somaxconn) instead.
-const SOCKET_BACKLOG_DEFAULT: u32 = i32::MAX.cast_unsigned();
-/// SocketMode= of systemd.
-const SOCKET_MODE_DEFAULT: u32 = 0o666;
 /// How much of a body a probe reads.
 const BODY_MAX_DEFAULT: ByteSize = ByteSize(64 << 10);
 

@@ -18,6 +18,7 @@ mod expand;
 pub mod env_file; // files of variables
 pub mod graph;
 pub mod sandbox; // what a sandbox takes: mounts, namespaces, a filter
+mod listening; // one unit's sockets
 mod set;
 mod shared;
 mod similar;

@@ -214,14 +214,15 @@ fn share_names(mut units: BTreeMap<UnitName, UnitDef>) -> BTreeMap<UnitName, Uni
 
 /// Lets units that are set up alike share what says so: on a host with many, most differ in name and command alone.
 fn share_parts(mut units: BTreeMap<UnitName, UnitDef>) -> BTreeMap<UnitName, UnitDef> {
-    let (mut relations, mut restarts, mut timeouts, mut mains, mut execs) =
-        (Pool::new(), Pool::new(), Pool::new(), Pool::new(), Pool::new());
+    let (mut relations, mut restarts, mut timeouts, mut mains, mut execs, mut sockets) =
+        (Pool::new(), Pool::new(), Pool::new(), Pool::new(), Pool::new(), Pool::new());
     for unit in units.values_mut() {
         relations.share(&mut unit.relations);
         restarts.share(&mut unit.service.restart);
         timeouts.share(&mut unit.service.timeouts);
         mains.share(&mut unit.service.main);
         execs.share(&mut unit.service.exec);
+        sockets.share(&mut unit.sockets);
     }
     units
 }

@@ -8,6 +8,13 @@ use std::{
 #[derive(Clone, PartialEq, Default)]
 pub struct Shared<T>(Arc<T>);
 
+impl<T> Shared<T> {
+    /// A part of its own.
+    pub fn new(part: T) -> Self {
+        Self(Arc::new(part))
+    }
+}
+
 impl<T: fmt::Debug> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

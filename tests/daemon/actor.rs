@@ -3,14 +3,24 @@ use std::{
     env, fs,
     fs::File,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    net::{TcpListener, TcpStream, UdpSocket},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::net::{UnixDatagram, UnixListener},
+    },
     path::Path,
     process::{self, ExitCode},
     time::Duration,
 };
 
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal, raise},
+        signalfd::SignalFd,
+        socket::{AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt},
+    },
+};
 
 use crate::support::process::pause;
 
@@ -33,6 +43,8 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["barrier", file] => barrier(file),
         ["daemon", script] => daemon(script),
         ["reloads", millis] => reloads(millis.parse().unwrap()),
+        ["gate", log] => gate(log, None),
+        ["gate", log, idle_millis] => gate(log, Some(idle_millis.parse().unwrap())),
         ["serve", mood] => serve(Path::new(mood)),
         ["count", pause_micros] => count(Duration::from_micros(pause_micros.parse().unwrap())),
         ["flood", bytes] => flood(bytes.parse().unwrap()),
@@ -144,6 +156,62 @@ fn reloads(millis: u64) -> ExitCode {
 fn tell(text: &str) {
     let socket = UnixDatagram::unbound().unwrap();
     socket.send_to(text.as_bytes(), env::var("NOTIFY_SOCKET").unwrap()).unwrap();
+}
+
+/// Serves whatever it was given, one thing at a time: each answer is the name of the descriptor, our pid, and what was
+/// said. Ends with 0 on SIGTERM when nothing is half done, and after so many milliseconds without traffic.
+fn gate(log: &str, idle_millis: Option<u16>) -> ExitCode {
+    let mut awaited = SigSet::empty();
+    awaited.add(Signal::SIGTERM);
+    awaited.thread_block().unwrap();
+    let ending = SignalFd::new(&awaited).unwrap();
+    let names = env::var("LISTEN_FDNAMES").unwrap();
+    append(log, &format!("S {names} {}", process::id()));
+    let sockets: Vec<(String, OwnedFd)> = (3..)
+        .zip(names.split(':'))
+        .map(|(fd, name)| (name.to_owned(), roundsman::sys::take_inherited(fd).unwrap()))
+        .collect();
+    let timeout = idle_millis.map_or(PollTimeout::NONE, PollTimeout::from);
+    loop {
+        let mut polled: Vec<PollFd<'_>> =
+            sockets.iter().map(|(_, fd)| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+        polled.push(PollFd::new(ending.as_fd(), PollFlags::POLLIN));
+        let count = poll(&mut polled, timeout).unwrap();
+        if count == 0 || polled.last().unwrap().any() == Some(true) {
+            append(log, &format!("E {names} {}", process::id()));
+            return ExitCode::SUCCESS;
+        }
+        let ready = sockets.iter().zip(&polled).find(|(_, polled)| polled.any() == Some(true));
+        let ((name, fd), _) = ready.unwrap();
+        attend(log, name, fd.try_clone().unwrap());
+    }
+}
+
+fn attend(log: &str, name: &str, fd: OwnedFd) {
+    let mut said = [0; 4096];
+    let reply = |said: &[u8]| format!("{name} {} {}", process::id(), String::from_utf8_lossy(said));
+    let Ok(kind) = getsockopt(&fd, sockopt::SockType) else {
+        let length = File::from(fd).read(&mut said).unwrap();
+        return append(log, &format!("F {}", reply(&said[..length])));
+    };
+    let is_unix = getsockname::<SockaddrStorage>(fd.as_raw_fd()).unwrap().family() == Some(AddressFamily::Unix);
+    let length = match (kind, is_unix) {
+        (SockType::Datagram, true) => File::from(fd).read(&mut said).unwrap(),
+        (SockType::Datagram, false) => {
+            let socket = UdpSocket::from(fd);
+            let (length, from) = socket.recv_from(&mut said).unwrap();
+            socket.send_to(reply(&said[..length]).as_bytes(), from).unwrap();
+            length
+        }
+        (_, true) => return converse(UnixListener::from(fd).accept().unwrap().0, &mut said, reply),
+        (_, false) => return converse(TcpListener::from(fd).accept().unwrap().0, &mut said, reply),
+    };
+    append(log, &format!("D {}", reply(&said[..length])));
+}
+
+fn converse(mut connection: impl Read + Write, said: &mut [u8], reply: impl Fn(&[u8]) -> String) {
+    let length = connection.read(said).unwrap_or(0);
+    let _gone = connection.write_all(reply(&said[..length]).as_bytes());
 }
 
 /// An HTTP server on the first descriptor that it was given. The file `mood` says how it answers: `bad` is 500,

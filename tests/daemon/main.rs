@@ -29,6 +29,7 @@ mod reload; // files that change
 mod templates; // instances and targets
 mod restart; // services that die
 mod sandbox; // services that are shut in
+mod lazy; // services that wait for traffic
 mod sockets; // sockets that the keeper holds
 mod stop; // what is to go, goes
 mod store; // the database and its disk
@@ -99,6 +100,18 @@ const TESTS: &[Test] = tests![
     sandbox::a_sandbox_that_cannot_be_set_up_fails_by_name,
     sandbox::a_runs_own_tmp_outlives_the_manager_and_goes_with_the_run,
     sandbox::what_the_host_cannot_do_is_refused_or_left_out_as_the_unit_says,
+    lazy::a_service_of_each_kind_starts_with_its_first_traffic_and_listens_again_when_it_is_idle,
+    lazy::a_stop_ends_the_listening_and_a_start_does_not_wait_for_traffic,
+    lazy::kill_9_of_the_manager_while_it_listens_loses_no_trigger_and_doubles_none,
+    lazy::a_service_that_takes_nothing_is_given_up_by_the_trigger_limit,
+    lazy::an_upgrade_in_place_and_a_reload_leave_it_listening,
+    sockets::each_kind_is_inherited_in_the_order_of_the_file_with_owner_mode_and_links,
+    sockets::no_connection_is_lost_by_200_restarts_under_load,
+    sockets::a_reload_binds_what_is_new_closes_what_is_gone_and_touches_nothing_else,
+    sockets::an_address_that_overlaps_with_its_predecessor_is_changed_at_the_next_start,
+    sockets::a_stop_keeps_the_sockets_unless_the_unit_says_otherwise,
+    sockets::what_waits_is_thrown_away_where_the_unit_says_so,
+    sockets::an_owner_that_is_not_there_is_refused_at_load,
     sockets::a_port_that_is_taken_is_named_and_others_run,
     sockets::a_unit_whose_file_is_gone_gives_back_its_port,
     sockets::a_client_that_comes_while_the_service_is_dead_is_answered_by_the_next,

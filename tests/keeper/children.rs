@@ -3,7 +3,7 @@ use std::{net::TcpListener, os::fd::OwnedFd};
 use roundsman::{
     base::{ExitStatus, Role, Signal, SpawnFailure, SpawnStep},
     sys::start_time,
-    wire::keeper::{Fact, Order, Output, ResourceLimit, SpawnSpec, Stream},
+    wire::keeper::{Fact, Order, Output, Passed, ResourceLimit, SpawnSpec, Stream},
 };
 
 use crate::world::{Manager, World, key, kill, lives, read_log, shell, text, unit, until};
@@ -11,9 +11,14 @@ use crate::world::{Manager, World, key, kill, lives, read_log, shell, text, unit
 const ENOENT: i32 = 2;
 const EACCES: i32 = 13;
 const EEXIST: i32 = 17;
+const EINVAL: i32 = 22;
 
 fn to_log(script: &str) -> SpawnSpec {
     SpawnSpec { stdout: Output::Log(Stream::Output), stderr: Output::Log(Stream::Output), ..shell(script) }
+}
+
+fn passed(stored: &str, name: &str) -> Passed {
+    Passed { stored: stored.into(), name: name.into() }
 }
 
 fn failure(manager: &mut Manager<'_>, unit: &str, spec: SpawnSpec) -> SpawnFailure {
@@ -47,7 +52,8 @@ pub(crate) fn a_start_that_fails_names_its_step_and_is_never_an_exit() {
         ("missing", SpawnSpec { path: text("/nonexistent"), ..shell("") }, SpawnStep::Exec, ENOENT),
         ("refused", SpawnSpec { path: text("/etc/passwd"), ..shell("") }, SpawnStep::Exec, EACCES),
         ("folder", SpawnSpec { cwd: text("/nonexistent"), ..shell("") }, SpawnStep::Chdir, ENOENT),
-        ("socket", SpawnSpec { listen: vec!["http".into()], ..shell("") }, SpawnStep::Prepare, ENOENT),
+        ("socket", SpawnSpec { listen: vec![passed("http", "http")], ..shell("") }, SpawnStep::Prepare, ENOENT),
+        ("name", SpawnSpec { listen: vec![passed("http", "a:b")], ..shell("") }, SpawnStep::Prepare, EINVAL),
         ("log", to_log(""), SpawnStep::Prepare, 9),
     ];
     for (unit, spec, step, errno) in cases {
@@ -57,8 +63,8 @@ pub(crate) fn a_start_that_fails_names_its_step_and_is_never_an_exit() {
     kill(manager.pid, Signal::KILL);
     drop(manager);
     let (mut manager, snapshot) = world.next_manager();
-    assert_eq!(snapshot.pending.len(), 5, "{:?}", snapshot.pending);
-    for unit in ["missing", "refused", "folder", "socket", "log"] {
+    assert_eq!(snapshot.pending.len(), 6, "{:?}", snapshot.pending);
+    for unit in ["missing", "refused", "folder", "socket", "name", "log"] {
         manager.order(Order::AckExit { key: key(unit, 1) });
     }
     kill(manager.pid, Signal::KILL);
@@ -73,7 +79,7 @@ pub(crate) fn a_process_inherits_exactly_what_is_declared() {
     manager.order_with(Order::Store { unit: unit("a"), name: "conf".into() }, vec![file.into()]);
     let log = manager.log("a");
     let other = manager.log("other");
-    let spec = SpawnSpec { listen: vec!["conf".into()], ..to_log("exec ls -l /proc/self/fd") };
+    let spec = SpawnSpec { listen: vec![passed("conf", "conf")], ..to_log("exec ls -l /proc/self/fd") };
     let key = manager.spawn("a", 1, spec);
     assert_eq!(manager.exited(&key).status, ExitStatus::Exited(0));
     // The listing's own directory is the last.
@@ -89,22 +95,28 @@ pub(crate) fn a_held_socket_is_passed_with_the_right_pid() {
     let mut manager = world.ready_manager();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    for _ in 0..2 {
+    // What is stored last may be passed first.
+    for stored in ["stream:2", "stream:1"] {
         let fd = OwnedFd::from(listener.try_clone().unwrap());
-        manager.order_with(Order::Store { unit: unit("web"), name: "http".into() }, vec![fd]);
+        manager.order_with(Order::Store { unit: unit("web"), name: stored.into() }, vec![fd]);
     }
+    let file = std::fs::File::open("/etc/passwd").unwrap();
+    manager.order_with(Order::Store { unit: unit("web"), name: "conf".into() }, vec![file.into()]);
     let log = manager.log("web");
     let script = "echo pid=$$ $LISTEN_PID $LISTEN_FDS $LISTEN_FDNAMES; exec ls -lL /proc/self/fd/3 /proc/self/fd/4";
-    let key = manager.spawn("web", 1, SpawnSpec { listen: vec!["http".into()], ..to_log(script) });
+    let listen = vec![passed("stream:1", "http"), passed("conf", "conf"), passed("stream:2", "metrics")];
+    let key = manager.spawn("web", 1, SpawnSpec { listen, ..to_log(script) });
     let pid = manager.spawned(&key);
     assert_eq!(manager.exited(&key).status, ExitStatus::Exited(0));
     let said = read_log(&log, |said| said.lines().count() >= 3);
-    assert!(said.starts_with(&format!("pid={pid} {pid} 2 http:http\n")), "{said}");
-    assert_eq!(said.lines().filter(|line| line.starts_with('s')).count(), 2, "{said}");
+    assert!(said.starts_with(&format!("pid={pid} {pid} 3 http:conf:metrics\n")), "{said}");
+    let kinds: Vec<_> = said.lines().skip(1).map(|line| line.chars().next()).collect();
+    assert_eq!(kinds, [Some('s'), Some('-')], "{said}");
     // The service is dead and the socket still takes connections.
     drop(listener);
     std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    manager.order(Order::Forget { unit: unit("web"), name: "http".into() });
+    manager.order(Order::Forget { unit: unit("web"), name: "stream:1".into() });
+    manager.order(Order::Forget { unit: unit("web"), name: "stream:2".into() });
     until("the socket is closed", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err().then_some(()));
 }
 

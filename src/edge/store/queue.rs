@@ -208,6 +208,7 @@ fn is_essential(write: &Write) -> bool {
             | Happening::StartLimitHit { .. }
             | Happening::UnitFailed { .. }
             | Happening::UnitStopped { .. }
+            | Happening::Listening { .. }
             | Happening::TimedOut { .. }
             | Happening::Unkillable { .. }
             | Happening::WatchdogExpired { .. }

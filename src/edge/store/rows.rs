@@ -90,6 +90,7 @@ impl<'a> Pass<'a> {
             Happening::SpawnFailed { .. }
             | Happening::ControlFailed { .. }
             | Happening::UnitStopped { .. }
+            | Happening::Listening { .. }
             | Happening::TimedOut { .. }
             | Happening::Unkillable { .. }
             | Happening::WatchdogExpired { .. }

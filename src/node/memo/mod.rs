@@ -23,6 +23,8 @@ use crate::{
 /// The keeper's limit for one memo, in bytes.
 pub(super) const MEMO_MAX: usize = 4096;
 const VERSION: u8 = 3;
+/// Whether the unit listens, and how often traffic has started it.
+const PART_LISTENING: u8 = 2;
 /// Without parts at its end.
 const VERSION_WITHOUT_PARTS: u8 = 2;
 /// The part that says which process is the main one, where it is not the one that we made, and when a reload was asked for.
@@ -57,7 +59,8 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
         out.end(end);
     }
     match &unit.state {
-        State::Inactive => out.byte(0),
+        // A reader that does not know the part for listening takes it for down.
+        State::Inactive | State::Listening => out.byte(0),
         State::Failed => out.byte(1),
         State::HoldOff { due, cause, counts } => {
             out.byte(2);
@@ -73,6 +76,7 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
             out.main_part(run);
         }
     }
+    out.listening_part(unit);
     debug_assert!(out.0.len() <= MEMO_MAX, "a memo is bounded by its parts");
     out.0
 }
@@ -112,7 +116,9 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
     };
     while version != VERSION_WITHOUT_PARTS && !input.0.is_empty() {
         let (tag, mut part) = input.part()?;
-        if let (PART_MAIN, Some(run)) = (tag, unit.run_mut()) {
+        if tag == PART_LISTENING {
+            part.listening_part(&mut unit)?;
+        } else if let (PART_MAIN, Some(run)) = (tag, unit.run_mut()) {
             part.main_part(run)?;
         }
     }
@@ -120,7 +126,7 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
 }
 
 /// The order is the format: add at the end only.
-const RESULTS: [RunResult; 12] = [
+const RESULTS: [RunResult; 13] = [
     RunResult::Success,
     RunResult::ExitCode,
     RunResult::Signal,
@@ -133,6 +139,7 @@ const RESULTS: [RunResult; 12] = [
     RunResult::Protocol,
     RunResult::Unknown,
     RunResult::ExecCondition,
+    RunResult::TriggerLimitHit,
 ];
 /// The order is the format: add at the end only.
 const DIRECTIVES: [Directive; 7] = [

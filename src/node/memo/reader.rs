@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use super::super::{
     health::Probe,
-    service::{Begin, Claim, Control, End, Main, Monitor, Naming, Reloading, Run},
+    limit::StartWindow,
+    service::{Begin, Claim, Control, End, Main, Monitor, Naming, Reloading, Run, State, Unit},
     status::Verdict,
     wish::Ending,
 };
@@ -25,6 +26,15 @@ impl<'a> Reader<'a> {
         let (part, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some((tag, Self(part)))
+    }
+
+    pub(super) fn listening_part(&mut self, unit: &mut Unit) -> Option<()> {
+        if self.flag()? {
+            unit.state = State::Listening;
+        }
+        let window = StartWindow { begin: self.option(Self::mono)?, count: self.small()? };
+        unit.triggers = (window != StartWindow::default()).then(|| Box::new(window));
+        Some(())
     }
 
     pub(super) fn main_part(&mut self, run: &mut Run) -> Option<()> {
@@ -186,6 +196,7 @@ impl<'a> Reader<'a> {
             3 => StartCause::AutoRestart,
             4 => StartCause::Unhealthy { probe: self.text()? },
             5 => StartCause::Triggered(self.unit()?),
+            6 => StartCause::Traffic,
             _ => return None,
         })
     }

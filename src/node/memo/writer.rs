@@ -1,9 +1,9 @@
 use super::super::{
-    service::{Begin, Claim, Control, End, Main, Naming, Phase, Run},
+    service::{Begin, Claim, Control, End, Main, Naming, Phase, Run, State, Unit},
     status::Verdict,
     wish::Ending,
 };
-use super::{CALLERS, DIRECTIVES, PART_MAIN, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX};
+use super::{CALLERS, DIRECTIVES, PART_LISTENING, PART_MAIN, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX};
 use crate::base::{Actor, Consequence, ExitStatus, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage};
 
 pub(super) struct Writer(pub(super) Vec<u8>);
@@ -126,6 +126,7 @@ impl Writer {
                 self.byte(5);
                 self.text(unit.as_str());
             }
+            StartCause::Traffic => self.byte(6),
         }
     }
 
@@ -166,6 +167,19 @@ impl Writer {
         self.byte(tag);
         self.number(part.0.len() as u64);
         self.0.extend(part.0);
+    }
+
+    pub(super) fn listening_part(&mut self, unit: &Unit) {
+        let listens = matches!(unit.state, State::Listening);
+        if !listens && unit.triggers.is_none() {
+            return;
+        }
+        let window = unit.triggers.as_deref().copied().unwrap_or_default();
+        self.part(PART_LISTENING, |out| {
+            out.byte(u8::from(listens));
+            out.option(window.begin, |out, begin| out.number(begin.0));
+            out.number(u64::from(window.count));
+        });
     }
 
     pub(super) fn main_part(&mut self, run: &Run) {

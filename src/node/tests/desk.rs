@@ -155,6 +155,10 @@ impl Desk {
         self.give(Input::MainMissing { key, why })
     }
 
+    pub(super) fn traffic(&mut self, unit: &str) -> Vec<String> {
+        self.give(Input::Traffic { unit: name(unit) })
+    }
+
     pub(super) fn status(&self, unit: &str) -> UnitStatus {
         self.node.status(&name(unit)).unwrap()
     }
@@ -210,6 +214,9 @@ fn tell(effect: &Effect) -> Option<String> {
         }
         Effect::Kill { signal: Signal::CONT, .. } | Effect::Remember { .. } | Effect::Sweep { .. } => return None,
         Effect::Forget { unit } => format!("forget {unit}"),
+        Effect::Listen { unit, def } => format!("listen {unit} {}", def.sockets.list.len()),
+        Effect::Unlisten { unit } => format!("unlisten {unit}"),
+        Effect::Release { unit } => format!("release {unit}"),
         Effect::Kill { key, signal } => format!("kill {} {signal}", show(key)),
         Effect::KillTree { run, signal, but: _ } => format!("kill-tree {} {signal}", show_run(run)),
         Effect::FindMain { key, from, .. } => format!("find {} {}", show(key), tell_source(from)),
@@ -270,6 +277,7 @@ fn tell_notice(what: &Happening) -> String {
         Happening::RestartScheduled { unit, delay, restarts } => format!("RestartScheduled {unit} {delay} {restarts}"),
         Happening::UnitFailed { unit, result } => format!("UnitFailed {unit} {result}"),
         Happening::UnitStopped { unit, actor } => format!("UnitStopped {unit} {actor}"),
+        Happening::Listening { unit } => format!("Listening {unit}"),
         Happening::StartLimitHit { unit, .. } => format!("StartLimitHit {unit}"),
         Happening::DependencyFailed { unit, needs } => format!("DependencyFailed {unit} {needs}"),
         Happening::TimedOut { run, what, .. } => format!("TimedOut {} {what}", show_run(run)),

@@ -4,7 +4,10 @@ use crate::{
     base::{Severity, TimeSpan, UnitName},
     unit::{
         UnitDef,
-        spec::{Command, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Restart, ServiceKind},
+        spec::{
+            Address, Command, Listen, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Restart, ServiceKind,
+            SocketKind, SocketSpec,
+        },
     },
 };
 
@@ -27,6 +30,15 @@ pub(super) fn with(text: &str, change: impl FnOnce(&mut UnitDef)) -> UnitDef {
     let mut def = service(text);
     change(&mut def);
     def
+}
+
+/// One that listens on a port until there is traffic.
+pub(super) fn lazy(text: &str) -> UnitDef {
+    with(text, |def| {
+        let address = Address::Inet(([127, 0, 0, 1], 80).into());
+        def.sockets.list = [SocketSpec::new(Listen::Socket(SocketKind::Stream, address), text)].into();
+        def.sockets.lazy = true;
+    })
 }
 
 /// Restarted always, at once, without limit.

@@ -13,6 +13,7 @@ mod deps;
 mod flow;
 mod health;
 mod kinds;
+mod listen;
 mod make;
 mod matrix;
 mod size;

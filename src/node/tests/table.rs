@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::super::input::Verb;
 use super::{
     desk::Desk,
-    make::{command, notifying, service, with},
+    make::{command, lazy, notifying, service, with},
 };
 use crate::{
     base::{ExitStatus, Signal, SpawnStep, TimeSpan},
@@ -102,13 +102,14 @@ fn reach(sub: &str) -> Desk {
                 desk.exited("u/1", 1);
             }
         }
+        "listening" => desk = Desk::new([with("u", |def| def.sockets = lazy("u").sockets)]),
         other => panic!("{other}"),
     }
     assert_eq!(desk.sub("u"), sub);
     desk
 }
 
-const SUBS: [&str; 16] = [
+const SUBS: [&str; 17] = [
     "dead",
     "start-pre",
     "start",
@@ -125,6 +126,7 @@ const SUBS: [&str; 16] = [
     "final-sigkill",
     "auto-restart",
     "failed",
+    "listening",
 ];
 
 fn newest_control(desk: &Desk) -> String {
@@ -139,7 +141,7 @@ fn newest_control(desk: &Desk) -> String {
     format!("u/1.{number}")
 }
 
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     ("order start", |d| d.order(Verb::Start, &["u"])),
     ("order stop", |d| d.order(Verb::Stop, &["u"])),
     ("order restart", |d| d.order(Verb::Restart, &["u"])),
@@ -157,6 +159,7 @@ const STEPS: [Step; 16] = [
         let control = newest_control(d);
         d.exited(&control, 1)
     }),
+    ("traffic", |d| d.traffic("u")),
     ("tree is empty", |d| d.tree_empty("u/1")),
     ("READY=1", |d| d.notify("u/1", |m| m.ready = true)),
     ("RELOADING=1", |d| d.notify("u/1", |m| m.reloading = true)),

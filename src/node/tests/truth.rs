@@ -119,9 +119,11 @@ impl Truth {
                     restarts == row || restarts == row + 1
                 }
                 StartCause::AutoRestart | StartCause::Unhealthy { .. } => restarts == row + 1,
-                StartCause::Boot | StartCause::Manual(_) | StartCause::Dependency(_) | StartCause::Triggered(_) => {
-                    restarts == 0 || restarts == row || restarts == row + 1
-                }
+                StartCause::Boot
+                | StartCause::Manual(_)
+                | StartCause::Dependency(_)
+                | StartCause::Triggered(_)
+                | StartCause::Traffic => restarts == 0 || restarts == row || restarts == row + 1,
             };
             assert!(fits, "{run:?} by {cause:?} says {restarts} after {row}");
         }

@@ -11,8 +11,9 @@ use super::super::{
     Effect, Input, Node,
     effect::{MainSource, SpawnOrder},
     input::{Adopted, MissingMain, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
+    status::Sub,
 };
-use super::make::{command, name, probe, with};
+use super::make::{command, lazy, name, probe, with};
 use super::truth::{Defs, Truth};
 use crate::{
     base::{
@@ -25,7 +26,7 @@ use crate::{
     },
 };
 
-const UNITS: [&str; 7] = ["db", "web", "front", "agent", "job", "blue", "green"];
+const UNITS: [&str; 8] = ["db", "web", "front", "agent", "job", "blue", "green", "door"];
 const STEPS: usize = 400;
 /// Nothing for so long, in nanoseconds, and the manager tells what it kept back.
 const CALM: u64 = 2_000_000;
@@ -65,6 +66,10 @@ struct World {
     /// Ends that happened and whose row is not committed; whether the manager was told.
     unacked: Vec<(Mail, bool)>,
     watched: BTreeSet<RunId>,
+    /// Units whose sockets the manager watches.
+    listening: BTreeSet<UnitName>,
+    /// What waits in the sockets of `door`.
+    waiting: u32,
     memos: BTreeMap<UnitName, Vec<u8>>,
     /// What the manager keeps back until there is calm; it dies with it.
     untold_memos: BTreeMap<UnitName, Vec<u8>>,
@@ -165,6 +170,10 @@ fn defs(rng: &mut Rng) -> Defs {
         def.relations.after = [name("db")].into();
     });
     relate("db", &|def| def.relations.on_failure = [name("job")].into());
+    relate("door", &|def| {
+        def.sockets = lazy("door").sockets;
+        def.relations.wants = [name("job")].into();
+    });
     relate("green", &|def| {
         def.relations.conflicts = vec![name("blue")].into();
         def.enabled = false;
@@ -186,6 +195,8 @@ impl World {
             known: BTreeSet::new(),
             unacked: Vec::new(),
             watched: BTreeSet::new(),
+            listening: BTreeSet::new(),
+            waiting: 0,
             memos: BTreeMap::new(),
             untold_memos: BTreeMap::new(),
             untold: Vec::new(),
@@ -250,6 +261,8 @@ impl World {
             }
             self.carry_out(effect);
         }
+        let listens = self.node.status(&name("door")).is_some_and(|status| status.sub == Sub::Listening);
+        assert_eq!(self.listening.contains(&name("door")), listens, "what listens is watched, and nothing else");
         // Ends without a row are acknowledged as soon as no memo waits.
         self.acknowledge(|world, key| !key.role.is_main() && !world.untold_memos.contains_key(&key.run.unit));
     }
@@ -326,6 +339,13 @@ impl World {
                 assert!(memo.len() <= 4096);
                 self.untold_memos.insert(unit, memo);
             }
+            Effect::Listen { unit, .. } => {
+                self.listening.insert(unit);
+            }
+            Effect::Unlisten { unit } => {
+                self.listening.remove(&unit);
+            }
+            Effect::Release { .. } => self.waiting = 0,
             Effect::Forget { unit } => {
                 self.untold_memos.remove(&unit);
                 self.memos.remove(&unit);
@@ -482,8 +502,11 @@ impl World {
 
     fn kill(&mut self, key: &ProcessKey, signal: Signal) {
         let lived = self.processes.contains_key(key);
+        // Of two main processes the first to go may be to blame, and it went by itself.
+        let gone = |other: &&ProcessKey| other.role.is_main() && !self.processes.contains_key(*other);
+        let fell = self.known.iter().filter(|other| other.run == key.run).any(|other| gone(&other));
         self.hit(key, signal);
-        if lived && key.role.is_main() && !self.processes.contains_key(key) {
+        if lived && !fell && key.role.is_main() && !self.processes.contains_key(key) {
             self.truth.killed.insert(key.run.clone());
         }
     }
@@ -516,6 +539,7 @@ impl World {
         self.trace.push(format!("{} CRASH", self.now / 1_000_000));
         self.tickets.clear();
         self.watched.clear();
+        self.listening.clear();
         self.untold_memos.clear();
         self.untold.clear();
         for unit in std::mem::take(&mut self.resetting) {
@@ -555,8 +579,22 @@ impl World {
         self.calm = was_calm;
     }
 
+    /// What waits in sockets is told while they are watched, and taken while their service lives.
+    fn traffic(&mut self) {
+        let door = name("door");
+        let serves = |key: &ProcessKey| key.run.unit == door && key.role.is_main();
+        if self.processes.keys().any(serves) && self.rng.below(4) == 0 {
+            self.waiting = 0;
+        }
+        if self.waiting > 0 && self.listening.contains(&door) && !self.chance(2) {
+            // Once, as the engine does: it waits no longer then.
+            self.give(Input::Traffic { unit: door });
+        }
+    }
+
     /// To the next thing that happens.
     fn step(&mut self) {
+        self.traffic();
         let next = self
             .mail
             .iter()
@@ -621,6 +659,8 @@ impl World {
                 self.give(Input::ProbeNow { ticket, units: vec![unit] });
             }
             9 => self.crash(),
+            19..22 => self.waiting += 1,
+            22 => self.order(Verb::Enable, vec![name("door")]),
             10..13 => self.nonsense(&unit),
             13..17 => self.chatter(&unit),
             17 => {
@@ -748,13 +788,18 @@ impl World {
 
     fn check_life_goes_on(&mut self, all: Vec<UnitName>) {
         self.order(Verb::Reset, all);
+        self.order(Verb::Enable, vec![name("door")]);
+        assert_eq!(self.node.status(&name("door")).unwrap().sub, Sub::Listening);
+        self.waiting = 1;
+        self.crash();
+        assert_eq!(self.node.status(&name("door")).unwrap().sub, Sub::Listening);
         self.order(Verb::Start, vec![name("front"), name("agent"), name("blue")]);
         // Less than a watchdog's interval: nobody feeds them now.
         let until = self.now + 15_000_000_000;
         while self.now < until {
             self.step();
         }
-        for unit in ["db", "web", "front", "agent", "blue"] {
+        for unit in ["db", "web", "front", "agent", "blue", "door"] {
             let status = self.node.status(&name(unit)).unwrap();
             assert!(matches!(status.sub.as_str(), "running"), "{unit} is {}", status.sub.as_str());
         }

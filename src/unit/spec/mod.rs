@@ -25,7 +25,9 @@ pub use self::{
         Command, ExitSet, ExitType, FailureMode, MainProcess, NotifyAccess, Restart, RestartPolicy, ServiceKind,
         ServiceSpec, TIMEOUT_DEFAULT, Timeouts,
     },
-    socket::{Listen, SocketSpec},
+    socket::{
+        Address, BindIpv6Only, Listen, SocketKind, SocketOptions, SocketSpec, Sockets, Timestamping, TriggerLimit,
+    },
 };
 use super::Shared;
 use crate::base::{TimeSpan, UnitName};
@@ -51,7 +53,7 @@ pub struct UnitDef {
     /// The service.
     pub service: ServiceSpec,
     /// Sockets that are bound by the supervisor and inherited by the service.
-    pub sockets: Box<[SocketSpec]>,
+    pub sockets: Shared<Sockets>,
     /// Health probes, in the order of the file.
     pub health: Box<[ProbeSpec]>,
 }
@@ -67,7 +69,7 @@ impl UnitDef {
             start_limit: StartLimit::default(),
             enabled: true,
             service: ServiceSpec::default(),
-            sockets: Box::default(),
+            sockets: Shared::default(),
             health: Box::default(),
         }
     }

@@ -15,7 +15,7 @@ mod values;
 pub use codec::{DecodeError, Reader, Wire, Writer};
 pub use fact::{Clamped, Exit, Fact, ManagerCause, Notified, RunningProcess, UnitRecord};
 pub use order::{Order, SpawnOrder};
-pub use spec::{Credentials, Output, ResourceLimit, SpawnSpec, Stream};
+pub use spec::{Credentials, Output, Passed, ResourceLimit, SpawnSpec, Stream};
 pub use state::{
     AggregatedState, DroppedState, HeldAs, KeeperState, KeptState, KeptWhat, LogState, MirrorHead, MirroredDescriptor,
     MirroredProcess, MirroredStage, MirroredUnit, ProcessState, StoredState, UnitState,

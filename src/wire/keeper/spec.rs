@@ -35,11 +35,19 @@ pub struct SpawnSpec {
     pub stdout: Output,
     /// Where standard error goes.
     pub stderr: Output,
-    /// Stored descriptors of the unit that it inherits as 3, 4 …, by name. Descriptors stored under one name are all
-    /// passed, oldest first.
-    pub listen: Vec<String>,
+    /// Stored descriptors of the unit that it inherits as 3, 4 …, in this order.
+    pub listen: Vec<Passed>,
     /// What shuts it in.
     pub confinement: Option<Box<Confinement>>,
+}
+
+/// Stored descriptors that a process inherits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// The name that they are stored under. Those of one name are all passed, oldest first.
+    pub stored: String,
+    /// What they are called in LISTEN_FDNAMES; without a colon.
+    pub name: String,
 }
 
 /// Whom a process runs as.
@@ -102,6 +110,7 @@ wire_struct!(SpawnSpec {
     listen,
     confinement,
 });
+wire_struct!(Passed { stored, name });
 wire_struct!(Credentials { uid, gid, groups });
 wire_struct!(ResourceLimit { resource, soft, hard });
 wire_enum!(Output { 0 Null, 1 Inherit, 2 Log(stream) });

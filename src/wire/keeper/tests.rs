@@ -37,7 +37,7 @@ fn spec() -> SpawnSpec {
         confirm_exec: true,
         stdout: Output::Log(Stream::Output),
         stderr: Output::Inherit,
-        listen: vec!["http".into()],
+        listen: vec![Passed { stored: "stream:[::]:80".into(), name: "http".into() }],
         confinement: Some(Box::new(confinement())),
     }
 }
@@ -215,7 +215,7 @@ proptest! {
         let (umask, nice, oom_score_adj, hard, no_new_privs, confirm_exec) = numbers;
         let spec = SpawnSpec {
             argv: words.iter().map(|word| text(word)).collect(),
-            listen: words.clone(),
+            listen: words.iter().map(|word| Passed { stored: word.clone(), name: word.clone() }).collect(),
             umask,
             nice: Some(nice),
             oom_score_adj,
