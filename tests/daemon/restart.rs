@@ -11,9 +11,12 @@ pub(crate) fn a_service_that_is_killed_again_and_again_comes_back_and_each_end_i
     const KILLS: usize = 12;
     let more = "restart = \"always\"\nrestart_sec = \"20ms\"\n[unit]\nstart_limit_burst = 0";
     let world = World::with(&[("web", &actor::unit("steady @/truth web", more))]);
+    let starts = || world.lines("truth").iter().filter(|line| line.starts_with('S')).count();
     for done in 0..KILLS {
         let before = world.until_active("web", "active");
         assert_eq!(before["restarts_total"], done);
+        // Active is as soon as the process exists; the line comes when its program runs.
+        until("it has written that it started", || (starts() == done + 1).then_some(()));
         kill(world.pid("web"), Signal::SIGKILL);
         world.until_status("web", "the next run", |now| now["generation"] != before["generation"]);
     }
@@ -34,8 +37,8 @@ pub(crate) fn a_service_that_is_killed_again_and_again_comes_back_and_each_end_i
             );
         }
     }
-    let starts = world.lines("truth").iter().filter(|line| line.starts_with('S')).count();
-    assert_eq!(starts, KILLS + 1, "no run that nobody counted");
+    until("the last one has written too", || (starts() > KILLS).then_some(()));
+    assert_eq!(starts(), KILLS + 1, "no run that nobody counted");
 }
 
 pub(crate) fn five_crashes_in_the_window_are_the_end_until_someone_resets() {
