@@ -60,7 +60,8 @@ pub(crate) fn a_daemon_that_left_the_session_may_speak_where_the_unit_believes_a
         );
         world.unit("web", &text);
         world.start();
-        assert_eq!(world.until_active("web", "active")["status_text"], "here", "cgroups {mode}");
+        world.until_active("web", "active");
+        world.until_status("web", "it says so", |status| status["status_text"] == "here");
     }
 }
 
