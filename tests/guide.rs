@@ -35,8 +35,15 @@ fn examples(page: &str) -> Vec<String> {
 #[test]
 fn every_key_of_a_unit_is_in_the_guide() {
     let folder = "src/unit/dialect/toml";
-    let files =
-        ["exec_keys.rs", "health_keys.rs", "sandbox_keys.rs", "service_keys.rs", "socket_keys.rs", "unit_keys.rs"];
+    let files = [
+        "exec_keys.rs",
+        "health_keys.rs",
+        "log_keys.rs",
+        "sandbox_keys.rs",
+        "service_keys.rs",
+        "socket_keys.rs",
+        "unit_keys.rs",
+    ];
     let sources = files.map(|file| text(&format!("{folder}/{file}"))).concat();
     let spread = sources.replace("Key {\n        name", "Key { name");
     all_are_named(&after(&spread, "Key { name: \""), "docs/guide/units.md", 127);

@@ -134,6 +134,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("subtle", &["fileserver/token.rs"]),
     ("getrandom", &["fileserver"]),
     ("base64", &["fileserver"]),
+    ("flate2", &["edge/log"]),
+    ("regex", &["edge/log"]),
     ("clap", &["cli", "fileserver/command"]),
     ("anstream", &["cli"]),
     ("anstyle", &["cli"]),

@@ -22,11 +22,13 @@ pub enum Topic {
     StoreDegraded,
     /// A damaged database was set aside.
     StoreReplaced,
+    /// Output of services cannot be written.
+    LogsDegraded,
 }
 
 impl Topic {
     /// Every one, in the order of the enum.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::UnitRestarted,
         Self::UnitUnhealthy,
         Self::UnitFailed,
@@ -35,6 +37,7 @@ impl Topic {
         Self::ConfigRejected,
         Self::StoreDegraded,
         Self::StoreReplaced,
+        Self::LogsDegraded,
     ];
 
     /// Its stable name.
@@ -48,6 +51,7 @@ impl Topic {
             Self::ConfigRejected => "config_rejected",
             Self::StoreDegraded => "store_degraded",
             Self::StoreReplaced => "store_replaced",
+            Self::LogsDegraded => "logs_degraded",
         }
     }
 
@@ -71,6 +75,8 @@ pub enum Subject {
     Config,
     /// The database of this node.
     Store,
+    /// The captured output of this node.
+    Logs,
 }
 
 impl Subject {
@@ -78,7 +84,7 @@ impl Subject {
     pub const fn unit(&self) -> Option<&UnitName> {
         match self {
             Self::Unit(unit) => Some(unit),
-            Self::Config | Self::Store => None,
+            Self::Config | Self::Store | Self::Logs => None,
         }
     }
 
@@ -87,18 +93,20 @@ impl Subject {
         match text {
             "/config" => Some(Self::Config),
             "/store" => Some(Self::Store),
+            "/logs" => Some(Self::Logs),
             unit => UnitName::new(unit).ok().map(Self::Unit),
         }
     }
 }
 
-// A unit's name has no slash, so the two words cannot be one.
+// A unit's name has no slash, so these words cannot be one.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unit(unit) => f.write_str(unit.as_str()),
             Self::Config => f.write_str("/config"),
             Self::Store => f.write_str("/store"),
+            Self::Logs => f.write_str("/logs"),
         }
     }
 }

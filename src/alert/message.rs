@@ -92,6 +92,7 @@ impl Message {
             Subject::Unit(unit) => format!("{unit} is well again after {} restarts", incident.restarts),
             Subject::Config => "the configuration is accepted again".to_owned(),
             Subject::Store => "the database is written again".to_owned(),
+            Subject::Logs => "output of services is written again".to_owned(),
         };
         Self {
             id: format!("{node}/{}/{event}/{route}", incident.id),

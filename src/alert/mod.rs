@@ -172,6 +172,8 @@ impl Alerts {
             Happening::ConfigLoaded { .. } => self.close(now, &Subject::Config, Closing::Recovered),
             Happening::StoreDegraded { .. } => self.worsen(now, Topic::StoreDegraded, &Report::of(notice)),
             Happening::StoreRecovered => self.close(now, &Subject::Store, Closing::Recovered),
+            Happening::LogsDegraded { .. } => self.worsen(now, Topic::LogsDegraded, &Report::of(notice)),
+            Happening::LogsRecovered => self.close(now, &Subject::Logs, Closing::Recovered),
             Happening::StoreReplaced { .. } => self.tell_once(now, Topic::StoreReplaced, &Report::of(notice)),
             Happening::CountersReset { was_failed: false, .. }
             | Happening::MainStarted { .. }
@@ -354,6 +356,7 @@ impl<'a> Report<'a> {
         let subject = match what.unit() {
             Some(unit) => Subject::Unit(unit.clone()),
             None if what.event().starts_with("store") => Subject::Store,
+            None if what.event().starts_with("logs") => Subject::Logs,
             None => Subject::Config,
         };
         let text = message::bounded(&what.message());

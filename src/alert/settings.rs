@@ -112,7 +112,7 @@ impl Settings {
     pub fn verdict(&self, topic: Topic, subject: &Subject, severity: Severity) -> Verdict {
         let about = match subject {
             Subject::Unit(unit) => unit.as_str(),
-            Subject::Config | Subject::Store => &self.node,
+            Subject::Config | Subject::Store | Subject::Logs => &self.node,
         };
         let rule = self.rules.iter().find(|rule| rule.matches(topic, about));
         let known = || self.routes.iter().map(|route| route.name.clone());

@@ -30,6 +30,7 @@ pub(super) fn text(states: &[UnitState], counters: &Counters, deliveries: &Deliv
         }
     });
     probes(&mut page, states);
+    output(&mut page, states);
     family(&mut page, "roundsman_alerts_total", "counter", "Alerts by route and what became of them.", |page| {
         for ((route, result), count) in deliveries.counts() {
             let labels = [("route", route.as_str()), ("result", result.as_str())];
@@ -57,6 +58,28 @@ fn probes(page: &mut String, states: &[UnitState]) {
             let Some(took) = probe.took else { continue };
             let labels = [("unit", state.status.name.as_str()), ("probe", probe.name.as_str())];
             sample(page, "roundsman_probe_duration_seconds", &labels, took.as_secs_f64());
+        }
+    });
+}
+
+fn output(page: &mut String, states: &[UnitState]) {
+    let all = || states.iter().filter_map(|state| Some((state.status.name.as_str(), state.output?)));
+    family(page, "roundsman_log_bytes_total", "counter", "Output that was captured.", |page| {
+        for (unit, counts) in all() {
+            sample(page, "roundsman_log_bytes_total", &[("unit", unit)], counts.bytes);
+        }
+    });
+    let name = "roundsman_log_dropped_bytes_total";
+    family(page, name, "counter", "Output that was dropped (disk, rate limit) or not forwarded.", |page| {
+        for (unit, counts) in all() {
+            for (reason, bytes) in [("full", counts.full), ("rate", counts.limited), ("forward", counts.unforwarded)] {
+                sample(page, name, &[("unit", unit), ("reason", reason)], bytes);
+            }
+        }
+    });
+    family(page, "roundsman_log_forwarded_lines_total", "counter", "Lines that were forwarded.", |page| {
+        for (unit, counts) in all().filter(|(_, counts)| counts.forwarded > 0) {
+            sample(page, "roundsman_log_forwarded_lines_total", &[("unit", unit)], counts.forwarded);
         }
     });
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     base::{Field, Mono, Notice, Now, RunResult, Severity, UnitName, Wall},
-    edge::{cpus, proctree, store},
+    edge::{cpus, log::Counts, proctree, store},
     engine::UnitState,
     node::{
         effect::{Outcome, ProbeReport, Refusal},
@@ -22,7 +22,7 @@ pub(super) fn units(now: Now, states: &[&UnitState]) -> Vec<v1::Unit> {
 
 /// A unit as `status` shows it.
 pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
-    let UnitState { status, def, restarts_total, sandbox_unmet } = state;
+    let UnitState { status, def, restarts_total, sandbox_unmet, output } = state;
     let used = status.main_pid.and_then(proctree::use_of);
     v1::Unit {
         name: status.name.to_string(),
@@ -54,6 +54,18 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         cause: cause(status),
         needs_restart: status.needs_restart,
         sandbox_unmet: sandbox_unmet.clone(),
+        output: output.map(self::output),
+    }
+}
+
+const fn output(counts: Counts) -> v1::Output {
+    v1::Output {
+        captured_bytes: counts.bytes,
+        dropped_bytes: counts.full,
+        limited_lines: counts.limited_lines,
+        limited_bytes: counts.limited,
+        forwarded_lines: counts.forwarded,
+        unforwarded_bytes: counts.unforwarded,
     }
 }
 

@@ -5,7 +5,7 @@
 use super::{Consequence, Field, Happening, RunId, RunResult, Severity, UnitName};
 
 /// The closed list of field names that a happening may carry.
-pub const FIELD_NAMES: [&str; 31] = [
+pub const FIELD_NAMES: [&str; 32] = [
     "unit",
     "generation",
     "invocation",
@@ -35,6 +35,7 @@ pub const FIELD_NAMES: [&str; 31] = [
     "adopted",
     "replayed",
     "bytes",
+    "dropped",
     "kept",
     "text",
 ];
@@ -74,6 +75,8 @@ impl Happening {
             Self::StoreReplaced { .. } => "store_replaced",
             Self::StoreRecovered => "store_recovered",
             Self::OutputDropped { .. } => "output_dropped",
+            Self::LogsDegraded { .. } => "logs_degraded",
+            Self::LogsRecovered => "logs_recovered",
             Self::Bug { .. } => "bug",
         }
     }
@@ -111,7 +114,10 @@ impl Happening {
             | Self::ConfigRejected { .. }
             | Self::StoreDegraded { .. }
             | Self::StoreReplaced { .. }
-            | Self::StoreRecovered => None,
+            | Self::StoreRecovered
+            // The disk is everyone's; the unit is only the first that met it.
+            | Self::LogsDegraded { .. }
+            | Self::LogsRecovered => None,
         }
     }
 
@@ -141,6 +147,8 @@ impl Happening {
             | Self::DependencyFailed { .. }
             | Self::CountersReset { .. }
             | Self::OutputDropped { .. }
+            | Self::LogsDegraded { .. }
+            | Self::LogsRecovered
             | Self::NotifyRefused { .. }
             | Self::Bug { .. }
             | Self::ManagerStarted { .. }
@@ -176,7 +184,8 @@ impl Happening {
             | Self::ManagerStarted { .. }
             | Self::ShuttingDown { .. }
             | Self::ConfigLoaded { .. }
-            | Self::StoreRecovered => Severity::Info,
+            | Self::StoreRecovered
+            | Self::LogsRecovered => Severity::Info,
             Self::SpawnFailed { .. }
             | Self::ControlFailed { .. }
             | Self::TimedOut { .. }
@@ -191,7 +200,8 @@ impl Happening {
             | Self::Unkillable { .. }
             | Self::ConfigRejected { .. }
             | Self::StoreDegraded { .. }
-            | Self::StoreReplaced { .. } => Severity::Critical,
+            | Self::StoreReplaced { .. }
+            | Self::LogsDegraded { .. } => Severity::Critical,
             Self::Bug { .. } => Severity::Bug,
         }
     }
@@ -270,6 +280,13 @@ impl Happening {
             Self::StoreReplaced { kept } => format!("the database was damaged; it is kept as {kept}, a new one begins"),
             Self::StoreRecovered => "the database is written again".to_owned(),
             Self::OutputDropped { unit, bytes } => format!("{bytes} bytes of output of {unit} were dropped"),
+            Self::LogsDegraded { unit, reason, dropped: true } => {
+                format!("output cannot be written and is dropped ({unit} first): {reason}")
+            }
+            Self::LogsDegraded { unit, reason, dropped: false } => {
+                format!("output cannot be written, {unit} will wait for it: {reason}")
+            }
+            Self::LogsRecovered => "output is written again".to_owned(),
             Self::Bug { unit: Some(unit), text } => format!("bug in the supervisor ({unit}): {text}"),
             Self::Bug { unit: None, text } => format!("bug in the supervisor: {text}"),
         }
@@ -347,13 +364,17 @@ impl Happening {
             Self::StoreDegraded { reason } => fields.push(("reason", text(reason))),
             Self::StoreReplaced { kept } => fields.push(("kept", text(kept))),
             Self::OutputDropped { unit: _, bytes } => fields.push(("bytes", Field::Number(*bytes))),
+            Self::LogsDegraded { unit, reason, dropped } => {
+                fields.extend([("unit", text(unit)), ("reason", text(reason)), ("dropped", Field::Flag(*dropped))]);
+            }
             Self::Bug { unit: _, text: what } => fields.push(("text", text(what))),
             Self::RunReady { run: _ }
             | Self::Listening { unit: _ }
             | Self::Unkillable { run: _ }
             | Self::WatchdogExpired { run: _ }
             | Self::Recovered { run: _ }
-            | Self::StoreRecovered => {}
+            | Self::StoreRecovered
+            | Self::LogsRecovered => {}
         }
         fields
     }

@@ -265,6 +265,17 @@ pub enum Happening {
         /// How much, since the last such notice.
         bytes: u64,
     },
+    /// Output of services cannot be written; this unit is the first that it happened to.
+    LogsDegraded {
+        /// Whose.
+        unit: UnitName,
+        /// Why, for people.
+        reason: String,
+        /// Whether it is dropped meanwhile; else it waits, and with it the service once its pipe is full.
+        dropped: bool,
+    },
+    /// Output of all services is written again.
+    LogsRecovered,
     /// An invariant of ours is broken; the unit was put to failed and the daemon goes on.
     Bug {
         /// Of which unit.

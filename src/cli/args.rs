@@ -146,8 +146,10 @@ Examples:
   supervisorctl logs web -f                     the last 10 lines and what comes
   supervisorctl logs web --since 10min          the last ten minutes
   supervisorctl logs web --since yesterday
-  supervisorctl logs web --since 2026-03-01T12:00:00Z
+  supervisorctl logs web --since 2026-03-01T12:00:00Z --until 2026-03-01T12:05:00Z -t
+  supervisorctl logs web -f --grep 'error|timeout'
 
+Output that was packed is read like any other; -f goes on over rotation and over a restart of the daemon.
 On a terminal control characters are shown escaped; into a pipe or file go the bytes as they were written.")]
     Logs {
         /// Whose output
@@ -156,12 +158,21 @@ On a terminal control characters are shown escaped; into a pipe or file go the b
         /// Go on with new output as it comes
         #[arg(short, long)]
         follow: bool,
-        /// How many lines [default: 100; 10 with --follow; all with --since]
+        /// How many lines, the last ones [default: 100; 10 with --follow; all with --since, --until or --grep]
         #[arg(short = 'n', long, value_name = "N")]
         lines: Option<u32>,
         /// From when: "10min" ago, today, yesterday, "14:30", "2026-03-01 14:30", RFC 3339
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
+        /// Up to when, written like --since
+        #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+        until: Option<String>,
+        /// Only lines that this regular expression is found in ((?i) before it: in capitals too)
+        #[arg(short, long, value_name = "REGEX")]
+        grep: Option<String>,
+        /// Before each line the time it was captured
+        #[arg(short, long)]
+        timestamps: bool,
     },
     /// Show what happened
     Events {

@@ -1,11 +1,6 @@
 //! Captured output on its way to standard output, in pieces that end anywhere.
 
-use serde::Serialize;
-
 use super::screen::many_lines;
-
-/// Longest line of JSON output; a longer one is broken.
-const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// How the bytes of a service are passed on.
 #[derive(Debug)]
@@ -14,15 +9,6 @@ pub(crate) enum Passage {
     Raw,
     /// To a terminal, which no byte of a service may steer; holds the start of a character that is not complete.
     Escaped(Vec<u8>),
-    /// A JSON object per line; holds the unit and the start of a line.
-    Json(String, Vec<u8>),
-}
-
-/// One line of output, as JSON.
-#[derive(Serialize)]
-struct Line<'a> {
-    unit: &'a str,
-    line: &'a str,
 }
 
 impl Passage {
@@ -36,21 +22,6 @@ impl Passage {
                 let rest = held.split_off(whole);
                 readable(&std::mem::replace(held, rest)).into_bytes()
             }
-            Self::Json(unit, held) => {
-                let mut out = Vec::new();
-                for mut part in piece.split_inclusive(|byte| *byte == b'\n') {
-                    while !part.is_empty() {
-                        let (fits, rest) = part.split_at(part.len().min(LINE_BYTES_MAX - held.len()));
-                        held.extend_from_slice(fits);
-                        if held.ends_with(b"\n") || held.len() == LINE_BYTES_MAX {
-                            push_json(&mut out, unit, held);
-                            held.clear();
-                        }
-                        part = rest;
-                    }
-                }
-                out
-            }
         }
     }
 
@@ -59,12 +30,6 @@ impl Passage {
         match self {
             Self::Raw => Vec::new(),
             Self::Escaped(held) => readable(&held).into_bytes(),
-            Self::Json(_, held) if held.is_empty() => Vec::new(),
-            Self::Json(unit, held) => {
-                let mut out = Vec::new();
-                push_json(&mut out, &unit, &held);
-                out
-            }
         }
     }
 }
@@ -89,14 +54,6 @@ fn readable(bytes: &[u8]) -> String {
     out
 }
 
-fn push_json(out: &mut Vec<u8>, unit: &str, line: &[u8]) {
-    let text = String::from_utf8_lossy(line);
-    let line = Line { unit, line: text.strip_suffix('\n').unwrap_or(&text) };
-    // Two strings always have a JSON form, and a Vec takes any number of bytes.
-    serde_json::to_writer(&mut *out, &line).ok();
-    out.push(b'\n');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,18 +76,5 @@ mod tests {
     #[test]
     fn a_pipe_gets_the_bytes_as_they_were_written() {
         assert_eq!(Passage::Raw.feed(b"\x1b[2J\xff"), b"\x1b[2J\xff");
-    }
-
-    #[test]
-    fn json_has_an_object_per_line() {
-        for step in [1, 4, 100] {
-            let passage = Passage::Json("web".into(), vec![]);
-            let expected = "{\"unit\":\"web\",\"line\":\"a \\\"b\\\"\"}\n{\"unit\":\"web\",\"line\":\"\"}\n{\"unit\":\"web\",\"line\":\"c\"}\n";
-            assert_eq!(pass(passage, b"a \"b\"\n\nc", step), expected, "{step}");
-        }
-        for (length, lines) in [(LINE_BYTES_MAX, 1), (LINE_BYTES_MAX + 1, 2)] {
-            let long = pass(Passage::Json("web".into(), vec![]), &vec![b'x'; length], 1000);
-            assert_eq!(long.lines().count(), lines, "{length}");
-        }
     }
 }

@@ -56,6 +56,16 @@ impl From<Stop> for Failure {
 }
 
 impl Failure {
+    /// Whether the daemon may come back: the way to it broke, as opposed to a refusal.
+    pub(crate) const fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Self::Call(CallError::Http(
+                HttpError::Connect { .. } | HttpError::Send { .. } | HttpError::Receive { .. } | HttpError::Cut(_)
+            ))
+        )
+    }
+
     /// Whether the user ended it: then there is nothing to tell.
     pub(crate) const fn is_interrupted(&self) -> bool {
         matches!(self, Self::Interrupted | Self::Call(CallError::Http(HttpError::Interrupted)))

@@ -34,7 +34,7 @@ use crate::{
         clock,
         deliver::{Deliveries, Timing},
         listen,
-        log::Pump,
+        log::{Flow, Pump},
         store::{self, Store},
     },
     keeper::client::{Client, ClientError, Incoming, Pending, Snapshot},
@@ -44,7 +44,7 @@ use crate::{
     },
     sys,
     unit::spec::{Address, Listen, SocketKind, SocketSpec},
-    wire::keeper::{Exit, ManagerCause, Order},
+    wire::keeper::{Exit, ManagerCause, Order, Stream},
 };
 
 /// The copy of the units in force, for a manager that finds the directories broken.
@@ -167,6 +167,7 @@ struct Parts {
     store: Store,
     opened: store::Opened,
     pump: Pump,
+    flow: Arc<Flow>,
     tree: TreeWatch,
     alarm: Alarm,
     cgroups: Option<Arc<Cgroups>>,
@@ -200,7 +201,9 @@ impl Parts {
         });
         let (store, opened) = opened.map_err(|e| failed("the store")(e.into()))?;
         let to = reporter.clone();
-        let pump = Pump::start(settings.paths.logs.clone(), settings.log, move |d| drop(to.send(Report::Dropped(d))))
+        let flow = Arc::new(Flow::default());
+        let report = move |report| drop(to.send(Report::Log(report)));
+        let pump = Pump::start(settings.paths.logs.clone(), Arc::clone(&flow), report)
             .map_err(|e| failed("the log thread")(e.into()))?;
         let keeper = i32::try_from(snapshot.keeper).ok().and_then(Pid::new);
         let to = reporter.clone();
@@ -214,7 +217,7 @@ impl Parts {
         let sockets = sockets::Sockets::new().map_err(|e| failed("the watch of sockets")(e.into()))?;
         drop(in_runtime);
         let launcher = launch::Launcher::new(&notify_socket, own_dir, std::env::var("LANG").ok());
-        Ok(Self { store, opened, pump, tree, alarm, cgroups, reports, reporter, edges, launcher, sockets })
+        Ok(Self { store, opened, pump, flow, tree, alarm, cgroups, reports, reporter, edges, launcher, sockets })
     }
 
     fn engine(self, keeper: Client, settings: Arc<Settings>) -> Engine {
@@ -232,6 +235,7 @@ impl Parts {
             store: self.store,
             deliveries: Arc::new(deliveries),
             pump: self.pump,
+            flow: self.flow,
             tree: self.tree,
             alarm: self.alarm,
             cgroups: self.cgroups,
@@ -321,6 +325,7 @@ impl Engine {
     fn handle(&self) -> Handle {
         Handle {
             deliveries: Arc::clone(&self.deliveries),
+            flow: Arc::clone(&self.flow),
             asks: self.own_asks.clone(),
             events: Arc::clone(&self.events),
             counters: Arc::clone(&self.counters),
@@ -354,10 +359,6 @@ impl Engine {
                 restored.processes.push(Adopted { key, invocation, pid });
             }
         }
-        for (unit, _, pipe) in snapshot.logs {
-            self.piped.insert(unit.clone());
-            self.pump.add(unit, pipe);
-        }
         self.adopt_descriptors(&host, &snapshot.stored)?;
         for degraded in &snapshot.degraded {
             tracing::warn!(reason = degraded, "the keeper works with less than it wants");
@@ -366,6 +367,7 @@ impl Engine {
         let adopted = restored.processes.iter().filter(|p| p.key.role.is_main()).count();
         let fresh = cause == ManagerCause::Boot;
         self.units = host.units.clone();
+        self.adopt_logs(snapshot.logs);
         self.identities = host.identities.clone();
         self.templates = host.templates.clone();
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
@@ -459,6 +461,15 @@ impl Engine {
             self.runs.insert(key.run.unit.clone(), tree);
         }
         self.spawned(key, process.pid);
+    }
+
+    /// Goes on with what services write. Their definitions must be known.
+    fn adopt_logs(&mut self, pipes: Vec<(UnitName, Stream, OwnedFd)>) {
+        for (unit, stream, pipe) in pipes {
+            self.piped.insert((unit.clone(), stream));
+            let rules = self.log_rules(&unit);
+            self.pump.add(unit, stream, pipe, rules);
+        }
     }
 
     /// Takes over what the keeper holds for units: the sockets that we bound, with what the files have made of them

@@ -11,11 +11,8 @@ use crate::{
         effect::SpawnOrder,
         input::{ProbeOutcome, Sender},
     },
-    unit::{
-        UnitDef,
-        spec::{Output, ProbeCheck},
-    },
-    wire::keeper::{Order, SpawnOrder as KeeperSpawn, Stream},
+    unit::{UnitDef, spec::ProbeCheck},
+    wire::keeper::{Order, Output, SpawnOrder as KeeperSpawn, Stream},
 };
 
 use super::{Engine, tree};
@@ -143,11 +140,9 @@ impl Engine {
             tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
             Unprepared::Failed(error.failure())
         })?;
-        let exec = &unit.service.exec;
-        let logs = exec.stdout == Output::Log || exec.stderr == Some(Output::Log);
-        if logs && self.piped.insert(name.clone()) {
-            let bytes = u32::try_from(self.pipe_bytes()).unwrap_or(u32::MAX);
-            for stream in streams(&spec) {
+        for stream in [spec.stdout, spec.stderr].into_iter().filter_map(piped) {
+            if self.piped.insert((name.clone(), stream)) {
+                let bytes = u32::try_from(self.pipe_bytes()).unwrap_or(u32::MAX);
                 let order = Order::OpenLog { unit: name.clone(), stream, bytes };
                 self.keeper.send(&order, Vec::new()).map_err(Unprepared::Keeper)?;
             }
@@ -157,7 +152,7 @@ impl Engine {
 
     fn forget_unit(&mut self, unit: UnitName) -> Result<(), ClientError> {
         self.runs.remove(&unit);
-        self.piped.remove(&unit);
+        self.piped.retain(|(of, _)| *of != unit);
         self.release_sockets(&unit)?;
         self.fd_store.forget(&unit);
         self.untold.memos.remove(&unit);
@@ -332,15 +327,10 @@ fn with_cont(signal: Signal) -> impl Iterator<Item = Signal> {
     [signal, Signal::CONT].into_iter().take(if signal == Signal::KILL { 1 } else { 2 })
 }
 
-/// The pipes that a process writes to.
-fn streams(spec: &crate::wire::keeper::SpawnSpec) -> Vec<Stream> {
-    let mut streams: Vec<Stream> = [spec.stdout, spec.stderr]
-        .into_iter()
-        .filter_map(|output| match output {
-            crate::wire::keeper::Output::Log(stream) => Some(stream),
-            crate::wire::keeper::Output::Null | crate::wire::keeper::Output::Inherit => None,
-        })
-        .collect();
-    streams.dedup();
-    streams
+/// The pipe that an output goes to, if it is captured.
+const fn piped(output: Output) -> Option<Stream> {
+    match output {
+        Output::Log(stream) => Some(stream),
+        Output::Null | Output::Inherit => None,
+    }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     base::{Actor, Notice, RunId, Ticket, UnitName},
-    edge::{deliver::Deliveries, log::Dropped, store},
+    edge::{deliver::Deliveries, log, store},
     node::{
         effect::Outcome,
         input::{ProbeOutcome, Verb},
@@ -80,6 +80,8 @@ pub struct UnitState {
     pub restarts_total: u64,
     /// What this host cannot do of its sandbox, for people.
     pub sandbox_unmet: Option<String>,
+    /// What became of its output, where it is captured.
+    pub output: Option<log::Counts>,
 }
 
 /// A fact from one of the manager's own threads and tasks.
@@ -102,8 +104,8 @@ pub enum Report {
     Tree(Found),
     /// The store did something.
     Store(store::Report),
-    /// Output was lost.
-    Dropped(Dropped),
+    /// Output is lost, or not any more.
+    Log(log::Report),
     /// The daemon itself is told to go.
     Signal(crate::base::Signal),
 }
@@ -115,6 +117,7 @@ pub struct Handle {
     pub(super) events: Arc<Events>,
     pub(super) counters: Arc<Mutex<Counters>>,
     pub(super) deliveries: Arc<Deliveries>,
+    pub(super) flow: Arc<log::Flow>,
     pub(super) store: store::Store,
     pub(super) settings: Arc<super::settings::Settings>,
     pub(super) instances: super::Instances,
@@ -168,6 +171,11 @@ impl Handle {
     /// Instances of templates that no file names.
     pub fn instances(&self) -> std::collections::BTreeSet<UnitName> {
         self.instances.all()
+    }
+
+    /// What becomes of services' output.
+    pub fn flow(&self) -> &Arc<log::Flow> {
+        &self.flow
     }
 
     /// Alerts on their way.

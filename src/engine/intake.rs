@@ -12,8 +12,9 @@ use super::{
 use nix::libc;
 
 use crate::{
+    alert::Subject,
     base::{Actor, ExitStatus, Happening, Notice, Pid, ProcessKey, Role, RunId, Signal, UnitName},
-    edge::{clock, notify, proctree, store},
+    edge::{clock, log, notify, proctree, store},
     keeper::client::{ClientError, Incoming},
     node::{
         Input, UnitStatus,
@@ -21,6 +22,7 @@ use crate::{
         status::Active,
     },
     sys,
+    unit::spec::OnFull,
     wire::keeper::{Clamped, Exit, Fact, Notified, Order},
 };
 
@@ -51,15 +53,16 @@ impl Engine {
                 self.keeper.send(&Order::AckAggregated { unit, count }, Vec::new())?;
             }
             Fact::Notified(notified) => self.take_notified(&notified, fds)?,
-            Fact::LogPipe { unit, stream: _, bytes: _ } => {
+            Fact::LogPipe { unit, stream, bytes: _ } => {
                 if let Some(pipe) = fds.pop() {
-                    self.pump.add(unit, pipe);
+                    let rules = self.log_rules(&unit);
+                    self.pump.add(unit, stream, pipe, rules);
                 }
             }
-            Fact::LogPipeFailed { unit, stream: _, errno } => {
+            Fact::LogPipeFailed { unit, stream, errno } => {
                 let error = nix::Error::from_raw(errno);
                 tracing::error!(unit = %unit, %error, "cannot open a log pipe; output of this unit is lost");
-                self.piped.remove(&unit);
+                self.piped.remove(&(unit, stream));
             }
             Fact::DaemonSignal { signal } => self.daemon_signal(signal)?,
             Fact::Ping => {
@@ -293,11 +296,7 @@ impl Engine {
             Report::Tree(Found::Empty(run)) => self.node.handle(clock::now(), Input::TreeEmpty { run }),
             Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,
             Report::Store(report) => self.take_store_report(report)?,
-            Report::Dropped(dropped) => {
-                tracing::warn!(unit = %dropped.unit, reason = dropped.reason, "output was dropped");
-                let what = Happening::OutputDropped { unit: dropped.unit, bytes: dropped.bytes };
-                self.fan_out(Notice { at: clock::now(), what });
-            }
+            Report::Log(report) => self.take_log_report(report),
             Report::Signal(signal) => self.daemon_signal(signal)?,
         }
         Ok(())
@@ -369,8 +368,9 @@ impl Engine {
         let counters = self.counters();
         let state = |status: UnitStatus| {
             let def = Arc::clone(self.units.get(&status.name)?);
+            let (restarts_total, output) = (counters.restarts_of(&status.name), self.flow.of(&status.name));
             let sandbox_unmet = self.sandboxes.unmet(&status.name).map(str::to_owned);
-            Some(UnitState { restarts_total: counters.restarts_of(&status.name), status, def, sandbox_unmet })
+            Some(UnitState { restarts_total, output, status, def, sandbox_unmet })
         };
         self.node.statuses().into_iter().filter_map(state).collect()
     }
@@ -452,13 +452,41 @@ impl Engine {
             }
         }
         // Definitions of units that are gone are still needed until their last process has ended.
-        self.units.extend(host.units.iter().map(|(name, unit)| (name.clone(), Arc::clone(unit))));
+        for (name, unit) in &host.units {
+            let former = self.units.insert(name.clone(), Arc::clone(unit));
+            if former.is_some_and(|former| former.log != unit.log) {
+                self.pump.rule(name.clone(), self.log_rules(name));
+            }
+        }
         self.identities = host.identities;
         self.templates = host.templates;
         self.alerts.keep_units(clock::now(), |unit| host.units.contains_key(unit));
         self.node.handle(clock::now(), Input::Units(host.units));
         self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });
         Ok(count)
+    }
+
+    /// How output of a unit is kept.
+    pub(super) fn log_rules(&self, unit: &UnitName) -> log::Rules {
+        log::Rules::of(unit, self.units.get(unit).map(|def| &**def), &self.settings.log)
+    }
+
+    fn take_log_report(&mut self, report: log::Report) {
+        let what = match report {
+            log::Report::Stuck { unit, reason, on_full } => {
+                Happening::LogsDegraded { unit, reason, dropped: on_full == OnFull::Drop }
+            }
+            // An earlier manager may have said that it is not.
+            log::Report::Flows if self.alerts.open().any(|incident| incident.subject == Subject::Logs) => {
+                Happening::LogsRecovered
+            }
+            log::Report::Flows => return,
+            log::Report::Dropped { unit, bytes, reason } => {
+                tracing::warn!(unit = %unit, reason, "output was dropped");
+                Happening::OutputDropped { unit, bytes }
+            }
+        };
+        self.fan_out(Notice { at: clock::now(), what });
     }
 
     /// An end that nobody can tell us any more.

@@ -42,10 +42,19 @@ use tokio::{
 use crate::{
     alert::Alerts,
     base::{Mono, Pid, ProcessKey, Ticket, UnitName},
-    edge::{alarm::Alarm, cgroup::Cgroups, clock, deliver::Deliveries, log::Pump, store::Store, users::Identity},
+    edge::{
+        alarm::Alarm,
+        cgroup::Cgroups,
+        clock,
+        deliver::Deliveries,
+        log::{Flow, Pump},
+        store::Store,
+        users::Identity,
+    },
     keeper::client::{Client, ClientError},
     node::{Input, Node, effect::Outcome},
     unit::UnitDef,
+    wire::keeper::Stream,
 };
 
 pub use boot::{BootError, Started, start};
@@ -63,6 +72,7 @@ pub struct Engine {
     store: Store,
     deliveries: Arc<Deliveries>,
     pump: Pump,
+    flow: Arc<Flow>,
     tree: tree::TreeWatch,
     alarm: Alarm,
     cgroups: Option<Arc<Cgroups>>,
@@ -84,8 +94,8 @@ pub struct Engine {
     templates: BTreeSet<UnitName>,
     /// Instances that no file names.
     instances: Instances,
-    /// Units whose log pipe was asked for.
-    piped: BTreeSet<UnitName>,
+    /// Log pipes that were asked for.
+    piped: BTreeSet<(UnitName, Stream)>,
     sockets: sockets::Sockets,
     /// How many descriptors services keep with us.
     fd_store: fds::FdStore,

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
@@ -13,8 +14,8 @@ use super::{
 };
 use crate::{
     alert,
-    base::{ByteSize, Places, Secret},
-    edge::log,
+    base::{ByteSize, Places, Secret, TimeSpan},
+    unit::spec::{Compress, Forward, LINE_BYTES, LogSpec, OnFull, SEGMENT_BYTES},
 };
 
 /// The copy of what is in force.
@@ -31,8 +32,8 @@ pub struct Settings {
     pub places: Places,
     /// Where things are.
     pub paths: Paths,
-    /// How output is kept.
-    pub log: log::Limits,
+    /// How output is kept where units say nothing else.
+    pub log: LogSpec,
     /// Whether units get cgroups.
     pub cgroups: CgroupMode,
     /// Free space of the state directory below which we say that we are degraded.
@@ -129,7 +130,37 @@ struct PathsFile {
 #[serde(deny_unknown_fields)]
 struct LogFile {
     segment_size: Option<Size>,
+    segment_sec: Option<Span>,
     keep: Option<u32>,
+    total_size: Option<Size>,
+    retention_sec: Option<Span>,
+    compress: Option<Word<Compress>>,
+    line_max: Option<Size>,
+    rate_limit_interval_sec: Option<Span>,
+    rate_limit_burst: Option<u32>,
+    on_full: Option<Word<OnFull>>,
+    forward: Option<Vec<Word<Forward>>>,
+}
+
+impl LogFile {
+    fn spec(self) -> LogSpec {
+        // As in units: zero is no limit.
+        let limit = |span: Span| if span.0.is_zero() { TimeSpan::INFINITY } else { span.0 };
+        LogSpec {
+            segment_size: self.segment_size.map(|size| size.0),
+            segment_age: self.segment_sec.map(limit),
+            keep: self.keep,
+            total_size: self.total_size.map(|size| size.0),
+            retention: self.retention_sec.map(limit),
+            compress: self.compress.map(|word| word.0),
+            line_max: self.line_max.map(|size| size.0),
+            rate_limit_interval: self.rate_limit_interval_sec.map(|span| span.0),
+            rate_limit_burst: self.rate_limit_burst,
+            on_full: self.on_full.map(|word| word.0),
+            forward: self.forward.map(|list| list.into_iter().map(|word| word.0).collect()),
+            ..LogSpec::default()
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -165,6 +196,71 @@ impl<'de> Deserialize<'de> for Size {
             }
         }
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A span of time as a number of seconds or as text ("10min").
+#[derive(Debug, Clone, Copy)]
+struct Span(TimeSpan);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Span;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number of seconds, or a span such as \"10min\"")
+            }
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Span, E> {
+                let secs = u64::try_from(number).map_err(|_| E::custom("a span is not negative"))?;
+                Ok(Span(TimeSpan::from_secs(secs)))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Span, E> {
+                text.parse().map(Span).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// One of some words, as units have them.
+#[derive(Debug, Clone)]
+struct Word<T>(T);
+
+/// What can be read from a word.
+trait FromWord: Sized {
+    fn from_word(word: &str) -> Result<Self, String>;
+}
+
+fn choice<T: Copy>(word: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let known = words.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning);
+    let all = || words.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
+    known.ok_or_else(|| format!("it cannot be {word:?} (it can be {})", all()))
+}
+
+impl FromWord for Compress {
+    fn from_word(word: &str) -> Result<Self, String> {
+        choice(word, &Self::WORDS)
+    }
+}
+
+impl FromWord for OnFull {
+    fn from_word(word: &str) -> Result<Self, String> {
+        choice(word, &Self::WORDS)
+    }
+}
+
+impl FromWord for Forward {
+    fn from_word(word: &str) -> Result<Self, String> {
+        let help = "journal, syslog, \"syslog:udp://HOST:PORT\", \"syslog:tcp://HOST:PORT\"";
+        Self::parse(word).ok_or_else(|| format!("cannot forward to {word:?} (it can be {help})"))
+    }
+}
+
+impl<'de, T: FromWord> Deserialize<'de> for Word<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        T::from_word(&word).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
@@ -229,13 +325,20 @@ impl Settings {
     fn assemble(source: Option<&Path>, text: &str, file: File, places: &Places) -> Result<Self, SettingsError> {
         let base = source.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
         let place = |path: Option<PathBuf>, default: &Path| path.map_or_else(|| default.to_owned(), |p| base.join(p));
-        let defaults = log::Limits::default();
         let node =
             nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |n| n.to_string_lossy().into_owned());
-        let alert = alerting::settings(file.alert, base, node).map_err(|problems| SettingsError::Unusable {
+        let log = file.log.spec();
+        let wrong = log_problems(&log);
+        let alert = alerting::settings(file.alert, base, node);
+        let unusable = |problems| SettingsError::Unusable {
             path: source.unwrap_or_else(|| Path::new("roundsman.toml")).to_owned(),
             problems,
-        })?;
+        };
+        let alert = match alert {
+            Ok(alert) if wrong.is_empty() => alert,
+            Ok(_) => return Err(unusable(wrong)),
+            Err(more) => return Err(unusable([wrong, more].concat())),
+        };
         Ok(Self {
             source: source.map(Path::to_owned),
             text: Secret::new(text),
@@ -249,15 +352,27 @@ impl Settings {
                 runtime: place(file.paths.runtime, &places.runtime),
                 logs: place(file.paths.logs, &places.logs),
             },
-            log: log::Limits {
-                segment: file.log.segment_size.map_or(defaults.segment, |size| size.0),
-                keep: file.log.keep.unwrap_or(defaults.keep),
-            },
+            log,
             cgroups: file.cgroup.mode,
             disk_min_free: file.disk.min_free_bytes.map_or(ByteSize(64 << 20), |size| size.0),
             alert,
         })
     }
+}
+
+/// What units refuse too.
+fn log_problems(log: &LogSpec) -> Vec<String> {
+    let sizes = [
+        ("segment_size", log.segment_size, SEGMENT_BYTES),
+        ("total_size", log.total_size, SEGMENT_BYTES),
+        ("line_max", log.line_max, LINE_BYTES),
+    ];
+    let wrong = sizes.into_iter().filter(|(_, size, range)| size.is_some_and(|size| !range.contains(&size.0)));
+    let said = |(key, _, range): (&str, _, RangeInclusive<u64>)| {
+        format!("[log] {key} must be from {} to {}", ByteSize(*range.start()), ByteSize(*range.end()))
+    };
+    let keep = (log.keep == Some(0)).then(|| "[log] keep must be at least 1".to_owned());
+    wrong.map(said).chain(keep).collect()
 }
 
 /// The file that was named, or the one of the place.
@@ -292,7 +407,25 @@ mod tests {
         let settings = Settings::parse(Path::new("/a/r.toml"), text, &places()).expect("good");
         assert_eq!(settings.paths.units, [Path::new("/a/units"), Path::new("/u")]);
         assert_eq!(settings.paths.state, Path::new("/a/var"));
-        assert_eq!(settings.log.segment, ByteSize(1 << 20));
+        assert_eq!(settings.log.segment_size, Some(ByteSize(1 << 20)));
+    }
+
+    #[test]
+    fn sizes_of_output_are_checked_as_in_units() {
+        let text = "[log]\nsegment_size = 100\nkeep = 0\nline_max = \"64K\"\n";
+        let error = Settings::parse(Path::new("r.toml"), text, &places()).expect_err("too small").to_string();
+        let expected = "r.toml: [log] segment_size must be from 4K to 1T\nr.toml: [log] keep must be at least 1";
+        assert_eq!(error, expected);
+        for (line, said) in [("compress = \"xz\"", "it can be none, gzip"), ("forward = [\"x\"]", "cannot forward to")]
+        {
+            let error =
+                Settings::parse(Path::new("r.toml"), &format!("[log]\n{line}\n"), &places()).expect_err("a slip");
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        let good = "[log]\nretention_sec = \"7d\"\nsegment_sec = 0\non_full = \"block\"\nforward = [\"journal\"]\n";
+        let log = Settings::parse(Path::new("r.toml"), good, &places()).expect("good").log;
+        assert_eq!((log.retention, log.segment_age), (Some(TimeSpan::from_secs(604_800)), Some(TimeSpan::INFINITY)));
+        assert_eq!((log.on_full, log.forward), (Some(OnFull::Block), Some(vec![Forward::Journal])));
     }
 
     #[test]

@@ -68,6 +68,42 @@ pub struct Unit {
     /// What the host cannot do of the sandbox that the unit asks for, one sentence.
     #[serde(default)]
     pub sandbox_unmet: Option<String>,
+    /// What became of its output since this manager began, where it is captured.
+    #[serde(default)]
+    pub output: Option<Output>,
+}
+
+/// Counts of a unit's captured output since this manager began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Bytes that were captured.
+    pub captured_bytes: u64,
+    /// Bytes that could not be written and were dropped.
+    pub dropped_bytes: u64,
+    /// Lines that the rate limit dropped.
+    pub limited_lines: u64,
+    /// Bytes of those.
+    pub limited_bytes: u64,
+    /// Lines that were forwarded, once for each receiver.
+    pub forwarded_lines: u64,
+    /// Bytes that were not forwarded because a receiver was too far behind.
+    pub unforwarded_bytes: u64,
+}
+
+/// One line of captured output: an item of `GET /v1/units/{unit}/logs?format=json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Where reading goes on after it (`after=`).
+    pub cursor: String,
+    /// When it was captured.
+    pub at_us: Option<i64>,
+    /// Its text without the newline.
+    pub line: String,
+    /// Its bytes, where they are no UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<Vec<u8>>,
+    /// Whether it ended; else the next item goes on with it.
+    pub ended: bool,
 }
 
 /// One probe's present verdict.

@@ -48,6 +48,8 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["serve", mood] => serve(Path::new(mood)),
         ["count", pause_micros] => count(Duration::from_micros(pause_micros.parse().unwrap())),
         ["flood", bytes] => flood(bytes.parse().unwrap()),
+        ["drone", bytes] => drone(bytes.parse().unwrap()),
+        ["echo", socket] => echo(socket),
         ["show", file, ..] => show(file),
         _ => panic!("no such part: {words:?}"),
     }
@@ -263,6 +265,28 @@ fn flood(bytes: usize) -> ExitCode {
     }
     eprintln!("all is said");
     for_ever()
+}
+
+/// So many bytes without a newline; then lives on.
+fn drone(bytes: usize) -> ExitCode {
+    let mut out = File::options().write(true).open("/dev/stdout").unwrap();
+    let mut left = bytes;
+    while left > 0 {
+        left -= out.write(&[b'x'; 65_536][..left.min(65_536)]).unwrap();
+    }
+    for_ever()
+}
+
+/// Says what it is told over a socket, each time at once.
+fn echo(socket: &str) -> ExitCode {
+    let listener = UnixListener::bind(socket).unwrap();
+    loop {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).unwrap();
+        std::io::stdout().write_all(&text).unwrap();
+        std::io::stdout().flush().unwrap();
+    }
 }
 
 /// Writes down what it was given, and lives on.

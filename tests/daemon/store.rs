@@ -38,10 +38,10 @@ pub(crate) fn a_damaged_database_is_set_aside_and_services_come_up() {
 }
 
 /// A small file system, for as long as the test lives.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
-    fn new(path: PathBuf, size: &str) -> Self {
+    pub(crate) fn new(path: PathBuf, size: &str) -> Self {
         need_root("it mounts a small file system");
         fs::create_dir_all(&path).unwrap();
         mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(format!("size={size}").as_str())).unwrap();
@@ -49,7 +49,7 @@ impl Small {
     }
 
     /// Takes all that is left; gives it back when the file is removed.
-    fn fill(&self) -> PathBuf {
+    pub(crate) fn fill(&self) -> PathBuf {
         let path = self.0.join("ballast");
         let mut ballast = fs::File::create(&path).unwrap();
         let piece = [0_u8; 4096];

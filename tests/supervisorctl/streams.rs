@@ -39,18 +39,51 @@ fn a_chunked_stream_comes_out_as_it_went_in() {
     let world = World::serving(talking(vec![b"one\n", b"\x1b[31mtw", b"o\n"], false));
     let ended = world.run("logs web");
     assert_eq!((ended.code, ended.out.as_str()), (Some(0), "one\n\x1b[31mtwo\n"));
-    assert_eq!(world.run("logs web --json").out.lines().next(), Some("{\"unit\":\"web\",\"line\":\"one\"}"));
     for (line, query) in [
         ("logs web", "?lines=100"),
         ("logs web -n 7", "?lines=7"),
         ("logs web --since 2026-03-01T12:00:00Z", "?since=1772366400000000"),
         ("logs web --since 2026-03-01T12:00:00Z -n 5", "?since=1772366400000000&lines=5"),
-        ("logs web -f", "?lines=10&follow=true"),
     ] {
         world.run(line);
         assert_eq!(world.asked().last(), Some(&format!("GET /v1/units/web/logs{query}")), "{line}");
     }
     assert_eq!(world.run("logs web --since soon").code, Some(1));
+}
+
+/// Items as the daemon sends them.
+const ITEMS: &[u8] = b"{\"cursor\":\"1:4\",\"at_us\":1772366400000000,\"line\":\"one\",\"ended\":true}
+{\"cursor\":\"1:6\",\"at_us\":1772366400000001,\"line\":\"a?\",\"raw\":[97,255],\"ended\":false}
+{\"cursor\":\"1:8\",\"at_us\":1772366400000002,\"line\":\"b\",\"ended\":true}
+";
+
+#[test]
+fn single_lines_are_shown_with_what_is_known_of_them() {
+    let world = World::serving(talking(vec![&ITEMS[..30], &ITEMS[30..]], false));
+    let stamped = world.run_bytes("logs web -t --grep a|b --until 2026-03-01T12:00:00Z");
+    let lines: Vec<&[u8]> = stamped.split(|byte| *byte == b'\n').collect();
+    assert!(lines[0].starts_with(b"2026-03-01T") && lines[0].ends_with(b" one"), "{lines:?}");
+    assert!(lines[1].ends_with(b" a\xffb") && lines.len() == 3, "what goes on has one time, {lines:?}");
+    let query = "?until=1772366400000000&grep=a%7Cb&format=json";
+    assert_eq!(world.asked().last(), Some(&format!("GET /v1/units/web/logs{query}")));
+    let json = world.run("logs web --json").out;
+    assert_eq!(json.lines().next(), Some("{\"unit\":\"web\",\"at_us\":1772366400000000,\"line\":\"one\"}"));
+    assert_eq!(world.asked().last(), Some(&"GET /v1/units/web/logs?lines=100&format=json&parts=false".to_owned()));
+}
+
+#[test]
+fn a_follower_goes_on_where_the_connection_broke_off() {
+    let world = World::serving(talking(vec![ITEMS], false));
+    let mut child = world.start("logs web -f");
+    let mut out = BufReader::new(child.stdout());
+    for _ in 0..4 {
+        out.read_until(b'\n', &mut Vec::new()).unwrap();
+    }
+    child.interrupt();
+    assert_eq!(child.ended().code, Some(130));
+    let asked: Vec<String> = world.asked();
+    assert_eq!(asked[0], "GET /v1/units/web/logs?lines=10&follow=true&format=json");
+    assert_eq!(asked[1], "GET /v1/units/web/logs?lines=10&follow=true&format=json&after=1%3A8");
 }
 
 #[test]
@@ -70,7 +103,8 @@ fn a_large_answer_is_read_whole() {
 
 #[test]
 fn a_follower_sees_output_at_once_and_leaves_quietly_on_ctrl_c() {
-    let world = World::serving(talking(vec![b"hello\n"], true));
+    let hello = b"{\"cursor\":\"1:6\",\"at_us\":1,\"line\":\"hello\",\"ended\":true}\n";
+    let world = World::serving(talking(vec![hello], true));
     let mut child = world.start("logs web -f");
     let mut line = String::new();
     let mut out = BufReader::new(child.stdout());

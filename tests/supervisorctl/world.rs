@@ -99,6 +99,11 @@ impl World {
     }
 
     /// Runs it to its end.
+    /// Its standard output, which may be no text.
+    pub(crate) fn run_bytes(&self, line: &str) -> Vec<u8> {
+        self.command(line).output().expect("supervisorctl").stdout
+    }
+
     pub(crate) fn run(&self, line: &str) -> Ended {
         self.command(line).output().expect("supervisorctl").into()
     }

@@ -6,7 +6,6 @@ use crate::{
         context::{Context, Reader, print},
         exit::Exit,
         failure::{Failure, say},
-        http::HttpError,
         interrupt::Interrupt,
         screen::many_lines,
         sse::{Item, Items},
@@ -46,7 +45,7 @@ pub(super) fn follow(context: &Context, lines: u32) -> Result<Exit, Failure> {
     loop {
         match stream(context, &interrupt, &mut last, &mut lost) {
             Ok(Reader::Gone) => return Ok(Exit::DONE),
-            Err(failure) if !is_loss(&failure) => return Err(failure),
+            Err(failure) if !failure.is_loss() => return Err(failure),
             Ok(Reader::Listening) => {}
             Err(failure) => {
                 if !lost {
@@ -102,14 +101,4 @@ fn show_item(context: &Context, item: &Item, last: &mut u64) -> Result<Reader, F
 
 fn show(context: &Context, event: &Event) -> Result<Reader, Failure> {
     if context.json { context.print_json(event) } else { print(view::events::line(&context.screen, event).as_bytes()) }
-}
-
-/// Whether the daemon may come back: the way to it broke, as opposed to a refusal.
-const fn is_loss(failure: &Failure) -> bool {
-    matches!(
-        failure,
-        Failure::Call(CallError::Http(
-            HttpError::Connect { .. } | HttpError::Send { .. } | HttpError::Receive { .. } | HttpError::Cut(_)
-        ))
-    )
 }

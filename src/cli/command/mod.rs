@@ -25,8 +25,9 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Check { units, no_restart, config } => check::run(context, &units, no_restart, config.as_deref()),
         Command::History { unit, lines } => unit::history(context, unit.as_ref(), lines),
         Command::Why { unit } => unit::why(context, &unit),
-        Command::Logs { unit, follow, lines, since } => {
-            logs::run(context, &unit, &logs::Portion { follow, lines, since: since.as_deref() })
+        Command::Logs { unit, follow, lines, since, until, grep, timestamps } => {
+            let (since, until, grep) = (since.as_deref(), until.as_deref(), grep.as_deref());
+            logs::run(context, &unit, &logs::Portion { follow, lines, since, until, grep, timestamps })
         }
         Command::Events { follow: false, lines } => events::past(context, lines),
         Command::Events { follow: true, lines } => events::follow(context, lines),

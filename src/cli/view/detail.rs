@@ -8,7 +8,7 @@ use crate::{
         humane,
         screen::{CARE, FAINT, STRONG, Screen, columns, many_lines, one_line},
     },
-    wire::v1::{Probe, Unit},
+    wire::v1::{Output, Probe, Unit},
 };
 
 /// Width of the labels, which stand right-aligned before their colon.
@@ -79,7 +79,22 @@ fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
     if let Some(us) = unit.cpu_us {
         lines.push(("CPU", humane::took(us)));
     }
+    if let Some(text) = unit.output.and_then(lost) {
+        lines.push(("Output", screen.paint(CARE, &text)));
+    }
     lines
+}
+
+/// What did not arrive of its output; silence where all did.
+fn lost(output: Output) -> Option<String> {
+    let Output { dropped_bytes, limited_lines, unforwarded_bytes, .. } = output;
+    let parts = [
+        (dropped_bytes > 0).then(|| format!("{} dropped that could not be written", humane::bytes(dropped_bytes))),
+        (limited_lines > 0).then(|| format!("{limited_lines} lines over the rate limit")),
+        (unforwarded_bytes > 0).then(|| format!("{} not forwarded", humane::bytes(unforwarded_bytes))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn state_line(screen: &Screen, unit: &Unit) -> String {

@@ -26,6 +26,7 @@ pub(crate) fn unit(name: &str) -> Unit {
             errno: None,
             exit_status: None,
             needs_restart: false,
+            output: None,
             start_limit_burst: 0,
             restarts_total: 0,
             ..web()
@@ -111,6 +112,7 @@ fn web() -> Unit {
         cause: "restarted by uid 0".into(),
         needs_restart: true,
         sandbox_unmet: None,
+        output: None,
     }
 }
 
@@ -145,5 +147,6 @@ fn idle() -> Unit {
         cause: "never started".into(),
         needs_restart: false,
         sandbox_unmet: None,
+        output: None,
     }
 }

@@ -1,47 +1,74 @@
 //! The thread that moves what services write from their pipes into their segments.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 use nix::{
-    fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice},
+    fcntl::{FcntlArg, OFlag, fcntl},
     sys::{
         epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
         eventfd::{EfdFlags, EventFd},
+        time::TimeSpec,
+        timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
     },
-    unistd::read,
 };
 
-use super::segment::{Limits, Segment};
+use super::{
+    book::{Book, Tools, Turn},
+    chores::Chores,
+    flow::Flow,
+    forward::Forwarders,
+    pace::Pace,
+    rules::Rules,
+};
 use crate::{
     base::{Mono, TimeSpan, UnitName},
     edge::clock,
+    unit::spec::OnFull,
+    wire::keeper::Stream,
 };
 
-/// Moved in one go, so that one loud service cannot hold up the others.
-const TURN_BYTES: usize = 1 << 20;
 /// Segments that stay open; the least recently written is closed first.
 const OPEN_SEGMENTS_MAX: usize = 128;
-/// After a failed write, output is dropped this long before the next try.
-const RETRY_AFTER: TimeSpan = TimeSpan::from_secs(1);
-/// The eventfd's place in the epoll set; pipes count up from 0.
+/// How long whoever drops the handle waits for what is still in the pipes.
+const END_WITHIN: Duration = Duration::from_secs(2);
+/// Places in the epoll set that are no pipe; pipes count up from 0.
 const WAKE: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
+const SETTLED: u64 = u64::MAX - 2;
+/// An earlier manager may have said that output cannot be written; after this long without trouble that is over.
+const SETTLED_AFTER: TimeSpan = TimeSpan::from_secs(5);
 
-/// Output that could not be written and was dropped.
+/// What the engine is told, seldom.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dropped {
-    /// Whose.
-    pub unit: UnitName,
-    /// How much.
-    pub bytes: u64,
-    /// Why.
-    pub reason: String,
+pub enum Report {
+    /// Output cannot be written: the first unit that it happened to.
+    Stuck {
+        /// Whose.
+        unit: UnitName,
+        /// Why.
+        reason: String,
+        /// Whether it waits or is dropped.
+        on_full: OnFull,
+    },
+    /// Everything is written again, or was from the beginning.
+    Flows,
+    /// Output was dropped that could not be written.
+    Dropped {
+        /// Whose.
+        unit: UnitName,
+        /// How much.
+        bytes: u64,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Why the thread could not begin.
@@ -49,55 +76,71 @@ pub struct Dropped {
 #[error("cannot start the log thread")]
 pub struct PumpError(#[source] io::Error);
 
-/// A handle on the thread; it ends when the handle is dropped.
+/// A handle on the thread; it empties the pipes once more and ends when the handle is dropped.
 #[derive(Debug)]
 pub struct Pump {
     orders: mpsc::Sender<Order>,
-    wake: std::sync::Arc<EventFd>,
+    wake: Arc<EventFd>,
+    /// Hangs up when the thread has ended.
+    ended: mpsc::Receiver<()>,
 }
 
 #[derive(Debug)]
 enum Order {
-    Add { unit: UnitName, pipe: OwnedFd },
-    Remove { unit: UnitName },
+    Add { unit: UnitName, stream: Stream, pipe: OwnedFd, rules: Arc<Rules> },
+    Rule { unit: UnitName, rules: Arc<Rules> },
 }
 
 impl Pump {
-    /// Starts the thread. Segments go below `dir`; `dropped` is called for output that was lost, seldom.
-    pub fn start(dir: PathBuf, limits: Limits, dropped: impl Fn(Dropped) + Send + 'static) -> Result<Self, PumpError> {
+    /// Starts the thread. Segments go below `dir`.
+    pub fn start(dir: PathBuf, flow: Arc<Flow>, report: impl Fn(Report) + Send + 'static) -> Result<Self, PumpError> {
         let fail = |errno: nix::Error| PumpError(errno.into());
-        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(fail)?;
-        let wake = std::sync::Arc::new(wake);
+        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(fail)?);
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(fail)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(fail)?;
         epoll.add(&*wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE)).map_err(fail)?;
+        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER)).map_err(fail)?;
         let (orders, inbox) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
         let worker = Worker {
+            chores: Chores::default(),
+            forwarders: Forwarders::default(),
+            tools: Tools::new().map_err(PumpError)?,
             dir,
-            limits,
-            dropped: Box::new(dropped),
+            flow,
+            report: Box::new(report),
             epoll,
-            wake: std::sync::Arc::clone(&wake),
+            timer,
+            wake: Arc::clone(&wake),
             inbox,
             pipes: BTreeMap::new(),
+            books: BTreeMap::new(),
+            due: clock::now().mono.after(SETTLED_AFTER).map(|at| (at, SETTLED)).into_iter().collect(),
+            timer_at: None,
+            stuck: BTreeSet::new(),
             next_slot: 0,
-            turn: 0,
+            turns: 0,
         };
         thread::Builder::new()
             .name("log".into())
             .stack_size(256 << 10)
-            .spawn(move || worker.run())
+            .spawn(move || {
+                worker.run();
+                drop(end);
+            })
             .map_err(PumpError)?;
-        Ok(Self { orders, wake })
+        Ok(Self { orders, wake, ended })
     }
 
-    /// Takes over the read end of a unit's pipe, in place of an earlier one.
-    pub fn add(&self, unit: UnitName, pipe: OwnedFd) {
-        self.send(Order::Add { unit, pipe });
+    /// Takes over the read end of a unit's pipe, in place of an earlier one of that stream.
+    pub fn add(&self, unit: UnitName, stream: Stream, pipe: OwnedFd, rules: Rules) {
+        self.send(Order::Add { unit, stream, pipe, rules: Arc::new(rules) });
     }
 
-    /// Lets go of a unit's pipe.
-    pub fn remove(&self, unit: UnitName) {
-        self.send(Order::Remove { unit });
+    /// Other rules hold for a unit from now on.
+    pub fn rule(&self, unit: UnitName, rules: Rules) {
+        self.send(Order::Rule { unit, rules: Arc::new(rules) });
     }
 
     fn send(&self, order: Order) {
@@ -113,37 +156,51 @@ impl Drop for Pump {
         let (closed, _) = mpsc::channel();
         self.orders = closed;
         self.wake.write(1).ok();
+        // The last words of services that were stopped with us; a disk that hangs keeps nobody from going.
+        self.ended.recv_timeout(END_WITHIN).ok();
     }
 }
 
 struct Worker {
     dir: PathBuf,
-    limits: Limits,
-    dropped: Box<dyn Fn(Dropped) + Send>,
+    flow: Arc<Flow>,
+    report: Box<dyn Fn(Report) + Send>,
+    chores: Chores,
+    forwarders: Forwarders,
+    tools: Tools,
     epoll: Epoll,
-    wake: std::sync::Arc<EventFd>,
+    timer: TimerFd,
+    wake: Arc<EventFd>,
     inbox: mpsc::Receiver<Order>,
     pipes: BTreeMap<u64, Pipe>,
+    books: BTreeMap<UnitName, Book>,
+    /// Pipes that rest or wait, and until when.
+    due: BTreeSet<(Mono, u64)>,
+    /// What the timer is set to.
+    timer_at: Option<Mono>,
+    /// Units whose output cannot be written.
+    stuck: BTreeSet<UnitName>,
+
     next_slot: u64,
     /// Counts turns, to find the segment that was written least recently.
-    turn: u64,
+    turns: u64,
 }
 
 struct Pipe {
     unit: UnitName,
+    stream: Stream,
     fd: OwnedFd,
-    segment: Option<Segment>,
-    used: u64,
-    /// Until then output is dropped instead of written.
-    broken_until: Option<Mono>,
-    lost: u64,
-    reason: String,
+    pace: Pace,
 }
+
+/// Each pipe is heard once, and again only when it was looked at: a pipe that rests wakes nobody.
+const ONCE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT);
 
 impl Worker {
     fn run(mut self) {
         let mut events = [EpollEvent::empty(); 64];
         loop {
+            self.set_timer();
             let ready = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
                 Ok(count) => &events[..count],
                 Err(nix::Error::EINTR) => continue,
@@ -152,14 +209,53 @@ impl Worker {
                     return;
                 }
             };
+            let mut rang = false;
             for event in ready {
-                if event.data() == WAKE {
-                    if !self.take_orders() {
-                        return;
+                match event.data() {
+                    WAKE if !self.take_orders() => {
+                        let slots: Vec<u64> = self.pipes.keys().copied().collect();
+                        return slots.into_iter().for_each(|slot| self.look(slot));
                     }
-                } else {
-                    self.move_output(event.data(), event.events());
+                    WAKE => {}
+                    TIMER => {
+                        self.timer_at = None;
+                        rang = true;
+                    }
+                    slot => self.heard(slot),
                 }
+            }
+            self.take_due();
+            // It says that it rang until it is set anew.
+            if rang && self.due.is_empty() {
+                self.timer.unset().ok();
+            }
+        }
+    }
+
+    fn set_timer(&mut self) {
+        let first = self.due.first().map(|(at, _)| *at);
+        // An earlier alarm than needed does no harm.
+        if first.is_none() || self.timer_at.is_some() && self.timer_at <= first {
+            return;
+        }
+        let at = first.map_or(0, |at| i64::try_from(at.0).unwrap_or(i64::MAX));
+        let spec = TimeSpec::new(at / 1_000_000_000, at % 1_000_000_000);
+        match self.timer.set(Expiration::OneShot(spec), TimerSetTimeFlags::TFD_TIMER_ABSTIME) {
+            Ok(()) => self.timer_at = first,
+            Err(error) => tracing::error!(error = %error, "the log thread cannot set its timer"),
+        }
+    }
+
+    fn take_due(&mut self) {
+        let now = clock::now().mono;
+        while let Some((at, slot)) = self.due.first().copied()
+            && at <= now
+        {
+            self.due.pop_first();
+            match slot {
+                SETTLED if self.stuck.is_empty() => (self.report)(Report::Flows),
+                SETTLED => {}
+                slot => self.look(slot),
             }
         }
     }
@@ -169,121 +265,151 @@ impl Worker {
         self.wake.read().ok();
         loop {
             match self.inbox.try_recv() {
-                Ok(Order::Add { unit, pipe }) => self.add(unit, pipe),
-                Ok(Order::Remove { unit }) => self.remove(&unit),
+                Ok(Order::Add { unit, stream, pipe, rules }) => self.add(unit, stream, pipe, rules),
+                Ok(Order::Rule { unit, rules }) => self.rule(&unit, rules),
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
         }
     }
 
-    fn add(&mut self, unit: UnitName, fd: OwnedFd) {
-        self.remove(&unit);
+    fn add(&mut self, unit: UnitName, stream: Stream, fd: OwnedFd, rules: Arc<Rules>) {
+        let same = |pipe: &Pipe| pipe.unit == unit && pipe.stream == stream;
+        if let Some(slot) = self.pipes.iter().find(|(_, pipe)| same(pipe)).map(|(slot, _)| *slot) {
+            self.forget(slot);
+        }
         let slot = self.next_slot;
         self.next_slot += 1;
         // The read end is ours alone to read; its flag is not shared with the service's end.
         let watched = fcntl(fd.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-            .and_then(|_| self.epoll.add(fd.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, slot)));
+            .and_then(|_| self.epoll.add(fd.as_fd(), EpollEvent::new(ONCE, slot)));
         if let Err(error) = watched {
             tracing::error!(unit = %unit, error = %error, "cannot watch the pipe of this unit; its output waits there");
             return;
         }
-        let pipe = Pipe { unit, fd, segment: None, used: 0, broken_until: None, lost: 0, reason: String::new() };
-        self.pipes.insert(slot, pipe);
+        let size = fcntl(fd.as_fd(), FcntlArg::F_GETPIPE_SZ).ok().and_then(|size| usize::try_from(size).ok());
+        let pace = Pace::new(size.unwrap_or(64 << 10));
+        self.pipes.insert(slot, Pipe { unit: unit.clone(), stream, fd, pace });
+        let tally = self.flow.tally(&unit);
+        let dir = self.dir.join(unit.as_str());
+        let book =
+            self.books.entry(unit.clone()).or_insert_with(|| Book::new(unit.clone(), dir, Arc::clone(&rules), tally));
+        book.set_rules(rules);
+        self.look_after(&unit);
     }
 
-    fn remove(&mut self, unit: &UnitName) {
-        let Some(slot) = self.pipes.iter().find(|(_, pipe)| pipe.unit == *unit).map(|(slot, _)| *slot) else { return };
-        self.move_output(slot, EpollFlags::EPOLLIN);
-        self.forget(slot);
+    fn rule(&mut self, unit: &UnitName, rules: Arc<Rules>) {
+        if let Some(book) = self.books.get_mut(unit) {
+            book.set_rules(rules);
+            self.look_after(unit);
+        }
+    }
+
+    /// Has closed segments put in order, and lines sent on.
+    fn look_after(&mut self, unit: &UnitName) {
+        let Some(book) = self.books.get(unit) else { return };
+        let dir = self.dir.join(unit.as_str());
+        self.chores.tidy(&dir, &book.rules);
+        self.forwarders.set(unit, &dir, &book.rules, &book.tally);
     }
 
     fn forget(&mut self, slot: u64) {
-        if let Some(pipe) = self.pipes.remove(&slot) {
-            self.epoll.delete(pipe.fd.as_fd()).ok();
-            self.report(pipe);
+        let Some(pipe) = self.pipes.remove(&slot) else { return };
+        self.epoll.delete(pipe.fd.as_fd()).ok();
+        if self.pipes.values().any(|other| other.unit == pipe.unit) {
+            return;
+        }
+        if let Some(mut book) = self.books.remove(&pipe.unit) {
+            self.settle(&mut book);
+            self.unstick(&book.unit);
+        }
+        self.forwarders.forget(&pipe.unit);
+        self.flow.forget(&pipe.unit);
+    }
+
+    /// A pipe has something to say.
+    fn heard(&mut self, slot: u64) {
+        let Some(pipe) = self.pipes.get(&slot) else { return };
+        match pipe.pace.rests_until(clock::now().mono) {
+            Some(until) => drop(self.due.insert((until, slot))),
+            None => self.look(slot),
         }
     }
 
-    fn report(&self, mut pipe: Pipe) {
-        if pipe.lost > 0 {
-            let bytes = std::mem::take(&mut pipe.lost);
-            (self.dropped)(Dropped { unit: pipe.unit, bytes, reason: pipe.reason });
-        }
-    }
-
-    fn move_output(&mut self, slot: u64, events: EpollFlags) {
-        self.turn += 1;
-        let turn = self.turn;
+    fn look(&mut self, slot: u64) {
         let Some(pipe) = self.pipes.get_mut(&slot) else { return };
-        pipe.used = turn;
-        let now = clock::now();
-        let outcome = match pipe.broken_until {
-            Some(until) if now.mono < until => pipe.drop_output(),
-            _ => pipe.write_output(&self.dir, self.limits),
-        };
-        match outcome {
-            // Both ends closed by all: the unit is gone and everything it wrote is read.
-            Ok(0) if !events.contains(EpollFlags::EPOLLIN) => self.forget(slot),
-            Ok(_) => {
-                let done = pipe.lost > 0 && pipe.broken_until.is_none();
-                if done {
-                    let lost = std::mem::take(&mut pipe.lost);
-                    (self.dropped)(Dropped { unit: pipe.unit.clone(), bytes: lost, reason: pipe.reason.clone() });
+        let Some(book) = self.books.get_mut(&pipe.unit) else { return };
+        self.turns += 1;
+        book.used = self.turns;
+        let (was_open, was_stuck) = (book.is_open(), book.trouble().is_some());
+        let mut rotated = false;
+        let turn = book.turn(pipe.fd.as_fd(), &mut self.tools, &mut rotated);
+        let next = match turn {
+            Turn::Ended => None,
+            Turn::Waits(until) => Some(until),
+            Turn::Took(bytes) => {
+                if bytes > 0 {
+                    self.flow.tell();
+                    self.forwarders.tell(&pipe.unit);
                 }
-                self.close_surplus();
+                pipe.pace.found(bytes, clock::now().mono)
             }
-            Err(error) => {
-                pipe.segment = None;
-                pipe.broken_until = now.mono.after(RETRY_AFTER);
-                pipe.reason = error.to_string();
+        };
+        if rotated {
+            self.chores.tidy(&self.dir.join(pipe.unit.as_str()), &book.rules);
+        }
+        let (unit, opened, stuck) = (pipe.unit.clone(), !was_open && book.is_open(), book.trouble().is_some());
+        match (turn, next) {
+            (Turn::Ended, _) => self.forget(slot),
+            (_, Some(at)) => drop(self.due.insert((at, slot))),
+            (_, None) => drop(self.epoll.modify(pipe.fd.as_fd(), &mut EpollEvent::new(ONCE, slot))),
+        }
+        if was_stuck != stuck {
+            self.stuck_or_not(&unit);
+        }
+        if opened {
+            self.close_surplus();
+        }
+    }
+
+    fn stuck_or_not(&mut self, unit: &UnitName) {
+        let Some(mut book) = self.books.remove(unit) else { return };
+        match book.trouble() {
+            Some(reason) => {
+                let first = self.stuck.is_empty();
+                self.stuck.insert(unit.clone());
+                if first {
+                    let (reason, on_full) = (reason.to_owned(), book.rules.on_full);
+                    (self.report)(Report::Stuck { unit: unit.clone(), reason, on_full });
+                }
             }
+            None => {
+                self.settle(&mut book);
+                self.unstick(unit);
+            }
+        }
+        self.books.insert(unit.clone(), book);
+    }
+
+    fn unstick(&mut self, unit: &UnitName) {
+        if self.stuck.remove(unit) && self.stuck.is_empty() {
+            (self.report)(Report::Flows);
+        }
+    }
+
+    /// Tells what was lost of a unit.
+    fn settle(&self, book: &mut Book) {
+        if let Some((bytes, reason)) = book.take_lost() {
+            (self.report)(Report::Dropped { unit: book.unit.clone(), bytes, reason });
         }
     }
 
     fn close_surplus(&mut self) {
-        let open = self.pipes.values().filter(|pipe| pipe.segment.is_some()).count();
-        if open > OPEN_SEGMENTS_MAX {
-            let oldest = self.pipes.values_mut().filter(|pipe| pipe.segment.is_some()).min_by_key(|pipe| pipe.used);
-            if let Some(pipe) = oldest {
-                pipe.segment = None;
+        if self.books.values().filter(|book| book.is_open()).count() > OPEN_SEGMENTS_MAX {
+            let open = self.books.values_mut().filter(|book| book.is_open());
+            if let Some(book) = open.min_by_key(|book| book.used) {
+                book.close();
             }
-        }
-    }
-}
-
-impl Pipe {
-    /// Moves up to a turn's worth into the segment; the count of bytes moved.
-    fn write_output(&mut self, dir: &std::path::Path, limits: Limits) -> io::Result<usize> {
-        if self.segment.is_none() {
-            self.segment = Some(Segment::open(&dir.join(self.unit.as_str()))?);
-        }
-        let Some(segment) = self.segment.as_mut() else { return Ok(0) };
-        segment.rotate(limits)?;
-        segment.mark(clock::wall())?;
-        let mut offset = i64::try_from(segment.length).map_err(io::Error::other)?;
-        let room = usize::try_from(limits.segment.0.saturating_sub(segment.length).max(1)).unwrap_or(TURN_BYTES);
-        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
-        match splice(self.fd.as_fd(), None, segment.file.as_fd(), Some(&mut offset), TURN_BYTES.min(room), flags) {
-            Ok(moved) => {
-                segment.length += moved as u64;
-                self.broken_until = None;
-                Ok(moved)
-            }
-            Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(0),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn drop_output(&mut self) -> io::Result<usize> {
-        let mut buffer = [0; 65_536];
-        match read(self.fd.as_fd(), &mut buffer) {
-            Ok(count) => {
-                self.lost += count as u64;
-                Ok(count)
-            }
-            Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(0),
-            Err(error) => Err(error.into()),
         }
     }
 }
@@ -296,96 +422,10 @@ impl std::fmt::Debug for Worker {
 
 impl std::fmt::Debug for Pipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipe").field("unit", &self.unit).field("fd", &self.fd.as_raw_fd()).finish_non_exhaustive()
+        f.debug_struct("Pipe").field("unit", &self.unit).field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{fs, io::Write, time::Duration};
-
-    fn unit(name: &str) -> UnitName {
-        UnitName::new(name).expect("a name")
-    }
-
-    fn pipe() -> (OwnedFd, fs::File) {
-        let (read_end, write_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe");
-        (read_end, fs::File::from(write_end))
-    }
-
-    /// Waits, bounded, until the files of `dir` hold `length` bytes; gives them back in order.
-    fn captured(dir: &std::path::Path, length: usize) -> Vec<u8> {
-        for _ in 0..500 {
-            let bytes: Vec<u8> = super::super::segment::numbers(dir)
-                .unwrap_or_default()
-                .iter()
-                .flat_map(|n| fs::read(super::super::segment::log_path(dir, *n)).unwrap_or_default())
-                .collect();
-            if bytes.len() >= length {
-                return bytes;
-            }
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the pump is a thread of its own; there is nothing to await"
-            )]
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("the output did not arrive");
-    }
-
-    #[test]
-    fn output_goes_into_segments_and_old_ones_are_removed() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let limits = Limits { segment: crate::base::ByteSize(10_000), keep: 3 };
-        let pump = Pump::start(dir.path().into(), limits, |_| panic!("nothing is dropped")).expect("a thread");
-        let (read_end, mut writer) = pipe();
-        pump.add(unit("web"), read_end);
-        for line in 0..100 {
-            writeln!(writer, "{line:0999}").expect("the pipe takes it");
-            captured(&dir.path().join("web"), 1);
-        }
-        drop(writer);
-        // The oldest segment goes when the next one has begun.
-        let bytes = loop {
-            let segments = super::super::segment::numbers(&dir.path().join("web")).expect("listed").len();
-            let bytes = captured(&dir.path().join("web"), 20_000);
-            if segments == 3 && bytes.ends_with(b"99\n") {
-                break bytes;
-            }
-        };
-        assert!(bytes.len() <= 30_000, "{} bytes are kept", bytes.len());
-    }
-
-    #[test]
-    fn a_new_pump_goes_on_where_the_old_one_ended() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (read_end, mut writer) = pipe();
-        let kept = read_end.try_clone().expect("dup");
-        let first = Pump::start(dir.path().into(), Limits::default(), |_| {}).expect("a thread");
-        first.add(unit("web"), read_end);
-        writer.write_all(b"one\n").expect("written");
-        captured(&dir.path().join("web"), 4);
-        drop(first);
-        writer.write_all(b"two\n").expect("written");
-        let second = Pump::start(dir.path().into(), Limits::default(), |_| {}).expect("a thread");
-        second.add(unit("web"), kept);
-        assert_eq!(captured(&dir.path().join("web"), 8), b"one\ntwo\n");
-    }
-
-    #[test]
-    fn output_that_cannot_be_written_is_dropped_with_its_count_and_blocks_nobody() {
-        let dir = tempfile::tempdir().expect("a directory");
-        fs::write(dir.path().join("web"), "a file where the folder should be").expect("written");
-        let (sender, dropped) = mpsc::channel();
-        let pump = Pump::start(dir.path().into(), Limits::default(), move |d| sender.send(d).expect("heard"))
-            .expect("a thread");
-        let (read_end, mut writer) = pipe();
-        pump.add(unit("web"), read_end);
-        writer.write_all(&[b'x'; 100_000]).expect("the pipe is emptied although nothing can be written");
-        pump.remove(unit("web"));
-        let lost = dropped.recv_timeout(Duration::from_secs(5)).expect("a report");
-        assert_eq!(lost.unit, unit("web"));
-        assert!(lost.bytes > 0 && lost.bytes <= 100_000);
-    }
-}
+#[path = "pump_tests.rs"]
+mod tests;

@@ -228,6 +228,8 @@ fn is_essential(write: &Write) -> bool {
             | Happening::StoreReplaced { .. }
             | Happening::StoreRecovered
             | Happening::OutputDropped { .. }
+            | Happening::LogsDegraded { .. }
+            | Happening::LogsRecovered
             | Happening::Bug { .. } => false,
         },
     }

@@ -108,6 +108,8 @@ impl<'a> Pass<'a> {
             | Happening::StoreReplaced { .. }
             | Happening::StoreRecovered
             | Happening::OutputDropped { .. }
+            | Happening::LogsDegraded { .. }
+            | Happening::LogsRecovered
             | Happening::Bug { .. } => {}
         }
         self.told(notice)

@@ -7,6 +7,7 @@
 mod exec;
 mod health;
 mod kill;
+mod log;
 mod sandbox;
 mod service;
 mod socket;
@@ -17,6 +18,9 @@ pub use self::{
     exec::{ExecSpec, Limit, Output, Resource},
     health::{HttpCheck, OnUnhealthy, ProbeCheck, ProbeSpec},
     kill::{KillMode, KillSpec},
+    log::{
+        Compress, Forward, LINE_BYTES, LogSpec, OnFull, SEGMENT_BYTES, SYSLOG_FACILITIES, SYSLOG_LEVELS, SyslogSpec,
+    },
     sandbox::{
         AddressFamilies, BindPath, CallAnswer, CallRule, ProcSubset, Propagation, ProtectHome, ProtectProc,
         ProtectSystem, SandboxFallback, SandboxPath, SandboxSpec, Switch, Switches, TemporaryFileSystem,
@@ -56,6 +60,8 @@ pub struct UnitDef {
     pub sockets: Shared<Sockets>,
     /// Health probes, in the order of the file.
     pub health: Box<[ProbeSpec]>,
+    /// How its output is kept.
+    pub log: Shared<LogSpec>,
 }
 
 impl UnitDef {
@@ -71,6 +77,7 @@ impl UnitDef {
             service: ServiceSpec::default(),
             sockets: Shared::default(),
             health: Box::default(),
+            log: Shared::default(),
         }
     }
 }

@@ -194,18 +194,11 @@ fn status(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<u16> {
 
 fn size(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<ByteSize> {
     const BODY_BYTES_MAX: ByteSize = ByteSize(16 << 20);
-    let number = value.get_ref().as_integer().map(ToString::to_string);
-    let text = number.as_deref().or_else(|| value.get_ref().as_str());
-    let Some(text) = text else {
-        walk.wrong_type(value, "a size");
-        return None;
-    };
-    let size = text.parse::<ByteSize>();
-    match size {
-        Ok(size) if size <= BODY_BYTES_MAX => return Some(size),
-        Ok(_) => walk.error(value, format!("{:?} is at most {BODY_BYTES_MAX}", walk.key), None),
-        Err(error) => walk.error(value, error.to_string(), None),
+    let size = walk.size(value)?;
+    if size <= BODY_BYTES_MAX {
+        return Some(size);
     }
+    walk.error(value, format!("{:?} is at most {BODY_BYTES_MAX}", walk.key), None);
     None
 }
 

@@ -9,6 +9,7 @@
 
 mod exec_keys;
 mod health_keys;
+mod log_keys;
 mod sandbox_keys;
 mod service_keys;
 mod socket_keys;
@@ -30,16 +31,20 @@ use super::super::{
 };
 
 /// The tables of a unit file.
-const TABLES: [&str; 5] = ["unit", "service", "socket", "health", "install"];
+const TABLES: [&str; 6] = ["unit", "service", "socket", "health", "log", "install"];
 /// The keys of those that are read into the draft itself. Those of [service] stand in one list for each manual page.
-const KEYS: [(&str, &[&[Key<Draft>]]); 4] = [
+const KEYS: [(&str, &[&[Key<Draft>]]); 5] = [
     ("unit", &[unit_keys::UNIT]),
-    ("service", &[service_keys::SERVICE, service_keys::KILL, exec_keys::EXEC, sandbox_keys::SANDBOX]),
+    (
+        "service",
+        &[service_keys::SERVICE, service_keys::KILL, exec_keys::EXEC, sandbox_keys::SANDBOX, log_keys::EXEC_LOG],
+    ),
     ("socket", &[socket_keys::SOCKET]),
+    ("log", &[log_keys::LOG]),
     ("install", &[unit_keys::INSTALL]),
 ];
 /// Tables that a later version will read.
-const LATER_TABLES: [&str; 5] = ["on_restart", "release", "log", "timer", "external"];
+const LATER_TABLES: [&str; 4] = ["on_restart", "release", "timer", "external"];
 
 /// Reads one file into `draft`.
 pub(in crate::unit) fn read<'s>(

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::walk::{LIST_ITEMS_MAX, Value, Walk};
 use crate::{
-    base::{Signal, TimeSpan, UnitName},
+    base::{ByteSize, Signal, TimeSpan, UnitName},
     unit::{exec_line, similar::did_you_mean, spec::Command},
 };
 
@@ -126,6 +126,20 @@ impl Walk<'_, '_> {
 
     pub(super) fn count(&mut self, value: &Value<'_>, least: u32) -> Option<u32> {
         self.integer(value, i64::from(least)..=i64::from(u32::MAX)).and_then(|number| u32::try_from(number).ok())
+    }
+
+    /// A number of bytes, or a text such as "16M".
+    pub(super) fn size(&mut self, value: &Value<'_>) -> Option<ByteSize> {
+        let number = value.get_ref().as_integer().map(ToString::to_string);
+        let Some(text) = number.as_deref().or_else(|| value.get_ref().as_str()) else {
+            self.wrong_type(value, "a size");
+            return None;
+        };
+        let size = text.parse::<ByteSize>();
+        if let Err(error) = &size {
+            self.error(value, error.to_string(), None);
+        }
+        size.ok()
     }
 
     /// A mode of files in octal: `"0660"` or `0o660`.

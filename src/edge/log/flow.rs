@@ -1,0 +1,100 @@
+//! What the log threads share with everyone: counts of each unit's output, and the word that there is more.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::{Notify, futures::Notified};
+
+use crate::base::UnitName;
+
+/// Counts of all units that are captured, since this manager began.
+#[derive(Debug, Default)]
+pub struct Flow {
+    tallies: Mutex<BTreeMap<UnitName, Arc<Tally>>>,
+    more: Notify,
+}
+
+/// Counts of one unit, written by the log threads.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) bytes: AtomicU64,
+    pub(super) full: AtomicU64,
+    pub(super) limited: AtomicU64,
+    pub(super) limited_lines: AtomicU64,
+    pub(super) forwarded: AtomicU64,
+    pub(super) unforwarded: AtomicU64,
+}
+
+/// What became of one unit's output since this manager began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Bytes that were captured.
+    pub bytes: u64,
+    /// Bytes that could not be written and were dropped.
+    pub full: u64,
+    /// Bytes over the rate limit.
+    pub limited: u64,
+    /// Lines over the rate limit.
+    pub limited_lines: u64,
+    /// Lines that were forwarded, once for each receiver.
+    pub forwarded: u64,
+    /// Bytes that a receiver was too slow for, or refused.
+    pub unforwarded: u64,
+}
+
+impl Flow {
+    /// The counts of a unit, if it is captured.
+    pub fn of(&self, unit: &UnitName) -> Option<Counts> {
+        self.lock().get(unit).map(|tally| tally.counts())
+    }
+
+    /// The counts of all.
+    pub fn all(&self) -> Vec<(UnitName, Counts)> {
+        self.lock().iter().map(|(unit, tally)| (unit.clone(), tally.counts())).collect()
+    }
+
+    /// Done as soon as any unit has written again, from the moment on in which it is enabled or polled.
+    pub fn more(&self) -> Notified<'_> {
+        self.more.notified()
+    }
+
+    /// Wakes those who follow. Costs nothing to speak of when there are none.
+    pub(super) fn tell(&self) {
+        self.more.notify_waiters();
+    }
+
+    pub(super) fn tally(&self, unit: &UnitName) -> Arc<Tally> {
+        Arc::clone(self.lock().entry(unit.clone()).or_default())
+    }
+
+    pub(super) fn forget(&self, unit: &UnitName) {
+        self.lock().remove(unit);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<UnitName, Arc<Tally>>> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tally {
+    pub(super) fn add(count: &AtomicU64, more: u64) {
+        count.fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn counts(&self) -> Counts {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            bytes: load(&self.bytes),
+            full: load(&self.full),
+            limited: load(&self.limited),
+            limited_lines: load(&self.limited_lines),
+            forwarded: load(&self.forwarded),
+            unforwarded: load(&self.unforwarded),
+        }
+    }
+}
