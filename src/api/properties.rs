@@ -4,7 +4,9 @@ use crate::{
     base::{TimeSpan, UnitName},
     unit::{
         UnitDef,
-        spec::{Command, ExitSet, KillMode, NotifyAccess, Restart, StartLimitAction},
+        spec::{
+            At, Command, DirectoryKind, ExitSet, KillMode, NotifyAccess, Restart, StartLimitAction, WorkingDirectory,
+        },
     },
 };
 
@@ -121,7 +123,9 @@ fn exec(def: &UnitDef, all: &mut List) {
     let or_default = |text: Option<String>| text.unwrap_or_default();
     all.push(("user", or_default(exec.user.as_ref().map(ToString::to_string))));
     all.push(("group", or_default(exec.group.as_ref().map(ToString::to_string))));
-    all.push(("working_directory", or_default(exec.working_directory.as_ref().map(|dir| dir.display().to_string()))));
+    let root = exec.root_directory.as_ref().map(|dir| dir.display().to_string());
+    all.push(("root_directory", or_default(root)));
+    all.push(("working_directory", working_directory(&exec.working_directory)));
     let variables: Vec<_> = exec.environment.iter().map(|(name, _)| name.to_string()).collect();
     all.push(("environment", variables.join(" ")));
     let files: Vec<_> = exec.environment_files.iter().map(|(path, _)| path.display().to_string()).collect();
@@ -130,6 +134,15 @@ fn exec(def: &UnitDef, all: &mut List) {
     all.push(("nice", or_default(exec.nice.map(|nice| nice.to_string()))));
     all.push(("oom_score_adjust", or_default(exec.oom_score_adjust.map(|score| score.to_string()))));
     all.push(("no_new_privileges", exec.no_new_privileges.to_string()));
+    let bounding = exec.capability_bounding_set.map(|set| set.to_string());
+    all.push(("capability_bounding_set", or_default(bounding)));
+    all.push(("ambient_capabilities", exec.ambient_capabilities.to_string()));
+    for kind in DirectoryKind::ALL {
+        let names = exec.directories.of(kind).names.iter().map(|name| &*name.path);
+        all.push((kind.as_str(), names.collect::<Vec<_>>().join(" ")));
+    }
+    let credentials: Vec<_> = exec.credentials.iter().map(|credential| &*credential.id).collect();
+    all.push(("credentials", credentials.join(" ")));
     for (kind, key) in LISTEN {
         let of_kind = def.sockets.list.iter().filter(|socket| socket.listen.kind() == kind);
         let places: Vec<_> = of_kind.map(|socket| socket.listen.to_string()).collect();
@@ -143,6 +156,15 @@ fn exec(def: &UnitDef, all: &mut List) {
     }
     let probes: Vec<_> = def.health.iter().map(|probe| probe.name.to_string()).collect();
     all.push(("health", probes.join(" ")));
+}
+
+fn working_directory(directory: &WorkingDirectory) -> String {
+    let place = match &directory.at {
+        At::Root => String::new(),
+        At::Home => "~".to_owned(),
+        At::Path(path) => path.display().to_string(),
+    };
+    if directory.may_miss { format!("-{place}") } else { place }
 }
 
 fn span(span: TimeSpan) -> String {

@@ -22,7 +22,7 @@ pub(super) fn units(now: Now, states: &[&UnitState]) -> Vec<v1::Unit> {
 
 /// A unit as `status` shows it.
 pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
-    let UnitState { status, def, restarts_total, sandbox_unmet, output } = state;
+    let UnitState { status, def, restarts_total, clamped, sandbox_unmet, output } = state;
     let used = status.main_pid.and_then(proctree::use_of);
     v1::Unit {
         name: status.name.to_string(),
@@ -48,6 +48,8 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         probes: status.health.iter().map(probe).collect(),
         status_text: status.status_text.clone(),
         errno: status.errno,
+        // Of a process that is gone it does not matter any more.
+        lowered: clamped.settings().filter(|_| status.main_pid.is_some()).map(str::to_owned).collect(),
         exit_status: status.exit_status,
         memory_bytes: used.map(|used| used.memory_bytes),
         cpu_us: used.map(|used| used.cpu_us),

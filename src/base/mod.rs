@@ -23,7 +23,7 @@ pub use id::{Generation, InvocationId, Ticket};
 pub use name::{NameError, UnitName};
 pub use notice::{Field, Happening, Notice, Severity};
 pub use pack::pack;
-pub use places::Places;
+pub use places::{Places, ServicePlaces};
 pub use process::{
     Actor, Consequence, ExitStatus, Pid, ProcessKey, Role, RunId, RunResult, Signal, SpawnFailure, SpawnStep,
     StartCause, Usage,

@@ -40,6 +40,52 @@ impl Places {
     }
 }
 
+/// Where systemd has the directories that services ask for. Source: systemd.exec(5), "RuntimeDirectory="; for users as of
+/// version 254.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePlaces {
+    /// Of runtime directories.
+    pub runtime: PathBuf,
+    /// Of state directories.
+    pub state: PathBuf,
+    /// Of cache directories.
+    pub cache: PathBuf,
+    /// Of logs directories.
+    pub logs: PathBuf,
+    /// Of configuration directories.
+    pub configuration: PathBuf,
+    /// Of credentials.
+    pub credentials: PathBuf,
+}
+
+impl ServicePlaces {
+    /// Those of a user, as [`Places::of`] has its own.
+    pub fn of(uid: u32, variable: impl Fn(&str) -> Option<String>) -> Self {
+        if uid == 0 {
+            return Self {
+                runtime: "/run".into(),
+                state: "/var/lib".into(),
+                cache: "/var/cache".into(),
+                logs: "/var/log".into(),
+                configuration: "/etc".into(),
+                credentials: "/run/credentials".into(),
+            };
+        }
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = variable("HOME").unwrap_or_else(|| "/".into());
+        let state = variable("XDG_STATE_HOME").unwrap_or_else(|| home.join(".local/state"));
+        let runtime = variable("XDG_RUNTIME_DIR").unwrap_or_else(|| state.join("run"));
+        Self {
+            logs: state.join("log"),
+            cache: variable("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")),
+            configuration: variable("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config")),
+            credentials: runtime.join("credentials"),
+            runtime,
+            state,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -58,6 +104,14 @@ mod tests {
         assert_eq!(places.state, Path::new("/home/a/.local/state/roundsman"));
         assert_eq!(places.runtime, Path::new("/run/user/1000/roundsman"));
         assert_eq!(places.config, Path::new("/home/a/.config/roundsman"));
+    }
+
+    #[test]
+    fn services_of_an_ordinary_user_get_the_xdg_directories_too() {
+        let places = ServicePlaces::of(1000, |name| (name == "HOME").then(|| "/home/a".to_owned()));
+        assert_eq!(places.logs, Path::new("/home/a/.local/state/log"));
+        assert_eq!(places.credentials, Path::new("/home/a/.local/state/run/credentials"));
+        assert_eq!(ServicePlaces::of(0, |_| None).credentials, Path::new("/run/credentials"));
     }
 
     #[test]

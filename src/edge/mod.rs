@@ -9,6 +9,7 @@ pub mod deliver; // alerts on their way
 pub mod disk; // how much room there is
 mod http; // HTTP clients
 pub mod host; // what specifiers stand for
+pub mod leftovers; // what services leave behind
 pub mod listen; // listening sockets
 pub mod log; // what services write
 pub mod notify; // what services say on the notify socket

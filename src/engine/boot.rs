@@ -127,6 +127,8 @@ pub async fn start(socket: OwnedFd, settings: Settings, edges: runtime::Handle) 
     let control = engine.control_socket(&snapshot)?;
     engine.take_over(*snapshot, host).await.map_err(BootError::Keeper)?;
     engine.sandboxes.take_over(&engine.node.statuses().iter().filter_map(|status| status.invocation).collect());
+    // A manager that was killed may not have come to it.
+    engine.untold.leave_over();
     if let Some(problems) = rejected {
         engine.fan_out(Notice { at: clock::now(), what: Happening::ConfigRejected { problems } });
     }
@@ -262,6 +264,7 @@ impl Parts {
             sockets: self.sockets,
             fd_store: super::fds::FdStore::default(),
             processes: BTreeMap::new(),
+            clamped: BTreeMap::new(),
             runs: BTreeMap::new(),
             signals: 0,
             tickets: Tickets::default(),
@@ -461,6 +464,7 @@ impl Engine {
             self.runs.insert(key.run.unit.clone(), tree);
         }
         self.spawned(key, process.pid);
+        self.note_clamped(key, process.clamped);
     }
 
     /// Goes on with what services write. Their definitions must be known.

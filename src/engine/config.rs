@@ -191,10 +191,17 @@ fn identity(
     let exec = &unit.service.exec;
     let group = exec.group.as_deref();
     let Some(user) = exec.user.as_deref() else {
-        // A group without a user: root, or whoever we are, in that group.
-        let Some(group) = group else { return Ok(None) };
+        // A group without a user: root, or whoever we are, in that group; and who that is may be wanted in variables.
+        if group.is_none() && exec.set_login_environment != Some(true) {
+            return Ok(None);
+        }
         let own = nix::unistd::Uid::current().to_string();
-        return users::look_up(&own, Some(group), &[]).map(|id| Some(Arc::new(id)));
+        let mut identity = users::look_up(&own, group, &[])?;
+        // As systemd: the groups of a user are for those who ask for the user.
+        let named =
+            exec.supplementary_groups.iter().map(|name| users::look_up_group(name).map(nix::unistd::Gid::as_raw));
+        identity.groups = named.collect::<Result<_, _>>()?;
+        return Ok(Some(Arc::new(identity)));
     };
     let supplementary: Vec<String> = exec.supplementary_groups.iter().map(|name| name.to_string()).collect();
     let key = (user.to_owned(), group.map(str::to_owned), supplementary);

@@ -12,10 +12,10 @@ use crate::{
         input::{ProbeOutcome, Sender},
     },
     unit::{UnitDef, spec::ProbeCheck},
-    wire::keeper::{Order, Output, SpawnOrder as KeeperSpawn, Stream},
+    wire::keeper::{Order, Output, SpawnOrder as KeeperSpawn, SpawnSpec, Stream},
 };
 
-use super::{Engine, tree};
+use super::{Engine, launch, tree};
 
 /// Log pipes of all units together take about this much of the kernel's budget for one user (pipe(7), 64 MiB).
 const PIPE_BUDGET_BYTES: usize = 32 << 20;
@@ -59,6 +59,11 @@ impl Engine {
                 if let Some(tree) = self.tree_of_run(&run) {
                     self.tree.watch(tree);
                 }
+                Ok(())
+            }
+            Effect::Tidy { def, directories } => {
+                self.launcher.tidy(&def, directories);
+                self.untold.leave_over();
                 Ok(())
             }
             Effect::Probe { run, probe, def } => self.probe(run, probe, def),
@@ -125,10 +130,10 @@ impl Engine {
         Ok(())
     }
 
-    fn prepare(&mut self, order: &SpawnOrder) -> Result<crate::wire::keeper::SpawnSpec, Unprepared> {
+    fn prepare(&mut self, order: &SpawnOrder) -> Result<SpawnSpec, Unprepared> {
         let name = &order.key.run.unit;
         let unit = &order.def;
-        if order.is_start {
+        if order.is_start || launch::reads_sockets(&unit.service.exec) {
             self.open_sockets(name, unit)?;
         }
         let identity = self.identities.get(name).cloned();
@@ -136,11 +141,12 @@ impl Engine {
             tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
             Unprepared::Failed(error.failure())
         })?;
-        self.sandboxes.shut_in(order, &[], &mut spec).map_err(|error| {
+        let own = self.launcher.own_directories(&unit.service.exec);
+        self.sandboxes.shut_in(order, &own, &mut spec).map_err(|error| {
             tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
             Unprepared::Failed(error.failure())
         })?;
-        for stream in [spec.stdout, spec.stderr].into_iter().filter_map(piped) {
+        for stream in [&spec.stdout, &spec.stderr].into_iter().filter_map(piped) {
             if self.piped.insert((name.clone(), stream)) {
                 let bytes = u32::try_from(self.pipe_bytes()).unwrap_or(u32::MAX);
                 let order = Order::OpenLog { unit: name.clone(), stream, bytes };
@@ -152,6 +158,7 @@ impl Engine {
 
     fn forget_unit(&mut self, unit: UnitName) -> Result<(), ClientError> {
         self.runs.remove(&unit);
+        self.clamped.remove(&unit);
         self.piped.retain(|(of, _)| *of != unit);
         self.release_sockets(&unit)?;
         self.fd_store.forget(&unit);
@@ -269,6 +276,7 @@ impl Engine {
             def: Arc::clone(&def),
             environment: Vec::new(),
             confirm_exec: false,
+            is_first: false,
         };
         match self.prepare(&order) {
             Ok(spec) => {
@@ -328,9 +336,15 @@ fn with_cont(signal: Signal) -> impl Iterator<Item = Signal> {
 }
 
 /// The pipe that an output goes to, if it is captured.
-const fn piped(output: Output) -> Option<Stream> {
+const fn piped(output: &Output) -> Option<Stream> {
     match output {
-        Output::Log(stream) => Some(stream),
-        Output::Null | Output::Inherit => None,
+        Output::Log(stream) => Some(*stream),
+        Output::Null
+        | Output::Inherit
+        | Output::File { .. }
+        | Output::Terminal { .. }
+        | Output::Stored(_)
+        | Output::Stdin
+        | Output::Stdout => None,
     }
 }

@@ -3,7 +3,10 @@
 use crate::{
     alert::{self, Message},
     base::{Field, Happening, Notice, Severity, pack},
-    edge::store::{Batch, Write},
+    edge::{
+        leftovers,
+        store::{Batch, Write},
+    },
     keeper::client::ClientError,
     wire::keeper::Order,
 };
@@ -31,6 +34,9 @@ impl Engine {
         for (tree, meant) in untold.sweeps {
             self.tree.sweep(tree, meant);
         }
+        if untold.leftovers {
+            self.remove_leftovers();
+        }
         let is_burst = untold.notices.len() >= BURST;
         for notice in untold.notices {
             self.tell(notice);
@@ -39,6 +45,12 @@ impl Engine {
             self.pack();
         }
         Ok(())
+    }
+
+    /// Removes, beside the loop, what services had for their lifetime.
+    fn remove_leftovers(&self) {
+        let places = self.launcher.leftover_places();
+        self.runtime.spawn_blocking(move || places.iter().for_each(|place| leftovers::remove(place)));
     }
 
     /// What a boot fills is filled in order of name.

@@ -22,6 +22,7 @@ use crate::{
         status::UnitStatus,
     },
     unit::UnitDef,
+    wire::keeper::Clamped,
 };
 
 /// Asks that may wait for the engine; more make their askers wait.
@@ -82,6 +83,8 @@ pub struct UnitState {
     pub sandbox_unmet: Option<String>,
     /// What became of its output, where it is captured.
     pub output: Option<log::Counts>,
+    /// What its main process could not be given.
+    pub clamped: Clamped,
 }
 
 /// A fact from one of the manager's own threads and tasks.

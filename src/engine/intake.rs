@@ -42,6 +42,7 @@ impl Engine {
         match fact {
             Fact::Spawned { key, pid, start_time: _, clamped } => {
                 self.spawned(&key, pid);
+                self.note_clamped(&key, clamped);
                 report_clamped(&key.run.unit, clamped);
                 self.node_unless_probe(&key, Input::Spawned { key: key.clone(), pid });
             }
@@ -86,6 +87,18 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// What the newest main process of a unit could not be given.
+    pub(super) fn note_clamped(&mut self, key: &ProcessKey, clamped: Clamped) {
+        if !key.role.is_main() {
+            return;
+        }
+        if clamped.is_any() {
+            self.clamped.insert(key.run.unit.clone(), clamped);
+        } else if !self.clamped.is_empty() {
+            self.clamped.remove(&key.run.unit);
+        }
     }
 
     fn node_unless_probe(&mut self, key: &ProcessKey, input: Input) {
@@ -370,7 +383,8 @@ impl Engine {
             let def = Arc::clone(self.units.get(&status.name)?);
             let (restarts_total, output) = (counters.restarts_of(&status.name), self.flow.of(&status.name));
             let sandbox_unmet = self.sandboxes.unmet(&status.name).map(str::to_owned);
-            Some(UnitState { restarts_total, output, status, def, sandbox_unmet })
+            let clamped = self.clamped.get(&status.name).copied().unwrap_or_default();
+            Some(UnitState { restarts_total, output, clamped, status, def, sandbox_unmet })
         };
         self.node.statuses().into_iter().filter_map(state).collect()
     }
@@ -507,8 +521,7 @@ const fn enablement(verb: Verb) -> Option<bool> {
 }
 
 fn report_clamped(unit: &UnitName, clamped: Clamped) {
-    let what = [(clamped.oom_score, "oom_score_adjust"), (clamped.nice, "nice"), (clamped.limits, "a hard limit")];
-    for (_, setting) in what.iter().filter(|(lowered, _)| *lowered) {
+    for setting in clamped.settings() {
         tracing::warn!(unit = %unit, setting, "the host does not let us give this service all that its unit asks for");
     }
 }

@@ -47,6 +47,7 @@ use crate::{
         cgroup::Cgroups,
         clock,
         deliver::Deliveries,
+        leftovers,
         log::{Flow, Pump},
         store::Store,
         users::Identity,
@@ -54,7 +55,7 @@ use crate::{
     keeper::client::{Client, ClientError},
     node::{Input, Node, effect::Outcome},
     unit::UnitDef,
-    wire::keeper::Stream,
+    wire::keeper::{Clamped, Stream},
 };
 
 pub use boot::{BootError, Started, start};
@@ -101,6 +102,8 @@ pub struct Engine {
     fd_store: fds::FdStore,
     /// Living processes.
     processes: BTreeMap<ProcessKey, Pid>,
+    /// What main processes could not be given, where they could not be given all.
+    clamped: BTreeMap<UnitName, Clamped>,
     /// The newest run of each unit, for attribution.
     runs: BTreeMap<UnitName, tree::Tree>,
     /// How many signals were given to whole trees.
@@ -200,6 +203,7 @@ impl Engine {
             cgroups.remove_all();
         }
         self.sandboxes.finish(FLUSH_WITHIN).await;
+        self.launcher.leftover_places().iter().for_each(|place| leftovers::remove(place));
         // Ends that were committed meanwhile are forgotten by the keeper with everything else.
         self.keeper.send(&crate::wire::keeper::Order::Shutdown { code }, Vec::new())?;
         self.keeper.flush().await?;

@@ -16,7 +16,7 @@ use crate::{
     node::effect::SpawnOrder,
     unit::{
         sandbox::{Feature, Host, Machine, needs, plan},
-        spec::{SandboxFallback, SandboxSpec, Switch},
+        spec::{Privilege, SandboxFallback, SandboxSpec, Switch},
     },
     wire::keeper::SpawnSpec,
 };
@@ -112,7 +112,7 @@ impl Sandboxes {
             self.unmet.remove(unit);
             return Ok(());
         };
-        if order.command.privileged {
+        if order.command.privilege == Privilege::Full {
             return Ok(());
         }
         let lacking = self.lacking(unit, sandbox)?;

@@ -31,6 +31,8 @@ pub(super) struct Untold {
     /// What runs that ended may have left behind.
     pub(super) sweeps: Vec<(Tree, Meant)>,
     pub(super) notices: Vec<Notice>,
+    /// Whether directories wait to be removed.
+    pub(super) leftovers: bool,
     /// Since when something waits.
     since: Option<Mono>,
 }
@@ -58,6 +60,11 @@ impl Untold {
 
     pub(super) fn notice(&mut self, notice: Notice) {
         self.notices.push(notice);
+        self.begin();
+    }
+
+    pub(super) fn leave_over(&mut self) {
+        self.leftovers = true;
         self.begin();
     }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     base::{ExitStatus, InvocationId, Now, ProcessKey, SpawnFailure, SpawnStep, UnitName},
     sys::{clock, open_process, say, start_time},
-    wire::keeper::{Exit, MirroredProcess, MirroredStage, MirroredUnit},
+    wire::keeper::{Clamped, Exit, MirroredProcess, MirroredStage, MirroredUnit},
 };
 
 /// EINTR, errno(3): the keeper died between its intent and the child, or before it could write that there is one.
@@ -60,7 +60,16 @@ impl Keeper {
                 let process = open_process(pid).ok().filter(|_| start_time(pid).is_ok_and(|time| time == seen));
                 if let Some(watch) = process.and_then(|fd| self.watch(fd, &key).ok()) {
                     let handle = Handle::Adopted(watch);
-                    let process = Process { key, invocation, pid, start_time: seen, started, handle, exec_watch: None };
+                    let process = Process {
+                        key,
+                        invocation,
+                        pid,
+                        start_time: seen,
+                        started,
+                        handle,
+                        exec_watch: None,
+                        clamped: Clamped::default(),
+                    };
                     return self.processes.insert(process);
                 }
                 let (status, at) = (ExitStatus::Unknown, clock::now());

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, os::fd::OwnedFd, rc::Rc};
 use crate::{
     base::{Generation, InvocationId, Now, Pid, ProcessKey, Role, UnitName},
     sys::spawn::Ticket,
-    wire::keeper::{RunningProcess, Stream},
+    wire::keeper::{Clamped, RunningProcess, Stream},
 };
 
 /// Most units that anything is held for.
@@ -23,6 +23,8 @@ pub(super) struct Process {
     pub(super) handle: Handle,
     /// Tells when its program has taken over, where that was asked.
     pub(super) exec_watch: Option<Watch>,
+    /// What it could not be given; nothing is known of a process that was found.
+    pub(super) clamped: Clamped,
 }
 
 /// How a process is known for sure.
@@ -50,6 +52,7 @@ impl Process {
             pid: self.pid,
             start_time: self.start_time,
             started: self.started,
+            clamped: self.clamped,
         }
     }
 }

@@ -82,22 +82,13 @@ impl Keeper {
         self.poller.add(ours.as_fd(), MANAGER)?;
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let fds = [self.null.as_fd(), stdout.as_fd(), stderr.as_fd(), theirs.as_fd()];
+        let path = self.options.manager_path.as_deref().unwrap_or(OWN_IMAGE);
         let program = Program {
-            path: self.options.manager_path.as_deref().unwrap_or(OWN_IMAGE),
-            argv: &self.options.manager_argv,
-            env: &self.environment,
             cwd: c".",
-            user: None,
             umask: MANAGER_UMASK,
-            nice: None,
             oom_score_adj: self.ceiling.oom_score(self.ceiling.oom_initial, &mut Clamped::default()),
-            limits: &[],
-            no_new_privs: false,
             ignore_sigpipe: true,
-            fds: &fds,
-            listen: None,
-            cgroup: None,
-            confinement: None,
+            ..Program::new(path, &self.options.manager_argv, &self.environment, &fds)
         };
         let spawned = self.spawner.spawn(&program).map_err(|failure| io::Error::from_raw_os_error(failure.errno))?;
         self.manager_ticket = Some(spawned.ticket);

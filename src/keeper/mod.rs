@@ -12,6 +12,7 @@ mod turn; // what is held, and the loop
 mod start; // the beginning, and what an upgrade hands over
 mod obey; // orders
 mod spawn; // the order to start a process
+mod program; // its words for the child
 mod crowd; // when orders wait for children in their set-up (pure)
 mod ceiling; // what may be given to a child
 mod reap; // ends

@@ -52,7 +52,7 @@ impl Keeper {
 
     /// Keeps the end of a process whose program ran.
     pub(super) fn ended(&mut self, process: Process, status: ExitStatus, usage: Option<Usage>) {
-        let Process { key, invocation, pid, started, exec_watch, handle, start_time: _ } = process;
+        let Process { key, invocation, pid, started, exec_watch, handle, start_time: _, clamped: _ } = process;
         self.unwatch_exec(exec_watch);
         match handle {
             Handle::Child(_) => {}

@@ -8,6 +8,7 @@ use super::{
     holdings::{Handle, Process, Unit, Watch},
     ledger::Kept,
     obey::NO_NUMBER,
+    program,
     turn::Keeper,
 };
 use crate::{
@@ -17,16 +18,16 @@ use crate::{
         spawn::{Program, Spawned, User},
         start_time,
     },
-    wire::keeper::{Clamped, Fact, MirroredStage, Output, Passed, SpawnOrder, SpawnSpec},
+    wire::keeper::{Clamped, Fact, MirroredStage, Passed, SpawnOrder, SpawnSpec},
 };
 
 /// Errors of the step `Prepare`, errno(3).
-const NOT_STORED: i32 = 2; // ENOENT
+pub(super) const NOT_STORED: i32 = 2; // ENOENT
 const NO_SUCH_PROCESS: i32 = 3; // ESRCH
 const NO_ROOM: i32 = 12; // ENOMEM
 const BAD_NAME: i32 = 22; // EINVAL: LISTEN_FDNAMES joins names by colons
 const STARTED_BEFORE: i32 = 17; // EEXIST
-const NO_LOG_PIPE: i32 = 9; // EBADF
+pub(super) const NO_LOG_PIPE: i32 = 9; // EBADF
 
 impl Keeper {
     pub(super) fn spawn(&mut self, mut order: SpawnOrder, cgroup: Option<OwnedFd>) {
@@ -73,7 +74,16 @@ impl Keeper {
         let exec_watch = watch.and_then(|(reader, _writer)| self.watch(reader, &key).ok());
         let handle = Handle::Child(Some(ticket));
         self.mirror_process(&key, invocation, started, MirroredStage::Running { pid, start_time });
-        self.processes.insert(Process { key: key.clone(), invocation, pid, start_time, started, handle, exec_watch });
+        self.processes.insert(Process {
+            key: key.clone(),
+            invocation,
+            pid,
+            start_time,
+            started,
+            handle,
+            exec_watch,
+            clamped,
+        });
         self.tell_at_calm(&Fact::Spawned { key, pid, start_time, clamped }, Vec::new());
         Ok(())
     }
@@ -112,6 +122,7 @@ impl Keeper {
             started,
             handle,
             exec_watch: None,
+            clamped: Clamped::default(),
         });
         self.tell_at_calm(&Fact::Spawned { key, pid, start_time, clamped: Clamped::default() }, Vec::new());
         Ok(())
@@ -125,30 +136,34 @@ impl Keeper {
     ) -> Result<(Spawned, Clamped), SpawnFailure> {
         let unit = self.units.get(&key.run.unit).ok_or_else(|| prepare(NO_ROOM))?;
         let (stdout, stderr) = (io::stdout(), io::stderr());
-        let mut fds = vec![
-            self.null.as_fd(),
-            output(spec.stdout, unit, self.null.as_fd(), stdout.as_fd())?,
-            output(spec.stderr, unit, self.null.as_fd(), stderr.as_fd())?,
-        ];
+        let null = self.null.as_fd();
+        let (input, open_input) = program::input(&spec.stdin, unit, null)?;
+        let (output, open_output) = program::output(&spec.stdout, unit, null, stdout.as_fd())?;
+        let (error, open_error) = program::output(&spec.stderr, unit, null, stderr.as_fd())?;
+        let mut fds = vec![input, output, error];
         let names = listen(spec, unit, &mut fds)?;
         let mut clamped = Clamped::default();
         let limits = self.ceiling.limits(spec, &mut clamped);
         let program = Program {
-            path: &spec.path,
-            argv: &spec.argv,
-            env: &spec.env,
+            root: spec.root.as_deref(),
             cwd: &spec.cwd,
+            cwd_may_miss: spec.cwd_may_miss,
             user: spec.user.as_ref().map(|user| User { uid: user.uid, gid: user.gid, groups: &user.groups }),
             umask: spec.umask,
             nice: self.ceiling.nice(spec, &mut clamped),
+            schedule: program::schedule(&spec.schedule),
             oom_score_adj: self.ceiling.oom_score(spec.oom_score_adj, &mut clamped),
             limits: &limits,
+            privileges: program::privileges(spec.privileges),
             no_new_privs: spec.no_new_privs,
             ignore_sigpipe: spec.ignore_sigpipe,
-            fds: &fds,
+            opens: [open_input, open_output, open_error],
+            directories: spec.directories.iter().map(program::directory).collect(),
+            secrets: spec.secrets.as_ref().map(program::secrets),
             listen: names.as_deref(),
             cgroup,
             confinement: spec.confinement.as_deref(),
+            ..Program::new(&spec.path, &spec.argv, &spec.env, &fds)
         };
         Ok((self.spawner.spawn(&program)?, clamped))
     }
@@ -170,25 +185,12 @@ impl Keeper {
     }
 }
 
-const fn prepare(errno: i32) -> SpawnFailure {
+pub(super) const fn prepare(errno: i32) -> SpawnFailure {
     SpawnFailure { step: SpawnStep::Prepare, errno }
 }
 
 fn unprepared(error: io::Error) -> SpawnFailure {
     prepare(error.raw_os_error().unwrap_or(NO_NUMBER))
-}
-
-fn output<'a>(
-    output: Output,
-    unit: &'a Unit,
-    null: BorrowedFd<'a>,
-    own: BorrowedFd<'a>,
-) -> Result<BorrowedFd<'a>, SpawnFailure> {
-    match output {
-        Output::Null => Ok(null),
-        Output::Inherit => Ok(own),
-        Output::Log(stream) => unit.logs.get(&stream).map(|log| log.writer.as_fd()).ok_or_else(|| prepare(NO_LOG_PIPE)),
-    }
 }
 
 /// Adds the stored descriptors that the process inherits; their names for LISTEN_FDNAMES.

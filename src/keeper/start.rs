@@ -141,12 +141,21 @@ impl Keeper {
 
     fn take_processes(&mut self, processes: Vec<(ProcessState, Option<OwnedFd>)>) -> io::Result<()> {
         for (state, pidfd) in processes {
-            let ProcessState { key, invocation, pid, start_time, started, pidfd: _ } = state;
+            let ProcessState { key, invocation, pid, start_time, started, pidfd: _, clamped } = state;
             let handle = match pidfd {
                 Some(fd) => Handle::Adopted(self.watch(fd, &key)?),
                 None => Handle::Child(None),
             };
-            self.processes.insert(Process { key, invocation, pid, start_time, started, handle, exec_watch: None });
+            self.processes.insert(Process {
+                key,
+                invocation,
+                pid,
+                start_time,
+                started,
+                handle,
+                exec_watch: None,
+                clamped,
+            });
         }
         Ok(())
     }
@@ -294,6 +303,7 @@ fn process_state(process: &Process) -> ProcessState {
             Handle::Child(_) => None,
             Handle::Adopted(watch) => Some(number(&watch.fd)),
         },
+        clamped: process.clamped,
     }
 }
 

@@ -95,23 +95,8 @@ impl Keeper {
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let fds: [BorrowedFd<'_>; 4] = [self.null.as_fd(), stdout.as_fd(), stderr.as_fd(), state.as_fd()];
         let argv = [path.clone(), CString::new(CHECK_STATE)?];
-        let program = Program {
-            path,
-            argv: &argv,
-            env: &self.environment,
-            cwd: c"/",
-            user: None,
-            umask: 0o077,
-            nice: None,
-            oom_score_adj: None,
-            limits: &[],
-            no_new_privs: false,
-            ignore_sigpipe: true,
-            fds: &fds,
-            listen: None,
-            cgroup: None,
-            confinement: None,
-        };
+        let program =
+            Program { umask: 0o077, ignore_sigpipe: true, ..Program::new(path, &argv, &self.environment, &fds) };
         let started = self.spawner.spawn(&program);
         started.map(|spawned| spawned.pid).map_err(|failure| io::Error::from_raw_os_error(failure.errno))
     }

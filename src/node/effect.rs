@@ -54,6 +54,13 @@ pub enum Effect {
         /// Whose.
         run: RunId,
     },
+    /// Remove what a run that is over had for its lifetime; no answer. Nothing that follows may overtake it.
+    Tidy {
+        /// The definition that it ran with; its credentials go.
+        def: Arc<UnitDef>,
+        /// Whether its runtime directories go as well.
+        directories: bool,
+    },
     /// Send a probe. Comes back as `Probed`, always (a timeout is a failure).
     Probe {
         /// For whose run.
@@ -150,6 +157,8 @@ pub struct SpawnOrder {
     pub environment: Vec<(String, String)>,
     /// Whether `ExecDone` is waited for.
     pub confirm_exec: bool,
+    /// Whether the run has had no process before it.
+    pub is_first: bool,
 }
 
 /// How an order ended for one unit.

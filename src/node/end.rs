@@ -69,6 +69,11 @@ impl Node {
             };
             self.finish_job(now, place, &outcome);
         }
+        let follows = match plan {
+            Plan::Pending | Plan::Restart { .. } => true,
+            Plan::Rest | Plan::Fail | Plan::StartLimit | Plan::Listen => false,
+        };
+        self.tidy(place, &run, follows);
         self.carry_out(now, place, &run, plan);
         self.stop_bound(place, &end);
         self.continue_job(now, place);
@@ -270,6 +275,7 @@ impl Node {
         let targets = unit.def.relations.on_failure.clone();
         self.timers.clear(place, Slot::HoldOff);
         self.touch(place);
+        self.tidy_kept(place);
         self.notice(now, Happening::UnitFailed { unit: name, result });
         if is_new {
             self.start_triggered(now, place, &targets, monitor);

@@ -192,6 +192,7 @@ impl Node {
         self.touch(place);
         self.answer_all(&job.asks, outcome);
         self.wake_neighbours(place);
+        self.tidy_kept(place);
     }
 
     /// Tries the jobs again that waited for this unit's.

@@ -45,6 +45,7 @@ mod service;
 mod spawn;
 mod start;
 mod stop;
+mod tidy;
 mod timers;
 mod units;
 mod up;

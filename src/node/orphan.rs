@@ -4,7 +4,7 @@ use crate::{
     base::UnitName,
     unit::{
         UnitDef,
-        spec::{Command, Restart},
+        spec::{Command, Privilege, Restart},
     },
 };
 
@@ -19,7 +19,7 @@ pub(super) fn def(name: &UnitName) -> UnitDef {
         argv: ["false".into()].into(),
         ignore_failure: false,
         literal: true,
-        privileged: false,
+        privilege: Privilege::Unit,
     }]
     .into();
     def

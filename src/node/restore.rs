@@ -83,7 +83,8 @@ impl Node {
         let (living, foreign): (Vec<_>, Vec<_>) =
             living.into_iter().partition(|process| Some(process.key.run.generation) == generation);
         self.end_foreign(now, foreign);
-        let Some(unit) = self.unit(place) else { return };
+        let Some(unit) = self.unit_mut(place) else { return };
+        unit.restore_kept();
         match (&unit.state, unit.wish) {
             (State::Live(_), _) => {
                 self.live += 1;

@@ -75,6 +75,8 @@ pub(super) struct Unit {
     pub(super) gone: bool,
     /// Something changed since its last memo.
     pub(super) dirty: bool,
+    /// The definition of the last run, whose directories outlive it because another run is to follow.
+    pub(super) kept: Option<Arc<UnitDef>>,
 }
 
 /// What the unit is now.
@@ -319,6 +321,7 @@ impl Unit {
             known: false,
             gone: false,
             dirty: false,
+            kept: None,
         }
     }
 

@@ -83,6 +83,7 @@ fn main_order(run: &Run, command: Command) -> SpawnOrder {
         command,
         environment: monitor_environment(run.monitor.as_deref()),
         confirm_exec: run.def.service.kind == ServiceKind::Exec,
+        is_first: run.controls == 0,
     }
 }
 
@@ -107,6 +108,7 @@ fn control_order(run: &Run, control: Control, command: Command) -> SpawnOrder {
         command,
         environment,
         confirm_exec: false,
+        is_first: control.number == 1 && run.main == Main::None,
     }
 }
 

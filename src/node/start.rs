@@ -40,6 +40,7 @@ impl Node {
         unit.wish = Wish::Up;
         unit.known = true;
         unit.waits_back = false;
+        unit.kept = None;
         for slot in [Slot::HoldOff, Slot::Idle] {
             self.timers.clear(place, slot);
         }

@@ -6,6 +6,7 @@
 mod attribute;
 pub mod clock; // the keeper's stamps; all others read edge/clock.rs
 mod descriptors;
+mod glob;
 mod init;
 mod listen_fds;
 mod memory;
@@ -26,6 +27,7 @@ pub use descriptors::{
     LogPipe, close_inherited_on_exec, close_on_exec, end_pipe, is_write_end, keep_on_exec, log_pipe, number,
     take_inherited,
 };
+pub use glob::glob;
 pub use init::{complain, print, replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};
 pub use memory::{read_sealed, sealed_memory, trim_memory};

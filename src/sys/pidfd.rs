@@ -81,23 +81,7 @@ mod tests {
     fn an_end_is_known_before_and_after_the_reaping() {
         assert_eq!(size_of::<PidfdInfo>(), 64);
         let argv = [c"sh".to_owned(), c"-c".to_owned(), c"exit 42".to_owned()];
-        let program = Program {
-            path: c"/bin/sh",
-            argv: &argv,
-            env: &[],
-            cwd: c"/",
-            user: None,
-            umask: 0,
-            nice: None,
-            oom_score_adj: None,
-            limits: &[],
-            no_new_privs: false,
-            ignore_sigpipe: false,
-            fds: &[],
-            listen: None,
-            cgroup: None,
-            confinement: None,
-        };
+        let program = Program::new(c"/bin/sh", &argv, &[], &[]);
         let pid = Spawner::default().spawn(&program).unwrap().pid;
         let process = open_process(pid).unwrap();
         let started = start_time(pid).unwrap();

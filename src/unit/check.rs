@@ -40,6 +40,7 @@ pub(super) fn finish(
     draft.def.sockets.list = listening::finish(draft.sockets, &draft.def.name, at, report);
     listening::check_lazy(&draft.def, at, report);
     listening::probes_of_own_sockets(&draft.def, at, report);
+    check.exec(&draft.def, report);
     draft.def
 }
 
@@ -108,6 +109,7 @@ fn service(draft: &mut Draft) {
     service.exec.environment = pairs(std::mem::take(&mut draft.environment));
     service.exec.environment_files = std::mem::take(&mut draft.environment_files).into();
     service.exec.limits = std::mem::take(&mut draft.limits).into();
+    std::mem::take(&mut draft.exec_draft).finish(&mut service.exec);
     let oneshot = service.kind == ServiceKind::Oneshot;
     let start_default = if oneshot { TimeSpan::INFINITY } else { service.timeouts.start };
     service.timeouts.start = draft.timeout_start.unwrap_or(start_default);
@@ -131,7 +133,7 @@ pub(super) enum Clean {
     No,
 }
 
-struct Check<'p> {
+pub(super) struct Check<'p> {
     places: &'p Places,
     begin: Place,
     clean: Clean,
@@ -143,7 +145,7 @@ impl Check<'_> {
         self.places.find(table, key).unwrap_or(self.begin)
     }
 
-    fn service_at(&self, key: &str) -> Place {
+    pub(super) fn service_at(&self, key: &str) -> Place {
         self.at("service", key)
     }
 

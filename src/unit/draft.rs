@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     diag::Place,
+    exec_draft::ExecDraft,
     spec::{Command, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, SocketOptions, UnitDef},
 };
 use crate::base::{ByteSize, Severity, Signal, TimeSpan, UnitName};
@@ -24,6 +25,7 @@ pub(super) struct Draft {
     pub environment: BTreeMap<Box<str>, Box<str>>,
     pub environment_files: Vec<(Box<Path>, bool)>,
     pub limits: Vec<Limit>,
+    pub exec_draft: ExecDraft,
     pub sockets: SocketDraft,
     pub health: Vec<ProbeDraft>,
     /// Instances of a template that are there from the start.
@@ -170,6 +172,7 @@ impl Draft {
             environment: BTreeMap::new(),
             environment_files: Vec::new(),
             limits: Vec::new(),
+            exec_draft: ExecDraft::default(),
             sockets: SocketDraft::default(),
             health: Vec::new(),
             instances: Vec::new(),

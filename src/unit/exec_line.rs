@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::{
-    spec::Command,
+    spec::{Command, Privilege},
     specifier::{self, Specifiers},
 };
 
@@ -35,6 +35,9 @@ pub enum ExecFault {
     /// A prefix of systemd that we do not have.
     #[error("the prefix {0:?} is not supported by this version")]
     Prefix(char),
+    /// More than one of `+`, `!` and `!!`.
+    #[error("only one of the prefixes +, ! and !! can stand before a program")]
+    Privileges,
     /// Only prefixes, or `@` without a second word.
     #[error("the program is missing")]
     NoProgram,
@@ -56,9 +59,11 @@ impl ExecFault {
     /// What to do about it.
     pub(super) fn help(&self) -> Option<String> {
         let help = match self {
-            Self::Empty | Self::Long | Self::NotText | Self::PrefixTwice(_) | Self::NoProgram => return None,
+            Self::Empty | Self::Long | Self::NotText | Self::PrefixTwice(_) | Self::Privileges | Self::NoProgram => {
+                return None;
+            }
             Self::Quote(quote) => return Some(format!("close it, or write \\{quote} for the character itself")),
-            Self::Prefix(_) => "the prefixes are - @ : and +",
+            Self::Prefix(_) => "the prefixes are - @ : + ! and !!",
             Self::VariableProgram => "name the program; variables may stand in its arguments",
             Self::Program(_) => "write the whole path, or the name alone to have it looked for in PATH",
             Self::Separator => "write a list with one command each, or \\; for the character itself",
@@ -100,20 +105,19 @@ pub(super) fn parse(line: &str, specifiers: &Specifiers<'_>) -> Result<ExecLine,
         argv: argv.into(),
         ignore_failure: head.ignore_failure,
         literal: head.literal,
-        privileged: head.privileged,
+        privilege: head.privilege.unwrap_or_default(),
     };
     Ok(ExecLine { command, warnings: words.warnings })
 }
 
 /// The first word: prefixes and program.
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a prefix of systemd, present or not")]
 struct Head {
     program: String,
     ignore_failure: bool,
     own_name: bool,
     literal: bool,
-    privileged: bool,
+    privilege: Option<Privilege>,
 }
 
 impl Head {
@@ -122,12 +126,15 @@ impl Head {
         let mut head = Self::default();
         let mut rest = word.text.as_str();
         while let Some(prefix) = rest.chars().next() {
+            if let '+' | '!' = prefix {
+                rest = head.privilege(rest).ok_or((at, ExecFault::Privileges))?;
+                continue;
+            }
             let flag = match prefix {
                 '-' => &mut head.ignore_failure,
                 '@' => &mut head.own_name,
                 ':' => &mut head.literal,
-                '+' => &mut head.privileged,
-                '!' | '|' => return Err((at, ExecFault::Prefix(prefix))),
+                '|' => return Err((at, ExecFault::Prefix(prefix))),
                 _ => break,
             };
             if std::mem::replace(flag, true) {
@@ -138,6 +145,16 @@ impl Head {
         head.program = expand(rest, specifiers).map_err(|fault| (at, fault))?;
         check_program(&head.program).map_err(|fault| (at, fault))?;
         Ok(head)
+    }
+
+    /// Takes one of `+`, `!` and `!!`, which exclude each other; what follows it.
+    fn privilege<'t>(&mut self, text: &'t str) -> Option<&'t str> {
+        let (privilege, rest) = match text.strip_prefix("!!") {
+            Some(rest) => (Privilege::Unit, rest),
+            None if text.starts_with('!') => (Privilege::OwnUser, text.get(1..)?),
+            None => (Privilege::Full, text.get(1..)?),
+        };
+        self.privilege.replace(privilege).is_none().then_some(rest)
     }
 }
 
@@ -280,6 +297,28 @@ fn unescape(after: &str, bytes: &mut Vec<u8>) -> Option<usize> {
     Some(1)
 }
 
+/// A text with the escapes of C that systemd takes, `None` when one is none.
+pub(super) fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let (before, after) = (rest.get(..at)?, rest.get(at + 1..)?);
+        bytes.extend_from_slice(before.as_bytes());
+        // In a command line a NUL byte cannot be.
+        let nul = ["x00", "000"].into_iter().find(|nul| after.starts_with(nul));
+        let length = match nul {
+            Some(nul) => {
+                bytes.push(0);
+                nul.len()
+            }
+            None => unescape(after, &mut bytes)?,
+        };
+        rest = after.get(length..)?;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Some(bytes)
+}
+
 fn number(digits: &str, radix: u32) -> Option<u32> {
     // from_str_radix would take a sign.
     let all_digits = digits.chars().all(|c| c.is_digit(radix));
@@ -344,9 +383,11 @@ mod tests {
         let command = parse("-@:+/bin/sh name x").unwrap().command;
         assert_eq!(&*command.program, "/bin/sh");
         assert_eq!(argv("@/bin/sh name x"), ["name", "x"]);
-        assert!(command.ignore_failure && command.literal && command.privileged);
+        assert!(command.ignore_failure && command.literal && command.privilege == Privilege::Full);
         let plain = parse("sh").unwrap().command;
-        assert!(!plain.ignore_failure && !plain.literal && !plain.privileged);
+        assert!(!plain.ignore_failure && !plain.literal && plain.privilege == Privilege::Unit);
+        assert_eq!(parse("-!:sh").unwrap().command.privilege, Privilege::OwnUser);
+        assert_eq!(parse("!!sh").unwrap().command.privilege, Privilege::Unit);
     }
 
     #[test]
@@ -358,8 +399,10 @@ mod tests {
             ("a b'c", 3, ExecFault::Quote('\'')),
             ("a ; b", 2, ExecFault::Separator),
             ("--a", 0, ExecFault::PrefixTwice('-')),
-            ("!a", 0, ExecFault::Prefix('!')),
-            ("+!!a", 0, ExecFault::Prefix('!')),
+            ("|a", 0, ExecFault::Prefix('|')),
+            ("+!!a", 0, ExecFault::Privileges),
+            ("!!!a", 0, ExecFault::Privileges),
+            ("++a", 0, ExecFault::Privileges),
             ("- a", 0, ExecFault::NoProgram),
             ("@/bin/a", 0, ExecFault::NoProgram),
             ("$A x", 0, ExecFault::VariableProgram),
@@ -384,6 +427,13 @@ mod tests {
         assert_eq!(offsets(r"a \d $A/b $A ${A}/b \x00"), [2, 5, 20]);
         assert_eq!(offsets(r#"a > b "|" x|y 2>&1"#), [2, 14]);
         assert_eq!(offsets(r"a \; $$x"), [0_usize; 0]);
+    }
+
+    #[test]
+    fn escapes_outside_of_command_lines_may_be_nul_and_must_be_escapes() {
+        assert_eq!(unescaped(r"a\tb\x00\000\x41é\\").as_deref(), Some("a\tb\0\0Aé\\".as_bytes()));
+        assert_eq!(unescaped(r"a\d"), None);
+        assert_eq!(unescaped("a\\"), None);
     }
 
     /// A word that is read back as `word`.

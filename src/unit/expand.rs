@@ -90,7 +90,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::unit::exec_line;
+    use crate::unit::{exec_line, spec::Privilege};
 
     fn expanded(line: &str) -> Vec<String> {
         let environment = BTreeMap::from([
@@ -146,7 +146,7 @@ mod tests {
                 argv: ["x".into(), word.as_str().into(), "$V".into(), "${V}".into()].into(),
                 ignore_failure: false,
                 literal: false,
-                privileged: false,
+                privilege: Privilege::Unit,
             };
             let out = expand(&command, |_| Some(&value));
             prop_assert_eq!(&out[1], &word);

@@ -13,6 +13,7 @@ mod dialect;
 mod directives;
 mod draft;
 mod dropin;
+mod exec_draft;
 mod exec_line;
 mod expand;
 pub mod env_file; // files of variables

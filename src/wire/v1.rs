@@ -51,6 +51,9 @@ pub struct Unit {
     pub probes: Vec<Probe>,
     /// What the service says of itself (STATUS=).
     pub status_text: Option<String>,
+    /// Settings of which the host lets the daemon give the main process less than the unit asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lowered: Vec<String>,
     /// Why the service fails, as it says (`ERRNO=`, errno(3)).
     #[serde(default)]
     pub errno: Option<u32>,

@@ -149,3 +149,33 @@ pub(crate) fn a_service_begins_with_no_signal_blocked_and_sigpipe_as_its_unit_sa
         assert_eq!((set("SigBlk:").as_str(), set("SigIgn:").as_str()), ("0000000000000000", ignored), "{unit}");
     }
 }
+
+pub(crate) fn what_the_host_does_not_let_it_have_is_shown_also_by_the_next_manager() {
+    let own = fs::read_to_string("/proc/self/limits").unwrap();
+    let hard = own.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().nth(4).unwrap();
+    // More than any kernel gives.
+    let wanted = hard.parse::<u64>().map_or(u64::MAX - 1, |hard| hard.max(1 << 30) + 1);
+    let world = World::with(&[
+        ("web", &format!("[service]\nexec_start = 'sleep 1000'\nlimit_nofile = '100:{wanted}'\n")),
+        ("other", "[service]\nexec_start = 'sleep 1000'\n"),
+    ]);
+    let status = world.until_status("web", "it runs or failed", |status| status["active"] != "activating");
+    if status["active"] == "failed" {
+        // The host lets us raise limits, and its kernel has one of its own: the start fails by name.
+        return;
+    }
+    let look = |what: &str| {
+        let status = world.until_status("web", what, |status| !status["lowered"].is_null());
+        assert_eq!(status["lowered"], serde_json::json!(["a hard limit"]));
+        assert!(world.status("other")["lowered"].is_null());
+        let shown = world.ok(&["status", "web"]).out;
+        assert!(shown.contains("The host lets it have less than its unit asks for: a hard limit"), "{shown}");
+    };
+    look("it is shown");
+    let up = world.managers_up();
+    world.kill_manager();
+    until("another manager took over", || (world.managers_up() > up).then_some(()));
+    look("it is shown by the next manager");
+    world.ok(&["stop", "web"]);
+    assert!(world.status("web")["lowered"].is_null(), "of a service that is down it does not matter");
+}

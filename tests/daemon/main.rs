@@ -17,6 +17,7 @@ mod support;
 mod actor; // what its services do
 mod alerts; // who is told
 mod config; // files that are wrong
+mod directories; // what is made for a service
 mod exec; // what a service is given
 mod health; // services that are not well
 mod kinds; // when a service is up
@@ -51,8 +52,14 @@ const TESTS: &[Test] = tests![
     config::every_mistake_is_named_at_once_with_its_place_and_the_likely_word,
     config::units_that_are_broken_when_the_manager_starts_anew_run_on_as_they_were,
     config::a_daemon_that_has_nothing_to_go_on_with_ends_with_78,
+    directories::a_runtime_directory_is_new_for_each_run_and_gone_with_the_last,
+    directories::a_runtime_directory_is_kept_over_restarts_and_the_managers_death_where_the_unit_says_so,
+    directories::a_manager_that_is_killed_leaves_no_directory_behind,
+    directories::credentials_are_for_the_service_alone_and_nobody_else_says_them,
+    directories::what_a_service_cannot_have_fails_its_start_by_name,
     exec::a_service_gets_exactly_its_environment_and_descriptors,
     exec::a_service_runs_as_its_unit_says,
+    exec::what_the_host_does_not_let_it_have_is_shown_also_by_the_next_manager,
     exec::a_service_begins_with_no_signal_blocked_and_sigpipe_as_its_unit_says,
     health::a_service_that_answers_badly_is_restarted_by_its_http_probe,
     health::exec_and_tcp_probes_see_what_is_wrong,

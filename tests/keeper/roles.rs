@@ -82,23 +82,7 @@ fn play_notifier(socket: &str, texts: &[&str]) -> ExitCode {
 /// Has so many children that have ended, waits for none of them, and stops.
 fn play_parent_of_zombies(count: usize) -> ExitCode {
     let mut spawner = Spawner::default();
-    let nowhere = Program {
-        path: c"/nonexistent",
-        argv: &[],
-        env: &[],
-        cwd: c"/",
-        user: None,
-        umask: 0,
-        nice: None,
-        oom_score_adj: None,
-        limits: &[],
-        no_new_privs: false,
-        ignore_sigpipe: false,
-        fds: &[],
-        listen: None,
-        cgroup: None,
-        confinement: None,
-    };
+    let nowhere = Program::new(c"/nonexistent", &[], &[], &[]);
     let (mut started, mut pending) = (0, Vec::new());
     while started < count {
         match spawner.spawn(&nowhere) {

@@ -275,22 +275,6 @@ pub(crate) fn text(text: &str) -> CString {
 
 /// A process that runs `sh -c script` with nothing special about it.
 pub(crate) fn shell(script: &str) -> SpawnSpec {
-    SpawnSpec {
-        path: text("/bin/sh"),
-        argv: vec![text("sh"), text("-c"), text(script)],
-        env: vec![text("PATH=/usr/bin:/bin")],
-        cwd: text("/"),
-        user: None,
-        umask: 0o22,
-        nice: None,
-        oom_score_adj: 0,
-        limits: vec![],
-        no_new_privs: false,
-        ignore_sigpipe: true,
-        confirm_exec: false,
-        stdout: Output::Null,
-        stderr: Output::Inherit,
-        listen: vec![],
-        confinement: None,
-    }
+    let argv = vec![text("sh"), text("-c"), text(script)];
+    SpawnSpec { stderr: Output::Inherit, ..SpawnSpec::new(text("/bin/sh"), argv, vec![text("PATH=/usr/bin:/bin")]) }
 }

@@ -28,6 +28,11 @@ pub(crate) fn block(screen: &Screen, unit: &Unit, log: &str) -> String {
             probes(&mut out, screen, &unit.probes);
         }
     }
+    if !unit.lowered.is_empty() {
+        let settings: Vec<_> = unit.lowered.iter().map(|setting| one_line(setting)).collect();
+        let hint = format!("The host lets it have less than its unit asks for: {}", settings.join(", "));
+        writeln!(out, "{:>LABEL_WIDTH$}  {}", "", screen.paint(CARE, &hint)).ok();
+    }
     if unit.needs_restart {
         let hint =
             format!("Its unit file has changed since this run began: supervisorctl restart {}", one_line(&unit.name));

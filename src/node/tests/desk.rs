@@ -217,6 +217,9 @@ fn tell(effect: &Effect) -> Option<String> {
         Effect::Listen { unit, def } => format!("listen {unit} {}", def.sockets.list.len()),
         Effect::Unlisten { unit } => format!("unlisten {unit}"),
         Effect::Release { unit } => format!("release {unit}"),
+        Effect::Tidy { def, directories } => {
+            format!("tidy {}{}", def.name, if *directories { " directories" } else { "" })
+        }
         Effect::Kill { key, signal } => format!("kill {} {signal}", show(key)),
         Effect::KillTree { run, signal, but: _ } => format!("kill-tree {} {signal}", show_run(run)),
         Effect::FindMain { key, from, .. } => format!("find {} {}", show(key), tell_source(from)),

@@ -5,8 +5,8 @@ use crate::{
     unit::{
         UnitDef,
         spec::{
-            Address, Command, Listen, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Restart, ServiceKind,
-            SocketKind, SocketSpec,
+            Address, Command, Listen, NotifyAccess, OnUnhealthy, Privilege, ProbeCheck, ProbeSpec, Restart,
+            ServiceKind, SocketKind, SocketSpec,
         },
     },
 };
@@ -62,7 +62,7 @@ pub(super) fn command(text: &str) -> Command {
         argv: [text.into()].into(),
         ignore_failure: false,
         literal: false,
-        privileged: false,
+        privilege: Privilege::Unit,
     }
 }
 

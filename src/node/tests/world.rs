@@ -22,7 +22,7 @@ use crate::{
     },
     unit::{
         UnitDef,
-        spec::{ExitType, KillMode, NotifyAccess, OnUnhealthy, Restart, ServiceKind},
+        spec::{DirectoryName, ExitType, KillMode, NotifyAccess, OnUnhealthy, Preserve, Restart, ServiceKind},
     },
 };
 
@@ -71,6 +71,8 @@ struct World {
     /// What waits in the sockets of `door`.
     waiting: u32,
     memos: BTreeMap<UnitName, Vec<u8>>,
+    /// Units whose runtime directory is there.
+    directories: BTreeSet<UnitName>,
     /// What the manager keeps back until there is calm; it dies with it.
     untold_memos: BTreeMap<UnitName, Vec<u8>>,
     untold: Vec<Notice>,
@@ -140,6 +142,8 @@ fn defs(rng: &mut Rng) -> Defs {
                 0 => KillMode::Mixed,
                 _ => KillMode::ControlGroup,
             };
+            service.exec.directories.runtime.names = [DirectoryName { path: text.into(), links: [].into() }].into();
+            service.exec.directories.preserve = [Preserve::No, Preserve::Restart][rng.below(2) as usize];
             let secs = TimeSpan::from_secs;
             (service.timeouts.start, service.timeouts.stop, service.timeouts.abort) = (secs(10), secs(5), secs(3));
             def.start_limit.interval = secs([10, 30][rng.below(2) as usize]);
@@ -198,6 +202,7 @@ impl World {
             listening: BTreeSet::new(),
             waiting: 0,
             memos: BTreeMap::new(),
+            directories: BTreeSet::new(),
             untold_memos: BTreeMap::new(),
             untold: Vec::new(),
             generations: BTreeMap::new(),
@@ -334,6 +339,14 @@ impl World {
                     self.hit(&key, Signal::KILL);
                 }
             }
+            Effect::Tidy { def, directories } => {
+                // A process that is asked for makes the directory, so nothing of the unit may live or be on its way.
+                let living = self.processes.iter().any(|(key, process)| key.run.unit == def.name && !process.stray);
+                assert!(!living, "the directories of {} go while it runs", def.name);
+                if directories {
+                    self.directories.remove(&def.name);
+                }
+            }
             Effect::CancelProbes { .. } => {}
             Effect::Remember { unit, memo } => {
                 assert!(memo.len() <= 4096);
@@ -438,6 +451,9 @@ impl World {
     fn be_born(&mut self, order: &SpawnOrder) {
         let key = order.key.clone();
         self.next_pid += 1;
+        let is_there = !self.directories.insert(key.run.unit.clone());
+        let goes_with_each_run = order.def.service.exec.directories.preserve == Preserve::No;
+        assert!(!(is_there && order.is_first && goes_with_each_run), "{key:?} finds the directory of an earlier run");
         let pid = Pid::new(self.next_pid).unwrap();
         let obeys = self.calm || self.rng.below(4) != 0;
         let immortal_until = if self.chance(20) { self.now + 30_000_000_000 } else { 0 };
@@ -770,6 +786,7 @@ impl World {
         for status in self.node.statuses() {
             assert!(matches!(status.sub.as_str(), "dead" | "failed"), "{} is {}", status.name, status.sub.as_str());
         }
+        assert!(self.directories.is_empty(), "left behind: {:?}", self.directories);
         self.check_accounts();
         self.check_life_goes_on(all);
     }

@@ -5,12 +5,21 @@
     clippy::cast_sign_loss,
     reason = "a system call's arguments and results are registers; checked conversions could panic, which a child must not"
 )]
+
+mod directories; // what it makes
+mod privileges; // whom it becomes
+mod schedule; // when it runs
+mod secrets; // credentials
+mod stdio; // its descriptors
+mod walk; // through a directory
+
 use std::{ptr, slice, sync::atomic::Ordering};
 
 use super::{
     super::raw,
     confine::{self, Confined},
     plan::{PID_DIGITS_MAX, Plan},
+    room::List,
 };
 use crate::base::SpawnStep;
 
@@ -26,27 +35,7 @@ pub(super) const fn code(step: SpawnStep) -> u32 {
 
 /// The step of a number.
 pub(super) const fn step(code: u32) -> SpawnStep {
-    const STEPS: [SpawnStep; 19] = [
-        SpawnStep::Prepare,
-        SpawnStep::Clone,
-        SpawnStep::Session,
-        SpawnStep::Stdio,
-        SpawnStep::Descriptors,
-        SpawnStep::OomScore,
-        SpawnStep::Nice,
-        SpawnStep::Limits,
-        SpawnStep::Network,
-        SpawnStep::Namespace,
-        SpawnStep::BoundingSet,
-        SpawnStep::Groups,
-        SpawnStep::Group,
-        SpawnStep::User,
-        SpawnStep::Chdir,
-        SpawnStep::NoNewPrivileges,
-        SpawnStep::Signals,
-        SpawnStep::Seccomp,
-        SpawnStep::Exec,
-    ];
+    const STEPS: [SpawnStep; SpawnStep::ALL.len()] = SpawnStep::ALL;
     if (code as usize) < STEPS.len() { STEPS[code as usize] } else { SpawnStep::Prepare }
 }
 
@@ -86,29 +75,37 @@ pub(super) unsafe extern "C" fn launch(plan: *mut Plan) -> ! {
     exit()
 }
 
+/// The order is systemd's, as its exec_child() has it: what needs our privileges or our view of the files comes first.
 fn set_up_and_exec(plan: &Plan) -> Result<(), i32> {
     at(plan, SpawnStep::Session);
     call(libc::SYS_setsid, [0; 6])?;
-    place_descriptors(plan)?;
+    if plan.makes_files() {
+        // Modes of new files are given exactly.
+        call(libc::SYS_umask, [0; 6])?;
+    }
+    stdio::open_own(plan)?;
+    stdio::place_descriptors(plan)?;
+    schedule::set(plan)?;
+    directories::make_all(plan)?;
+    secrets::place(plan)?;
+    // What was made for it stands where everyone sees it; from here on it has a view of its own.
     // SAFETY: the plan is whole, and what it names lies in its slot.
     let confined = unsafe { Confined::named(plan.confined) };
     if let Some(confined) = confined {
         confine::confine(confined, |step| at(plan, step))?;
     }
-    if let Some(nice) = plan.nice {
-        at(plan, SpawnStep::Nice);
-        call(libc::SYS_setpriority, [libc::PRIO_PROCESS as usize, 0, nice as usize, 0, 0, 0])?;
-    }
     at(plan, SpawnStep::Limits);
-    // SAFETY: the plan names a list of its own slot.
-    for limit in unsafe { slice::from_raw_parts(plan.limits, plan.limits_count) } {
+    for limit in list(&plan.limits) {
         let values = ptr::from_ref(&limit.soft).addr();
         call(libc::SYS_prlimit64, [0, limit.resource as usize, values, 0, 0, 0])?;
     }
-    become_user(plan)?;
-    at(plan, SpawnStep::Chdir);
-    call(libc::SYS_umask, [plan.umask as usize, 0, 0, 0, 0, 0])?;
-    call(libc::SYS_chdir, [plan.cwd.addr(), 0, 0, 0, 0, 0])?;
+    privileges::join_groups(plan)?;
+    privileges::change_root(plan)?;
+    privileges::drop_bounding(plan)?;
+    privileges::become_user(plan)?;
+    privileges::join_keyring(plan)?;
+    privileges::secure_bits(plan)?;
+    enter_directory(plan)?;
     if plan.no_new_privs {
         at(plan, SpawnStep::NoNewPrivileges);
         call(libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0, 0])?;
@@ -123,41 +120,14 @@ fn set_up_and_exec(plan: &Plan) -> Result<(), i32> {
     Ok(())
 }
 
-/// Moves what is inherited to 0, 1, 2 …; all else closes on exec.
-fn place_descriptors(plan: &Plan) -> Result<(), i32> {
-    at(plan, SpawnStep::Stdio);
-    // SAFETY: the plan names a list of its own slot, which nobody else touches any more.
-    let sources = unsafe { slice::from_raw_parts_mut(plan.fds, plan.fds_count) };
-    let count = plan.fds_count;
-    // A source among the targets could be overwritten before it is used.
-    for (target, source) in sources.iter_mut().enumerate() {
-        if (*source as usize) < count && *source as usize != target {
-            let copy = call(libc::SYS_fcntl, [*source as usize, libc::F_DUPFD_CLOEXEC as usize, count, 0, 0, 0])?;
-            *source = copy as i32;
-        }
-    }
-    for (target, source) in sources.iter().enumerate() {
-        if target == 3 {
-            at(plan, SpawnStep::Descriptors);
-        }
-        if *source as usize == target {
-            call(libc::SYS_fcntl, [target, libc::F_SETFD as usize, 0, 0, 0, 0])?;
-        } else {
-            call(libc::SYS_dup3, [*source as usize, target, 0, 0, 0, 0])?;
-        }
-    }
-    Ok(())
-}
-
-fn become_user(plan: &Plan) -> Result<(), i32> {
-    let Some((uid, gid)) = plan.user else { return Ok(()) };
-    let (uid, gid) = (uid as usize, gid as usize);
-    at(plan, SpawnStep::Groups);
-    call(libc::SYS_setgroups, [plan.groups_count, plan.groups.addr(), 0, 0, 0, 0])?;
-    at(plan, SpawnStep::Group);
-    call(libc::SYS_setresgid, [gid, gid, gid, 0, 0, 0])?;
-    at(plan, SpawnStep::User);
-    call(libc::SYS_setresuid, [uid, uid, uid, 0, 0, 0])?;
+/// As the user: a network disk may know them and not root.
+fn enter_directory(plan: &Plan) -> Result<(), i32> {
+    at(plan, SpawnStep::Chdir);
+    call(libc::SYS_umask, [plan.umask as usize, 0, 0, 0, 0, 0])?;
+    match call(libc::SYS_chdir, [plan.cwd.addr(), 0, 0, 0, 0, 0]) {
+        Err(_) if plan.cwd_may_miss => call(libc::SYS_chdir, [c"/".as_ptr().addr(), 0, 0, 0, 0, 0])?,
+        entered => entered?,
+    };
     Ok(())
 }
 
@@ -201,8 +171,7 @@ fn write_own_pid(plan: &Plan) -> Result<(), i32> {
 
 fn write_oom_score(plan: &Plan) -> Result<(), i32> {
     let path = c"/proc/self/oom_score_adj".as_ptr().addr();
-    let flags = (libc::O_WRONLY | libc::O_CLOEXEC) as usize;
-    let fd = call(libc::SYS_openat, [libc::AT_FDCWD as usize, path, flags, 0, 0, 0])?;
+    let fd = open_at(HERE, path, libc::O_WRONLY, 0)?;
     let written = call(libc::SYS_write, [fd, plan.oom_text.addr(), plan.oom_length, 0, 0, 0]);
     call(libc::SYS_close, [fd, 0, 0, 0, 0, 0])?;
     written.map(|_| ())
@@ -212,8 +181,66 @@ fn at(plan: &Plan, step: SpawnStep) {
     plan.step.store(code(step), Ordering::Relaxed);
 }
 
+/// For paths that are absolute or taken from the working directory.
+const HERE: usize = libc::AT_FDCWD as usize;
+
+/// Opens `name` below `folder`, closed on exec.
+fn open_at(folder: usize, name: usize, flags: i32, mode: u32) -> Result<usize, i32> {
+    call(libc::SYS_openat, [folder, name, (flags | libc::O_CLOEXEC) as usize, mode as usize, 0, 0])
+}
+
+/// A descriptor of our own that is not needed any more; exec would close it as well.
+fn close(fd: usize) {
+    // Nothing can be done about a failure, and none is to be had.
+    let _closed = call(libc::SYS_close, [fd, 0, 0, 0, 0, 0]);
+}
+
+/// What the kernel says of an open file.
+fn status_of(fd: usize) -> Result<libc::stat, i32> {
+    // SAFETY: the structure holds numbers only, for which zero is a value.
+    let mut status: libc::stat = unsafe { std::mem::zeroed() };
+    let (empty, place) = (c"".as_ptr().addr(), (&raw mut status).addr());
+    call(libc::SYS_newfstatat, [fd, empty, place, libc::AT_EMPTY_PATH as usize, 0, 0])?;
+    Ok(status)
+}
+
+fn write_all(fd: usize, bytes: &[u8]) -> Result<(), i32> {
+    let mut left = bytes;
+    while !left.is_empty() {
+        let written = call(libc::SYS_write, [fd, left.as_ptr().addr(), left.len(), 0, 0, 0])?;
+        left = left.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// A list of the plan.
+const fn list<T>(list: &List<T>) -> &[T] {
+    if list.count == 0 {
+        return &[];
+    }
+    // SAFETY: the plan names values of its own slot, which nobody changes while we are in there.
+    unsafe { slice::from_raw_parts(list.at, list.count) }
+}
+
+/// Pointers to strings up to the null at their end.
+struct Strings(*const *const u8);
+
+impl Iterator for Strings {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        // SAFETY: the plan ends each such list with a null, behind which we do not go.
+        let text = unsafe { self.0.read() };
+        if text.is_null() {
+            return None;
+        }
+        self.0 = self.0.wrapping_add(1);
+        Some(text.addr())
+    }
+}
+
 pub(super) fn call(number: i64, arguments: [usize; 6]) -> Result<usize, i32> {
-    // SAFETY: every caller is in this file or in `confine`, and passes numbers, or addresses of the plan's slot and of its own frame.
+    // SAFETY: every caller is in this module or in `confine`, and passes numbers, or addresses of the plan's slot and of its own frame.
     checked(unsafe { raw::syscall(number, arguments) })
 }
 

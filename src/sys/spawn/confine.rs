@@ -7,7 +7,7 @@
 )]
 use std::{ptr, slice};
 
-use super::{child::call, plan::Room};
+use super::{child::call, room::Room};
 use crate::base::{
     SpawnStep,
     confinement::{Confinement, HOLDS_MAX, INSTRUCTIONS_MAX, Instruction, MountStep, Network},

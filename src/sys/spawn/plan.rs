@@ -1,13 +1,16 @@
 use std::{
+    ffi::{CStr, CString},
     os::fd::AsRawFd,
     ptr,
     sync::atomic::{AtomicI32, AtomicU32},
 };
 
 use super::{
-    Limit, Program,
     confine::{self, Confined},
+    program::{Control, Directory, Limit, Open, Owner, Privileges, Program, Schedule, Secrets},
+    room::{List, Room, Text},
 };
+use crate::base::SpawnStep;
 
 /// What a child reads and writes in our memory. Everything it points at lies in the same slot.
 #[derive(Debug)]
@@ -24,20 +27,29 @@ pub(in crate::sys) struct Plan {
     pub(super) path: *const u8,
     pub(super) argv: *const *const u8,
     pub(super) envp: *const *const u8,
+    /// Null when the root stays.
+    pub(super) root: *const u8,
     pub(super) cwd: *const u8,
+    pub(super) cwd_may_miss: bool,
     /// Where its own pid belongs in its environment; null when it does not.
     pub(super) listen_pid: *mut u8,
     /// What it inherits: the descriptor in place n becomes n.
     pub(super) fds: *mut i32,
     pub(super) fds_count: usize,
-    pub(super) limits: *const Limit,
-    pub(super) limits_count: usize,
+    pub(super) opens: [PlannedOpen; 3],
+    pub(super) directories: List<PlannedDirectory>,
+    /// One, or none.
+    pub(super) secrets: List<PlannedSecrets>,
+    pub(super) limits: List<Limit>,
     pub(super) groups: *const u32,
     pub(super) groups_count: usize,
     /// User and group, when they change.
     pub(super) user: Option<(u32, u32)>,
     pub(super) umask: u32,
     pub(super) nice: Option<i32>,
+    pub(super) schedule: Schedule<'static>,
+    pub(super) affinity: List<u8>,
+    pub(super) privileges: Privileges,
     pub(super) no_new_privs: bool,
     pub(super) ignore_sigpipe: bool,
     /// The text for /proc/self/oom_score_adj; null when the score does not change.
@@ -49,14 +61,73 @@ pub(in crate::sys) struct Plan {
     pub(super) clone: libc::clone_args,
 }
 
+impl Plan {
+    /// Whether the child makes files before it becomes its user.
+    pub(super) fn makes_files(&self) -> bool {
+        self.directories.count > 0
+            || self.secrets.count > 0
+            || self.opens.iter().any(|open| matches!(open, PlannedOpen::File { .. }))
+    }
+}
+
+/// [`Open`] in a slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PlannedOpen {
+    Given,
+    File { path: *const u8, flags: i32 },
+    Data(List<u8>),
+    Terminal { path: *const u8, control: Control },
+    Same(usize),
+}
+
+/// [`Directory`] in a slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlannedDirectory {
+    pub(super) step: SpawnStep,
+    /// The names on the way to it, null at the end.
+    pub(super) names: *const *const u8,
+    pub(super) mode: u32,
+    pub(super) owner: Option<Owner>,
+    pub(super) keep: bool,
+    pub(super) links: List<PlannedLink>,
+}
+
+/// A symbolic link to be made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlannedLink {
+    /// The names on the way to it, its own last.
+    pub(super) names: *const *const u8,
+    pub(super) target: List<u8>,
+}
+
+/// [`Secrets`] in a slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlannedSecrets {
+    pub(super) path: *const u8,
+    pub(super) names: *const *const u8,
+    pub(super) fresh: bool,
+    pub(super) owner: Option<Owner>,
+    pub(super) list: List<PlannedSecret>,
+}
+
+/// One credential in a slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlannedSecret {
+    /// With its NUL.
+    pub(super) id: List<u8>,
+    /// Null at the end.
+    pub(super) files: *const *const u8,
+    pub(super) value: Option<List<u8>>,
+}
+
 /// Room for any pid in decimal, and NUL.
 pub(super) const PID_DIGITS_MAX: usize = 11;
 
 /// Lays a program out in `memory`, which the child will read; `None` when it does not fit.
 pub(super) fn lay_out(program: &Program<'_>, memory: &mut [u8]) -> Option<Plan> {
-    let mut room = Room { start: memory.as_mut_ptr(), memory, used: 0 };
+    let mut room = Room::new(memory);
     let (fds_place, fds_count) = room.numbers(program.fds.iter().map(|fd| fd.as_raw_fd()))?;
-    let limits = room.values(program.limits)?;
+    let limits = room.list(program.limits)?;
     let groups = program.user.map_or(&[][..], |user| user.groups);
     let (groups_place, groups_count) = room.numbers(groups.iter().map(|group| group.cast_signed()))?;
     let argv = room.strings(program.argv.iter().map(|text| text.as_bytes_with_nul()))?;
@@ -70,6 +141,11 @@ pub(super) fn lay_out(program: &Program<'_>, memory: &mut [u8]) -> Option<Plan> 
         Some(text) => (room.bytes(text.as_bytes())?.cast_const(), text.len()),
         None => (ptr::null(), 0),
     };
+    let [stdin, stdout, stderr] = &program.opens;
+    let opens = [open(stdin, &mut room)?, open(stdout, &mut room)?, open(stderr, &mut room)?];
+    let directories =
+        program.directories.iter().map(|one| directory(one, &mut room)).collect::<Option<Vec<PlannedDirectory>>>()?;
+    let secrets = program.secrets.iter().map(|one| secrets(one, &mut room)).collect::<Option<Vec<PlannedSecrets>>>()?;
     let confined = program.confinement.map_or(Some(ptr::null()), |what| confine::lay_out(what, &mut room))?;
     // SAFETY: the structure holds numbers only, for which zero is a value.
     let clone: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -78,20 +154,30 @@ pub(super) fn lay_out(program: &Program<'_>, memory: &mut [u8]) -> Option<Plan> 
         step: AtomicU32::new(0),
         errno: AtomicI32::new(0),
         launched: AtomicI32::new(0),
-        path: room.bytes(program.path.to_bytes_with_nul())?,
+        path: room.c_text(program.path)?,
         argv,
         envp,
-        cwd: room.bytes(program.cwd.to_bytes_with_nul())?,
+        root: match program.root {
+            Some(root) => room.c_text(root)?,
+            None => ptr::null(),
+        },
+        cwd: room.c_text(program.cwd)?,
+        cwd_may_miss: program.cwd_may_miss,
         listen_pid,
         fds: fds_place,
         fds_count,
+        opens,
+        directories: room.list(&directories)?,
+        secrets: room.list(&secrets)?,
         limits,
-        limits_count: program.limits.len(),
         groups: groups_place.cast_const().cast(),
         groups_count,
         user: program.user.map(|user| (user.uid, user.gid)),
         umask: program.umask,
         nice: program.nice,
+        schedule: Schedule { affinity: &[], ..program.schedule },
+        affinity: room.list(program.schedule.affinity)?,
+        privileges: program.privileges,
         no_new_privs: program.no_new_privs,
         ignore_sigpipe: program.ignore_sigpipe,
         oom_text,
@@ -101,17 +187,72 @@ pub(super) fn lay_out(program: &Program<'_>, memory: &mut [u8]) -> Option<Plan> 
     })
 }
 
+fn open(open: &Open<'_>, room: &mut Room<'_>) -> Option<PlannedOpen> {
+    Some(match open {
+        Open::Given => PlannedOpen::Given,
+        Open::File { path, flags } => PlannedOpen::File { path: room.c_text(path)?, flags: *flags },
+        Open::Data(bytes) => PlannedOpen::Data(room.list(bytes)?),
+        Open::Terminal { path, control } => PlannedOpen::Terminal { path: room.c_text(path)?, control: *control },
+        Open::Same(place) => PlannedOpen::Same(usize::from(*place)),
+    })
+}
+
+fn directory(directory: &Directory<'_>, room: &mut Room<'_>) -> Option<PlannedDirectory> {
+    let mut links = Vec::with_capacity(directory.links.len());
+    for (path, target) in &directory.links {
+        links.push(PlannedLink { names: room.names(path)?, target: room.list(target.to_bytes_with_nul())? });
+    }
+    Some(PlannedDirectory {
+        step: directory.step,
+        names: room.names(directory.path)?,
+        mode: directory.mode,
+        owner: directory.owner,
+        keep: directory.keep,
+        links: room.list(&links)?,
+    })
+}
+
+fn secrets(secrets: &Secrets<'_>, room: &mut Room<'_>) -> Option<PlannedSecrets> {
+    let mut list = Vec::with_capacity(secrets.list.len());
+    for secret in &secrets.list {
+        list.push(PlannedSecret {
+            id: room.list(secret.id.to_bytes_with_nul())?,
+            files: room.strings(secret.files.iter().map(|path| path.as_bytes_with_nul()))?,
+            value: match secret.value {
+                Some(value) => Some(room.list(value)?),
+                None => None,
+            },
+        });
+    }
+    Some(PlannedSecrets {
+        path: room.c_text(secrets.path)?,
+        names: room.names(secrets.path)?,
+        fresh: secrets.fresh,
+        owner: secrets.owner,
+        list: room.list(&list)?,
+    })
+}
+
 /// How many bytes a program takes at most when it is laid out.
 pub(super) fn bytes_needed(program: &Program<'_>) -> usize {
-    let strings = |list: &[std::ffi::CString]| list.iter().map(|text| text.count_bytes() + 1 + 8).sum::<usize>();
     let user = program.user.map_or(0, |user| user.groups.len() * 4);
-    strings(program.argv)
-        + strings(program.env)
-        + program.path.count_bytes()
-        + program.cwd.count_bytes()
+    let opens = program.opens.iter().map(|open| match open {
+        Open::Given | Open::Same(_) => 0,
+        Open::File { path, .. } | Open::Terminal { path, .. } => text_bytes(path),
+        Open::Data(bytes) => bytes.len() + ALIGNMENT,
+    });
+    strings_bytes(program.argv)
+        + strings_bytes(program.env)
+        + text_bytes(program.path)
+        + text_bytes(program.cwd)
+        + program.root.map_or(0, text_bytes)
         + user
         + size_of_val(program.limits)
         + program.fds.len() * 4
+        + opens.sum::<usize>()
+        + program.directories.iter().map(directory_bytes).sum::<usize>()
+        + program.secrets.as_ref().map_or(0, secrets_bytes)
+        + program.schedule.affinity.len()
         + program.listen.map_or(0, str::len)
         + program.confinement.map_or(0, confine::bytes_needed)
         + FIXED_BYTES
@@ -119,100 +260,40 @@ pub(super) fn bytes_needed(program: &Program<'_>) -> usize {
 
 /// Terminators, alignment, the score's text and the three LISTEN_ variables.
 const FIXED_BYTES: usize = 512;
+/// Most bytes that are lost before one value.
+const ALIGNMENT: usize = 8;
 
-/// A string for a list of pointers: still to be placed, or placed already.
-enum Text<'a> {
-    New(&'a [u8]),
-    There(usize),
+fn strings_bytes(list: &[CString]) -> usize {
+    list.iter().map(|text| text.count_bytes() + 1 + size_of::<usize>()).sum::<usize>() + size_of::<usize>() + ALIGNMENT
 }
 
-/// Memory that is filled from its start.
-pub(super) struct Room<'a> {
-    start: *mut u8,
-    memory: &'a mut [u8],
-    used: usize,
+fn text_bytes(text: &CStr) -> usize {
+    text.count_bytes() + 1
 }
 
-impl Room<'_> {
-    /// Reserves `length` bytes on an eight byte boundary when `aligned`; where they begin.
-    fn reserve(&mut self, length: usize, aligned: bool) -> Option<usize> {
-        let at = if aligned { self.used.next_multiple_of(8) } else { self.used };
-        let end = at.checked_add(length)?;
-        if end > self.memory.len() {
-            return None;
-        }
-        self.used = end;
-        Some(at)
-    }
+/// A pointer and a NUL for each name, of which no path has more than every other byte.
+fn names_bytes(path: &CStr) -> usize {
+    let names = path.to_bytes().iter().filter(|byte| **byte == b'/').count() + 1;
+    text_bytes(path) + names * (size_of::<usize>() + 1) + size_of::<usize>() + ALIGNMENT
+}
 
-    fn write(&mut self, at: usize, bytes: &[u8]) -> Option<()> {
-        self.memory.get_mut(at..at + bytes.len())?.copy_from_slice(bytes);
-        Some(())
-    }
+fn directory_bytes(directory: &Directory<'_>) -> usize {
+    let link =
+        |(path, target): &(&CStr, &CStr)| names_bytes(path) + text_bytes(target) + ALIGNMENT + size_of::<PlannedLink>();
+    size_of::<PlannedDirectory>()
+        + names_bytes(directory.path)
+        + directory.links.iter().map(link).sum::<usize>()
+        + ALIGNMENT
+}
 
-    const fn address(&self, at: usize) -> *mut u8 {
-        self.start.wrapping_add(at)
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> Option<*mut u8> {
-        let at = self.reserve(bytes.len(), false)?;
-        self.write(at, bytes)?;
-        Some(self.address(at))
-    }
-
-    pub(super) fn numbers(&mut self, numbers: impl ExactSizeIterator<Item = i32>) -> Option<(*mut i32, usize)> {
-        let count = numbers.len();
-        let at = self.reserve(count * 4, true)?;
-        for (index, number) in numbers.enumerate() {
-            self.write(at + index * 4, &number.to_ne_bytes())?;
-        }
-        Some((self.address(at).cast(), count))
-    }
-
-    /// A list of plain values.
-    pub(super) fn values<T>(&mut self, values: &[T]) -> Option<*const T> {
-        const { assert!(align_of::<T>() <= 8 && !std::mem::needs_drop::<T>(), "plain values in words") };
-        let at = self.reserve(size_of_val(values), true)?;
-        let place = self.address(at).cast::<T>();
-        // SAFETY: as many bytes have just been reserved for them, aligned for their largest field.
-        unsafe { place.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
-        Some(place)
-    }
-
-    /// A string that may come from outside: one with a NUL byte fits nowhere.
-    pub(super) fn text(&mut self, text: &str) -> Option<*const u8> {
-        let at = self.reserve(text.len() + 1, false).filter(|_| !text.contains('\0'))?;
-        self.write(at, text.as_bytes())?;
-        self.write(at + text.len(), &[0])?;
-        Some(self.address(at))
-    }
-
-    fn strings<'t>(&mut self, texts: impl ExactSizeIterator<Item = &'t [u8]>) -> Option<*const *const u8> {
-        self.pointers(texts.len(), texts.map(Text::New))
-    }
-
-    /// A list of pointers to strings, with a null at its end.
-    fn pointers<'t>(&mut self, count: usize, texts: impl Iterator<Item = Text<'t>>) -> Option<*const *const u8> {
-        let list = self.reserve((count + 1) * size_of::<usize>(), true)?;
-        for (index, text) in texts.enumerate() {
-            let address = match text {
-                Text::New(bytes) => self.bytes(bytes)?.addr(),
-                Text::There(address) => address,
-            };
-            self.write(list + index * size_of::<usize>(), &address.to_ne_bytes())?;
-        }
-        self.write(list + count * size_of::<usize>(), &0_usize.to_ne_bytes())?;
-        Some(self.address(list).cast_const().cast())
-    }
-
-    /// LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES, and where the child writes its pid. Source: sd_listen_fds(3).
-    fn listen_environment(&mut self, program: &Program<'_>) -> Option<(Vec<usize>, *mut u8)> {
-        let Some(names) = program.listen else { return Some((Vec::new(), ptr::null_mut())) };
-        let name = b"LISTEN_PID=";
-        let start = self.bytes(name)?;
-        let digits = self.bytes(&[0; PID_DIGITS_MAX])?;
-        let fds = self.bytes(format!("LISTEN_FDS={}\0", program.fds.len().saturating_sub(3)).as_bytes())?;
-        let names = self.bytes(format!("LISTEN_FDNAMES={names}\0").as_bytes())?;
-        Some((vec![start.addr(), fds.addr(), names.addr()], digits))
-    }
+fn secrets_bytes(secrets: &Secrets<'_>) -> usize {
+    let one = |secret: &super::program::Secret<'_>| {
+        let value = secret.value.map_or(0, <[u8]>::len);
+        size_of::<PlannedSecret>() + text_bytes(secret.id) + strings_bytes(secret.files) + value + 2 * ALIGNMENT
+    };
+    size_of::<PlannedSecrets>()
+        + text_bytes(secrets.path)
+        + names_bytes(secrets.path)
+        + secrets.list.iter().map(one).sum::<usize>()
+        + 2 * ALIGNMENT
 }

@@ -1,7 +1,12 @@
+mod files;
+mod privileges;
+mod stdio;
+
 use std::{
+    ffi::{CStr, CString},
     fs::{self, File},
     io::{self, Read},
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
 };
 
@@ -46,23 +51,7 @@ pub(super) fn run_as(
 }
 
 pub(super) fn program<'a>(path: &'a CStr, argv: &'a [CString], fds: &'a [BorrowedFd<'a>]) -> Program<'a> {
-    Program {
-        path,
-        argv,
-        env: &[],
-        cwd: c"/",
-        user: None,
-        umask: 0o22,
-        nice: None,
-        oom_score_adj: None,
-        limits: &[],
-        no_new_privs: false,
-        ignore_sigpipe: false,
-        fds,
-        listen: None,
-        cgroup: None,
-        confinement: None,
-    }
+    Program::new(path, argv, &[], fds)
 }
 
 /// How the set-up of a child failed that was to be started so.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{calls, entry::HOMES};
-use crate::unit::spec::{ProtectHome, SandboxSpec, ServiceSpec, Switch};
+use crate::unit::spec::{At, ProtectHome, SandboxSpec, ServiceSpec, Switch};
 
 /// A key that does not do what it says, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,10 @@ fn hidden(service: &ServiceSpec, spec: &SandboxSpec, say: &mut impl FnMut(&'stat
     }
     let bound = |path: &Path| spec.bind_paths.iter().any(|bind| path.starts_with(&bind.target));
     let program = service.exec_start.iter().map(|command| ("exec_start", Path::new(&*command.program)));
-    let folder = service.exec.working_directory.iter().map(|path| ("working_directory", &**path));
+    let folder = match &service.exec.working_directory.at {
+        At::Path(path) => Some(("working_directory", &**path)),
+        At::Root | At::Home => None,
+    };
     for (key, path) in program.chain(folder) {
         if let Some(by) = hiding(path).filter(|_| !bound(path)) {
             say(key, format!("{} is not there for the service: {by:?} hides it", path.display()));

@@ -142,8 +142,9 @@ impl All<'_> {
         };
         read_only.iter().copied().flatten().for_each(|path| self.access(path, true));
         open.iter().for_each(|path| self.access(path, false));
+        // They are made before the process is shut in, so they need not be there yet.
         for path in self.host.writable {
-            self.access(path, false);
+            self.add(path, Entry { read_only: Some(false), ..entry(What::Same, false) });
         }
     }
 

@@ -15,7 +15,11 @@ mod socket;
 use std::{path::Path, sync::Arc};
 
 pub use self::{
-    exec::{ExecSpec, Limit, Output, Resource},
+    exec::{
+        At, Capabilities, CpuPolicy, Credential, CredentialSource, Directories, DirectoryKind, DirectoryName, ExecSpec,
+        Input, IoClass, KeyringMode, Limit, Output, Preserve, Resource, SECURE_BITS, Scheduling, ServiceDirectories,
+        Terminal, Value, WorkingDirectory, Write,
+    },
     health::{HttpCheck, OnUnhealthy, ProbeCheck, ProbeSpec},
     kill::{KillMode, KillSpec},
     log::{
@@ -26,8 +30,8 @@ pub use self::{
         ProtectSystem, SandboxFallback, SandboxPath, SandboxSpec, Switch, Switches, TemporaryFileSystem,
     },
     service::{
-        Command, ExitSet, ExitType, FailureMode, MainProcess, NotifyAccess, Restart, RestartPolicy, ServiceKind,
-        ServiceSpec, TIMEOUT_DEFAULT, Timeouts,
+        Command, ExitSet, ExitType, FailureMode, MainProcess, NotifyAccess, Privilege, Restart, RestartPolicy,
+        ServiceKind, ServiceSpec, TIMEOUT_DEFAULT, Timeouts,
     },
     socket::{
         Address, BindIpv6Only, Listen, SocketKind, SocketOptions, SocketSpec, Sockets, Timestamping, TriggerLimit,

@@ -137,8 +137,20 @@ pub struct Command {
     pub ignore_failure: bool,
     /// `:`: no expansion of variables.
     pub literal: bool,
-    /// `+`: run without the unit's user, group and restrictions.
-    pub privileged: bool,
+    /// How much of the unit's restrictions holds for it.
+    pub privilege: Privilege,
+}
+
+/// The prefixes `+`, `!` and `!!` of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Privilege {
+    /// All of them. `!!` means this too, on kernels that have ambient capabilities, and all that we run on have them.
+    #[default]
+    Unit,
+    /// `!`: all but user and groups.
+    OwnUser,
+    /// `+`: neither user, limits, capabilities nor sandbox.
+    Full,
 }
 
 /// `restart`, its exceptions and its delays.

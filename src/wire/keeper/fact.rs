@@ -157,6 +157,8 @@ pub struct RunningProcess {
     pub start_time: u64,
     /// When it was started.
     pub started: Now,
+    /// What it could not be given.
+    pub clamped: Clamped,
 }
 
 /// What the keeper knows of a unit.
@@ -179,6 +181,20 @@ pub struct Clamped {
     pub nice: bool,
     /// A hard resource limit.
     pub limits: bool,
+}
+
+impl Clamped {
+    /// Whether anything was.
+    pub fn is_any(self) -> bool {
+        self != Self::default()
+    }
+
+    /// What it was, as units say it.
+    pub fn settings(self) -> impl Iterator<Item = &'static str> {
+        let Self { oom_score, nice, limits } = self;
+        let all = [(oom_score, "oom_score_adjust"), (nice, "nice"), (limits, "a hard limit")];
+        all.into_iter().filter_map(|(lowered, setting)| lowered.then_some(setting))
+    }
 }
 
 /// The end of a process.
@@ -245,7 +261,7 @@ wire_enum!(Fact {
     18 UpgradeFailed { reason },
 });
 wire_enum!(ManagerCause { 0 Boot, 1 Crash, 2 Hang, 3 Upgrade, 4 Rollback });
-wire_struct!(RunningProcess { key, invocation, pid, start_time, started });
+wire_struct!(RunningProcess { key, invocation, pid, start_time, started, clamped });
 wire_struct!(UnitRecord { unit, generation, memo });
 wire_struct!(Clamped { oom_score, nice, limits });
 wire_struct!(Exit { key, invocation, pid, status, usage, at, started });

@@ -15,7 +15,10 @@ mod values;
 pub use codec::{DecodeError, Reader, Wire, Writer};
 pub use fact::{Clamped, Exit, Fact, ManagerCause, Notified, RunningProcess, UnitRecord};
 pub use order::{Order, SpawnOrder};
-pub use spec::{Credentials, Output, Passed, ResourceLimit, SpawnSpec, Stream};
+pub use spec::{
+    Control, CpuScheduling, Credentials, Directory, Input, Keyring, Link, Output, Owner, Passed, Privileges,
+    ResourceLimit, Schedule, Secret, Secrets, SpawnSpec, Stream,
+};
 pub use state::{
     AggregatedState, DroppedState, HeldAs, KeeperState, KeptState, KeptWhat, LogState, MirrorHead, MirroredDescriptor,
     MirroredProcess, MirroredStage, MirroredUnit, ProcessState, StoredState, UnitState,

@@ -1,5 +1,5 @@
 use super::{
-    Exit, ManagerCause, Notified, Stream,
+    Clamped, Exit, ManagerCause, Notified, Stream,
     codec::{wire_enum, wire_struct},
 };
 use crate::base::{Generation, InvocationId, Now, Pid, ProcessKey, Signal, SpawnFailure, UnitName};
@@ -92,6 +92,8 @@ pub struct ProcessState {
     pub started: Now,
     /// What stands for it where it is no child of the keeper.
     pub pidfd: Option<i32>,
+    /// What it could not be given.
+    pub clamped: Clamped,
 }
 
 /// One thing that waits for acknowledgement.
@@ -163,7 +165,7 @@ wire_struct!(KeeperState {
 wire_struct!(UnitState { unit, generation, main, memo, stored, logs });
 wire_struct!(StoredState { name, fd });
 wire_struct!(LogState { stream, reader, writer, bytes });
-wire_struct!(ProcessState { key, invocation, pid, start_time, started, pidfd });
+wire_struct!(ProcessState { key, invocation, pid, start_time, started, pidfd, clamped });
 wire_struct!(KeptState { seq, what });
 wire_enum!(KeptWhat { 0 Exited(exit), 1 SpawnFailed { key, failure }, 2 Notified { notified, fds } });
 wire_struct!(AggregatedState { unit, count, generation });

@@ -85,6 +85,9 @@ wire_struct!(SpawnFailure { step, errno });
 wire_enum!(Role { 0 Main, 1 Control(number), 2 Probe(number), 3 Named(number) });
 wire_enum!(ExitStatus { 0 Exited(code), 1 Signaled { signal, core }, 2 Unknown });
 wire_enum!(SpawnStep {
-    0 Prepare, 1 Clone, 2 Session, 3 Stdio, 4 Descriptors, 5 OomScore, 6 Nice, 7 Limits, 8 Groups, 9 Group, 10 User,
-    11 Chdir, 12 NoNewPrivileges, 13 Signals, 14 Exec, 32 Network, 33 Namespace, 34 BoundingSet, 35 Seccomp,
+    0 Prepare, 1 Clone, 2 Session, 3 Stdin, 4 Descriptors, 5 OomScore, 6 Nice, 7 Limits, 8 Groups, 9 Group,
+    10 User, 11 Chdir, 12 NoNewPrivileges, 13 Signals, 14 Exec, 15 Stdout, 16 Stderr, 17 SetScheduler,
+    18 CpuAffinity, 19 IoPriority, 20 TimerSlack, 21 Personality, 22 RuntimeDirectory, 23 StateDirectory,
+    24 CacheDirectory, 25 LogsDirectory, 26 ConfigurationDirectory, 27 Credentials, 28 Chroot, 29 Capabilities,
+    30 Keyring, 31 SecureBits, 32 Network, 33 Namespace, 34 BoundingSet, 35 Seccomp,
 });

@@ -7,7 +7,12 @@
 //! string in it for the empty assignment, a bare number is seconds where a span is wanted, truths may be `true` or
 //! `"yes"`. Specifiers (`%n`) are refused in command lines, and stand for themselves elsewhere.
 
+mod exec_directories;
+mod exec_environment;
 mod exec_keys;
+mod exec_limits;
+mod exec_privileges;
+mod exec_stdio;
 mod health_keys;
 mod log_keys;
 mod sandbox_keys;
@@ -95,7 +100,7 @@ pub(in crate::unit) fn read<'s>(
 fn expand(value: &mut Value<'_>, key: &str, specifiers: &Specifiers<'_>, refused: &mut dyn FnMut(usize, char)) {
     let start = value.span().start;
     match value.get_mut() {
-        DeValue::String(_) if key.starts_with("exec") => {}
+        DeValue::String(_) if key.starts_with("exec") && key != "exec_search_path" => {}
         DeValue::String(text) => match specifiers.expand(text) {
             Ok(Cow::Owned(expanded)) => *text = Cow::Owned(expanded),
             Ok(Cow::Borrowed(_)) => {}

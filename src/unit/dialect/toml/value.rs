@@ -53,6 +53,25 @@ pub(super) fn extend<T>(
     }
 }
 
+/// Appends what `read` makes of each word of a string, or of those in a list; like [`extend`] otherwise.
+pub(super) fn words<T: Clone>(
+    list: &mut Vec<T>,
+    walk: &mut Walk<'_, '_>,
+    value: &Value<'_>,
+    read: impl Fn(&mut Walk<'_, '_>, &Value<'_>, &str) -> Option<T>,
+) {
+    let mut lists = vec![std::mem::take(list)];
+    extend(&mut lists, walk, value, |walk, item| {
+        let words = walk.text(item)?.split_ascii_whitespace();
+        Some(words.filter_map(|word| read(walk, item, word)).collect())
+    });
+    *list = lists.concat();
+    if list.len() > LIST_ITEMS_MAX {
+        list.truncate(LIST_ITEMS_MAX);
+        walk.error(value, format!("{:?} has more than {LIST_ITEMS_MAX} entries", walk.key), None);
+    }
+}
+
 /// The signals that have names of their own.
 pub(super) fn signal_names() -> Vec<String> {
     (1..=31).filter_map(Signal::new).map(|signal| signal.to_string()).collect()

@@ -1,0 +1,211 @@
+//! What the files say of systemd.exec(5) while they are read, and what it comes to together.
+
+use std::path::Path;
+
+use super::{
+    check::Check,
+    diag::Report,
+    sandbox,
+    spec::{
+        At, Capabilities, CpuPolicy, Credential, CredentialSource, DirectoryKind, DirectoryName, ExecSpec, Input,
+        Output, SocketSpec, Switch, Terminal, UnitDef, Value,
+    },
+};
+
+/// Lists of keys that are added to, and values whose default depends on others.
+#[derive(Debug, Default)]
+pub(super) struct ExecDraft {
+    pub stdin: Option<InputDraft>,
+    pub stdin_data: Vec<u8>,
+    pub stdout: Option<Output>,
+    pub search_path: Vec<Box<Path>>,
+    pub pass_environment: Vec<Box<str>>,
+    pub unset_environment: Vec<Box<str>>,
+    pub cpu_affinity: Vec<u16>,
+    /// One list for each [`DirectoryKind`], in its order: path and link.
+    pub directories: [Vec<NamedDirectory>; 5],
+    pub load_credentials: Vec<(Box<str>, CredentialSource)>,
+    pub set_credentials: Vec<(Box<str>, Value)>,
+}
+
+/// The path of a directory, and of a link to it.
+pub(super) type NamedDirectory = (Box<str>, Option<Box<str>>);
+
+/// `standard_input` before its data is known.
+#[derive(Debug, Clone)]
+pub(super) enum InputDraft {
+    Data,
+    Other(Input),
+}
+
+impl ExecDraft {
+    pub(super) fn directories(&mut self, kind: DirectoryKind) -> &mut Vec<NamedDirectory> {
+        let [runtime, state, cache, logs, configuration] = &mut self.directories;
+        match kind {
+            DirectoryKind::Runtime => runtime,
+            DirectoryKind::State => state,
+            DirectoryKind::Cache => cache,
+            DirectoryKind::Logs => logs,
+            DirectoryKind::Configuration => configuration,
+        }
+    }
+
+    /// Moves everything into the definition.
+    pub(super) fn finish(mut self, exec: &mut ExecSpec) {
+        let data_is_given = !self.stdin_data.is_empty();
+        exec.stdin = match self.stdin.take() {
+            Some(InputDraft::Other(input)) => input,
+            None if !data_is_given => Input::Null,
+            Some(InputDraft::Data) | None => Input::Data(std::mem::take(&mut self.stdin_data).into()),
+        };
+        let output_default = match exec.stdin {
+            Input::Terminal(_) | Input::Socket | Input::Fd(_) => Output::Inherit,
+            Input::Null | Input::File(_) | Input::Data(_) => Output::Log,
+        };
+        exec.stdout = self.stdout.take().unwrap_or(output_default);
+        exec.search_path = std::mem::take(&mut self.search_path).into();
+        exec.pass_environment = std::mem::take(&mut self.pass_environment).into();
+        exec.unset_environment = std::mem::take(&mut self.unset_environment).into();
+        self.cpu_affinity.sort_unstable();
+        self.cpu_affinity.dedup();
+        exec.scheduling.cpu_affinity = std::mem::take(&mut self.cpu_affinity).into();
+        for kind in DirectoryKind::ALL {
+            exec.directories.of_mut(kind).names = names(std::mem::take(self.directories(kind))).into();
+        }
+        exec.credentials = credentials(self.load_credentials, self.set_credentials).into();
+    }
+}
+
+/// Each directory once, with all its links.
+fn names(entries: Vec<NamedDirectory>) -> Vec<DirectoryName> {
+    let mut names: Vec<(Box<str>, Vec<Box<str>>)> = Vec::new();
+    for (path, link) in entries {
+        let at = names.iter().position(|(known, _)| *known == path).unwrap_or_else(|| {
+            names.push((path, Vec::new()));
+            names.len() - 1
+        });
+        if let Some((_, links)) = names.get_mut(at) {
+            links.extend(link);
+        }
+    }
+    names.into_iter().map(|(path, links)| DirectoryName { path, links: links.into() }).collect()
+}
+
+/// Each id once; the last that was given counts.
+fn credentials(load: Vec<(Box<str>, CredentialSource)>, set: Vec<(Box<str>, Value)>) -> Vec<Credential> {
+    let mut all: Vec<Credential> = Vec::new();
+    let mut entry = |id: Box<str>, change: &mut dyn FnMut(&mut Credential)| {
+        let at = all.iter().position(|known| known.id == id).unwrap_or_else(|| {
+            all.push(Credential { id, source: None, value: None });
+            all.len() - 1
+        });
+        if let Some(found) = all.get_mut(at) {
+            change(found);
+        }
+    };
+    for (id, source) in load {
+        entry(id, &mut |found| found.source = Some(source.clone()));
+    }
+    for (id, value) in set {
+        entry(id, &mut |found| found.value = Some(value.clone()));
+    }
+    all
+}
+
+impl Check<'_> {
+    /// Values of systemd.exec(5) that do not go together.
+    pub(super) fn exec(&self, unit: &UnitDef, report: &mut Report<'_>) {
+        let exec = &*unit.service.exec;
+        if exec.working_directory.at == At::Home && exec.user.is_none() {
+            let help = Some("set user, or write the path".to_owned());
+            let place = self.service_at("working_directory");
+            report.error(place, "\"~\" is the home directory of a user, and no user is set", help);
+        }
+        self.priorities(exec, report);
+        self.capabilities(exec, report);
+        self.sockets_as_stdio(exec, &unit.sockets.list, report);
+        self.root(exec, report);
+        if exec.root_directory.is_some() && unit.service.notify_access != super::spec::NotifyAccess::None {
+            let help = Some("make the socket's folder visible below it, or use another type".to_owned());
+            let message = "the service cannot reach the notify socket from below \"root_directory\"";
+            report.warning(self.service_at("root_directory"), message, help);
+        }
+    }
+
+    /// What a sandbox says of paths it says of the host's, and the process would see others.
+    fn root(&self, exec: &ExecSpec, report: &mut Report<'_>) {
+        let (Some(_), Some(sandbox)) = (&exec.root_directory, exec.sandbox.as_deref()) else { return };
+        let needs = sandbox::needs(sandbox);
+        let mounts = needs.get(&sandbox::Feature::Mounts).into_iter().flatten().copied();
+        let api = sandbox.on.has(Switch::MountApiVfs).then(|| Switch::MountApiVfs.as_str());
+        for key in mounts.chain(api) {
+            let help = Some("remove one of them".to_owned());
+            let message = format!("{key:?} together with \"root_directory\" is not supported by this version");
+            report.error(self.service_at(key), message, help);
+        }
+    }
+
+    fn priorities(&self, exec: &ExecSpec, report: &mut Report<'_>) {
+        let scheduling = &exec.scheduling;
+        let real_time = scheduling.cpu_policy.is_some_and(CpuPolicy::is_real_time);
+        let place = self.service_at("cpu_scheduling_priority");
+        match scheduling.cpu_priority {
+            Some(0) if real_time => {
+                report.error(place, "the priority of a real-time policy is a number from 1 to 99", None);
+            }
+            Some(priority) if priority > 0 && !real_time => {
+                let help = Some("set cpu_scheduling_policy to fifo or rr, or use nice".to_owned());
+                report.error(place, "only the real-time policies have priorities", help);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn capabilities(&self, exec: &ExecSpec, report: &mut Report<'_>) {
+        let Some(bounding) = exec.capability_bounding_set else { return };
+        let outside = Capabilities(exec.ambient_capabilities.0 & !bounding.0);
+        if outside != Capabilities::default() {
+            let place = self.service_at("ambient_capabilities");
+            let message = format!("{outside} cannot be ambient: \"capability_bounding_set\" excludes it");
+            report.error(place, message, None);
+        }
+    }
+
+    fn sockets_as_stdio(&self, exec: &ExecSpec, sockets: &[SocketSpec], report: &mut Report<'_>) {
+        let stderr = exec.stderr.as_ref();
+        let outputs = [("standard_output", Some(&exec.stdout)), ("standard_error", stderr)];
+        let mut wanted: Vec<(&str, Option<&str>)> = Vec::new();
+        match &exec.stdin {
+            Input::Socket => wanted.push(("standard_input", None)),
+            Input::Fd(name) => wanted.push(("standard_input", Some(name))),
+            Input::Null | Input::File(_) | Input::Data(_) | Input::Terminal(_) => {}
+        }
+        for (key, output) in outputs {
+            match output {
+                Some(Output::Socket) => wanted.push((key, None)),
+                Some(Output::Fd(name)) => wanted.push((key, Some(name))),
+                Some(Output::Log | Output::Null | Output::Inherit | Output::File(..) | Output::Terminal) | None => {}
+            }
+        }
+        for (key, name) in wanted {
+            let place = self.service_at(key);
+            match name {
+                None if sockets.len() != 1 => {
+                    let message = format!("{key:?} can be \"socket\" only with one socket; here are {}", sockets.len());
+                    report.error(place, message, Some("name one of them: fd:NAME".to_owned()));
+                }
+                Some(name) if !sockets.iter().any(|socket| *socket.name == *name) => {
+                    let help = Some("give a socket this file_descriptor_name".to_owned());
+                    report.error(place, format!("{key:?} names a socket {name:?} that the unit does not have"), help);
+                }
+                None | Some(_) => {}
+            }
+        }
+        let reads_terminal = matches!(exec.stdin, Input::Terminal(Terminal::Wait));
+        if reads_terminal && exec.tty_path.is_none() {
+            let place = self.service_at("standard_input");
+            let help = Some("set tty_path, or use tty-fail".to_owned());
+            report.warning(place, "the service waits for /dev/console while another session has it", help);
+        }
+    }
+}
