@@ -39,6 +39,7 @@ fn every_key_of_a_unit_is_in_the_guide() {
         "exec_keys.rs",
         "health_keys.rs",
         "log_keys.rs",
+        "resource_keys.rs",
         "sandbox_keys.rs",
         "service_keys.rs",
         "socket_keys.rs",

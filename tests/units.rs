@@ -94,6 +94,16 @@ fn a_sandbox_that_cannot_be_meant_so_is_reported() {
 }
 
 #[test]
+fn every_key_of_resource_control_lands_in_its_field() {
+    check_units("resources", |name| name == "all");
+}
+
+#[test]
+fn amounts_that_make_no_sense_are_refused() {
+    check("resources_wrong");
+}
+
+#[test]
 fn a_mistyped_word_is_answered_with_the_likely_one() {
     check("typos");
 }

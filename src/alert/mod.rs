@@ -123,6 +123,7 @@ impl Alerts {
     }
 
     /// Hears of one happening.
+    #[expect(clippy::too_many_lines, reason = "one exhaustive match, an arm per happening")]
     pub fn handle(&mut self, now: Now, notice: &Notice) {
         if self.shutting_down {
             return;
@@ -185,6 +186,7 @@ impl Alerts {
             | Happening::TimedOut { .. }
             | Happening::Unkillable { .. }
             | Happening::WatchdogExpired { .. }
+            | Happening::OomKilled { .. }
             | Happening::Reloaded { .. }
             | Happening::ReloadFailed { .. }
             | Happening::Healthy { .. }

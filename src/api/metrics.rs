@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::view;
 use crate::{
-    edge::deliver::Deliveries,
+    edge::{cgroup::usage::UnitUse, cpus, deliver::Deliveries},
     engine::{Counters, UnitState},
     node::status::Verdict,
 };
@@ -29,6 +29,7 @@ pub(super) fn text(states: &[UnitState], counters: &Counters, deliveries: &Deliv
             sample(page, name, &[("unit", unit.as_str())], count);
         }
     });
+    usage(&mut page, states);
     probes(&mut page, states);
     output(&mut page, states);
     family(&mut page, "roundsman_alerts_total", "counter", "Alerts by route and what became of them.", |page| {
@@ -43,6 +44,40 @@ pub(super) fn text(states: &[UnitState], counters: &Counters, deliveries: &Deliv
         }
     });
     page
+}
+
+/// Of all processes where the unit asks for counters, else of its main process; nothing where nothing is known.
+fn usage(page: &mut String, states: &[UnitState]) {
+    type Pick = fn(&UnitUse) -> Option<f64>;
+    let all: Vec<_> = cpus::map(&states.iter().collect::<Vec<_>>(), |state| view::used(state).0);
+    let families: [(&str, &str, &str, Pick); 6] = [
+        ("roundsman_unit_memory_bytes", "gauge", "Memory in use.", |used| used.memory_bytes.map(number)),
+        ("roundsman_unit_memory_peak_bytes", "gauge", "Most memory of this run.", |used| {
+            used.memory_peak_bytes.map(number)
+        }),
+        ("roundsman_unit_cpu_seconds_total", "counter", "CPU time of this run.", |used| {
+            used.cpu_us.map(|micros| number(micros) / 1e6)
+        }),
+        ("roundsman_unit_tasks", "gauge", "Processes and threads.", |used| used.tasks.map(number)),
+        ("roundsman_unit_io_read_bytes_total", "counter", "Bytes read from disks in this run.", |used| {
+            used.io_read_bytes.map(number)
+        }),
+        ("roundsman_unit_io_write_bytes_total", "counter", "Bytes written to disks in this run.", |used| {
+            used.io_write_bytes.map(number)
+        }),
+    ];
+    for (name, kind, help, pick) in families {
+        family(page, name, kind, help, |page| {
+            for (state, value) in states.iter().zip(&all).filter_map(|(state, used)| Some((state, pick(used)?))) {
+                sample(page, name, &[("unit", state.status.name.as_str())], value);
+            }
+        });
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the format's numbers are floats; no counter here has 53 bits")]
+const fn number(value: u64) -> f64 {
+    value as f64
 }
 
 fn probes(page: &mut String, states: &[UnitState]) {

@@ -5,7 +5,8 @@ use crate::{
     unit::{
         UnitDef,
         spec::{
-            At, Command, DirectoryKind, ExitSet, KillMode, NotifyAccess, Restart, StartLimitAction, WorkingDirectory,
+            Amount, At, Command, CpuWeight, DeviceAllow, DeviceName, DevicePolicy, DirectoryKind, ExitSet, KillMode,
+            NotifyAccess, OomPolicy, Restart, StartLimitAction, TasksMax, WorkingDirectory,
         },
     },
 };
@@ -19,6 +20,7 @@ pub(super) fn of(def: &UnitDef) -> Vec<(String, String)> {
     if let Some(sandbox) = &def.service.exec.sandbox {
         all.extend(super::sandbox::of(sandbox));
     }
+    resources(def, &mut all);
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -165,6 +167,95 @@ fn working_directory(directory: &WorkingDirectory) -> String {
         At::Path(path) => path.display().to_string(),
     };
     if directory.may_miss { format!("-{place}") } else { place }
+}
+
+/// Those that are set; most units have none.
+fn resources(def: &UnitDef, all: &mut List) {
+    let resources = &def.service.resources;
+    for (name, amount) in [
+        ("memory_min", resources.memory_min),
+        ("memory_low", resources.memory_low),
+        ("memory_high", resources.memory_high),
+        ("memory_max", resources.memory_max),
+        ("memory_swap_max", resources.memory_swap_max),
+    ] {
+        all.extend(amount.map(|amount| {
+            let text = match amount {
+                Amount::Infinity => "infinity".to_owned(),
+                Amount::Bytes(bytes) => bytes.to_string(),
+                Amount::Share(share) => percent(share),
+            };
+            (name, text)
+        }));
+    }
+    let tasks = resources.tasks_max.map(|max| match max {
+        TasksMax::Infinity => "infinity".to_owned(),
+        TasksMax::Count(count) => count.to_string(),
+        TasksMax::Share(share) => percent(share),
+    });
+    let weight = resources.cpu_weight.map(|weight| match weight {
+        CpuWeight::Idle => "idle".to_owned(),
+        CpuWeight::Weight(weight) => weight.to_string(),
+    });
+    let policy = match resources.oom_policy() {
+        OomPolicy::Continue => "continue",
+        OomPolicy::Stop => "stop",
+        OomPolicy::Kill => "kill",
+    };
+    let some = [
+        ("tasks_max", tasks),
+        ("cpu_weight", weight),
+        ("cpu_quota", resources.cpu_quota.map(percent)),
+        ("cpu_quota_period_sec", resources.cpu_quota_period.map(span)),
+        ("allowed_cpus", resources.allowed_cpus.as_deref().map(str::to_owned)),
+        ("allowed_memory_nodes", resources.allowed_memory_nodes.as_deref().map(str::to_owned)),
+        ("io_weight", resources.io_weight.map(|weight| weight.to_string())),
+        ("delegate", resources.delegate.then(|| "true".to_owned())),
+        ("oom_policy", Some(policy.to_owned())),
+    ];
+    all.extend(some.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    for (name, list) in [
+        ("io_device_weight", &resources.io_device_weight),
+        ("io_read_bandwidth_max", &resources.io_read_bandwidth_max),
+        ("io_write_bandwidth_max", &resources.io_write_bandwidth_max),
+        ("io_read_iops_max", &resources.io_read_iops_max),
+        ("io_write_iops_max", &resources.io_write_iops_max),
+    ] {
+        let shown = list.iter().map(|limit| {
+            let value = limit.value.map_or_else(|| "infinity".to_owned(), |value| value.to_string());
+            (name, format!("{} {value}", limit.path.display()))
+        });
+        all.extend(shown);
+    }
+    if resources.restricts_devices() {
+        let policy = match resources.device_policy {
+            DevicePolicy::Auto => "auto",
+            DevicePolicy::Closed => "closed",
+            DevicePolicy::Strict => "strict",
+        };
+        all.push(("device_policy", policy.to_owned()));
+        all.extend(resources.device_allow.iter().map(|allow| ("device_allow", device(allow))));
+    }
+}
+
+fn device(allow: &DeviceAllow) -> String {
+    let DeviceAllow { device, read, write, make } = allow;
+    let name = match device {
+        DeviceName::Path(path) => path.display().to_string(),
+        DeviceName::Char(group) => format!("char-{group}"),
+        DeviceName::Block(group) => format!("block-{group}"),
+    };
+    let access = [(*read, 'r'), (*write, 'w'), (*make, 'm')];
+    let access: String = access.into_iter().filter(|(may, _)| *may).map(|(_, letter)| letter).collect();
+    format!("{name} {access}")
+}
+
+/// Of hundredths of a percent.
+fn percent(share: u32) -> String {
+    match share % 100 {
+        0 => format!("{}%", share / 100),
+        rest => format!("{}.{rest:02}%", share / 100),
+    }
 }
 
 fn span(span: TimeSpan) -> String {

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use crate::{
     base::{Field, Mono, Notice, Now, RunResult, Severity, UnitName, Wall},
-    edge::{cpus, log::Counts, proctree, store},
+    edge::{
+        cgroup::usage::{self, UnitUse},
+        cpus,
+        log::Counts,
+        proctree, store,
+    },
     engine::UnitState,
     node::{
         effect::{Outcome, ProbeReport, Refusal},
@@ -22,8 +27,8 @@ pub(super) fn units(now: Now, states: &[&UnitState]) -> Vec<v1::Unit> {
 
 /// A unit as `status` shows it.
 pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
-    let UnitState { status, def, restarts_total, clamped, sandbox_unmet, output } = state;
-    let used = status.main_pid.and_then(proctree::use_of);
+    let UnitState { status, def, restarts_total, clamped, sandbox_unmet, output, resources_unmet, counted: _ } = state;
+    let (used, usage_of) = used(state);
     v1::Unit {
         name: status.name.to_string(),
         description: status.description.clone(),
@@ -51,8 +56,14 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         // Of a process that is gone it does not matter any more.
         lowered: clamped.settings().filter(|_| status.main_pid.is_some()).map(str::to_owned).collect(),
         exit_status: status.exit_status,
-        memory_bytes: used.map(|used| used.memory_bytes),
-        cpu_us: used.map(|used| used.cpu_us),
+        memory_bytes: used.memory_bytes,
+        cpu_us: used.cpu_us,
+        usage_of: usage_of.to_owned(),
+        memory_peak_bytes: used.memory_peak_bytes,
+        tasks: used.tasks,
+        io_read_bytes: used.io_read_bytes,
+        io_write_bytes: used.io_write_bytes,
+        resources_unmet: resources_unmet.clone(),
         cause: cause(status),
         needs_restart: status.needs_restart,
         sandbox_unmet: sandbox_unmet.clone(),
@@ -69,6 +80,19 @@ const fn output(counts: Counts) -> v1::Output {
         forwarded_lines: counts.forwarded,
         unforwarded_bytes: counts.unforwarded,
     }
+}
+
+/// What a unit uses, and whose use that is. Only units that ask for counters have any; of the others the main process is
+/// looked at, because to find all processes of a thousand units takes longer than a status may.
+pub(super) fn used(state: &UnitState) -> (UnitUse, &'static str) {
+    let counted = state.counted.as_deref().map(usage::of).unwrap_or_default();
+    if counted.memory_bytes.is_some() || counted.cpu_us.is_some() {
+        // Not filled up: one process's time beside everyone's memory would compare two things.
+        return (counted, "unit");
+    }
+    let main = state.status.main_pid.and_then(proctree::use_of);
+    let (memory_bytes, cpu_us) = (main.map(|main| main.memory_bytes), main.map(|main| main.cpu_us));
+    (UnitUse { memory_bytes, cpu_us, ..counted }, "main-process")
 }
 
 /// Active, or a oneshot that did its work. A unit that nobody wants up and that never failed is not "down" either, but

@@ -58,6 +58,7 @@ impl Happening {
             Self::TimedOut { .. } => "timed_out",
             Self::Unkillable { .. } => "unkillable",
             Self::WatchdogExpired { .. } => "watchdog_expired",
+            Self::OomKilled { .. } => "oom_killed",
             Self::Reloaded { .. } => "reloaded",
             Self::ReloadFailed { .. } => "reload_failed",
             Self::Unhealthy { .. } => "unhealthy",
@@ -102,6 +103,7 @@ impl Happening {
             | Self::TimedOut { run, .. }
             | Self::Unkillable { run }
             | Self::WatchdogExpired { run }
+            | Self::OomKilled { run }
             | Self::Reloaded { run, .. }
             | Self::ReloadFailed { run, .. }
             | Self::MainPidRefused { run, .. }
@@ -133,6 +135,7 @@ impl Happening {
             | Self::TimedOut { run, .. }
             | Self::Unkillable { run }
             | Self::WatchdogExpired { run }
+            | Self::OomKilled { run }
             | Self::Reloaded { run, .. }
             | Self::ReloadFailed { run, .. }
             | Self::MainPidRefused { run, .. }
@@ -190,6 +193,7 @@ impl Happening {
             | Self::ControlFailed { .. }
             | Self::TimedOut { .. }
             | Self::WatchdogExpired { .. }
+            | Self::OomKilled { .. }
             | Self::ReloadFailed { .. }
             | Self::DependencyFailed { .. }
             | Self::NotifyRefused { .. }
@@ -250,6 +254,7 @@ impl Happening {
             Self::TimedOut { run, what, after } => format!("{what} of {} took longer than {after}", run.unit),
             Self::Unkillable { run } => format!("processes of {} do not die on SIGKILL", run.unit),
             Self::WatchdogExpired { run } => format!("{} did not feed its watchdog", run.unit),
+            Self::OomKilled { run } => format!("the kernel killed a process of {} for want of memory", run.unit),
             Self::Reloaded { run, actor } => format!("{} reloaded (by {actor})", run.unit),
             Self::ReloadFailed { run, reason } => format!("{} could not reload and runs on: {reason}", run.unit),
             Self::Unhealthy { run, probe, reason, .. } => {
@@ -372,6 +377,7 @@ impl Happening {
             | Self::Listening { unit: _ }
             | Self::Unkillable { run: _ }
             | Self::WatchdogExpired { run: _ }
+            | Self::OomKilled { run: _ }
             | Self::Recovered { run: _ }
             | Self::StoreRecovered
             | Self::LogsRecovered => {}

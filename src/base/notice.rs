@@ -142,6 +142,11 @@ pub enum Happening {
         /// Which run.
         run: RunId,
     },
+    /// The kernel ended a process of the service for want of memory.
+    OomKilled {
+        /// Which run.
+        run: RunId,
+    },
     /// The service did not feed its watchdog.
     WatchdogExpired {
         /// Which run.

@@ -174,6 +174,8 @@ pub enum SpawnStep {
     Clone,
     /// Its own session, setsid(2).
     Session,
+    /// Its cgroups, and what they ration.
+    Cgroup,
     /// Standard input.
     Stdin,
     /// Standard output.
@@ -253,10 +255,11 @@ pub struct SpawnFailure {
 
 impl SpawnStep {
     /// Every step, in order.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Prepare,
         Self::Clone,
         Self::Session,
+        Self::Cgroup,
         Self::Stdin,
         Self::Stdout,
         Self::Stderr,
@@ -298,6 +301,7 @@ impl SpawnStep {
         match self {
             Self::Prepare | Self::Clone => None,
             Self::Session => Some(220),
+            Self::Cgroup => Some(219),
             Self::Stdin => Some(208),
             Self::Stdout => Some(209),
             Self::Stderr => Some(222),
@@ -338,6 +342,7 @@ impl SpawnStep {
             Self::Prepare => "prepare",
             Self::Clone => "clone",
             Self::Session => "session",
+            Self::Cgroup => "cgroup",
             Self::Stdin => "stdin",
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
@@ -376,7 +381,7 @@ impl SpawnStep {
 }
 
 /// What errno(3) calls the numbers that a child's set-up meets on Linux; others are shown as numbers.
-const ERRNO_TEXTS: [(i32, &str); 20] = [
+const ERRNO_TEXTS: [(i32, &str); 21] = [
     (1, "operation not permitted"),
     (2, "no such file or directory"),
     (5, "input/output error"),
@@ -397,6 +402,7 @@ const ERRNO_TEXTS: [(i32, &str); 20] = [
     (28, "no space left on device"),
     (30, "read-only file system"),
     (40, "too many levels of symbolic links"),
+    (95, "operation not supported"),
 ];
 
 impl fmt::Display for SpawnFailure {

@@ -21,6 +21,7 @@ use super::{
     config::{self, ConfigError, Host},
     handle::{ASKS_MAX, Events, Handle, Report, Tickets},
     launch, probes,
+    resources::Resources,
     settings::{CgroupMode, Settings},
     sockets,
     tree::{Tree, TreeWatch},
@@ -30,7 +31,7 @@ use crate::{
     base::{Chain, Happening, Notice, Pid, ProcessKey, Role, UnitName},
     edge::{
         alarm::Alarm,
-        cgroup::{Cgroups, Right},
+        cgroup::{Cgroups, Right, controllers::Controllers},
         clock,
         deliver::{Deliveries, Timing},
         listen,
@@ -41,6 +42,7 @@ use crate::{
     node::{
         Input, Node,
         input::{Adopted, Restored},
+        status::Active,
     },
     sys,
     unit::spec::{Address, Listen, SocketKind, SocketSpec},
@@ -173,6 +175,7 @@ struct Parts {
     tree: TreeWatch,
     alarm: Alarm,
     cgroups: Option<Arc<Cgroups>>,
+    controllers: Controllers,
     reports: mpsc::UnboundedReceiver<Report>,
     reporter: mpsc::UnboundedSender<Report>,
     edges: runtime::Handle,
@@ -191,7 +194,7 @@ impl Parts {
             retention: store::Retention::default(),
             clock: clock::now,
         };
-        let cgroups = cgroups(settings, snapshot.keeper);
+        let (cgroups, controllers) = cgroups(settings, snapshot.keeper);
         // The store waits for the disk, so there is time for another thing.
         let opened = std::thread::scope(|scope| {
             if let Some(cgroups) = &cgroups {
@@ -219,7 +222,21 @@ impl Parts {
         let sockets = sockets::Sockets::new().map_err(|e| failed("the watch of sockets")(e.into()))?;
         drop(in_runtime);
         let launcher = launch::Launcher::new(&notify_socket, own_dir, std::env::var("LANG").ok());
-        Ok(Self { store, opened, pump, flow, tree, alarm, cgroups, reports, reporter, edges, launcher, sockets })
+        Ok(Self {
+            store,
+            opened,
+            pump,
+            flow,
+            tree,
+            alarm,
+            cgroups,
+            controllers,
+            reports,
+            reporter,
+            edges,
+            launcher,
+            sockets,
+        })
     }
 
     fn engine(self, keeper: Client, settings: Arc<Settings>) -> Engine {
@@ -230,6 +247,7 @@ impl Parts {
         drop(in_runtime);
         let now = clock::now();
         let seed = now.mono.0 ^ u64::from(std::process::id());
+        let resources = Resources::new(self.cgroups.clone(), self.controllers, self.reporter.clone());
         let mut engine = Engine {
             node: Node::new(seed),
             alerts: Alerts::new(settings.alert.clone()),
@@ -247,6 +265,7 @@ impl Parts {
                 instance(&std::path::absolute(&settings.paths.runtime).unwrap_or_default()),
                 self.edges.clone(),
             ),
+            resources,
             probes: probes::Probes::new(self.edges.clone(), self.reporter.clone()),
             acks: acks::Acks::default(),
             events: Arc::new(Events::new()),
@@ -288,24 +307,32 @@ impl Parts {
     }
 }
 
-fn cgroups(settings: &Settings, keeper: u32) -> Option<Arc<Cgroups>> {
+fn cgroups(settings: &Settings, keeper: u32) -> (Option<Arc<Cgroups>>, Controllers) {
+    let runtime = std::path::absolute(&settings.paths.runtime).unwrap_or_default();
+    let instance = instance(&runtime);
     let right = match settings.cgroups {
-        CgroupMode::Off => return None,
+        CgroupMode::Off => {
+            let why = "[cgroup] mode is \"off\"".to_owned();
+            return (None, Controllers::new(&instance, None, None, Some(why)));
+        }
         CgroupMode::Auto if keeper != 1 => Right::Delegated,
         CgroupMode::Auto | CgroupMode::On => Right::Granted,
     };
-    let runtime = std::path::absolute(&settings.paths.runtime).unwrap_or_default();
-    match Cgroups::open(&instance(&runtime), right) {
-        Ok(cgroups) => Some(Arc::new(cgroups)),
-        Err(error) if settings.cgroups == CgroupMode::On => {
-            tracing::warn!(reason = %Chain(&error), "no cgroups here; process groups and a walk over /proc serve instead");
-            None
+    let error = match Cgroups::open(&instance, right) {
+        Ok(cgroups) => {
+            let cgroups = Arc::new(cgroups);
+            let controllers = Controllers::new(&instance, Some(Arc::clone(&cgroups)), Some(right), None);
+            return (Some(cgroups), controllers);
         }
-        Err(error) => {
-            tracing::info!(reason = %Chain(&error), "no cgroups here; process groups and a walk over /proc serve instead");
-            None
-        }
+        Err(error) => error,
+    };
+    let reason = Chain(&error).to_string();
+    if settings.cgroups == CgroupMode::On {
+        tracing::warn!(reason, "no cgroups here; process groups and a walk over /proc serve instead");
+    } else {
+        tracing::info!(reason, "no cgroups here; process groups and a walk over /proc serve instead");
     }
+    (None, Controllers::new(&instance, None, Some(right), Some(reason)))
 }
 
 /// Names a daemon by its runtime directory (FNV-1a): the same after a restart, another for another daemon.
@@ -383,12 +410,11 @@ impl Engine {
             replayed: u32::try_from(replayed).unwrap_or(u32::MAX),
         };
         let lost = self.node.lost();
+        self.adopt_resources();
         for pending in snapshot.pending {
             self.hear(pending)?;
         }
-        for key in lost {
-            self.lost(key);
-        }
+        self.hear_of_the_dead(lost);
         self.node.handle(clock::now(), Input::Boot);
         self.drain()?;
         self.keeper.send(&Order::Ready, Vec::new())?;
@@ -454,6 +480,26 @@ impl Engine {
             Err(_) => tracing::error!("the store does not answer; starting without it"),
         }
         restored
+    }
+
+    /// What the runs that go on were given, and how many kills were told. The last process of one may be dead, and its end
+    /// among what waits.
+    fn adopt_resources(&mut self) {
+        for (name, unit) in &self.units {
+            if matches!(self.node.active(name), Some(state) if !matches!(state, Active::Inactive | Active::Failed)) {
+                self.resources.adopt(name, &unit.service.resources, self.node.oom_kills(name));
+            }
+        }
+    }
+
+    /// Ends and kills that nobody saw while there was no manager.
+    fn hear_of_the_dead(&mut self, lost: Vec<ProcessKey>) {
+        for key in lost {
+            self.lost(key);
+        }
+        for name in self.runs.keys().cloned().collect::<Vec<_>>() {
+            self.oom_counted(&name);
+        }
     }
 
     fn adopt(&mut self, process: &crate::wire::keeper::RunningProcess) {

@@ -15,7 +15,7 @@ use crate::{
     wire::keeper::{Order, Output, SpawnOrder as KeeperSpawn, SpawnSpec, Stream},
 };
 
-use super::{Engine, launch, tree};
+use super::{Engine, launch, resources, tree};
 
 /// Log pipes of all units together take about this much of the kernel's budget for one user (pipe(7), 64 MiB).
 const PIPE_BUDGET_BYTES: usize = 32 << 20;
@@ -107,7 +107,8 @@ impl Engine {
     fn spawn(&mut self, order: &SpawnOrder) -> Result<(), ClientError> {
         let unit = &order.key.run.unit;
         // The first process of a run: a command before it, or the service.
-        if self.runs.get(unit).is_none_or(|tree| tree.run != order.key.run) {
+        let is_first = self.runs.get(unit).is_none_or(|tree| tree.run != order.key.run);
+        if is_first {
             self.runs.insert(unit.clone(), tree::Tree::new(&order.key.run, order.invocation));
         }
         if let Some(tree) = self.runs.get_mut(unit) {
@@ -116,9 +117,8 @@ impl Engine {
                 tree.command = Some(order.key.clone());
             }
         }
-        let refused = match self.prepare(order) {
-            Ok(spec) => {
-                let cgroup = self.cgroup_for(unit);
+        let refused = match self.prepare(order, is_first) {
+            Ok((spec, cgroup)) => {
                 let memo = self.untold.memos.remove(unit);
                 let spawn = KeeperSpawn { key: order.key.clone(), invocation: order.invocation, spec, memo };
                 return self.keeper.send(&Order::Spawn(Box::new(spawn)), cgroup.into_iter().collect());
@@ -130,7 +130,11 @@ impl Engine {
         Ok(())
     }
 
-    fn prepare(&mut self, order: &SpawnOrder) -> Result<SpawnSpec, Unprepared> {
+    fn prepare(
+        &mut self,
+        order: &SpawnOrder,
+        is_first: bool,
+    ) -> Result<(SpawnSpec, Option<std::os::fd::OwnedFd>), Unprepared> {
         let name = &order.key.run.unit;
         let unit = &order.def;
         if order.is_start || launch::reads_sockets(&unit.service.exec) {
@@ -141,6 +145,11 @@ impl Engine {
             tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
             Unprepared::Failed(error.failure())
         })?;
+        let entrance = self.resources.admit(order, identity.as_deref(), is_first).map_err(|error| {
+            tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
+            Unprepared::Failed(resources::ResourcesError::failure())
+        })?;
+        spec.cgroups = entrance.old;
         let own = self.launcher.own_directories(&unit.service.exec);
         self.sandboxes.shut_in(order, &own, &mut spec).map_err(|error| {
             tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
@@ -153,7 +162,7 @@ impl Engine {
                 self.keeper.send(&order, Vec::new()).map_err(Unprepared::Keeper)?;
             }
         }
-        Ok(spec)
+        Ok((spec, entrance.cgroup))
     }
 
     fn forget_unit(&mut self, unit: UnitName) -> Result<(), ClientError> {
@@ -164,6 +173,7 @@ impl Engine {
         self.fd_store.forget(&unit);
         self.untold.memos.remove(&unit);
         self.sandboxes.forget(&unit);
+        self.resources.forget(&unit);
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove(&unit);
         }
@@ -173,17 +183,6 @@ impl Engine {
     /// The pipe size that all units can have together.
     fn pipe_bytes(&self) -> usize {
         (PIPE_BUDGET_BYTES / self.units.len().max(1)).clamp(PIPE_BYTES_MIN, PIPE_BYTES_MAX)
-    }
-
-    fn cgroup_for(&self, unit: &UnitName) -> Option<std::os::fd::OwnedFd> {
-        let cgroups = self.cgroups.as_ref()?;
-        match cgroups.enter(unit) {
-            Ok(fd) => Some(fd),
-            Err(error) => {
-                tracing::warn!(unit = %unit, error = %error, "cannot make a cgroup; the process group serves instead");
-                None
-            }
-        }
     }
 
     fn kill_tree(&mut self, run: &RunId, signal: Signal, but: Option<&ProcessKey>) -> Result<(), ClientError> {
@@ -278,9 +277,8 @@ impl Engine {
             confirm_exec: false,
             is_first: false,
         };
-        match self.prepare(&order) {
-            Ok(spec) => {
-                let cgroup = self.cgroup_for(&run.unit);
+        match self.prepare(&order, false) {
+            Ok((spec, cgroup)) => {
                 let spawn = KeeperSpawn { key: order.key, invocation, spec, memo: None };
                 self.keeper.send(&Order::Spawn(Box::new(spawn)), cgroup.into_iter().collect())
             }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     base::{Actor, Notice, RunId, Ticket, UnitName},
-    edge::{deliver::Deliveries, log, store},
+    edge::{cgroup::usage::Places, deliver::Deliveries, log, store},
     node::{
         effect::Outcome,
         input::{ProbeOutcome, Verb},
@@ -85,6 +85,10 @@ pub struct UnitState {
     pub output: Option<log::Counts>,
     /// What its main process could not be given.
     pub clamped: Clamped,
+    /// What this host cannot give of what it asks of the machine, for people.
+    pub resources_unmet: Option<String>,
+    /// Where the counters of all its processes are, if it has any.
+    pub counted: Option<Box<Places>>,
 }
 
 /// A fact from one of the manager's own threads and tasks.
@@ -103,6 +107,8 @@ pub enum Report {
     Instances(Box<super::instances::Made>),
     /// A main process was looked for.
     Main(super::mainpid::Candidate),
+    /// Counters of the unit's memory changed.
+    OomCounted(UnitName),
     /// Processes of a run were found, or none are left.
     Tree(Found),
     /// The store did something.

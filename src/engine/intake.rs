@@ -18,7 +18,7 @@ use crate::{
     keeper::client::{ClientError, Incoming},
     node::{
         Input, UnitStatus,
-        input::{NotifyMessage, Sender, Verb},
+        input::{NotifyMessage, OomVictim, Sender, Verb},
         status::Active,
     },
     sys,
@@ -149,7 +149,14 @@ impl Engine {
         }
         let alone = self.is_alone(&key, pid);
         self.process_gone(&key);
-        self.node.handle(clock::now(), Input::Exited { key, status, usage, oom: false, alone });
+        let now = clock::now();
+        let killed = matches!(status, ExitStatus::Signaled { signal: Signal::KILL, .. });
+        let unit = &key.run.unit;
+        if killed && let Some(killed) = self.resources.new_kills(unit, now.mono) {
+            self.node.handle(now, Input::OomKilled { run: key.run.clone(), killed, whose: OomVictim::Known });
+        }
+        let oom = killed && self.resources.claim_kill(unit, now.mono);
+        self.node.handle(now, Input::Exited { key, status, usage, oom, alone });
         Ok(())
     }
 
@@ -306,6 +313,7 @@ impl Engine {
             Report::Probed { run, probe, outcome } => self.probed(run, probe, outcome),
             Report::Instances(made) => self.take_instances(*made)?,
             Report::Main(candidate) => self.take_candidate(candidate)?,
+            Report::OomCounted(unit) => self.oom_counted(&unit),
             Report::Tree(Found::Empty(run)) => self.node.handle(clock::now(), Input::TreeEmpty { run }),
             Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,
             Report::Store(report) => self.take_store_report(report)?,
@@ -313,6 +321,15 @@ impl Engine {
             Report::Signal(signal) => self.daemon_signal(signal)?,
         }
         Ok(())
+    }
+
+    /// Of a process that the keeper knows the exit comes too.
+    pub(super) fn oom_counted(&mut self, unit: &UnitName) {
+        let now = clock::now();
+        let Some(run) = self.runs.get(unit).map(|tree| tree.run.clone()) else { return };
+        if let Some(killed) = self.resources.new_kills(unit, now.mono) {
+            self.node.handle(now, Input::OomKilled { run, killed, whose: OomVictim::Other });
+        }
     }
 
     pub(super) fn take_store_report(&mut self, report: store::Report) -> Result<(), ClientError> {
@@ -384,7 +401,9 @@ impl Engine {
             let (restarts_total, output) = (counters.restarts_of(&status.name), self.flow.of(&status.name));
             let sandbox_unmet = self.sandboxes.unmet(&status.name).map(str::to_owned);
             let clamped = self.clamped.get(&status.name).copied().unwrap_or_default();
-            Some(UnitState { restarts_total, output, clamped, status, def, sandbox_unmet })
+            let resources_unmet = self.resources.unmet(&status.name).map(str::to_owned);
+            let counted = status.main_pid.and_then(|_| self.resources.places(&status.name, &def.service.resources));
+            Some(UnitState { restarts_total, output, clamped, status, def, sandbox_unmet, resources_unmet, counted })
         };
         self.node.statuses().into_iter().filter_map(state).collect()
     }

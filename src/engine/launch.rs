@@ -136,6 +136,7 @@ impl Launcher {
             privileges: numbers::privileges(exec, restricted),
             no_new_privs: exec.no_new_privileges && restricted,
             ignore_sigpipe: !exec.keep_sigpipe,
+            cgroups: Vec::new(),
             confirm_exec: order.confirm_exec,
             stdin,
             stdout,

@@ -20,6 +20,7 @@ mod intake; // facts and asks -> inputs of the node machine
 mod mainpid; // which process is the main one, where a service made it
 mod launch; // orders -> the keeper's exact instructions
 mod probes; // probes under way
+mod resources; // what units ask of the machine
 mod sandbox; // what processes are shut in with
 pub mod settings; // roundsman.toml
 mod sockets; // what units listen on
@@ -78,6 +79,7 @@ pub struct Engine {
     alarm: Alarm,
     cgroups: Option<Arc<Cgroups>>,
     launcher: launch::Launcher,
+    resources: resources::Resources,
     sandboxes: sandbox::Sandboxes,
     probes: probes::Probes,
     acks: acks::Acks,
@@ -199,6 +201,7 @@ impl Engine {
         if !self.store.flush(FLUSH_WITHIN).await {
             tracing::error!("rows could not be written in time; the last ends will be counted at the next start");
         }
+        self.resources.remove_all();
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove_all();
         }

@@ -135,7 +135,8 @@ struct Watcher<F> {
     cgroups: Option<Arc<Cgroups>>,
     found: F,
     known: Arc<AtomicUsize>,
-    watched: BTreeMap<RunId, Tree>,
+    /// Each with whether it looked empty at the last look.
+    watched: BTreeMap<RunId, (Tree, bool)>,
     sweeps: Vec<(Tree, Meant)>,
     sweep_at: Option<Mono>,
 }
@@ -152,7 +153,7 @@ impl<F: Fn(Found)> Watcher<F> {
             };
             match request {
                 Ok(Request::Watch(tree)) => {
-                    self.watched.insert(tree.run.clone(), tree);
+                    self.watched.insert(tree.run.clone(), (tree, false));
                     pause = LOOK_FIRST_MS;
                     look_at = from_now(pause);
                 }
@@ -188,12 +189,19 @@ impl<F: Fn(Found)> Watcher<F> {
     }
 
     fn look(&mut self) {
-        let gone: Vec<RunId> =
-            self.watched.values().filter(|tree| self.is_empty(tree)).map(|tree| tree.run.clone()).collect();
-        for run in gone {
-            self.watched.remove(&run);
-            (self.found)(Found::Empty(run));
-        }
+        let mut watched = std::mem::take(&mut self.watched);
+        // A walk over /proc misses a process that is just running another program: it has no environment then.
+        let looks_enough = |seen_before: bool| seen_before || self.cgroups.is_some();
+        watched.retain(|run, (tree, seen_before)| {
+            let is_empty = self.is_empty(tree);
+            let is_gone = is_empty && looks_enough(*seen_before);
+            *seen_before = is_empty;
+            if is_gone {
+                (self.found)(Found::Empty(run.clone()));
+            }
+            !is_gone
+        });
+        self.watched = watched;
     }
 
     fn is_empty(&self, tree: &Tree) -> bool {

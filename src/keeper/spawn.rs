@@ -162,6 +162,7 @@ impl Keeper {
             secrets: spec.secrets.as_ref().map(program::secrets),
             listen: names.as_deref(),
             cgroup,
+            old_cgroups: &spec.cgroups,
             confinement: spec.confinement.as_deref(),
             ..Program::new(&spec.path, &spec.argv, &spec.env, &fds)
         };

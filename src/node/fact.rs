@@ -125,6 +125,13 @@ impl Node {
             let main = key.role.is_main().then_some(fact);
             return self.replay_end(now, &key.run, main);
         };
+        self.take_exit(now, place, key, fact);
+        if fact.oom {
+            self.oom_killed_known(now, place, key);
+        }
+    }
+
+    fn take_exit(&mut self, now: Now, place: Place, key: &ProcessKey, fact: ExitFact) {
         let Some(run) = self.run_mut(place) else { return };
         // Its start was to be told to a manager that died before.
         if let Some(claim) = run.claim.take_if(|claim| key.role == Role::Named(claim.number)) {

@@ -89,6 +89,15 @@ pub enum Input {
         /// Whether no other process of the run is known to live (its cgroup is empty): then nothing is waited for.
         alone: bool,
     },
+    /// The kernel's out-of-memory killer ended a process of the run.
+    OomKilled {
+        /// Whose run.
+        run: RunId,
+        /// How many it has ended in this run by now.
+        killed: u64,
+        /// Whose process it was.
+        whose: OomVictim,
+    },
     /// The answer to [`super::Effect::KillTree`]: no process of the run is left. It has to be true when it is given; it may
     /// come before the exit of a process that was the last.
     TreeEmpty {
@@ -134,6 +143,15 @@ pub enum Input {
         /// Which units, in the order they were named.
         units: Vec<UnitName>,
     },
+}
+
+/// A process that the kernel ended for want of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OomVictim {
+    /// One that the keeper knows: its `Exited` follows at once, and says so too.
+    Known,
+    /// One of those that the service made itself, or one whose end is still to come.
+    Other,
 }
 
 /// Why no process takes the main one's place.

@@ -36,6 +36,7 @@ mod job;
 mod limit;
 mod listen;
 mod memo;
+mod oom;
 mod order;
 mod orphan;
 mod report;
@@ -193,6 +194,7 @@ impl Node {
             Input::Exited { key, status, usage, oom, alone } => {
                 self.exited(now, &key, ExitFact { status, usage, oom, alone });
             }
+            Input::OomKilled { run, killed, whose } => self.oom_killed(now, &run, killed, whose),
             Input::TreeEmpty { run } => self.tree_empty(now, &run),
             Input::Notified { run, sender, pid, message } => self.notified(now, &run, sender, pid, message),
             Input::Probed { run, probe, outcome } => self.probed(now, &run, probe, &outcome),
@@ -259,6 +261,13 @@ impl Node {
     #[must_use]
     pub const fn stale_facts(&self) -> u64 {
         self.stale
+    }
+
+    /// How many processes of the unit's present run the kernel has ended for want of memory, as far as it was told.
+    #[must_use]
+    pub fn oom_kills(&self, unit: &UnitName) -> u64 {
+        let place = self.names.get(unit).copied();
+        place.and_then(|place| self.run(place)).map_or(0, |run| run.oom_kills)
     }
 
     /// One unit, for people.

@@ -130,6 +130,8 @@ pub(super) struct Run {
     pub(super) unborn: bool,
     /// A process could not be made because the machine was short of something; not the unit's fault.
     pub(super) transient: bool,
+    /// How many of its processes the kernel has ended for want of memory.
+    pub(super) oom_kills: u64,
     /// The watchdog's interval as the service may have changed it.
     pub(super) watchdog: Option<TimeSpan>,
     /// Kinds of senders that were refused, one bit each.
@@ -379,6 +381,7 @@ impl Run {
             unkillable: false,
             unborn: false,
             transient: false,
+            oom_kills: 0,
             watchdog,
             refused: 0,
             status_text: None,

@@ -6,6 +6,7 @@
 mod attribute;
 pub mod clock; // the keeper's stamps; all others read edge/clock.rs
 mod descriptors;
+mod devices;
 mod glob;
 mod init;
 mod listen_fds;
@@ -27,6 +28,7 @@ pub use descriptors::{
     LogPipe, close_inherited_on_exec, close_on_exec, end_pipe, is_write_end, keep_on_exec, log_pipe, number,
     take_inherited,
 };
+pub use devices::{DeviceKind, DeviceRule, filter_devices};
 pub use glob::glob;
 pub use init::{complain, print, replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};

@@ -8,8 +8,8 @@ use super::{
     listening,
     sandbox::contradictions,
     spec::{
-        HttpCheck, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Relations, Restart, ServiceKind, ServiceSpec,
-        UnitDef,
+        Amount, HttpCheck, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Relations, ResourcesSpec, Restart,
+        ServiceKind, ServiceSpec, UnitDef,
     },
 };
 use crate::base::{Severity, TimeSpan, UnitName};
@@ -35,6 +35,7 @@ pub(super) fn finish(
     check.restart(&draft.def.service, report);
     check.notify(&draft.def.service, report);
     check.sandbox(&draft.def.service, report);
+    check.resources(&draft.def.service.resources, report);
     draft.def.health = draft.health.into_iter().filter_map(|probe| finish_probe(probe, clean, report)).collect();
     let at = listening::At { places, begin, clean };
     draft.def.sockets.list = listening::finish(draft.sockets, &draft.def.name, at, report);
@@ -213,6 +214,19 @@ impl Check<'_> {
             report.error(place, "\"watchdog_sec\" needs a \"notify_access\" other than \"none\"", None);
         } else if service.file_descriptor_store_max > 0 {
             report.error(place, "\"file_descriptor_store_max\" needs a \"notify_access\" other than \"none\"", None);
+        }
+    }
+
+    fn resources(&self, resources: &ResourcesSpec, report: &mut Report<'_>) {
+        if resources.cpu_quota_period.is_some() && resources.cpu_quota.is_none() {
+            let help = Some("set cpu_quota".to_owned());
+            report.warning(self.service_at("cpu_quota_period_sec"), "a period without a quota limits nothing", help);
+        }
+        if let (Some(Amount::Bytes(high)), Some(Amount::Bytes(max))) = (resources.memory_high, resources.memory_max)
+            && high > max
+        {
+            let message = "\"memory_high\" is above \"memory_max\": it is never reached";
+            report.warning(self.service_at("memory_high"), message, None);
         }
     }
 

@@ -11,6 +11,26 @@ pub(super) fn systemd_directive(key: &str) -> Option<&'static str> {
     DIRECTIVES.iter().copied().find(|name| plain(name) == wanted)
 }
 
+/// How to write what a directive means that we do not read, where there is a way.
+pub(super) fn successor(directive: &str) -> Option<&'static str> {
+    if directive.starts_with("Startup") {
+        return Some(NO_STARTUP);
+    }
+    SUCCESSORS.iter().find(|(old, _)| *old == directive).map(|(_, help)| *help)
+}
+
+const SUCCESSORS: [(&str, &str); 7] = [
+    ("BlockIOAccounting", "write io_accounting"),
+    ("BlockIODeviceWeight", "write io_device_weight, a fifth of the value"),
+    ("BlockIOReadBandwidth", "write io_read_bandwidth_max"),
+    ("BlockIOWeight", "write io_weight, a fifth of the value"),
+    ("BlockIOWriteBandwidth", "write io_write_bandwidth_max"),
+    ("CPUShares", "write cpu_weight: 1024 shares are a weight of 100"),
+    ("MemoryLimit", "write memory_max"),
+];
+/// A supervisor of services does not know when the machine has come up.
+const NO_STARTUP: &str = "a machine's start is no time of its own here; the key without startup_ holds always";
+
 #[rustfmt::skip]
 const DIRECTIVES: &[&str] = &[
     "Accept", "AccuracySec", "After", "Alias", "AllowIsolate", "AllowedCPUs", "AllowedMemoryNodes", "Also",
@@ -57,7 +77,7 @@ const DIRECTIVES: &[&str] = &[
     "ManagedOOMMemoryPressure", "ManagedOOMMemoryPressureDurationSec", "ManagedOOMMemoryPressureLimit",
     "ManagedOOMPreference", "ManagedOOMSwap", "Mark", "MaxConnections", "MaxConnectionsPerSource", "MemoryAccounting",
     "MemoryDenyWriteExecute", "MemoryHigh", "MemoryKSM", "MemoryLimit", "MemoryLow", "MemoryMax", "MemoryMin",
-    "MemoryPressureThresholdSec", "MemoryPressureWatch", "MemorySwapMax", "MemoryZSwapWriteback",
+    "MemoryPressureThresholdSec", "MemoryPressureWatch", "MemorySwapMax", "MemoryZSwapMax", "MemoryZSwapWriteback",
     "MessageQueueMaxMessages", "MessageQueueMessageSize", "MountAPIVFS", "MountFlags", "MountImagePolicy",
     "MountImages", "NFTSet", "NUMAMask", "NUMAPolicy", "NetworkNamespacePath", "Nice", "NoDelay", "NoExecPaths",
     "NoNewPrivileges", "NonBlocking", "NotifyAccess", "OOMPolicy", "OOMScoreAdjust", "OnActiveSec", "OnBootSec",
@@ -109,6 +129,15 @@ mod tests {
         }
         assert_eq!(systemd_directive("memory_ksm"), Some("MemoryKSM"));
         assert_eq!(systemd_directive("restrat"), None);
+    }
+
+    #[test]
+    fn old_names_are_directives_too() {
+        for (old, _) in SUCCESSORS {
+            assert_eq!(systemd_directive(old), Some(old));
+        }
+        assert_eq!(successor("StartupCPUWeight"), Some(NO_STARTUP));
+        assert_eq!(successor("StartLimitInterval"), None);
     }
 
     #[test]

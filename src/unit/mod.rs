@@ -18,6 +18,7 @@ mod exec_line;
 mod expand;
 pub mod env_file; // files of variables
 pub mod graph;
+pub mod resources; // what units ask of the machine, as the kernel wants it
 pub mod sandbox; // what a sandbox takes: mounts, namespaces, a filter
 mod listening; // one unit's sockets
 mod set;

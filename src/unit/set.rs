@@ -217,6 +217,7 @@ fn share_parts(mut units: BTreeMap<UnitName, UnitDef>) -> BTreeMap<UnitName, Uni
     let (mut relations, mut restarts, mut timeouts, mut mains, mut execs, mut sockets) =
         (Pool::new(), Pool::new(), Pool::new(), Pool::new(), Pool::new(), Pool::new());
     let mut logs = Pool::new();
+    let mut resources = Pool::new();
     for unit in units.values_mut() {
         relations.share(&mut unit.relations);
         restarts.share(&mut unit.service.restart);
@@ -225,6 +226,7 @@ fn share_parts(mut units: BTreeMap<UnitName, UnitDef>) -> BTreeMap<UnitName, Uni
         execs.share(&mut unit.service.exec);
         sockets.share(&mut unit.sockets);
         logs.share(&mut unit.log);
+        resources.share(&mut unit.service.resources);
     }
     units
 }

@@ -60,10 +60,28 @@ pub struct Unit {
     /// The exit status that the service says it has or passes on (`EXIT_STATUS=`).
     #[serde(default)]
     pub exit_status: Option<u8>,
-    /// Resident memory of the main process.
+    /// Memory: of all its processes where it is counted (`usage_of`), else what is resident of the main process.
     pub memory_bytes: Option<u64>,
-    /// CPU time of the main process.
+    /// CPU time: of all its processes where it is counted, else of the main process.
     pub cpu_us: Option<u64>,
+    /// Whose memory and CPU time that is: `unit`, or `main-process` where the unit asks for no counters.
+    #[serde(default)]
+    pub usage_of: String,
+    /// The most memory that all its processes had together in this run.
+    #[serde(default)]
+    pub memory_peak_bytes: Option<u64>,
+    /// Its processes and threads.
+    #[serde(default)]
+    pub tasks: Option<u64>,
+    /// Bytes that all its processes read from disks in this run.
+    #[serde(default)]
+    pub io_read_bytes: Option<u64>,
+    /// Bytes that all its processes wrote to disks in this run.
+    #[serde(default)]
+    pub io_write_bytes: Option<u64>,
+    /// What the host cannot give of what the unit asks of the machine, one sentence.
+    #[serde(default)]
+    pub resources_unmet: Option<String>,
     /// Why it is in its present state, one sentence.
     pub cause: String,
     /// Whether its file changed since this run began.

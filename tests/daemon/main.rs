@@ -28,6 +28,7 @@ mod notify; // who is believed
 mod order; // who goes first
 mod reload; // files that change
 mod templates; // instances and targets
+mod resources; // what units ask of the machine
 mod restart; // services that die
 mod sandbox; // services that are shut in
 mod lazy; // services that wait for traffic
@@ -106,6 +107,15 @@ const TESTS: &[Test] = tests![
     reload::reload_config_takes_changed_files_into_use,
     reload::a_bad_file_leaves_everything_as_it_was,
     reload::what_an_operator_disabled_stays_down_at_the_next_start,
+    resources::a_command_that_takes_too_much_memory_stops_the_service_unless_it_is_to_continue,
+    resources::a_fork_bomb_harms_nobody_else_and_goes_at_a_stop,
+    resources::a_service_may_use_the_devices_that_its_unit_names,
+    resources::a_service_that_forks_without_end_goes_at_a_stop,
+    resources::a_service_that_takes_too_much_memory_is_ended_by_the_kernel_and_said_to_be_so,
+    resources::cpus_weights_and_disks_are_what_the_unit_says,
+    resources::limits_and_kills_outlive_the_manager,
+    resources::nothing_of_a_units_cgroups_stays,
+    resources::what_the_host_cannot_ration_is_said_or_refused,
     restart::a_service_that_is_killed_again_and_again_comes_back_and_each_end_is_told,
     restart::five_crashes_in_the_window_are_the_end_until_someone_resets,
     sandbox::what_a_sandbox_forbids_cannot_be_done_and_can_without_it,

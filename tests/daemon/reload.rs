@@ -26,7 +26,9 @@ fn changed(reload: impl Fn(&World)) {
     assert_eq!(world.status("same")["needs_restart"], false);
     world.ok(&["restart", "other"]);
     assert_eq!(world.status("other")["needs_restart"], false);
-    assert!(crate::support::process::command_line(world.pid("other")).contains("2000"));
+    until("it is the new program", || {
+        crate::support::process::command_line(world.pid("other")).contains("2000").then_some(())
+    });
 }
 
 pub(crate) fn sighup_takes_changed_files_into_use() {

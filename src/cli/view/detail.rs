@@ -66,6 +66,9 @@ fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
     if let Some(unmet) = &unit.sandbox_unmet {
         lines.push(("Sandbox", screen.paint(CARE, &one_line(unmet))));
     }
+    if let Some(unmet) = &unit.resources_unmet {
+        lines.push(("Not limited", screen.paint(CARE, &one_line(unmet))));
+    }
     if unit.generation > 0 {
         let invocation = unit.invocation.as_deref().map(|id| format!(", invocation {}", one_line(id)));
         lines.push(("Run", format!("{}{}", unit.generation, invocation.unwrap_or_default())));
@@ -79,7 +82,14 @@ fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
         lines.push(("Last exit", format!("{} (result {})", one_line(exit), one_line(&unit.result))));
     }
     if let Some(count) = unit.memory_bytes {
-        lines.push(("Memory", humane::bytes(count)));
+        let peak = unit.memory_peak_bytes.map(|peak| format!(" (peak {})", humane::bytes(peak)));
+        lines.push(("Memory", format!("{}{}", humane::bytes(count), peak.unwrap_or_default())));
+    }
+    if let Some(count) = unit.tasks {
+        lines.push(("Tasks", count.to_string()));
+    }
+    if let (Some(read), Some(written)) = (unit.io_read_bytes, unit.io_write_bytes) {
+        lines.push(("IO", format!("{} read, {} written", humane::bytes(read), humane::bytes(written))));
     }
     if let Some(us) = unit.cpu_us {
         lines.push(("CPU", humane::took(us)));

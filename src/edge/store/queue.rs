@@ -212,6 +212,7 @@ fn is_essential(write: &Write) -> bool {
             | Happening::TimedOut { .. }
             | Happening::Unkillable { .. }
             | Happening::WatchdogExpired { .. }
+            | Happening::OomKilled { .. }
             | Happening::Reloaded { .. }
             | Happening::ReloadFailed { .. }
             | Happening::Unhealthy { .. }

@@ -94,6 +94,7 @@ impl<'a> Pass<'a> {
             | Happening::TimedOut { .. }
             | Happening::Unkillable { .. }
             | Happening::WatchdogExpired { .. }
+            | Happening::OomKilled { .. }
             | Happening::Reloaded { .. }
             | Happening::ReloadFailed { .. }
             | Happening::Recovered { .. }

@@ -29,6 +29,8 @@ const PART_LISTENING: u8 = 2;
 const VERSION_WITHOUT_PARTS: u8 = 2;
 /// The part that says which process is the main one, where it is not the one that we made, and when a reload was asked for.
 const PART_MAIN: u8 = 3;
+/// The part that says how many processes of the run the kernel has ended for want of memory.
+const PART_OOM: u8 = 4;
 /// Verdicts that are kept; further probes begin without.
 const VERDICTS_MAX: usize = 64;
 /// The longest text that is kept (a unit's name fits), in bytes.
@@ -74,6 +76,7 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
             out.option(phase, |out, at| out.number(at.0));
             out.option(runtime, |out, at| out.number(at.0));
             out.main_part(run);
+            out.oom_part(run);
         }
     }
     out.listening_part(unit);
@@ -116,10 +119,11 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
     };
     while version != VERSION_WITHOUT_PARTS && !input.0.is_empty() {
         let (tag, mut part) = input.part()?;
-        if tag == PART_LISTENING {
-            part.listening_part(&mut unit)?;
-        } else if let (PART_MAIN, Some(run)) = (tag, unit.run_mut()) {
-            part.main_part(run)?;
+        match (tag, unit.run_mut()) {
+            (PART_LISTENING, _) => part.listening_part(&mut unit)?,
+            (PART_MAIN, Some(run)) => part.main_part(run)?,
+            (PART_OOM, Some(run)) => part.oom_part(run)?,
+            _ => {}
         }
     }
     input.0.is_empty().then_some((unit, deadlines))

@@ -50,6 +50,11 @@ impl<'a> Reader<'a> {
         self.0.is_empty().then_some(())
     }
 
+    pub(super) fn oom_part(&mut self, run: &mut Run) -> Option<()> {
+        run.oom_kills = self.number()?;
+        self.0.is_empty().then_some(())
+    }
+
     fn claim(&mut self) -> Option<Claim> {
         let number = self.small()?;
         let naming = match self.byte()? {

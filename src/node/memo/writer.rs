@@ -3,7 +3,7 @@ use super::super::{
     status::Verdict,
     wish::Ending,
 };
-use super::{CALLERS, DIRECTIVES, PART_LISTENING, PART_MAIN, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX};
+use super::{CALLERS, DIRECTIVES, PART_LISTENING, PART_MAIN, PART_OOM, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX};
 use crate::base::{Actor, Consequence, ExitStatus, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage};
 
 pub(super) struct Writer(pub(super) Vec<u8>);
@@ -157,6 +157,12 @@ impl Writer {
                 self.byte(6);
                 self.text(probe);
             }
+        }
+    }
+
+    pub(super) fn oom_part(&mut self, run: &Run) {
+        if run.oom_kills > 0 {
+            self.part(PART_OOM, |out| out.number(run.oom_kills));
         }
     }
 

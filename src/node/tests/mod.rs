@@ -16,6 +16,7 @@ mod kinds;
 mod listen;
 mod make;
 mod matrix;
+mod oom;
 mod size;
 mod table;
 mod takeover;

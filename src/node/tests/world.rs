@@ -10,7 +10,7 @@ use std::{
 use super::super::{
     Effect, Input, Node,
     effect::{MainSource, SpawnOrder},
-    input::{Adopted, MissingMain, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
+    input::{Adopted, MissingMain, NotifyMessage, OomVictim, ProbeOutcome, Restored, Sender, Verb},
     status::Sub,
 };
 use super::make::{command, lazy, name, probe, with};
@@ -22,7 +22,9 @@ use crate::{
     },
     unit::{
         UnitDef,
-        spec::{DirectoryName, ExitType, KillMode, NotifyAccess, OnUnhealthy, Preserve, Restart, ServiceKind},
+        spec::{
+            DirectoryName, ExitType, KillMode, NotifyAccess, OnUnhealthy, OomPolicy, Preserve, Restart, ServiceKind,
+        },
     },
 };
 
@@ -125,6 +127,8 @@ fn defs(rng: &mut Rng) -> Defs {
                 service.exec_start = [command("a"), command("b")].into();
             }
             service.notify_access = NotifyAccess::All;
+            service.resources.oom_policy =
+                Some([OomPolicy::Stop, OomPolicy::Kill, OomPolicy::Continue][rng.below(3) as usize]);
             service.watchdog = (rng.below(4) == 0).then_some(TimeSpan::from_secs(20));
             for list in [
                 &mut service.exec_condition,
@@ -684,6 +688,11 @@ impl World {
                 let keys: Vec<_> = self.processes.keys().cloned().collect();
                 if !keys.is_empty() {
                     let key = keys[self.rng.below(keys.len() as u64) as usize].clone();
+                    if self.chance(3) {
+                        // The kernel does, for want of memory, and says so before the end is told.
+                        let (run, killed) = (key.run.clone(), 1 + self.rng.below(4));
+                        self.give(Input::OomKilled { run, killed, whose: OomVictim::Other });
+                    }
                     self.die(&key, ExitStatus::Signaled { signal: Signal::KILL, core: false });
                 }
             }

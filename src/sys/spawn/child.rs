@@ -79,6 +79,7 @@ pub(super) unsafe extern "C" fn launch(plan: *mut Plan) -> ! {
 fn set_up_and_exec(plan: &Plan) -> Result<(), i32> {
     at(plan, SpawnStep::Session);
     call(libc::SYS_setsid, [0; 6])?;
+    join_old_cgroups(plan)?;
     if plan.makes_files() {
         // Modes of new files are given exactly.
         call(libc::SYS_umask, [0; 6])?;
@@ -118,6 +119,26 @@ fn set_up_and_exec(plan: &Plan) -> Result<(), i32> {
     at(plan, SpawnStep::Exec);
     call(libc::SYS_execve, [plan.path.addr(), plan.argv.addr(), plan.envp.addr(), 0, 0, 0])?;
     Ok(())
+}
+
+/// Moves itself, so that nothing it does or starts escapes. "0" into `tasks` is the one move that takes no lock of all
+/// processes: 50 µs, where any other takes up to 14 ms.
+fn join_old_cgroups(plan: &Plan) -> Result<(), i32> {
+    let mut place = plan.old_cgroups;
+    loop {
+        // SAFETY: the plan names a list of its own slot that ends with a null.
+        let path = unsafe { place.read() };
+        if path.is_null() {
+            return Ok(());
+        }
+        at(plan, SpawnStep::Cgroup);
+        let flags = (libc::O_WRONLY | libc::O_CLOEXEC) as usize;
+        let fd = call(libc::SYS_openat, [libc::AT_FDCWD as usize, path.addr(), flags, 0, 0, 0])?;
+        let written = call(libc::SYS_write, [fd, c"0".as_ptr().addr(), 1, 0, 0, 0]);
+        call(libc::SYS_close, [fd, 0, 0, 0, 0, 0])?;
+        written?;
+        place = place.wrapping_add(1);
+    }
 }
 
 /// As the user: a network disk may know them and not root.

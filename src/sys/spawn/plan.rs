@@ -36,6 +36,8 @@ pub(in crate::sys) struct Plan {
     /// What it inherits: the descriptor in place n becomes n.
     pub(super) fds: *mut i32,
     pub(super) fds_count: usize,
+    /// The `tasks` files of cgroups that it joins; a null ends the list.
+    pub(super) old_cgroups: *const *const u8,
     pub(super) opens: [PlannedOpen; 3],
     pub(super) directories: List<PlannedDirectory>,
     /// One, or none.
@@ -127,6 +129,7 @@ pub(super) const PID_DIGITS_MAX: usize = 11;
 pub(super) fn lay_out(program: &Program<'_>, memory: &mut [u8]) -> Option<Plan> {
     let mut room = Room::new(memory);
     let (fds_place, fds_count) = room.numbers(program.fds.iter().map(|fd| fd.as_raw_fd()))?;
+    let old_cgroups = room.strings(program.old_cgroups.iter().map(|text| text.as_bytes_with_nul()))?;
     let limits = room.list(program.limits)?;
     let groups = program.user.map_or(&[][..], |user| user.groups);
     let (groups_place, groups_count) = room.numbers(groups.iter().map(|group| group.cast_signed()))?;
@@ -166,6 +169,7 @@ pub(super) fn lay_out(program: &Program<'_>, memory: &mut [u8]) -> Option<Plan> 
         listen_pid,
         fds: fds_place,
         fds_count,
+        old_cgroups,
         opens,
         directories: room.list(&directories)?,
         secrets: room.list(&secrets)?,
@@ -243,6 +247,7 @@ pub(super) fn bytes_needed(program: &Program<'_>) -> usize {
     });
     strings_bytes(program.argv)
         + strings_bytes(program.env)
+        + strings_bytes(program.old_cgroups)
         + text_bytes(program.path)
         + text_bytes(program.cwd)
         + program.root.map_or(0, text_bytes)

@@ -51,6 +51,8 @@ pub struct Program<'a> {
     pub listen: Option<&'a str>,
     /// The directory of the cgroup that it starts in; `None` is ours.
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// cgroups of version 1 that it moves itself into: their `tasks` files.
+    pub old_cgroups: &'a [CString],
     /// What shuts it in.
     pub confinement: Option<&'a Confinement>,
 }
@@ -80,6 +82,7 @@ impl<'a> Program<'a> {
             secrets: None,
             listen: None,
             cgroup: None,
+            old_cgroups: &[],
             confinement: None,
         }
     }

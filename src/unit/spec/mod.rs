@@ -1,13 +1,14 @@
 //! The one model of a unit, whatever dialect it was written in. Field names are systemd's directives in snake_case and
 //! mean what systemd.unit(5), systemd.service(5), systemd.exec(5) and systemd.kill(5) say, with their defaults.
 //!
-//! One file for each of systemd's manual pages: `service`, `kill`, `exec`, `socket`; what is ours besides has files of its
-//! own.
+//! One file for each of systemd's manual pages: `service`, `kill`, `exec`, `resources`, `socket`; what is ours besides has
+//! files of its own.
 
 mod exec;
 mod health;
 mod kill;
 mod log;
+mod resources;
 mod sandbox;
 mod service;
 mod socket;
@@ -24,6 +25,10 @@ pub use self::{
     kill::{KillMode, KillSpec},
     log::{
         Compress, Forward, LINE_BYTES, LogSpec, OnFull, SEGMENT_BYTES, SYSLOG_FACILITIES, SYSLOG_LEVELS, SyslogSpec,
+    },
+    resources::{
+        Accounting, Amount, CpuWeight, DeviceAllow, DeviceLimit, DeviceName, DevicePolicy, OomPolicy,
+        ResourcesFallback, ResourcesSpec, TasksMax,
     },
     sandbox::{
         AddressFamilies, BindPath, CallAnswer, CallRule, ProcSubset, Propagation, ProtectHome, ProtectProc,

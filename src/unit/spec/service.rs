@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{ExecSpec, KillSpec};
+use super::{ExecSpec, KillSpec, ResourcesSpec};
 use crate::{
     base::{Signal, TimeSpan},
     unit::Shared,
@@ -47,6 +47,8 @@ pub struct ServiceSpec {
     pub file_descriptor_store_max: u32,
     /// How its processes are set up.
     pub exec: Shared<ExecSpec>,
+    /// How much of the machine it may use.
+    pub resources: Shared<ResourcesSpec>,
 }
 
 impl Default for ServiceSpec {
@@ -70,6 +72,7 @@ impl Default for ServiceSpec {
             notify_access: NotifyAccess::None,
             file_descriptor_store_max: 0,
             exec: Shared::default(),
+            resources: Shared::default(),
         }
     }
 }

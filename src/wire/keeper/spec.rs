@@ -38,6 +38,8 @@ pub struct SpawnSpec {
     pub no_new_privs: bool,
     /// Whether SIGPIPE is ignored (systemd's default); every other signal starts with its default action.
     pub ignore_sigpipe: bool,
+    /// cgroups of version 1 that it moves itself into before anything else: their `tasks` files, cgroups(7).
+    pub cgroups: Vec<CString>,
     /// Whether [`Fact::ExecDone`](super::Fact::ExecDone) is wanted when the program has taken over.
     pub confirm_exec: bool,
     /// Where standard input comes from.
@@ -79,6 +81,7 @@ impl SpawnSpec {
             stdin: Input::Null,
             stdout: Output::Null,
             stderr: Output::Null,
+            cgroups: Vec::new(),
             listen: Vec::new(),
             directories: Vec::new(),
             secrets: None,
@@ -323,6 +326,7 @@ wire_struct!(SpawnSpec {
     privileges,
     no_new_privs,
     ignore_sigpipe,
+    cgroups,
     confirm_exec,
     stdin,
     stdout,

@@ -44,6 +44,7 @@ fn spec() -> SpawnSpec {
         privileges: Privileges { bounding: Some(7), ambient: 3, secure_bits: 5, keyring: Keyring::Shared },
         no_new_privs: true,
         ignore_sigpipe: false,
+        cgroups: vec![c"/sys/fs/cgroup/memory/x/tasks".into()],
         confirm_exec: true,
         stdin: Input::Data(b"in\0put".to_vec()),
         stdout: Output::Log(Stream::Output),

@@ -90,4 +90,5 @@ wire_enum!(SpawnStep {
     18 CpuAffinity, 19 IoPriority, 20 TimerSlack, 21 Personality, 22 RuntimeDirectory, 23 StateDirectory,
     24 CacheDirectory, 25 LogsDirectory, 26 ConfigurationDirectory, 27 Credentials, 28 Chroot, 29 Capabilities,
     30 Keyring, 31 SecureBits, 32 Network, 33 Namespace, 34 BoundingSet, 35 Seccomp,
+    48 Cgroup,
 });

@@ -273,12 +273,34 @@ impl World {
         let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?.split(' ').nth(4)?;
         let own = fs::read_to_string("/proc/self/cgroup").unwrap();
         let own = own.lines().find_map(|line| line.strip_prefix("0::"))?.trim_start_matches('/');
-        // Named by the runtime directory, by FNV-1a.
-        let name =
-            self.path("run").display().to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-            });
-        Some(Path::new(mount).join(own).join(format!("roundsman-{name:016x}")))
+        Some(Path::new(mount).join(own).join(self.cgroup_name()))
+    }
+
+    /// The same in each tree of version 1.
+    pub(crate) fn old_cgroups(&self) -> Vec<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let tree = |line: &str| {
+            let (before, after) = line.split_once(" - cgroup ")?;
+            let options: Vec<&str> = after.split([' ', ',']).collect();
+            let own = own.lines().find_map(|line| {
+                let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+                let first = controllers.split(',').next().filter(|name| !name.is_empty())?;
+                options.contains(&first).then_some(path)
+            })?;
+            let mount = before.split(' ').nth(4)?;
+            Some(Path::new(mount).join(own.trim_start_matches('/')).join(self.cgroup_name()))
+        };
+        mounts.lines().filter_map(tree).collect()
+    }
+
+    /// Named by the runtime directory, by FNV-1a.
+    fn cgroup_name(&self) -> String {
+        let path = self.path("run").display().to_string();
+        let name = path
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        format!("roundsman-{name:016x}")
     }
 }
 
@@ -305,6 +327,8 @@ impl Drop for World {
         if let Some(cgroup) = self.cgroup() {
             remove_cgroups(&cgroup);
         }
+        // Their processes are those of the other tree, and gone.
+        self.old_cgroups().iter().for_each(|cgroup| remove_cgroups(cgroup));
     }
 }
 

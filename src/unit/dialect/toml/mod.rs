@@ -15,6 +15,7 @@ mod exec_privileges;
 mod exec_stdio;
 mod health_keys;
 mod log_keys;
+mod resource_keys;
 mod sandbox_keys;
 mod service_keys;
 mod socket_keys;
@@ -42,7 +43,14 @@ const KEYS: [(&str, &[&[Key<Draft>]]); 5] = [
     ("unit", &[unit_keys::UNIT]),
     (
         "service",
-        &[service_keys::SERVICE, service_keys::KILL, exec_keys::EXEC, sandbox_keys::SANDBOX, log_keys::EXEC_LOG],
+        &[
+            service_keys::SERVICE,
+            service_keys::KILL,
+            exec_keys::EXEC,
+            sandbox_keys::SANDBOX,
+            resource_keys::RESOURCES,
+            log_keys::EXEC_LOG,
+        ],
     ),
     ("socket", &[socket_keys::SOCKET]),
     ("log", &[log_keys::LOG]),

@@ -7,7 +7,7 @@ use toml::{
 
 use crate::unit::{
     diag::{Place, Report},
-    directives::systemd_directive,
+    directives::{successor, systemd_directive},
     draft::Places,
     similar::{did_you_mean, plain},
     specifier::Specifiers,
@@ -115,10 +115,10 @@ impl Walk<'_, '_> {
                 (format!("{key:?} does not belong in [{title}]"), Some(format!("move it to [{owner}]")))
             }
             (None, None, Some(directive)) => {
-                let help = match title {
+                let help = successor(directive).unwrap_or(match title {
                     "install" => "units start with the daemon unless enabled = false",
                     _ => "remove it, or keep this service with an init that honours it",
-                };
+                });
                 (format!("systemd's {directive}= is not supported by this version"), Some(help.to_owned()))
             }
             (None, None, None) => (unknown(key, title), did_you_mean(key, known)),

@@ -1,13 +1,19 @@
 //! One cgroup (version 2) for each unit, where the host lets us have them: who belongs to a unit, and ending all of it.
 //!
-//! No controller is needed and no process is ever moved: the keeper starts each right inside (a move costs 14 ms).
-//! Without cgroups, [`super::proctree`] finds a unit's processes by walking /proc. Source: cgroups(7).
+//! For that no controller is needed and no process is moved: the keeper starts each right inside (a move costs 14 ms).
+//! Without cgroups, [`super::proctree`] finds a unit's processes by walking /proc. What rations, of either version, is in
+//! `controllers`, for units that ask for it. Source: cgroups(7).
+
+pub mod controllers; // what rations, and where its control files are
+pub mod devices; // which devices a unit may use
+pub mod oom; // who says that the kernel ended a process for want of memory
+pub mod usage; // what a unit uses
 
 use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{self, Read},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::chown},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -20,6 +26,12 @@ use crate::{base::UnitName, sys};
 /// cgroup: it compares the number of kills of the parent's cgroup with the target's. So a cgroup is used until it is killed.
 #[derive(Debug)]
 pub struct Cgroups {
+    /// The cgroup that was given to us.
+    ground: PathBuf,
+    /// Where our own processes go that are in it, once it rations: only cgroups without processes may (cgroups(7)).
+    own: PathBuf,
+    /// What entitles us.
+    right: Right,
     base: PathBuf,
     /// The same, as /proc/PID/cgroup shows it.
     shown: String,
@@ -69,20 +81,30 @@ impl Cgroups {
             .ok_or(NoCgroups::NotMounted)?;
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let own = own_path(&own).ok_or(NoCgroups::NotMounted)?;
-        let here = mount.join(own.trim_start_matches('/'));
-        if right == Right::Delegated && !is_delegated(&here) {
-            return Err(NoCgroups::NotDelegated(here));
-        }
+        let place = |shown: &str| mount.join(shown.trim_start_matches('/'));
+        let (above, last) = own.rsplit_once('/').unwrap_or(("", own));
+        let moved = format!("roundsman-{instance}{OWN_SUFFIX}");
+        // We may be one below it: where the init system put us (DelegateSubgroup=), or where we moved ourselves.
+        let own = match right {
+            Right::Granted if last == moved => above,
+            Right::Granted => own,
+            Right::Delegated if is_delegated(&place(own)) => own,
+            Right::Delegated if is_delegated(&place(above)) => above,
+            Right::Delegated => return Err(NoCgroups::NotDelegated(place(own))),
+        };
+        let ground = place(own);
         let shown = format!("{}/roundsman-{instance}", own.trim_end_matches('/'));
-        let base = mount.join(shown.trim_start_matches('/'));
+        let base = place(&shown);
         match fs::create_dir(&base) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(source) => return Err(NoCgroups::Refused { path: base, source }),
         }
-        Ok(Self { base, shown, whole: Mutex::default() })
+        let own = ground.join(moved);
+        Ok(Self { ground, own, right, base, shown, whole: Mutex::default() })
     }
 
+    /// The unit's cgroup, which need not be there.
     fn dir(&self, unit: &UnitName) -> PathBuf {
         self.base.join(unit.as_str())
     }
@@ -114,6 +136,35 @@ impl Cgroups {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => new_below(&dir),
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes the unit's cgroup anew if nobody is left in it: with it begin its counters and peaks. One that is not empty
+    /// serves on.
+    pub fn renew(&self, unit: &UnitName) {
+        let dir = self.dir(unit);
+        remove_tree(&dir);
+        if !dir.exists() {
+            self.whole().remove(unit);
+        }
+    }
+
+    /// The unit's cgroup for its commands, one below its own: a service that was given its cgroup may ration what is
+    /// below it, and then the kernel takes no more processes there.
+    pub fn enter_beside(&self, unit: &UnitName) -> io::Result<OwnedFd> {
+        let below = self.dir(unit).join(".control");
+        match fs::create_dir(&below) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Ok(()) | Err(_) => File::open(&below).map(OwnedFd::from),
+        }
+    }
+
+    /// Gives the unit's cgroup to a user, as systemd does for Delegate=.
+    pub fn give(&self, unit: &UnitName, uid: u32, gid: u32) -> io::Result<()> {
+        let dir = self.dir(unit);
+        for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+            chown(dir.join(file), Some(uid), Some(gid))?;
+        }
+        Ok(())
     }
 
     fn whole(&self) -> MutexGuard<'_, BTreeSet<UnitName>> {
@@ -161,8 +212,14 @@ impl Cgroups {
     /// Removes every empty cgroup and the folder itself, at the daemon's end.
     pub fn remove_all(&self) {
         remove_tree(&self.base);
+        if self.own.exists() && !self.base.exists() {
+            self.move_back().ok();
+        }
     }
 }
+
+/// What follows the instance in the name of the cgroup of our own processes.
+const OWN_SUFFIX: &str = ".supervisord";
 
 /// One read, as this stands between a death and its restart; the file has two short lines.
 fn read_events(dir: &Path) -> io::Result<Vec<u8>> {
