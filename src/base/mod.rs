@@ -15,6 +15,7 @@ mod process;
 mod rng;
 mod secret;
 mod size;
+mod spawn_step;
 mod time;
 
 pub use chain::Chain;
@@ -24,11 +25,9 @@ pub use name::{NameError, UnitName};
 pub use notice::{Field, Happening, Notice, Severity};
 pub use pack::pack;
 pub use places::{Places, ServicePlaces};
-pub use process::{
-    Actor, Consequence, ExitStatus, Pid, ProcessKey, Role, RunId, RunResult, Signal, SpawnFailure, SpawnStep,
-    StartCause, Usage,
-};
+pub use process::{Actor, Consequence, ExitStatus, Pid, ProcessKey, Role, RunId, RunResult, Signal, StartCause, Usage};
 pub use rng::Rng;
 pub use secret::Secret;
 pub use size::{ByteSize, SizeError};
+pub use spawn_step::{SpawnFailure, SpawnStep};
 pub use time::{Mono, Now, SpanError, TimeSpan, Wall};
