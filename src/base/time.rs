@@ -99,30 +99,46 @@ impl FromStr for TimeSpan {
 
     fn from_str(text: &str) -> Result<Self, SpanError> {
         let refused = || SpanError(text.to_owned());
-        let mut rest = text.trim();
-        if rest == "infinity" {
+        if text
+            .trim_start_matches(BLANKS)
+            .strip_prefix("infinity")
+            .is_some_and(|rest| rest.trim_matches(BLANKS).is_empty())
+        {
             return Ok(Self::INFINITY);
         }
+        let mut rest = text.trim_matches(BLANKS);
         if rest.is_empty() {
             return Err(refused());
         }
         let mut micros: u64 = 0;
         while !rest.is_empty() {
-            rest = rest.strip_prefix('+').unwrap_or(rest);
-            let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-            let (number, after) = rest.split_at(number_end);
-            let after = after.trim_start();
-            let unit_end = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());
-            let (unit, tail) = after.split_at(unit_end);
-            let scale = match unit {
-                "" => 1_000_000,
-                _ => UNITS.iter().find(|(names, _)| names.contains(&unit)).ok_or_else(refused)?.1,
-            };
-            micros = scaled(number, scale).and_then(|part| micros.checked_add(part)).ok_or_else(refused)?;
-            rest = tail.trim_start();
+            let (part, tail) = part(rest).ok_or_else(refused)?;
+            micros = micros.checked_add(part).filter(|sum| *sum < Self::INFINITY.0).ok_or_else(refused)?;
+            rest = tail.trim_start_matches(BLANKS);
         }
-        if micros == Self::INFINITY.0 { Err(refused()) } else { Ok(Self(micros)) }
+        Ok(Self(micros))
     }
+}
+
+/// What may stand between the parts of a span.
+const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// The microseconds of the number with its unit at the begin of `text`, and what follows.
+fn part(text: &str) -> Option<(u64, &str)> {
+    let signed = text.strip_prefix('+').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let text = signed.unwrap_or(text);
+    let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, after) = text.split_at(number_end);
+    let spaced = after.trim_start_matches(BLANKS);
+    let unit_end = spaced.find(|c: char| !c.is_alphabetic()).unwrap_or(spaced.len());
+    let (unit, tail) = spaced.split_at(unit_end);
+    let scale = match unit {
+        // A number without unit ends at a blank.
+        "" if spaced.len() == after.len() && !after.is_empty() => return None,
+        "" => 1_000_000,
+        _ => UNITS.iter().find(|(names, _)| names.contains(&unit))?.1,
+    };
+    Some((scaled(number, scale)?, tail))
 }
 
 /// `number` (digits with at most one point) times `scale`, rounded down to a microsecond.
@@ -137,8 +153,9 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
     if !all_digits(whole) || !all_digits(fraction) {
         return None;
     }
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut micros = whole.checked_mul(scale)?;
+    // systemd reads a signed number, and stops short of infinity.
+    let whole = if whole.is_empty() { 0 } else { u64::try_from(whole.parse::<i64>().ok()?).ok()? };
+    let mut micros = Some(whole).filter(|whole| *whole < u64::MAX / scale)? * scale;
     let mut place = scale;
     for digit in fraction.bytes() {
         place /= 10;
@@ -147,18 +164,27 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
     Some(micros)
 }
 
+/// As `systemd-analyze timespan` prints it; what is below a minute has a fraction.
 impl fmt::Display for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MINUTE: u64 = 60_000_000;
         let Some(mut left) = self.micros() else { return f.pad("infinity") };
         if left == 0 {
             return f.pad("0");
         }
         let mut parts = Vec::new();
         for (names, scale) in UNITS {
-            if left >= scale {
-                parts.push(format!("{}{}", left / scale, names[0]));
-                left %= scale;
+            if left < scale {
+                continue;
             }
+            let (whole, rest) = (left / scale, left % scale);
+            if left < MINUTE && rest > 0 {
+                let digits = scale.ilog10() as usize;
+                parts.push(format!("{whole}.{rest:0digits$}{}", names[0]));
+                break;
+            }
+            parts.push(format!("{whole}{}", names[0]));
+            left = rest;
         }
         f.pad(&parts.join(" "))
     }
@@ -197,9 +223,23 @@ mod tests {
             assert_eq!(text.parse(), Ok(TimeSpan::from_micros(micros)), "{text}");
         }
         assert_eq!("infinity".parse(), Ok(TimeSpan::INFINITY));
-        for bad in
-            ["", "x", "5 parsecs", "1.2.3", "-1", "s", "5.", "5.s", "1. 5s", "1e3", "1H", "5s infinity", "600000y"]
-        {
+        for bad in [
+            "",
+            "x",
+            "5 parsecs",
+            "1.2.3",
+            "-1",
+            "s",
+            "5.",
+            "5.s",
+            "1. 5s",
+            "1e3",
+            "1H",
+            "5s infinity",
+            "600000y",
+            "5+6",
+            "+.5",
+        ] {
             assert!(bad.parse::<TimeSpan>().is_err(), "{bad}");
         }
     }
@@ -212,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_span_is_shown_as_it_could_be_written() {
-        for text in ["5min 20s", "100ms", "1d 12h", "infinity", "0", "1s 500ms"] {
+        for text in ["5min 20s", "100ms", "1d 12h", "infinity", "0", "1.500000s", "1month 3min 36s", "90.001ms"] {
             assert_eq!(text.parse::<TimeSpan>().map(|span| span.to_string()).as_deref(), Ok(text));
         }
     }

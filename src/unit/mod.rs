@@ -6,6 +6,7 @@
 //! `cross` (units together) → `set`.
 #![forbid(unsafe_code)]
 
+pub mod calendar; // when something is to happen
 mod check;
 mod cross;
 mod diag;
