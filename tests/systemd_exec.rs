@@ -109,6 +109,11 @@ const CASES: &[Case] = &[
         "User=daemon\nAmbientCapabilities=CAP_NET_BIND_SERVICE CAP_CHOWN\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_CHOWN CAP_KILL",
         "user = 'daemon'\nambient_capabilities = 'CAP_NET_BIND_SERVICE CAP_CHOWN'\ncapability_bounding_set = 'CAP_NET_BIND_SERVICE CAP_CHOWN CAP_KILL'",
     ),
+    case(
+        "ambient-lacking",
+        "User=daemon\nAmbientCapabilities=CAP_SYS_MODULE CAP_CHOWN",
+        "user = 'daemon'\nambient_capabilities = 'CAP_SYS_MODULE CAP_CHOWN'",
+    ),
     case("ambient-root", "AmbientCapabilities=CAP_KILL", "ambient_capabilities = 'CAP_KILL'"),
     case(
         "secure-bits",
@@ -231,6 +236,23 @@ stat -c 'output %n %a %U %G %s' /run/out/file >&9 2> /dev/null
 exit 0
 "#;
 
+/// What cannot be had, so that the set-up stops; systemd's exit code tells where.
+const FAILURES: &[Case] = &[
+    case("no-folder", "WorkingDirectory=/nonexistent", "working_directory = '/nonexistent'"),
+    case("no-root", "RootDirectory=/nonexistent\nMountAPIVFS=no", "root_directory = '/nonexistent'"),
+    case("no-input", "StandardInput=file:/nonexistent", "standard_input = 'file:/nonexistent'"),
+    case("no-output", "StandardOutput=file:/nonexistent/x", "standard_output = 'file:/nonexistent/x'"),
+    case("no-error", "StandardError=append:/nonexistent/x", "standard_error = 'append:/nonexistent/x'"),
+    case("no-runtime", "RuntimeDirectory=exec-file/x", "runtime_directory = 'exec-file/x'"),
+    case("no-state", "StateDirectory=exec-file/x", "state_directory = 'exec-file/x'"),
+    case("no-cache", "CacheDirectory=exec-file/x", "cache_directory = 'exec-file/x'"),
+    case("no-logs", "LogsDirectory=exec-file/x", "logs_directory = 'exec-file/x'"),
+    case("no-configuration", "ConfigurationDirectory=exec-file/x", "configuration_directory = 'exec-file/x'"),
+    case("no-cpu", "CPUAffinity=8000", "cpu_affinity = 8000"),
+    case("no-credential", "LoadCredential=x:/nonexistent", "load_credential = 'x:/nonexistent'"),
+    case("no-link", "RuntimeDirectory=exec-a:exec-file", "runtime_directory = 'exec-a:exec-file'"),
+];
+
 fn files() -> Vec<(String, String)> {
     let mut files = vec![
         ("usr/local/bin/exec-probe".to_owned(), PROBE.to_owned()),
@@ -241,7 +263,7 @@ fn files() -> Vec<(String, String)> {
             "[Service]\nStandardError=append:/run/supervisord.log\n".to_owned(),
         ),
     ];
-    for Case { name, systemd, ours, prefix } in CASES {
+    for Case { name, systemd, ours, prefix } in CASES.iter().chain(FAILURES) {
         let systemd = format!(
             "[Service]\nType=oneshot\nExecStart={prefix}/bin/bash /usr/local/bin/exec-probe {name}\n{systemd}\n"
         );
@@ -306,4 +328,28 @@ fn a_process_sees_the_same_under_both() {
         }
     }
     assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
+}
+
+#[test]
+fn a_set_up_that_stops_ends_with_the_same_code_under_both() {
+    let machine = Machine::boot(&files());
+    machine.systemctl(&["start", "roundsman"]);
+    // What systemd tidies up after a failure may be what stood in the way.
+    let prepare = "touch /run/exec-file /var/lib/exec-file /var/cache/exec-file /var/log/exec-file /etc/exec-file";
+    let mut differences = Vec::new();
+    for case in FAILURES {
+        machine.run(&["sh", "-c", &format!("{prepare}; systemctl start {} 2> /dev/null || true", case.name)]);
+        let theirs = machine.run(&["systemctl", "show", case.name, "--value", "--property", "ExecMainStatus"]);
+        machine.run(&["sh", "-c", &format!("{prepare}; supervisorctl start {} > /dev/null 2>&1 || true", case.name)]);
+        let mut ours = String::new();
+        eventually(&format!("{} has failed", case.name), || {
+            ours = machine.get(&format!("/v1/units/{}", case.name));
+            ours.contains("\"active\":\"failed\"")
+        });
+        let code = ours.split("\"last_exit\":\"exit code ").nth(1).and_then(|rest| rest.split('"').next());
+        if code != Some(&*theirs) {
+            differences.push(format!("{}: systemd {theirs}, ours {code:?}", case.name));
+        }
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
 }

@@ -1,6 +1,9 @@
 use crate::{
-    sys::{niceness, oom_score_adj, resource_limit, set_niceness, set_oom_score_adj, set_resource_limit, spawn::Limit},
-    wire::keeper::{Clamped, ResourceLimit, SpawnSpec},
+    sys::{
+        niceness, oom_score_adj, permitted_capabilities, resource_limit, set_niceness, set_oom_score_adj,
+        set_resource_limit, spawn::Limit,
+    },
+    wire::keeper::{Clamped, Privileges, ResourceLimit, SpawnSpec},
 };
 
 /// What the keeper may give to a child, found by trying at start.
@@ -11,6 +14,8 @@ pub(super) struct Ceiling {
     /// The OOM score that the daemon was started with.
     pub(super) oom_initial: i16,
     nice_floor: i32,
+    /// The keeper's capabilities.
+    permitted: u64,
     may_raise_limits: bool,
 }
 
@@ -37,6 +42,7 @@ impl Ceiling {
             oom_floor: i16::try_from(oom_floor).unwrap_or(own),
             oom_initial: oom_initial.unwrap_or(own),
             nice_floor,
+            permitted: permitted_capabilities(),
             may_raise_limits: may_raise_limits(),
         }
     }
@@ -62,6 +68,13 @@ impl Ceiling {
         let nice = wanted.max(self.nice_floor);
         clamped.nice |= nice != wanted;
         Some(nice)
+    }
+
+    /// What a child has beyond its user; systemd leaves out ambient capabilities that it lacks, too.
+    pub(super) fn privileges(&self, spec: &SpawnSpec, clamped: &mut Clamped) -> Privileges {
+        let ambient = spec.privileges.ambient & self.permitted;
+        clamped.ambient |= ambient != spec.privileges.ambient;
+        Privileges { ambient, ..spec.privileges }
     }
 
     pub(super) fn limits(&self, spec: &SpawnSpec, clamped: &mut Clamped) -> Vec<Limit> {
@@ -127,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_limit_above_what_may_be_given_is_lowered_and_said() {
-        let ceiling = Ceiling { oom_floor: -10, oom_initial: 0, nice_floor: -5, may_raise_limits: false };
+        let ceiling = Ceiling { oom_floor: -10, oom_initial: 0, nice_floor: -5, permitted: 1, may_raise_limits: false };
         let mut clamped = Clamped::default();
         let (_, own) = resource_limit(OPEN_FILES).unwrap();
         let wanted = ResourceLimit { resource: 7, soft: 5, hard: u64::MAX };
@@ -137,7 +150,13 @@ mod tests {
         assert!(clamped.oom_score);
         let mut clamped = Clamped::default();
         assert_eq!(ceiling.oom_score(5, &mut clamped), Some(5));
+        let mut spec = SpawnSpec::new(c"/bin/true".to_owned(), Vec::new(), Vec::new());
+        spec.privileges.ambient = 1;
+        assert_eq!(ceiling.privileges(&spec, &mut clamped).ambient, 1);
         assert_eq!(clamped, Clamped::default());
+        spec.privileges.ambient = 3;
+        assert_eq!(ceiling.privileges(&spec, &mut clamped).ambient, 1);
+        assert!(clamped.ambient);
     }
 
     #[test]

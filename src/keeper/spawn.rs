@@ -154,7 +154,7 @@ impl Keeper {
             schedule: program::schedule(&spec.schedule),
             oom_score_adj: self.ceiling.oom_score(spec.oom_score_adj, &mut clamped),
             limits: &limits,
-            privileges: program::privileges(spec.privileges),
+            privileges: program::privileges(self.ceiling.privileges(spec, &mut clamped)),
             no_new_privs: spec.no_new_privs,
             ignore_sigpipe: spec.ignore_sigpipe,
             opens: [open_input, open_output, open_error],

@@ -39,9 +39,9 @@ pub use pidfd::end_of;
 pub use place::{LockError, LockFile, bind_notify_socket};
 pub use poll::{Interest, Poller, Readiness};
 pub use process::{
-    Reaped, adopt_orphans, boot_id, exit_status, holds_its_pid, niceness, oom_score_adj, open_process, reap,
-    resource_limit, send_signal, session_of, set_niceness, set_oom_score_adj, set_process_name, set_resource_limit,
-    signal_group, signal_process, start_time,
+    Reaped, adopt_orphans, boot_id, exit_status, holds_its_pid, niceness, oom_score_adj, open_process,
+    permitted_capabilities, reap, resource_limit, send_signal, session_of, set_niceness, set_oom_score_adj,
+    set_process_name, set_resource_limit, signal_group, signal_process, start_time,
 };
 pub use readiness::{WaitFor, Waiting};
 pub use signals::{Arrived, Signals, reset_signal_actions, unblock_signals};

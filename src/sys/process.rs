@@ -184,6 +184,16 @@ pub fn set_oom_score_adj(score: i16) -> io::Result<()> {
 
 const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
 
+/// The capabilities that we may use or pass on, a bit for each; none where the kernel does not say.
+pub fn permitted_capabilities() -> u64 {
+    // _LINUX_CAPABILITY_VERSION_3 and this process; effective, permitted, inheritable: the low halves, then the high.
+    let (head, mut sets) = ([0x2008_0522_u32, 0], [0_u32; 6]);
+    // SAFETY: reads and writes the two arrays, which are as large as the version says.
+    let done = unsafe { libc::syscall(libc::SYS_capget, head.as_ptr(), sets.as_mut_ptr()) };
+    let [_, low, _, _, high, _] = sets;
+    if done == 0 { u64::from(high) << 32 | u64::from(low) } else { 0 }
+}
+
 /// Our own niceness.
 ///
 /// # Errors

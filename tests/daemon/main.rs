@@ -57,6 +57,7 @@ const TESTS: &[Test] = tests![
     directories::a_runtime_directory_is_kept_over_restarts_and_the_managers_death_where_the_unit_says_so,
     directories::a_manager_that_is_killed_leaves_no_directory_behind,
     directories::credentials_are_for_the_service_alone_and_nobody_else_says_them,
+    directories::its_directories_can_be_written_where_all_else_cannot,
     directories::what_a_service_cannot_have_fails_its_start_by_name,
     exec::a_service_gets_exactly_its_environment_and_descriptors,
     exec::a_service_runs_as_its_unit_says,

@@ -174,6 +174,7 @@ pub struct UnitRecord {
 
 /// What was lowered to what the keeper may give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Clamped {
     /// The OOM score.
     pub oom_score: bool,
@@ -181,6 +182,8 @@ pub struct Clamped {
     pub nice: bool,
     /// A hard resource limit.
     pub limits: bool,
+    /// An ambient capability.
+    pub ambient: bool,
 }
 
 impl Clamped {
@@ -191,8 +194,13 @@ impl Clamped {
 
     /// What it was, as units say it.
     pub fn settings(self) -> impl Iterator<Item = &'static str> {
-        let Self { oom_score, nice, limits } = self;
-        let all = [(oom_score, "oom_score_adjust"), (nice, "nice"), (limits, "a hard limit")];
+        let Self { oom_score, nice, limits, ambient } = self;
+        let all = [
+            (oom_score, "oom_score_adjust"),
+            (nice, "nice"),
+            (limits, "a hard limit"),
+            (ambient, "ambient_capabilities"),
+        ];
         all.into_iter().filter_map(|(lowered, setting)| lowered.then_some(setting))
     }
 }
@@ -263,6 +271,6 @@ wire_enum!(Fact {
 wire_enum!(ManagerCause { 0 Boot, 1 Crash, 2 Hang, 3 Upgrade, 4 Rollback });
 wire_struct!(RunningProcess { key, invocation, pid, start_time, started, clamped });
 wire_struct!(UnitRecord { unit, generation, memo });
-wire_struct!(Clamped { oom_score, nice, limits });
+wire_struct!(Clamped { oom_score, nice, limits, ambient });
 wire_struct!(Exit { key, invocation, pid, status, usage, at, started });
 wire_struct!(Notified { seq, pid, uid, gid, key, session, started, bytes, dropped });
