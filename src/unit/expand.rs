@@ -11,16 +11,18 @@ use super::spec::Command;
 /// command with the prefix `:` stays as it is.
 ///
 /// ```
-/// use roundsman::unit::{command, expand};
+/// use roundsman::unit::{SourceText, expand, load};
 ///
-/// let command = command("/bin/web --port=${PORT} $OPTIONS")?;
+/// let text = "service.exec_start = '/bin/web --port=${PORT} $OPTIONS'";
+/// let set = load(&[SourceText::new("web.toml", text)?]).expect("a good unit").set;
+/// let command = &set.units.values().next().expect("one unit").service.exec_start[0];
 /// let value = |name: &str| match name {
 ///     "PORT" => Some("8080"),
 ///     "OPTIONS" => Some("-v --name 'my web'"),
 ///     _ => None,
 /// };
-/// assert_eq!(expand(&command, value), ["/bin/web", "--port=8080", "-v", "--name", "my web"]);
-/// # Ok::<(), roundsman::unit::ExecFault>(())
+/// assert_eq!(expand(command, value), ["/bin/web", "--port=8080", "-v", "--name", "my web"]);
+/// # Ok::<(), roundsman::unit::Problem>(())
 /// ```
 pub fn expand<'c, 'e>(command: &'c Command, lookup: impl Fn(&str) -> Option<&'e str>) -> Vec<Cow<'c, str>> {
     let argv = command.argv.iter().map(|word| &**word);
