@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Cgroups, Right, remove_tree};
+use super::{Cgroups, Right, is_delegated, remove_tree};
 use crate::{
     base::{Pid, UnitName},
     edge::proctree,
@@ -49,7 +49,7 @@ enum NoController {
     Crowded(PathBuf),
     #[error(
         "the supervisor is in {} itself, and a cgroup with processes rations nothing (DelegateSubgroup= in the unit above us, \
-         or [cgroup] mode = \"on\", would change that)", .0.display()
+         systemd 254, would change that)", .0.display()
     )]
     Inside(PathBuf),
     #[error("cannot write {}", path.display())]
@@ -178,37 +178,37 @@ impl Cgroups {
             let path = dir.join("cgroup.subtree_control");
             write(&path, &format!("+{controller}")).map_err(|source| NoController::Write { path, source })
         };
-        match enable(&self.ground) {
-            Err(NoController::Write { source, .. }) if source.kind() == io::ErrorKind::ResourceBusy => {
-                self.move_aside()?;
-                enable(&self.ground)?;
-            }
-            other => other?,
+        // The root alone, which has no type, may have processes and ration. Elsewhere the kernel refuses that for memory and
+        // disks; for the others it allows it and makes the cgroup one of threads, in which no unit could have its own.
+        if self.ground.join("cgroup.type").exists() {
+            self.move_aside()?;
         }
+        enable(&self.ground)?;
         enable(&self.base)
     }
 
     /// Takes our own processes out of the cgroup that is to ration.
     fn move_aside(&self) -> Result<(), NoController> {
-        // systemd before 254 starts our next keeper right in it, which cannot be while services live below.
-        if self.right == Right::Delegated {
-            return Err(NoController::Inside(self.ground.clone()));
-        }
         let failed = |path: &Path| {
             let path = path.to_owned();
             |source| NoController::Write { path, source }
         };
         let procs = self.ground.join("cgroup.procs");
         let into = self.own.join("cgroup.procs");
-        match fs::create_dir(&self.own) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&self.own)(error)),
-            Ok(()) | Err(_) => {}
-        }
         for _ in 0..MOVES_MAX {
             let pids = fs::read_to_string(&procs).map_err(failed(&procs))?;
             let pids: Vec<i32> = pids.lines().filter_map(|line| line.parse().ok()).collect();
             if pids.is_empty() {
                 return Ok(());
+            }
+            // systemd starts our next keeper right in it, and could not while services live below: whatever the settings say,
+            // a keeper that can come back is worth more.
+            if self.right == Right::Delegated || is_delegated(&self.ground) {
+                return Err(NoController::Inside(self.ground.clone()));
+            }
+            match fs::create_dir(&self.own) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&self.own)(error)),
+                Ok(()) | Err(_) => {}
             }
             if !pids.iter().all(|pid| is_ours(*pid)) {
                 fs::remove_dir(&self.own).ok();
@@ -325,6 +325,8 @@ pub fn disk(path: &Path) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
@@ -341,6 +343,51 @@ mod tests {
             (Controller::Io, PathBuf::from("/sys/fs/cgroup/blkio/")),
         ]);
         assert_eq!(old_trees(mountinfo, own), expected);
+    }
+
+    /// A tree of plain files: what the kernel would make of a write is not seen, but whether one was made.
+    fn tree(right: Right, type_file: bool, processes: &str) -> (tempfile::TempDir, Cgroups) {
+        let folder = tempfile::tempdir().unwrap();
+        let ground = folder.path().to_owned();
+        let base = ground.join("roundsman-x");
+        fs::create_dir(&base).unwrap();
+        for (file, text) in [("cgroup.controllers", "cpu memory"), ("cgroup.procs", processes)] {
+            fs::write(ground.join(file), text).unwrap();
+        }
+        for dir in [&ground, &base] {
+            fs::write(dir.join("cgroup.subtree_control"), "").unwrap();
+        }
+        if type_file {
+            fs::write(ground.join("cgroup.type"), "domain").unwrap();
+        }
+        let own = ground.join("roundsman-x.supervisord");
+        let cgroups = Cgroups { ground, own, right, base, shown: "/roundsman-x".to_owned(), whole: Mutex::default() };
+        (folder, cgroups)
+    }
+
+    #[test]
+    fn a_cgroup_rations_only_when_nobody_is_in_it() {
+        let control = |folder: &tempfile::TempDir| {
+            let read = |path: &str| fs::read_to_string(folder.path().join(path)).unwrap();
+            [read("cgroup.subtree_control"), read("roundsman-x/cgroup.subtree_control")]
+        };
+        // Not even cpu, which the kernel would allow: units could then no longer have cgroups of their own.
+        for (right, processes) in [(Right::Granted, "1\n"), (Right::Delegated, "1\n")] {
+            let (folder, cgroups) = tree(right, true, processes);
+            let error = cgroups.ration("cpu").unwrap_err();
+            match right {
+                Right::Granted => assert!(matches!(error, NoController::Crowded(_)), "{error:?}"),
+                Right::Delegated => assert!(matches!(error, NoController::Inside(_)), "{error:?}"),
+            }
+            assert_eq!(control(&folder), ["", ""]);
+        }
+        // Empty, or the root.
+        for (type_file, processes) in [(true, ""), (false, "1\n")] {
+            let (folder, cgroups) = tree(Right::Granted, type_file, processes);
+            assert!(matches!(cgroups.ration("io").unwrap_err(), NoController::Missing));
+            cgroups.ration("cpu").unwrap();
+            assert_eq!(control(&folder), ["+cpu", "+cpu"]);
+        }
     }
 
     #[test]
