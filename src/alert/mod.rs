@@ -194,6 +194,7 @@ impl Alerts {
             | Happening::NotifyRefused { .. }
             | Happening::MainPidRefused { .. }
             | Happening::ManagerStarted { .. }
+            | Happening::UpgradeFailed { .. }
             | Happening::OutputDropped { .. }
             | Happening::Bug { .. } => {}
         }

@@ -1,19 +1,20 @@
 //! The daemon itself: health, metrics, reload.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
 };
 use hyper::{StatusCode, header};
 
-use super::{metrics, problem::Failure, view};
+use super::{access, metrics, problem::Failure, view};
 use crate::{
     edge::{clock, disk},
     engine::{Handle, UnitState, config, settings::Settings},
     node::status::Active,
+    web::Peer,
     wire::v1,
 };
 
@@ -68,6 +69,36 @@ pub(super) async fn ready(State(handle): State<Handle>) -> Result<&'static str, 
 pub(super) async fn metrics(State(handle): State<Handle>) -> Result<Response, Failure> {
     let text = metrics::text(&handle.states().await?, &handle.counters(), handle.deliveries());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// Who answers.
+pub(super) async fn about(State(handle): State<Handle>) -> Json<v1::Daemon> {
+    let about = handle.about();
+    let program = std::env::current_exe().map(|path| path.display().to_string());
+    Json(v1::Daemon {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        program: program.unwrap_or_default(),
+        keeper_pid: about.keeper,
+        manager_pid: std::process::id(),
+        cause: about.cause.to_owned(),
+        since_us: about.since.0,
+        upgrade_failure: handle.counters().upgrade_trouble,
+    })
+}
+
+/// Replaces the daemon's program. The answer says why it was not; when it was, this process is gone, the connection is cut, and
+/// [`about`] tells how it went.
+pub(super) async fn upgrade(
+    State(handle): State<Handle>,
+    peer: Option<Extension<Peer>>,
+    Json(upgrade): Json<v1::Upgrade>,
+) -> Result<std::convert::Infallible, Failure> {
+    let to = upgrade.to.map(PathBuf::from);
+    if to.as_ref().is_some_and(|path| !path.is_absolute()) {
+        return Err(Failure::bad_request("the path of the new program must be absolute"));
+    }
+    let reason = handle.upgrade(access::actor(peer.as_deref()), to).await?;
+    Err(Failure::new(StatusCode::CONFLICT, "not upgraded", reason))
 }
 
 /// Reads `roundsman.toml` and the unit directories anew; all of it is taken, or nothing.

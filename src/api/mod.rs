@@ -37,6 +37,7 @@ pub fn router(handle: Handle) -> Router {
         .route("/v1/history", get(history::history))
         .route("/v1/notices", get(events::past))
         .route("/v1/events", get(events::stream))
+        .route("/v1/daemon", get(daemon::about))
         .route("/health", get(daemon::health))
         .route("/healthz", get(daemon::alive))
         .route("/readyz", get(daemon::ready))
@@ -48,6 +49,7 @@ pub fn router(handle: Handle) -> Router {
         .route_layer(middleware::from_fn(access::may_operate));
     let admin = Router::new()
         .route("/admin/reload", post(daemon::reload))
+        .route("/admin/upgrade", post(daemon::upgrade))
         .route_layer(middleware::from_fn(access::may_administer));
     read.merge(operate).merge(admin).fallback(problem::no_such_path).with_state(handle)
 }

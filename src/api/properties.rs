@@ -5,8 +5,8 @@ use crate::{
     unit::{
         UnitDef,
         spec::{
-            Amount, At, Command, CpuWeight, DeviceAllow, DeviceName, DevicePolicy, DirectoryKind, ExitSet, KillMode,
-            NotifyAccess, OomPolicy, Restart, StartLimitAction, TasksMax, WorkingDirectory,
+            Amount, At, Command, CpuWeight, DeviceAllow, DeviceName, DevicePolicy, DirectoryKind, EmergencyAction,
+            ExitSet, KillMode, NotifyAccess, OomPolicy, Restart, TasksMax, WorkingDirectory,
         },
     },
 };
@@ -45,11 +45,13 @@ fn unit(def: &UnitDef, all: &mut List) {
     }
     all.push(("start_limit_interval_sec", span(def.start_limit.interval)));
     all.push(("start_limit_burst", def.start_limit.burst.to_string()));
-    let action = match def.start_limit.action {
-        StartLimitAction::None => "none",
-        StartLimitAction::Exit => "exit",
-    };
-    all.push(("start_limit_action", action.to_owned()));
+    all.push(("start_limit_action", def.start_limit.action.as_str().to_owned()));
+    let status = |status: Option<u8>| status.map_or_else(String::new, |status| status.to_string());
+    for (name, action) in [("success_action", def.actions.success), ("failure_action", def.actions.failure)] {
+        all.push((name, action.unwrap_or(EmergencyAction::None).as_str().to_owned()));
+    }
+    all.push(("success_action_exit_status", status(def.actions.success_status)));
+    all.push(("failure_action_exit_status", status(def.actions.failure_status)));
 }
 
 fn service(def: &UnitDef, all: &mut List) {

@@ -70,6 +70,7 @@ impl Happening {
             Self::MainPidRefused { .. } => "main_pid_refused",
             Self::ManagerStarted { .. } => "manager_started",
             Self::ShuttingDown { .. } => "shutting_down",
+            Self::UpgradeFailed { .. } => "upgrade_failed",
             Self::ConfigLoaded { .. } => "config_loaded",
             Self::ConfigRejected { .. } => "config_rejected",
             Self::StoreDegraded { .. } => "store_degraded",
@@ -111,6 +112,7 @@ impl Happening {
             | Self::Healthy { run, .. }
             | Self::Recovered { run } => Some(&run.unit),
             Self::ManagerStarted { .. }
+            | Self::UpgradeFailed { .. }
             | Self::ShuttingDown { .. }
             | Self::ConfigLoaded { .. }
             | Self::ConfigRejected { .. }
@@ -155,6 +157,7 @@ impl Happening {
             | Self::NotifyRefused { .. }
             | Self::Bug { .. }
             | Self::ManagerStarted { .. }
+            | Self::UpgradeFailed { .. }
             | Self::ShuttingDown { .. }
             | Self::ConfigLoaded { .. }
             | Self::ConfigRejected { .. }
@@ -198,6 +201,7 @@ impl Happening {
             | Self::DependencyFailed { .. }
             | Self::NotifyRefused { .. }
             | Self::MainPidRefused { .. }
+            | Self::UpgradeFailed { .. }
             | Self::OutputDropped { .. } => Severity::Warning,
             Self::StartLimitHit { .. }
             | Self::UnitFailed { .. }
@@ -277,6 +281,7 @@ impl Happening {
             Self::ManagerStarted { cause, adopted, replayed } => {
                 format!("the manager is up ({cause}): {adopted} runs taken over, {replayed} exits had waited")
             }
+            Self::UpgradeFailed { reason } => format!("the program was not replaced: {reason}"),
             Self::ShuttingDown { actor, machine: false } => format!("the daemon stops (by {actor})"),
             Self::ShuttingDown { actor, machine: true } => format!("the machine goes down (by {actor})"),
             Self::ConfigLoaded { units } => format!("{units} units are in use"),
@@ -366,6 +371,7 @@ impl Happening {
             }
             Self::ConfigLoaded { units } => fields.push(("count", number(*units))),
             Self::ConfigRejected { problems } => fields.push(("reason", text(problems))),
+            Self::UpgradeFailed { reason } => fields.push(("reason", text(reason))),
             Self::StoreDegraded { reason } => fields.push(("reason", text(reason))),
             Self::StoreReplaced { kept } => fields.push(("kept", text(kept))),
             Self::OutputDropped { unit: _, bytes } => fields.push(("bytes", Field::Number(*bytes))),

@@ -246,6 +246,11 @@ pub enum Happening {
         /// How many units.
         units: u32,
     },
+    /// The daemon's program was to be replaced and is not, or the one before took over again.
+    UpgradeFailed {
+        /// Why.
+        reason: String,
+    },
     /// Unit files were refused; the old set stays in force.
     ConfigRejected {
         /// Every problem, one per line with its place.

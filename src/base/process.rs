@@ -115,6 +115,8 @@ impl Signal {
     pub const PIPE: Self = Self(13);
     pub const TERM: Self = Self(15);
     pub const CONT: Self = Self(18);
+    /// The terminal's size changed.
+    pub const WINCH: Self = Self(28);
 }
 
 impl Signal {

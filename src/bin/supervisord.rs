@@ -17,10 +17,10 @@ use roundsman::{
     base::{Chain, Places, UnitName},
     cli,
     engine::{
-        self, BootError, config,
+        self, BootError, Given, config,
         settings::{Settings, SettingsError},
     },
-    keeper::{self, KeeperOptions, Timings},
+    keeper::{self, Checked, KeeperOptions, Timings},
     sys,
     web::{self, Listener},
 };
@@ -46,7 +46,7 @@ enum Wanted {
     Manager { config: Option<PathBuf>, runtime: Option<PathBuf> },
     Check(Option<PathBuf>),
     Probe { config: Option<PathBuf>, units: Vec<String>, json: bool },
-    KeeperState,
+    KeeperState(Option<PathBuf>),
     Help,
     Version,
 }
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         }
     };
     match wanted {
-        Wanted::KeeperState => keeper::check_state(),
+        Wanted::KeeperState(config) => ExitCode::from(check_takeover(config.as_ref()).code()),
         Wanted::Help => {
             sys::print(HELP.trim_end());
             ExitCode::SUCCESS
@@ -69,13 +69,17 @@ fn main() -> ExitCode {
             sys::print(concat!("supervisord ", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
-        Wanted::Daemon(config) => load(config.as_ref()).map_or_else(refused, |settings| keep(settings, config)),
+        Wanted::Daemon(config) => match keeper::runtime_before() {
+            // In the place of the program before: what the settings say by now is the manager's business.
+            Some(runtime) => keep(runtime, config),
+            None => load(config.as_ref()).map_or_else(refused, |settings| keep(settings.paths.runtime, config)),
+        },
         Wanted::Check(config) => load(config.as_ref()).map_or_else(refused, |settings| check(&settings)),
         Wanted::Probe { config, units, json } => {
             load(config.as_ref()).map_or_else(refused, |settings| probe(&settings, &units, json))
         }
         Wanted::Manager { config, runtime } => match load(config.as_ref()) {
-            Ok(settings) => manage(settings),
+            Ok(settings) => manage(Given { settings, rejected: None, runtime }),
             Err(error) => manage_as_before(config.as_ref(), runtime, error),
         },
     }
@@ -83,9 +87,7 @@ fn main() -> ExitCode {
 
 fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
     let mut arguments = arguments.peekable();
-    if arguments.peek().is_some_and(|first| first == keeper::CHECK_STATE) {
-        return Ok(Wanted::KeeperState);
-    }
+    let takeover = arguments.next_if(|first| first == keeper::CHECK_STATE).is_some();
     let manager = arguments.next_if(|first| first == "manager").is_some();
     let probe = arguments.next_if(|first| first == "check").is_some();
     let (mut config, mut check, mut json, mut units) = (None, false, false, Vec::new());
@@ -107,6 +109,7 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
         }
     }
     Ok(match (manager, check) {
+        _ if takeover => Wanted::KeeperState(config),
         _ if probe => Wanted::Probe { config, units, json },
         (true, _) => Wanted::Manager { config, runtime },
         (false, true) => Wanted::Check(config),
@@ -124,13 +127,44 @@ fn places() -> Places {
 
 /// A manager whose settings cannot be used goes on with those that were in force.
 fn manage_as_before(config: Option<&PathBuf>, runtime: Option<PathBuf>, error: SettingsError) -> ExitCode {
-    match runtime.map(|dir| Settings::kept(&dir, config.map(PathBuf::as_path), &places())) {
+    match runtime.as_ref().map(|dir| Settings::kept(dir, config.map(PathBuf::as_path), &places())) {
         Some(Ok(settings)) => {
-            sys::complain(&format!("going on with the settings that were in force: {}", Chain(&error)));
-            manage(settings)
+            let rejected = Chain(&error).to_string();
+            sys::complain(&format!("going on with the settings that were in force: {rejected}"));
+            manage(Given { settings, rejected: Some(rejected), runtime })
         }
         Some(Err(_)) | None => refused(error),
     }
+}
+
+/// Whether this program could take the place of the one that asks: its keeper's state, its settings, units and database.
+fn check_takeover(config: Option<&PathBuf>) -> Checked {
+    let checked = keeper::check_state();
+    if checked != Checked::Fit {
+        return checked;
+    }
+    let settings = load(config).map(|mut settings| {
+        if let Some(runtime) = keeper::runtime_before() {
+            settings.go_on(&runtime);
+        }
+        settings
+    });
+    let kept = || {
+        let runtime = keeper::runtime_before()?;
+        Settings::kept(&runtime, config.map(PathBuf::as_path), &places()).ok()
+    };
+    let problem = match settings.or_else(|error| kept().ok_or(error)) {
+        Ok(settings) => match engine::could_go_on(&settings) {
+            Ok(()) => return Checked::Fit,
+            Err(error) => {
+                sys::complain(&Chain(&error).to_string());
+                return if matches!(error, BootError::Store(_)) { Checked::Database } else { Checked::Settings };
+            }
+        },
+        Err(error) => error,
+    };
+    sys::complain(&Chain(&problem).to_string());
+    Checked::Settings
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the last to have it, as map_or_else wants it")]
@@ -140,14 +174,15 @@ fn refused(error: SettingsError) -> ExitCode {
 }
 
 /// The keeper's process: from here on it is one small loop.
-fn keep(settings: Settings, config: Option<PathBuf>) -> ExitCode {
+fn keep(runtime: PathBuf, config: Option<PathBuf>) -> ExitCode {
     let mut manager = vec![OsString::from("supervisord"), OsString::from("manager")];
-    manager.extend([OsString::from("--runtime"), settings.paths.runtime.clone().into_os_string()]);
+    manager.extend([OsString::from("--runtime"), runtime.clone().into_os_string()]);
     if let Some(config) = config {
         manager.extend([OsString::from("--config"), config.into_os_string()]);
     }
     keeper::run(KeeperOptions {
-        runtime_dir: settings.paths.runtime,
+        stale: vec![Settings::kept_file(&runtime)],
+        runtime_dir: runtime,
         manager_path: None,
         manager_argv: manager.into_iter().filter_map(|word| CString::new(word.into_vec()).ok()).collect(),
         init_socket: env::var_os("NOTIFY_SOCKET"),
@@ -156,7 +191,7 @@ fn keep(settings: Settings, config: Option<PathBuf>) -> ExitCode {
 }
 
 fn check(settings: &Settings) -> ExitCode {
-    match config::load(&settings.paths.units, &BTreeSet::new()) {
+    match config::load_for(settings, &BTreeSet::new()) {
         Ok(host) => {
             for warning in &host.warnings {
                 sys::complain(warning);
@@ -197,9 +232,13 @@ fn probe(settings: &Settings, units: &[String], json: bool) -> ExitCode {
 }
 
 /// The manager's process. The engine has a thread of its own; everything that may wait has another.
-fn manage(settings: Settings) -> ExitCode {
+fn manage(given: Given) -> ExitCode {
     log_to_stderr();
-    match run_manager(settings) {
+    // A manager without its keeper is of no use, and one that hangs would stand in the way of the next keeper's.
+    if let Err(error) = sys::die_with_parent() {
+        tracing::warn!(%error, "cannot ask to end with the keeper");
+    }
+    match run_manager(given) {
         Ok(code) => code,
         Err(error) => {
             // Not an event: the engine that would tell it is not there.
@@ -211,7 +250,7 @@ fn manage(settings: Settings) -> ExitCode {
 
 type AnyError = Box<dyn std::error::Error>;
 
-fn run_manager(settings: Settings) -> Result<ExitCode, AnyError> {
+fn run_manager(given: Given) -> Result<ExitCode, AnyError> {
     let socket = sys::take_inherited(keeper::MANAGER_SOCKET)?;
     let edges = runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -221,10 +260,10 @@ fn run_manager(settings: Settings) -> Result<ExitCode, AnyError> {
         .build()?;
     let engine_loop = runtime::Builder::new_current_thread().enable_all().build()?;
     let code = engine_loop.block_on(async {
-        let started = match engine::start(socket, settings, edges.handle().clone()).await {
+        let started = match engine::start(socket, given, edges.handle().clone()).await {
             Ok(started) => started,
             // It was said, and the keeper was told to end the daemon with the code for this.
-            Err(BootError::Config(_)) => return Ok(78),
+            Err(BootError::Config(_) | BootError::Store(_)) => return Ok(78),
             Err(error) => return Err(AnyError::from(error)),
         };
         let shutdown = web::Shutdown::new();

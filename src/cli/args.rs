@@ -225,6 +225,21 @@ Exit status: 0 the units can be used, 1 they cannot.")]
     },
     /// Read unit files anew and take them into use, as SIGHUP does
     ReloadConfig,
+    /// Replace supervisord's program in place; no service notices
+    #[command(after_help = "\
+Examples:
+  supervisorctl upgrade                         after the package brought a new release
+  supervisorctl upgrade --to /opt/new/supervisord
+
+The new program is first asked whether it can take over: keeper's state, settings, units, database. If its manager is
+not ready within 10 s, the program before takes over again.
+
+Exit status: 0 the new program runs, 1 the one before does.")]
+    Upgrade {
+        /// The new program [default: what stands where the running one was started from]
+        #[arg(long, value_name = "PATH")]
+        to: Option<PathBuf>,
+    },
     /// Print a script that completes commands and unit names
     #[command(after_help = "\
 Examples:

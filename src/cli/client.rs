@@ -107,6 +107,15 @@ impl Client {
         understand(path, body)
     }
 
+    /// The same, for an answer that may take as long as `wait` likes.
+    pub(crate) fn get_patiently<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        wait: Wait<'_>,
+    ) -> Result<Answer<T>, CallError> {
+        understand(path, self.open(&Request { path, body: None, accept: "application/json" }, wait)?)
+    }
+
     /// Posts JSON and waits for the answer as long as `wait` likes.
     pub(crate) fn post<T: DeserializeOwned>(
         &self,

@@ -44,6 +44,12 @@ pub(crate) enum Failure {
     /// The program for work without a daemon.
     #[error("cannot run {}", .path.display())]
     Exec { path: PathBuf, source: io::Error },
+    /// A path that cannot be made absolute.
+    #[error("cannot make the path absolute")]
+    Path(#[source] io::Error),
+    /// The daemon's program is what it was.
+    #[error("cannot upgrade supervisord: {0}")]
+    Upgrade(String),
     /// The user ended it.
     #[error("interrupted")]
     Interrupted,
@@ -84,7 +90,12 @@ impl Failure {
             Self::Usage { remedy, .. } => Some((*remedy).to_owned()),
             Self::Property(_) => Some("`supervisorctl show UNIT` lists all of them".to_owned()),
             Self::Exec { .. } => Some("install supervisord beside supervisorctl, or start the daemon".to_owned()),
-            Self::Output(_) | Self::Json(_) | Self::Signals(_) | Self::Since(_) | Self::Interrupted => None,
+            Self::Upgrade(_) => {
+                Some("supervisord goes on as before and its services did not notice; its log says more".to_owned())
+            }
+            Self::Output(_) | Self::Path(_) | Self::Json(_) | Self::Signals(_) | Self::Since(_) | Self::Interrupted => {
+                None
+            }
         }
     }
 

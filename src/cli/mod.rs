@@ -143,6 +143,7 @@ impl Family {
             | Command::Deps { .. }
             | Command::Lint { .. }
             | Command::ReloadConfig
+            | Command::Upgrade { .. }
             | Command::Completions { .. } => Self::Plain,
         }
     }

@@ -59,6 +59,14 @@ pub fn members(keeper: Option<Pid>, main: Option<Pid>, invocation: InvocationId)
         .collect()
 }
 
+/// Every living process of a run whose keeper died, wherever init systems have put them since. The main process' group and
+/// session say nothing here: its pid may be a stranger's by now.
+pub fn orphans(invocation: InvocationId) -> Vec<Member> {
+    let mark = format!("INVOCATION_ID={invocation}");
+    let living = processes().into_iter().filter(|(pid, stat)| stat.state != b'Z' && has_variable(*pid, &mark));
+    living.filter_map(|(pid, stat)| Some(Member { pid: Pid::new(pid)?, start_time: stat.start_time })).collect()
+}
+
 /// Whether nobody is in the process group that `leader` led. Its pid is not given to another while the group has members.
 pub fn group_is_empty(leader: Pid) -> bool {
     nix::sys::signal::killpg(nix::unistd::Pid::from_raw(leader.raw()), None) == Err(nix::Error::ESRCH)

@@ -19,7 +19,7 @@ use tokio::{runtime, sync::mpsc};
 use super::{
     Engine, InitTalk, acks,
     config::{self, ConfigError, Host},
-    handle::{ASKS_MAX, Events, Handle, Report, Tickets},
+    handle::{ASKS_MAX, About, Events, Handle, Report, Tickets},
     launch, probes,
     resources::Resources,
     settings::{CgroupMode, Settings},
@@ -69,6 +69,9 @@ pub enum BootError {
     /// The units cannot be used, and there is no earlier set to go on with.
     #[error("cannot use the unit files:\n{0}")]
     Config(ConfigError),
+    /// The database was written by a newer release.
+    #[error("{0}")]
+    Store(String),
     /// A directory of ours cannot be made.
     #[error("cannot create {}", path.display())]
     Directory {
@@ -100,38 +103,57 @@ pub struct Started {
     pub control: OwnedFd,
 }
 
+/// What a manager is given by its command line.
+#[derive(Debug)]
+pub struct Given {
+    /// What `roundsman.toml` says, or said when it could still be read.
+    pub settings: Settings,
+    /// Why it cannot be read now.
+    pub rejected: Option<String>,
+    /// The keeper's runtime directory.
+    pub runtime: Option<PathBuf>,
+}
+
 /// Takes everything over from the keeper at the other end of `socket`. Tasks that may wait go to `edges`.
-pub async fn start(socket: OwnedFd, settings: Settings, edges: runtime::Handle) -> Result<Started, BootError> {
+pub async fn start(socket: OwnedFd, given: Given, edges: runtime::Handle) -> Result<Started, BootError> {
+    let Given { mut settings, rejected, runtime } = given;
     let mut keeper = Client::new(socket).map_err(BootError::Keeper)?;
     let snapshot = first(&mut keeper).await?;
+    if let Some(runtime) = runtime.filter(|_| snapshot.cause != ManagerCause::Boot) {
+        for key in settings.go_on(&runtime) {
+            tracing::warn!(key, "changed in roundsman.toml; it holds once supervisord was stopped and started");
+        }
+    }
     make_dir(&settings.paths.state, 0o750)?;
     make_dir(&settings.paths.logs, 0o750)?;
     let settings = Arc::new(settings);
-    let mut rejected = None;
-    let host = match units(&settings, snapshot.cause) {
-        Ok((host, problems)) => {
-            rejected = problems.or(rejected);
-            host
-        }
+    let host = match sound(&settings, snapshot.cause) {
+        Ok(host) => host,
         Err(error) => {
-            // The keeper would start us again for ever; there is nothing to supervise, so the daemon ends. It waits for
-            // nobody then, so the reason comes first.
-            let error = BootError::Config(error);
+            // The reason comes first: nobody waits for us then.
             sys::complain(&Chain(&error).to_string());
-            keeper.send(&Order::Shutdown { code: EXIT_CONFIG }, Vec::new()).map_err(BootError::Keeper)?;
-            keeper.flush().await.map_err(BootError::Keeper)?;
+            if snapshot.cause == ManagerCause::Boot {
+                // The keeper would start us again for ever; there is nothing to supervise, so the daemon ends. Later there
+                // is, and after an upgrade the program before can go on.
+                keeper.send(&Order::Shutdown { code: EXIT_CONFIG }, Vec::new()).map_err(BootError::Keeper)?;
+                keeper.flush().await.map_err(BootError::Keeper)?;
+            }
             return Err(error);
         }
     };
+    let (host, problems) = host;
+    let rejected: Vec<String> = rejected.into_iter().chain(problems).collect();
     let parts = Parts::start(&settings, &snapshot, &host, edges)?;
-    let mut engine = parts.engine(keeper, Arc::clone(&settings));
+    let about = About { cause: snapshot.cause.as_str(), keeper: snapshot.keeper, since: clock::now().wall };
+    let mut engine = parts.engine(keeper, Arc::clone(&settings), about);
     let handle = engine.handle();
     let control = engine.control_socket(&snapshot)?;
     engine.take_over(*snapshot, host).await.map_err(BootError::Keeper)?;
     engine.sandboxes.take_over(&engine.node.statuses().iter().filter_map(|status| status.invocation).collect());
     // A manager that was killed may not have come to it.
     engine.untold.leave_over();
-    if let Some(problems) = rejected {
+    if !rejected.is_empty() {
+        let problems = rejected.join("\n");
         engine.fan_out(Notice { at: clock::now(), what: Happening::ConfigRejected { problems } });
     }
     Ok(Started { engine, handle, control })
@@ -147,17 +169,25 @@ async fn first(keeper: &mut Client) -> Result<Box<Snapshot>, BootError> {
     }
 }
 
+/// The units, and a database that this program can use. One that it cannot is only waited for once there are services.
+fn sound(settings: &Settings, cause: ManagerCause) -> Result<(Host, Option<String>), BootError> {
+    if cause == ManagerCause::Boot {
+        store::fits(&settings.paths.state.join("state.db")).map_err(BootError::Store)?;
+    }
+    units(settings, cause).map_err(BootError::Config)
+}
+
 /// The units of the directories; after a crash, those that were in force, with the problems of the new ones.
 fn units(settings: &Settings, cause: ManagerCause) -> Result<(Host, Option<String>), ConfigError> {
-    let error = match config::load(&settings.paths.units, &BTreeSet::new()) {
+    let error = match config::load_for(settings, &BTreeSet::new()) {
         Ok(host) => return Ok((host, None)),
         Err(error) => error,
     };
     if cause == ManagerCause::Boot {
         return Err(error);
     }
-    let kept =
-        config::load_kept(&settings.paths.state.join(KEPT_UNITS), &BTreeSet::new()).map_err(|_| error.clone())?;
+    let kept = config::load_kept(&settings.paths.state.join(KEPT_UNITS), &BTreeSet::new());
+    let kept = kept.and_then(|host| host.in_container(&settings.container)).map_err(|_| error.clone())?;
     Ok((kept, Some(error.0)))
 }
 
@@ -239,7 +269,7 @@ impl Parts {
         })
     }
 
-    fn engine(self, keeper: Client, settings: Arc<Settings>) -> Engine {
+    fn engine(self, keeper: Client, settings: Arc<Settings>, about: About) -> Engine {
         let (own_asks, asks) = mpsc::channel(ASKS_MAX);
         let deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default());
         let in_runtime = self.edges.enter();
@@ -293,6 +323,8 @@ impl Parts {
             settings,
             init: InitTalk { watchdog: std::env::var_os("WATCHDOG_USEC").is_some() },
             own_program: own_program(),
+            upgrading: None,
+            about: Arc::new(about),
             ending: None,
         };
         if let Some((kept, reason)) = self.opened.quarantined {
@@ -362,6 +394,7 @@ impl Engine {
             store: self.store.clone(),
             settings: Arc::clone(&self.settings),
             instances: self.instances.clone(),
+            about: Arc::clone(&self.about),
         }
     }
 
@@ -412,7 +445,7 @@ impl Engine {
         let lost = self.node.lost();
         self.adopt_resources();
         for pending in snapshot.pending {
-            self.hear(pending)?;
+            self.hear(pending, cause)?;
         }
         self.hear_of_the_dead(lost);
         self.node.handle(clock::now(), Input::Boot);
@@ -506,7 +539,8 @@ impl Engine {
         let key = &process.key;
         let newer = self.runs.get(&key.run.unit).is_none_or(|tree| tree.run.generation <= key.run.generation);
         if newer && !self.runs.get(&key.run.unit).is_some_and(|tree| tree.run == key.run && tree.main.is_some()) {
-            let tree = Tree::new(&key.run, process.invocation);
+            let is_orphaned = crate::edge::proctree::parent(process.pid) != super::mainpid::keeper();
+            let tree = Tree { is_orphaned, ..Tree::new(&key.run, process.invocation) };
             self.runs.insert(key.run.unit.clone(), tree);
         }
         self.spawned(key, process.pid);
@@ -535,10 +569,20 @@ impl Engine {
         host.units.iter().try_for_each(|(name, unit)| self.renew_sockets(name, unit))
     }
 
-    /// One thing that waited in the keeper.
-    fn hear(&mut self, pending: Pending) -> Result<(), ClientError> {
+    /// One thing that waited in the keeper: for a manager that died, or at boot for a keeper that did.
+    fn hear(&mut self, pending: Pending, cause: ManagerCause) -> Result<(), ClientError> {
         match pending {
             Pending::Exited(exit) => {
+                // Nothing of it may be known, but processes may be left that it made.
+                let run = &exit.key.run;
+                if self.runs.get(&run.unit).is_none_or(|tree| tree.run.generation < run.generation) {
+                    let tree = Tree {
+                        main: Some(exit.pid),
+                        is_orphaned: cause == ManagerCause::Boot,
+                        ..Tree::new(run, exit.invocation)
+                    };
+                    self.runs.insert(run.unit.clone(), tree);
+                }
                 // The manager that was to hear of its start may have died before.
                 if exit.key.role.is_main() {
                     let Exit { key, pid, invocation, started, .. } = exit.clone();
@@ -554,6 +598,13 @@ impl Engine {
             Pending::Notified(notified, fds) => self.take_notified(&notified, fds),
         }
     }
+}
+
+/// Whether this program could go on with what is in force, which is in the runtime directory: settings, units, database. Asked
+/// before it takes the place of another.
+pub fn could_go_on(settings: &Settings) -> Result<(), BootError> {
+    store::fits(&settings.paths.state.join("state.db")).map_err(BootError::Store)?;
+    units(settings, ManagerCause::Upgrade).map(drop).map_err(BootError::Config)
 }
 
 /// The process whose end this tells.

@@ -11,7 +11,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{settings::Settings, sockets::Owners};
+use super::{
+    settings::{Container, Settings},
+    sockets::Owners,
+};
 use crate::{
     base::{Chain, UnitName},
     edge::{
@@ -20,7 +23,7 @@ use crate::{
         unitdir,
         users::{self, Identity},
     },
-    unit::{self, SourceText, Surroundings, UnitDef},
+    unit::{self, SourceText, Surroundings, UnitDef, spec::EmergencyAction},
 };
 
 /// Checked units and what the host says about them.
@@ -40,12 +43,14 @@ pub struct Host {
     pub warnings: Vec<String>,
     /// The texts they were made from.
     texts: Vec<StoredText>,
+    /// What the settings say of one of them.
+    container: Container,
 }
 
 impl Host {
     /// The same texts with further instances.
     pub fn with_instances(&self, instances: &BTreeSet<UnitName>) -> Result<Self, ConfigError> {
-        check(self.texts.clone(), instances)
+        check(self.texts.clone(), instances).and_then(|host| host.in_container(&self.container))
     }
 }
 
@@ -74,8 +79,8 @@ pub struct Reload {
 pub fn reload(inforce: &Settings, instances: &BTreeSet<UnitName>) -> Result<Box<Reload>, ConfigError> {
     let settings = inforce.again().map_err(|error| Chain(&error).to_string());
     // With settings that cannot be read, the units are still checked where they were.
-    let dirs = settings.as_ref().map_or(&inforce.paths.units, |settings| &settings.paths.units);
-    match (load(dirs, instances), settings) {
+    let newest = settings.as_ref().unwrap_or(inforce);
+    match (load(&newest.paths.units, instances).and_then(|host| host.in_container(&newest.container)), settings) {
         (Ok(host), Ok(settings)) => Ok(Box::new(Reload { settings, host })),
         (Err(units), Err(settings)) => Err(ConfigError(format!("{settings}\n{units}"))),
         (Err(units), Ok(_)) => Err(units),
@@ -97,6 +102,27 @@ pub fn load(dirs: &[PathBuf], instances: &BTreeSet<UnitName>) -> Result<Host, Co
         return Err(ConfigError(problems.join("\n")));
     }
     check(texts.into_iter().map(|text| StoredText { path: text.path, text: text.text }).collect(), instances)
+}
+
+/// The units that a manager takes, by the settings.
+pub fn load_for(settings: &Settings, instances: &BTreeSet<UnitName>) -> Result<Host, ConfigError> {
+    load(&settings.paths.units, instances).and_then(|host| host.in_container(&settings.container))
+}
+
+impl Host {
+    /// The end of a container's main unit is the daemon's, unless the unit itself says what its end means.
+    pub(super) fn in_container(mut self, container: &Container) -> Result<Self, ConfigError> {
+        self.container = container.clone();
+        let Some(main) = &container.main else { return Ok(self) };
+        let Some(unit) = self.units.get_mut(main) else {
+            return Err(ConfigError(format!("roundsman.toml: [container] main = \"{main}\": there is no such unit")));
+        };
+        let actions = &mut Arc::make_mut(unit).actions;
+        for action in [&mut actions.success, &mut actions.failure] {
+            *action = action.or(Some(EmergencyAction::Exit));
+        }
+        Ok(self)
+    }
 }
 
 /// Reads the texts that [`keep`] kept.

@@ -16,6 +16,8 @@ pub struct Counters {
     pub start_limits: BTreeMap<UnitName, u64>,
     /// Reloads of unit files by result.
     pub reloads: BTreeMap<&'static str, u64>,
+    /// Why the daemon's program was not replaced when that was asked for last, by this manager or the one before it.
+    pub upgrade_trouble: Option<String>,
     /// Why the store cannot be written, while it cannot.
     pub store_trouble: Option<String>,
     /// Which runs of each unit are counted.
@@ -115,6 +117,7 @@ impl Counters {
             }
             Happening::StartLimitHit { unit, .. } => *self.start_limits.entry(unit.clone()).or_default() += 1,
             Happening::ConfigLoaded { .. } => *self.reloads.entry("success").or_default() += 1,
+            Happening::UpgradeFailed { reason } => self.upgrade_trouble = Some(reason.clone()),
             Happening::ConfigRejected { .. } => *self.reloads.entry("rejected").or_default() += 1,
             Happening::StoreDegraded { reason } => self.store_trouble = Some(reason.clone()),
             Happening::StoreRecovered => self.store_trouble = None,

@@ -56,8 +56,10 @@ impl Engine {
                 Ok(())
             }
             Effect::WatchTree { run } => {
-                if let Some(tree) = self.tree_of_run(&run) {
-                    self.tree.watch(tree);
+                match self.tree_of_run(&run) {
+                    Some(tree) => self.tree.watch(tree),
+                    // Nobody could be found of it, so nobody is waited for.
+                    None => self.node.handle(clock::now(), Input::TreeEmpty { run }),
                 }
                 Ok(())
             }

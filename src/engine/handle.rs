@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use super::{
     tree::Found,
 };
 use crate::{
-    base::{Actor, Notice, RunId, Ticket, UnitName},
+    base::{Actor, Notice, RunId, Ticket, UnitName, Wall},
     edge::{cgroup::usage::Places, deliver::Deliveries, log, store},
     node::{
         effect::Outcome,
@@ -60,6 +61,15 @@ pub enum Ask {
         loaded: Result<Box<Reload>, ConfigError>,
         /// Where the answer goes: what is in force, or every problem.
         reply: oneshot::Sender<Result<Reloaded, String>>,
+    },
+    /// Replace the daemon's program; whoever is answered is told why that did not happen.
+    Upgrade {
+        /// Who asks.
+        actor: Actor,
+        /// The new executable; without one, what stands where the present one was started from.
+        to: Option<PathBuf>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<String>,
     },
     /// Run every probe of these units once, now.
     Probe {
@@ -130,6 +140,18 @@ pub struct Handle {
     pub(super) store: store::Store,
     pub(super) settings: Arc<super::settings::Settings>,
     pub(super) instances: super::Instances,
+    pub(super) about: Arc<About>,
+}
+
+/// This manager.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Why the keeper started it: one word.
+    pub cause: &'static str,
+    /// The keeper's pid.
+    pub keeper: u32,
+    /// When it took over.
+    pub since: Wall,
 }
 
 /// What a reload came to.
@@ -209,6 +231,16 @@ impl Handle {
     /// Runs every probe of these units once, now; of all units when none is named.
     pub async fn probe_now(&self, units: Vec<UnitName>) -> Result<Vec<(UnitName, Outcome)>, Gone> {
         self.ask(|reply| Ask::Probe { units, reply }).await
+    }
+
+    /// Has the daemon's program replaced. There is an answer only if that does not come about: this manager ends otherwise.
+    pub async fn upgrade(&self, actor: Actor, to: Option<PathBuf>) -> Result<String, Gone> {
+        self.ask(|reply| Ask::Upgrade { actor, to, reply }).await
+    }
+
+    /// This manager.
+    pub fn about(&self) -> &About {
+        &self.about
     }
 
     /// The stream of notices from now on, and those that are still kept.

@@ -70,7 +70,9 @@ impl Engine {
                 self.order(actor, units, verb, reply);
                 Ok(())
             }
-            other @ (Ask::States { .. } | Ask::Reload { .. } | Ask::Probe { .. }) => self.take_ask(other),
+            other @ (Ask::States { .. } | Ask::Reload { .. } | Ask::Probe { .. } | Ask::Upgrade { .. }) => {
+                self.take_ask(other)
+            }
         }
     }
 

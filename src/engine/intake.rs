@@ -1,6 +1,12 @@
 //! What comes in, as inputs of the machines: facts of the keeper, reports of our own threads, asks of the API.
 
-use std::{collections::BTreeSet, os::fd::OwnedFd, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    ffi::CString,
+    os::{fd::OwnedFd, unix::ffi::OsStringExt},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use super::{
     Engine, config,
@@ -80,7 +86,12 @@ impl Engine {
                 }
             }
             Fact::Refused { reason } => tracing::error!(reason, "the keeper refused an order"),
-            Fact::UpgradeFailed { reason } => tracing::error!(reason, "the upgrade did not happen; going on as before"),
+            Fact::UpgradeFailed { reason } => {
+                if let Some(asker) = self.upgrading.take() {
+                    asker.send(reason.clone()).ok();
+                }
+                self.fan_out(Notice { at: clock::now(), what: Happening::UpgradeFailed { reason } });
+            }
             // Parts of a snapshot, which boot.rs takes.
             Fact::SnapshotBegin { .. } | Fact::Process(_) | Fact::Unit(_) | Fact::Stored { .. } | Fact::SnapshotEnd => {
                 tracing::error!("the keeper told a piece of a snapshot that was not asked for")
@@ -290,8 +301,43 @@ impl Engine {
                     self.keeper.send(&Order::Upgrade { path }, Vec::new())?;
                 }
             }
-            _ => tracing::info!(%signal, "this signal means nothing to the supervisor"),
+            _ => self.forward(signal),
         }
+        Ok(())
+    }
+
+    /// Signals that mean nothing to the supervisor go on to a container's main unit, where there is one.
+    fn forward(&mut self, signal: Signal) {
+        let container = &self.settings.container;
+        match &container.main {
+            Some(main) if container.forward.contains(&signal) => {
+                let (ticket, units, verb) = (self.tickets.next(), vec![main.clone()], Verb::Signal(signal));
+                self.node.handle(clock::now(), Input::Order { ticket, actor: Actor::Daemon, units, verb });
+            }
+            Some(_) | None => tracing::info!(%signal, "this signal means nothing to the supervisor"),
+        }
+    }
+
+    fn upgrade(
+        &mut self,
+        actor: &Actor,
+        to: Option<PathBuf>,
+        reply: tokio::sync::oneshot::Sender<String>,
+    ) -> Result<(), ClientError> {
+        let path = match to {
+            Some(to) => CString::new(to.into_os_string().into_vec()).ok(),
+            None => self.own_program.clone(),
+        };
+        let refused = match (&self.upgrading, path) {
+            (Some(_), _) => "another upgrade is on its way",
+            (None, None) => "the path of the new program cannot be used",
+            (None, Some(path)) => {
+                tracing::info!(%actor, ?path, "the program is to be replaced");
+                self.upgrading = Some(reply);
+                return self.keeper.send(&Order::Upgrade { path }, Vec::new());
+            }
+        };
+        reply.send(refused.to_owned()).ok();
         Ok(())
     }
 
@@ -387,6 +433,7 @@ impl Engine {
                 self.waiting.insert(ticket, reply);
                 self.node.handle(clock::now(), Input::ProbeNow { ticket, units });
             }
+            Ask::Upgrade { actor, to, reply } => self.upgrade(&actor, to, reply)?,
             Ask::Reload { loaded, reply } => {
                 reply.send(self.take_reload(loaded)?).ok();
             }
@@ -457,7 +504,10 @@ impl Engine {
         settings.source = newer.source;
         settings.paths.units = newer.paths.units;
         settings.alert = newer.alert;
-        settings.text = newer.text;
+        settings.container = newer.container;
+        // The text of before still says what the keys say that hold to the end.
+        let before = std::mem::replace(&mut settings.text, newer.text);
+        settings.lasting.get_or_insert(before);
         self.settings = Arc::new(settings);
         self.keep_settings();
         lasting

@@ -59,9 +59,9 @@ use crate::{
     wire::keeper::{Clamped, Stream},
 };
 
-pub use boot::{BootError, Started, start};
+pub use boot::{BootError, Given, Started, could_go_on, start};
 pub use counters::Counters;
-pub use handle::{Ask, Gone, Handle, NumberedNotice, Report, UnitState};
+pub use handle::{About, Ask, Gone, Handle, NumberedNotice, Report, UnitState};
 pub use instances::{Instances, Made};
 pub use mainpid::Candidate;
 
@@ -118,6 +118,9 @@ pub struct Engine {
     init: InitTalk,
     /// Our own program, for an upgrade in place.
     own_program: Option<CString>,
+    /// Whoever asked for an upgrade that is on its way.
+    upgrading: Option<oneshot::Sender<String>>,
+    about: Arc<About>,
     ending: Option<u8>,
 }
 

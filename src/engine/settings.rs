@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     alerting::{self, AlertFile},
@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     alert,
-    base::{ByteSize, Places, Secret, TimeSpan},
+    base::{ByteSize, Places, Secret, Signal, TimeSpan, UnitName},
     unit::spec::{Compress, Forward, LINE_BYTES, LogSpec, OnFull, SEGMENT_BYTES},
 };
 
 /// The copy of what is in force.
-const KEPT: &str = "settings.toml";
+const KEPT: &str = "settings.json";
 
 /// Everything the daemon is told before it looks at a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Settings {
     pub source: Option<PathBuf>,
     /// What it says; routes may name secrets in it.
     pub(super) text: Secret,
+    /// What it said at the daemon's start, where that differs: what the keys say that hold to its end.
+    pub(super) lasting: Option<Secret>,
     /// Where things are that the file does not place.
     pub places: Places,
     /// Where things are.
@@ -40,7 +42,21 @@ pub struct Settings {
     pub disk_min_free: ByteSize,
     /// Who is told.
     pub alert: alert::Settings,
+    /// The daemon as the first process of a container.
+    pub container: Container,
 }
+
+/// `[container]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Container {
+    /// The unit whose end is the daemon's, and whose exit status it ends with.
+    pub main: Option<UnitName>,
+    /// Signals to the daemon that go on to its main process.
+    pub forward: Vec<Signal>,
+}
+
+/// What the keeper hears and does not mean anything to the supervisor itself.
+const FORWARDABLE: [Signal; 3] = [Signal::USR1, Signal::QUIT, Signal::WINCH];
 
 /// Where things are; every one can be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +131,8 @@ struct File {
     disk: DiskFile,
     #[serde(default)]
     alert: AlertFile,
+    #[serde(default)]
+    container: ContainerFile,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -174,6 +192,47 @@ struct CgroupFile {
 #[serde(deny_unknown_fields)]
 struct DiskFile {
     min_free_bytes: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContainerFile {
+    main: Option<String>,
+    forward_signals: Option<Vec<String>>,
+}
+
+impl ContainerFile {
+    fn settings(self) -> Result<Container, Vec<String>> {
+        let mut problems = Vec::new();
+        let main = self.main.and_then(|text| {
+            UnitName::new(&text).map_err(|error| problems.push(format!("[container] main = {text:?}: {error}"))).ok()
+        });
+        let mut forward = Vec::new();
+        match (self.forward_signals, &main) {
+            (None, Some(_)) => forward.extend(FORWARDABLE),
+            (None, None) => {}
+            (Some(_), None) => problems.push("[container] forward_signals needs main, to whom they go".to_owned()),
+            (Some(names), Some(_)) => {
+                for name in names {
+                    match Signal::parse(&name).filter(|signal| FORWARDABLE.contains(signal)) {
+                        Some(signal) => forward.push(signal),
+                        None => problems.push(format!(
+                            "[container] forward_signals: {name:?} cannot go on to the unit (USR1, QUIT and WINCH can; HUP \
+                             reloads, TERM and INT stop everything, USR2 upgrades)"
+                        )),
+                    }
+                }
+            }
+        }
+        if problems.is_empty() { Ok(Container { main, forward }) } else { Err(problems) }
+    }
+}
+
+/// What is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    text: String,
+    lasting: Option<String>,
 }
 
 /// A size as a number of bytes or as text ("16M").
@@ -295,6 +354,29 @@ impl Settings {
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 
+    /// Takes the same keys from `inforce`.
+    fn go_on_with(&mut self, inforce: &Self) {
+        let Self { paths, log, cgroups, disk_min_free, lasting, .. } = inforce;
+        self.paths = Paths { units: std::mem::take(&mut self.paths.units), ..paths.clone() };
+        (self.log, self.cgroups, self.disk_min_free) = (log.clone(), *cgroups, *disk_min_free);
+        self.lasting = lasting.clone().or_else(|| Some(inforce.text.clone()));
+    }
+
+    /// For a manager that is not the daemon's first: what the file says now, but for the keys that hold from the daemon's start
+    /// to its end; those in which it differs.
+    pub fn go_on(&mut self, runtime: &Path) -> Vec<&'static str> {
+        // Without a copy the daemon has just begun, and the file is what it began with.
+        let Ok(kept) = Self::kept(runtime, self.source.as_deref(), &self.places) else { return Vec::new() };
+        let differences = kept.lasting_differences(self);
+        self.go_on_with(&kept);
+        differences
+    }
+
+    /// Where [`Settings::keep`] puts it: what an earlier daemon kept there is of no use to the next.
+    pub fn kept_file(runtime: &Path) -> PathBuf {
+        runtime.join(KEPT)
+    }
+
     fn parse(path: &Path, text: &str, places: &Places) -> Result<Self, SettingsError> {
         let file: File = toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
@@ -311,14 +393,22 @@ impl Settings {
 
     /// Keeps a copy in the runtime directory, for a manager that has to start while the file cannot be used.
     pub fn keep(&self) -> io::Result<()> {
-        config::replace(&self.paths.runtime.join(KEPT), self.text.expose().as_bytes())
+        let text = |secret: &Secret| secret.expose().to_owned();
+        let kept = Kept { text: text(&self.text), lasting: self.lasting.as_ref().map(text) };
+        config::replace(&Self::kept_file(&self.paths.runtime), &serde_json::to_vec(&kept)?)
     }
 
     /// The settings that were kept in the directory `runtime`; `file` is where they come from.
     pub fn kept(runtime: &Path, file: Option<&Path>, places: &Places) -> Result<Self, SettingsError> {
-        let path = runtime.join(KEPT);
-        let text = fs::read_to_string(&path).map_err(|source| SettingsError::Read { path, source })?;
-        Self::parse(&file_of(file, places), &text, places)
+        let path = Self::kept_file(runtime);
+        let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        let kept: Kept = read.map_err(|source| SettingsError::Read { path, source })?;
+        let file = file_of(file, places);
+        let mut settings = Self::parse(&file, &kept.text, places)?;
+        if let Some(lasting) = kept.lasting {
+            settings.go_on_with(&Self::parse(&file, &lasting, places)?);
+        }
+        Ok(settings)
     }
 
     /// Relative paths in a file are relative to the file's folder.
@@ -329,19 +419,21 @@ impl Settings {
             nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |n| n.to_string_lossy().into_owned());
         let log = file.log.spec();
         let wrong = log_problems(&log);
-        let alert = alerting::settings(file.alert, base, node);
         let unusable = |problems| SettingsError::Unusable {
             path: source.unwrap_or_else(|| Path::new("roundsman.toml")).to_owned(),
             problems,
         };
-        let alert = match alert {
-            Ok(alert) if wrong.is_empty() => alert,
-            Ok(_) => return Err(unusable(wrong)),
-            Err(more) => return Err(unusable([wrong, more].concat())),
+        let (alert, container) = match (alerting::settings(file.alert, base, node), file.container.settings()) {
+            (Ok(alert), Ok(container)) if wrong.is_empty() => (alert, container),
+            (alert, container) => {
+                let problems = wrong.into_iter().chain(alert.err().into_iter().chain(container.err()).flatten());
+                return Err(unusable(problems.collect()));
+            }
         };
         Ok(Self {
             source: source.map(Path::to_owned),
             text: Secret::new(text),
+            lasting: None,
             places: places.clone(),
             paths: Paths {
                 units: match file.paths.units {
@@ -356,6 +448,7 @@ impl Settings {
             cgroups: file.cgroup.mode,
             disk_min_free: file.disk.min_free_bytes.map_or(ByteSize(64 << 20), |size| size.0),
             alert,
+            container,
         })
     }
 }
@@ -426,6 +519,53 @@ mod tests {
         let log = Settings::parse(Path::new("r.toml"), good, &places()).expect("good").log;
         assert_eq!((log.retention, log.segment_age), (Some(TimeSpan::from_secs(604_800)), Some(TimeSpan::INFINITY)));
         assert_eq!((log.on_full, log.forward), (Some(OnFull::Block), Some(vec![Forward::Journal])));
+    }
+
+    #[test]
+    fn what_holds_to_the_daemons_end_is_kept_through_reloads_and_crashes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let runtime = folder.path().display();
+        let file = Path::new("/a/r.toml");
+        let text = |state: &str, units: &str| {
+            format!("[paths]\nunits = [\"{units}\"]\nstate = \"{state}\"\nruntime = \"{runtime}\"\n")
+        };
+        let read = |text: String| Settings::parse(file, &text, &places()).expect("good");
+        let first = read(text("/first", "/u1"));
+        let mut second = read(text("/second", "/u2"));
+        assert_eq!(second.go_on(folder.path()), Vec::<&str>::new(), "nothing is kept: the daemon has just begun");
+        first.keep().expect("kept");
+        assert_eq!(second.go_on(folder.path()), ["[paths] state"]);
+        assert_eq!(
+            (second.paths.state.as_path(), second.paths.units[0].as_path()),
+            (Path::new("/first"), Path::new("/u2"))
+        );
+        // A second crash, and one while the file is broken.
+        second.keep().expect("kept");
+        let mut third = read(text("/third", "/u3"));
+        assert_eq!(third.go_on(folder.path()), ["[paths] state"]);
+        assert_eq!(third.paths.state, Path::new("/first"));
+        let kept = Settings::kept(folder.path(), Some(file), &places()).expect("kept");
+        assert_eq!(
+            (kept.paths.state.as_path(), kept.paths.units[0].as_path()),
+            (Path::new("/first"), Path::new("/u2"))
+        );
+    }
+
+    #[test]
+    fn a_containers_main_unit_and_its_signals_are_read_and_every_mistake_is_named() {
+        let read = |text: &str| Settings::parse(Path::new("r.toml"), text, &places());
+        let container = read("[container]\nmain = \"web\"\n").expect("good").container;
+        assert_eq!((container.main.expect("named").as_str(), container.forward), ("web", FORWARDABLE.to_vec()));
+        let container = read("[container]\nmain = \"web\"\nforward_signals = [\"SIGQUIT\"]\n").expect("good").container;
+        assert_eq!(container.forward, [Signal::QUIT]);
+        for (text, word) in [
+            ("main = \"../web\"", "main"),
+            ("main = \"web\"\nforward_signals = [\"HUP\"]", "HUP"),
+            ("forward_signals = []", "needs main"),
+        ] {
+            let error = read(&format!("[container]\n{text}\n")).expect_err(text).to_string();
+            assert!(error.starts_with("r.toml: [container]") && error.contains(word), "{error}");
+        }
     }
 
     #[test]

@@ -36,13 +36,15 @@ pub(super) struct Tree {
     pub main: Option<Pid>,
     /// Its newest command that was ordered.
     pub command: Option<ProcessKey>,
+    /// Whether it was begun by a keeper that died: its processes are not below ours.
+    pub is_orphaned: bool,
     /// The last signal that was given before its newest process was ordered.
     pub signals_before: u64,
 }
 
 impl Tree {
     pub(super) fn new(run: &RunId, invocation: InvocationId) -> Self {
-        Self { run: run.clone(), invocation, main: None, command: None, signals_before: 0 }
+        Self { run: run.clone(), invocation, main: None, command: None, is_orphaned: false, signals_before: 0 }
     }
 }
 
@@ -220,6 +222,7 @@ impl<F: Fn(Found)> Watcher<F> {
                 .filter_map(Pid::new)
                 .filter_map(|pid| Some(proctree::Member { pid, start_time: proctree::start_time(pid)? }))
                 .collect(),
+            None if tree.is_orphaned => proctree::orphans(tree.invocation),
             None => proctree::members(self.keeper, tree.main, tree.invocation),
         }
     }

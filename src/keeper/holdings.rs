@@ -78,8 +78,12 @@ impl Processes {
         self.by_pid.get_mut(self.pids.get(key)?).map(|process| &mut **process)
     }
 
+    pub(super) fn by_pid(&self, pid: Pid) -> Option<&Process> {
+        self.by_pid.get(&pid).map(|process| &**process)
+    }
+
     pub(super) fn key_of(&self, pid: Pid) -> Option<&ProcessKey> {
-        self.by_pid.get(&pid).map(|process| &process.key)
+        self.by_pid(pid).map(|process| &process.key)
     }
 
     pub(super) fn remove(&mut self, pid: Pid) -> Option<Process> {

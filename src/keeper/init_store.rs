@@ -1,4 +1,5 @@
 //! What must outlive the keeper too is also in the descriptor store of the init system above us (`FDSTORE=1`, sd_notify(3)).
+//! Without one, or where it had no room, the next keeper looks for it in the processes that it takes over (`adopt.rs`).
 //!
 //! systemd hands it to the next keeper (`LISTEN_FDS`), which finds in the mirror what each was. The name there is `rm` and
 //! a number in hexadecimal. systemd joins all names in one variable, and exec fails when that has more than 128 KiB
@@ -14,7 +15,7 @@ use std::{
 use super::{holdings::Log, link::PASSING_ERRORS, turn::Keeper};
 use crate::{
     base::{Mono, TimeSpan, UnitName},
-    sys::{Inherited, clock, is_write_end, tell_init},
+    sys::{FileId, Inherited, clock, file_id, is_write_end, tell_init},
     wire::keeper::{HeldAs, MirroredDescriptor},
 };
 
@@ -36,11 +37,20 @@ pub(super) struct InitStore {
     /// Its notify socket ($NOTIFY_SOCKET); without one nothing is handed over.
     address: Option<OsString>,
     waiting: VecDeque<Message>,
-    held: BTreeMap<UnitName, Vec<MirroredDescriptor>>,
+    held: BTreeMap<UnitName, Vec<Held>>,
+    /// How many descriptors it has.
     descriptors: usize,
     next_id: u32,
     /// Whether something could not be handed over.
     pub(super) incomplete: bool,
+}
+
+/// What is held for a unit, as it is written down.
+#[derive(Debug)]
+struct Held {
+    descriptor: MirroredDescriptor,
+    /// Whether the init system has it too.
+    is_entrusted: bool,
 }
 
 #[derive(Debug)]
@@ -99,22 +109,29 @@ impl InitStore {
         }
     }
 
-    /// Counts one as held, which stays so until it is removed; `None` when nothing is to be handed over.
-    fn begin(&mut self, unit: &UnitName, held_as: HeldAs) -> Option<MirroredDescriptor> {
-        self.address.as_ref()?;
-        if self.descriptors + count(&held_as) > HELD_MAX {
-            self.incomplete = true;
-            return None;
-        }
-        let descriptor = MirroredDescriptor { id: self.next_id, unit: unit.clone(), held_as };
-        self.next_id = self.next_id.checked_add(1)?;
-        self.count(descriptor.clone());
+    /// Counts one as held, which stays so until it is removed; `None` when there are no numbers left.
+    fn begin(&mut self, unit: &UnitName, held_as: HeldAs, file: FileId) -> Option<MirroredDescriptor> {
+        let id = self.next_id;
+        self.next_id = id.checked_add(1)?;
+        let descriptor = MirroredDescriptor { id, unit: unit.clone(), held_as, device: file.device, inode: file.inode };
         Some(descriptor)
     }
 
-    fn count(&mut self, descriptor: MirroredDescriptor) {
-        self.descriptors += count(&descriptor.held_as);
-        self.held.entry(descriptor.unit.clone()).or_default().push(descriptor);
+    /// Whether the init system can have that many more.
+    fn has_room(&mut self, count: usize) -> bool {
+        let has_room = self.descriptors + count <= HELD_MAX;
+        self.incomplete |= self.address.is_some() && !has_room;
+        self.address.is_some() && has_room
+    }
+
+    fn count(&mut self, descriptor: MirroredDescriptor, is_entrusted: bool) {
+        if is_entrusted {
+            self.descriptors += count(&descriptor.held_as);
+        }
+        let held = self.held.entry(descriptor.unit.clone()).or_default();
+        // Most units have one or two.
+        held.reserve_exact(1);
+        held.push(Held { descriptor, is_entrusted });
     }
 
     /// FDPOLL=0: by default systemd drops a pipe or connection whose other side hung up.
@@ -132,15 +149,15 @@ impl InitStore {
     /// Removes those of a unit; their numbers.
     fn withdraw(&mut self, unit: &UnitName, which: impl Fn(&HeldAs) -> bool) -> Vec<u32> {
         let Some(held) = self.held.get_mut(unit) else { return Vec::new() };
-        let gone: Vec<_> = held.extract_if(.., |descriptor| which(&descriptor.held_as)).collect();
+        let gone: Vec<_> = held.extract_if(.., |held| which(&held.descriptor.held_as)).collect();
         if held.is_empty() {
             self.held.remove(unit);
         }
-        for descriptor in &gone {
+        for Held { descriptor, .. } in gone.iter().filter(|held| held.is_entrusted) {
             self.descriptors -= count(&descriptor.held_as);
             self.remove(descriptor.id);
         }
-        gone.into_iter().map(|descriptor| descriptor.id).collect()
+        gone.into_iter().map(|held| held.descriptor.id).collect()
     }
 
     /// Numbers up to this one are not given again: what bears one may still be in the store.
@@ -162,15 +179,19 @@ fn id_of(name: &str) -> Option<u32> {
 }
 
 impl Keeper {
-    /// Hands to the init system what is held for a unit from now on.
+    /// Writes down what is held for a unit from now on, and hands it to the init system.
     pub(super) fn entrust(&mut self, unit: &UnitName, held_as: HeldAs, fds: Vec<Rc<OwnedFd>>) {
-        let Some(descriptor) = self.init.begin(unit, held_as) else { return };
-        // Written down first: what comes back unknown, or for an unknown unit, is closed.
-        self.mirror_unit(unit);
+        let Some(file) = fds.first().and_then(|fd| file_id(fd.as_fd()).ok()) else { return };
+        let Some(descriptor) = self.init.begin(unit, held_as, file) else { return };
+        let is_entrusted = self.init.has_room(fds.len());
+        // Written down first: what comes back unknown is closed.
         if let Some(mirror) = &mut self.mirror {
             mirror.put_descriptor(&descriptor);
         }
-        self.init.put(descriptor.id, fds);
+        if is_entrusted {
+            self.init.put(descriptor.id, fds);
+        }
+        self.init.count(descriptor, is_entrusted);
     }
 
     /// Takes from the init system what is no longer held for a unit.
@@ -188,7 +209,8 @@ impl Keeper {
         units.iter().for_each(|unit| self.withdraw(unit, |_| true));
     }
 
-    /// Puts back where it belongs what the keeper before has entrusted; the rest is closed.
+    /// Puts back where it belongs what the keeper before has entrusted, and what processes that were taken over hold of the
+    /// rest; what is left is closed.
     pub(super) fn take_back(&mut self, left: Vec<MirroredDescriptor>, passed: Vec<Inherited>) {
         let mut back: BTreeMap<u32, Vec<OwnedFd>> = BTreeMap::new();
         for Inherited { name, fd } in passed {
@@ -201,32 +223,44 @@ impl Keeper {
         left.keys().chain(back.keys()).for_each(|id| self.init.is_used(*id));
         // By number, which is oldest first.
         for (id, fds) in back {
-            let placed = left.remove(&id).is_some_and(|descriptor| self.put_back(descriptor, fds));
+            let placed = left.remove(&id).is_some_and(|descriptor| {
+                let placed = self.put_back(&descriptor, fds).is_some();
+                if placed {
+                    if let Some(mirror) = &mut self.mirror {
+                        mirror.put_descriptor(&descriptor);
+                    }
+                    self.init.count(descriptor, true);
+                }
+                placed
+            });
             if !placed {
                 self.init.remove(id);
             }
         }
+        for (descriptor, fds) in self.find_in_processes(left.into_values()) {
+            if let Some(fds) = self.put_back(&descriptor, fds) {
+                self.entrust(&descriptor.unit, descriptor.held_as, fds);
+            }
+        }
     }
 
-    fn put_back(&mut self, descriptor: MirroredDescriptor, fds: Vec<OwnedFd>) -> bool {
-        let Some(unit) = self.units.get_mut(&descriptor.unit) else { return false };
+    /// Holds it again, under no number yet.
+    fn put_back(&mut self, descriptor: &MirroredDescriptor, fds: Vec<OwnedFd>) -> Option<Vec<Rc<OwnedFd>>> {
+        let unit = self.units.entry(&descriptor.unit)?;
         let (mut writers, mut others): (Vec<_>, Vec<_>) = fds.into_iter().partition(|fd| is_write_end(fd));
         match &descriptor.held_as {
             HeldAs::Stored { name } => {
-                let Some(fd) = others.pop().or_else(|| writers.pop()) else { return false };
-                unit.stored.push((name.clone(), Rc::new(fd)));
+                let fd = Rc::new(others.pop().or_else(|| writers.pop())?);
+                unit.stored.push((name.clone(), Rc::clone(&fd)));
+                Some(vec![fd])
             }
             HeldAs::Log { stream, bytes } => {
-                let (Some(reader), Some(writer)) = (others.pop(), writers.pop()) else { return false };
-                let log = Log { reader: Rc::new(reader), writer: Rc::new(writer), bytes: *bytes };
+                let (reader, writer) = (Rc::new(others.pop()?), Rc::new(writers.pop()?));
+                let log = Log { reader: Rc::clone(&reader), writer: Rc::clone(&writer), bytes: *bytes };
                 unit.logs.insert(*stream, log);
+                Some(vec![reader, writer])
             }
         }
-        if let Some(mirror) = &mut self.mirror {
-            mirror.put_descriptor(&descriptor);
-        }
-        self.init.count(descriptor);
-        true
     }
 
     /// After an upgrade: under new numbers, as the program before may have left some out.
@@ -258,6 +292,8 @@ mod tests {
     use super::*;
     use crate::{sys::log_pipe, wire::keeper::Stream};
 
+    const FILE: FileId = FileId { device: 1, inode: 2 };
+
     fn init() -> (tempfile::TempDir, UnixDatagram, InitStore) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("init");
@@ -274,8 +310,10 @@ mod tests {
 
     fn hand_over(store: &mut InitStore, unit: &UnitName, held_as: HeldAs) -> u32 {
         let pipe = log_pipe(0).unwrap();
-        let id = store.begin(unit, held_as).unwrap().id;
+        let descriptor = store.begin(unit, held_as, FILE).unwrap();
+        let id = descriptor.id;
         store.put(id, vec![Rc::new(pipe.reader), Rc::new(pipe.writer)]);
+        store.count(descriptor, true);
         id
     }
 
@@ -341,11 +379,19 @@ mod tests {
         assert!(longest < 32 * 4096, "MAX_ARG_STRLEN, execve(2): {longest}");
         let (_folder, _socket, mut store) = init();
         let web = UnitName::new("web").unwrap();
+        let mut hold = |held_as: HeldAs| {
+            let has_room = store.has_room(count(&held_as));
+            let descriptor = store.begin(&web, held_as, FILE).unwrap();
+            store.count(descriptor, has_room);
+            has_room
+        };
         for _ in 0..HELD_MAX / 2 {
-            store.begin(&web, HeldAs::Log { stream: Stream::Output, bytes: 1 }).unwrap();
+            assert!(hold(HeldAs::Log { stream: Stream::Output, bytes: 1 }));
         }
-        assert!(!store.incomplete);
-        assert_eq!(store.begin(&web, HeldAs::Stored { name: "http".into() }), None);
+        assert!(!hold(HeldAs::Stored { name: "http".into() }));
         assert!(store.incomplete);
+        assert_eq!(store.withdraw(&web, |held_as| matches!(held_as, HeldAs::Stored { .. })).len(), 1);
+        assert_eq!(store.descriptors, HELD_MAX, "what it never had is not removed there");
+        assert!(!InitStore::new(None).has_room(1), "without one there is nobody to have it");
     }
 }

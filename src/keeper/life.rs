@@ -11,6 +11,8 @@ use crate::{
 pub struct Timings {
     /// From its start to `Ready`.
     pub start: Duration,
+    /// The same for the first one of a program that has replaced another.
+    pub upgrade: Duration,
     /// From one sign of life to the next while it starts, and from a ping to its answer afterwards.
     pub answer: Duration,
     /// Between two pings.
@@ -29,6 +31,7 @@ impl Default for Timings {
     fn default() -> Self {
         Self {
             start: Duration::from_secs(60),
+            upgrade: Duration::from_secs(10),
             answer: Duration::from_secs(10),
             ping: Duration::from_secs(2),
             abort: Duration::from_secs(5),
@@ -50,6 +53,8 @@ pub(super) struct Life {
     was_ready: bool,
     /// When the last manager was started.
     born: Mono,
+    /// From its start to `Ready`.
+    start: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,12 +83,14 @@ pub(super) enum Act {
 
 impl Life {
     pub(super) const fn new(timings: Timings, now: Mono, cause: ManagerCause) -> Self {
-        Self { timings, state: State::Down { due: now, cause }, deaths: 0, was_ready: false, born: now }
+        let start = start_limit(&timings, cause);
+        Self { timings, state: State::Down { due: now, cause }, deaths: 0, was_ready: false, born: now, start }
     }
 
     /// A manager that an earlier program image started and that is to make room for one of ours.
     pub(super) const fn replacing(timings: Timings, now: Mono, pid: Pid, cause: ManagerCause) -> Self {
-        Self { timings, state: State::Killed { pid, cause }, deaths: 0, was_ready: false, born: now }
+        let start = start_limit(&timings, cause);
+        Self { timings, state: State::Killed { pid, cause }, deaths: 0, was_ready: false, born: now, start }
     }
 
     pub(super) const fn pid(&self) -> Option<Pid> {
@@ -123,6 +130,7 @@ impl Life {
         if let State::Starting { pid, .. } = self.state {
             self.state = State::Up { pid, ask: later(now, self.timings.ping) };
             self.was_ready = true;
+            self.start = self.timings.start;
         }
     }
 
@@ -135,6 +143,11 @@ impl Life {
             }
             State::Down { .. } | State::Aborting { .. } | State::Killed { .. } => None,
         }
+    }
+
+    /// Whether the one that ended last was ended for its silence.
+    pub(super) const fn was_put_down(&self) -> bool {
+        matches!(self.state, State::Down { cause: ManagerCause::Hang, .. })
     }
 
     /// It ended.
@@ -173,9 +186,7 @@ impl Life {
     pub(super) fn next_deadline(&self) -> Option<Mono> {
         match self.state {
             State::Down { due, .. } => Some(due),
-            State::Starting { heard, .. } => {
-                Some(later(heard, self.timings.answer).min(later(self.born, self.timings.start)))
-            }
+            State::Starting { heard, .. } => Some(later(heard, self.timings.answer).min(later(self.born, self.start))),
             State::Up { ask, .. } => Some(ask),
             State::Asked { since, .. } => Some(later(since, self.timings.answer)),
             State::Aborting { kill, .. } => Some(kill),
@@ -199,6 +210,13 @@ impl Life {
             }
         };
         self.state = State::Down { due: later(now, wait), cause };
+    }
+}
+
+const fn start_limit(timings: &Timings, cause: ManagerCause) -> Duration {
+    match cause {
+        ManagerCause::Upgrade => timings.upgrade,
+        ManagerCause::Boot | ManagerCause::Crash | ManagerCause::Hang | ManagerCause::Rollback => timings.start,
     }
 }
 
@@ -240,6 +258,24 @@ mod tests {
         assert_eq!(life.due(at(60)), Some(Act::Signal(pid(), Signal::ABRT)), "but not for ever");
         let mut silent = started();
         assert_eq!(silent.due(at(10)), Some(Act::Signal(pid(), Signal::ABRT)));
+    }
+
+    #[test]
+    fn the_first_manager_of_a_new_program_has_less_time_and_its_successors_as_much_as_all() {
+        let mut life = Life::replacing(Timings::default(), at(0), pid(), ManagerCause::Upgrade);
+        life.died(at(0));
+        assert_eq!(life.due(at(0)), Some(Act::Start(ManagerCause::Upgrade)));
+        life.started(at(0), pid());
+        life.alive(at(5));
+        assert_eq!(life.due(at(9)), None);
+        assert_eq!(life.due(at(10)), Some(Act::Signal(pid(), Signal::ABRT)), "progress is not enough");
+        let mut life = Life::new(Timings::default(), at(0), ManagerCause::Upgrade);
+        life.started(at(0), pid());
+        life.ready(at(1));
+        life.died(at(2));
+        life.started(at(2), pid());
+        life.alive(at(11));
+        assert_eq!(life.due(at(12)), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use super::{
     life::Act,
     turn::{Ending, Keeper, MANAGER, Manager},
-    upgrade::STATE_VARIABLE,
+    upgrade::{RUNTIME_VARIABLE, STATE_VARIABLE},
 };
 use crate::{
     base::{ExitStatus, Pid, Signal},
@@ -73,6 +73,7 @@ impl Keeper {
             Err(error) => {
                 say(&format!("cannot start the manager: {error}"));
                 self.life.start_failed(now);
+                self.roll_back_if_upgrade_failed(&format!("its manager could not be started: {error}"));
             }
         }
     }
@@ -122,7 +123,8 @@ impl Keeper {
     /// A manager that says by its exit code that it cannot start, when there is nothing to look after: a mistake in the
     /// settings, for which a person waits at the terminal.
     fn give_up_if_hopeless(&mut self, status: ExitStatus) {
-        if self.roll_back_if_upgrade_failed() {
+        let late = if self.life.was_put_down() { "did not get ready in time" } else { "ended before it was ready" };
+        if self.roll_back_if_upgrade_failed(&format!("its manager {late} ({status})")) {
             return;
         }
         let hopeless = !self.was_ready && self.processes.is_empty();
@@ -143,7 +145,7 @@ const MANAGER_UMASK: u32 = 0o027;
 /// The environment that the manager inherits: ours without what was meant for this process alone.
 pub(super) fn manager_environment() -> Vec<CString> {
     use std::os::unix::ffi::OsStringExt;
-    let own = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", STATE_VARIABLE];
+    let own = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", STATE_VARIABLE, RUNTIME_VARIABLE];
     let kept = std::env::vars_os().filter(|(name, _)| own.iter().all(|own| name != own));
     let joined = kept.map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='));
     joined.filter_map(|text| CString::new(text).ok()).collect()

@@ -8,14 +8,19 @@ use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
     path::Path,
 };
 
 use crate::{
     base::{ProcessKey, UnitName},
-    sys::boot_id,
-    wire::keeper::{MirrorHead, MirroredDescriptor, MirroredProcess, MirroredUnit, VERSION, Wire, Writer, decode},
+    sys::{FileId, boot_id, file_id},
+    wire::keeper::{
+        MirrorHead, MirroredDescriptor, MirroredProcess, MirroredUnit, STATE_VERSION, Wire, Writer, decode,
+    },
 };
 
 /// A record of a process: two names of 255 bytes (its key, and again in its end) and numbers. A power of two below a
@@ -62,7 +67,7 @@ struct Records<K> {
 impl Mirror {
     /// Reads what was left in `folder` on this boot of the machine, and begins anew.
     pub(super) fn begin(folder: &Path) -> io::Result<(Self, Left)> {
-        let head = MirrorHead { version: VERSION, boot: boot_id()? };
+        let head = MirrorHead { version: STATE_VERSION, boot: boot_id()? };
         let (processes, units) = (open(&folder.join("processes"))?, open(&folder.join("units"))?);
         let descriptors = open(&folder.join("descriptors"))?;
         let left = Left {
@@ -77,6 +82,28 @@ impl Mirror {
             incomplete: false,
         };
         Ok((mirror, left))
+    }
+
+    /// The version of what a keeper of another release left in `folder` on this boot, if it left a process that may still run:
+    /// whoever cannot read of it would start it a second time.
+    pub(super) fn version_left(folder: &Path) -> Option<u16> {
+        let file = File::open(folder.join("processes")).ok()?;
+        let head: MirrorHead = read_record(&file, PROCESS_BYTES, 0)?;
+        if head.version == STATE_VERSION || boot_id().ok()? != head.boot {
+            return None;
+        }
+        let length = file.metadata().ok()?.len();
+        let mut places = (1..).map(|place| place * PROCESS_BYTES as u64).take_while(|place| *place < length);
+        let is_taken = |place| {
+            let mut frame = [0; FRAME_BYTES];
+            file.read_exact_at(&mut frame, place).is_ok() && frame != [0; FRAME_BYTES]
+        };
+        places.any(is_taken).then_some(head.version)
+    }
+
+    /// What is open in every process that a keeper has made and that has not come to its own program yet.
+    pub(super) fn own_file(&self) -> io::Result<FileId> {
+        file_id(self.processes.file.as_fd())
     }
 
     pub(super) fn put_process(&mut self, process: &MirroredProcess) {
@@ -228,7 +255,8 @@ mod tests {
         mirror.put_unit(&unit);
         let held_as = HeldAs::Stored { name: "n".repeat(STORE_NAME_BYTES_MAX) };
         let of = unit.unit.clone();
-        let descriptor = |id| MirroredDescriptor { id, unit: of.clone(), held_as: held_as.clone() };
+        let descriptor =
+            |id| MirroredDescriptor { id, unit: of.clone(), held_as: held_as.clone(), device: u64::MAX, inode: 7 };
         (4..=6).for_each(|id| mirror.put_descriptor(&descriptor(id)));
         mirror.remove_descriptor(5);
         assert!(!mirror.incomplete, "the longest records fit");
@@ -238,6 +266,23 @@ mod tests {
         assert_eq!(left.units, [unit]);
         let (_, left) = Mirror::begin(folder.path()).unwrap();
         assert!(left.processes.is_empty(), "it is read once");
+    }
+
+    #[test]
+    fn what_another_release_left_running_is_told_and_what_it_ended_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Mirror::version_left(folder.path()), None);
+        let (mut mirror, _) = Mirror::begin(folder.path()).unwrap();
+        mirror.put_process(&process(1));
+        assert_eq!(Mirror::version_left(folder.path()), None, "our own is read");
+        let other = MirrorHead { version: STATE_VERSION + 1, boot: boot_id().unwrap() };
+        mirror.processes.write(0, &other).unwrap();
+        assert_eq!(Mirror::version_left(folder.path()), Some(STATE_VERSION + 1));
+        mirror.remove_process(&process(1).key);
+        assert_eq!(Mirror::version_left(folder.path()), None);
+        mirror.put_process(&process(2));
+        mirror.processes.write(0, &MirrorHead { boot: "another".into(), ..other }).unwrap();
+        assert_eq!(Mirror::version_left(folder.path()), None, "nothing of another boot runs");
     }
 
     #[test]
@@ -251,7 +296,7 @@ mod tests {
         let (mut mirror, left) = Mirror::begin(folder.path()).unwrap();
         assert_eq!(left.processes, [process(2)]);
         mirror.put_process(&process(1));
-        let other = MirrorHead { version: VERSION, boot: "another".into() };
+        let other = MirrorHead { version: STATE_VERSION, boot: "another".into() };
         mirror.processes.write(0, &other).unwrap();
         let (_, left) = Mirror::begin(folder.path()).unwrap();
         assert!(left.processes.is_empty());

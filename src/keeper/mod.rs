@@ -36,7 +36,7 @@ use std::{
 pub use life::Timings;
 pub use link::LinkError;
 pub use manager::MANAGER_SOCKET;
-pub use upgrade::{CHECK_STATE, check_state};
+pub use upgrade::{CHECK_STATE, Checked, check_state, runtime_before};
 
 use crate::{base::Chain, sys::say};
 
@@ -53,6 +53,8 @@ pub struct KeeperOptions {
     pub init_socket: Option<OsString>,
     /// How long the manager may take.
     pub timings: Timings,
+    /// What a manager of an earlier daemon may have left and means nothing to this one's: removed at the beginning.
+    pub stale: Vec<PathBuf>,
 }
 
 /// Is the keeper until the daemon ends; its exit code. Call it first in `main`, before any thread is started.

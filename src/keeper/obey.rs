@@ -99,6 +99,9 @@ impl Keeper {
         }
         self.life.alive(clock::mono());
         self.tell_snapshot(version);
+        if let Some(reason) = self.upgrade.failure.take() {
+            self.tell(&Fact::UpgradeFailed { reason }, Vec::new());
+        }
         self.tell_signals();
     }
 

@@ -7,7 +7,7 @@ use super::{
     turn::Keeper,
 };
 use crate::{
-    base::{ExitStatus, Usage},
+    base::{ExitStatus, Pid, Usage},
     sys::{Reaped, clock, end_of, reap, spawn::Outcome},
     wire::keeper::{Exit, Fact},
 };
@@ -45,8 +45,21 @@ impl Keeper {
                 if process.exec_watch.is_some() && outcome == Outcome::Executed {
                     self.tell(&Fact::ExecDone { key: process.key.clone() }, Vec::new());
                 }
-                self.ended(process, end.status, Some(end.usage));
+                let (status, usage) = own_end(&process, end);
+                self.ended(process, status, usage);
             }
+        }
+    }
+
+    /// Whoever was taken over under a pid that is another's now has ended: its descriptor, which has not told so yet, says how.
+    pub(super) fn pid_is_anothers(&mut self, pid: Pid) {
+        if let Some(process) = self.processes.remove(pid) {
+            let status = match &process.handle {
+                Handle::Adopted(watch) => end_of(watch.fd.as_fd(), pid, process.start_time),
+                // Its pid is its own until we reap it, so this cannot be.
+                Handle::Child(_) => ExitStatus::Unknown,
+            };
+            self.ended(process, status, None);
         }
     }
 
@@ -95,6 +108,18 @@ impl Keeper {
         // failure is not asked for here.
         if ticket.is_none_or(|ticket| self.spawner.has_executed(ticket)) {
             self.tell(&Fact::ExecDone { key }, Vec::new());
+        }
+    }
+}
+
+/// How a process ended whose pid was reaped. That of one that was taken over may have been given to another since, an orphan
+/// whose end this is; its descriptor knows (Linux 6.15), and where it does not, what was reaped is believed.
+fn own_end(process: &Process, end: Reaped) -> (ExitStatus, Option<Usage>) {
+    let Handle::Adopted(watch) = &process.handle else { return (end.status, Some(end.usage)) };
+    match end_of(watch.fd.as_fd(), process.pid, process.start_time) {
+        ExitStatus::Unknown => (end.status, Some(end.usage)),
+        status @ (ExitStatus::Exited(_) | ExitStatus::Signaled { .. }) => {
+            (status, (status == end.status).then_some(end.usage))
         }
     }
 }

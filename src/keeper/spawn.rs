@@ -67,6 +67,7 @@ impl Keeper {
         let watch = if spec.confirm_exec { Some(end_pipe().map_err(unprepared)?) } else { None };
         let (Spawned { pid, ticket, start_time: told }, clamped) =
             self.start(&key, &spec, cgroup.as_ref().map(AsFd::as_fd))?;
+        self.pid_is_anothers(pid);
         let started = clock::now();
         // The child cannot be gone before we reap it, so this is its own.
         let start_time = told.or_else(|| start_time(pid).ok()).unwrap_or(0);
@@ -101,6 +102,9 @@ impl Keeper {
             return Ok(());
         }
         let process = process.ok_or_else(|| prepare(NO_SUCH_PROCESS))?;
+        if self.processes.by_pid(pid).is_some_and(|held| held.start_time != start_time) {
+            self.pid_is_anothers(pid);
+        }
         // One process has one name. The older one is of a main process that was named before.
         if let Some(older) = self.processes.remove(pid) {
             self.unmirror(&older.key);

@@ -17,6 +17,7 @@ use super::{
     ledger::{Kept, Ledger},
     life::{Act, Life},
     manager::manager_environment,
+    mirror::Mirror,
     turn::{DaemonSignals, FIRST_WATCH, Keeper},
     upgrade::{Upgrade, inherited_state},
 };
@@ -28,12 +29,13 @@ use crate::{
     },
     wire::keeper::{
         AggregatedState, DecodeError, DroppedState, KeeperState, KeptState, KeptWhat, LogState, ManagerCause,
-        ProcessState, StoredState, UnitState, VERSION,
+        ProcessState, STATE_VERSION, StoredState, UnitState,
     },
 };
 
-/// Signals that are meant for the daemon.
-const DAEMON_SIGNALS: [Signal; 5] = [Signal::HUP, Signal::TERM, Signal::INT, Signal::USR1, Signal::USR2];
+/// Signals that are meant for the daemon, or for a service of its that it passes them on to.
+const DAEMON_SIGNALS: [Signal; 7] =
+    [Signal::HUP, Signal::TERM, Signal::INT, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH];
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +61,13 @@ pub(super) enum StateError {
     Descriptor { fd: i32, source: io::Error },
     #[error("cannot read it")]
     Decode(#[source] DecodeError),
-    #[error("it has version {0}, this program knows {VERSION}")]
+    #[error("it has version {0}, this program knows {STATE_VERSION}")]
     Version(u16),
+    #[error(
+        "a keeper of another release (state version {version}, ours is {STATE_VERSION}) died and left services running in \
+         {}; start that release, or end them and remove the folder", path.display()
+    )]
+    Release { version: u16, path: PathBuf },
     #[error("it holds {0} units")]
     Large(usize),
 }
@@ -110,7 +117,7 @@ impl Keeper {
             daemon_signals: DaemonSignals::from_before(state.iter().flat_map(|state| state.signals.iter().copied())),
             watched: BTreeMap::new(),
             next_token: FIRST_WATCH,
-            upgrade: Upgrade::holding(held.previous),
+            upgrade: Upgrade::holding(held.previous, state.as_ref().and_then(|state| state.failure.clone())),
             was_ready: state.is_some(),
             ending: None,
             orphans: 0,
@@ -163,7 +170,7 @@ impl Keeper {
     /// Everything that is held, for the next program.
     pub(super) fn state(&self, cause: ManagerCause) -> KeeperState {
         KeeperState {
-            version: VERSION,
+            version: STATE_VERSION,
             units: self.units.iter().map(|(name, unit)| unit_state(name, unit)).collect(),
             processes: self.processes.iter().map(process_state).collect(),
             kept: self.ledger.kept().map(|(seq, kept)| KeptState { seq, what: kept_state(kept) }).collect(),
@@ -185,6 +192,7 @@ impl Keeper {
             notify: number(&self.notify),
             previous: None,
             oom_score_adj: self.ceiling.oom_initial,
+            failure: None,
         }
     }
 
@@ -225,6 +233,13 @@ impl Held {
         let lock = LockFile::take(&path).map_err(|source| StartError::Lock { path, source })?.into_fd();
         let path = options.runtime_dir.join("notify");
         let notify = bind_notify_socket(&path).map_err(|source| StartError::Notify { path, source })?;
+        for path in &options.stale {
+            // One that cannot be removed is of no harm to the manager that replaces it.
+            fs::remove_file(path).ok();
+        }
+        if let Some(version) = Mirror::version_left(&options.runtime_dir) {
+            return Err(StartError::State(StateError::Release { version, path: options.runtime_dir.clone() }));
+        }
         let (units, ledger) = (Units::default(), Ledger::default());
         Ok(Self { lock, notify, units, processes: Vec::new(), ledger, previous: None })
     }

@@ -10,7 +10,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStringExt,
     },
-    process::ExitCode,
+    path::PathBuf,
 };
 
 use super::{
@@ -22,13 +22,16 @@ use crate::{
     base::{Chain, ExitStatus, Mono, Pid, Signal, TimeSpan},
     sys::{
         clock, close_inherited_on_exec, keep_on_exec, number, read_sealed, replace_image, say, sealed_memory,
-        spawn::Program, take_inherited,
+        spawn::{Outcome, Program, Spawned, Ticket},
+        take_inherited,
     },
-    wire::keeper::{Fact, KeeperState, ManagerCause, VERSION, decode, encode},
+    wire::keeper::{Fact, KeeperState, ManagerCause, Reader, STATE_VERSION, Wire, decode, encode},
 };
 
 /// Says in which descriptor the state is that the program before left.
 pub(super) const STATE_VARIABLE: &str = "ROUNDSMAN_KEEPER_STATE";
+/// Says which runtime directory that program has: it holds whatever the settings say by now.
+pub(super) const RUNTIME_VARIABLE: &str = "ROUNDSMAN_KEEPER_RUNTIME";
 /// The argument that asks a program whether it understands a state.
 pub const CHECK_STATE: &str = "keeper-check-state";
 /// Where that program finds the state.
@@ -47,6 +50,8 @@ pub(super) struct Upgrade {
     stage: Stage,
     /// The executable to go back to, until the manager of this one is ready.
     pub(super) previous: Option<OwnedFd>,
+    /// Why another program went back to this one, until a manager is told.
+    pub(super) failure: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -54,14 +59,14 @@ enum Stage {
     #[default]
     Idle,
     /// The new program is asked whether it understands our state.
-    Checking { path: CString, pid: Pid, until: Mono },
+    Checking { path: CString, pid: Pid, ticket: Ticket, until: Mono },
     /// It does; children in their set-up are waited for, whose failure would be lost with this image's memory.
     Settling { path: CString, look: Mono, until: Mono },
 }
 
 impl Upgrade {
-    pub(super) const fn holding(previous: Option<OwnedFd>) -> Self {
-        Self { stage: Stage::Idle, previous }
+    pub(super) const fn holding(previous: Option<OwnedFd>, failure: Option<String>) -> Self {
+        Self { stage: Stage::Idle, previous, failure }
     }
 
     pub(super) const fn deadline(&self) -> Option<Mono> {
@@ -83,22 +88,26 @@ impl Keeper {
             return self.upgrade_failed("another upgrade is on its way".to_owned());
         }
         match self.start_check(&path) {
-            Ok(pid) => {
-                self.upgrade.stage = Stage::Checking { path, pid, until: patience() };
+            Ok(Spawned { pid, ticket, .. }) => {
+                self.upgrade.stage = Stage::Checking { path, pid, ticket, until: patience() };
             }
             Err(error) => self.upgrade_failed(format!("cannot try {path:?}: {error}")),
         }
     }
 
-    fn start_check(&mut self, path: &CString) -> io::Result<Pid> {
+    fn start_check(&mut self, path: &CString) -> io::Result<Spawned> {
         let state = sealed_memory(&encode(&self.state(ManagerCause::Upgrade)))?;
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let fds: [BorrowedFd<'_>; 4] = [self.null.as_fd(), stdout.as_fd(), stderr.as_fd(), state.as_fd()];
-        let argv = [path.clone(), CString::new(CHECK_STATE)?];
+        // With our own arguments: what the program would be started with belongs to what it has to understand.
+        let mut argv = vec![path.clone(), CString::new(CHECK_STATE)?];
+        argv.extend(own_arguments()?.into_iter().skip(1));
+        let mut env = self.environment.clone();
+        env.push(self.runtime_variable()?);
         let program =
-            Program { umask: 0o077, ignore_sigpipe: true, ..Program::new(path, &argv, &self.environment, &fds) };
+            Program { umask: 0o077, ignore_sigpipe: true, cwd: c".", ..Program::new(path, &argv, &env, &fds) };
         let started = self.spawner.spawn(&program);
-        started.map(|spawned| spawned.pid).map_err(|failure| io::Error::from_raw_os_error(failure.errno))
+        started.map_err(|failure| io::Error::from_raw_os_error(failure.errno))
     }
 
     /// Whether that pid was the check's; then the upgrade goes on or is over.
@@ -106,12 +115,24 @@ impl Keeper {
         if !self.upgrade.is_checked_by(pid) {
             return false;
         }
-        let Stage::Checking { path, .. } = std::mem::take(&mut self.upgrade.stage) else { return false };
-        if status == ExitStatus::Exited(0) {
+        let Stage::Checking { path, ticket, .. } = std::mem::take(&mut self.upgrade.stage) else { return false };
+        // Asked in any case: a set-up that failed is counted as one under way until then.
+        if let Outcome::Failed(failure) = self.spawner.outcome(ticket) {
+            self.upgrade_failed(format!("cannot run {path:?}: {failure}"));
+        } else if status == ExitStatus::Exited(0) {
             let now = clock::mono();
             self.upgrade.stage = Stage::Settling { path, look: now, until: patience() };
         } else {
-            self.upgrade_failed(format!("{path:?} does not understand our state ({status})"));
+            let reason = match status {
+                ExitStatus::Exited(code) if code == Checked::Database.code() => "cannot use the database as it is now",
+                ExitStatus::Exited(code) if code == Checked::Settings.code() => {
+                    "refuses roundsman.toml or the arguments"
+                }
+                ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => {
+                    "does not understand our state"
+                }
+            };
+            self.upgrade_failed(format!("{path:?} {reason} ({status})"));
         }
         true
     }
@@ -151,9 +172,10 @@ impl Keeper {
         self.upgrade.previous = None;
     }
 
-    /// Goes back to the program before when this one's manager ended without getting ready.
-    pub(super) fn roll_back_if_upgrade_failed(&mut self) -> bool {
+    /// Goes back to the program before when this one's manager ended without getting ready, or did not come to be.
+    pub(super) fn roll_back_if_upgrade_failed(&mut self, why: &str) -> bool {
         let Some(previous) = self.upgrade.previous.take() else { return false };
+        self.upgrade.failure = Some(format!("{why}; the program before took over again"));
         let Ok(path) = CString::new(format!("/proc/self/fd/{}", number(&previous))) else { return false };
         let kept = keep_on_exec(&previous);
         let error = kept.err().unwrap_or_else(|| self.exec(&path, ManagerCause::Rollback));
@@ -165,6 +187,7 @@ impl Keeper {
     fn exec(&mut self, path: &CString, cause: ManagerCause) -> io::Error {
         let attempt = || -> io::Result<io::Error> {
             let mut state = self.state(cause);
+            state.failure.clone_from(&self.upgrade.failure);
             if cause == ManagerCause::Upgrade {
                 let image = OwnedFd::from(File::open("/proc/self/exe")?);
                 state.previous = Some(number(&image));
@@ -182,12 +205,23 @@ impl Keeper {
         for fd in self.held_descriptors().chain(image.map(AsFd::as_fd)).chain([memory.as_fd()]) {
             keep_on_exec(fd)?;
         }
-        let words = |word: OsString| CString::new(word.into_vec());
-        let argv: Vec<CString> = std::env::args_os().map(words).collect::<Result<_, _>>()?;
+        let argv = own_arguments()?;
         let mut env = self.environment.clone();
         env.push(CString::new(format!("{STATE_VARIABLE}={}", number(&memory)))?);
+        env.push(self.runtime_variable()?);
         Ok(replace_image(path, &argv, &env))
     }
+}
+
+impl Keeper {
+    fn runtime_variable(&self) -> io::Result<CString> {
+        let dir = std::path::absolute(&self.options.runtime_dir)?.into_os_string();
+        Ok(CString::new([format!("{RUNTIME_VARIABLE}=").into_bytes(), dir.into_vec()].concat())?)
+    }
+}
+
+fn own_arguments() -> io::Result<Vec<CString>> {
+    std::env::args_os().map(|word: OsString| Ok(CString::new(word.into_vec())?)).collect()
 }
 
 fn patience() -> Mono {
@@ -205,19 +239,53 @@ pub(super) fn inherited_state() -> Result<Option<KeeperState>, StateError> {
 fn read_state(fd: i32) -> Result<KeeperState, StateError> {
     let memory = take_inherited(fd).map_err(|source| StateError::Descriptor { fd, source })?;
     let bytes = read_sealed(memory.as_fd(), STATE_BYTES_MAX).map_err(|source| StateError::Descriptor { fd, source })?;
-    let state: KeeperState = decode(&bytes).map_err(StateError::Decode)?;
-    if state.version == VERSION { Ok(state) } else { Err(StateError::Version(state.version)) }
+    // It comes first in every version, and says whether the rest can be read.
+    let version = u16::take(&mut Reader::new(&bytes)).map_err(StateError::Decode)?;
+    if version != STATE_VERSION {
+        return Err(StateError::Version(version));
+    }
+    decode(&bytes).map_err(StateError::Decode)
 }
 
-/// What `supervisord keeper-check-state` does: says by its exit code whether this program understands the state that a
-/// running keeper would hand to it.
-pub fn check_state() -> ExitCode {
+/// The runtime directory of the program before, if it left us its state or asks whether we understand it.
+pub fn runtime_before() -> Option<PathBuf> {
+    std::env::var_os(RUNTIME_VARIABLE).map(PathBuf::from)
+}
+
+/// What a program says by its exit code when it is asked whether it could take over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// It could.
+    Fit,
+    /// It does not understand the keeper's state.
+    State,
+    /// It does not know the database's version, EX_DATAERR of sysexits.h.
+    Database,
+    /// It refuses the settings, EX_CONFIG.
+    Settings,
+}
+
+impl Checked {
+    /// The exit code.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Fit => 0,
+            Self::State => 1,
+            Self::Database => 65,
+            Self::Settings => 78,
+        }
+    }
+}
+
+/// Whether this program understands the state that a running keeper would hand to it, which is in descriptor 3: the first
+/// half of what `supervisord keeper-check-state` does.
+pub fn check_state() -> Checked {
     let checked = read_state(CHECK_STATE_FD).and_then(|state| start::check(&state));
     match checked {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => Checked::Fit,
         Err(error) => {
             say(&Chain(&error).to_string());
-            ExitCode::FAILURE
+            Checked::State
         }
     }
 }

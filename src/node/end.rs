@@ -10,8 +10,8 @@ use super::{
     wish::{Ending, JobKind, Wish},
 };
 use crate::{
-    base::{Consequence, Happening, Now, RunResult, StartCause, TimeSpan},
-    unit::spec::StartLimitAction,
+    base::{Consequence, ExitStatus, Happening, Now, RunResult, StartCause, TimeSpan},
+    unit::spec::EmergencyAction,
 };
 
 /// The least delay after the machine was short of something: trying at once would not help it.
@@ -183,11 +183,15 @@ impl Node {
                 self.release(place, run.ending.as_ref());
                 self.finished_well(now, place, run);
                 self.trigger_followers(now, place, run);
+                self.end_the_daemon(place, Came::ToRest);
             }
             Plan::Listen => {
                 self.listen(now, place);
                 self.finished_well(now, place, run);
                 self.trigger_followers(now, place, run);
+                // Its sockets are on, but the service that systemd has beside them has come to rest.
+                let came = if run.result == RunResult::Success { Came::ToRest } else { Came::ToFailure };
+                self.end_the_daemon(place, came);
             }
             Plan::Fail => self.fail(now, place, run.result, run.monitor_of()),
             Plan::StartLimit => self.start_limit_hit(now, place, run.monitor_of()),
@@ -279,6 +283,7 @@ impl Node {
         self.notice(now, Happening::UnitFailed { unit: name, result });
         if is_new {
             self.start_triggered(now, place, &targets, monitor);
+            self.end_the_daemon(place, Came::ToFailure);
         }
     }
 
@@ -290,10 +295,49 @@ impl Node {
         self.notice(now, what);
         let monitor = monitor.map(|monitor| Box::new(Monitor { result: RunResult::StartLimitHit, ..*monitor }));
         self.fail(now, place, RunResult::StartLimitHit, monitor);
-        match limit.action {
-            StartLimitAction::None => {}
-            StartLimitAction::Exit => self.exit_wanted = true,
+        self.want_exit(place, limit.action, super::EXIT_CODE_START_LIMIT);
+    }
+
+    /// What success_action and failure_action ask for, when the unit has come to rest and nothing starts it again. A unit that
+    /// goes down with the daemon, or whose file is gone, asks for nothing.
+    pub(super) fn end_the_daemon(&mut self, place: Place, came: Came) {
+        if self.shutdown.is_some() {
+            return;
         }
+        let Some(unit) = self.unit(place).filter(|unit| !unit.gone) else { return };
+        let (actions, status) = (unit.def.actions, unit.last_status);
+        let (action, code) = match came {
+            Came::ToRest => (actions.success, actions.success_status.unwrap_or_else(|| code_of_success(status))),
+            Came::ToFailure => (actions.failure, actions.failure_status.unwrap_or_else(|| code_of_failure(status))),
+        };
+        self.want_exit(place, action.unwrap_or(EmergencyAction::None), code);
+    }
+
+    /// The manager died before the daemon had ended.
+    pub(super) fn end_the_daemon_again(&mut self, place: Place) {
+        let Some(unit) = self.unit(place) else { return };
+        let limit = unit.def.start_limit.action;
+        match (&unit.state, unit.result) {
+            (State::Failed, RunResult::StartLimitHit) if limit != EmergencyAction::None => {
+                self.want_exit(place, limit, super::EXIT_CODE_START_LIMIT);
+            }
+            (State::Failed, _) => self.end_the_daemon(place, Came::ToFailure),
+            (State::Inactive, _) | (State::Listening, RunResult::Success) => self.end_the_daemon(place, Came::ToRest),
+            (State::Listening, _) => self.end_the_daemon(place, Came::ToFailure),
+            // A new run has begun: whoever started it meant it.
+            (State::HoldOff { .. } | State::Live(_), _) => {}
+        }
+    }
+
+    /// The first that asks decides.
+    fn want_exit(&mut self, place: Place, action: EmergencyAction, code: u8) {
+        if action == EmergencyAction::None {
+            return;
+        }
+        if let Some(unit) = self.unit_mut(place) {
+            unit.ends_daemon = true;
+        }
+        self.exit_wanted = self.exit_wanted.or(Some((action, code)));
     }
 
     /// `UnitStopped`, if it is down because someone wanted it.
@@ -345,6 +389,30 @@ impl Node {
             JobKind::Start { .. } if !job.begun => self.queue.push_back(place),
             JobKind::Start { .. } => {}
         }
+    }
+}
+
+/// Where a unit came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    ToRest,
+    ToFailure,
+}
+
+/// The main process' own, as systemd has it. One that a clean signal ended has none, and is a success all the same.
+const fn code_of_success(status: Option<ExitStatus>) -> u8 {
+    match status {
+        Some(ExitStatus::Exited(code)) => code,
+        Some(ExitStatus::Signaled { .. } | ExitStatus::Unknown) | None => 0,
+    }
+}
+
+/// As a shell shows it. Never 0: a unit may fail though its process did not (systemd would say 0 then, and for a signal too).
+fn code_of_failure(status: Option<ExitStatus>) -> u8 {
+    match status {
+        Some(ExitStatus::Exited(0) | ExitStatus::Unknown) | None => 1,
+        Some(ExitStatus::Exited(code)) => code,
+        Some(ExitStatus::Signaled { signal, .. }) => u8::try_from(128 + signal.raw()).unwrap_or(u8::MAX),
     }
 }
 

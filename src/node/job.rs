@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     base::{Actor, Happening, Now, StartCause, TimeSpan, UnitName},
-    unit::spec::ServiceKind,
+    unit::spec::{EmergencyAction, ServiceKind},
 };
 
 /// How long a start of type idle waits at most (systemd.service(5)).
@@ -217,9 +217,11 @@ impl Node {
                 self.try_job(now, place);
             } else if !self.idlers.is_empty() && !self.others_start() {
                 self.queue.extend(self.idlers.drain(..));
-            } else if self.exit_wanted {
-                self.exit_wanted = false;
-                self.shut_down(now, Actor::Daemon, false, super::EXIT_CODE_START_LIMIT);
+            } else if let Some((action, code)) = self.exit_wanted.take() {
+                self.shut_down(now, Actor::Daemon, false, code);
+                if action == EmergencyAction::ExitForce {
+                    self.stopped(code);
+                }
             } else {
                 break;
             }

@@ -37,10 +37,9 @@ impl StartWindow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::TimeSpan, unit::spec::StartLimitAction};
+    use crate::{base::TimeSpan, unit::spec::EmergencyAction};
 
-    const LIMIT: StartLimit =
-        StartLimit { interval: TimeSpan::from_secs(10), burst: 3, action: StartLimitAction::None };
+    const LIMIT: StartLimit = StartLimit { interval: TimeSpan::from_secs(10), burst: 3, action: EmergencyAction::None };
 
     fn at(secs: u64) -> Mono {
         Mono(secs * 1_000_000_000)

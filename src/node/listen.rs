@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::{Happening, Now, RunResult, StartCause, UnitName},
-    unit::spec::{StartLimit, StartLimitAction},
+    unit::spec::{EmergencyAction, StartLimit},
 };
 
 impl Node {
@@ -74,7 +74,7 @@ impl Node {
         let admitted = unit
             .triggers
             .get_or_insert_default()
-            .admit(now.mono, StartLimit { interval, burst, action: StartLimitAction::None });
+            .admit(now.mono, StartLimit { interval, burst, action: EmergencyAction::None });
         self.unlisten(now, place);
         if admitted {
             return self.start_all(now, &[(place, None)], &Pull::new(StartCause::Traffic));

@@ -67,7 +67,7 @@ pub use status::UnitStatus;
 
 use crate::{
     base::{Happening, InvocationId, Mono, Notice, Now, ProcessKey, Rng, Ticket, TimeSpan, UnitName},
-    unit::UnitDef,
+    unit::{UnitDef, spec::EmergencyAction},
 };
 use fact::ExitFact;
 use graph::{Graph, Place};
@@ -109,8 +109,8 @@ pub struct Node {
     live: usize,
     stuck: usize,
     shutdown: Option<Shutdown>,
-    /// A start limit says that the daemon is to end.
-    exit_wanted: bool,
+    /// A unit's end says that the daemon is to end too, how, and with which code.
+    exit_wanted: Option<(EmergencyAction, u8)>,
     booted: bool,
     lost: Vec<ProcessKey>,
     /// What the keeper said of the process whose end comes next.
@@ -152,7 +152,7 @@ impl Node {
             live: 0,
             stuck: 0,
             shutdown: None,
-            exit_wanted: false,
+            exit_wanted: None,
             booted: false,
             lost: Vec::new(),
             waited: None,
@@ -296,12 +296,17 @@ impl Node {
         self.settle(now);
         self.sweep();
         if let Some(shutdown) = self.shutdown.filter(|shutdown| !shutdown.said && self.live == self.stuck) {
-            self.shutdown = Some(Shutdown { said: true, ..shutdown });
-            self.replies.push_back(Effect::AllStopped { code: shutdown.code });
+            self.stopped(shutdown.code);
         }
         let mut touched = std::mem::take(&mut self.touched);
         touched.drain(..).for_each(|place| self.remember(place));
         self.touched = touched;
+    }
+
+    /// Nothing is left to be waited for: the daemon may end.
+    fn stopped(&mut self, code: u8) {
+        self.shutdown = Some(Shutdown { code, said: true });
+        self.replies.push_back(Effect::AllStopped { code });
     }
 
     /// Marks the unit: its memo is no longer true.

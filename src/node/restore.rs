@@ -104,6 +104,9 @@ impl Node {
         if let Some(unit) = self.unit_mut(place) {
             unit.job = unit.job_under_way().map(Box::new).or_else(|| unit.job.take());
         }
+        if self.unit(place).is_some_and(|unit| unit.ends_daemon) {
+            self.end_the_daemon_again(place);
+        }
         // Its stop job waited for the stop of others when the manager died.
         let stop_waited = self
             .unit(place)

@@ -73,6 +73,8 @@ pub(super) struct Unit {
     pub(super) known: bool,
     /// Its file is gone; it leaves the table as soon as it is down.
     pub(super) gone: bool,
+    /// Its end is to be the daemon's: see [`super::Node::end_the_daemon`].
+    pub(super) ends_daemon: bool,
     /// Something changed since its last memo.
     pub(super) dirty: bool,
     /// The definition of the last run, whose directories outlive it because another run is to follow.
@@ -322,6 +324,7 @@ impl Unit {
             incident: false,
             known: false,
             gone: false,
+            ends_daemon: false,
             dirty: false,
             kept: None,
         }

@@ -36,6 +36,7 @@ impl Node {
         let mut run = Run::new(unit.def.clone(), unit.generation, invocation, begin);
         run.monitor = monitor;
         let what = Happening::RunStarting { run: run.id(), invocation, cause, restarts: unit.restarts };
+        unit.ends_daemon = false;
         unit.state = State::Live(Box::new(run));
         unit.wish = Wish::Up;
         unit.known = true;

@@ -1,4 +1,5 @@
 use std::{
+    fs::File,
     io,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
@@ -57,7 +58,8 @@ pub fn close_on_exec(fd: impl AsFd) -> io::Result<()> {
 pub struct LogPipe {
     /// The end that is read; it never blocks.
     pub reader: OwnedFd,
-    /// The end that services write to; it blocks when the pipe is full.
+    /// The end that services write to; it blocks when the pipe is full. It can be read as well, so that whoever writes
+    /// holds a reader: with us gone, a write waits for the next of us, where it would be SIGPIPE.
     pub writer: OwnedFd,
     /// Its size in bytes.
     pub bytes: u32,
@@ -70,6 +72,10 @@ pub struct LogPipe {
 pub fn log_pipe(bytes: u32) -> io::Result<LogPipe> {
     let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    // fifo(7): opened anew for both, a pipe neither waits nor fails. Without /proc the plain end has to do.
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let both = File::options().read(true).write(true).open(path);
+    let writer = both.map_or(writer, OwnedFd::from);
     let mut wanted = i32::try_from(bytes).unwrap_or(i32::MAX);
     while wanted > PIPE_BYTES_MIN && fcntl(&writer, FcntlArg::F_SETPIPE_SZ(wanted)).is_err() {
         wanted /= 2;
@@ -78,9 +84,9 @@ pub fn log_pipe(bytes: u32) -> io::Result<LogPipe> {
     Ok(LogPipe { reader, writer, bytes })
 }
 
-/// Whether it can only be written to, as the end of a pipe that is.
+/// Whether it can be written to, as one end of a pipe can.
 pub fn is_write_end(fd: impl AsFd) -> bool {
-    fcntl(fd, FcntlArg::F_GETFL).is_ok_and(|flags| OFlag::from_bits_retain(flags) & OFlag::O_ACCMODE == OFlag::O_WRONLY)
+    fcntl(fd, FcntlArg::F_GETFL).is_ok_and(|flags| OFlag::from_bits_retain(flags) & OFlag::O_ACCMODE != OFlag::O_RDONLY)
 }
 
 /// A page: the least a pipe has.
@@ -101,10 +107,7 @@ pub fn number(fd: impl AsFd) -> RawFd {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs::File,
-        io::{Read, Write},
-    };
+    use std::io::{Read, Write};
 
     use super::*;
 
@@ -123,6 +126,18 @@ mod tests {
         keep_on_exec(&taken).unwrap();
         close_inherited_on_exec().unwrap();
         assert!(take_inherited(place).is_err());
+    }
+
+    #[test]
+    fn a_writer_that_is_left_alone_gets_no_sigpipe_and_what_it_writes_is_there_for_the_next_reader() {
+        let pipe = log_pipe(0).unwrap();
+        let mut writer = File::from(pipe.writer);
+        drop(pipe.reader);
+        writer.write_all(b"alone").unwrap();
+        let mut next = File::open(format!("/proc/self/fd/{}", number(&writer))).unwrap();
+        let mut read = [0; 5];
+        next.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"alone");
     }
 
     #[test]

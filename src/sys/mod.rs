@@ -12,6 +12,7 @@ mod init;
 mod listen_fds;
 mod memory;
 mod namespaces;
+mod others;
 mod packet;
 mod pidfd;
 mod place;
@@ -34,12 +35,13 @@ pub use init::{complain, print, replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};
 pub use memory::{read_sealed, sealed_memory, trim_memory};
 pub use namespaces::{effective_capabilities, try_filters, try_namespaces};
+pub use others::{FileId, all_processes, descriptor_of, descriptors_of, file_id, pipe_of, was_given};
 pub use packet::{MESSAGE_FDS_MAX, Packet, PacketSocket, Sender, receive};
 pub use pidfd::end_of;
 pub use place::{LockError, LockFile, bind_notify_socket};
 pub use poll::{Interest, Poller, Readiness};
 pub use process::{
-    Reaped, adopt_orphans, boot_id, exit_status, holds_its_pid, niceness, oom_score_adj, open_process,
+    Reaped, adopt_orphans, boot_id, die_with_parent, exit_status, holds_its_pid, niceness, oom_score_adj, open_process,
     permitted_capabilities, reap, resource_limit, send_signal, session_of, set_niceness, set_oom_score_adj,
     set_process_name, set_resource_limit, signal_group, signal_process, start_time,
 };

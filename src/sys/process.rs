@@ -148,6 +148,15 @@ pub fn adopt_orphans() -> io::Result<()> {
     Ok(())
 }
 
+/// Has the kernel end us with SIGKILL when our parent dies, prctl(2) PR_SET_PDEATHSIG.
+///
+/// # Errors
+/// As prctl(2).
+pub fn die_with_parent() -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    Ok(())
+}
+
 /// The name that process lists show for us, cut to 15 bytes.
 ///
 /// # Errors

@@ -365,6 +365,34 @@ pub struct Problem {
     pub detail: String,
 }
 
+/// The answer of `GET /v1/daemon`: who answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// The release.
+    pub version: String,
+    /// The executable, as it was started.
+    pub program: String,
+    /// The keeper's pid: the daemon's, as the init system sees it.
+    pub keeper_pid: u32,
+    /// The manager's pid; another one after a crash or an upgrade.
+    pub manager_pid: u32,
+    /// Why this manager was started: `boot`, `crash`, `hang`, `upgrade` or `rollback`.
+    pub cause: String,
+    /// When it took over, microseconds.
+    pub since_us: i64,
+    /// Why the program was not replaced when that was asked for last.
+    pub upgrade_failure: Option<String>,
+}
+
+/// The body of `POST /admin/upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upgrade {
+    /// The absolute path of the new executable; without it what now stands where the present one was started from.
+    #[serde(default)]
+    pub to: Option<String>,
+}
+
 /// The answer of `POST /admin/reload`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {

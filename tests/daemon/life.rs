@@ -87,6 +87,168 @@ pub(crate) fn an_upgrade_in_place_touches_no_service() {
     assert_eq!(status["restarts_total"], 1);
 }
 
+/// A program that stands in for a new release.
+fn release(world: &World, script: &str) -> String {
+    let path = world.path("release");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    path.display().to_string()
+}
+
+pub(crate) fn supervisorctl_upgrade_says_what_runs_then_or_why_not() {
+    let world = World::with(&[("web", &actor::unit("steady @/truth web", "restart = \"always\""))]);
+    let (pid, keeper) = (world.pid("web"), world.keeper());
+    let said = world.ok(&["upgrade"]);
+    assert!(said.out.starts_with("supervisord ") && said.out.contains(" took over from "), "{said:?}");
+    // Another file, as after an installation elsewhere.
+    let copy = world.path("new-supervisord");
+    std::fs::copy(env!("CARGO_BIN_EXE_supervisord"), &copy).unwrap();
+    let answer = world.ok(&["upgrade", "--to", copy.to_str().unwrap(), "--json"]).json();
+    assert_eq!((answer["program"].as_str(), answer["cause"].as_str()), (copy.to_str(), Some("upgrade")));
+    assert_eq!((world.keeper(), world.pid("web")), (keeper, pid));
+    let manager = world.manager();
+    for (script, reason) in [
+        ("no program at all", "cannot run"),
+        ("#!/bin/sh\nexit 1\n", "does not understand our state"),
+        ("#!/bin/sh\nexit 65\n", "cannot use the database as it is now"),
+        ("#!/bin/sh\nkill -SEGV $$\n", "does not understand our state"),
+    ] {
+        let said = world.ctl(&["upgrade", "--to", &release(&world, script)]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains(reason) && said.err.contains("remedy:"), "{said:?}");
+    }
+    assert!(world.ctl(&["upgrade", "--to", "/no/such/program"]).err.contains("/no/such/program"));
+    assert_eq!((world.manager(), world.pid("web")), (manager, pid), "refused beforehand: nobody noticed");
+    assert_eq!(world.lines("truth").len(), 1);
+    assert_eq!(world.until_notices("upgrade_failed", 5).len(), 5);
+    assert_eq!(world.status("web")["restarts_total"], 0);
+}
+
+pub(crate) fn a_program_that_does_not_know_the_database_is_refused_beforehand_and_at_start() {
+    let mut world = World::with(&[("web", &actor::unit("steady @/truth web", "restart = \"always\""))]);
+    let (pid, manager) = (world.pid("web"), world.manager());
+    let file = world.path("state/state.db");
+    let set_version = |version: i32| {
+        let database = rusqlite::Connection::open(&file).unwrap();
+        database.busy_timeout(process::PATIENCE).unwrap();
+        database.pragma_update(None, "user_version", version).unwrap();
+    };
+    set_version(99);
+    let said = world.ctl(&["upgrade"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("cannot use the database"), "{said:?}");
+    assert_eq!((world.manager(), world.pid("web")), (manager, pid));
+    // A manager that must go on anyway lets its rows wait, and loses none.
+    world.kill_manager();
+    world.await_answer();
+    kill(pid, Signal::SIGKILL);
+    world.until_status("web", "the next run", |status| status["generation"] == 2);
+    assert!(world.ctl(&["upgrade"]).code == 1);
+    set_version(1);
+    assert_eq!(world.history("web", 1).last().unwrap()["generation"], 1);
+    assert!(world.stop().success());
+    set_version(99);
+    let bytes = std::fs::read(world.path("state/state.db")).unwrap();
+    let output = world.command().output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("version 99 is newer") && said.contains("state.db.version-1"), "{said}");
+    assert_eq!(std::fs::read(world.path("state/state.db")).unwrap(), bytes, "it is left as it is");
+}
+
+/// The state crosses in memory, so a runtime directory without room stops no upgrade; what cannot be written down is told.
+pub(crate) fn an_upgrade_needs_no_room_in_the_runtime_directory() {
+    need_root("it mounts a file system");
+    let mut world = World::new();
+    let run = world.path("run");
+    std::fs::create_dir_all(&run).unwrap();
+    nix::mount::mount(Some("tmpfs"), &run, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=256k")).unwrap();
+    world.unit("web", &actor::unit("steady @/truth web", "restart = \"always\""));
+    world.start();
+    let pid = world.pid("web");
+    let full = std::fs::write(run.join("filler"), vec![0; 1 << 20]);
+    assert!(full.is_err(), "it is full");
+    for _ in 0..3 {
+        world.ok(&["upgrade"]);
+        assert_eq!(world.pid("web"), pid);
+    }
+    assert_eq!(world.lines("truth").len(), 1);
+    assert!(world.log().contains("what runs is not written down"), "it is told");
+    let status = world.stop();
+    nix::mount::umount2(&run, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    assert!(status.success());
+}
+
+pub(crate) fn a_storm_of_reload_signals_is_a_few_reloads_and_restarts_nothing() {
+    let world = World::with(&[("web", &actor::unit("steady @/truth web", "restart = \"always\""))]);
+    let pid = world.pid("web");
+    for round in 0..20_000 {
+        world.signal(Signal::SIGHUP);
+        if round % 4000 == 0 {
+            let began = Instant::now();
+            world.status("web");
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        }
+    }
+    let loaded = world.until_notices("config_loaded", 2).len();
+    assert!(loaded < 2000, "{loaded} reloads of 20,000 signals");
+    assert_eq!((world.pid("web"), world.lines("truth").len()), (pid, 1));
+}
+
+pub(crate) fn an_upgrade_with_broken_files_goes_on_with_what_was_in_force() {
+    let world = World::with(&[("web", &actor::unit("steady @/truth web", "restart = \"always\""))]);
+    let pid = world.pid("web");
+    let sound = std::fs::read(world.path("roundsman.toml")).unwrap();
+    std::fs::write(world.path("roundsman.toml"), "[path]\nnonsense\n").unwrap();
+    world.unit("web", "[servis]\n");
+    world.ok(&["upgrade"]);
+    assert_eq!(world.pid("web"), pid);
+    let told = world.until_notices("config_rejected", 1);
+    let reason = told[0]["fields"]["reason"].as_str().unwrap();
+    assert!(reason.contains("roundsman.toml:2:9") && reason.contains("servis"), "{reason}");
+    std::fs::write(world.path("roundsman.toml"), sound).unwrap();
+    assert_eq!(world.ctl(&["reload-config"]).code, 1, "the unit is still broken");
+    world.unit("web", &actor::unit("steady @/truth web", "restart = \"always\""));
+    world.ok(&["reload-config"]);
+}
+
+pub(crate) fn a_unit_whose_end_is_the_daemons_gives_it_its_exit_status() {
+    for (script, more, code) in [
+        ("exit 7", "failure_action = \"exit\"", 7),
+        ("kill -KILL $$$$", "failure_action = \"exit\"", 137),
+        ("exit 7", "failure_action = \"exit\"\nfailure_action_exit_status = 3", 3),
+        ("exit 0", "success_action = \"exit\"", 0),
+        ("exit 0", "success_action = \"exit\"\nsuccess_action_exit_status = 9", 9),
+    ] {
+        let mut world = World::new();
+        let text = "[service]\nlimit_core = 0\nexec_start = \"/bin/sh -c 'SCRIPT'\"\n[unit]\n";
+        world.unit("main", &(text.replace("SCRIPT", script) + more));
+        world.unit("other", &actor::unit("steady @/truth other", ""));
+        world.spawn();
+        let status = world.await_end();
+        assert_eq!(status.code(), Some(code), "{script} {more}: {}", world.log());
+        let truth = world.lines("truth");
+        assert!(truth.len() != 1, "the other was stopped in order: {truth:?}");
+    }
+    // Without a word in the unit, the settings name it; a restart is no end.
+    let mut world = World::new();
+    world.settings("[container]\nmain = \"main\"\nforward_signals = [\"USR1\"]\n");
+    let script = "test -e @/second && exec sleep 1000; touch @/second; exit 1";
+    world.unit("main", &format!("[service]\nexec_start = \"/bin/sh -c '{script}'\"\nrestart = \"on-failure\"\nrestart_sec = 0\nrestart_prevent_exit_status = \"SIGUSR1\"\n"));
+    world.start();
+    world.until_status("main", "it came back", |status| status["generation"] == 2 && status["active"] == "active");
+    world.kill_manager();
+    world.await_answer();
+    world.signal(Signal::SIGQUIT);
+    world.signal(Signal::SIGUSR1);
+    // USR1 ends sleep(1); QUIT was not to be forwarded.
+    let status = world.await_end();
+    assert_eq!(status.code(), Some(128 + Signal::SIGUSR1 as i32), "{}", world.log());
+    std::fs::write(world.path("roundsman.toml"), "[container]\nmain = \"nobody\"\n").unwrap();
+    let output = world.command().output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+}
+
 pub(crate) fn who_was_taken_over_from_a_dead_keeper_is_still_watched_after_an_upgrade() {
     let mut world = World::with(&[("web", &actor::unit("steady @/truth web", "restart = \"always\""))]);
     let (pid, manager) = (world.pid("web"), world.manager());
@@ -111,7 +273,7 @@ pub(crate) fn as_pid_1_it_reaps_orphans_and_sigterm_ends_it() {
     // Only what ends when its cgroup or group is told would hide a reaper that does not reap.
     world.unit("web", &format!("[service]\nexec_start = \"/bin/sh -c '{script}'\"\n"));
     let log = std::fs::File::create(world.path("daemon.log")).unwrap();
-    let mut command = std::process::Command::new("unshare");
+    let mut command = process::command("unshare");
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(env!("CARGO_BIN_EXE_supervisord"));
     command.arg("--config").arg(world.path("roundsman.toml")).stdin(std::process::Stdio::null());
     command.stdout(log.try_clone().unwrap()).stderr(log);

@@ -296,3 +296,13 @@ pub(crate) fn a_rate_limit_and_forwarding_take_effect_and_are_changed_by_a_reloa
     let length = server.recv(&mut datagram).unwrap();
     assert!(String::from_utf8_lossy(&datagram[..length]).contains(" me - - - "), "it is forwarded on");
 }
+
+/// What the actor `count` wrote, all of it and nothing twice.
+pub(crate) fn assert_counted(text: &str) {
+    let mut expected = 0;
+    for line in text.lines() {
+        assert_eq!(line, format!("line {expected}"));
+        expected += 1;
+    }
+    assert!(text.ends_with('\n') && expected > 1000, "{expected} lines");
+}

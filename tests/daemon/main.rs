@@ -20,6 +20,7 @@ mod config; // files that are wrong
 mod directories; // what is made for a service
 mod exec; // what a service is given
 mod health; // services that are not well
+mod keeper; // the keeper is killed
 mod kinds; // when a service is up
 mod life; // the daemon's own life
 mod logs; // what services write
@@ -35,6 +36,7 @@ mod lazy; // services that wait for traffic
 mod sockets; // sockets that the keeper holds
 mod stop; // what is to go, goes
 mod store; // the database and its disk
+mod syscalls; // a kill at each system call
 
 use std::{env, process::ExitCode};
 
@@ -74,11 +76,22 @@ const TESTS: &[Test] = tests![
     kinds::a_reload_by_signal_waits_until_the_service_says_that_it_is_done,
     kinds::a_condition_that_says_no_keeps_a_service_down_without_failure,
     kinds::exit_type_cgroup_keeps_a_service_up_while_any_process_lives,
+    keeper::kill_9_of_the_keeper_again_and_again_doubles_orphans_and_loses_nothing,
+    keeper::an_end_that_nobody_saw_is_told_as_it_was_or_as_unknown,
+    keeper::after_a_reboot_nothing_is_taken_over_and_everything_starts,
+    syscalls::sigkill_at_any_system_call_of_the_keeper_doubles_and_miscounts_nothing,
+    syscalls::sigkill_at_any_system_call_of_the_manager_doubles_and_miscounts_nothing,
     life::a_second_daemon_is_refused_and_told_who_is_there,
     life::it_goes_on_when_nobody_reads_its_log,
     life::sigterm_stops_everything_and_ends_with_0,
     life::a_manager_that_hangs_is_replaced_within_15_seconds_and_services_do_not_notice,
     life::an_upgrade_in_place_touches_no_service,
+    life::supervisorctl_upgrade_says_what_runs_then_or_why_not,
+    life::a_program_that_does_not_know_the_database_is_refused_beforehand_and_at_start,
+    life::an_upgrade_needs_no_room_in_the_runtime_directory,
+    life::a_storm_of_reload_signals_is_a_few_reloads_and_restarts_nothing,
+    life::an_upgrade_with_broken_files_goes_on_with_what_was_in_force,
+    life::a_unit_whose_end_is_the_daemons_gives_it_its_exit_status,
     life::who_was_taken_over_from_a_dead_keeper_is_still_watched_after_an_upgrade,
     life::as_pid_1_it_reaps_orphans_and_sigterm_ends_it,
     logs::a_flood_of_output_delays_no_status_and_is_captured_or_counted,

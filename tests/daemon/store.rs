@@ -86,5 +86,5 @@ pub(crate) fn a_full_disk_delays_no_restart_and_loses_no_count() {
     world.ok(&["stop", "web"]);
     let restarts = world.status("web")["restarts_total"].as_i64().unwrap();
     assert!(world.stop().success());
-    super::manager::compare_with_truth(&world, "web", restarts);
+    super::manager::compare_with_truth(&world, "web", restarts, super::manager::Known::Exactly);
 }

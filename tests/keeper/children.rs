@@ -17,7 +17,7 @@ fn to_log(script: &str) -> SpawnSpec {
     SpawnSpec { stdout: Output::Log(Stream::Output), stderr: Output::Log(Stream::Output), ..shell(script) }
 }
 
-fn passed(stored: &str, name: &str) -> Passed {
+pub(crate) fn passed(stored: &str, name: &str) -> Passed {
     Passed { stored: stored.into(), name: name.into() }
 }
 

@@ -6,10 +6,11 @@ use std::{
 use roundsman::{
     base::{ExitStatus, Signal},
     keeper::client::Pending,
-    wire::keeper::{Fact, ManagerCause, Notified, Order, SpawnSpec},
+    wire::keeper::{Fact, ManagerCause, Notified, Order, Output, SpawnSpec, Stream},
 };
 
-use crate::world::{Manager, World, kill, lives, shell, text, unit, until};
+use crate::children::passed;
+use crate::world::{Manager, World, kill, lives, read_log, shell, text, unit, until};
 
 fn children(world: &World) -> String {
     let keeper = world.keeper_pid();
@@ -169,4 +170,49 @@ pub(crate) fn services_survive_their_keeper_and_the_next_one_takes_them_over() {
     manager.wait(|fact, _| matches!(fact, Fact::SpawnFailed { key, .. } if *key == again).then_some(()));
     manager.order(Order::Signal { key: stays.clone(), signal: Signal::KILL });
     manager.exited(&stays);
+}
+
+pub(crate) fn output_and_sockets_outlive_a_keeper_without_an_init_system() {
+    let mut world = World::new();
+    let mut manager = world.ready_manager();
+    drop(manager.log("a"));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    manager.order_with(Order::Store { unit: unit("a"), name: "http".into() }, vec![listener.into()]);
+    let script = "n=0; while :; do n=$((n + 1)); echo line $n || exit 7; sleep 0.01; done";
+    let spec = SpawnSpec { stdout: Output::Log(Stream::Output), listen: vec![passed("http", "http")], ..shell(script) };
+    let spec = SpawnSpec { ignore_sigpipe: false, ..spec };
+    let talks = manager.spawn("a", 1, spec);
+    let pid = manager.spawned(&talks);
+    let mut said = String::new();
+    for round in 1..=3 {
+        kill(world.keeper_pid(), Signal::KILL);
+        drop(manager);
+        world.keeper.wait().unwrap();
+        // Time for the service to say something to nobody.
+        let before = round * 5;
+        std::thread::sleep(Duration::from_millis(50));
+        world.keeper = World::keeper_command(world.folder.path(), &[]).spawn().unwrap();
+        let (next, snapshot) = world.next_manager();
+        manager = next;
+        manager.order(Order::Ready);
+        assert!(lives(pid), "a write to nobody is no end");
+        assert_eq!(snapshot.processes.iter().map(|process| process.pid).collect::<Vec<_>>(), [pid]);
+        assert_eq!((snapshot.logs.len(), snapshot.stored.len()), (1, 1), "in round {round}");
+        said += &read_log(&snapshot.logs[0].2, |new| said.lines().count() + new.lines().count() > before);
+        let stored = std::net::TcpListener::from(snapshot.stored[0].2.try_clone().unwrap());
+        assert_eq!(stored.local_addr().unwrap(), address);
+        let client = std::net::TcpStream::connect(address).unwrap();
+        assert_eq!(stored.accept().unwrap().1, client.local_addr().unwrap());
+    }
+    for (index, line) in said.lines().enumerate() {
+        assert!(format!("line {}", index + 1).starts_with(line), "{line:?} stands at {index}");
+    }
+    manager.order(Order::Signal { key: talks.clone(), signal: Signal::KILL });
+    manager.exited(&talks);
+    // The next run gets the same ones.
+    let spec =
+        SpawnSpec { stdout: Output::Log(Stream::Output), listen: vec![passed("http", "http")], ..shell("echo again") };
+    let next = manager.spawn("a", 2, spec);
+    assert_eq!(manager.exited(&next).status, ExitStatus::Exited(0));
 }

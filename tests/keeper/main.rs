@@ -50,9 +50,12 @@ const TESTS: &[Test] = tests![
     managers::a_manager_of_another_version_is_told_ours,
     managers::what_a_removed_unit_held_is_let_go,
     faults::services_survive_their_keeper_and_the_next_one_takes_them_over,
+    faults::output_and_sockets_outlive_a_keeper_without_an_init_system,
     upgrades::an_upgrade_touches_no_process_and_loses_nothing,
     upgrades::a_program_that_does_not_understand_is_not_run,
     upgrades::a_manager_that_does_not_get_ready_brings_the_old_program_back,
+    upgrades::of_50_bad_releases_none_stays_and_no_service_notices,
+    upgrades::after_200_upgrades_everything_is_what_it_was,
 ];
 
 fn main() -> ExitCode {

@@ -25,7 +25,7 @@ pub(crate) fn play(arguments: &[String]) -> Option<ExitCode> {
         ["keeper", folder] => Some(play_keeper(folder)),
         ["manager", folder] => Some(play_manager(folder)),
         ["manager-fails", code] => Some(ExitCode::from(code.parse::<u8>().unwrap())),
-        ["keeper-check-state"] => Some(keeper::check_state()),
+        ["keeper-check-state", ..] => Some(ExitCode::from(keeper::check_state().code())),
         ["zombies", count] => Some(play_parent_of_zombies(count.parse().unwrap())),
         ["notify", socket, texts @ ..] => Some(play_notifier(socket, texts)),
         _ => None,
@@ -41,6 +41,7 @@ fn play_keeper(folder: &str) -> ExitCode {
     };
     let timings = Timings {
         start: millis("TEST_START_MS", 20_000),
+        upgrade: millis("TEST_UPGRADE_MS", 20_000),
         answer: millis("TEST_ANSWER_MS", 20_000),
         ping: millis("TEST_PING_MS", 5000),
         abort: millis("TEST_ABORT_MS", 5000),
@@ -52,11 +53,32 @@ fn play_keeper(folder: &str) -> ExitCode {
         manager_argv: manager.map(|word| CString::new(word).unwrap()).collect(),
         init_socket: env::var_os("NOTIFY_SOCKET"),
         timings,
+        stale: Vec::new(),
     })
+}
+
+/// A release whose manager is bad, by the name of its file; it never returns to the test.
+fn play_bad_manager(kind: &str) -> ExitCode {
+    match kind {
+        "bad-exits" => ExitCode::from(3),
+        "bad-crashes" => {
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
+            ExitCode::FAILURE
+        }
+        // Says nothing, and does not even hear that the keeper hangs up.
+        _ => loop {
+            std::thread::sleep(Duration::from_secs(60));
+        },
+    }
 }
 
 /// Hands the keeper's socket to the test, which is the manager's head, and lives until the keeper hangs up.
 fn play_manager(folder: &str) -> ExitCode {
+    let own = env::current_exe().unwrap();
+    let name = own.file_name().unwrap().to_str().unwrap();
+    if name.starts_with("bad-") {
+        return play_bad_manager(name);
+    }
     let socket = take_inherited(MANAGER_SOCKET).unwrap();
     let stage = UnixDatagram::unbound().unwrap();
     stage.connect(PathBuf::from(folder).join("stage")).unwrap();

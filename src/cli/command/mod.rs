@@ -6,6 +6,7 @@ mod logs;
 mod order;
 mod status;
 mod unit;
+mod upgrade;
 
 use super::{args::Command, completions, context::Context, exit::Exit, failure::Failure, lint};
 use order::Verb;
@@ -37,6 +38,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Deps { unit } => unit::deps(context, &unit),
         Command::Lint { paths } => lint::run(context, &paths),
         Command::ReloadConfig => unit::reload_config(context),
+        Command::Upgrade { to } => upgrade::run(context, to.as_deref()),
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         screen::{BAD, CARE, FAINT, GOOD, PLAIN, STRONG, Screen, columns, many_lines, one_line},
         table::{Align, Cell, Column, Room, render},
     },
-    wire::v1::{Dependencies, Properties, Reloaded, UnitFiles, Units},
+    wire::v1::{Daemon, Dependencies, Properties, Reloaded, UnitFiles, Units},
 };
 
 const LIST: [Column; 6] = [
@@ -112,6 +112,14 @@ pub(crate) fn reloaded(_: &Screen, reloaded: &Reloaded) -> String {
         writeln!(out, "Changed in roundsman.toml, holds once supervisord was stopped and started: {keys}.").ok();
     }
     many_lines(&out)
+}
+
+/// `upgrade`, when it came about.
+pub(crate) fn upgraded(before: &Daemon, after: &Daemon) -> String {
+    many_lines(&format!(
+        "supervisord {} ({}) took over from {} ({}).\n",
+        after.version, after.program, before.version, before.program
+    ))
 }
 
 #[cfg(test)]

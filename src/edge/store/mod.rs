@@ -29,6 +29,7 @@ use crate::{
 };
 
 pub use error::StoreError;
+pub use open::fits;
 pub use prune::Retention;
 pub use queue::{ESSENTIALS_WAITING_MAX, NOTICES_WAITING_MAX};
 pub use read::{Generations, HISTORY_ROWS_MAX, NoticeRow, OutboxRow, ProbeRow, ResetRow, RestartTotals, RunRow, Why};

@@ -49,6 +49,9 @@ pub(super) fn open(path: &Path, check: Check) -> Result<Connection, Trouble> {
         verify(&connection, check)?;
     }
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    if (1..VERSION).contains(&version) {
+        keep_before_migration(&connection, path, version)?;
+    }
     schema::migrate(&mut connection, version).map_err(refused_is_damage)?;
     let names = TABLES.map(|name| format!("'{name}'")).join(",");
     let known = format!("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ({names})");
@@ -83,6 +86,48 @@ fn refused_is_damage(error: rusqlite::Error) -> Trouble {
     match Trouble::from(error) {
         Trouble::Refuses(reason) => Trouble::Damaged(reason),
         trouble @ (Trouble::Damaged(_) | Trouble::Waits(_)) => trouble,
+    }
+}
+
+fn newer(version: i32) -> String {
+    format!("its version {version} is newer than {VERSION}, the newest that this program knows")
+}
+
+/// A copy of the database as it is before its tables are changed, for whoever has to go back to the release that wrote it. No
+/// copy, no change.
+pub(super) fn keep_before_migration(connection: &Connection, path: &Path, version: i32) -> Result<(), Trouble> {
+    let copy = beside(path, &format!(".version-{version}"));
+    let failed = |reason: &dyn std::fmt::Display| {
+        Trouble::Waits(format!("cannot copy it to {} before its tables are changed: {reason}", copy.display()))
+    };
+    match fs::remove_file(&copy) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&error)),
+        Ok(()) | Err(_) => {}
+    }
+    // Made first, so that it is its owner's alone; SQLite takes an empty file for none.
+    begin_file(&copy).map_err(|error| failed(&error))?;
+    let name = copy.to_str().ok_or_else(|| failed(&"its path is no text"))?;
+    connection.execute("VACUUM INTO ?1", [name]).map_err(|error| failed(&error))?;
+    sync_folder(path);
+    Ok(())
+}
+
+/// Whether this program can use the database at `path`, of which nothing is changed; else why not. One that is not there, is
+/// damaged or out of reach is no reason against it: the store deals with those.
+pub fn fits(path: &Path) -> Result<(), String> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let Ok(connection) = Connection::open_with_flags(path, flags) else { return Ok(()) };
+    connection.busy_timeout(BUSY_TIMEOUT).ok();
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i32>(0));
+    match (number("PRAGMA application_id"), number("PRAGMA user_version")) {
+        (Ok(APPLICATION_ID), Ok(version)) if version > VERSION => Err(format!(
+            "cannot use {}: {}; run the release that wrote it, or put the copy {} in its place, which knows nothing of what \
+             happened since",
+            path.display(),
+            newer(version),
+            beside(path, &format!(".version-{VERSION}")).display()
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -132,9 +177,8 @@ fn identify(connection: &Connection) -> Result<i32, Trouble> {
     let objects = number("SELECT count(*) FROM sqlite_schema")?;
     match (application, objects) {
         (0, 0) if version == 0 => Ok(0),
-        (APPLICATION_ID, _) if version > VERSION => Err(Trouble::Damaged(format!(
-            "its version {version} is newer than {VERSION}, the newest this program knows"
-        ))),
+        // Not damage: whoever wrote it is missed, not the rows. What was there when its tables were changed is beside it.
+        (APPLICATION_ID, _) if version > VERSION => Err(Trouble::Waits(newer(version))),
         (APPLICATION_ID, _) if version > 0 => Ok(version),
         _ => Err(Trouble::Damaged("it is the database of another program".to_owned())),
     }

@@ -222,6 +222,7 @@ fn is_essential(write: &Write) -> bool {
             | Happening::NotifyRefused { .. }
             | Happening::MainPidRefused { .. }
             | Happening::ManagerStarted { .. }
+            | Happening::UpgradeFailed { .. }
             | Happening::ShuttingDown { .. }
             | Happening::ConfigLoaded { .. }
             | Happening::ConfigRejected { .. }

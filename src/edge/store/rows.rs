@@ -102,6 +102,7 @@ impl<'a> Pass<'a> {
             | Happening::NotifyRefused { .. }
             | Happening::MainPidRefused { .. }
             | Happening::ManagerStarted { .. }
+            | Happening::UpgradeFailed { .. }
             | Happening::ShuttingDown { .. }
             | Happening::ConfigLoaded { .. }
             | Happening::ConfigRejected { .. }

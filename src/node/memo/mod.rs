@@ -55,7 +55,7 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
     out.number(u64::from(unit.window.count));
     out.result(unit.result);
     out.status(unit.last_status);
-    out.flags([unit.wish == Wish::Up, unit.waits_back, unit.incident, false]);
+    out.flags([unit.wish == Wish::Up, unit.waits_back, unit.incident, unit.ends_daemon]);
     out.number(unit.ends.len() as u64);
     for end in &unit.ends {
         out.end(end);
@@ -99,9 +99,9 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
     unit.window = StartWindow { begin: input.option(Reader::mono)?, count: input.small()? };
     unit.result = input.result()?;
     unit.last_status = input.status()?;
-    let [wish_up, waits_back, incident, _] = input.flags()?;
+    let [wish_up, waits_back, incident, ends_daemon] = input.flags()?;
     unit.wish = if wish_up { Wish::Up } else { Wish::Down };
-    (unit.waits_back, unit.incident) = (waits_back, incident);
+    (unit.waits_back, unit.incident, unit.ends_daemon) = (waits_back, incident, ends_daemon);
     for _ in 0..input.number()? {
         unit.keep_end(input.end()?);
     }

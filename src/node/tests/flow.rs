@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     base::{ExitStatus, Signal, SpawnStep, TimeSpan},
-    unit::spec::{KillMode, NotifyAccess, Restart, ServiceKind, StartLimitAction},
+    unit::spec::{EmergencyAction, KillMode, NotifyAccess, Restart, ServiceKind},
 };
 
 #[test]
@@ -386,7 +386,7 @@ fn a_start_limit_that_says_exit_ends_the_daemon_with_1() {
     let mut def = eager("web");
     def.start_limit.interval = TimeSpan::from_secs(10);
     def.start_limit.burst = 1;
-    def.start_limit.action = StartLimitAction::Exit;
+    def.start_limit.action = EmergencyAction::Exit;
     let mut desk = Desk::new([def, service("other")]);
     desk.up("web");
     desk.up("other");

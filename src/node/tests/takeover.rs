@@ -16,7 +16,7 @@ use crate::{
     unit::{UnitDef, spec::OnUnhealthy},
 };
 
-fn living(processes: &[&str]) -> Restored {
+pub(super) fn living(processes: &[&str]) -> Restored {
     let adopted = |text: &&str| {
         let key = key(text);
         let pid = pid_of(&key);

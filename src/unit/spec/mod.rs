@@ -61,6 +61,8 @@ pub struct UnitDef {
     pub relations: Shared<Relations>,
     /// How many starts a window allows.
     pub start_limit: StartLimit,
+    /// What its end means for the daemon.
+    pub actions: Actions,
     /// Whether the daemon starts it when it comes up (`[install] enabled`, default true).
     pub enabled: bool,
     /// The service.
@@ -82,6 +84,7 @@ impl UnitDef {
             description: Box::default(),
             relations: Shared::default(),
             start_limit: StartLimit::default(),
+            actions: Actions::default(),
             enabled: true,
             service: ServiceSpec::default(),
             sockets: Shared::default(),
@@ -130,20 +133,47 @@ pub struct StartLimit {
     /// Starts that one window allows; 0 switches the limit off.
     pub burst: u32,
     /// What happens besides the unit's failure.
-    pub action: StartLimitAction,
+    pub action: EmergencyAction,
 }
 
 impl Default for StartLimit {
     fn default() -> Self {
-        Self { interval: TimeSpan::from_secs(10), burst: 5, action: StartLimitAction::None }
+        Self { interval: TimeSpan::from_secs(10), burst: 5, action: EmergencyAction::None }
     }
 }
 
-/// StartLimitAction= as far as it makes sense for a supervisor that is not the machine's init.
+/// What follows for the daemon when a unit comes to rest (systemd.unit(5), SuccessAction=, FailureAction=).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Actions {
+    /// When it becomes inactive; `None` where nobody has said anything.
+    pub success: Option<EmergencyAction>,
+    /// When it becomes failed; likewise.
+    pub failure: Option<EmergencyAction>,
+    /// The daemon's exit status then; `None` is that of the unit's main process.
+    pub success_status: Option<u8>,
+    /// The same for failure.
+    pub failure_status: Option<u8>,
+}
+
+/// StartLimitAction=, SuccessAction= and FailureAction=, as far as they make sense for a supervisor that is not the machine's
+/// init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartLimitAction {
-    /// The unit fails; nothing else.
+pub enum EmergencyAction {
+    /// Nothing.
     None,
     /// The daemon stops everything in order and ends (`exit`): for containers.
     Exit,
+    /// The daemon ends at once (`exit-force`). Where it is the first process of a container, the kernel ends all others.
+    ExitForce,
+}
+
+impl EmergencyAction {
+    /// systemd's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Exit => "exit",
+            Self::ExitForce => "exit-force",
+        }
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! The keeper must never crash on what it is told, so decoding checks every length against what is there, refuses what
 //! has no meaning, and allocates no more than the message can fill. One meaning has one encoding. Descriptors travel
-//! beside the bytes (SCM_RIGHTS); each message says how many it expects. A change of anything here raises [`VERSION`].
+//! beside the bytes (SCM_RIGHTS); each message says how many it expects. A change of an order or fact raises [`VERSION`], a
+//! change of what one keeper leaves to the next raises [`STATE_VERSION`].
 
 mod codec;
 mod confinement;
@@ -24,8 +25,12 @@ pub use state::{
     MirroredProcess, MirroredStage, MirroredUnit, ProcessState, StoredState, UnitState,
 };
 
-/// The version of this conversation; both halves must speak the same.
+/// The version of this conversation; both halves must speak the same. They are of one program, as a keeper that replaced
+/// its own starts a manager of the new one.
 pub const VERSION: u16 = 2;
+/// The version of what a keeper leaves to the next: by exec ([`KeeperState`]), or by its death ([`MirrorHead`]). The next may be
+/// of another release, so each change here is a change of what can be upgraded.
+pub const STATE_VERSION: u16 = 3;
 /// Most bytes of a memo that the keeper holds for a unit.
 pub const MEMO_BYTES_MAX: usize = 4096;
 /// Most bytes of a name under which a descriptor is stored (systemd allows 255 for FDNAME=).

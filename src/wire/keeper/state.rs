@@ -8,7 +8,7 @@ use crate::base::{Generation, InvocationId, Now, Pid, ProcessKey, Signal, SpawnF
 /// open through the exec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeeperState {
-    /// [`VERSION`](super::VERSION) of the writer.
+    /// [`STATE_VERSION`](super::STATE_VERSION) of the writer.
     pub version: u16,
     /// What it holds for each unit.
     pub units: Vec<UnitState>,
@@ -36,6 +36,8 @@ pub struct KeeperState {
     pub previous: Option<i32>,
     /// The OOM score that the daemon was started with.
     pub oom_score_adj: i16,
+    /// Why the program before went back to this one, for the manager.
+    pub failure: Option<String>,
 }
 
 /// What a keeper holds for a unit.
@@ -161,6 +163,7 @@ wire_struct!(KeeperState {
     notify,
     previous,
     oom_score_adj,
+    failure,
 });
 wire_struct!(UnitState { unit, generation, main, memo, stored, logs });
 wire_struct!(StoredState { name, fd });
@@ -215,15 +218,20 @@ pub struct MirroredUnit {
     pub memo: Vec<u8>,
 }
 
-/// A descriptor that the init system above holds for the next keeper, as it is mirrored.
+/// A descriptor that the next keeper gets back from the init system above, or finds in the processes that it takes over, as it
+/// is mirrored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MirroredDescriptor {
-    /// Its number in that store, never given twice; in the order in which they were handed over.
+    /// Its number in the init system's store, never given twice; in the order in which they came.
     pub id: u32,
     /// For which unit it is held.
     pub unit: UnitName,
     /// What it is there.
     pub held_as: HeldAs,
+    /// The device of the file, pipe or socket that it leads to, and its number there (stat(2)).
+    pub device: u64,
+    /// See `device`.
+    pub inode: u64,
 }
 
 /// What a descriptor is for its unit.
@@ -246,7 +254,7 @@ pub enum HeldAs {
 /// What a mirror begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MirrorHead {
-    /// [`VERSION`](super::VERSION) of the writer.
+    /// [`STATE_VERSION`](super::STATE_VERSION) of the writer.
     pub version: u16,
     /// The boot of the machine that its pids belong to.
     pub boot: String,
@@ -255,6 +263,6 @@ pub struct MirrorHead {
 wire_struct!(MirroredProcess { key, invocation, started, stage });
 wire_enum!(MirroredStage { 0 Intent, 1 Running { pid, start_time }, 2 Ended(exit), 3 SpawnFailed(failure) });
 wire_struct!(MirroredUnit { unit, generation, main, memo });
-wire_struct!(MirroredDescriptor { id, unit, held_as });
+wire_struct!(MirroredDescriptor { id, unit, held_as, device, inode });
 wire_enum!(HeldAs { 0 Stored { name }, 1 Log { stream, bytes } });
 wire_struct!(MirrorHead { version, boot });

@@ -1,6 +1,7 @@
 //! Looks at processes, and signals to those that the tests own.
 use std::{
     fs,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -98,6 +99,11 @@ pub(crate) fn kill_tree(root: i32) {
         pause(2);
     }
     kill(root, Signal::SIGKILL);
+}
+
+/// A program of the host.
+pub(crate) fn command(program: &str) -> Command {
+    Command::new(program)
 }
 
 /// Fails where a test cannot do what it must.

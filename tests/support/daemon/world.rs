@@ -150,6 +150,13 @@ impl World {
         pid
     }
 
+    /// SIGKILL to the keeper, which is then gone. Its services are not.
+    pub(crate) fn kill_keeper(&mut self) {
+        let mut daemon = self.daemon.take().expect("a daemon");
+        kill(i32::try_from(daemon.id()).unwrap(), Signal::SIGKILL);
+        daemon.wait().unwrap();
+    }
+
     /// Runs supervisorctl.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> Said {
         let mut command = Command::new(env!("CARGO_BIN_EXE_supervisorctl"));

@@ -44,14 +44,10 @@ async fn a_file_that_is_not_ours_is_set_aside_untouched() {
         other.execute_batch("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1);").unwrap();
     };
     let text = |path: &Path| fs::write(path, "[unit]\nthis is no database\n".repeat(100)).unwrap();
-    let newer = |path: &Path| {
-        let ours = rusqlite::Connection::open(path).unwrap();
-        ours.pragma_update(None, "user_version", 99).unwrap();
-    };
     let stripped = |path: &Path| {
         rusqlite::Connection::open(path).unwrap().execute_batch("DROP TABLE outbox").unwrap();
     };
-    let cases: [&dyn Fn(&Path); 4] = [&foreign, &text, &newer, &stripped];
+    let cases: [&dyn Fn(&Path); 3] = [&foreign, &text, &stripped];
     for (n, make) in cases.iter().enumerate() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.db");
@@ -70,6 +66,50 @@ async fn a_file_that_is_not_ours_is_set_aside_untouched() {
         assert_eq!(bench.opened.degraded, None);
         works(&bench).await;
     }
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_release_is_waited_for_and_never_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    assert_eq!(fits(&path), Ok(()), "none is no reason");
+    filled(&path).await;
+    assert_eq!(fits(&path), Ok(()));
+    let set_version = |version: i32| {
+        let ours = rusqlite::Connection::open(&path).unwrap();
+        ours.pragma_update(None, "user_version", version).unwrap();
+    };
+    set_version(99);
+    let reason = fits(&path).unwrap_err();
+    assert!(reason.contains("version 99 is newer than 1") && reason.contains("state.db.version-1"), "{reason}");
+    let before = fs::read(&path).unwrap();
+    let bench = open(&path);
+    assert!(bench.opened.degraded.as_ref().is_some_and(|reason| reason.contains("99")), "{:?}", bench.opened);
+    assert_eq!((bench.opened.quarantined.clone(), kept_files(dir.path())), (None, vec![]));
+    assert_eq!(fs::read(&path).unwrap(), before);
+    // Rows wait, and are written as soon as they can be.
+    bench.submit(9000, vec![write(9000, ended(9000, Consequence::Fail))]);
+    set_version(1);
+    bench.committed(9000);
+}
+
+#[tokio::test]
+async fn before_its_tables_change_a_database_is_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    filled(&path).await;
+    let ours = rusqlite::Connection::open(&path).unwrap();
+    let copy = dir.path().join("state.db.version-1");
+    // A copy of an earlier try is replaced.
+    fs::write(&copy, "half").unwrap();
+    open::keep_before_migration(&ours, &path, 1).unwrap();
+    let count = |database: &rusqlite::Connection| {
+        database.query_row("SELECT count(*) FROM invocations", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(count(&rusqlite::Connection::open(&copy).unwrap()), count(&ours));
+    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    let nowhere = dir.path().join("no/such/state.db");
+    assert!(open::keep_before_migration(&ours, &nowhere, 1).is_err(), "no copy, no change");
 }
 
 #[tokio::test]

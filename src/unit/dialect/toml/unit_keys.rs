@@ -9,7 +9,7 @@ use crate::{
     unit::{
         diag::Place,
         draft::{Draft, Relation, RelationKind},
-        spec::StartLimitAction,
+        spec::EmergencyAction,
     },
 };
 
@@ -21,6 +21,11 @@ pub(super) const UNIT: &[Key<Draft>] = &[
     Key { name: "conflicts", set: |d, w, v| relations(d, w, v, RelationKind::Conflicts) },
     Key { name: "description", set: |d, w, v| put(&mut d.def.description, w.line(v).map(Into::into)) },
     Key { name: "documentation", set: |_, w, v| documentation(w, v) },
+    Key { name: "failure_action", set: |d, w, v| put(&mut d.def.actions.failure, w.choice(v, ACTIONS).map(Some)) },
+    Key {
+        name: "failure_action_exit_status",
+        set: |d, w, v| put(&mut d.def.actions.failure_status, exit_status(w, v)),
+    },
     Key { name: "on_failure", set: |d, w, v| relations(d, w, v, RelationKind::OnFailure) },
     Key { name: "on_success", set: |d, w, v| relations(d, w, v, RelationKind::OnSuccess) },
     Key { name: "part_of", set: |d, w, v| relations(d, w, v, RelationKind::PartOf) },
@@ -28,6 +33,11 @@ pub(super) const UNIT: &[Key<Draft>] = &[
     Key { name: "start_limit_action", set: |d, w, v| put(&mut d.def.start_limit.action, w.choice(v, ACTIONS)) },
     Key { name: "start_limit_burst", set: |d, w, v| put(&mut d.def.start_limit.burst, w.count(v, 0)) },
     Key { name: "start_limit_interval_sec", set: |d, w, v| put(&mut d.def.start_limit.interval, w.span(v)) },
+    Key { name: "success_action", set: |d, w, v| put(&mut d.def.actions.success, w.choice(v, ACTIONS).map(Some)) },
+    Key {
+        name: "success_action_exit_status",
+        set: |d, w, v| put(&mut d.def.actions.success_status, exit_status(w, v)),
+    },
     Key { name: "wants", set: |d, w, v| relations(d, w, v, RelationKind::Wants) },
 ];
 
@@ -54,7 +64,18 @@ fn named(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<(UnitName, Place)
     Some((name, walk.place(value.span().start)))
 }
 
-const ACTIONS: &[(&str, StartLimitAction)] = &[("none", StartLimitAction::None), ("exit", StartLimitAction::Exit)];
+/// systemd's `reboot`, `poweroff`, `halt` and the rest are the machine's init system's.
+const ACTIONS: &[(&str, EmergencyAction)] =
+    &[("none", EmergencyAction::None), ("exit", EmergencyAction::Exit), ("exit-force", EmergencyAction::ExitForce)];
+
+/// 0 to 255; an empty text is the main process' own again.
+fn exit_status(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Option<u8>> {
+    if value.get_ref().as_str() == Some("") {
+        return Some(None);
+    }
+    let status = walk.integer(value, 0..=255)?;
+    u8::try_from(status).ok().map(Some)
+}
 
 /// For people who read the file; nothing depends on it.
 fn documentation(walk: &mut Walk<'_, '_>, value: &Value<'_>) {

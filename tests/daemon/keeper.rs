@@ -1,0 +1,115 @@
+//! The keeper is killed, again and again, under load, with no init system above it that holds anything.
+use std::env;
+
+use crate::{
+    actor,
+    manager::{Known, compare_with_truth},
+    support::{
+        process::{self, Signal, kill, lives, pause, until},
+        world::{World, free_port},
+    },
+    {logs, sockets},
+};
+
+/// Kills in the long test; `ROUNDSMAN_TEST_KEEPER_KILLS` sets another number.
+const KILLS: u32 = 25;
+const CRASHING: [&str; 4] = ["crash-a", "crash-b", "crash-c", "crash-d"];
+const STEADY: [&str; 2] = ["steady-a", "steady-b"];
+
+pub(crate) fn kill_9_of_the_keeper_again_and_again_doubles_orphans_and_loses_nothing() {
+    let mut world = World::new();
+    let port = free_port();
+    let policy = "restart = \"always\"\nrestart_sec = \"10ms\"\nlimit_core = 0\n[unit]\nstart_limit_burst = 0";
+    for name in CRASHING {
+        world.unit(name, &actor::unit(&format!("crash @/truth {name} 10 100"), policy));
+    }
+    for name in STEADY {
+        world.unit(name, &actor::unit(&format!("steady @/truth {name}"), policy));
+    }
+    world.unit("count", &actor::unit("count 500", policy));
+    let listen = format!("\n[socket]\nlisten_stream = \"127.0.0.1:{port}\"\n");
+    world.unit("web", &(actor::unit("serve @/mood", policy) + &listen));
+    world.start();
+    let lasting: Vec<&str> = STEADY.into_iter().chain(["count", "web"]).collect();
+    let before: Vec<i32> = lasting.iter().map(|name| world.pid(name)).collect();
+    let kills = env::var("ROUNDSMAN_TEST_KEEPER_KILLS").map_or(KILLS, |text| text.parse().unwrap());
+    for round in 0..kills {
+        pause(u64::from(round * 37 % 120));
+        let manager = world.manager();
+        if round % 3 == 0 {
+            // Both at once.
+            kill(manager, Signal::SIGKILL);
+        }
+        world.kill_keeper();
+        assert_eq!(sockets::ask(port).unwrap(), before[3].to_string(), "the socket is open with nobody above");
+        until("the manager goes with its keeper", || (!lives(manager)).then_some(()));
+        world.start();
+    }
+    for (name, pid) in lasting.iter().zip(&before) {
+        assert_eq!(world.pid(name), *pid, "{name} is what it was before the first kill");
+    }
+    // The socket is ours again: a death costs nobody who comes then.
+    kill(before[3], Signal::SIGKILL);
+    until("it is gone", || (!lives(before[3])).then_some(()));
+    let answer = sockets::ask(port).unwrap();
+    assert_ne!(answer, before[3].to_string());
+    let names: Vec<&str> = CRASHING.into_iter().chain(STEADY).chain(["count", "web"]).collect();
+    world.ok(&[["stop"].as_slice(), &names].concat());
+    let left = process::with_command(&world.path("truth").display().to_string());
+    assert!(left.is_empty(), "orphans: {left:?}");
+    let restarts = CRASHING.into_iter().chain(STEADY).map(|name| (name, world.status(name)["restarts_total"].as_i64()));
+    let restarts: Vec<_> = restarts.collect();
+    assert!(world.stop().success(), "the daemon ends in order");
+    for (name, restarts) in restarts {
+        compare_with_truth(&world, name, restarts.unwrap(), Known::SomeEndsUnknown);
+    }
+    logs::assert_counted(&world.captured("count"));
+}
+
+/// What is told of the time without a keeper is that nobody knows, and never a guess.
+pub(crate) fn an_end_that_nobody_saw_is_told_as_it_was_or_as_unknown() {
+    let mut world = World::with(&[(
+        "web",
+        "[service]\nexec_start = \"/bin/sh -c 'trap \\\"exit 9\\\" TERM; while :; do sleep 0.01; done'\"\nrestart = \"always\"\n",
+    )]);
+    let pid = world.pid("web");
+    world.kill_keeper();
+    kill(pid, Signal::SIGTERM);
+    until("it ended", || (!lives(pid)).then_some(()));
+    world.start();
+    let run = world.history("web", 1).pop().unwrap();
+    let status = run["status"].clone();
+    let known = status["code"] == 9 || status.is_null() || status["kind"] == "unknown" || status == "unknown";
+    assert!(known || status == "exit code 9", "{run:#}");
+    world.until_status("web", "the next run", |status| status["generation"] == 2);
+}
+
+/// A keeper of another boot takes over nothing: pids mean nothing any more.
+pub(crate) fn after_a_reboot_nothing_is_taken_over_and_everything_starts() {
+    process::need_root("it shows another boot id");
+    let mut world = World::new();
+    world.unit("web", &actor::unit("steady @/truth web", "restart = \"always\""));
+    let boot = |world: &World, id: &str| {
+        std::fs::write(world.path("boot_id"), format!("{id}\n")).unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(world.path("daemon.log")).unwrap();
+        let mut command = process::command("unshare");
+        let script = "mount --bind \"$1\" /proc/sys/kernel/random/boot_id && shift && exec \"$@\"";
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(world.path("boot_id"));
+        command.arg(env!("CARGO_BIN_EXE_supervisord")).arg("--config").arg(world.path("roundsman.toml"));
+        command.stdin(std::process::Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    };
+    let first = boot(&world, "11111111-1111-1111-1111-111111111111");
+    world.adopt(first);
+    world.await_answer();
+    let pid = world.pid("web");
+    until("its row is on disk", || (!world.history("web", 0).is_empty()).then_some(()));
+    world.kill_keeper();
+    // It goes on, which after a boot it could not; whoever took it over would show its pid.
+    let second = boot(&world, "22222222-2222-2222-2222-222222222222");
+    world.adopt(second);
+    world.await_answer();
+    let status = world.until_active("web", "active");
+    assert_ne!(status["pid"], pid);
+    assert_eq!(status["generation"], 2);
+    kill(pid, Signal::SIGKILL);
+}
