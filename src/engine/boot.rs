@@ -17,7 +17,7 @@ use std::{
 use tokio::{runtime, sync::mpsc};
 
 use super::{
-    Engine, InitTalk, acks,
+    Engine, InitTalk, acks, basis,
     config::{self, ConfigError, Host},
     handle::{ASKS_MAX, About, Events, Handle, Report, Tickets},
     launch, probes,
@@ -127,7 +127,7 @@ pub async fn start(socket: OwnedFd, given: Given, edges: runtime::Handle) -> Res
     make_dir(&settings.paths.state, 0o750)?;
     make_dir(&settings.paths.logs, 0o750)?;
     let settings = Arc::new(settings);
-    let host = match sound(&settings, snapshot.cause) {
+    let host = match basis::sound(&settings, snapshot.cause) {
         Ok(host) => host,
         Err(error) => {
             // The reason comes first: nobody waits for us then.
@@ -167,28 +167,6 @@ async fn first(keeper: &mut Client) -> Result<Box<Snapshot>, BootError> {
             Incoming::Fact(..) => {}
         }
     }
-}
-
-/// The units, and a database that this program can use. One that it cannot is only waited for once there are services.
-fn sound(settings: &Settings, cause: ManagerCause) -> Result<(Host, Option<String>), BootError> {
-    if cause == ManagerCause::Boot {
-        store::fits(&settings.paths.state.join("state.db")).map_err(BootError::Store)?;
-    }
-    units(settings, cause).map_err(BootError::Config)
-}
-
-/// The units of the directories; after a crash, those that were in force, with the problems of the new ones.
-fn units(settings: &Settings, cause: ManagerCause) -> Result<(Host, Option<String>), ConfigError> {
-    let error = match config::load_for(settings, &BTreeSet::new()) {
-        Ok(host) => return Ok((host, None)),
-        Err(error) => error,
-    };
-    if cause == ManagerCause::Boot {
-        return Err(error);
-    }
-    let kept = config::load_kept(&settings.paths.state.join(KEPT_UNITS), &BTreeSet::new());
-    let kept = kept.and_then(|host| host.in_container(&settings.container)).map_err(|_| error.clone())?;
-    Ok((kept, Some(error.0)))
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), BootError> {
@@ -598,13 +576,6 @@ impl Engine {
             Pending::Notified(notified, fds) => self.take_notified(&notified, fds),
         }
     }
-}
-
-/// Whether this program could go on with what is in force, which is in the runtime directory: settings, units, database. Asked
-/// before it takes the place of another.
-pub fn could_go_on(settings: &Settings) -> Result<(), BootError> {
-    store::fits(&settings.paths.state.join("state.db")).map_err(BootError::Store)?;
-    units(settings, ManagerCause::Upgrade).map(drop).map_err(BootError::Config)
 }
 
 /// The process whose end this tells.

@@ -7,6 +7,7 @@
 
 mod acks; // which exits the keeper may forget
 mod alerting; // who is told, from the settings
+mod basis; // units and database, before anything begins
 mod boot; // from the keeper's snapshot and the store to a running engine
 pub mod check; // one pass over the probes without a daemon
 pub mod config; // the units in force
@@ -59,7 +60,8 @@ use crate::{
     wire::keeper::{Clamped, Stream},
 };
 
-pub use boot::{BootError, Given, Started, could_go_on, start};
+pub use basis::could_go_on;
+pub use boot::{BootError, Given, Started, start};
 pub use counters::Counters;
 pub use handle::{About, Ask, Gone, Handle, NumberedNotice, Report, UnitState};
 pub use instances::{Instances, Made};
