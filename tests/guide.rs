@@ -43,6 +43,7 @@ fn every_key_of_a_unit_is_in_the_guide() {
         "sandbox_keys.rs",
         "service_keys.rs",
         "socket_keys.rs",
+        "timer_keys.rs",
         "unit_keys.rs",
     ];
     let sources = files.map(|file| text(&format!("{folder}/{file}"))).concat();

@@ -6,7 +6,7 @@ use crate::{
         UnitDef,
         spec::{
             Amount, At, Command, CpuWeight, DeviceAllow, DeviceName, DevicePolicy, DirectoryKind, EmergencyAction,
-            ExitSet, KillMode, NotifyAccess, OomPolicy, Restart, TasksMax, WorkingDirectory,
+            ExitSet, KillMode, NotifyAccess, OomPolicy, Restart, TasksMax, TimerSpec, WorkingDirectory,
         },
     },
 };
@@ -21,6 +21,9 @@ pub(super) fn of(def: &UnitDef) -> Vec<(String, String)> {
         all.extend(super::sandbox::of(sandbox));
     }
     resources(def, &mut all);
+    if let Some(spec) = &def.timer {
+        timer(spec, &mut all);
+    }
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -258,6 +261,27 @@ fn percent(share: u32) -> String {
         0 => format!("{}%", share / 100),
         rest => format!("{}.{rest:02}%", share / 100),
     }
+}
+
+fn timer(timer: &TimerSpec, all: &mut List) {
+    let spans = |list: &[TimeSpan]| list.iter().map(TimeSpan::to_string).collect::<Vec<_>>().join("; ");
+    let calendar: Vec<_> = timer.on_calendar.iter().map(ToString::to_string).collect();
+    let cron: Vec<_> = timer.cron.iter().map(ToString::to_string).collect();
+    all.push(("on_calendar", calendar.join("; ")));
+    all.push(("cron", cron.join("; ")));
+    all.push(("on_active_sec", spans(&timer.on_active)));
+    all.push(("on_boot_sec", spans(&timer.on_boot)));
+    all.push(("on_startup_sec", spans(&timer.on_startup)));
+    all.push(("on_unit_active_sec", spans(&timer.on_unit_active)));
+    all.push(("on_unit_inactive_sec", spans(&timer.on_unit_inactive)));
+    all.push(("randomized_delay_sec", span(timer.randomized_delay)));
+    all.push(("fixed_random_delay", timer.fixed_random_delay.to_string()));
+    all.push(("accuracy_sec", span(timer.accuracy)));
+    all.push(("persistent", timer.persistent.to_string()));
+    all.push(("remain_after_elapse", timer.remain_after_elapse.to_string()));
+    all.push(("on_clock_change", timer.on_clock_change.to_string()));
+    all.push(("on_timezone_change", timer.on_timezone_change.to_string()));
+    all.push(("unit", timer.unit.as_ref().map(ToString::to_string).unwrap_or_default()));
 }
 
 fn span(span: TimeSpan) -> String {

@@ -13,7 +13,7 @@ use crate::{
     engine::UnitState,
     node::{
         effect::{Outcome, ProbeReport, Refusal},
-        status::{Active, ProbeStatus, Sub, UnitStatus, Verdict},
+        status::{Active, ProbeStatus, Sub, TimerStatus, UnitStatus, Verdict},
     },
     unit::{UnitDef, spec::ServiceKind},
     wire::v1,
@@ -68,7 +68,14 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         needs_restart: status.needs_restart,
         sandbox_unmet: sandbox_unmet.clone(),
         output: output.map(self::output),
+        timer: status.timer.as_ref().map(|timer| self::timer(now, timer)),
     }
+}
+
+fn timer(now: Now, timer: &TimerStatus) -> v1::Timer {
+    let next = timer.next_wall.into_iter().chain(timer.next_mono.map(|at| wall_of(now, at))).min();
+    let us = |at: Wall| at.0;
+    v1::Timer { starts: timer.starts.to_string(), next_us: next.map(us), last_us: timer.last.map(us) }
 }
 
 const fn output(counts: Counts) -> v1::Output {
@@ -95,11 +102,12 @@ pub(super) fn used(state: &UnitState) -> (UnitUse, &'static str) {
     (UnitUse { memory_bytes, cpu_us, ..counted }, "main-process")
 }
 
-/// Active, or a oneshot that did its work. A unit that nobody wants up and that never failed is not "down" either, but
+/// Active, or a oneshot that did its work, or down until its timer elapses. A unit that nobody wants up and that never failed is not "down" either, but
 /// neither is it up: `status` counts what is wanted.
 pub(super) fn is_up(status: &UnitStatus, def: &UnitDef) -> bool {
     let finished = def.service.kind == ServiceKind::Oneshot && status.active == Active::Inactive;
-    matches!(status.active, Active::Active | Active::Reloading) || finished && status.generation.0 > 0
+    let waits = status.timer.is_some() && status.active == Active::Inactive;
+    matches!(status.active, Active::Active | Active::Reloading) || finished && status.generation.0 > 0 || waits
 }
 
 const fn kind(kind: ServiceKind) -> &'static str {
@@ -153,6 +161,7 @@ pub(super) fn cause(status: &UnitStatus) -> String {
         }
         (_, Active::Failed) => format!("ended with {last}"),
         (_, Active::Inactive) if status.generation.0 == 0 => "never started".to_owned(),
+        (_, Active::Inactive) if status.timer.is_some() => format!("the last run ended with {last}"),
         (_, Active::Inactive) => format!("stopped; the last run ended with {last}"),
         (_, Active::Active | Active::Reloading) if status.restarts > 0 => status
             .last_status

@@ -208,6 +208,8 @@ pub enum StartCause {
     Triggered(UnitName),
     /// Something came to a socket of the unit while it only listened.
     Traffic,
+    /// The timer of this unit elapsed.
+    Timer(UnitName),
 }
 
 impl StartCause {
@@ -221,13 +223,14 @@ impl StartCause {
             Self::Unhealthy { .. } => "unhealthy",
             Self::Triggered(_) => "triggered",
             Self::Traffic => "traffic",
+            Self::Timer(_) => "timer",
         }
     }
 
     /// Which unit or probe it was, where the cause has one.
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Dependency(unit) | Self::Triggered(unit) => Some(unit.as_str()),
+            Self::Dependency(unit) | Self::Triggered(unit) | Self::Timer(unit) => Some(unit.as_str()),
             Self::Unhealthy { probe } => Some(probe),
             Self::Boot | Self::Manual(_) | Self::AutoRestart | Self::Traffic => None,
         }
@@ -242,7 +245,8 @@ impl StartCause {
             | Self::AutoRestart
             | Self::Unhealthy { .. }
             | Self::Triggered(_)
-            | Self::Traffic => None,
+            | Self::Traffic
+            | Self::Timer(_) => None,
         }
     }
 

@@ -4,6 +4,7 @@
 pub mod alarm; // rings at a moment
 pub mod cgroup; // one cgroup for each unit
 pub mod clock; // the only reader of clocks
+pub mod clock_watch; // tells when the clock is set
 pub mod cpus; // many things on several CPUs
 pub mod deliver; // alerts on their way
 pub mod disk; // how much room there is
@@ -23,3 +24,4 @@ pub mod store; // SQLite
 pub mod traffic; // listening sockets whose service is down
 pub mod unitdir; // the texts of units
 pub mod users; // users and groups of this host
+pub mod zones; // time zones of this host

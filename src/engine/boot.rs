@@ -28,19 +28,21 @@ use super::{
 };
 use crate::{
     alert::Alerts,
-    base::{Chain, Happening, Notice, Pid, ProcessKey, Role, UnitName},
+    base::{Chain, Happening, Mono, Notice, Pid, ProcessKey, Role, UnitName},
     edge::{
         alarm::Alarm,
         cgroup::{Cgroups, Right, controllers::Controllers},
         clock,
+        clock_watch::{Change, ClockWatch},
         deliver::{Deliveries, Timing},
         listen,
         log::{Flow, Pump},
         store::{self, Store},
+        zones,
     },
     keeper::client::{Client, ClientError, Incoming, Pending, Snapshot},
     node::{
-        Input, Node,
+        self, Input, Node,
         input::{Adopted, Restored},
         status::Active,
     },
@@ -287,6 +289,7 @@ impl Parts {
             identities: BTreeMap::new(),
             templates: BTreeSet::new(),
             instances: super::Instances::default(),
+            zones: Arc::default(),
             piped: BTreeSet::new(),
             sockets: self.sockets,
             fd_store: super::fds::FdStore::default(),
@@ -404,6 +407,7 @@ impl Engine {
         for degraded in &snapshot.degraded {
             tracing::warn!(reason = degraded, "the keeper works with less than it wants");
         }
+        restored.host = timer_host(&host, snapshot.keeper);
         restored.waiting = snapshot.pending.iter().filter_map(ended).collect();
         let adopted = restored.processes.iter().filter(|p| p.key.role.is_main()).count();
         let fresh = cause == ManagerCause::Boot;
@@ -411,6 +415,7 @@ impl Engine {
         self.adopt_logs(snapshot.logs);
         self.identities = host.identities.clone();
         self.templates = host.templates.clone();
+        self.zones = Arc::clone(&host.zones);
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
         self.alerts.keep_units(now, |unit| host.units.contains_key(unit));
         self.node.restore(now, host.units.clone(), restored);
@@ -427,6 +432,7 @@ impl Engine {
         }
         self.hear_of_the_dead(lost);
         self.node.handle(clock::now(), Input::Boot);
+        self.watch_clock();
         self.drain()?;
         self.keeper.send(&Order::Ready, Vec::new())?;
         self.keeper
@@ -441,6 +447,33 @@ impl Engine {
             tracing::warn!(%error, fresh, "cannot keep a copy of the units; after a crash the directories must be sound");
         }
         Ok(())
+    }
+
+    /// From now on timers hear when the clock is set, and when the host comes into another zone.
+    fn watch_clock(&self) {
+        let reports = self.reporter.clone();
+        let in_runtime = self.runtime.enter();
+        let file = (!zones::is_fixed()).then(|| Path::new(zones::LOCALTIME));
+        let watch = ClockWatch::new(file);
+        drop(in_runtime);
+        let watch = match watch {
+            Ok(watch) => watch,
+            Err(error) => {
+                tracing::warn!(%error, "nobody tells when the clock is set; timers will be late after that");
+                return;
+            }
+        };
+        self.runtime.spawn(async move {
+            while let Ok(change) = watch.changed().await {
+                let report = match change {
+                    Change::Clock => Report::ClockSet,
+                    Change::Zone => Report::Zone(zones::local()),
+                };
+                if reports.send(report).is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     /// The API's socket: the keeper's, if it holds one, else a new one that it is given.
@@ -477,14 +510,16 @@ impl Engine {
             let enablement = self.store.enablement().await?;
             let saved = self.store.alerts_saved().await?;
             let totals = self.store.restart_totals().await?;
-            Ok::<_, store::StoreError>((generations, enablement, saved, totals))
+            let elapsed = self.store.timers().await?;
+            Ok::<_, store::StoreError>((generations, enablement, saved, totals, elapsed))
         };
         match tokio::time::timeout(STORE_ANSWERS_WITHIN, answers).await {
-            Ok(Ok((generations, enablement, saved, totals))) => {
+            Ok(Ok((generations, enablement, saved, totals, elapsed))) => {
                 restored.generations =
                     generations.into_iter().map(|(unit, known)| (unit, known.started.max(known.ended))).collect();
                 self.counters().seed(totals, &restored.generations);
                 restored.enablement = enablement;
+                restored.elapsed = elapsed;
                 self.alerts = Alerts::restore(self.settings.alert.clone(), saved, clock::now());
             }
             Ok(Err(error)) => tracing::error!(error = %Chain(&error), "the store cannot be read; starting without it"),
@@ -576,6 +611,15 @@ impl Engine {
             Pending::Notified(notified, fds) => self.take_notified(&notified, fds),
         }
     }
+}
+
+/// What timers need to know of the machine. A container came up with us: how long its host was up before is not its affair.
+fn timer_host(host: &Host, keeper: u32) -> node::input::Host {
+    // machine-id(5): 32 hex digits.
+    let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let identity = id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
+    let boot = (keeper != 1).then_some(Mono(0));
+    node::input::Host { zones: Arc::clone(&host.zones), boot, identity }
 }
 
 /// The process whose end this tells.

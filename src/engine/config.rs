@@ -22,8 +22,13 @@ use crate::{
         listen::Owner,
         unitdir,
         users::{self, Identity},
+        zones,
     },
-    unit::{self, SourceText, Surroundings, UnitDef, spec::EmergencyAction},
+    unit::{
+        self, SourceText, Surroundings, UnitDef,
+        calendar::{ZoneName, Zones},
+        spec::EmergencyAction,
+    },
 };
 
 /// Checked units and what the host says about them.
@@ -37,6 +42,8 @@ pub struct Host {
     pub identities: BTreeMap<UnitName, Arc<Identity>>,
     /// Who owns the files of their sockets, where they say so.
     pub(super) owners: Owners,
+    /// The host's time zone, and those that units name.
+    pub zones: Arc<Zones>,
     /// Names this set of units: SHA-256 over their files, in hex.
     pub digest: String,
     /// Problems that refuse nothing, one per line with its place.
@@ -178,8 +185,24 @@ fn check(texts: Vec<StoredText>, instances: &BTreeSet<UnitName>) -> Result<Host,
             problems.push(format!("{}: {}", place(unit), Chain(&error)));
         }
     }
+    host.zones = zones(loaded.set.units.values(), &mut problems);
     host.units = loaded.set.units.into_iter().map(|(name, unit)| (name, Arc::new(unit))).collect();
     if problems.is_empty() { Ok(host) } else { Err(ConfigError(problems.join("\n"))) }
+}
+
+/// Looks up the zones that timers name.
+fn zones<'u>(units: impl Iterator<Item = &'u UnitDef>, problems: &mut Vec<String>) -> Arc<Zones> {
+    let mut named = BTreeMap::new();
+    for unit in units {
+        for event in unit.timer.iter().flat_map(|timer| &timer.on_calendar) {
+            let ZoneName::Named(name) = event.zone() else { continue };
+            match zones::find(name) {
+                Ok(zone) => drop(named.insert(name.clone(), zone)),
+                Err(error) => problems.push(format!("{}: {error}", place(unit))),
+            }
+        }
+    }
+    Arc::new(Zones { local: zones::local(), named })
 }
 
 fn place(unit: &UnitDef) -> String {

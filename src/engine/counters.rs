@@ -111,7 +111,8 @@ impl Counters {
                     | StartCause::Manual(_)
                     | StartCause::Dependency(_)
                     | StartCause::Triggered(_)
-                    | StartCause::Traffic => return,
+                    | StartCause::Traffic
+                    | StartCause::Timer(_) => return,
                 };
                 *self.restarts.entry((run.unit.clone(), cause)).or_default() += 1;
             }

@@ -93,6 +93,10 @@ impl Engine {
                 self.ending = Some(code);
                 Ok(())
             }
+            Effect::Stamp { unit, at } => {
+                self.untold.stamp(unit, at);
+                Ok(())
+            }
             Effect::Notice(notice) => {
                 self.fan_out(notice);
                 Ok(())

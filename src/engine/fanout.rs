@@ -37,6 +37,10 @@ impl Engine {
         if untold.leftovers {
             self.remove_leftovers();
         }
+        if !untold.stamps.is_empty() {
+            let writes = untold.stamps.into_iter().map(|(unit, at)| Write::Timer(unit, at)).collect();
+            self.store.submit(Batch { seq: None, writes });
+        }
         let is_burst = untold.notices.len() >= BURST;
         for notice in untold.notices {
             self.tell(notice);
@@ -111,7 +115,7 @@ impl Engine {
 fn message_of(write: &Write) -> Option<Message> {
     match write {
         Write::Message(message, _) => Some((**message).clone()),
-        Write::Notice(_) | Write::Incident(_) | Write::Outbox(_) | Write::Enablement(..) => None,
+        Write::Notice(_) | Write::Incident(_) | Write::Outbox(_) | Write::Enablement(..) | Write::Timer(..) => None,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
         input::{ProbeOutcome, Verb},
         status::UnitStatus,
     },
-    unit::UnitDef,
+    unit::{UnitDef, calendar::Zone},
     wire::keeper::Clamped,
 };
 
@@ -125,6 +125,10 @@ pub enum Report {
     Store(store::Report),
     /// Output is lost, or not any more.
     Log(log::Report),
+    /// The clock on the wall was set.
+    ClockSet,
+    /// The host came into another time zone.
+    Zone(Zone),
     /// The daemon itself is told to go.
     Signal(crate::base::Signal),
 }

@@ -28,7 +28,7 @@ use crate::{
         status::Active,
     },
     sys,
-    unit::spec::OnFull,
+    unit::{calendar::Zones, spec::OnFull},
     wire::keeper::{Clamped, Exit, Fact, Notified, Order},
 };
 
@@ -364,6 +364,14 @@ impl Engine {
             Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,
             Report::Store(report) => self.take_store_report(report)?,
             Report::Log(report) => self.take_log_report(report),
+            Report::ClockSet => {
+                tracing::info!("the clock was set; timers are planned anew");
+                self.node.handle(clock::now(), Input::ClockSet);
+            }
+            Report::Zone(local) => {
+                let named = self.zones.named.clone();
+                self.take_zones(Arc::new(Zones { local, named }));
+            }
             Report::Signal(signal) => self.daemon_signal(signal)?,
         }
         Ok(())
@@ -520,6 +528,14 @@ impl Engine {
         }
     }
 
+    /// Rules of time zones, if they are other ones.
+    fn take_zones(&mut self, zones: Arc<Zones>) {
+        if self.zones != zones {
+            self.zones = Arc::clone(&zones);
+            self.node.handle(clock::now(), Input::Zones(zones));
+        }
+    }
+
     pub(super) fn take_units(&mut self, host: config::Host) -> Result<u32, ClientError> {
         for warning in &host.warnings {
             tracing::warn!("{warning}");
@@ -544,6 +560,7 @@ impl Engine {
         self.identities = host.identities;
         self.templates = host.templates;
         self.alerts.keep_units(clock::now(), |unit| host.units.contains_key(unit));
+        self.take_zones(host.zones);
         self.node.handle(clock::now(), Input::Units(host.units));
         self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });
         Ok(count)

@@ -56,7 +56,7 @@ use crate::{
     },
     keeper::client::{Client, ClientError},
     node::{Input, Node, effect::Outcome},
-    unit::UnitDef,
+    unit::{UnitDef, calendar::Zones},
     wire::keeper::{Clamped, Stream},
 };
 
@@ -99,6 +99,7 @@ pub struct Engine {
     templates: BTreeSet<UnitName>,
     /// Instances that no file names.
     instances: Instances,
+    zones: Arc<Zones>,
     /// Log pipes that were asked for.
     piped: BTreeSet<(UnitName, Stream)>,
     sockets: sockets::Sockets,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::tree::{Meant, Tree};
 use crate::{
-    base::{Mono, Notice, TimeSpan, UnitName},
+    base::{Mono, Notice, TimeSpan, UnitName, Wall},
     edge::clock,
     wire::keeper::Order,
 };
@@ -33,6 +33,8 @@ pub(super) struct Untold {
     pub(super) notices: Vec<Notice>,
     /// Whether directories wait to be removed.
     pub(super) leftovers: bool,
+    /// When timers last elapsed.
+    pub(super) stamps: BTreeMap<UnitName, Wall>,
     /// Since when something waits.
     since: Option<Mono>,
 }
@@ -55,6 +57,11 @@ impl Untold {
 
     pub(super) fn sweep(&mut self, tree: Tree, meant: Meant) {
         self.sweeps.push((tree, meant));
+        self.begin();
+    }
+
+    pub(super) fn stamp(&mut self, unit: UnitName, at: Wall) {
+        self.stamps.insert(unit, at);
         self.begin();
     }
 

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use super::status::Verdict;
 use crate::{
-    base::{ExitStatus, InvocationId, Notice, Pid, ProcessKey, RunId, RunResult, Signal, Ticket, UnitName},
+    base::{ExitStatus, InvocationId, Notice, Pid, ProcessKey, RunId, RunResult, Signal, Ticket, UnitName, Wall},
     unit::{UnitDef, spec::Command},
 };
 
@@ -105,6 +105,13 @@ pub enum Effect {
     Release {
         /// Which.
         unit: UnitName,
+    },
+    /// Keep for good when the unit's timer last elapsed. It may wait.
+    Stamp {
+        /// Whose timer.
+        unit: UnitName,
+        /// When.
+        at: Wall,
     },
     /// Tell everyone.
     Notice(Notice),

@@ -42,7 +42,7 @@ impl Node {
     /// The run is over: no process of it is left, or none that is ours to end.
     pub(super) fn finish(&mut self, now: Now, place: Place) {
         self.end_probes(place);
-        self.timers.clear_all(place);
+        self.timers.clear_run(place);
         let Some(unit) = self.unit_mut(place) else { return };
         let State::Live(run) = std::mem::replace(&mut unit.state, State::Inactive) else { return };
         unit.since = now;
@@ -77,6 +77,7 @@ impl Node {
         self.carry_out(now, place, &run, plan);
         self.stop_bound(place, &end);
         self.continue_job(now, place);
+        self.plan_timers_of(now, place);
         self.ended.push(place);
     }
 

@@ -72,6 +72,8 @@ pub(super) struct Graph {
     pub(super) before: Edges,
     /// Who cannot be up together with us, both ways.
     pub(super) conflicts: Edges,
+    /// Whose timers start us.
+    pub(super) timed_by: Edges,
 }
 
 impl Graph {
@@ -84,6 +86,8 @@ impl Graph {
         let mut pairs = Pairs::default();
         for (place, def) in units {
             pairs.add(place, &def.relations, names);
+            let target = def.timer_target().and_then(|target| names.get(target));
+            pairs.timed_by.extend(target.map(|target| (*target, place)));
         }
         let after = acyclic(&Edges::new(places, pairs.after), places);
         let before = after.iter().map(|(from, to)| (*to, *from)).collect();
@@ -95,6 +99,7 @@ impl Graph {
             after: Edges::new(places, after),
             before: Edges::new(places, before),
             conflicts: Edges::new(places, pairs.conflicts),
+            timed_by: Edges::new(places, pairs.timed_by),
         }
     }
 }
@@ -107,6 +112,7 @@ struct Pairs {
     bound_by: Vec<(Place, Place)>,
     after: Vec<(Place, Place)>,
     conflicts: Vec<(Place, Place)>,
+    timed_by: Vec<(Place, Place)>,
 }
 
 impl Pairs {

@@ -8,10 +8,10 @@ use std::{
 
 use crate::{
     base::{
-        Actor, ExitStatus, Generation, InvocationId, Now, Pid, ProcessKey, RunId, Signal, SpawnFailure, Ticket,
-        UnitName, Usage,
+        Actor, ExitStatus, Generation, InvocationId, Mono, Now, Pid, ProcessKey, RunId, Signal, SpawnFailure, Ticket,
+        UnitName, Usage, Wall,
     },
-    unit::UnitDef,
+    unit::{UnitDef, calendar::Zones},
 };
 
 /// One thing the node machine is told.
@@ -32,6 +32,10 @@ pub enum Input {
     Units(BTreeMap<UnitName, Arc<UnitDef>>),
     /// Start what is enabled (after [`Input::Units`] at boot).
     Boot,
+    /// The clock on the wall was set.
+    ClockSet,
+    /// The machine's time zone, or a zone that units name, is another one or new.
+    Zones(Arc<Zones>),
     /// Stop everything in order; ends with [`super::Effect::AllStopped`].
     Shutdown {
         /// Who asks.
@@ -254,6 +258,21 @@ pub struct Restored {
     pub waiting: BTreeSet<ProcessKey>,
     /// Units that the operator disabled or enabled against their file.
     pub enablement: BTreeMap<UnitName, bool>,
+    /// When persistent timers last elapsed, or were first armed.
+    pub elapsed: BTreeMap<UnitName, Wall>,
+    /// What timers need to know of the machine.
+    pub host: Host,
+}
+
+/// What timers need to know of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Host {
+    /// Its time zone, and those that units name.
+    pub zones: Arc<Zones>,
+    /// When it booted; `None` when it came up with the daemon.
+    pub boot: Option<Mono>,
+    /// A number that is this machine's for ever.
+    pub identity: u64,
 }
 
 /// A living process that a new manager finds.

@@ -52,6 +52,7 @@ impl Node {
         let mut say = |text: &str| broken.push(format!("{} in {}: {text}", unit.name, unit.sub().as_str()));
         for (slot, _) in self.timers.of(place) {
             let belongs = match (&unit.state, slot) {
+                (_, Slot::Elapse | Slot::Calendar) => unit.timer.is_some() && self.shutdown.is_none(),
                 (State::HoldOff { .. }, Slot::HoldOff) => true,
                 (State::Live(run), Slot::Phase) => !matches!(run.phase, Phase::Running | Phase::Exited),
                 (State::Live(run), Slot::Look) => run.claim.is_some(),

@@ -175,10 +175,18 @@ impl Node {
     fn supersede(&mut self, place: Place, job: Option<Box<Job>>) {
         let Some(job) = job else { return };
         self.timers.clear(place, Slot::Idle);
+        self.job_gone(&job);
         let refusal = if self.shutdown.is_some() { Refusal::ShuttingDown } else { Refusal::Superseded };
         self.answer_all(&job.asks, &Outcome::Failed(refusal));
         // The new job may wait for less than the old one did.
         self.wake_neighbours(place);
+    }
+
+    fn job_gone(&mut self, job: &Job) {
+        match &job.kind {
+            JobKind::Start { cause, .. } => self.debt_settled(cause),
+            JobKind::Stop(_) | JobKind::Restart(_) => {}
+        }
     }
 
     /// The job is over, one way or the other.
@@ -190,6 +198,7 @@ impl Node {
             self.failed_starts.push_back(place);
         }
         self.touch(place);
+        self.job_gone(&job);
         self.answer_all(&job.asks, outcome);
         self.wake_neighbours(place);
         self.tidy_kept(place);

@@ -20,6 +20,8 @@
 //! - A run in which no process came to be is not tried again within 100 ms.
 //! - A unit that says `lazy` is service and socket in one: a stop ends its listening too, and a run that failed listens again.
 //! - Of several commands of a oneshot only the last is the main process.
+//! - A timer that elapses while its unit is up does nothing but look for its next moment; systemd makes up for one at the
+//!   unit's end. A clock that is set back by less than three hours repeats no moment of the calendar (`timer.rs`).
 #![forbid(unsafe_code)]
 
 pub mod effect;
@@ -47,6 +49,7 @@ mod spawn;
 mod start;
 mod stop;
 mod tidy;
+mod timer;
 mod timers;
 mod units;
 mod up;
@@ -71,7 +74,7 @@ use crate::{
 };
 use fact::ExitFact;
 use graph::{Graph, Place};
-use input::Restored;
+use input::{Host, Restored};
 use order::Tally;
 use service::{Monitor, Phase, Run, Unit};
 use timers::{Slot, Timers};
@@ -112,6 +115,11 @@ pub struct Node {
     /// A unit's end says that the daemon is to end too, how, and with which code.
     exit_wanted: Option<(EmergencyAction, u8)>,
     booted: bool,
+    host: Host,
+    /// When the daemon came up.
+    startup: Option<Mono>,
+    /// When timers that are not armed elapsed last, as far as that counts once they are.
+    elapsed: BTreeMap<UnitName, Now>,
     lost: Vec<ProcessKey>,
     /// What the keeper said of the process whose end comes next.
     waited: Option<fact::Waited>,
@@ -154,6 +162,9 @@ impl Node {
             shutdown: None,
             exit_wanted: None,
             booted: false,
+            host: Host::default(),
+            startup: None,
+            elapsed: BTreeMap::new(),
             lost: Vec::new(),
             waited: None,
             stale: 0,
@@ -182,6 +193,8 @@ impl Node {
             Input::Order { ticket, actor, units, verb } => self.ordered(now, ticket, &actor, &units, verb),
             Input::Units(units) => self.take_units(now, units),
             Input::Boot => self.boot(now),
+            Input::ClockSet => self.clock_set(now),
+            Input::Zones(zones) => self.take_zones(now, zones),
             Input::Shutdown { actor, machine } => self.shut_down(now, actor, machine, 0),
             Input::Spawned { key, pid } => self.spawned(now, &key, pid),
             Input::Waited { key, pid, invocation, started } => {
@@ -228,6 +241,8 @@ impl Node {
             Slot::RuntimeMax => self.runtime_over(now, place),
             Slot::RowEnds => self.row_ends(place),
             Slot::Settled => self.is_well(now, place),
+            Slot::Elapse => self.elapse(now, place),
+            Slot::Calendar => self.calendar_due(now, place),
             Slot::Probe(index) => self.probe_due(now, place, index),
         }
     }
@@ -320,9 +335,13 @@ impl Node {
 
     /// Sends the memo, if it is no longer true.
     fn remember(&mut self, place: Place) {
+        let owes = self.timer_owes(place);
         let Some(unit) = self.units.get_mut(place.index()).and_then(Option::as_mut) else { return };
         if !std::mem::take(&mut unit.dirty) {
             return;
+        }
+        if let Some(timer) = &mut unit.timer {
+            timer.owes = owes;
         }
         let memo = memo::encode(unit, self.timers.get(place, Slot::Phase), self.timers.get(place, Slot::RuntimeMax));
         self.orders.push_back(Effect::Remember { unit: unit.name.clone(), memo });

@@ -62,7 +62,7 @@ impl Node {
         for ask in self.open_ticket(ticket, units) {
             let Some(name) = units.get(ask.index as usize) else { continue };
             match self.names.get(name) {
-                Some(place) => known.push((*place, ask)),
+                Some(place) => known.push((self.meant_by(*place, verb), ask)),
                 None => {
                     let similar = self.similar_name(name);
                     self.answer(Some(ask), Outcome::Failed(Refusal::UnknownUnit { similar }));
@@ -170,6 +170,7 @@ impl Node {
         self.answer(Some(ask), Outcome::Cleared { restarts, starts, was_failed });
     }
 
+    /// A timer is armed or disarmed at once.
     fn enable(&mut self, now: Now, place: Place, enabled: bool, ask: Ask) {
         let Some(unit) = self.unit_mut(place) else { return };
         let outcome = if unit.enabled == Some(enabled) { Outcome::Already } else { Outcome::Done };
@@ -179,19 +180,21 @@ impl Node {
         if listens && self.booted && self.shutdown.is_none() {
             self.listen(now, place);
         }
+        self.settle_timer(now, place);
         self.answer(Some(ask), outcome);
     }
 
-    /// Starts every enabled unit that nothing is remembered of.
+    /// Starts every enabled unit that nothing is remembered of; of those that have a timer, the timer.
     pub(super) fn boot(&mut self, now: Now) {
         self.booted = true;
         if self.shutdown.is_some() {
             return;
         }
         let places: Vec<_> = self.names.values().copied().collect();
-        let wanted = |place: &Place| self.unit(*place).is_some_and(|unit| unit.is_enabled() && !unit.known);
-        let roots: Vec<_> = places.into_iter().filter(wanted).collect();
+        let wanted = |place: &&Place| self.unit(**place).is_some_and(|unit| unit.starts_with_daemon() && !unit.known);
+        let roots: Vec<_> = places.iter().filter(wanted).copied().collect();
         self.begin_enabled(now, &roots);
+        places.into_iter().for_each(|place| self.settle_timer(now, place));
     }
 
     /// Starts these; those that are lazy only listen.
@@ -219,6 +222,7 @@ impl Node {
             if let Some(unit) = self.unit_mut(place) {
                 unit.waits_back = false;
             }
+            self.silence_timer(place);
         }
     }
 

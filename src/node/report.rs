@@ -48,6 +48,7 @@ impl Node {
                 JobKind::Stop(_) => "stop",
                 JobKind::Restart(_) => "restart",
             }),
+            timer: unit.timer_status(),
         })
     }
 }

@@ -47,6 +47,7 @@ impl Node {
             found.push((self.add_unit(unit), name, deadlines));
         }
         self.rebuild_graph();
+        self.take_over_timers(restored.host, restored.elapsed.into_iter());
         for (place, name, deadlines) in found {
             let living = living.remove(&name).unwrap_or_default();
             self.say_ends(now, place);
@@ -96,10 +97,20 @@ impl Node {
             }
             // Its start job waited for its turn when the manager died.
             (State::Inactive | State::Failed, Wish::Up) => {
-                self.enqueue_start(now, place, &Pull::new(StartCause::Manual(Actor::Daemon)), None);
+                let cause = self.creditor(place).unwrap_or(StartCause::Manual(Actor::Daemon));
+                self.enqueue_start(now, place, &Pull::new(cause), None);
             }
-            (State::Inactive | State::Failed, Wish::Down) => {}
-            (State::Listening, _) => self.listens_still(now, place),
+            (State::Inactive | State::Failed, Wish::Down) => {
+                if let Some(cause) = self.creditor(place) {
+                    self.enqueue_start(now, place, &Pull::new(cause), None);
+                }
+            }
+            (State::Listening, _) => {
+                self.listens_still(now, place);
+                if let Some(cause) = self.creditor(place) {
+                    self.enqueue_start(now, place, &Pull::new(cause), None);
+                }
+            }
         }
         if let Some(unit) = self.unit_mut(place) {
             unit.job = unit.job_under_way().map(Box::new).or_else(|| unit.job.take());

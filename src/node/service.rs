@@ -23,6 +23,7 @@ use std::sync::Arc;
 use super::{
     health::{Checking, Probe},
     limit::StartWindow,
+    timer::Timer,
     wish::{Ask, Ending, Job, Wish},
 };
 use crate::{
@@ -69,6 +70,8 @@ pub(super) struct Unit {
     pub(super) waits_back: bool,
     /// Something went wrong and `Recovered` has not been said since.
     pub(super) incident: bool,
+    /// Its timer, while that is armed.
+    pub(super) timer: Option<Box<Timer>>,
     /// It was started or stopped at least once since the machine booted: [`super::Input::Boot`] leaves it alone.
     pub(super) known: bool,
     /// Its file is gone; it leaves the table as soon as it is down.
@@ -322,6 +325,7 @@ impl Unit {
             job: None,
             waits_back: false,
             incident: false,
+            timer: None,
             known: false,
             gone: false,
             ends_daemon: false,
@@ -346,6 +350,11 @@ impl Unit {
 
     pub(super) fn is_enabled(&self) -> bool {
         self.enabled.unwrap_or(self.def.enabled)
+    }
+
+    /// Whether the daemon starts it when it comes up, or lets it listen: of a unit with a timer it starts the timer.
+    pub(super) fn starts_with_daemon(&self) -> bool {
+        self.is_enabled() && (self.def.timer.is_none() || self.is_lazy())
     }
 
     /// Up, in the sense in which other units need it.

@@ -17,6 +17,7 @@ impl Node {
     /// Begins a run. The start limit was asked, and nothing of an older run is left.
     pub(super) fn begin_run(&mut self, now: Now, place: Place, cause: StartCause, monitor: Option<Box<Monitor>>) {
         let invocation = self.new_invocation();
+        self.debt_settled(&cause);
         let Some(unit) = self.unit_mut(place) else { return };
         unit.generation = unit.generation.next();
         match cause {
@@ -26,7 +27,8 @@ impl Node {
             | StartCause::Manual(_)
             | StartCause::Dependency(_)
             | StartCause::Triggered(_)
-            | StartCause::Traffic => {
+            | StartCause::Traffic
+            | StartCause::Timer(_) => {
                 if !matches!(unit.state, State::HoldOff { .. }) {
                     unit.restarts = 0;
                 }
@@ -52,6 +54,8 @@ impl Node {
         }
         self.live += 1;
         self.notice(now, what);
+        // The memo that goes out with the first process knows of it.
+        self.plan_timers_of(now, place);
         self.next_condition(now, place, 0);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::{ExitStatus, Generation, InvocationId, Mono, Now, Pid, RunResult, UnitName};
+use crate::base::{ExitStatus, Generation, InvocationId, Mono, Now, Pid, RunResult, UnitName, Wall};
 
 /// One unit as it is now.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +56,21 @@ pub struct UnitStatus {
     pub needed_by: Vec<UnitName>,
     /// What is being done with it: `start`, `stop`, `restart`.
     pub job: Option<&'static str>,
+    /// Its timer, while that is armed.
+    pub timer: Option<TimerStatus>,
+}
+
+/// A timer that is armed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimerStatus {
+    /// What it starts.
+    pub starts: UnitName,
+    /// When it elapses next by the monotonic clock.
+    pub next_mono: Option<Mono>,
+    /// When it elapses next by the calendar.
+    pub next_wall: Option<Wall>,
+    /// When it last elapsed.
+    pub last: Option<Wall>,
 }
 
 /// systemd's ActiveState.

@@ -24,6 +24,10 @@ pub(super) enum Slot {
     RowEnds,
     /// Up for long enough to believe it.
     Settled,
+    /// The unit's timer elapses, by the monotonic clock.
+    Elapse,
+    /// The unit's timer may elapse, by the calendar: the clock on the wall decides.
+    Calendar,
     /// The next start of a probe.
     Probe(u16),
 }
@@ -54,6 +58,15 @@ impl Timers {
     /// Clears every slot of the unit.
     pub(super) fn clear_all(&mut self, place: Place) {
         let slots: Vec<_> = self.of(place).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.clear(place, slot);
+        }
+    }
+
+    /// Clears every slot that belongs to a run.
+    pub(super) fn clear_run(&mut self, place: Place) {
+        let of_run = |slot: &Slot| !matches!(slot, Slot::Elapse | Slot::Calendar);
+        let slots: Vec<_> = self.of(place).map(|(slot, _)| slot).filter(of_run).collect();
         for slot in slots {
             self.clear(place, slot);
         }

@@ -47,7 +47,9 @@ impl Node {
             self.ended.push(place);
         }
         if self.booted && self.shutdown.is_none() {
-            let enabled = |place: &Place| self.unit(*place).is_some_and(Unit::is_enabled);
+            let places: Vec<_> = self.names.values().copied().collect();
+            places.into_iter().for_each(|place| self.settle_timer(now, place));
+            let enabled = |place: &Place| self.unit(*place).is_some_and(Unit::starts_with_daemon);
             let roots: Vec<_> = new.into_iter().filter(enabled).collect();
             self.begin_enabled(now, &roots);
         }
@@ -102,6 +104,7 @@ impl Node {
                 let name = unit.name.clone();
                 self.timers.clear_all(place);
                 self.names.remove(&name);
+                self.elapsed.remove(&name);
                 self.units[place.index()] = None;
                 self.free.push(place);
                 self.orders.push_back(Effect::Forget { unit: name });

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     diag::{Place, Report},
-    draft::{CheckDraft, Draft, HttpDraft, Places, ProbeDraft, Relation, RelationKind, exit_set, pairs},
+    draft::{CheckDraft, Draft, HttpDraft, Places, ProbeDraft, Relation, RelationKind, TimerDraft, exit_set, pairs},
     listening,
     sandbox::contradictions,
     spec::{
         Amount, HttpCheck, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Relations, ResourcesSpec, Restart,
-        ServiceKind, ServiceSpec, UnitDef,
+        ServiceKind, ServiceSpec, TimerSpec, UnitDef,
     },
 };
 use crate::base::{Severity, TimeSpan, UnitName};
@@ -27,10 +27,12 @@ pub(super) fn finish(
     check_relations(&draft, report);
     *draft.def.relations = relations(&draft);
     service(&mut draft);
+    let timer_of_another = draft.timer.as_ref().and_then(|timer| timer.unit.as_ref());
+    let timer_only = timer_of_another.is_some_and(|(unit, _)| *unit != draft.def.name);
     if draft.def.name.is_target() {
         target(&mut draft.def.service);
     } else {
-        check.commands(&draft.def.service, report);
+        check.commands(&draft.def.service, timer_only, report);
     }
     check.restart(&draft.def.service, report);
     check.notify(&draft.def.service, report);
@@ -42,6 +44,7 @@ pub(super) fn finish(
     listening::check_lazy(&draft.def, at, report);
     listening::probes_of_own_sockets(&draft.def, at, report);
     check.exec(&draft.def, report);
+    draft.def.timer = draft.timer.map(|timer| check.timer(*timer, &draft.def.name, report));
     draft.def
 }
 
@@ -150,12 +153,13 @@ impl Check<'_> {
         self.at("service", key)
     }
 
-    fn commands(&self, service: &ServiceSpec, report: &mut Report<'_>) {
+    /// A file with nothing but the timer of another unit has no command of its own.
+    fn commands(&self, service: &ServiceSpec, timer_only: bool, report: &mut Report<'_>) {
         let place = self.service_at("exec_start");
         // Without a command of its own it is there for what it does at its end.
         let only_stops =
             service.kind == ServiceKind::Oneshot && service.remain_after_exit && !service.exec_stop.is_empty();
-        if service.exec_start.is_empty() && !only_stops && self.clean == Clean::Yes {
+        if service.exec_start.is_empty() && !only_stops && !timer_only && self.clean == Clean::Yes {
             report.error(place, "\"exec_start\" in [service] is missing", None);
         }
         if service.exec_start.len() > 1 && service.kind != ServiceKind::Oneshot {
@@ -234,6 +238,37 @@ impl Check<'_> {
         for contradiction in contradictions(service) {
             report.warning(self.service_at(contradiction.key), contradiction.message, None);
         }
+    }
+
+    fn timer(&self, draft: TimerDraft, unit: &UnitName, report: &mut Report<'_>) -> Box<TimerSpec> {
+        let spec = TimerSpec {
+            on_calendar: draft.on_calendar.into(),
+            cron: draft.cron.into(),
+            on_active: draft.on_active.into(),
+            on_boot: draft.on_boot.into(),
+            on_startup: draft.on_startup.into(),
+            on_unit_active: draft.on_unit_active.into(),
+            on_unit_inactive: draft.on_unit_inactive.into(),
+            unit: draft.unit.map(|(name, _)| name).filter(|name| name != unit),
+            ..draft.spec
+        };
+        if spec.is_empty() && self.clean == Clean::Yes {
+            let help = "give it on_calendar, cron, on_boot_sec or another of the on_… keys".to_owned();
+            report.error(self.begin, "the timer never elapses", Some(help));
+        }
+        if spec.randomized_delay == TimeSpan::INFINITY {
+            let place = self.at("timer", "randomized_delay_sec");
+            report.error(place, "\"randomized_delay_sec\" must be finite", None);
+        }
+        if spec.persistent && !spec.has_calendar() {
+            let help = Some("only what on_calendar or cron says can be missed".to_owned());
+            report.warning(self.at("timer", "persistent"), "\"persistent\" has no effect on this timer", help);
+        }
+        if spec.fixed_random_delay && spec.randomized_delay.is_zero() {
+            let help = Some("set randomized_delay_sec".to_owned());
+            report.warning(self.at("timer", "fixed_random_delay"), "there is no random delay to be fixed", help);
+        }
+        Box::new(spec)
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) fn check(units: &All, report: &mut Report<'_>) {
         }
         missing(relation, hints.get(&relation.name).cloned().flatten(), report);
     }
+    timers(units, report);
     cycles(units, report);
     addresses(units, report);
 }
@@ -131,6 +132,16 @@ fn missing(relation: &Relation, help: Option<String>, report: &mut Report<'_>) {
                 );
             }
         }
+    }
+}
+
+/// A timer starts a unit that there is.
+fn timers(units: &All, report: &mut Report<'_>) {
+    for unit in units.values() {
+        let named = unit.def.timer.as_ref().and_then(|timer| timer.unit.as_ref()).zip(unit.timer_unit);
+        let Some((target, place)) = named.filter(|(target, _)| !units.contains_key(*target)) else { continue };
+        let help = did_you_mean(target.as_str(), units.keys().map(UnitName::as_str));
+        report.error(place, format!("\"unit\" names {target}, which does not exist"), help);
     }
 }
 

@@ -3,9 +3,13 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{
+    calendar::{CalendarSpec, Cron},
     diag::Place,
     exec_draft::ExecDraft,
-    spec::{Command, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, SocketOptions, UnitDef},
+    spec::{
+        Command, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, SocketOptions, TimerSpec,
+        UnitDef,
+    },
 };
 use crate::base::{ByteSize, Severity, Signal, TimeSpan, UnitName};
 
@@ -27,6 +31,7 @@ pub(super) struct Draft {
     pub limits: Vec<Limit>,
     pub exec_draft: ExecDraft,
     pub sockets: SocketDraft,
+    pub timer: Option<Box<TimerDraft>>,
     pub health: Vec<ProbeDraft>,
     /// Instances of a template that are there from the start.
     pub instances: Vec<(Box<str>, Place)>,
@@ -105,6 +110,20 @@ pub(super) struct SocketDraft {
     pub options: SocketOptions,
 }
 
+/// The `[timer]` table: its lists, and what needs no second look.
+#[derive(Debug, Default)]
+pub(super) struct TimerDraft {
+    pub spec: TimerSpec,
+    pub on_calendar: Vec<CalendarSpec>,
+    pub cron: Vec<Cron>,
+    pub on_active: Vec<TimeSpan>,
+    pub on_boot: Vec<TimeSpan>,
+    pub on_startup: Vec<TimeSpan>,
+    pub on_unit_active: Vec<TimeSpan>,
+    pub on_unit_inactive: Vec<TimeSpan>,
+    pub unit: Option<(UnitName, Place)>,
+}
+
 /// A `[[health]]` table.
 #[derive(Debug)]
 pub(super) struct ProbeDraft {
@@ -174,6 +193,7 @@ impl Draft {
             limits: Vec::new(),
             exec_draft: ExecDraft::default(),
             sockets: SocketDraft::default(),
+            timer: None,
             health: Vec::new(),
             instances: Vec::new(),
             wanted_by: Vec::new(),

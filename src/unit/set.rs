@@ -82,6 +82,8 @@ pub(super) struct Read {
     pub sockets: Vec<Place>,
     pub instances: Vec<Box<str>>,
     pub install: Install,
+    /// Where its timer names another unit.
+    pub timer_unit: Option<Place>,
 }
 
 /// The `[install]` table.
@@ -161,7 +163,7 @@ impl Reading<'_, '_> {
             }
             let Some(files) = self.groups.files(&name, self.sources) else { continue };
             let unit = self.one(name.clone(), &files);
-            let related = unit.relations.iter().map(|relation| &relation.name);
+            let related = unit.relations.iter().map(|relation| &relation.name).chain(unit.def.timer_target());
             wanted.extend(related.filter(|name| name.template().is_some()).cloned());
             read.insert(name, unit);
         }
@@ -189,8 +191,9 @@ impl Reading<'_, '_> {
             required_by: std::mem::take(&mut draft.required_by),
             enabled: draft.enabled,
         };
+        let timer_unit = draft.timer.as_ref().and_then(|timer| timer.unit.as_ref()).map(|(_, place)| *place);
         let def = check::finish(draft, &places, begin, clean, report);
-        Read { def, relations, sockets, instances, install }
+        Read { def, relations, sockets, instances, install, timer_unit }
     }
 }
 

@@ -92,6 +92,9 @@ pub struct Unit {
     /// What became of its output since this manager began, where it is captured.
     #[serde(default)]
     pub output: Option<Output>,
+    /// Its timer, while that is armed.
+    #[serde(default)]
+    pub timer: Option<Timer>,
 }
 
 /// Counts of a unit's captured output since this manager began.
@@ -125,6 +128,17 @@ pub struct LogLine {
     pub raw: Option<Vec<u8>>,
     /// Whether it ended; else the next item goes on with it.
     pub ended: bool,
+}
+
+/// A timer that is armed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// Which unit it starts.
+    pub starts: String,
+    /// When it elapses next; `None`: not any more, or not before its unit was up or down.
+    pub next_us: Option<i64>,
+    /// When it last elapsed.
+    pub last_us: Option<i64>,
 }
 
 /// One probe's present verdict.
@@ -204,7 +218,7 @@ pub struct Run {
     pub pid: Option<i32>,
     /// When it was started.
     pub started_us: i64,
-    /// `boot`, `manual`, `dependency`, `auto-restart`, `unhealthy`, `triggered`.
+    /// `boot`, `manual`, `dependency`, `auto-restart`, `unhealthy`, `triggered`, `timer`.
     pub cause: String,
     /// More about the cause: the unit or probe, for people.
     pub cause_detail: Option<String>,

@@ -8,7 +8,7 @@ use crate::{
         humane,
         screen::{CARE, FAINT, STRONG, Screen, columns, many_lines, one_line},
     },
-    wire::v1::{Output, Probe, Unit},
+    wire::v1::{Output, Probe, Timer, Unit},
 };
 
 /// Width of the labels, which stand right-aligned before their colon.
@@ -47,12 +47,19 @@ pub(crate) fn block(screen: &Screen, unit: &Unit, log: &str) -> String {
 }
 
 fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
-    let enabled = if unit.enabled { "started with the daemon" } else { "not started with the daemon" };
+    let enabled = match (&unit.timer, unit.enabled) {
+        (Some(_), _) => "started by its timer",
+        (None, true) => "started with the daemon",
+        (None, false) => "not started with the daemon",
+    };
     let mut lines = vec![("Loaded", format!("{enabled}, type {}", one_line(&unit.kind)))];
     lines.push(("State", state_line(screen, unit)));
     lines.push(("Cause", one_line(&unit.cause)));
     if let Some(at) = unit.next_start_us {
         lines.push(("Next start", format!("{} ({})", screen.relative(at), screen.local(at))));
+    }
+    if let Some(timer) = &unit.timer {
+        lines.extend(timer_lines(screen, unit, timer));
     }
     if let Some(text) = &unit.status_text {
         lines.push(("Status", format!("\"{}\"", one_line(text))));
@@ -112,6 +119,18 @@ fn lost(output: Output) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
+/// When it elapses next and when it did, and what it starts where that is another unit.
+fn timer_lines(screen: &Screen, unit: &Unit, timer: &Timer) -> Vec<(&'static str, String)> {
+    let moment = |at: i64| format!("{} ({})", screen.relative(at), screen.local(at));
+    let mut lines = Vec::new();
+    if timer.starts != unit.name {
+        lines.push(("Starts", one_line(&timer.starts)));
+    }
+    lines.push(("Next elapse", timer.next_us.map_or_else(|| "none planned".to_owned(), moment)));
+    lines.extend(timer.last_us.map(|at| ("Last elapse", moment(at))));
+    lines
+}
+
 fn state_line(screen: &Screen, unit: &Unit) -> String {
     let painted = screen.paint(state_style(unit), &state(unit));
     if unit.since_us <= 0 {
@@ -167,6 +186,11 @@ mod tests {
     #[test]
     fn a_waiting_unit_says_when_it_starts_again() {
         insta::assert_snapshot!(block(&Screen::page(NOW_US), &unit("worker"), ""));
+    }
+
+    #[test]
+    fn a_unit_with_a_timer_says_when_that_elapses() {
+        insta::assert_snapshot!(block(&Screen::page(NOW_US), &unit("backup"), ""));
     }
 
     #[test]

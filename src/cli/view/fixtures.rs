@@ -1,6 +1,6 @@
 //! A small site as the daemon would describe it: something up, something restarting, something failed, something idle.
 
-use crate::wire::v1::{Probe, Unit, Units};
+use crate::wire::v1::{Probe, Timer, Unit, Units};
 
 /// Sun 2026-03-01 12:00:00 UTC.
 pub(crate) const NOW_US: i64 = 1_772_366_400_000_000;
@@ -9,7 +9,7 @@ const MINUTE: i64 = 60 * SECOND;
 
 /// All, in order of name.
 pub(crate) fn units() -> Units {
-    Units { units: ["migrate", "redis", "upload", "web", "worker"].map(unit).into() }
+    Units { units: ["backup", "migrate", "redis", "upload", "web", "worker"].map(unit).into() }
 }
 
 /// One of them.
@@ -69,6 +69,7 @@ pub(crate) fn unit(name: &str) -> Unit {
             enabled: true,
             ..idle()
         },
+        "backup" => backup(),
         "migrate" => idle(),
         other => panic!("no such fixture: {other}"),
     }
@@ -121,6 +122,27 @@ fn web() -> Unit {
         needs_restart: true,
         sandbox_unmet: None,
         output: None,
+        timer: None,
+    }
+}
+
+fn backup() -> Unit {
+    Unit {
+        name: "backup".into(),
+        description: "Nightly backup".into(),
+        since_us: NOW_US - 9 * 60 * MINUTE,
+        up: true,
+        enabled: true,
+        generation: 31,
+        starts_in_window: 1,
+        last_exit: Some("exit code 0".into()),
+        cause: "the last run ended with success (exit code 0)".into(),
+        timer: Some(Timer {
+            starts: "backup".into(),
+            next_us: Some(NOW_US + 14 * 60 * MINUTE),
+            last_us: Some(NOW_US - 10 * 60 * MINUTE),
+        }),
+        ..idle()
     }
 }
 
@@ -163,5 +185,6 @@ fn idle() -> Unit {
         needs_restart: false,
         sandbox_unmet: None,
         output: None,
+        timer: None,
     }
 }

@@ -40,9 +40,11 @@ pub(crate) fn table(screen: &Screen, units: &Units) -> String {
 fn row(screen: &Screen, unit: &Unit) -> Vec<Cell> {
     let style = state_style(unit);
     let name_style = if unit.active == "failed" { BAD } else { PLAIN };
-    let cause = match unit.next_start_us {
-        Some(at) => format!("next start {}; {}", screen.relative(at), unit.cause),
-        None => unit.cause.clone(),
+    let elapse = unit.timer.as_ref().and_then(|timer| timer.next_us);
+    let cause = match (unit.next_start_us, elapse) {
+        (Some(at), _) => format!("next start {}; {}", screen.relative(at), unit.cause),
+        (None, Some(at)) => format!("timer elapses {}; {}", screen.relative(at), unit.cause),
+        (None, None) => unit.cause.clone(),
     };
     vec![
         Cell::styled(mark(unit).to_owned(), style),

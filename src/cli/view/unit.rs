@@ -8,7 +8,7 @@ use crate::{
         screen::{BAD, CARE, FAINT, GOOD, PLAIN, STRONG, Screen, columns, many_lines, one_line},
         table::{Align, Cell, Column, Room, render},
     },
-    wire::v1::{Daemon, Dependencies, Properties, Reloaded, UnitFiles, Units},
+    wire::v1::{Daemon, Dependencies, Properties, Reloaded, Unit, UnitFiles, Units},
 };
 
 const LIST: [Column; 6] = [
@@ -31,12 +31,17 @@ pub(crate) fn list(screen: &Screen, units: &Units) -> String {
                 Cell::plain(one_line(&unit.name)),
                 Cell::styled(state(unit), state_style(unit)),
                 Cell::plain(if unit.enabled { "yes" } else { "no" }),
-                Cell::plain(one_line(&unit.kind)),
+                Cell::plain(one_line(&kind(unit))),
                 Cell::plain(one_line(&unit.description)),
             ]
         })
         .collect();
     render(screen, &LIST, &rows)
+}
+
+/// `oneshot, timer`: the daemon does not start it, its timer does.
+fn kind(unit: &Unit) -> String {
+    if unit.timer.is_some() { format!("{}, timer", unit.kind) } else { unit.kind.clone() }
 }
 
 /// Names only, one a line.
@@ -133,7 +138,7 @@ mod tests {
     #[test]
     fn units_are_listed() {
         insta::assert_snapshot!(list(&Screen::page(NOW_US), &units()));
-        assert_eq!(names(&Screen::page(NOW_US), &units()), "migrate\nredis\nupload\nweb\nworker\n");
+        assert_eq!(names(&Screen::page(NOW_US), &units()), "backup\nmigrate\nredis\nupload\nweb\nworker\n");
     }
 
     #[test]

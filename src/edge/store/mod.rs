@@ -56,6 +56,8 @@ pub enum Write {
     Outbox(OutboxUpdate),
     /// Whether the operator wants a unit at daemon start; `None` leaves it to its file.
     Enablement(UnitName, Option<bool>),
+    /// When the unit's timer last elapsed.
+    Timer(UnitName, Wall),
 }
 
 /// What became of a message in the outbox.

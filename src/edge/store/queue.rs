@@ -195,7 +195,7 @@ impl Shared {
 /// Whether something is counted, told or decided from this row, so that it must not be lost.
 fn is_essential(write: &Write) -> bool {
     match write {
-        Write::Incident(_) | Write::Message(..) | Write::Outbox(_) | Write::Enablement(..) => true,
+        Write::Incident(_) | Write::Message(..) | Write::Outbox(_) | Write::Enablement(..) | Write::Timer(..) => true,
         Write::Notice(notice) => match &notice.what {
             Happening::RunStarting { .. }
             | Happening::MainStarted { .. }

@@ -200,6 +200,14 @@ impl Store {
             .await
     }
 
+    /// When persistent timers last elapsed, or were first armed.
+    pub async fn timers(&self) -> Result<BTreeMap<UnitName, Wall>, StoreError> {
+        self.0
+            .reads
+            .ask(|connection| by_unit(connection, "SELECT unit, elapsed_at FROM timers", |row| row.get(1).map(Wall)))
+            .await
+    }
+
     /// Incidents that are open.
     pub async fn open_incidents(&self) -> Result<Vec<Incident>, StoreError> {
         self.0.reads.ask(open_incidents).await

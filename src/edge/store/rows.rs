@@ -48,6 +48,13 @@ impl<'a> Pass<'a> {
                     params![unit.as_str(), enabled],
                 )
                 .map(drop),
+            Write::Timer(unit, at) => self
+                .execute(
+                    "INSERT INTO timers (unit, elapsed_at) VALUES (?1, ?2)
+                     ON CONFLICT (unit) DO UPDATE SET elapsed_at = excluded.elapsed_at",
+                    params![unit.as_str(), at.0],
+                )
+                .map(drop),
             Write::Enablement(unit, None) => {
                 self.execute("DELETE FROM enablement WHERE unit = ?1", params![unit.as_str()]).map(drop)
             }

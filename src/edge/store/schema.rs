@@ -6,12 +6,22 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x524e_444d;
 
 /// What brings a database to each version from the one before; the first begins an empty one. Only ever add to the end.
-const STEPS: [(i32, &str); 1] = [(1, V1)];
+const STEPS: [(i32, &str); 2] = [(1, V1), (2, V2)];
 /// The version this program writes (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS[STEPS.len() - 1].0;
 /// The tables of [`VERSION`]; a file of ours that lacks one is damaged.
-pub(super) const TABLES: [&str; 9] =
-    ["meta", "invocations", "pruned", "resets", "probe_transitions", "notices", "incidents", "outbox", "enablement"];
+pub(super) const TABLES: [&str; 10] = [
+    "meta",
+    "invocations",
+    "pruned",
+    "resets",
+    "probe_transitions",
+    "notices",
+    "incidents",
+    "outbox",
+    "enablement",
+    "timers",
+];
 
 /// Times are microseconds since 1970 UTC. `pruned` holds what rows that retention removed had counted.
 const V1: &str = "
@@ -67,6 +77,11 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE INDEX outbox_waiting ON outbox (route, seq) WHERE state IN ('waiting', 'sending');
 CREATE TABLE enablement (unit TEXT PRIMARY KEY, enabled INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// When persistent timers last elapsed, or were first armed.
+const V2: &str = "
+CREATE TABLE timers (unit TEXT PRIMARY KEY, elapsed_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings the database to [`VERSION`], each step in its own transaction.

@@ -27,6 +27,8 @@ const VERSION: u8 = 3;
 const PART_LISTENING: u8 = 2;
 /// Without parts at its end.
 const VERSION_WITHOUT_PARTS: u8 = 2;
+/// The unit's timer.
+const PART_TIMER: u8 = 1;
 /// The part that says which process is the main one, where it is not the one that we made, and when a reload was asked for.
 const PART_MAIN: u8 = 3;
 /// The part that says how many processes of the run the kernel has ended for want of memory.
@@ -80,6 +82,9 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
         }
     }
     out.listening_part(unit);
+    if let Some(timer) = &unit.timer {
+        out.part(PART_TIMER, |out| out.timer(timer));
+    }
     debug_assert!(out.0.len() <= MEMO_MAX, "a memo is bounded by its parts");
     out.0
 }
@@ -121,6 +126,7 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
         let (tag, mut part) = input.part()?;
         match (tag, unit.run_mut()) {
             (PART_LISTENING, _) => part.listening_part(&mut unit)?,
+            (PART_TIMER, _) => unit.timer = Some(Box::new(part.timer()?)),
             (PART_MAIN, Some(run)) => part.main_part(run)?,
             (PART_OOM, Some(run)) => part.oom_part(run)?,
             _ => {}

@@ -5,6 +5,7 @@ use super::super::{
     limit::StartWindow,
     service::{Begin, Claim, Control, End, Main, Monitor, Naming, Reloading, Run, State, Unit},
     status::Verdict,
+    timer::{Planned, Timer},
     wish::Ending,
 };
 use super::{CALLERS, DIRECTIVES, PHASES, RESULTS};
@@ -132,7 +133,22 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn now(&mut self) -> Option<Now> {
-        Some(Now { mono: self.mono()?, wall: Wall(i64::from_le_bytes(self.bytes()?)) })
+        Some(Now { mono: self.mono()?, wall: self.wall()? })
+    }
+
+    pub(super) fn wall(&mut self) -> Option<Wall> {
+        self.bytes().map(|bytes| Wall(i64::from_le_bytes(bytes)))
+    }
+
+    pub(super) fn timer(&mut self) -> Option<Timer> {
+        Some(Timer {
+            since: self.now()?,
+            startup: self.mono()?,
+            last: self.option(Self::now)?,
+            mono: self.option(|input| Some(Planned { moment: input.mono()?, due: input.mono()? }))?,
+            wall: self.option(|input| Some(Planned { moment: input.wall()?, due: input.wall()? }))?,
+            owes: self.flag()?,
+        })
     }
 
     pub(super) fn span(&mut self) -> Option<TimeSpan> {
@@ -202,6 +218,7 @@ impl<'a> Reader<'a> {
             4 => StartCause::Unhealthy { probe: self.text()? },
             5 => StartCause::Triggered(self.unit()?),
             6 => StartCause::Traffic,
+            7 => StartCause::Timer(self.unit()?),
             _ => return None,
         })
     }

@@ -1,14 +1,24 @@
 use super::super::{
     service::{Begin, Claim, Control, End, Main, Naming, Phase, Run, State, Unit},
     status::Verdict,
+    timer::{Planned, Timer},
     wish::Ending,
 };
 use super::{CALLERS, DIRECTIVES, PART_LISTENING, PART_MAIN, PART_OOM, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX};
-use crate::base::{Actor, Consequence, ExitStatus, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage};
+use crate::base::{Actor, Consequence, ExitStatus, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage, Wall};
 
 pub(super) struct Writer(pub(super) Vec<u8>);
 
 impl Writer {
+    /// A part of its own, behind its tag.
+    pub(super) fn part(&mut self, tag: u8, write: impl FnOnce(&mut Self)) {
+        let mut part = Self(Vec::new());
+        write(&mut part);
+        self.byte(tag);
+        self.number(part.0.len() as u64);
+        self.0.append(&mut part.0);
+    }
+
     pub(super) fn byte(&mut self, byte: u8) {
         self.0.push(byte);
     }
@@ -44,7 +54,26 @@ impl Writer {
 
     pub(super) fn now(&mut self, now: Now) {
         self.number(now.mono.0);
-        self.0.extend_from_slice(&now.wall.0.to_le_bytes());
+        self.wall(now.wall);
+    }
+
+    pub(super) fn wall(&mut self, wall: Wall) {
+        self.0.extend_from_slice(&wall.0.to_le_bytes());
+    }
+
+    pub(super) fn timer(&mut self, timer: &Timer) {
+        self.now(timer.since);
+        self.number(timer.startup.0);
+        self.option(timer.last, Self::now);
+        self.option(timer.mono, |out, Planned { moment, due }| {
+            out.number(moment.0);
+            out.number(due.0);
+        });
+        self.option(timer.wall, |out, Planned { moment, due }| {
+            out.wall(moment);
+            out.wall(due);
+        });
+        self.byte(u8::from(timer.owes));
     }
 
     pub(super) fn span(&mut self, span: TimeSpan) {
@@ -126,7 +155,12 @@ impl Writer {
                 self.byte(5);
                 self.text(unit.as_str());
             }
+            // A reader that does not know these takes the memo for none.
             StartCause::Traffic => self.byte(6),
+            StartCause::Timer(unit) => {
+                self.byte(7);
+                self.text(unit.as_str());
+            }
         }
     }
 
@@ -164,15 +198,6 @@ impl Writer {
         if run.oom_kills > 0 {
             self.part(PART_OOM, |out| out.number(run.oom_kills));
         }
-    }
-
-    /// A part at the end: its tag, its length, what is in it.
-    fn part(&mut self, tag: u8, write: impl FnOnce(&mut Self)) {
-        let mut part = Self(Vec::new());
-        write(&mut part);
-        self.byte(tag);
-        self.number(part.0.len() as u64);
-        self.0.extend(part.0);
     }
 
     pub(super) fn listening_part(&mut self, unit: &Unit) {

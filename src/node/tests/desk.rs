@@ -220,6 +220,7 @@ fn tell(effect: &Effect) -> Option<String> {
         Effect::Tidy { def, directories } => {
             format!("tidy {}{}", def.name, if *directories { " directories" } else { "" })
         }
+        Effect::Stamp { unit, .. } => format!("stamp {unit}"),
         Effect::Kill { key, signal } => format!("kill {} {signal}", show(key)),
         Effect::KillTree { run, signal, but: _ } => format!("kill-tree {} {signal}", show_run(run)),
         Effect::FindMain { key, from, .. } => format!("find {} {}", show(key), tell_source(from)),

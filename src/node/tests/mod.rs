@@ -21,5 +21,6 @@ mod oom;
 mod size;
 mod table;
 mod takeover;
+mod timer;
 mod truth;
 mod world;

@@ -123,7 +123,8 @@ impl Truth {
                 | StartCause::Manual(_)
                 | StartCause::Dependency(_)
                 | StartCause::Triggered(_)
-                | StartCause::Traffic => restarts == 0 || restarts == row || restarts == row + 1,
+                | StartCause::Traffic
+                | StartCause::Timer(_) => restarts == 0 || restarts == row || restarts == row + 1,
             };
             assert!(fits, "{run:?} by {cause:?} says {restarts} after {row}");
         }

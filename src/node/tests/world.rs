@@ -10,7 +10,7 @@ use std::{
 use super::super::{
     Effect, Input, Node,
     effect::{MainSource, SpawnOrder},
-    input::{Adopted, MissingMain, NotifyMessage, OomVictim, ProbeOutcome, Restored, Sender, Verb},
+    input::{Adopted, Host, MissingMain, NotifyMessage, OomVictim, ProbeOutcome, Restored, Sender, Verb},
     status::Sub,
 };
 use super::make::{command, lazy, name, probe, with};
@@ -78,6 +78,8 @@ struct World {
     /// What the manager keeps back until there is calm; it dies with it.
     untold_memos: BTreeMap<UnitName, Vec<u8>>,
     untold: Vec<Notice>,
+    untold_stamps: BTreeMap<UnitName, Wall>,
+    stamps: BTreeMap<UnitName, Wall>,
     generations: BTreeMap<UnitName, Generation>,
     tickets: BTreeSet<Ticket>,
     next_ticket: u64,
@@ -209,6 +211,8 @@ impl World {
             directories: BTreeSet::new(),
             untold_memos: BTreeMap::new(),
             untold: Vec::new(),
+            untold_stamps: BTreeMap::new(),
+            stamps: BTreeMap::new(),
             generations: BTreeMap::new(),
             tickets: BTreeSet::new(),
             next_ticket: 0,
@@ -279,6 +283,7 @@ impl World {
     /// There is calm: memos first, then rows, then acknowledgements, sooner or later.
     fn tell_all(&mut self) {
         self.memos.append(&mut self.untold_memos);
+        self.stamps.append(&mut self.untold_stamps);
         for notice in std::mem::take(&mut self.untold) {
             self.truth.note(notice, &self.defs);
         }
@@ -367,6 +372,7 @@ impl World {
                 self.untold_memos.remove(&unit);
                 self.memos.remove(&unit);
             }
+            Effect::Stamp { unit, at } => drop(self.untold_stamps.insert(unit, at)),
             Effect::Notice(notice) => self.untold.push(notice),
             Effect::Reply { ticket, outcomes } => {
                 self.tell_all();
@@ -562,6 +568,7 @@ impl World {
         self.listening.clear();
         self.untold_memos.clear();
         self.untold.clear();
+        self.untold_stamps.clear();
         for unit in std::mem::take(&mut self.resetting) {
             // Nobody was told whether it came about.
             let started = self.truth.starts.get(&unit).map_or(0, Vec::len);
@@ -584,6 +591,8 @@ impl World {
             processes: self.processes.iter().filter_map(adopted).collect(),
             waiting,
             enablement: BTreeMap::new(),
+            elapsed: self.stamps.clone(),
+            host: Host::default(),
         };
         self.node = Node::new(self.rng.next_u64());
         // The next life is not ended in its first moments, or the world would not come to rest.

@@ -1,8 +1,8 @@
 //! The one model of a unit, whatever dialect it was written in. Field names are systemd's directives in snake_case and
 //! mean what systemd.unit(5), systemd.service(5), systemd.exec(5) and systemd.kill(5) say, with their defaults.
 //!
-//! One file for each of systemd's manual pages: `service`, `kill`, `exec`, `resources`, `socket`; what is ours besides has
-//! files of its own.
+//! One file for each of systemd's manual pages: `service`, `kill`, `exec`, `resources`, `socket`, `timer`; what is ours
+//! besides has files of its own.
 
 mod exec;
 mod health;
@@ -12,6 +12,7 @@ mod resources;
 mod sandbox;
 mod service;
 mod socket;
+mod timer;
 
 use std::{path::Path, sync::Arc};
 
@@ -41,6 +42,7 @@ pub use self::{
     socket::{
         Address, BindIpv6Only, Listen, SocketKind, SocketOptions, SocketSpec, Sockets, Timestamping, TriggerLimit,
     },
+    timer::TimerSpec,
 };
 use super::Shared;
 use crate::base::{TimeSpan, UnitName};
@@ -73,6 +75,8 @@ pub struct UnitDef {
     pub health: Box<[ProbeSpec]>,
     /// How its output is kept.
     pub log: Shared<LogSpec>,
+    /// When it is started by time; then it is not started because the daemon comes up.
+    pub timer: Option<Box<TimerSpec>>,
 }
 
 impl UnitDef {
@@ -90,7 +94,13 @@ impl UnitDef {
             sockets: Shared::default(),
             health: Box::default(),
             log: Shared::default(),
+            timer: None,
         }
+    }
+
+    /// What its timer starts, if it has one.
+    pub fn timer_target(&self) -> Option<&UnitName> {
+        self.timer.as_ref().map(|timer| timer.unit.as_ref().unwrap_or(&self.name))
     }
 }
 

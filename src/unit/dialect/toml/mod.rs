@@ -19,6 +19,7 @@ mod resource_keys;
 mod sandbox_keys;
 mod service_keys;
 mod socket_keys;
+mod timer_keys;
 mod unit_keys;
 mod value;
 mod walk;
@@ -37,9 +38,9 @@ use super::super::{
 };
 
 /// The tables of a unit file.
-const TABLES: [&str; 6] = ["unit", "service", "socket", "health", "log", "install"];
+const TABLES: [&str; 7] = ["unit", "service", "socket", "timer", "health", "log", "install"];
 /// The keys of those that are read into the draft itself. Those of [service] stand in one list for each manual page.
-const KEYS: [(&str, &[&[Key<Draft>]]); 5] = [
+const KEYS: [(&str, &[&[Key<Draft>]]); 6] = [
     ("unit", &[unit_keys::UNIT]),
     (
         "service",
@@ -53,11 +54,12 @@ const KEYS: [(&str, &[&[Key<Draft>]]); 5] = [
         ],
     ),
     ("socket", &[socket_keys::SOCKET]),
+    ("timer", &[timer_keys::TIMER]),
     ("log", &[log_keys::LOG]),
     ("install", &[unit_keys::INSTALL]),
 ];
 /// Tables that a later version will read.
-const LATER_TABLES: [&str; 4] = ["on_restart", "release", "timer", "external"];
+const LATER_TABLES: [&str; 3] = ["on_restart", "release", "external"];
 
 /// Reads one file into `draft`.
 pub(in crate::unit) fn read<'s>(
@@ -132,6 +134,9 @@ fn read_table(walk: &mut Walk<'_, '_>, name: &toml::Spanned<Cow<'_, str>>, value
     }
     if let Some((title, keys)) = KEYS.iter().find(|(known, _)| *known == title) {
         if let Some(table) = walk.as_table(value, title) {
+            if *title == "timer" {
+                timer_keys::timer(draft);
+            }
             walk.keys(title, table, keys, draft);
         }
         return;
