@@ -189,6 +189,11 @@ fn faulty_probes_are_reported() {
 }
 
 #[test]
+fn faulty_timers_are_reported() {
+    check("timers");
+}
+
+#[test]
 fn broken_syntax_hides_no_other_problem() {
     check("syntax");
 }

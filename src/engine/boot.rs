@@ -24,25 +24,24 @@ use super::{
     resources::Resources,
     settings::{CgroupMode, Settings},
     sockets,
+    time::timer_host,
     tree::{Tree, TreeWatch},
 };
 use crate::{
     alert::Alerts,
-    base::{Chain, Happening, Mono, Notice, Pid, ProcessKey, Role, UnitName},
+    base::{Chain, Happening, Notice, Pid, ProcessKey, Role, UnitName},
     edge::{
         alarm::Alarm,
         cgroup::{Cgroups, Right, controllers::Controllers},
         clock,
-        clock_watch::{Change, ClockWatch},
         deliver::{Deliveries, Timing},
         listen,
         log::{Flow, Pump},
         store::{self, Store},
-        zones,
     },
     keeper::client::{Client, ClientError, Incoming, Pending, Snapshot},
     node::{
-        self, Input, Node,
+        Input, Node,
         input::{Adopted, Restored},
         status::Active,
     },
@@ -411,11 +410,8 @@ impl Engine {
         restored.waiting = snapshot.pending.iter().filter_map(ended).collect();
         let adopted = restored.processes.iter().filter(|p| p.key.role.is_main()).count();
         let fresh = cause == ManagerCause::Boot;
-        self.units = host.units.clone();
+        self.take_host(&host);
         self.adopt_logs(snapshot.logs);
-        self.identities = host.identities.clone();
-        self.templates = host.templates.clone();
-        self.zones = Arc::clone(&host.zones);
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
         self.alerts.keep_units(now, |unit| host.units.contains_key(unit));
         self.node.restore(now, host.units.clone(), restored);
@@ -449,31 +445,11 @@ impl Engine {
         Ok(())
     }
 
-    /// From now on timers hear when the clock is set, and when the host comes into another zone.
-    fn watch_clock(&self) {
-        let reports = self.reporter.clone();
-        let in_runtime = self.runtime.enter();
-        let file = (!zones::is_fixed()).then(|| Path::new(zones::LOCALTIME));
-        let watch = ClockWatch::new(file);
-        drop(in_runtime);
-        let watch = match watch {
-            Ok(watch) => watch,
-            Err(error) => {
-                tracing::warn!(%error, "nobody tells when the clock is set; timers will be late after that");
-                return;
-            }
-        };
-        self.runtime.spawn(async move {
-            while let Ok(change) = watch.changed().await {
-                let report = match change {
-                    Change::Clock => Report::ClockSet,
-                    Change::Zone => Report::Zone(zones::local()),
-                };
-                if reports.send(report).is_err() {
-                    return;
-                }
-            }
-        });
+    fn take_host(&mut self, host: &Host) {
+        self.units = host.units.clone();
+        self.identities = host.identities.clone();
+        self.templates = host.templates.clone();
+        self.zones = Arc::clone(&host.zones);
     }
 
     /// The API's socket: the keeper's, if it holds one, else a new one that it is given.
@@ -611,15 +587,6 @@ impl Engine {
             Pending::Notified(notified, fds) => self.take_notified(&notified, fds),
         }
     }
-}
-
-/// What timers need to know of the machine. A container came up with us: how long its host was up before is not its affair.
-fn timer_host(host: &Host, keeper: u32) -> node::input::Host {
-    // machine-id(5): 32 hex digits.
-    let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let identity = id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
-    let boot = (keeper != 1).then_some(Mono(0));
-    node::input::Host { zones: Arc::clone(&host.zones), boot, identity }
 }
 
 /// The process whose end this tells.

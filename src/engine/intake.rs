@@ -28,7 +28,7 @@ use crate::{
         status::Active,
     },
     sys,
-    unit::{calendar::Zones, spec::OnFull},
+    unit::spec::OnFull,
     wire::keeper::{Clamped, Exit, Fact, Notified, Order},
 };
 
@@ -364,14 +364,8 @@ impl Engine {
             Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,
             Report::Store(report) => self.take_store_report(report)?,
             Report::Log(report) => self.take_log_report(report),
-            Report::ClockSet => {
-                tracing::info!("the clock was set; timers are planned anew");
-                self.node.handle(clock::now(), Input::ClockSet);
-            }
-            Report::Zone(local) => {
-                let named = self.zones.named.clone();
-                self.take_zones(Arc::new(Zones { local, named }));
-            }
+            Report::ClockSet => self.clock_set(),
+            Report::Zone(local) => self.take_local_zone(local),
             Report::Signal(signal) => self.daemon_signal(signal)?,
         }
         Ok(())
@@ -525,14 +519,6 @@ impl Engine {
     pub(super) fn keep_settings(&self) {
         if let Err(error) = self.settings.keep() {
             tracing::warn!(%error, "cannot keep a copy of roundsman.toml; after a crash it must be sound");
-        }
-    }
-
-    /// Rules of time zones, if they are other ones.
-    fn take_zones(&mut self, zones: Arc<Zones>) {
-        if self.zones != zones {
-            self.zones = Arc::clone(&zones);
-            self.node.handle(clock::now(), Input::Zones(zones));
         }
     }
 

@@ -25,6 +25,7 @@ mod resources; // what units ask of the machine
 mod sandbox; // what processes are shut in with
 pub mod settings; // roundsman.toml
 mod sockets; // what units listen on
+mod time; // what timers know of clocks and zones
 pub mod tree; // the processes of a run
 mod untold; // what waits for calm
 

@@ -254,7 +254,7 @@ impl Check<'_> {
         };
         if spec.is_empty() && self.clean == Clean::Yes {
             let help = "give it on_calendar, cron, on_boot_sec or another of the on_… keys".to_owned();
-            report.error(self.begin, "the timer never elapses", Some(help));
+            report.error(draft.place, "the timer never elapses", Some(help));
         }
         if spec.randomized_delay == TimeSpan::INFINITY {
             let place = self.at("timer", "randomized_delay_sec");

@@ -122,6 +122,8 @@ pub(super) struct TimerDraft {
     pub on_unit_active: Vec<TimeSpan>,
     pub on_unit_inactive: Vec<TimeSpan>,
     pub unit: Option<(UnitName, Place)>,
+    /// Where the last such table stands.
+    pub place: Place,
 }
 
 /// A `[[health]]` table.

@@ -254,11 +254,11 @@ pub(crate) fn a_full_disk_loses_what_the_unit_allows_and_nothing_else() {
     let told = until("both ends of the incident are told", || Some(hook.taken()).filter(|told| told.len() >= 2));
     let told: Vec<_> = told.iter().map(|message| message["event"].as_str().unwrap()).collect();
     assert_eq!(told, ["logs_degraded", "recovered"]);
-    until("what waited is written", || {
+    let text = until("what waited is written", || {
         let text = world.captured("block");
         text.ends_with('\n').then_some(text)
     });
-    for (number, line) in world.captured("block").lines().enumerate() {
+    for (number, line) in text.lines().enumerate() {
         assert_eq!(line, format!("line {number}"));
     }
 }

@@ -37,6 +37,7 @@ mod sockets; // sockets that the keeper holds
 mod stop; // what is to go, goes
 mod store; // the database and its disk
 mod syscalls; // a kill at each system call
+mod timers; // units that are started by time
 
 use std::{env, process::ExitCode};
 
@@ -166,6 +167,10 @@ const TESTS: &[Test] = tests![
     stop::the_last_command_is_spared_by_what_ends_the_service,
     store::a_damaged_database_is_set_aside_and_services_come_up,
     store::a_full_disk_delays_no_restart_and_loses_no_count,
+    timers::a_timer_runs_its_unit_again_and_again_and_status_says_when,
+    timers::kill_9_of_the_manager_loses_and_doubles_no_elapse,
+    timers::a_calendar_that_was_missed_while_the_daemon_was_down_is_made_up_for_once,
+    timers::a_time_zone_that_is_not_there_is_refused_by_name,
 ];
 
 fn main() -> ExitCode {

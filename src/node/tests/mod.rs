@@ -17,6 +17,7 @@ mod kinds;
 mod listen;
 mod make;
 mod matrix;
+mod metronome;
 mod oom;
 mod size;
 mod table;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    base::{Consequence, Generation, Happening, InvocationId, Notice, RunId, RunResult, StartCause, UnitName},
+    base::{Consequence, Generation, Happening, InvocationId, Notice, RunId, RunResult, StartCause, UnitName, Wall},
     unit::UnitDef,
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Truth {
     /// Where in these starts a reset may have been.
     pub(super) may_be_reset: BTreeMap<UnitName, Vec<usize>>,
     pub(super) recovered: u32,
+    /// When timers started runs.
+    timed: BTreeMap<(UnitName, Generation), Wall>,
 }
 
 /// An end whose restart the start limit then forbade.
@@ -46,6 +48,9 @@ impl Truth {
         let what = notice.what;
         match &what {
             Happening::RunStarting { run, cause, restarts, .. } => {
+                if let StartCause::Timer(_) = cause {
+                    self.timed.insert((run.unit.clone(), run.generation), notice.at.wall);
+                }
                 self.note_start(notice.at.mono.0, run, cause, *restarts, defs);
             }
             Happening::RunEnded { run, replayed, invocation, .. } => {
@@ -102,6 +107,11 @@ impl Truth {
             Happening::Bug { text, .. } => panic!("{text}"),
             _ => {}
         }
+    }
+
+    /// When a timer started runs of the unit.
+    pub(super) fn timed(&self, unit: &UnitName) -> Vec<Wall> {
+        self.timed.iter().filter(|((of, _), _)| of == unit).map(|(_, at)| *at).collect()
     }
 
     fn note_start(&mut self, at: u64, run: &RunId, cause: &StartCause, restarts: u32, defs: &Defs) {

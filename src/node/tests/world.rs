@@ -14,7 +14,10 @@ use super::super::{
     status::Sub,
 };
 use super::make::{command, lazy, name, probe, with};
-use super::truth::{Defs, Truth};
+use super::{
+    metronome::{self, Metronome},
+    truth::{Defs, Truth},
+};
 use crate::{
     base::{
         Actor, ExitStatus, Generation, Happening, InvocationId, Mono, Notice, Now, Pid, ProcessKey, Rng, Role, RunId,
@@ -92,6 +95,9 @@ struct World {
     /// Units of the reset that is being carried out.
     resetting: Vec<UnitName>,
     trace: Vec<String>,
+    /// How far the clock on the wall is ahead of the other, in microseconds.
+    ahead: i64,
+    metronome: Metronome,
 }
 
 fn defs(rng: &mut Rng) -> Defs {
@@ -188,7 +194,13 @@ fn defs(rng: &mut Rng) -> Defs {
         def.relations.conflicts = vec![name("blue")].into();
         def.enabled = false;
     });
+    defs.extend(metronome::defs().map(|def| (def.name.clone(), Arc::new(def))));
     defs
+}
+
+/// Whose timers are watched: nothing but the manager goes wrong there.
+fn is_timed(unit: &UnitName) -> bool {
+    matches!(unit.as_str(), metronome::TICK | metronome::BEATER | metronome::PULSE)
 }
 
 impl World {
@@ -224,14 +236,17 @@ impl World {
             crashes: 0,
             resetting: Vec::new(),
             trace: Vec::new(),
+            ahead: 1_700_000_000_000_000,
+            metronome: Metronome::default(),
         };
+        world.metronome.begin(world.clock().wall);
         world.give(Input::Units(defs));
         world.give(Input::Boot);
         world
     }
 
     fn clock(&self) -> Now {
-        Now { mono: Mono(self.now), wall: Wall((self.now / 1000) as i64) }
+        Now { mono: Mono(self.now), wall: Wall((self.now / 1000) as i64 + self.ahead) }
     }
 
     fn chance(&mut self, one_in: u64) -> bool {
@@ -250,7 +265,7 @@ impl World {
 
     fn give(&mut self, input: Input) {
         let told = if matches!(input, Input::Units(_)) { "Units".to_owned() } else { format!("{input:?}") };
-        self.trace.push(format!("{} <- {told}", self.now / 1_000_000));
+        self.trace.push(format!("{} ({}) <- {told}", self.now / 1_000_000, self.clock().wall.0 / 1_000_000 % 1000));
         self.node.handle(self.clock(), input);
         self.drain();
     }
@@ -444,7 +459,7 @@ impl World {
                 self.processes.keys().filter(|other| other.run.unit == key.run.unit && other.role == Role::Main);
             assert_eq!(mains.count(), 0, "a second main process of {}", key.run.unit);
         }
-        if self.chance(12) {
+        if !is_timed(&key.run.unit) && self.chance(12) {
             let (step, errno) = if self.chance(2) { (SpawnStep::Clone, 11) } else { (SpawnStep::Exec, 2) };
             let starting =
                 matches!(order.directive, "exec_condition" | "exec_start_pre" | "exec_start" | "exec_start_post");
@@ -466,7 +481,8 @@ impl World {
         assert!(!(is_there && order.is_first && goes_with_each_run), "{key:?} finds the directory of an earlier run");
         let pid = Pid::new(self.next_pid).unwrap();
         let obeys = self.calm || self.rng.below(4) != 0;
-        let immortal_until = if self.chance(20) { self.now + 30_000_000_000 } else { 0 };
+        let does_no_wrong = is_timed(&key.run.unit);
+        let immortal_until = if !does_no_wrong && self.chance(20) { self.now + 30_000_000_000 } else { 0 };
         let process = Process { pid, invocation: order.invocation, obeys, immortal_until, stray: false };
         self.processes.insert(key.clone(), process);
         self.send(0, Input::Spawned { key: key.clone(), pid }, None);
@@ -480,7 +496,7 @@ impl World {
             self.send(5, Input::Notified { run: key.run.clone(), sender: Sender::Main, pid: 1, message }, None);
         }
         let forks = order.is_start && order.def.service.kind == ServiceKind::Forking;
-        if if forks { !self.chance(6) } else { self.chance(4) } {
+        if !does_no_wrong && if forks { !self.chance(6) } else { self.chance(4) } {
             // A process that nobody counts: it lives on after its parent.
             let stray = ProcessKey { run: key.run.clone(), role: Role::Probe(self.next_pid as u32) };
             self.next_pid += 1;
@@ -488,7 +504,7 @@ impl World {
             let process = Process { pid, invocation: order.invocation, obeys, immortal_until: 0, stray: true };
             self.processes.insert(stray, process);
         }
-        let hangs = short && self.chance(8);
+        let hangs = short && !does_no_wrong && self.chance(8);
         if short && !hangs {
             let code = if self.chance(5) { 3 } else { 0 };
             let delay = self.rng.below(500);
@@ -621,6 +637,25 @@ impl World {
         }
     }
 
+    /// Time goes on to that moment, if it lies ahead.
+    fn pass_to(&mut self, at: u64) {
+        self.now = self.now.max(at);
+        self.metronome.passed(self.clock().wall);
+    }
+
+    /// Someone sets the clock by up to so many seconds, and the manager hears of it.
+    fn set_clock(&mut self) {
+        let micros = self.rng.below(45_000_000) as i64;
+        let before = self.clock().wall;
+        self.ahead += if self.rng.below(2) == 0 { micros } else { -micros };
+        self.metronome.set(before, self.clock().wall);
+        self.give(Input::ClockSet);
+        // What is due now is not undone by whoever sets the clock next.
+        while self.node.next_deadline().is_some_and(|at| at.0 <= self.now) {
+            self.timeout();
+        }
+    }
+
     /// To the next thing that happens.
     fn step(&mut self) {
         self.traffic();
@@ -639,14 +674,14 @@ impl World {
         match (next, deadline) {
             (Some((index, at)), _) if at <= deadline.unwrap_or(u64::MAX) && at <= idle => {
                 let mail = self.mail.remove(index);
-                self.now = self.now.max(mail.at);
+                self.pass_to(mail.at);
                 self.deliver(mail);
             }
             (_, Some(at)) if at <= idle => {
-                self.now = self.now.max(at);
+                self.pass_to(at);
                 self.timeout();
             }
-            _ => self.now = idle,
+            _ => self.pass_to(idle),
         }
     }
 
@@ -705,6 +740,7 @@ impl World {
                     self.die(&key, ExitStatus::Signaled { signal: Signal::KILL, core: false });
                 }
             }
+            23 => self.set_clock(),
             18 => {
                 // The files are read again; one of them has changed or is back.
                 if let Some(def) = self.defs.get_mut(&unit) {
@@ -787,6 +823,16 @@ impl World {
     /// The world calms down; everything has to come to rest and every account to be even.
     fn settle(&mut self) {
         self.calm = true;
+        for _ in 0..20 {
+            self.step();
+        }
+        self.tell_all();
+        let now = self.clock().wall;
+        self.metronome.set(now, now);
+        for unit in [metronome::TICK, metronome::PULSE] {
+            self.metronome.check(unit, &self.truth.timed(&name(unit)));
+        }
+        self.order(Verb::Disable, vec![name(metronome::TICK), name(metronome::BEATER)]);
         for process in self.processes.values_mut() {
             (process.obeys, process.immortal_until) = (true, 0);
         }

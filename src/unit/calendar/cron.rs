@@ -12,7 +12,7 @@ use super::{
 use crate::base::Wall;
 
 /// When cron would run something. Shown as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Cron {
     text: Box<str>,
     /// Any of them.
@@ -71,6 +71,12 @@ impl Cron {
 impl fmt::Display for Cron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {:?}", self.text, self.events)
     }
 }
 

@@ -65,7 +65,7 @@ impl CalendarError {
     pub const fn help(&self) -> &'static str {
         match &self.fault {
             CalendarFault::Empty => "write for example \"daily\" or \"Mon..Fri *-*-* 02:30:00\"",
-            CalendarFault::Weekdays(_) => "write \"Mon\", \"Mon,Wed\" or \"Mon..Fri\", then a space",
+            CalendarFault::Weekdays(_) => "write \"Mon\", \"Mon,Wed\" or \"Mon..Fri\", or a word such as \"daily\"",
             CalendarFault::Numbers(_) => "write \"5\", \"1,5\", \"1..5\", \"0/15\", \"1..30/2\" or \"*\"",
             CalendarFault::StepOfZero(_) => "leave the step out",
             CalendarFault::ShortRange(_) => "write a step, for example \"1..1.5/0.1\"",

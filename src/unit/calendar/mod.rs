@@ -31,7 +31,7 @@ pub use self::{
 /// assert_eq!(spec.to_string(), "Mon..Fri *-*-* 02:30:00");
 /// # Ok::<(), roundsman::unit::calendar::CalendarError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CalendarSpec {
     /// One bit for each weekday from Monday on; all of them when any will do.
     weekdays: u8,

@@ -84,7 +84,8 @@ fn weekdays(text: &str) -> Result<(u8, &str), CalendarFault> {
     loop {
         let Some((day, tail)) = weekday(rest) else {
             // A date or time may come first; after a comma or dots it may not.
-            return if bits == 0 { Ok((EVERY_WEEKDAY, text)) } else { Err(refused()) };
+            let begins_so = bits == 0 && !text.starts_with(|c: char| c.is_ascii_alphabetic());
+            return if begins_so { Ok((EVERY_WEEKDAY, text)) } else { Err(refused()) };
         };
         let ends_range = from.is_some();
         let first = from.take().unwrap_or(day);

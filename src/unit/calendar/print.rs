@@ -27,6 +27,12 @@ impl fmt::Display for CalendarSpec {
     }
 }
 
+impl fmt::Debug for CalendarSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// Whether it is every whole second and no other moment, whatever else is listed.
 fn every_second(chain: &Chain) -> bool {
     let whole = |value: u32| value.is_multiple_of(MICROS_PER_SEC);

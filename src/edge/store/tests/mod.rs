@@ -266,6 +266,35 @@ async fn why_shows_runs_resets_probes_and_notices() {
 }
 
 #[tokio::test]
+async fn a_timers_last_elapse_is_kept_whatever_the_clock_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let bench = open(&path);
+    bench.submit(1, vec![Write::Timer(unit(), Wall(7))]);
+    bench.submit(2, vec![Write::Timer(unit(), Wall(5))]);
+    bench.committed(2);
+    assert_eq!(bench.store.timers().await.unwrap()[&unit()], Wall(5));
+    drop(bench);
+    assert_eq!(open(&path).store.timers().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let bench = open(&path);
+    bench.submit(1, vec![Write::Enablement(unit(), Some(false))]);
+    bench.committed(1);
+    assert!(bench.store.close(Duration::from_secs(10)).await);
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("DROP TABLE timers; PRAGMA user_version = 1").unwrap();
+    drop(other);
+    let bench = open(&path);
+    assert!(bench.store.timers().await.unwrap().is_empty());
+    assert!(!bench.store.enablement().await.unwrap()[&unit()]);
+}
+
+#[tokio::test]
 async fn history_is_read_in_pages_and_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let bench = open(&dir.path().join("state.db"));

@@ -135,7 +135,7 @@ fn read_table(walk: &mut Walk<'_, '_>, name: &toml::Spanned<Cow<'_, str>>, value
     if let Some((title, keys)) = KEYS.iter().find(|(known, _)| *known == title) {
         if let Some(table) = walk.as_table(value, title) {
             if *title == "timer" {
-                timer_keys::timer(draft);
+                timer_keys::timer(draft).place = walk.place(name.span().start);
             }
             walk.keys(title, table, keys, draft);
         }
