@@ -14,6 +14,8 @@ BLOCK = 5  # of them in a row, before the next supervisor has its turn
 SLOW_US, SLOW_KILLS = 200_000, 2  # who takes longer gets fewer kills a turn: it polls or waits, and more would tell no more
 SETTLED_S = 1.3  # runit and s6 punish whoever lived shorter than a second
 MANY = 1000
+MASS = 500
+THOUSANDS = 5000
 
 
 def say(text):
@@ -65,8 +67,33 @@ def boots(peers, place, rounds, seconds):
                     figures["status"] += status_ms(session)
                     if turn == rounds - 1:
                         figures["idle"] = idle(session, seconds)
-            say(f"  boot {turn + 1}: {peer.name} {figures['boot'][-1]:.0f} ms, {figures['memory'][-1]:.1f} MiB")
+                figures["stop"].append(session.stop_ms())
+            say(f"  boot {turn + 1}: {peer.name} {figures['boot'][-1]:.0f} ms, {figures['memory'][-1]:.1f} MiB, stop {figures['stop'][-1]:.0f} ms")
     return found
+
+
+def masses(peers, place, rounds):
+    """Peer -> ms until all of MASS services, killed at once, are there again. All supervisors stand side by side."""
+    found = defaultdict(list)
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(Session(peer, MASS, *place)) for peer in peers]
+        for turn in range(rounds):
+            time.sleep(SETTLED_S)
+            first = turn % len(sessions)
+            for session in sessions[first:] + sessions[:first]:
+                found[session.peer.name].append(session.mass_ms())
+                time.sleep(0.5)
+            say(f"  mass, turn {turn + 1}: " + ", ".join(f"{name} {median(took):.0f}" for name, took in found.items()) + " ms")
+    return found
+
+
+def thousands(peer, place):
+    """(descriptors, [status in ms]) of one supervisor with THOUSANDS of services."""
+    with Session(peer, THOUSANDS, *place) as session:
+        time.sleep(2.5)
+        found = session.descriptors(), status_ms(session)
+        say(f"  {peer.name}: {found[0]} descriptors, status {median(found[1]):.1f} ms")
+        return found
 
 
 def single_memory(peer, place):

@@ -38,7 +38,7 @@ class Limit(Peer):
 
 class Roundsman(Peer):
     name = "roundsman"
-    def __init__(self, bin_dir): self.bin = bin_dir
+    def __init__(self, bin_dir, output="null"): self.bin, self.output = bin_dir, output
     def missing(self): return None
     def environment(self, session): return {"ROUNDSMAN_LOG": "error"}
 
@@ -47,8 +47,8 @@ class Roundsman(Peer):
         units.mkdir()
         for index, argv in enumerate(services):
             (units / f"p{index}.toml").write_text(
-                "[unit]\nstart_limit_burst = 0\n[service]\nrestart = \"always\"\nrestart_sec = 0\nstandard_output = \"null\"\n"
-                f"exec_start = \"{' '.join(argv)}\"\n")
+                "[unit]\nstart_limit_burst = 0\n[service]\nrestart = \"always\"\nrestart_sec = 0\n"
+                f"standard_output = \"{self.output}\"\nexec_start = \"{' '.join(argv)}\"\n")
         paths = {"state": session.disk / "state", "runtime": session.dir / "run", "logs": session.disk / "logs"}
         lines = [f'units = ["{units}"]', *(f'{key} = "{path}"' for key, path in paths.items())]
         config = session.dir / "roundsman.toml"

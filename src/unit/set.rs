@@ -16,7 +16,9 @@ use super::{
     graph,
     shared::Pool,
     source::{SourceText, UNITS_MAX},
-    spec::UnitDef,
+    spec::{
+        ExecSpec, LogSpec, MainProcess, Relations, ResourcesSpec, RestartPolicy, Sockets, Timeouts, UnitDef,
+    },
     specifier::HostFacts,
 };
 use crate::base::UnitName;
@@ -128,14 +130,15 @@ pub fn load_in(sources: &[SourceText], around: &Surroundings) -> Result<Loaded, 
     let mut report = Report::new(sources);
     let groups = dropin::group(sources, &mut report);
     let digest = digest(sources, &groups);
-    let mut reading = Reading { sources, groups: &groups, host: &around.host, report: &mut report };
+    let parts = Parts::default();
+    let mut reading = Reading { sources, groups: &groups, host: &around.host, report: &mut report, parts };
     let mut read = reading.all(&around.instances);
     cross::install(&mut read, &mut report);
     cross::check(&read, &mut report);
-    let units: BTreeMap<UnitName, UnitDef> = read.into_iter().map(|(name, read)| (name, read.def)).collect();
+    let units = share_names(read.into_iter().map(|(name, read)| (name, read.def)).collect());
     let templates = groups.templates().map(|(name, _)| name.clone()).collect();
     let warnings = report.finish()?;
-    Ok(Loaded { set: UnitSet { units: share_parts(share_names(units)), templates, digest }, warnings })
+    Ok(Loaded { set: UnitSet { units, templates, digest }, warnings })
 }
 
 struct Reading<'r, 's> {
@@ -143,6 +146,7 @@ struct Reading<'r, 's> {
     groups: &'r Groups,
     host: &'r HostFacts,
     report: &'r mut Report<'s>,
+    parts: Parts,
 }
 
 impl Reading<'_, '_> {
@@ -162,7 +166,9 @@ impl Reading<'_, '_> {
                 continue;
             }
             let Some(files) = self.groups.files(&name, self.sources) else { continue };
-            let unit = self.one(name.clone(), &files);
+            let mut unit = self.one(name.clone(), &files);
+            // At once: what a thousand units had of their own for a while would leave as many holes between what stays.
+            self.parts.share(&mut unit.def);
             let related = unit.relations.iter().map(|relation| &relation.name).chain(unit.def.timer_target());
             wanted.extend(related.filter(|name| name.template().is_some()).cloned());
             read.insert(name, unit);
@@ -178,7 +184,8 @@ impl Reading<'_, '_> {
         let mut paths = Vec::new();
         for (at, source) in files.in_order().filter_map(|at| sources.get(at).map(|source| (at, source))) {
             dialect::toml::read(source, at, &mut draft, &mut places, report, host);
-            paths.push(Arc::clone(&source.path));
+            // A copy, which lies beside what stays and not among the texts.
+            paths.push(Arc::from(&*source.path));
         }
         draft.def.sources = paths.into();
         let clean = if report.errors() == errors_before { Clean::Yes } else { Clean::No };
@@ -201,8 +208,8 @@ impl Reading<'_, '_> {
 fn share_names(mut units: BTreeMap<UnitName, UnitDef>) -> BTreeMap<UnitName, UnitDef> {
     let names: BTreeSet<UnitName> = units.keys().cloned().collect();
     for unit in units.values_mut() {
-        for list in unit.relations.lists_mut() {
-            for name in list {
+        if *unit.relations != Relations::default() {
+            for name in unit.relations.lists_mut().into_iter().flatten() {
                 if let Some(shared) = names.get(name) {
                     *name = shared.clone();
                 }
@@ -215,23 +222,30 @@ fn share_names(mut units: BTreeMap<UnitName, UnitDef>) -> BTreeMap<UnitName, Uni
     units
 }
 
-/// Lets units that are set up alike share what says so: on a host with many, most differ in name and command alone.
-fn share_parts(mut units: BTreeMap<UnitName, UnitDef>) -> BTreeMap<UnitName, UnitDef> {
-    let (mut relations, mut restarts, mut timeouts, mut mains, mut execs, mut sockets) =
-        (Pool::new(), Pool::new(), Pool::new(), Pool::new(), Pool::new(), Pool::new());
-    let mut logs = Pool::new();
-    let mut resources = Pool::new();
-    for unit in units.values_mut() {
-        relations.share(&mut unit.relations);
-        restarts.share(&mut unit.service.restart);
-        timeouts.share(&mut unit.service.timeouts);
-        mains.share(&mut unit.service.main);
-        execs.share(&mut unit.service.exec);
-        sockets.share(&mut unit.sockets);
-        logs.share(&mut unit.log);
-        resources.share(&mut unit.service.resources);
+/// What units that are set up alike share: on a host with many, most differ in name and command alone.
+#[derive(Default)]
+struct Parts {
+    relations: Pool<Relations>,
+    restarts: Pool<RestartPolicy>,
+    timeouts: Pool<Timeouts>,
+    mains: Pool<MainProcess>,
+    execs: Pool<ExecSpec>,
+    sockets: Pool<Sockets>,
+    logs: Pool<LogSpec>,
+    resources: Pool<ResourcesSpec>,
+}
+
+impl Parts {
+    fn share(&mut self, unit: &mut UnitDef) {
+        self.relations.share(&mut unit.relations);
+        self.restarts.share(&mut unit.service.restart);
+        self.timeouts.share(&mut unit.service.timeouts);
+        self.mains.share(&mut unit.service.main);
+        self.execs.share(&mut unit.service.exec);
+        self.sockets.share(&mut unit.sockets);
+        self.logs.share(&mut unit.log);
+        self.resources.share(&mut unit.service.resources);
     }
-    units
 }
 
 fn digest(sources: &[SourceText], groups: &Groups) -> Digest {

@@ -43,11 +43,13 @@ const KNOWN_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Pool<T>(Vec<Shared<T>>);
 
-impl<T: PartialEq> Pool<T> {
-    pub(super) const fn new() -> Self {
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
         Self(Vec::new())
     }
+}
 
+impl<T: PartialEq> Pool<T> {
     /// Lets `part` be one with an equal value that was met before.
     pub(super) fn share(&mut self, part: &mut Shared<T>) {
         match self.0.iter().find(|known| *known == part) {
@@ -64,7 +66,7 @@ mod tests {
 
     #[test]
     fn equal_values_become_one_and_a_change_parts_them() {
-        let mut pool = Pool::new();
+        let mut pool = Pool::default();
         let [mut a, mut b, mut c] = [1, 1, 2].map(|value| Shared(Arc::new(value)));
         for part in [&mut a, &mut b, &mut c] {
             pool.share(part);
@@ -78,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_pool_remembers_so_many_and_no_more() {
-        let mut pool = Pool::new();
+        let mut pool = Pool::default();
         (0..=KNOWN_MAX).for_each(|value| pool.share(&mut Shared(Arc::new(value))));
         assert_eq!(pool.0.len(), KNOWN_MAX);
     }
