@@ -185,8 +185,8 @@ fn check(texts: Vec<StoredText>, instances: &BTreeSet<UnitName>) -> Result<Host,
             problems.push(format!("{}: {}", place(unit), Chain(&error)));
         }
     }
-    host.zones = zones(loaded.set.units.values(), &mut problems);
-    host.units = loaded.set.units.into_iter().map(|(name, unit)| (name, Arc::new(unit))).collect();
+    host.zones = zones(loaded.set.units.values().map(AsRef::as_ref), &mut problems);
+    host.units = loaded.set.units;
     if problems.is_empty() { Ok(host) } else { Err(ConfigError(problems.join("\n"))) }
 }
 

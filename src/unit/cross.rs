@@ -1,7 +1,10 @@
 //! What units mean to each other: names that must exist, orders that must not run in a circle, addresses that two cannot
 //! have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     diag::{Place, Report},
@@ -60,7 +63,7 @@ pub(super) fn install(units: &mut All, report: &mut Report<'_>) {
         let Install { wanted_by, required_by, enabled } = &unit.install;
         let pulled_in = wanted_by.iter().chain(required_by).any(|(by, _)| names.contains(by));
         let with_daemon = wanted_by.iter().chain(required_by).any(|(by, _)| by.is_target() && !names.contains(by));
-        unit.def.enabled = enabled.unwrap_or(with_daemon || !pulled_in);
+        Arc::make_mut(&mut unit.def).enabled = enabled.unwrap_or(with_daemon || !pulled_in);
     }
     // A target is reached when what it pulls in is up (systemd.target(5)).
     let targets: Vec<UnitName> = names.iter().filter(|name| name.is_target()).cloned().collect();
@@ -92,7 +95,7 @@ impl Read {
             return;
         }
         self.relations.push(Relation { kind, name: other.clone(), place });
-        let relations = &mut *self.def.relations;
+        let relations = &mut *Arc::make_mut(&mut self.def).relations;
         let list = match kind {
             RelationKind::Wants => &mut relations.wants,
             RelationKind::Requires => &mut relations.requires,

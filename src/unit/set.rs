@@ -16,9 +16,7 @@ use super::{
     graph,
     shared::Pool,
     source::{SourceText, UNITS_MAX},
-    spec::{
-        ExecSpec, LogSpec, MainProcess, Relations, ResourcesSpec, RestartPolicy, Sockets, Timeouts, UnitDef,
-    },
+    spec::{ExecSpec, LogSpec, MainProcess, Relations, ResourcesSpec, RestartPolicy, Sockets, Timeouts, UnitDef},
     specifier::HostFacts,
 };
 use crate::base::UnitName;
@@ -27,7 +25,7 @@ use crate::base::UnitName;
 #[derive(Debug, Clone, PartialEq)]
 pub struct UnitSet {
     /// By name.
-    pub units: BTreeMap<UnitName, UnitDef>,
+    pub units: BTreeMap<UnitName, Arc<UnitDef>>,
     /// From which instances can be made.
     pub templates: BTreeSet<UnitName>,
     /// Of the files they were read from.
@@ -79,7 +77,8 @@ pub struct Loaded {
 
 /// A unit with the places of its relations and sockets, for the checks between units.
 pub(super) struct Read {
-    pub def: UnitDef,
+    /// Where it stays: a map of whole definitions would leave holes as large as itself.
+    pub def: Arc<UnitDef>,
     pub relations: Vec<Relation>,
     pub sockets: Vec<Place>,
     pub instances: Vec<Box<str>>,
@@ -135,7 +134,10 @@ pub fn load_in(sources: &[SourceText], around: &Surroundings) -> Result<Loaded, 
     let mut read = reading.all(&around.instances);
     cross::install(&mut read, &mut report);
     cross::check(&read, &mut report);
-    let units = share_names(read.into_iter().map(|(name, read)| (name, read.def)).collect());
+    let mut units: BTreeMap<UnitName, Arc<UnitDef>> = read.into_iter().map(|(name, read)| (name, read.def)).collect();
+    share_names(&mut units);
+    let mut relations = Pool::default();
+    units.values_mut().for_each(|unit| relations.share(&mut Arc::make_mut(unit).relations));
     let templates = groups.templates().map(|(name, _)| name.clone()).collect();
     let warnings = report.finish()?;
     Ok(Loaded { set: UnitSet { units, templates, digest }, warnings })
@@ -168,7 +170,7 @@ impl Reading<'_, '_> {
             let Some(files) = self.groups.files(&name, self.sources) else { continue };
             let mut unit = self.one(name.clone(), &files);
             // At once: what a thousand units had of their own for a while would leave as many holes between what stays.
-            self.parts.share(&mut unit.def);
+            self.parts.share(Arc::make_mut(&mut unit.def));
             let related = unit.relations.iter().map(|relation| &relation.name).chain(unit.def.timer_target());
             wanted.extend(related.filter(|name| name.template().is_some()).cloned());
             read.insert(name, unit);
@@ -200,14 +202,14 @@ impl Reading<'_, '_> {
         };
         let timer_unit = draft.timer.as_ref().and_then(|timer| timer.unit.as_ref()).map(|(_, place)| *place);
         let def = check::finish(draft, &places, begin, clean, report);
-        Read { def, relations, sockets, instances, install, timer_unit }
+        Read { def: Arc::new(def), relations, sockets, instances, install, timer_unit }
     }
 }
 
 /// Lets relations use the names of the units they mean: a name then exists once.
-fn share_names(mut units: BTreeMap<UnitName, UnitDef>) -> BTreeMap<UnitName, UnitDef> {
+fn share_names(units: &mut BTreeMap<UnitName, Arc<UnitDef>>) {
     let names: BTreeSet<UnitName> = units.keys().cloned().collect();
-    for unit in units.values_mut() {
+    for unit in units.values_mut().map(Arc::make_mut) {
         if *unit.relations != Relations::default() {
             for name in unit.relations.lists_mut().into_iter().flatten() {
                 if let Some(shared) = names.get(name) {
@@ -219,7 +221,6 @@ fn share_names(mut units: BTreeMap<UnitName, UnitDef>) -> BTreeMap<UnitName, Uni
             unit.name = shared.clone();
         }
     }
-    units
 }
 
 /// What units that are set up alike share: on a host with many, most differ in name and command alone.
