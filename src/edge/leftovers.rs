@@ -1,4 +1,5 @@
-//! What services leave behind when they stop: their runtime directories and credentials (systemd.exec(5)).
+//! What services leave behind when they stop: their runtime directories and credentials (systemd.exec(5)), their PID files
+//! (systemd.service(5)).
 //!
 //! Moved out of the way at once, so that the next run can make its own, and removed when nothing hurries. What a manager
 //! did not come to remove, the next one finds by its name.
@@ -73,6 +74,23 @@ pub fn set_credentials_aside(base: &Path, name: &str) -> io::Result<()> {
         }
     }
     set_aside(base, name)
+}
+
+/// Removes the PID file of a service that has ended; it would name a process that is none of ours.
+///
+/// No symbolic link is followed but /var/run: the service may have written there.
+pub fn remove_pid_file(path: &Path) -> io::Result<()> {
+    let below_run = path.strip_prefix("/var/run").map(|rest| Path::new("run").join(rest));
+    let below_root = below_run.or_else(|_| path.strip_prefix("/").map(Path::to_owned));
+    let name = below_root.as_ref().ok().and_then(|path| path.to_str()).ok_or(io::ErrorKind::InvalidFilename)?;
+    let removed = open_base(Path::new("/")).and_then(|root| {
+        let (parent, name) = open_parent(&root, name)?;
+        unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)
+    });
+    match removed {
+        Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 /// Removes what was moved out of the way. May wait for the disk.
@@ -171,5 +189,21 @@ mod tests {
             remove_link(base.path(), name).unwrap();
         }
         assert_eq!(names(base.path()), ["dir"]);
+    }
+
+    #[test]
+    fn a_pid_file_goes_and_no_link_of_the_service_leads_to_another() {
+        let (base, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let base = base.path().canonicalize().unwrap();
+        for folder in [&base, outside.path()] {
+            fs::write(folder.join("web.pid"), "1\n").unwrap();
+        }
+        symlink(outside.path(), base.join("out")).unwrap();
+        remove_pid_file(&base.join("web.pid")).unwrap();
+        remove_pid_file(&base.join("web.pid")).unwrap();
+        remove_pid_file(&base.join("none/web.pid")).unwrap();
+        assert!(remove_pid_file(&base.join("out/web.pid")).is_err());
+        assert!(remove_pid_file(&base).is_err(), "a directory is no PID file");
+        assert_eq!((names(&base), names(outside.path())), (vec!["out".to_owned()], vec!["web.pid".to_owned()]));
     }
 }

@@ -56,7 +56,7 @@ pub enum Effect {
     },
     /// Remove what a run that is over had for its lifetime; no answer. Nothing that follows may overtake it.
     Tidy {
-        /// The definition that it ran with; its credentials go.
+        /// The definition that it ran with; its credentials and its PID file go.
         def: Arc<UnitDef>,
         /// Whether its runtime directories go as well.
         directories: bool,

@@ -1,5 +1,5 @@
 //! What a run has only for its lifetime, and when it goes: runtime directories and credentials (systemd.exec(5),
-//! RuntimeDirectoryPreserve=).
+//! RuntimeDirectoryPreserve=), and the file that names its main process (systemd.service(5), PIDFile=).
 //!
 //! The order to remove it leaves before any that follows from the end of the run, and before the memo that knows of it.
 //! So a manager that dies in between hears of the same end again, and no new run loses what it has just made.
@@ -22,7 +22,7 @@ impl Node {
             Preserve::Restart => (has_directories && !follows, has_directories && follows),
             Preserve::Yes => (false, false),
         };
-        if removed || !exec.credentials.is_empty() {
+        if removed || !exec.credentials.is_empty() || run.def.service.main.pid_file.is_some() {
             self.orders.push_back(Effect::Tidy { def: run.def.clone(), directories: removed });
         }
         if let Some(unit) = self.unit_mut(place).filter(|_| kept) {

@@ -170,10 +170,6 @@ impl Check<'_> {
             );
             report.error(place, message, Some(help.to_owned()));
         }
-        if service.main.pid_file.is_some() && service.kind != ServiceKind::Forking {
-            let help = "the other types know their main process by themselves".to_owned();
-            report.warning(self.service_at("pid_file"), "\"pid_file\" is for type \"forking\" only", Some(help));
-        }
         let infinite = service.timeouts.runtime_max == TimeSpan::INFINITY;
         if service.kind == ServiceKind::Oneshot && !infinite {
             let help = "use timeout_start_sec".to_owned();

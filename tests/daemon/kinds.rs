@@ -58,6 +58,7 @@ pub(crate) fn a_daemon_with_a_pid_file_is_followed_through_its_life() {
         assert_eq!(world.until_active("web", "active")["pid"], second, "the next manager knows it");
         world.ok(&["stop", "web"]);
         assert!(!lives(second));
+        assert!(!world.path("pid").exists(), "it would name nobody, or a stranger");
         assert_eq!(ended(world, 2)["result"], "success", "SIGTERM is a clean end");
     });
 }

@@ -44,6 +44,9 @@ impl Launcher {
                 }
             }
         }
+        if let Some(file) = &unit.service.main.pid_file {
+            leftovers::remove_pid_file(file).unwrap_or_else(|error| failed(&file.to_string_lossy(), error));
+        }
         if !exec.credentials.is_empty() {
             let name = credentials_name(&unit.name);
             leftovers::set_credentials_aside(&self.places.credentials, &name).unwrap_or_else(|e| failed(&name, e));

@@ -65,6 +65,23 @@ fn the_end_of_the_daemon_is_the_end_of_the_run() {
 }
 
 #[test]
+fn the_pid_file_of_a_run_is_gone_before_the_next_run() {
+    for kind in [ServiceKind::Forking, ServiceKind::Simple] {
+        let mut def = with_pid_file("web");
+        def.service.kind = kind;
+        def.service.restart.when = Restart::OnFailure;
+        let (mut desk, main) = match kind {
+            ServiceKind::Forking => (forked(def), "web/1:1"),
+            _ => (Desk::new([def]), "web/1"),
+        };
+        desk.spawned(main);
+        let said = desk.exited(main, 3);
+        assert_eq!(said[0], "tidy web", "{said:?}");
+        assert!(said[1].starts_with("spawn web/2"), "{said:?}");
+    }
+}
+
+#[test]
 fn a_daemon_whose_command_fails_never_comes_up() {
     let mut desk = Desk::new([forking("web")]);
     desk.spawned("web/1.1");
@@ -105,7 +122,7 @@ fn a_pid_file_is_waited_for_until_the_start_takes_too_long() {
 fn nobody_is_left_to_write_the_pid_file() {
     let mut desk = forked(with_pid_file("web"));
     let said = desk.missing("web/1:1", MissingMain::Gone);
-    assert_eq!(said[0], "RunEnded web/1 protocol (none) fail");
+    assert_eq!(said[..2], ["tidy web", "RunEnded web/1 protocol (none) fail"]);
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl ServiceKind {
 pub struct MainProcess {
     /// Whether it is up as long as its main process lives, or any process.
     pub exit_type: ExitType,
-    /// Where a forking service writes the pid of its main process.
+    /// Where a forking service writes the pid of its main process; of any service, removed when it has ended.
     pub pid_file: Option<Box<Path>>,
     /// Whether the main process of a forking service is looked for where nothing names it.
     pub guess_main_pid: bool,
