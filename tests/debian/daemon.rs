@@ -14,6 +14,8 @@ pub(crate) struct Daemon {
     configuration: &'static [(&'static str, &'static str)],
     /// Where we differ from systemd 252 on purpose.
     pub(crate) differs: &'static [Difference],
+    /// Its configuration with a mistake that the daemon finds.
+    pub(crate) spoiled: Option<(&'static str, &'static str)>,
     /// Processes that come and go by themselves.
     pub(crate) passing: &'static [&'static str],
     /// Sockets that systemd has as units of their own, and we in the daemon's.
@@ -26,27 +28,48 @@ pub(crate) struct Daemon {
 
 /// Fields of a record that are not the same under both, and why.
 pub(crate) struct Difference {
+    /// After this step; empty: after any.
+    pub(crate) step: &'static str,
     pub(crate) fields: &'static [&'static str],
     pub(crate) why: &'static str,
 }
 
+impl Difference {
+    pub(crate) fn covers(&self, step: &str, field: &str) -> bool {
+        (self.step.is_empty() || self.step == step) && self.fields.contains(&field)
+    }
+}
+
 const OPEN_FILES: Difference = Difference {
+    step: "",
     fields: &["Max open files"],
     why: "a service has our own limit, which our unit raises; under systemd it has that of the kernel, 1024",
 };
 const DEV_CHAR: Difference = Difference {
+    step: "",
     fields: &["/dev/*"],
     why: "the private /dev has no /dev/char, where systemd has links by device number",
 };
-const USERS: Difference =
-    Difference { fields: &["user namespace"], why: "PrivateUsers= is not in this version, and the unit says so" };
+const USERS: Difference = Difference {
+    step: "",
+    fields: &["user namespace"],
+    why: "PrivateUsers= is not in this version, and the unit says so",
+};
 const STRICT: Difference = Difference {
+    step: "",
     fields: &["/run", "/run/log", "/usr/lib", "/usr/bin/redis-server"],
     why: "read-only by ProtectSystem=strict, as systemd.exec(5) has it; systemd 252 makes what ExecPaths= names writable, and /run",
 };
 const NO_EXEC: Difference = Difference {
+    step: "",
     fields: &["/etc/redis", "/run/redis", "/tmp", "/var/tmp", "/var/lib/redis", "/var/log/redis"],
     why: "NoExecPaths=/ holds in them too, as systemd.exec(5) has it; systemd 252 leaves out what is writable or private",
+};
+
+const LIMIT: Difference = Difference {
+    step: "restarted with a mistake",
+    fields: &["restarts", "result"],
+    why: "we say that it was the start limit; systemd keeps how the last run ended and counts the restart that was forbidden",
 };
 
 /// Says something over TCP and prints what comes first.
@@ -61,6 +84,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "nginx",
         unit: "nginx",
+        spoiled: Some(("etc/nginx/nginx.conf", "no such word;\n")),
         differs: &[OPEN_FILES],
         passing: &[],
         sockets: &[],
@@ -71,7 +95,8 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "redis-server",
         unit: "redis-server",
-        differs: &[DEV_CHAR, USERS, STRICT, NO_EXEC],
+        spoiled: Some(("etc/redis/redis.conf", "no-such-word yes\n")),
+        differs: &[DEV_CHAR, USERS, STRICT, NO_EXEC, LIMIT],
         passing: &[],
         sockets: &[],
         configuration: &[],
@@ -81,7 +106,8 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "haproxy",
         unit: "haproxy",
-        differs: &[],
+        spoiled: Some(("etc/haproxy/haproxy.cfg", "no such word\n")),
+        differs: &[LIMIT],
         passing: &[],
         sockets: &[],
         // The package's own listens nowhere.
@@ -98,6 +124,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "memcached",
         unit: "memcached",
+        spoiled: None,
         differs: &[DEV_CHAR],
         passing: &[],
         sockets: &[],
@@ -108,7 +135,8 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "mosquitto",
         unit: "mosquitto",
-        differs: &[OPEN_FILES],
+        spoiled: Some(("etc/mosquitto/mosquitto.conf", "no_such_word yes\n")),
+        differs: &[OPEN_FILES, LIMIT],
         passing: &[],
         sockets: &[],
         configuration: &[],
@@ -119,7 +147,8 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "ssh",
         unit: "ssh",
-        differs: &[OPEN_FILES],
+        spoiled: Some(("etc/ssh/sshd_config", "NoSuchWord yes\n")),
+        differs: &[OPEN_FILES, LIMIT],
         passing: &[],
         sockets: &[],
         configuration: &[],
@@ -129,6 +158,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "cron",
         unit: "cron",
+        spoiled: None,
         differs: &[OPEN_FILES],
         passing: &[],
         sockets: &[],
@@ -139,6 +169,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "prometheus",
         unit: "prometheus",
+        spoiled: None,
         differs: &[DEV_CHAR, USERS],
         passing: &[],
         sockets: &[],
@@ -149,6 +180,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "postgresql@",
         unit: "postgresql@15-main",
+        spoiled: None,
         differs: &[OPEN_FILES],
         passing: &[],
         sockets: &[],
@@ -159,6 +191,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "apache2",
         unit: "apache2",
+        spoiled: Some(("etc/apache2/ports.conf", "NoSuchWord\n")),
         differs: &[],
         passing: &[],
         sockets: &[],
@@ -169,6 +202,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "dovecot",
         unit: "dovecot",
+        spoiled: Some(("etc/dovecot/dovecot.conf", "no_such_word = yes\n")),
         differs: &[DEV_CHAR],
         passing: &["imap-login"],
         sockets: &[],
@@ -179,6 +213,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
     Daemon {
         file: "rsyslog",
         unit: "rsyslog",
+        spoiled: None,
         differs: &[],
         passing: &[],
         sockets: &["syslog.socket"],

@@ -9,6 +9,7 @@ mod directives; // the unit files, directive by directive
 #[path = "../support/machine.rs"]
 #[expect(dead_code, reason = "other tests look at more of the machine")]
 mod machine;
+mod particular; // what only some of them have
 mod process; // what the main process is and sees
 mod record; // what is written down after each step
 mod supervisor; // systemd and we, behind one door
@@ -31,7 +32,7 @@ fn life(machine: &Machine, daemon: &Daemon, supervisor: &Supervisor<'_>, like: &
     let runs = |observer: &Observer<'_>, steps: &mut Vec<Step>, step| {
         daemon.has_answered(machine);
         let like = like.get(steps.len()).map(|(_, record)| record);
-        steps.push((step, observer.settled(like, daemon.differs)));
+        steps.push((step, observer.settled(step, like, daemon.differs)));
     };
 
     start();
@@ -42,6 +43,22 @@ fn life(machine: &Machine, daemon: &Daemon, supervisor: &Supervisor<'_>, like: &
     runs(&observer, &mut steps, if reloads { "reloaded" } else { "cannot be reloaded" });
     assert_eq!(supervisor.state().pid, before, "{}: a reload keeps its main process", daemon.unit);
 
+    if let Some((path, text)) = daemon.spoiled {
+        let good = machine.read(path);
+        machine.write(path, text);
+        let reloads = supervisor.order("reload");
+        runs(&observer, &mut steps, if reloads { "reloaded with a mistake" } else { "refuses to reload a mistake" });
+        assert_eq!(supervisor.state().pid, before, "{}: a mistake ends nothing that runs", daemon.unit);
+        assert!(!supervisor.order("restart"), "{} starts with a mistake", daemon.unit);
+        supervisor.gives_up();
+        steps.push(("restarted with a mistake", observer.record()));
+        machine.write(path, &good);
+        supervisor.forgive();
+        start();
+        runs(&observer, &mut steps, "started without the mistake");
+    }
+
+    let before = supervisor.state().pid;
     observer.mark();
     machine.run(&["kill", "-9", &before.to_string()]);
     if supervisor.comes_back(before) {
@@ -74,7 +91,7 @@ fn check(name: &str) {
     assert_eq!(steps(&ours), steps(&theirs), "{name}: the way we go, and systemd's");
     let mut found = String::new();
     for ((step, ours), (_, theirs)) in ours.iter().zip(&theirs) {
-        for field in record::differences(ours, theirs, daemon.differs) {
+        for field in record::differences(step, ours, theirs, daemon.differs) {
             writeln!(found, "{step}: {field}\n  systemd {}\n  we      {}", theirs[field], ours[field])
                 .expect("a string");
         }

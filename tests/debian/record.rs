@@ -41,14 +41,16 @@ fn pause() {
     thread::sleep(Duration::from_millis(20));
 }
 
-/// The fields that are not the same, but those that are known to differ.
+/// The fields that are not the same after a step, but those that are known to differ.
 pub(crate) fn differences<'r>(
-    one: &'r Record,
-    other: &'r Record,
+    step: &'r str,
+    ours: &'r Record,
+    theirs: &'r Record,
     known: &'r [Difference],
 ) -> impl Iterator<Item = &'r str> {
-    let fields = other.iter().filter(|(field, value)| one.get(*field) != Some(value)).map(|(field, _)| field.as_str());
-    fields.filter(|field| !known.iter().any(|known| known.fields.contains(field)))
+    let fields =
+        theirs.iter().filter(|(field, value)| ours.get(*field) != Some(value)).map(|(field, _)| field.as_str());
+    fields.filter(move |field| !known.iter().any(|known| known.covers(step, field)))
 }
 
 /// Of systemd and of us.
@@ -84,12 +86,12 @@ impl<'a> Observer<'a> {
 
     /// The record while it runs, as soon as it is `like` that one, or in the end: a reload goes on after it is ordered. Without
     /// one to be like, once it stays the same.
-    pub(crate) fn settled(&self, like: Option<&Record>, differs: &[Difference]) -> Record {
+    pub(crate) fn settled(&self, step: &str, like: Option<&Record>, differs: &[Difference]) -> Record {
         let mut record = self.record();
         let mut same = 0;
         for _ in 0..LOOKS_MAX {
             let settled = match like {
-                Some(like) => differences(&record, like, differs).next().is_none(),
+                Some(like) => differences(step, &record, like, differs).next().is_none(),
                 None => same == LOOKS_SAME,
             };
             if settled {

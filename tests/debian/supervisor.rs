@@ -12,6 +12,7 @@ use crate::{
 pub(crate) struct Supervisor<'a> {
     machine: &'a Machine,
     daemon: &'a Daemon,
+    unit: &'static str,
     is_systemd: bool,
 }
 
@@ -31,7 +32,7 @@ pub(crate) struct State {
 
 impl<'a> Supervisor<'a> {
     pub(crate) fn systemd(machine: &'a Machine, daemon: &'a Daemon) -> Self {
-        Self { machine, daemon, is_systemd: true }
+        Self { machine, daemon, unit: daemon.unit, is_systemd: true }
     }
 
     pub(crate) fn roundsman(machine: &'a Machine, daemon: &'a Daemon) -> Self {
@@ -39,12 +40,17 @@ impl<'a> Supervisor<'a> {
             machine.systemctl(&["stop", socket]);
         }
         machine.systemctl(&["start", "roundsman"]);
-        Self { machine, daemon, is_systemd: false }
+        Self { machine, daemon, unit: daemon.unit, is_systemd: false }
     }
 
-    /// `start`, `reload` or `stop`, and waits; whether it succeeded.
+    /// The same for another unit.
+    pub(crate) fn of(&self, unit: &'static str) -> Self {
+        Self { unit, ..*self }
+    }
+
+    /// `start`, `reload`, `stop` and so on, and waits; whether it succeeded.
     pub(crate) fn order(&self, verb: &str) -> bool {
-        let unit = self.daemon.unit;
+        let unit = self.unit;
         // A socket that stays would start the daemon again.
         let command = match (self.is_systemd, verb) {
             (true, "stop") => format!("systemctl stop {} {unit}", self.daemon.sockets.join(" ")),
@@ -70,9 +76,21 @@ impl<'a> Supervisor<'a> {
         state.active == "active"
     }
 
+    /// Waits until it has failed and is not tried again.
+    #[track_caller]
+    pub(crate) fn gives_up(&self) {
+        eventually("it is given up on", || self.state().active == "failed");
+    }
+
+    /// Forgets that it has failed.
+    pub(crate) fn forgive(&self) {
+        let verb = if self.is_systemd { "reset-failed" } else { "reset" };
+        assert!(self.order(verb), "{} cannot be reset", self.unit);
+    }
+
     fn shown(&self) -> State {
         let properties = "--property=Type,ActiveState,SubState,Result,NRestarts,MainPID,ExecMainCode,ExecMainStatus";
-        let shown = self.machine.run(&["systemctl", "show", properties, self.daemon.unit]);
+        let shown = self.machine.run(&["systemctl", "show", properties, self.unit]);
         let value = |key: &str| {
             let line = shown.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
             line.unwrap_or_default().to_owned()
@@ -96,7 +114,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn answered(&self) -> State {
-        let answer = self.machine.get(&format!("/v1/units/{}", self.daemon.unit));
+        let answer = self.machine.get(&format!("/v1/units/{}", self.unit));
         let (_, body) = answer.split_once("\r\n\r\n").expect("an answer");
         let unit: Value = serde_json::from_str(body).expect("JSON");
         let text = |key: &str| unit[key].as_str().unwrap_or_default().to_owned();
@@ -105,7 +123,7 @@ impl<'a> Supervisor<'a> {
             active: text("active"),
             sub: text("sub"),
             result: text("result"),
-            restarts: unit["restarts_total"].as_u64().expect("a number"),
+            restarts: unit["restarts_in_row"].as_u64().expect("a number"),
             pid: unit["pid"].as_u64().and_then(|pid| pid.try_into().ok()).unwrap_or(0),
             exit: text("last_exit"),
         }
