@@ -99,6 +99,12 @@ pub(crate) fn seen(machine: &Machine, pid: u32) -> BTreeMap<String, String> {
     for path in FOLDERS {
         seen.insert(format!("/{path}/*"), names(&process(&format!("root/{path}"))));
     }
+    for (name, number) in [("standard input", 0), ("standard output", 1), ("standard error", 2)] {
+        let file = fs::read_link(process(&format!("fd/{number}"))).unwrap_or_default().to_string_lossy().into_owned();
+        // We capture with a pipe, systemd with a socket.
+        let is_captured = file.starts_with("pipe:") || file.starts_with("socket:");
+        seen.insert(name.to_owned(), if is_captured { "captured".to_owned() } else { file });
+    }
     seen.insert("oom_score_adj".to_owned(), read("oom_score_adj").trim().to_owned());
     seen
 }

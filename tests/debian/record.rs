@@ -34,7 +34,7 @@ pub(crate) struct Observer<'a> {
 /// So many looks that find the same, one after the other: it stays so.
 const LOOKS_SAME: u32 = 8;
 /// Then it has to be as it should.
-const LOOKS_MAX: u32 = 250;
+const LOOKS_MAX: u32 = 100;
 
 #[expect(clippy::disallowed_methods, reason = "a test of real processes waits for them")]
 fn pause() {
