@@ -121,9 +121,22 @@ fn unset_or<T: Copy>(walk: &mut Walk<'_, '_>, value: &Value<'_>, words: &[(&str,
     walk.choice(value, words).map(Some)
 }
 
+/// A text that is not several paths with blanks between them, as systemd writes them: they would be one that is not there,
+/// and with a `-` nobody would miss it.
+fn one_item<'v>(walk: &mut Walk<'_, '_>, value: &'v Value<'_>) -> Option<&'v str> {
+    let text = walk.text(value)?;
+    let begins_a_path = |word: &str| word.trim_start_matches(['-', '+']).starts_with('/');
+    if text.split_whitespace().skip(1).any(begins_a_path) {
+        let help = Some("write a list: [\"/a\", \"/b\"]".to_owned());
+        walk.error(value, format!("{:?} has several paths in one text", walk.key), help);
+        return None;
+    }
+    Some(text)
+}
+
 /// A path with `-` (it may be missing) and `+` (below the root directory) before it.
 fn path(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<SandboxPath> {
-    let text = walk.text(value)?;
+    let text = one_item(walk, value)?;
     let (text, may_miss) = text.strip_prefix('-').map_or((text, false), |rest| (rest, true));
     let (text, in_root) = text.strip_prefix('+').map_or((text, false), |rest| (rest, true));
     walk.path(value, text).map(|path| SandboxPath { path, may_miss, in_root })
@@ -147,7 +160,7 @@ fn bind_paths(draft: &mut Draft, walk: &mut Walk<'_, '_>, value: &Value<'_>, acc
 
 /// `source`, `source:target` or `source:target:norbind`; `\:` stands for a colon of a path.
 fn bind_path(walk: &mut Walk<'_, '_>, value: &Value<'_>, read_only: bool) -> Option<BindPath> {
-    let text = walk.text(value)?;
+    let text = one_item(walk, value)?;
     let (text, may_miss) = text.strip_prefix('-').map_or((text, false), |rest| (rest, true));
     let fields = fields(text);
     let [source, rest @ ..] = fields.as_slice() else { return None };
@@ -198,7 +211,7 @@ fn fields(text: &str) -> Vec<String> {
 
 /// `path`, or `path:options`.
 fn temporary_file_system(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<TemporaryFileSystem> {
-    let text = walk.text(value)?;
+    let text = one_item(walk, value)?;
     let (path, options) = text.split_once(':').unwrap_or((text, ""));
     let path = walk.path(value, path)?;
     if *path == *Path::new("/") {
