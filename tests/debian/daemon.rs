@@ -264,6 +264,13 @@ impl Daemon {
         let file = machine.path(&format!("usr/lib/systemd/system/{}.service", self.file));
         assert!(file.exists(), "{file:?} is missing: scripts/test installs Debian's packages");
         machine.systemctl(&["start", "systemd-journald"]);
+        // Where others write on the machine that lies below, and would be seen.
+        for folder in ["/home", "/root", "/var/tmp"] {
+            machine.run(&["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", folder]);
+        }
+        for folder in ["home/someone", "root/something"] {
+            machine.write(&format!("{folder}/file"), "");
+        }
         machine.run(&["systemd-tmpfiles", "--create", "--prefix=/run", "--prefix=/var"]);
         machine.systemctl(&["enable", self.unit]);
         // systemd forgets all about a unit that is down, unless one that is up names it.
