@@ -30,4 +30,4 @@ pub use rng::Rng;
 pub use secret::Secret;
 pub use size::{ByteSize, SizeError};
 pub use spawn_step::{SpawnFailure, SpawnStep};
-pub use time::{Mono, Now, SpanError, TimeSpan, Wall};
+pub use time::{Mono, Now, STOOD_STILL, SpanError, TimeSpan, Wall};

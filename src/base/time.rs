@@ -11,11 +11,19 @@ impl Mono {
         self.0.checked_add(nanos).map(Self)
     }
 
+    /// This moment plus `span`, or the end of the clock's range.
+    pub fn later(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// How long it is from `earlier` to this moment; zero when it lies later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
+
+/// Who finds a deadline passed by so much did not run meanwhile: the machine was paused, or everything was stopped.
+pub const STOOD_STILL: Duration = Duration::from_secs(2);
 
 /// A moment of wall time, in microseconds since 1970 UTC. For showing and storing, never for deciding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -11,10 +11,12 @@ use std::{
     os::{fd::OwnedFd, unix::ffi::OsStrExt, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
-use tokio::{runtime, sync::mpsc};
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot},
+};
 
 use super::{
     Engine, InitTalk, acks, basis,
@@ -40,11 +42,7 @@ use crate::{
         store::{self, Store},
     },
     keeper::client::{Client, ClientError, Incoming, Pending, Snapshot},
-    node::{
-        Input, Node,
-        input::{Adopted, Restored},
-        status::Active,
-    },
+    node::{Input, Node, input::Adopted, status::Active},
     sys,
     unit::spec::{Address, Listen, SocketKind, SocketSpec},
     wire::keeper::{Exit, ManagerCause, Order, Stream},
@@ -58,8 +56,6 @@ const CONTROL_UNIT: &str = "roundsman@control.socket";
 const CONTROL_BACKLOG: u32 = 128;
 /// The exit code for a configuration that cannot be used (EX_CONFIG of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
-/// How long the store may take to say what it knows before we go on without.
-const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
@@ -146,10 +142,10 @@ pub async fn start(socket: OwnedFd, given: Given, edges: runtime::Handle) -> Res
     let rejected: Vec<String> = rejected.into_iter().chain(problems).collect();
     let parts = Parts::start(&settings, &snapshot, &host, edges)?;
     let about = About { cause: snapshot.cause.as_str(), keeper: snapshot.keeper, since: clock::now().wall };
-    let mut engine = parts.engine(keeper, Arc::clone(&settings), about);
+    let (mut engine, opening) = parts.engine(keeper, Arc::clone(&settings), about);
     let handle = engine.handle();
     let control = engine.control_socket(&snapshot)?;
-    engine.take_over(*snapshot, host).await.map_err(BootError::Keeper)?;
+    engine.take_over(*snapshot, host, opening).await.map_err(BootError::Keeper)?;
     engine.sandboxes.take_over(&engine.node.statuses().iter().filter_map(|status| status.invocation).collect());
     // A manager that was killed may not have come to it.
     engine.untold.leave_over();
@@ -178,7 +174,7 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), BootError> {
 /// The threads and channels around the loop.
 struct Parts {
     store: Store,
-    opened: store::Opened,
+    opening: oneshot::Receiver<store::Opened>,
     pump: Pump,
     flow: Arc<Flow>,
     tree: TreeWatch,
@@ -204,16 +200,13 @@ impl Parts {
             clock: clock::now,
         };
         let (cgroups, controllers) = cgroups(settings, snapshot.keeper);
-        // The store waits for the disk, so there is time for another thing.
-        let opened = std::thread::scope(|scope| {
-            if let Some(cgroups) = &cgroups {
-                let soon = host.units.iter().filter(|(_, unit)| unit.enabled).map(|(name, _)| name);
-                // Without a thread they are made one by one, later.
-                std::thread::Builder::new().spawn_scoped(scope, move || cgroups.prepare(soon)).ok();
-            }
-            Store::open(options, move |report| drop(to.send(Report::Store(report))))
-        });
-        let (store, opened) = opened.map_err(|e| failed("the store")(e.into()))?;
+        let (store, opening) = Store::open(options, move |report| drop(to.send(Report::Store(report))))
+            .map_err(|e| failed("the store")(e.into()))?;
+        if let Some(cgroups) = &cgroups {
+            let soon = host.units.iter().filter(|(_, unit)| unit.enabled).map(|(name, _)| name);
+            // While the store waits for the disk.
+            cgroups.prepare(soon);
+        }
         let to = reporter.clone();
         let flow = Arc::new(Flow::default());
         let report = move |report| drop(to.send(Report::Log(report)));
@@ -233,7 +226,7 @@ impl Parts {
         let launcher = launch::Launcher::new(&notify_socket, own_dir, std::env::var("LANG").ok());
         Ok(Self {
             store,
-            opened,
+            opening,
             pump,
             flow,
             tree,
@@ -248,7 +241,12 @@ impl Parts {
         })
     }
 
-    fn engine(self, keeper: Client, settings: Arc<Settings>, about: About) -> Engine {
+    fn engine(
+        self,
+        keeper: Client,
+        settings: Arc<Settings>,
+        about: About,
+    ) -> (Engine, oneshot::Receiver<store::Opened>) {
         let (own_asks, asks) = mpsc::channel(ASKS_MAX);
         let deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default());
         let in_runtime = self.edges.enter();
@@ -257,7 +255,7 @@ impl Parts {
         let now = clock::now();
         let seed = now.mono.0 ^ u64::from(std::process::id());
         let resources = Resources::new(self.cgroups.clone(), self.controllers, self.reporter.clone());
-        let mut engine = Engine {
+        let engine = Engine {
             node: Node::new(seed),
             alerts: Alerts::new(settings.alert.clone()),
             keeper,
@@ -305,17 +303,10 @@ impl Parts {
             own_program: own_program(),
             upgrading: None,
             about: Arc::new(about),
+            unseeded: false,
             ending: None,
         };
-        if let Some((kept, reason)) = self.opened.quarantined {
-            tracing::error!(reason, "the database was damaged");
-            let what = Happening::StoreReplaced { kept: kept.display().to_string() };
-            engine.fan_out(Notice { at: now, what });
-        }
-        if let Some(reason) = self.opened.degraded {
-            engine.fan_out(Notice { at: now, what: Happening::StoreDegraded { reason } });
-        }
-        engine
+        (engine, self.opening)
     }
 }
 
@@ -379,12 +370,15 @@ impl Engine {
     }
 
     /// From here on this engine decides. What runs goes on; what waited is heard; what is wanted is started.
-    async fn take_over(&mut self, snapshot: Snapshot, host: Host) -> Result<(), ClientError> {
+    async fn take_over(
+        &mut self,
+        snapshot: Snapshot,
+        host: Host,
+        opening: oneshot::Receiver<store::Opened>,
+    ) -> Result<(), ClientError> {
         let now = clock::now();
         let cause = snapshot.cause;
-        self.progress()?;
-        let mut restored = self.known().await;
-        self.progress()?;
+        let mut restored = self.known(opening, cause).await?;
         for record in snapshot.units {
             let newest = restored.generations.entry(record.unit.clone()).or_default();
             *newest = record.generation.max(*newest);
@@ -392,6 +386,7 @@ impl Engine {
                 restored.memos.insert(record.unit, record.memo);
             }
         }
+        self.number_blindly(&mut restored, &host);
         let enabled = restored.enablement.iter().filter(|(_, enabled)| **enabled).map(|(unit, _)| unit);
         let living = snapshot.processes.iter().map(|process| &process.key.run.unit);
         let host = self.remake_instances(host, restored.memos.keys().chain(enabled).chain(living));
@@ -472,36 +467,6 @@ impl Engine {
         let kept = fd.try_clone().map_err(failed)?;
         self.keeper.send(&Order::Store { unit, name: "control".to_owned() }, vec![kept]).map_err(BootError::Keeper)?;
         Ok(fd)
-    }
-
-    fn progress(&mut self) -> Result<(), ClientError> {
-        self.keeper.send(&Order::Alive, Vec::new())
-    }
-
-    /// What the store knows; supervision begins without it when it does not answer.
-    async fn known(&mut self) -> Restored {
-        let mut restored = Restored::default();
-        let answers = async {
-            let generations = self.store.generations().await?;
-            let enablement = self.store.enablement().await?;
-            let saved = self.store.alerts_saved().await?;
-            let totals = self.store.restart_totals().await?;
-            let elapsed = self.store.timers().await?;
-            Ok::<_, store::StoreError>((generations, enablement, saved, totals, elapsed))
-        };
-        match tokio::time::timeout(STORE_ANSWERS_WITHIN, answers).await {
-            Ok(Ok((generations, enablement, saved, totals, elapsed))) => {
-                restored.generations =
-                    generations.into_iter().map(|(unit, known)| (unit, known.started.max(known.ended))).collect();
-                self.counters().seed(totals, &restored.generations);
-                restored.enablement = enablement;
-                restored.elapsed = elapsed;
-                self.alerts = Alerts::restore(self.settings.alert.clone(), saved, clock::now());
-            }
-            Ok(Err(error)) => tracing::error!(error = %Chain(&error), "the store cannot be read; starting without it"),
-            Err(_) => tracing::error!("the store does not answer; starting without it"),
-        }
-        restored
     }
 
     /// What the runs that go on were given, and how many kills were told. The last process of one may be dead, and its end

@@ -66,21 +66,32 @@ impl Counters {
         totals: BTreeMap<UnitName, RestartTotals>,
         generations: &BTreeMap<UnitName, Generation>,
     ) {
-        for (unit, total) in totals {
-            for (cause, count) in [(AUTO, total.auto_restarts), (UNHEALTHY, total.unhealthy)] {
-                if count > 0 {
-                    self.restarts.insert((unit.clone(), cause), count);
-                }
-            }
-            if total.start_limits > 0 {
-                self.start_limits.insert(unit, total.start_limits);
-            }
-        }
+        self.add(totals);
         self.counted.extend(
             generations
                 .iter()
                 .map(|(unit, generation)| (unit.clone(), Counted { all_to: *generation, ..Counted::default() })),
         );
+    }
+
+    /// What the store counted of earlier runs, when it could not be asked in time: of those that are not [`Self::counted`].
+    pub(super) fn add(&mut self, totals: BTreeMap<UnitName, RestartTotals>) {
+        for (unit, total) in totals {
+            for (cause, count) in [(AUTO, total.auto_restarts), (UNHEALTHY, total.unhealthy)] {
+                if count > 0 {
+                    *self.restarts.entry((unit.clone(), cause)).or_default() += count;
+                }
+            }
+            if total.start_limits > 0 {
+                *self.start_limits.entry(unit).or_default() += total.start_limits;
+            }
+        }
+    }
+
+    /// Which runs are counted here.
+    pub(super) fn counted(&self) -> impl Fn(&UnitName, Generation) -> bool + Send + 'static {
+        let counted = self.counted.clone();
+        move |unit, run| counted.get(unit).is_some_and(|known| run <= known.all_to || known.beyond.contains(&run))
     }
 
     /// Takes no more room than needed.
@@ -153,6 +164,19 @@ mod tests {
             counters.hear(&starting(generation));
         }
         assert_eq!(counters.restarts_of(&web), 6);
+    }
+
+    #[test]
+    fn what_the_store_says_late_is_added() {
+        let web = UnitName::new("web").expect("a name");
+        let mut counters = Counters::default();
+        for generation in [8, 9] {
+            counters.hear(&starting(generation));
+        }
+        let is_counted = counters.counted();
+        assert!(!is_counted(&web, Generation(7)) && is_counted(&web, Generation(8)));
+        counters.add([(web.clone(), RestartTotals { auto_restarts: 6, ..RestartTotals::default() })].into());
+        assert_eq!(counters.restarts_of(&web), 8);
     }
 
     #[test]

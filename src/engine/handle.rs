@@ -1,7 +1,7 @@
 //! What the API holds: a way to ask the engine, to hear what happens, and to read what is stored.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -125,6 +125,8 @@ pub enum Report {
     Store(store::Report),
     /// Output is lost, or not any more.
     Log(log::Report),
+    /// What was counted before this manager began, late.
+    Totals(BTreeMap<UnitName, store::RestartTotals>),
     /// The clock on the wall was set.
     ClockSet,
     /// The host came into another time zone.

@@ -364,6 +364,7 @@ impl Engine {
             Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,
             Report::Store(report) => self.take_store_report(report)?,
             Report::Log(report) => self.take_log_report(report),
+            Report::Totals(totals) => self.counters().add(totals),
             Report::ClockSet => self.clock_set(),
             Report::Zone(local) => self.take_local_zone(local),
             Report::Signal(signal) => self.daemon_signal(signal)?,
@@ -404,6 +405,7 @@ impl Engine {
                 if dropped > 0 {
                     tracing::warn!(dropped, "notices were dropped while the store could not be written");
                 }
+                self.seed_late();
                 Happening::StoreRecovered
             }
             store::Report::Replaced { kept, reason } => {

@@ -19,6 +19,7 @@ pub mod handle; // what the API holds
 mod instances; // of templates
 mod intake; // facts and asks -> inputs of the node machine
 mod mainpid; // which process is the main one, where a service made it
+mod known; // what the store knows
 mod launch; // orders -> the keeper's exact instructions
 mod probes; // probes under way
 mod resources; // what units ask of the machine
@@ -125,6 +126,8 @@ pub struct Engine {
     /// Whoever asked for an upgrade that is on its way.
     upgrading: Option<oneshot::Sender<String>>,
     about: Arc<About>,
+    /// What the store counted before this manager began is not known.
+    unseeded: bool,
     ending: Option<u8>,
 }
 

@@ -4,7 +4,7 @@
 //! set up helps no one, and the places for them are few: an order that finds none is a failed start.
 use std::time::Duration;
 
-use crate::base::{Mono, TimeSpan};
+use crate::base::Mono;
 
 /// Children in their set-up at one time, while they get on.
 const CROWD: usize = 64;
@@ -35,19 +35,14 @@ impl Crowd {
         }
         let (before, since) = self.0.map_or((children, now), |waiting| (waiting.children, waiting.since));
         let since = if children < before { now } else { since };
-        self.0 = Some(Waiting { children, since, until: later(now, PAUSE) });
-        now < later(since, STUCK)
+        self.0 = Some(Waiting { children, since, until: now.later(PAUSE) });
+        now < since.later(STUCK)
     }
 
     /// When it is to be looked again; `None` when no order waits.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.0.filter(|waiting| waiting.until < later(waiting.since, STUCK)).map(|waiting| waiting.until)
+        self.0.filter(|waiting| waiting.until < waiting.since.later(STUCK)).map(|waiting| waiting.until)
     }
-}
-
-fn later(moment: Mono, span: Duration) -> Mono {
-    let span = TimeSpan::from_micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX));
-    moment.after(span).unwrap_or(Mono(u64::MAX))
 }
 
 #[cfg(test)]

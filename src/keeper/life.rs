@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use crate::{
-    base::{Mono, Pid, Signal},
+    base::{Mono, Pid, STOOD_STILL, Signal},
     wire::keeper::ManagerCause,
 };
 
@@ -120,7 +120,7 @@ impl Life {
     pub(super) fn alive(&mut self, now: Mono) {
         match self.state {
             State::Starting { pid, .. } => self.state = State::Starting { pid, heard: now },
-            State::Asked { pid, .. } => self.state = State::Up { pid, ask: later(now, self.timings.ping) },
+            State::Asked { pid, .. } => self.state = State::Up { pid, ask: now.later(self.timings.ping) },
             // An answer that comes after the verdict does not save it: it missed its deadline.
             State::Up { .. } | State::Down { .. } | State::Aborting { .. } | State::Killed { .. } => {}
         }
@@ -128,7 +128,7 @@ impl Life {
 
     pub(super) fn ready(&mut self, now: Mono) {
         if let State::Starting { pid, .. } = self.state {
-            self.state = State::Up { pid, ask: later(now, self.timings.ping) };
+            self.state = State::Up { pid, ask: now.later(self.timings.ping) };
             self.was_ready = true;
             self.start = self.timings.start;
         }
@@ -162,13 +162,14 @@ impl Life {
 
     /// What the passing of time asks for.
     pub(super) fn due(&mut self, now: Mono) -> Option<Act> {
-        if self.next_deadline().is_none_or(|deadline| now < deadline) {
+        let deadline = self.next_deadline().filter(|deadline| *deadline <= now)?;
+        if now.since(deadline) >= STOOD_STILL && self.ask_again(now) {
             return None;
         }
         match self.state {
             State::Down { cause, .. } => Some(Act::Start(cause)),
             State::Starting { pid, .. } | State::Asked { pid, .. } => {
-                self.state = State::Aborting { pid, kill: later(now, self.timings.abort) };
+                self.state = State::Aborting { pid, kill: now.later(self.timings.abort) };
                 Some(Act::Signal(pid, Signal::ABRT))
             }
             State::Up { pid, .. } => {
@@ -183,12 +184,28 @@ impl Life {
         }
     }
 
+    /// We did not run meanwhile, and perhaps the manager did not either: it has all its time anew, if it is waited for.
+    fn ask_again(&mut self, now: Mono) -> bool {
+        match &mut self.state {
+            State::Starting { heard, .. } => {
+                self.born = self.born.later(now.since(*heard));
+                *heard = now;
+                true
+            }
+            State::Asked { since, .. } => {
+                *since = now;
+                true
+            }
+            State::Down { .. } | State::Up { .. } | State::Aborting { .. } | State::Killed { .. } => false,
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Mono> {
         match self.state {
             State::Down { due, .. } => Some(due),
-            State::Starting { heard, .. } => Some(later(heard, self.timings.answer).min(later(self.born, self.start))),
+            State::Starting { heard, .. } => Some(heard.later(self.timings.answer).min(self.born.later(self.start))),
             State::Up { ask, .. } => Some(ask),
-            State::Asked { since, .. } => Some(later(since, self.timings.answer)),
+            State::Asked { since, .. } => Some(since.later(self.timings.answer)),
             State::Aborting { kill, .. } => Some(kill),
             State::Killed { .. } => None,
         }
@@ -209,7 +226,7 @@ impl Life {
                 doubled.min(self.timings.backoff_max)
             }
         };
-        self.state = State::Down { due: later(now, wait), cause };
+        self.state = State::Down { due: now.later(wait), cause };
     }
 }
 
@@ -222,10 +239,6 @@ const fn start_limit(timings: &Timings, cause: ManagerCause) -> Duration {
 
 /// Doublings after which any wait is longer than its limit.
 const DOUBLINGS_MAX: u32 = 16;
-
-fn later(moment: Mono, span: Duration) -> Mono {
-    Mono(moment.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
-}
 
 #[cfg(test)]
 mod tests {
@@ -293,6 +306,16 @@ mod tests {
         assert_eq!(life.next_deadline(), None);
         life.died(at(22));
         assert_eq!(life.due(at(22)), Some(Act::Start(ManagerCause::Hang)));
+    }
+
+    #[test]
+    fn who_stood_still_with_the_keeper_is_given_its_time_again() {
+        let mut life = started();
+        life.ready(at(1));
+        assert_eq!(life.due(at(3)), Some(Act::Ping));
+        assert_eq!(life.due(at(3600)), None, "everything stood still from 3 or later");
+        assert_eq!(life.next_deadline(), Some(at(3610)), "it has its time anew, once");
+        assert_eq!(life.due(at(3610)), Some(Act::Signal(pid(), Signal::ABRT)));
     }
 
     #[test]

@@ -69,7 +69,7 @@ use status::Active;
 pub use status::UnitStatus;
 
 use crate::{
-    base::{Happening, InvocationId, Mono, Notice, Now, ProcessKey, Rng, Ticket, TimeSpan, UnitName},
+    base::{Happening, InvocationId, Mono, Notice, Now, ProcessKey, Rng, STOOD_STILL, Ticket, TimeSpan, UnitName},
     unit::{UnitDef, spec::EmergencyAction},
 };
 use fact::ExitFact;
@@ -116,6 +116,8 @@ pub struct Node {
     exit_wanted: Option<(EmergencyAction, u8)>,
     booted: bool,
     host: Host,
+    /// When it last took anything in.
+    awake: Mono,
     /// When the daemon came up.
     startup: Option<Mono>,
     /// When timers that are not armed elapsed last, as far as that counts once they are.
@@ -163,6 +165,7 @@ impl Node {
             exit_wanted: None,
             booted: false,
             host: Host::default(),
+            awake: Mono::default(),
             startup: None,
             elapsed: BTreeMap::new(),
             lost: Vec::new(),
@@ -176,6 +179,7 @@ impl Node {
     /// keeper held, `Exited` with unknown status for each of [`Node::lost`], then [`Input::Boot`]: what the memos know
     /// is left alone by it.
     pub fn restore(&mut self, now: Now, units: BTreeMap<UnitName, Arc<UnitDef>>, restored: Restored) {
+        self.awake = now.mono;
         self.take_over(now, units, restored);
         self.conclude(now);
     }
@@ -189,6 +193,7 @@ impl Node {
 
     /// Takes one fact or order.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.wake(now);
         match input {
             Input::Order { ticket, actor, units, verb } => self.ordered(now, ticket, &actor, &units, verb),
             Input::Units(units) => self.take_units(now, units),
@@ -220,6 +225,7 @@ impl Node {
 
     /// Lets every deadline up to `now` pass.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.wake(now);
         for timer in self.timers.due(now.mono) {
             // An earlier one of them may have cleared or moved it.
             if self.timers.is_set(timer) {
@@ -229,6 +235,15 @@ impl Node {
             }
         }
         self.conclude(now);
+    }
+
+    /// A deadline that is heard of much too late tells that everything stood still, the services too. What they are waited
+    /// for is put off by as long: no watchdog bites, and no start or stop has failed, because a machine was paused.
+    fn wake(&mut self, now: Now) {
+        if self.timers.next().is_some_and(|due| now.mono.since(due) >= STOOD_STILL) {
+            self.timers.put_off(now.mono.since(self.awake));
+        }
+        self.awake = now.mono;
     }
 
     fn fire(&mut self, now: Now, place: Place, slot: Slot) {

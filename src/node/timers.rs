@@ -1,6 +1,9 @@
 //! The timer table: one slot for each unit and kind. Setting overwrites, leaving a state clears; nothing sleeps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::graph::Place;
 use crate::base::Mono;
@@ -89,6 +92,16 @@ impl Timers {
     /// What is due at `now`, earliest first; all of it stays set.
     pub(super) fn due(&self, now: Mono) -> Vec<(Mono, Place, Slot)> {
         self.by_time.iter().take_while(|(at, _, _)| *at <= now).copied().collect()
+    }
+
+    /// Puts off by `late` what services are waited for.
+    pub(super) fn put_off(&mut self, late: Duration) {
+        let waited: Vec<_> = self.by_slot.iter().map(|((place, slot), at)| (*place, *slot, *at)).collect();
+        for (place, slot, at) in waited {
+            if matches!(slot, Slot::Phase | Slot::Watchdog) {
+                self.set(place, slot, Some(at.later(late)));
+            }
+        }
     }
 
     pub(super) fn is_set(&self, timer: (Mono, Place, Slot)) -> bool {

@@ -40,6 +40,7 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["crash", log, name, least, most] => crash(log, name, least.parse().unwrap()..=most.parse().unwrap()),
         ["steady", log, name] => steady(log, name),
         ["notify", texts @ ..] => notify(texts),
+        ["feed", millis] => feed(Duration::from_millis(millis.parse().unwrap())),
         ["barrier", file] => barrier(file),
         ["daemon", script] => daemon(script),
         ["reloads", millis] => reloads(millis.parse().unwrap()),
@@ -111,6 +112,15 @@ fn notify(texts: &[&str]) -> ExitCode {
         }
     }
     for_ever()
+}
+
+/// Is up, and feeds its watchdog again and again.
+fn feed(pause: Duration) -> ExitCode {
+    tell("READY=1");
+    loop {
+        std::thread::sleep(pause);
+        tell("WATCHDOG=1");
+    }
 }
 
 /// Says READY=1, sends a barrier, waits until it is lifted, and writes that down.

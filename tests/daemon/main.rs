@@ -19,6 +19,7 @@ mod alerts; // who is told
 mod config; // files that are wrong
 mod directories; // what is made for a service
 mod exec; // what a service is given
+mod faults; // the machine goes wrong
 mod health; // services that are not well
 mod keeper; // the keeper is killed
 mod kinds; // when a service is up
@@ -66,6 +67,13 @@ const TESTS: &[Test] = tests![
     exec::a_service_runs_as_its_unit_says,
     exec::what_the_host_does_not_let_it_have_is_shown_also_by_the_next_manager,
     exec::a_service_begins_with_no_signal_blocked_and_sigpipe_as_its_unit_says,
+    faults::who_holds_the_database_delays_no_restart_and_costs_no_count,
+    faults::a_state_directory_that_turned_read_only_delays_no_restart_and_costs_no_count,
+    faults::without_descriptors_what_runs_is_still_restarted,
+    faults::a_clock_that_is_set_changes_no_decision,
+    faults::a_machine_that_was_paused_costs_no_service_and_no_manager_its_life,
+    faults::a_log_disk_that_is_slow_delays_no_restart_and_no_answer,
+    faults::a_process_that_cannot_die_is_told_and_never_doubled,
     health::a_service_that_answers_badly_is_restarted_by_its_http_probe,
     health::exec_and_tcp_probes_see_what_is_wrong,
     health::check_speaks_in_the_exit_codes_of_monitoring,

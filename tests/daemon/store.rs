@@ -48,6 +48,15 @@ impl Small {
         Self(path)
     }
 
+    /// From now on who opens a file finds it read-only, until what comes back is dropped.
+    pub(crate) fn read_only(&self) -> Lid {
+        let on_itself =
+            |flags| mount(Some(&self.0), &self.0, None::<&str>, MsFlags::MS_BIND | flags, None::<&str>).unwrap();
+        on_itself(MsFlags::empty());
+        on_itself(MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+        Lid(self.0.clone())
+    }
+
     /// Takes all that is left; gives it back when the file is removed.
     pub(crate) fn fill(&self) -> PathBuf {
         let path = self.0.join("ballast");
@@ -55,6 +64,15 @@ impl Small {
         let piece = [0_u8; 4096];
         while std::io::Write::write(&mut ballast, &piece).is_ok_and(|written| written > 0) {}
         path
+    }
+}
+
+/// A mount on top of another.
+pub(crate) struct Lid(PathBuf);
+
+impl Drop for Lid {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
     }
 }
 

@@ -32,7 +32,9 @@ fn quick() -> Timing {
 fn open(path: &Path) -> Store {
     let options =
         Options { path: path.join("state.db"), boot_id: "boot".to_owned(), retention: Retention::default(), clock };
-    Store::open(options, |_| ()).unwrap().0
+    let (store, opening) = Store::open(options, |_| ()).unwrap();
+    std::thread::spawn(move || opening.blocking_recv().unwrap()).join().unwrap();
+    store
 }
 
 fn route(url: &str, kind: RouteKind) -> Route {

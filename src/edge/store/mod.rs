@@ -153,15 +153,18 @@ struct Handle {
 }
 
 impl Store {
-    /// Opens or begins the database and starts its writer; blocks for the check of the file (once, at start).
+    /// Starts the writer, which opens or begins the database. What it found comes as soon as the disk has answered; if
+    /// nobody waits for that any more, as reports. `report` is called on the writer's thread and must not block.
     ///
-    /// A file that cannot be used does not stop anyone: see [`Opened`]. `report` is called on the writer's thread and
-    /// must not block. The error is that no thread could be started.
-    pub fn open(options: Options, report: impl Fn(Report) + Send + 'static) -> Result<(Self, Opened), StoreError> {
+    /// A file that cannot be used does not stop anyone: see [`Opened`]. The error is that no thread could be started.
+    pub fn open(
+        options: Options,
+        report: impl Fn(Report) + Send + 'static,
+    ) -> Result<(Self, oneshot::Receiver<Opened>), StoreError> {
         let shared = Arc::new(queue::Shared::default());
         let reads = reader::Reads::new(options.path.clone(), Arc::clone(&shared));
-        let opened = writer::start(options, Arc::clone(&shared), Box::new(report))?;
-        Ok((Self(Arc::new(Handle { shared, reads })), opened))
+        let opening = writer::start(options, Arc::clone(&shared), Box::new(report))?;
+        Ok((Self(Arc::new(Handle { shared, reads })), opening))
     }
 
     /// Hands in rows; returns at once and never fails. See [`NOTICES_WAITING_MAX`] and [`ESSENTIALS_WAITING_MAX`] for

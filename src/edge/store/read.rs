@@ -187,6 +187,14 @@ impl Store {
         self.0.reads.ask(restart_totals).await
     }
 
+    /// The same without runs that are counted elsewhere.
+    pub async fn restart_totals_without(
+        &self,
+        is_counted: impl Fn(&UnitName, Generation) -> bool + Send + 'static,
+    ) -> Result<BTreeMap<UnitName, RestartTotals>, StoreError> {
+        self.0.reads.ask(move |connection| restart_totals_without(connection, is_counted)).await
+    }
+
     /// The newest runs of each unit that ever ran.
     pub async fn generations(&self) -> Result<BTreeMap<UnitName, Generations>, StoreError> {
         self.0.reads.ask(generations).await
@@ -357,6 +365,27 @@ fn restart_totals(connection: &Connection) -> rusqlite::Result<BTreeMap<UnitName
         let count = |column| row.get::<_, i64>(column).map(|n| u64::try_from(n).unwrap_or(0));
         Ok(RestartTotals { auto_restarts: count(1)?, unhealthy: count(2)?, start_limits: count(3)? })
     })
+}
+
+fn restart_totals_without(
+    connection: &Connection,
+    is_counted: impl Fn(&UnitName, Generation) -> bool,
+) -> rusqlite::Result<BTreeMap<UnitName, RestartTotals>> {
+    let mut totals = restart_totals(connection)?;
+    let sql = "SELECT generation, ifnull(cause, '') = 'auto-restart', ifnull(cause, '') = 'unhealthy',
+            ifnull(consequence, '') = 'start-limit' FROM invocations WHERE unit = ?1";
+    let mut of_unit = connection.prepare(sql)?;
+    for (unit, total) in &mut totals {
+        let mut rows = of_unit.query([unit.as_str()])?;
+        while let Some(row) = rows.next()? {
+            if is_counted(unit, generation(row, "generation")?) {
+                total.auto_restarts -= u64::from(row.get::<_, u32>(1)?);
+                total.unhealthy -= u64::from(row.get::<_, u32>(2)?);
+                total.start_limits -= u64::from(row.get::<_, u32>(3)?);
+            }
+        }
+    }
+    Ok(totals)
 }
 
 fn generations(connection: &Connection) -> rusqlite::Result<BTreeMap<UnitName, Generations>> {

@@ -18,8 +18,8 @@ use super::{StoreError, open, queue::Shared};
 
 /// Most questions that wait for an answer.
 const READS_WAITING_MAX: usize = 64;
-/// An idle reader closes its connection after this, for the sake of memory.
-const IDLE: Duration = Duration::from_secs(30);
+/// An idle reader closes its connection after this, for the sake of memory, and of a writer that needs the file anew.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Runs on the reader's thread; returns whether the file looked damaged.
 type Question = Box<dyn FnOnce(Result<&Connection, StoreError>) -> bool + Send>;

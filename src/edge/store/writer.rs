@@ -8,6 +8,7 @@ use std::{
 };
 
 use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::oneshot;
 
 use super::{
     Opened, Options, Report, StoreError,
@@ -33,9 +34,13 @@ const CLOSING_TRIES: u32 = 2;
 
 pub(super) type Reporter = Box<dyn Fn(Report) + Send>;
 
-/// Opens the database and starts its thread.
-pub(super) fn start(options: Options, shared: Arc<Shared>, report: Reporter) -> Result<Opened, StoreError> {
-    let mut writer = Writer {
+/// Starts the thread, which opens the database first.
+pub(super) fn start(
+    options: Options,
+    shared: Arc<Shared>,
+    report: Reporter,
+) -> Result<oneshot::Receiver<Opened>, StoreError> {
+    let writer = Writer {
         options,
         shared,
         report,
@@ -47,13 +52,13 @@ pub(super) fn start(options: Options, shared: Arc<Shared>, report: Reporter) -> 
         rows_since_prune: 0,
         more_to_prune: false,
     };
-    let opened = writer.open_first();
+    let (opened, opening) = oneshot::channel();
     let name = "store-writer";
     thread::Builder::new()
         .name(name.to_owned())
-        .spawn(move || writer.run())
+        .spawn(move || writer.run(opened))
         .map_err(|source| StoreError::Thread { name, source })?;
-    Ok(opened)
+    Ok(opening)
 }
 
 struct Writer {
@@ -96,7 +101,18 @@ impl Writer {
         opened
     }
 
-    fn run(mut self) {
+    fn run(mut self, opened: oneshot::Sender<Opened>) {
+        let found = self.open_first();
+        if let Err(Opened { quarantined, degraded }) = opened.send(found) {
+            // Too late for whoever asked, who went on without.
+            if let Some((kept, reason)) = quarantined {
+                (self.report)(Report::Replaced { kept, reason });
+            }
+            if let Some(reason) = degraded {
+                (self.report)(Report::Degraded { reason });
+            }
+            self.degraded = true;
+        }
         self.write_until_closed();
         self.connection = None;
         self.shared.ended.send_replace(true);
@@ -194,8 +210,10 @@ impl Writer {
 
     fn went_wrong(&mut self, trouble: Trouble) {
         self.failures += 1;
-        // A connection that failed is never trusted again: the next one checks the file.
+        // A connection that failed is never trusted again: the next one checks the file. Nor is the reader's: what SQLite
+        // found read-only stays so for the process until the last connection is closed.
         self.connection = None;
+        self.shared.epoch.fetch_add(1, Ordering::AcqRel);
         match trouble {
             Trouble::Damaged(reason) => match self.set_aside() {
                 Ok(kept) => {

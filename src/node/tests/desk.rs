@@ -87,6 +87,13 @@ impl Desk {
         said
     }
 
+    /// Lets time pass while nobody runs; then what is due by then is heard of at once.
+    pub(super) fn stand_still(&mut self, secs: u64) -> Vec<String> {
+        self.set_clock(self.now.mono.0 + secs * 1_000_000_000);
+        self.node.handle_timeout(self.now);
+        self.drain()
+    }
+
     fn set_clock(&mut self, nanos: u64) {
         self.now.wall.0 += ((nanos - self.now.mono.0) / 1000) as i64;
         self.now.mono.0 = nanos;

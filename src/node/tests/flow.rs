@@ -469,6 +469,24 @@ fn a_service_that_says_it_stops_gets_the_time_of_a_stop() {
 }
 
 #[test]
+fn a_machine_that_stood_still_costs_no_service_its_life() {
+    let mut def = notifying("web");
+    def.service.watchdog = Some(TimeSpan::from_secs(15));
+    let mut desk = Desk::new([def, service("job")]);
+    desk.spawned("web/1");
+    desk.notify("web/1", |m| m.ready = true);
+    desk.spawned("job/1");
+    desk.order(Verb::Stop, &["job"]);
+    desk.pass(10.0);
+    assert_eq!(desk.stand_still(3600), Vec::<String>::new());
+    assert_eq!(desk.pass(14.9), Vec::<String>::new(), "whoever comes first, a service has its time anew");
+    assert_eq!(desk.pass(0.1), ["kill-tree web/1 SIGABRT", "WatchdogExpired"]);
+    assert_eq!(desk.sub("job"), "stop-sigterm");
+    desk.pass(76.0);
+    assert_eq!(desk.sub("job"), "stop-sigkill", "90 s of its own time");
+}
+
+#[test]
 fn a_watchdog_that_is_not_fed_aborts_the_service() {
     let mut def = notifying("web");
     def.service.watchdog = Some(TimeSpan::from_secs(15));

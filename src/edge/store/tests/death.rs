@@ -136,7 +136,8 @@ async fn a_failed_sync_is_never_taken_for_a_good_one() {
         "this test needs strace, which makes syncs fail, and the right to trace; scripts/test installs it"
     );
     let mut degraded = 0;
-    for nth in 1..=9 {
+    // The first ones are of the opening.
+    for nth in 1..=14 {
         let dir = tempfile::tempdir().unwrap();
         let inject = format!("inject=fdatasync,fsync:error=EIO:when={nth}");
         let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", &inject];

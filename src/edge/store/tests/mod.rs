@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     path::Path,
     sync::mpsc::{Receiver, channel},
+    thread,
     time::Duration,
 };
 
@@ -42,7 +43,9 @@ fn open(path: &Path) -> Bench {
 
 fn open_with(options: Options) -> Bench {
     let (tx, reports) = channel();
-    let (store, opened) = Store::open(options, move |report| tx.send(report).unwrap_or(())).unwrap();
+    let (store, opening) = Store::open(options, move |report| tx.send(report).unwrap_or(())).unwrap();
+    // On a thread of its own, as the caller may be a task, which may not wait in this way.
+    let opened = thread::spawn(move || opening.blocking_recv().unwrap()).join().unwrap();
     Bench { store, opened, reports }
 }
 

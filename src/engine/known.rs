@@ -1,0 +1,114 @@
+//! What the store knows of earlier times, and what to do while it does not say.
+
+use std::{pin::pin, time::Duration};
+
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{Engine, config::Host, handle::Report};
+use crate::{
+    alert::Alerts,
+    base::{Chain, Generation, Happening, Notice},
+    edge::{
+        clock,
+        store::{self, StoreError},
+    },
+    keeper::client::ClientError,
+    node::input::Restored,
+    wire::keeper::{ManagerCause, Order},
+};
+
+/// At boot nothing runs that could die, and what an operator disabled is known to the store alone.
+const ANSWERS_AT_BOOT: Duration = Duration::from_secs(60);
+/// Otherwise services wait to be restarted. What they need is in the memos.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// How often the keeper hears meanwhile that we live.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// What the store knows; supervision begins without it when it does not answer.
+    pub(super) async fn known(
+        &mut self,
+        opening: oneshot::Receiver<store::Opened>,
+        cause: ManagerCause,
+    ) -> Result<Restored, ClientError> {
+        let patience = if cause == ManagerCause::Boot { ANSWERS_AT_BOOT } else { ANSWERS_WITHIN };
+        let store = self.store.clone();
+        let (tx, opened) = oneshot::channel();
+        let answers = async move {
+            let opening = opening.await.map_err(|_| StoreError::Ended)?;
+            // It is told before anything is restored from what was opened.
+            tx.send(opening).ok();
+            let generations = store.generations().await?;
+            let enablement = store.enablement().await?;
+            let saved = store.alerts_saved().await?;
+            let totals = store.restart_totals().await?;
+            let elapsed = store.timers().await?;
+            Ok::<_, StoreError>((generations, enablement, saved, totals, elapsed))
+        };
+        let mut answers = pin!(timeout(patience, answers));
+        let answers = loop {
+            self.keeper.send(&Order::Alive, Vec::new())?;
+            self.keeper.flush().await?;
+            if let Ok(answers) = timeout(ALIVE_EVERY, &mut answers).await {
+                break answers;
+            }
+        };
+        self.tell_opened(opened);
+        let mut restored = Restored::default();
+        self.unseeded = !matches!(answers, Ok(Ok(_)));
+        match answers {
+            Ok(Ok((generations, enablement, saved, totals, elapsed))) => {
+                restored.generations =
+                    generations.into_iter().map(|(unit, known)| (unit, known.started.max(known.ended))).collect();
+                self.counters().seed(totals, &restored.generations);
+                restored.enablement = enablement;
+                restored.elapsed = elapsed;
+                self.alerts = Alerts::restore(self.settings.alert.clone(), saved, clock::now());
+            }
+            Ok(Err(error)) => tracing::error!(error = %Chain(&error), "the store cannot be read; starting without it"),
+            Err(_) => tracing::error!("the store does not answer; starting without it"),
+        }
+        Ok(restored)
+    }
+
+    fn tell_opened(&mut self, mut opened: oneshot::Receiver<store::Opened>) {
+        let Ok(store::Opened { quarantined, degraded }) = opened.try_recv() else {
+            let reason = "the disk does not answer".to_owned();
+            return self.fan_out(Notice { at: clock::now(), what: Happening::StoreDegraded { reason } });
+        };
+        if let Some((kept, reason)) = quarantined {
+            tracing::error!(reason, "the database was damaged");
+            let what = Happening::StoreReplaced { kept: kept.display().to_string() };
+            self.fan_out(Notice { at: clock::now(), what });
+        }
+        if let Some(reason) = degraded {
+            self.fan_out(Notice { at: clock::now(), what: Happening::StoreDegraded { reason } });
+        }
+    }
+
+    /// Without the store nobody knows which runs a unit without a memo had. Their numbers must not come again, or two
+    /// runs would be one row: the new ones go on from the seconds of the clock on the wall, which no unit has run often.
+    pub(super) fn number_blindly(&self, restored: &mut Restored, host: &Host) {
+        if self.unseeded {
+            let floor = Generation(u64::try_from(clock::wall().0 / 1_000_000).unwrap_or(0));
+            for unit in host.units.keys() {
+                restored.generations.entry(unit.clone()).or_insert(floor);
+            }
+        }
+    }
+
+    /// The store can be used again: what it counted before is still to be added.
+    pub(super) fn seed_late(&mut self) {
+        if !std::mem::take(&mut self.unseeded) {
+            return;
+        }
+        let (store, reports, is_counted) = (self.store.clone(), self.reporter.clone(), self.counters().counted());
+        self.runtime.spawn(async move {
+            match store.restart_totals_without(is_counted).await {
+                // The engine may have ended.
+                Ok(totals) => drop(reports.send(Report::Totals(totals))),
+                Err(error) => tracing::error!(error = %Chain(&error), "earlier restarts are not counted in status"),
+            }
+        });
+    }
+}

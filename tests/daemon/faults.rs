@@ -1,0 +1,326 @@
+//! The machine around the daemon goes wrong: clocks, descriptors, disks, processes that cannot die.
+use std::{
+    fs,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::{
+    actor,
+    manager::{Known, compare_with_truth},
+    store::Small,
+    support::{
+        hook::Hook,
+        process::{self, Signal, kill, lives, need_root, pause, until},
+        world::World,
+    },
+};
+
+/// Dies every 20 to 40 ms, for ever, and writes down what became of it.
+fn mortal(world: &World) {
+    let more = "restart = \"always\"\nrestart_sec = \"20ms\"\n[unit]\nstart_limit_burst = 0";
+    world.unit("web", &actor::unit("crash @/truth web 20 40", more));
+}
+
+fn until_it_starts_again(world: &World, times: usize) {
+    let starts = || world.lines("truth").iter().filter(|line| line.starts_with('S')).count();
+    let (before, deadline) = (starts(), Instant::now() + process::PATIENCE);
+    while starts() < before + times {
+        assert!(Instant::now() < deadline, "{} of {times} starts:\n{}", starts() - before, world.log());
+        pause(5);
+    }
+}
+
+fn stop_and_compare(mut world: World) {
+    world.ok(&["stop", "web"]);
+    let restarts = world.status("web")["restarts_total"].as_i64().unwrap();
+    assert!(world.stop().success());
+    compare_with_truth(&world, "web", restarts, Known::Exactly);
+}
+
+pub(crate) fn who_holds_the_database_delays_no_restart_and_costs_no_count() {
+    let mut world = World::new();
+    mortal(&world);
+    world.start();
+    until_it_starts_again(&world, 5);
+    let other = rusqlite::Connection::open(world.path("state/state.db")).unwrap();
+    other.busy_timeout(process::PATIENCE).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    until_it_starts_again(&world, 40);
+    world.kill_manager();
+    until_it_starts_again(&world, 40);
+    other.execute_batch("ROLLBACK").unwrap();
+    until("it is written again", || world.log().contains("store_recovered").then_some(()));
+    world
+        .until_status("web", "what was counted before is added", |status| status["restarts_total"].as_i64() > Some(80));
+    stop_and_compare(world);
+}
+
+pub(crate) fn a_state_directory_that_turned_read_only_delays_no_restart_and_costs_no_count() {
+    need_root("it mounts a file system");
+    let mut world = World::new();
+    let disk = Small::new(world.path("state"), "8m");
+    mortal(&world);
+    world.start();
+    until_it_starts_again(&world, 5);
+    let lid = disk.read_only();
+    world.kill_manager();
+    until("it says so", || world.log().contains("store_degraded").then_some(()));
+    until_it_starts_again(&world, 10);
+    drop(lid);
+    until("it is written again", || world.log().contains("store_recovered").then_some(()));
+    stop_and_compare(world);
+}
+
+pub(crate) fn without_descriptors_what_runs_is_still_restarted() {
+    let mut world = World::new();
+    mortal(&world);
+    for n in 0..8 {
+        world.unit(&format!("more{n}"), &actor::unit(&format!("steady @/other more{n}"), "restart = \"always\""));
+    }
+    let plain = world.command();
+    let mut command = process::command("prlimit");
+    command.arg("--nofile=64:64").arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
+    let log = fs::File::options().create(true).append(true).open(world.path("daemon.log")).unwrap();
+    let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().expect("prlimit is in util-linux");
+    world.adopt(child);
+    until_it_starts_again(&world, 10);
+    // More askers than it has descriptors, and they stay.
+    let socket = world.path("run/control.sock");
+    let askers: Vec<UnixStream> = (0..100).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    until_it_starts_again(&world, 40);
+    world.kill_manager();
+    until_it_starts_again(&world, 40);
+    drop(askers);
+    world.await_answer();
+    until_it_starts_again(&world, 5);
+    stop_and_compare(world);
+}
+
+pub(crate) fn a_clock_that_is_set_changes_no_decision() {
+    const YEARS: i64 = 365 * 24 * 3600;
+    let hook = Hook::new(0);
+    let mut world = World::new();
+    world.settings(&format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{}\"\n", hook.url));
+    let more = "restart = \"always\"\nrestart_sec = \"10ms\"\n[unit]\nstart_limit_burst = 5\nstart_limit_interval_sec = \"5min\"";
+    world.unit("limited", &actor::unit("steady @/truth limited", more));
+    let probe = "[[health]]\nname = \"live\"\nexec = \"/bin/true\"\ninterval = \"100ms\"\ntimeout = \"5s\"\non_unhealthy = \"restart\"\n";
+    world.unit("probed", &(actor::unit("feed 100", "type = \"notify\"\nwatchdog_sec = \"2s\"") + probe));
+    let clock = wall_clock(&mut world);
+    let set = |seconds: i64| fs::write(&clock, seconds.to_string()).unwrap();
+    world.start();
+    let probed = world.pid("probed");
+    let generation = |world: &World, unit: &str| world.status(unit)["generation"].as_i64().unwrap();
+    for (due, seconds) in (2..).zip([3600, -3600, 10 * YEARS, -10 * YEARS]) {
+        set(seconds);
+        kill(world.pid("limited"), Signal::SIGKILL);
+        world.until_status("limited", "it is back", |status| {
+            status["generation"] == due && status["active"] == "active"
+        });
+        if due == 2 {
+            world.kill_manager();
+            world.await_answer();
+        }
+        pause(300);
+    }
+    // The fifth start within five minutes was the last, whatever the clock on the wall showed meanwhile.
+    kill(world.pid("limited"), Signal::SIGKILL);
+    let status = world.until_active("limited", "failed");
+    assert_eq!(status["result"], "start-limit-hit", "{status:#}");
+    assert_eq!((world.pid("probed"), generation(&world, "probed")), (probed, 1), "no probe and no watchdog was misled");
+    let told = until("someone is told", || {
+        Some(hook.taken()).filter(|told| told.iter().any(|alert| alert["event"] == "start_limit_hit"))
+    });
+    assert!(told.iter().all(|alert| alert["reminder"] == 0), "{told:#?}");
+    let mut told: Vec<_> = told.iter().map(|alert| (&alert["unit"], &alert["event"])).collect();
+    // The manager that was killed may have sent it already.
+    told.dedup();
+    assert_eq!(told, [(&json!("limited"), &json!("unit_restarted")), (&json!("limited"), &json!("start_limit_hit"))]);
+    let moments: Vec<i64> = world.history("limited", 5).iter().map(|row| row["ended_us"].as_i64().unwrap()).collect();
+    let span = moments.iter().max().unwrap() - moments.iter().min().unwrap();
+    assert!(span > 19 * YEARS * 1_000_000, "the clock was set for the daemon: {moments:?}");
+    assert!(world.stop().success());
+}
+
+pub(crate) fn a_machine_that_was_paused_costs_no_service_and_no_manager_its_life() {
+    let watched = "type = \"notify\"\nwatchdog_sec = \"1s\"\nrestart = \"always\"";
+    let mut world = World::with(&[("web", &actor::unit("feed 100", watched))]);
+    let (keeper, manager, service) = (world.keeper(), world.manager(), world.pid("web"));
+    for pid in [service, manager, keeper] {
+        kill(pid, Signal::SIGSTOP);
+    }
+    // Longer than a manager may be silent.
+    pause(12_000);
+    for pid in [keeper, manager, service] {
+        kill(pid, Signal::SIGCONT);
+        pause(200);
+    }
+    pause(2500);
+    assert_eq!((world.manager(), world.pid("web")), (manager, service), "{}", world.log());
+    assert_eq!(world.status("web")["generation"], 1);
+    // It is watched as before.
+    kill(service, Signal::SIGSTOP);
+    world.until_status("web", "the watchdog", |status| status["generation"] == 2);
+    assert!(world.stop().success());
+}
+
+pub(crate) fn a_log_disk_that_is_slow_delays_no_restart_and_no_answer() {
+    let mut world = World::new();
+    mortal(&world);
+    world.unit("loud", &actor::unit("count 100", ""));
+    world.start();
+    until("it is captured", || world.captured("loud").contains("line 100\n").then_some(()));
+    let manager = world.manager();
+    let pump = fs::read_dir(format!("/proc/{manager}/task"))
+        .unwrap()
+        .map(|task| task.unwrap().path())
+        .find(|task| fs::read_to_string(task.join("comm")).unwrap() == "log\n")
+        .expect("a thread writes logs");
+    let slow = Slow::new(&pump);
+    until_it_starts_again(&world, 50);
+    let began = Instant::now();
+    assert!(world.ctl(&["status"]).out.contains("loud"));
+    assert!(began.elapsed() < Duration::from_secs(2), "status took {:?}", began.elapsed());
+    drop(slow);
+    until("nothing is lost", || {
+        let text = world.captured("loud");
+        (text.lines().count() > 2000).then_some(text)
+    })
+    .lines()
+    .enumerate()
+    .for_each(|(number, line)| assert!(format!("line {number}").starts_with(line)));
+    stop_and_compare(world);
+}
+
+/// Lets the daemon's clock on the wall, and no other, be off by as many seconds as the file says that comes back.
+fn wall_clock(world: &mut World) -> PathBuf {
+    let [clock, source, library] = ["clock", "clock.c", "clock.so"].map(|name| world.path(name));
+    fs::write(&clock, "0").unwrap();
+    fs::write(&source, CLOCK).unwrap();
+    let built = process::command("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).status();
+    assert!(built.expect("a C compiler is in the Debian package gcc").success());
+    world.variable("LD_PRELOAD", library.to_str().unwrap());
+    world.variable("TEST_CLOCK", clock.to_str().unwrap());
+    clock
+}
+
+const CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int result = syscall(SYS_clock_gettime, clock, time);
+    const char *file = getenv("TEST_CLOCK");
+    if (result != 0 || clock != CLOCK_REALTIME || !file) return result;
+    char text[32] = {0};
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && read(fd, text, sizeof text - 1) > 0) time->tv_sec += atol(text);
+    if (fd >= 0) close(fd);
+    return 0;
+}
+"#;
+
+/// Each call by which one thread writes files takes ten seconds.
+struct Slow(Child);
+
+impl Slow {
+    fn new(task: &Path) -> Self {
+        let id = task.file_name().unwrap().to_str().unwrap();
+        let mut strace = process::command("strace");
+        strace.args(["-qq", "-o", "/dev/null", "-p", id, "-e", "trace=splice,write,writev,pwrite64,fsync,fdatasync"]);
+        strace.args(["-e", "inject=splice,write,writev,pwrite64,fsync,fdatasync:delay_enter=10s"]);
+        let child = strace.stderr(Stdio::null()).spawn().expect("strace is in the Debian package strace");
+        until("it is traced", || {
+            (!fs::read_to_string(task.join("status")).unwrap().contains("TracerPid:\t0\n")).then_some(())
+        });
+        Self(child)
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+pub(crate) fn a_process_that_cannot_die_is_told_and_never_doubled() {
+    let mut world = World::new();
+    mortal(&world);
+    world.unit("stuck", &actor::unit("steady @/stuck stuck", "timeout_stop_sec = \"300ms\"\nrestart = \"always\""));
+    world.start();
+    let pid = world.pid("stuck");
+    let ice = Ice::new(world.path("ice"));
+    ice.freeze(pid);
+    let mut asked = restart(&world, "stuck");
+    world.until_notices("unkillable", 1);
+    let status = world.status("stuck");
+    assert_eq!(
+        (status["active"].as_str(), status["pid"].as_i64()),
+        (Some("deactivating"), Some(pid.into())),
+        "{status:#}"
+    );
+    assert!(status["cause"].as_str().unwrap().contains("do not die on SIGKILL"), "{status:#}");
+    world.kill_manager();
+    until_it_starts_again(&world, 20);
+    assert!(lives(pid) && world.lines("stuck").len() == 1, "there is one and no other");
+    ice.thaw();
+    world
+        .until_status("stuck", "the next one runs", |status| status["generation"] == 2 && status["active"] == "active");
+    assert!(!lives(pid));
+    let _lost_its_manager = asked.wait();
+    stop_and_compare(world);
+}
+
+fn restart(world: &World, unit: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisorctl"));
+    command.arg("--socket").arg(world.path("run/control.sock")).args(["restart", unit]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// A freezer of version 1, in which a process dies of no signal.
+struct Ice(PathBuf);
+
+impl Ice {
+    fn new(at: PathBuf) -> Self {
+        need_root("it freezes a process");
+        fs::create_dir(&at).unwrap();
+        mount(Some("cgroup"), &at, Some("cgroup"), MsFlags::empty(), Some("freezer")).expect("CONFIG_CGROUP_FREEZER");
+        let group = at.join(format!("roundsman-{}", std::process::id()));
+        fs::create_dir(&group).unwrap();
+        Self(group)
+    }
+
+    fn freeze(&self, pid: i32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+        fs::write(self.0.join("freezer.state"), "FROZEN").unwrap();
+        until("it is frozen", || {
+            (fs::read_to_string(self.0.join("freezer.state")).unwrap() == "FROZEN\n").then_some(())
+        });
+    }
+
+    fn thaw(&self) {
+        fs::write(self.0.join("freezer.state"), "THAWED").unwrap();
+    }
+}
+
+impl Drop for Ice {
+    fn drop(&mut self) {
+        let _gone = fs::write(self.0.join("freezer.state"), "THAWED");
+        let deadline = Instant::now() + process::PATIENCE;
+        while fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
+            pause(20);
+        }
+        let _gone = umount2(self.0.parent().unwrap(), MntFlags::MNT_DETACH);
+    }
+}
