@@ -166,6 +166,7 @@ const TESTS: &[Test] = tests![
     templates::an_instance_is_made_when_it_is_asked_for_and_outlives_the_manager,
     templates::a_target_is_up_when_what_it_pulls_in_is_up,
     stop::who_ignores_sigterm_is_killed_at_its_deadline,
+    stop::what_a_service_leaves_that_ended_without_a_manager_is_gone,
     stop::a_stop_reaches_a_command_that_the_keeper_has_yet_to_make,
     stop::a_stop_during_a_start_reaches_what_is_being_started,
     stop::grandchildren_that_left_the_session_are_gone_after_a_stop_with_cgroups,

@@ -1,9 +1,12 @@
 //! What is to go, goes, with all that belongs to it.
 use std::time::{Duration, Instant};
 
-use crate::support::{
-    process::{self, Signal, kill, lives, until},
-    world::World,
+use crate::{
+    actor,
+    support::{
+        process::{self, Signal, kill, lives, until},
+        world::World,
+    },
 };
 
 pub(crate) fn who_ignores_sigterm_is_killed_at_its_deadline() {
@@ -76,6 +79,51 @@ pub(crate) fn grandchildren_that_left_the_session_are_gone_after_a_stop_with_cgr
 
 pub(crate) fn grandchildren_that_left_the_session_are_gone_after_a_stop_without_cgroups() {
     escapes("[cgroup]\nmode = \"off\"\n");
+}
+
+/// A manager that finds no process of a run, only the end of one, still knows whom that has left behind.
+pub(crate) fn what_a_service_leaves_that_ended_without_a_manager_is_gone() {
+    for mode in ["on", "off"] {
+        let mut world = World::new();
+        world.settings(&format!("[cgroup]\nmode = \"{mode}\"\n"));
+        // Seconds that nobody else sleeps.
+        let mark = |number: u32| format!("sleep {}{number}", std::process::id() % 100_000 + 700_000);
+        let (left, ended, reload) = (mark(4), mark(5), mark(6));
+        let both = |first: &str| format!("env -i {left} & setsid {left} & {first} exec {ended}");
+        let shell = |key: &str| format!("{key} = ['''/bin/sh -c '{}' ''']\n", both(""));
+        std::fs::write(world.path("script"), both(&format!("echo $$ > {}/pid;", world.path("").display()))).unwrap();
+        world.unit("main", &format!("[service]\n{}", shell("exec_start")));
+        world.unit("reloads", &format!("[service]\n{}exec_reload = \"{reload}\"\n", shell("exec_start")));
+        world.unit("named", &actor::unit("daemon @/script", "type = \"forking\"\npid_file = \"@/pid\""));
+        world.unit("before", &format!("[service]\n{}exec_start = \"sleep 1000\"\n", shell("exec_start_pre")));
+        world.unit("once", &format!("[service]\ntype = \"oneshot\"\n{}", shell("exec_start")));
+        world.start();
+        let sleepers = |mark: &str| -> Vec<i32> {
+            let all = process::with_command(mark).into_iter();
+            all.filter(|pid| process::command_line(*pid).starts_with("sleep")).collect()
+        };
+        until("all live", || (sleepers(&ended).len() == 5 && sleepers(&left).len() == 10).then_some(()));
+        world.until_active("named", "active");
+        world.ok(&["reload", "--no-wait", "reloads"]);
+        let reloading = until("its command runs", || sleepers(&reload).first().copied());
+        // The keeper hears of all of it at once, and starts the next manager then.
+        let manager = world.manager();
+        kill(world.keeper(), Signal::SIGSTOP);
+        for pid in sleepers(&ended).into_iter().chain([manager]) {
+            kill(pid, Signal::SIGKILL);
+        }
+        until("they are dead", || (sleepers(&ended).is_empty() && !lives(manager)).then_some(()));
+        kill(world.keeper(), Signal::SIGCONT);
+        world.await_answer();
+        assert_eq!(world.status("reloads")["sub"], "reload", "its command is waited for");
+        kill(reloading, Signal::SIGKILL);
+        for unit in ["main", "named", "before", "once", "reloads"] {
+            let status = world.until_active(unit, "failed");
+            assert_eq!(status["result"], "signal", "cgroups {mode}, {unit}: {status:#}");
+        }
+        until("nobody is left behind", || sleepers(&left).is_empty().then_some(()));
+        assert!(!world.log().contains("unkillable"), "cgroups {mode}");
+    }
 }
 
 pub(crate) fn a_stop_reaches_a_command_that_the_keeper_has_yet_to_make() {
