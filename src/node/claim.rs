@@ -69,18 +69,20 @@ impl Node {
         }
     }
 
-    /// The keeper knows the process that was looked for.
+    /// The keeper knows a process that was looked for.
     pub(super) fn main_found(&mut self, now: Now, place: Place, number: u32, pid: Pid) {
         let Some(run) = self.run_mut(place) else { return };
-        if run.claim.take_if(|claim| claim.number == number).is_none() {
+        if !run.may_take(number) {
             self.stale += 1;
             return;
         }
         run.take_main(number, pid);
         // A daemon of which only this was missing.
         let waits = run.control.is_none() && run.def.service.kind == ServiceKind::Forking;
-        let (id, phase) = (run.id(), run.phase);
-        self.timers.clear(place, Slot::Look);
+        let (id, phase, still_looks) = (run.id(), run.phase, run.claim.is_some());
+        if !still_looks {
+            self.timers.clear(place, Slot::Look);
+        }
         self.touch(place);
         self.notice(now, Happening::MainStarted { run: id, pid });
         if waits && phase == Phase::Start {
@@ -165,8 +167,24 @@ impl Node {
 }
 
 impl Run {
+    /// Whether the process `number` of those that were looked for becomes the main one, now that it is found. A newer claim
+    /// may have taken the place of the one that it answers: until that has an answer too, it is what was said last, and the
+    /// keeper tells of its end.
+    pub(super) fn may_take(&self, number: u32) -> bool {
+        let is_newer = match self.main_role {
+            Role::Named(before) => number > before,
+            Role::Main | Role::Control(_) | Role::Probe(_) => true,
+        };
+        is_newer && number <= self.claims && !self.phase.is_ending()
+    }
+
     /// From now on the process `number` of those that were named is the main one.
     pub(super) fn take_main(&mut self, number: u32, pid: Pid) {
+        match &mut self.claim {
+            // What was held back is the end of the process before this one.
+            Some(newer) if newer.number != number => newer.ended = None,
+            Some(_) | None => self.claim = None,
+        }
         self.main = Main::Alive(pid);
         self.main_role = Role::Named(number);
         self.begin.pid = Some(pid);

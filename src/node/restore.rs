@@ -100,11 +100,10 @@ impl Node {
                 let cause = self.creditor(place).unwrap_or(StartCause::Manual(Actor::Daemon));
                 self.enqueue_start(now, place, &Pull::new(cause), None);
             }
-            (State::Inactive | State::Failed, Wish::Down) => {
-                if let Some(cause) = self.creditor(place) {
-                    self.enqueue_start(now, place, &Pull::new(cause), None);
-                }
-            }
+            (State::Inactive | State::Failed, Wish::Down) => match self.creditor(place) {
+                Some(cause) => self.enqueue_start(now, place, &Pull::new(cause), None),
+                None => self.tidy_kept(place),
+            },
             (State::Listening, _) => {
                 self.listens_still(now, place);
                 if let Some(cause) = self.creditor(place) {
@@ -119,9 +118,12 @@ impl Node {
             self.end_the_daemon_again(place);
         }
         // Its stop job waited for the stop of others when the manager died.
-        let stop_waited = self
-            .unit(place)
-            .is_some_and(|unit| unit.wish == Wish::Down && unit.run().is_some_and(|run| !run.phase.is_ending()));
+        let may_stop = |unit: &Unit| match &unit.state {
+            State::Live(run) => !run.phase.is_ending(),
+            State::HoldOff { .. } => true,
+            State::Inactive | State::Failed | State::Listening => false,
+        };
+        let stop_waited = self.unit(place).is_some_and(|unit| unit.wish == Wish::Down && may_stop(unit));
         if stop_waited {
             self.enqueue_stop(place, &Ending::Stop(Actor::Daemon), None);
         }
@@ -152,14 +154,13 @@ impl Node {
     ) {
         let Some(run) = self.run_mut(place) else { return };
         let found = |key: &ProcessKey| living.iter().find(|process| process.key == *key).map(|process| process.pid);
-        // The keeper knew the process that was looked for, and the manager that asked died before it heard so.
-        if let Some(claim) = &run.claim {
-            let number = claim.number;
-            let key = ProcessKey { run: run.id(), role: Role::Named(number) };
-            if let Some(pid) = found(&key) {
-                run.claim = None;
-                run.take_main(number, pid);
-            }
+        // The keeper knew a process that was looked for, and the manager that asked died before it heard so.
+        let named = living.iter().filter_map(|process| match process.key.role {
+            Role::Named(number) => Some((number, process.pid)),
+            Role::Main | Role::Control(_) | Role::Probe(_) => None,
+        });
+        if let Some((number, pid)) = named.max().filter(|(number, _)| run.may_take(*number)) {
+            run.take_main(number, pid);
         }
         let main_key = run.main_key();
         let waits = waiting.contains(&main_key);
@@ -227,7 +228,7 @@ impl Node {
         let lives = matches!(run.main, Main::Alive(_));
         let kind = run.def.service.kind;
         let at_once = matches!(kind, ServiceKind::Simple | ServiceKind::Exec | ServiceKind::Idle);
-        let found = kind == ServiceKind::Forking && run.claim.is_none() && run.control.is_none();
+        let found = kind == ServiceKind::Forking && run.control.is_none();
         let signal = (run.def.service.reload_signal, run.main_key(), run.stop_signal());
         if run.claim.is_some() {
             self.look_for_main(place);

@@ -8,7 +8,6 @@ use super::{
     Effect, Node,
     graph::Place,
     service::{Run, State, Unit},
-    wish::Wish,
 };
 use crate::unit::spec::{ExecSpec, Preserve};
 
@@ -41,14 +40,15 @@ impl Node {
 }
 
 impl Unit {
-    /// What a manager that died had kept for the run that was to follow.
+    /// What a manager that died may have kept for the run that was to follow. Whether it came to remove that of a unit that
+    /// is down is not known: removing it twice does no harm.
     pub(super) fn restore_kept(&mut self) {
-        let awaits = match &self.state {
+        let may_be_kept = match &self.state {
             State::HoldOff { .. } => true,
-            State::Inactive | State::Failed => self.wish == Wish::Up,
+            State::Inactive | State::Failed => self.known,
             State::Live(_) | State::Listening => false,
         };
-        if awaits && keeps_over_restart(&self.def.service.exec) {
+        if may_be_kept && keeps_over_restart(&self.def.service.exec) {
             self.kept = Some(self.def.clone());
         }
     }

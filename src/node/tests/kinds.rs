@@ -7,6 +7,7 @@ use super::super::{
 use super::{
     desk::{Desk, pid_of},
     make::{command, notifying, service, with},
+    takeover::living,
 };
 use crate::{
     base::{Pid, Signal, TimeSpan},
@@ -346,4 +347,27 @@ fn the_longest_time_up_can_vary_from_run_to_run() {
     assert!(desk.pass(100.0).is_empty(), "not before its time");
     let said = desk.pass(50.0);
     assert!(said.contains(&"TimedOut web/1 running".to_owned()), "{said:?}");
+}
+
+#[test]
+fn a_process_that_is_found_late_is_the_main_one_until_a_newer_claim_has_an_answer() {
+    let def = with("web", |def| {
+        def.service.kind = ServiceKind::Forking;
+        def.service.notify_access = NotifyAccess::All;
+    });
+    let mut desk = Desk::new([def.clone()]);
+    desk.spawned("web/1.1");
+    assert_eq!(desk.left("web/1.1", 0), ["find web/1:1 guess"]);
+    let pid = Pid::new(4711);
+    assert_eq!(desk.notify("web/1", |message| message.main_pid = pid), ["find web/1:2 4711"]);
+    let (mut later, said) = desk.takeover([def], living(&["web/1:1"]));
+    assert!(said.contains(&"RunReady web/1".to_owned()), "nor does the next manager overlook it: {said:?}");
+    for desk in [&mut desk, &mut later] {
+        desk.spawned("web/1:1");
+        assert!(desk.status("web").main_pid.is_some());
+        desk.missing("web/1:2", MissingMain::Refused("it is a stranger's".to_owned()));
+        assert_eq!(desk.sub("web"), "running");
+        let said = desk.exited("web/1:1", 1);
+        assert_eq!(said.last().unwrap(), "UnitFailed web exit-code", "its end is that of the service: {said:?}");
+    }
 }

@@ -12,8 +12,11 @@ use super::{
     make::{command, eager, name, notifying, probe, service, with},
 };
 use crate::{
-    base::{ExitStatus, Generation, InvocationId, Signal, TimeSpan},
-    unit::{UnitDef, spec::OnUnhealthy},
+    base::{ExitStatus, Generation, InvocationId, Signal, SpawnStep, TimeSpan},
+    unit::{
+        UnitDef,
+        spec::{DirectoryName, OnUnhealthy, Preserve},
+    },
 };
 
 pub(super) fn living(processes: &[&str]) -> Restored {
@@ -107,6 +110,49 @@ fn a_stop_whose_manager_died_is_not_undone() {
     assert_eq!(said, ["RunEnded web/1 success (killed by SIGTERM) rest wanted", "UnitStopped web uid 1000"]);
     let (mut done, _) = later.takeover([eager("web")], Restored::default());
     assert_eq!(done.give(Input::Boot), Vec::<String>::new(), "nor by the boot of the next");
+}
+
+#[test]
+fn a_stop_that_waited_in_a_hold_off_is_not_undone() {
+    let mut web = eager("web");
+    web.service.restart.delay = TimeSpan::from_secs(30);
+    let mut front = eager("front");
+    front.relations.after = [name("web")].into();
+    let mut desk = Desk::new([web.clone(), front.clone()]);
+    desk.up("web");
+    desk.up("front");
+    desk.exited("web/1", 1);
+    desk.order(Verb::Stop, &["front", "web"]);
+    assert_eq!(desk.sub("web"), "auto-restart", "who is after it is stopped first");
+    let (mut later, _) = desk.takeover([web, front], living(&["front/1"]));
+    let said = later.killed("front/1", Signal::TERM);
+    assert_eq!(said.last().unwrap(), "UnitStopped web roundsman", "{said:?}");
+    assert_eq!(later.pass(60.0), Vec::<String>::new());
+}
+
+#[test]
+fn directories_that_were_kept_for_a_run_that_is_called_off_go_with_the_next_manager() {
+    let mut web = with("web", |def| {
+        let directories = &mut def.service.exec.directories;
+        directories.runtime.names = [DirectoryName { path: "web".into(), links: [].into() }].into();
+        directories.preserve = Preserve::Restart;
+        def.service.exec_stop_post = [command("post")].into();
+    });
+    web.relations.after = [name("db")].into();
+    let mut db = notifying("db");
+    db.enabled = false;
+    let mut front = eager("front");
+    front.relations.after = [name("web")].into();
+    let defs = [web, db, front];
+    let mut desk = Desk::new(defs.clone());
+    desk.up("web");
+    desk.up("front");
+    desk.exited("web/1", 1);
+    desk.order(Verb::Start, &["db", "web"]);
+    assert!(!desk.exited("web/1.1", 0).iter().any(|line| line.contains("tidy")), "another run is to follow");
+    desk.order(Verb::Stop, &["front", "web"]);
+    let (_, said) = desk.takeover(defs, living(&["front/1"]));
+    assert!(said.contains(&"tidy web directories".to_owned()), "{said:?}");
 }
 
 #[test]
@@ -214,6 +260,28 @@ fn an_end_that_waits_in_the_keeper_for_long_completes_its_row() {
         "RunEnded web/3 exit-code (exit code 1) restart replayed",
     ];
     assert_eq!(later.exited("web/3", 1), wanted, "and their beginning from the row that they are in");
+}
+
+#[test]
+fn the_end_of_a_run_without_a_main_process_is_remembered_before_all_others() {
+    let mut desk = Desk::new([eager("web")]);
+    for generation in 1..=4 {
+        desk.up("web");
+        desk.order(Verb::Stop, &["web"]);
+        desk.killed(&format!("web/{generation}"), Signal::TERM);
+        desk.order(Verb::Start, &["web"]);
+    }
+    desk.up("web");
+    desk.exited("web/5", 1);
+    for generation in 6..=7 {
+        desk.spawn_failed(&format!("web/{generation}"), SpawnStep::Exec, 2);
+        desk.pass(0.1);
+    }
+    let (_, said) = desk.takeover([eager("web")], living(&["web/8"]));
+    for generation in 6..=7 {
+        let end = format!("RunEnded web/{generation} exit-code (exit code 203) restart replayed");
+        assert!(said.contains(&end), "the keeper holds nothing of it: {said:?}");
+    }
 }
 
 #[test]
