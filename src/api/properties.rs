@@ -6,7 +6,7 @@ use crate::{
         UnitDef,
         spec::{
             Amount, At, Command, CpuWeight, DeviceAllow, DeviceName, DevicePolicy, DirectoryKind, EmergencyAction,
-            ExitSet, KillMode, NotifyAccess, OomPolicy, Restart, TasksMax, TimerSpec, WorkingDirectory,
+            ExitSet, KillMode, NotifyAccess, OomPolicy, Preserve, Restart, TasksMax, TimerSpec, WorkingDirectory,
         },
     },
 };
@@ -114,6 +114,12 @@ fn service(def: &UnitDef, all: &mut List) {
     };
     all.push(("notify_access", access.to_owned()));
     all.push(("file_descriptor_store_max", service.file_descriptor_store_max.to_string()));
+    let preserve = match service.file_descriptor_store_preserve {
+        Preserve::No => "no",
+        Preserve::Restart => "restart",
+        Preserve::Yes => "yes",
+    };
+    all.push(("file_descriptor_store_preserve", preserve.to_owned()));
 }
 
 /// The kinds of sockets and the keys that name them.

@@ -16,6 +16,8 @@ pub struct Datagram {
     pub fd_store: bool,
     /// FDSTOREREMOVE=1: those of `fd_name` are to be dropped.
     pub fd_store_remove: bool,
+    /// FDPOLL=0: they are kept though their other side hangs up.
+    pub fd_unpolled: bool,
     /// FDNAME=
     pub fd_name: Option<String>,
 }
@@ -48,6 +50,7 @@ fn assign(datagram: &mut Datagram, key: &str, value: &str) {
         ("EXIT_STATUS", number) => message.exit_status = number.parse().ok(),
         ("FDSTORE", "1") => datagram.fd_store = true,
         ("FDSTOREREMOVE", "1") => datagram.fd_store_remove = true,
+        ("FDPOLL", "0") => datagram.fd_unpolled = true,
         ("FDNAME", name) if fd_name_is_valid(name) => datagram.fd_name = Some(name.to_owned()),
         _ => {}
     }
@@ -58,9 +61,9 @@ fn bounded(text: &str) -> String {
     text[..end].chars().filter(|c| !c.is_control()).collect()
 }
 
-/// FDNAME= is 1 to 255 printable ASCII characters without ':' (sd_notify(3)).
+/// FDNAME= is at most 255 printable ASCII characters without ':' (sd_pid_notify_with_fds(3)). systemd takes none at all too.
 fn fd_name_is_valid(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 255 && name.bytes().all(|b| (b.is_ascii_graphic() || b == b' ') && b != b':')
+    name.len() <= 255 && name.bytes().all(|b| (b.is_ascii_graphic() || b == b' ') && b != b':')
 }
 
 #[cfg(test)]
@@ -84,6 +87,8 @@ mod tests {
     fn a_name_for_a_descriptor_cannot_break_the_list_of_names() {
         assert_eq!(parse(b"FDSTORE=1\nFDNAME=up-1").fd_name.as_deref(), Some("up-1"));
         assert_eq!(parse(b"FDSTORE=1\nFDNAME=a:b").fd_name, None);
+        assert_eq!(parse(b"FDSTORE=1\nFDNAME=").fd_name.as_deref(), Some(""));
+        assert!(parse(b"FDSTORE=1\nFDPOLL=0").fd_unpolled && !parse(b"FDPOLL=1").fd_unpolled);
     }
 
     #[test]

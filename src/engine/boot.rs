@@ -289,7 +289,6 @@ impl Parts {
             zones: Arc::default(),
             piped: BTreeSet::new(),
             sockets: self.sockets,
-            fd_store: super::fds::FdStore::default(),
             processes: BTreeMap::new(),
             clamped: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -510,14 +509,11 @@ impl Engine {
         }
     }
 
-    /// Takes over what the keeper holds for units: the sockets that we bound, with what the files have made of them
-    /// meanwhile, and what services keep with us, which is counted.
+    /// Takes over the sockets that we bound and the keeper holds, with what the files have made of them meanwhile.
     fn adopt_descriptors(&mut self, host: &Host, stored: &[(UnitName, String, OwnedFd)]) -> Result<(), ClientError> {
         for (of, name, fd) in stored.iter().filter(|(of, ..)| of.as_str() != CONTROL_UNIT) {
             let unit = host.units.get(of);
-            if !self.sockets.adopt(of, unit.map(|unit| &**unit), name, fd) && unit.is_some() {
-                self.fd_store.adopt(of, name);
-            }
+            self.sockets.adopt(of, unit.map(|unit| &**unit), name, fd);
         }
         self.sockets.owners = host.owners.clone();
         host.units.iter().try_for_each(|(name, unit)| self.renew_sockets(name, unit))

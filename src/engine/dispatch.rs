@@ -63,10 +63,13 @@ impl Engine {
                 }
                 Ok(())
             }
-            Effect::Tidy { def, directories } => {
-                self.launcher.tidy(&def, directories);
+            Effect::Tidy { def, leftovers } => {
+                self.launcher.tidy(&def, leftovers.directories);
                 self.untold.leave_over();
-                Ok(())
+                if !leftovers.descriptors {
+                    return Ok(());
+                }
+                self.keeper.send(&Order::Release { unit: def.name.clone() }, Vec::new())
             }
             Effect::Probe { run, probe, def } => self.probe(run, probe, def),
             Effect::CancelProbes { run } => self.cancel_probes(&run),
@@ -176,7 +179,6 @@ impl Engine {
         self.clamped.remove(&unit);
         self.piped.retain(|(of, _)| *of != unit);
         self.release_sockets(&unit)?;
-        self.fd_store.forget(&unit);
         self.untold.memos.remove(&unit);
         self.sandboxes.forget(&unit);
         self.resources.forget(&unit);

@@ -1,57 +1,50 @@
-//! How many descriptors each service keeps with us (FDSTORE=1); the descriptors themselves are with the keeper.
+//! Descriptors that services keep with us over their restarts (FDSTORE=1, sd_pid_notify_with_fds(3)). The keeper has them, counts
+//! them and knows one that it has already; here is what units and messages say of them.
 
-use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
-use crate::base::UnitName;
+use super::Engine;
+use crate::{
+    base::UnitName, edge::notify::Datagram, keeper::client::ClientError, node::status::Active, unit::spec::Preserve,
+    wire::keeper::Order,
+};
 
-/// Counts by unit and name.
-#[derive(Debug, Default)]
-pub(super) struct FdStore(BTreeMap<UnitName, BTreeMap<String, u32>>);
+/// The name of those that come without one.
+const NAME_DEFAULT: &str = "stored";
 
-impl FdStore {
-    /// Counts one more, unless the unit already keeps `max`; whether there was room.
-    pub(super) fn add(&mut self, unit: &UnitName, name: &str, max: u32) -> bool {
-        let names = self.0.entry(unit.clone()).or_default();
-        let room = names.values().sum::<u32>() < max;
-        if room {
-            *names.entry(name.to_owned()).or_default() += 1;
+impl Engine {
+    /// FDSTORE=1 and FDSTOREREMOVE=1, within what the unit allows.
+    pub(super) fn keep_descriptors(
+        &mut self,
+        unit: &UnitName,
+        datagram: &Datagram,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), ClientError> {
+        if let Some(name) = datagram.fd_name.clone().filter(|_| datagram.fd_store_remove) {
+            self.keeper.send(&Order::Forget { unit: unit.clone(), name }, Vec::new())?;
         }
-        room
-    }
-
-    /// Counts one that the unit kept before we came.
-    pub(super) fn adopt(&mut self, unit: &UnitName, name: &str) {
-        *self.0.entry(unit.clone()).or_default().entry(name.to_owned()).or_default() += 1;
-    }
-
-    /// Forgets all of a unit.
-    pub(super) fn forget(&mut self, unit: &UnitName) {
-        self.0.remove(unit);
-    }
-
-    /// Forgets all of one name.
-    pub(super) fn remove(&mut self, unit: &UnitName, name: &str) {
-        if let Some(names) = self.0.get_mut(unit) {
-            names.remove(name);
+        if !datagram.fd_store || fds.is_empty() {
+            return Ok(());
         }
+        let max = self.units.get(unit).map_or(0, |unit| unit.service.file_descriptor_store_max);
+        if max == 0 || self.has_released(unit) {
+            tracing::warn!(unit = %unit, count = fds.len(), max, "the unit keeps no descriptors; they were closed");
+            return Ok(());
+        }
+        let name = datagram.fd_name.as_deref().unwrap_or(NAME_DEFAULT);
+        let polled = !datagram.fd_unpolled;
+        for fd in fds {
+            let order = Order::Keep { unit: unit.clone(), name: name.to_owned(), max, polled };
+            self.keeper.send(&order, vec![fd])?;
+        }
+        Ok(())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_unit_keeps_no_more_than_it_may() {
-        let web = UnitName::new("web").expect("a name");
-        let mut store = FdStore::default();
-        assert!(store.add(&web, "a", 2) && store.add(&web, "a", 2));
-        assert!(!store.add(&web, "b", 2));
-        store.remove(&web, "a");
-        assert!(store.add(&web, "b", 2));
-        assert!(!store.add(&UnitName::new("other").expect("a name"), "a", 0));
-        store.forget(&web);
-        store.adopt(&web, "a");
-        assert!(store.add(&web, "b", 2) && !store.add(&web, "b", 2), "what is kept already counts");
+    /// Whether what the unit kept was closed with its end. A message that is told to the manager after the one that knew of
+    /// that end must not bring it back.
+    fn has_released(&self, unit: &UnitName) -> bool {
+        let preserve = self.units.get(unit).map(|unit| unit.service.file_descriptor_store_preserve);
+        let is_down = matches!(self.node.active(unit), None | Some(Active::Inactive | Active::Failed));
+        is_down && preserve != Some(Preserve::Yes)
     }
 }

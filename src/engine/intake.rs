@@ -263,32 +263,6 @@ impl Engine {
         run.filter(|_| proctree::start_time(sender) == Some(started)).map(|tree| (tree.run.clone(), Sender::Other))
     }
 
-    /// FDSTORE=1 and FDSTOREREMOVE=1 (sd_notify(3)), within what the unit allows.
-    fn keep_descriptors(
-        &mut self,
-        unit: &UnitName,
-        datagram: &notify::Datagram,
-        fds: Vec<OwnedFd>,
-    ) -> Result<(), ClientError> {
-        let name = datagram.fd_name.clone().unwrap_or_else(|| "stored".to_owned());
-        if datagram.fd_store_remove {
-            self.fd_store.remove(unit, &name);
-            return self.keeper.send(&Order::Forget { unit: unit.clone(), name }, Vec::new());
-        }
-        if !datagram.fd_store {
-            return Ok(());
-        }
-        let room = self.units.get(unit).map_or(0, |unit| unit.service.file_descriptor_store_max);
-        for fd in fds {
-            if !self.fd_store.add(unit, &name, room) {
-                tracing::warn!(unit = %unit, name, max = room, "the unit's descriptor store is full; a descriptor was closed");
-                continue;
-            }
-            self.keeper.send(&Order::Store { unit: unit.clone(), name: name.clone() }, vec![fd])?;
-        }
-        Ok(())
-    }
-
     fn daemon_signal(&mut self, signal: Signal) -> Result<(), ClientError> {
         match signal {
             Signal::HUP => self.reload_by_signal(),

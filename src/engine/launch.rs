@@ -142,6 +142,7 @@ impl Launcher {
             stdout,
             stderr,
             listen: stdio::passed_sockets(unit, order.is_start),
+            kept: stdio::is_passed_kept(unit, order.is_start),
             directories: if is_probe { Vec::new() } else { self.directories(exec, identity)? },
             secrets: if is_probe { None } else { self.secrets(unit, identity, order.is_first)? },
             ..wire::SpawnSpec::new(path(&program)?, argv, env)

@@ -105,8 +105,6 @@ pub struct Engine {
     /// Log pipes that were asked for.
     piped: BTreeSet<(UnitName, Stream)>,
     sockets: sockets::Sockets,
-    /// How many descriptors services keep with us.
-    fd_store: fds::FdStore,
     /// Living processes.
     processes: BTreeMap<ProcessKey, Pid>,
     /// What main processes could not be given, where they could not be given all.

@@ -61,16 +61,15 @@ impl Sockets {
     }
 
     /// Takes over a descriptor that the keeper holds, if it is a socket of ours: only their names have a colon.
-    pub(super) fn adopt(&mut self, name: &UnitName, unit: Option<&UnitDef>, key: &str, fd: &OwnedFd) -> bool {
+    pub(super) fn adopt(&mut self, name: &UnitName, unit: Option<&UnitDef>, key: &str, fd: &OwnedFd) {
         if !key.contains(':') {
-            return false;
+            return;
         }
         let known = unit.and_then(|unit| unit.sockets.list.iter().find(|spec| spec.key() == key));
         let spec = known.cloned().or_else(|| SocketSpec::from_key(key));
         if let (Some(spec), Ok(fd)) = (spec, fd.try_clone()) {
             self.held.entry(name.clone()).or_default().push(Held { key: key.to_owned(), spec, fd });
         }
-        true
     }
 
     /// Throws away what waits for a service that has ended, where its unit says so.

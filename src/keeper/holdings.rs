@@ -111,8 +111,32 @@ pub(super) struct Unit {
     pub(super) main: Generation,
     pub(super) memo: Box<[u8]>,
     /// Oldest first.
-    pub(super) stored: Vec<(String, Rc<OwnedFd>)>,
+    pub(super) stored: Vec<Stored>,
     pub(super) logs: BTreeMap<Stream, Log>,
+}
+
+/// A descriptor that is stored under a name.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) name: String,
+    pub(super) fd: Rc<OwnedFd>,
+    /// Whether it is closed once its other side has hung up.
+    pub(super) polled: bool,
+    /// The poller tells under this token that it has.
+    pub(super) token: Option<u64>,
+    /// Its number in the mirror and with the init system.
+    pub(super) id: Option<u32>,
+}
+
+impl Stored {
+    pub(super) const fn new(name: String, fd: Rc<OwnedFd>, polled: bool) -> Self {
+        Self { name, fd, polled, token: None, id: None }
+    }
+
+    /// Whether it is kept for the service itself: the manager's own have a colon in their name, or belong to no service.
+    pub(super) fn is_services_own(&self) -> bool {
+        !self.name.contains(':')
+    }
 }
 
 /// A log pipe with both its ends, so that neither its writers' nor its reader's death ends it.

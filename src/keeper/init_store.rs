@@ -12,7 +12,11 @@ use std::{
     rc::Rc,
 };
 
-use super::{holdings::Log, link::PASSING_ERRORS, turn::Keeper};
+use super::{
+    holdings::{Log, Stored},
+    link::PASSING_ERRORS,
+    turn::Keeper,
+};
 use crate::{
     base::{Mono, TimeSpan, UnitName},
     sys::{FileId, Inherited, clock, file_id, is_write_end, tell_init},
@@ -147,9 +151,9 @@ impl InitStore {
     }
 
     /// Removes those of a unit; their numbers.
-    fn withdraw(&mut self, unit: &UnitName, which: impl Fn(&HeldAs) -> bool) -> Vec<u32> {
+    fn withdraw(&mut self, unit: &UnitName, which: impl Fn(&MirroredDescriptor) -> bool) -> Vec<u32> {
         let Some(held) = self.held.get_mut(unit) else { return Vec::new() };
-        let gone: Vec<_> = held.extract_if(.., |held| which(&held.descriptor.held_as)).collect();
+        let gone: Vec<_> = held.extract_if(.., |held| which(&held.descriptor)).collect();
         if held.is_empty() {
             self.held.remove(unit);
         }
@@ -179,10 +183,11 @@ fn id_of(name: &str) -> Option<u32> {
 }
 
 impl Keeper {
-    /// Writes down what is held for a unit from now on, and hands it to the init system.
-    pub(super) fn entrust(&mut self, unit: &UnitName, held_as: HeldAs, fds: Vec<Rc<OwnedFd>>) {
-        let Some(file) = fds.first().and_then(|fd| file_id(fd.as_fd()).ok()) else { return };
-        let Some(descriptor) = self.init.begin(unit, held_as, file) else { return };
+    /// Writes down what is held for a unit from now on, and hands it to the init system; its number.
+    pub(super) fn entrust(&mut self, unit: &UnitName, held_as: HeldAs, fds: Vec<Rc<OwnedFd>>) -> Option<u32> {
+        let file = fds.first().and_then(|fd| file_id(fd.as_fd()).ok())?;
+        let descriptor = self.init.begin(unit, held_as, file)?;
+        let id = descriptor.id;
         let is_entrusted = self.init.has_room(fds.len());
         // Written down first: what comes back unknown is closed.
         if let Some(mirror) = &mut self.mirror {
@@ -192,10 +197,11 @@ impl Keeper {
             self.init.put(descriptor.id, fds);
         }
         self.init.count(descriptor, is_entrusted);
+        Some(id)
     }
 
     /// Takes from the init system what is no longer held for a unit.
-    pub(super) fn withdraw(&mut self, unit: &UnitName, which: impl Fn(&HeldAs) -> bool) {
+    pub(super) fn withdraw(&mut self, unit: &UnitName, which: impl Fn(&MirroredDescriptor) -> bool) {
         for id in self.init.withdraw(unit, which) {
             if let Some(mirror) = &mut self.mirror {
                 mirror.remove_descriptor(id);
@@ -224,14 +230,15 @@ impl Keeper {
         // By number, which is oldest first.
         for (id, fds) in back {
             let placed = left.remove(&id).is_some_and(|descriptor| {
-                let placed = self.put_back(&descriptor, fds).is_some();
-                if placed {
+                let placed = self.put_back(&descriptor, fds);
+                if let Some(fds) = &placed {
+                    self.set_id(&descriptor.unit, fds, Some(id));
                     if let Some(mirror) = &mut self.mirror {
                         mirror.put_descriptor(&descriptor);
                     }
                     self.init.count(descriptor, true);
                 }
-                placed
+                placed.is_some()
             });
             if !placed {
                 self.init.remove(id);
@@ -239,7 +246,8 @@ impl Keeper {
         }
         for (descriptor, fds) in self.find_in_processes(left.into_values()) {
             if let Some(fds) = self.put_back(&descriptor, fds) {
-                self.entrust(&descriptor.unit, descriptor.held_as, fds);
+                let id = self.entrust(&descriptor.unit, descriptor.held_as, fds.clone());
+                self.set_id(&descriptor.unit, &fds, id);
             }
         }
     }
@@ -249,9 +257,9 @@ impl Keeper {
         let unit = self.units.entry(&descriptor.unit)?;
         let (mut writers, mut others): (Vec<_>, Vec<_>) = fds.into_iter().partition(|fd| is_write_end(fd));
         match &descriptor.held_as {
-            HeldAs::Stored { name } => {
+            HeldAs::Stored { name, polled } => {
                 let fd = Rc::new(others.pop().or_else(|| writers.pop())?);
-                unit.stored.push((name.clone(), Rc::clone(&fd)));
+                unit.stored.push(Stored::new(name.clone(), Rc::clone(&fd), *polled));
                 Some(vec![fd])
             }
             HeldAs::Log { stream, bytes } => {
@@ -263,6 +271,14 @@ impl Keeper {
         }
     }
 
+    /// Notes under which number that is written down which is stored.
+    fn set_id(&mut self, unit: &UnitName, fds: &[Rc<OwnedFd>], id: Option<u32>) {
+        let stored = self.units.get_mut(unit).into_iter().flat_map(|held| &mut held.stored);
+        for stored in stored.filter(|stored| fds.iter().any(|fd| Rc::ptr_eq(fd, &stored.fd))) {
+            stored.id = id;
+        }
+    }
+
     /// After an upgrade: under new numbers, as the program before may have left some out.
     pub(super) fn entrust_again(&mut self, left: &[MirroredDescriptor]) {
         for MirroredDescriptor { id, .. } in left {
@@ -271,8 +287,9 @@ impl Keeper {
         }
         let mut all: Vec<(UnitName, HeldAs, Vec<Rc<OwnedFd>>)> = Vec::new();
         for (unit, held) in self.units.iter() {
-            for (name, fd) in &held.stored {
-                all.push((unit.clone(), HeldAs::Stored { name: name.clone() }, vec![Rc::clone(fd)]));
+            for Stored { name, fd, polled, .. } in &held.stored {
+                let held_as = HeldAs::Stored { name: name.clone(), polled: *polled };
+                all.push((unit.clone(), held_as, vec![Rc::clone(fd)]));
             }
             for (stream, log) in &held.logs {
                 let held_as = HeldAs::Log { stream: *stream, bytes: log.bytes };
@@ -280,7 +297,8 @@ impl Keeper {
             }
         }
         for (unit, held_as, fds) in all {
-            self.entrust(&unit, held_as, fds);
+            let id = self.entrust(&unit, held_as, fds.clone());
+            self.set_id(&unit, &fds, id);
         }
     }
 }
@@ -351,7 +369,7 @@ mod tests {
     fn what_is_withdrawn_is_removed_by_its_name_and_its_number_never_given_again() {
         let (_folder, socket, mut store) = init();
         let (web, mail) = (UnitName::new("web").unwrap(), UnitName::new("mail").unwrap());
-        let stored = || HeldAs::Stored { name: "http".into() };
+        let stored = || HeldAs::Stored { name: "http".into(), polled: false };
         store.is_used(0x1f);
         assert_eq!(hand_over(&mut store, &web, stored()), 0x20);
         assert_eq!(heard(&socket).unwrap(), "FDSTORE=1\nFDPOLL=0\nFDNAME=rm20");
@@ -362,7 +380,7 @@ mod tests {
         ];
         assert_eq!(store.descriptors, 5);
         while heard(&socket).is_some() {}
-        assert_eq!(store.withdraw(&web, |held_as| *held_as == stored()), [0x20, 0x21]);
+        assert_eq!(store.withdraw(&web, |held| held.held_as == stored()), [0x20, 0x21]);
         let removed = BTreeSet::from([heard(&socket).unwrap(), heard(&socket).unwrap()]);
         assert_eq!(removed, ["20", "21"].map(|id| format!("FDSTOREREMOVE=1\nFDNAME=rm{id}")).into());
         assert_eq!(heard(&socket), None, "nothing else is removed");
@@ -388,9 +406,9 @@ mod tests {
         for _ in 0..HELD_MAX / 2 {
             assert!(hold(HeldAs::Log { stream: Stream::Output, bytes: 1 }));
         }
-        assert!(!hold(HeldAs::Stored { name: "http".into() }));
+        assert!(!hold(HeldAs::Stored { name: "http".into(), polled: true }));
         assert!(store.incomplete);
-        assert_eq!(store.withdraw(&web, |held_as| matches!(held_as, HeldAs::Stored { .. })).len(), 1);
+        assert_eq!(store.withdraw(&web, |held| matches!(held.held_as, HeldAs::Stored { .. })).len(), 1);
         assert_eq!(store.descriptors, HELD_MAX, "what it never had is not removed there");
         assert!(!InitStore::new(None).has_room(1), "without one there is nobody to have it");
     }

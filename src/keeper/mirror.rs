@@ -253,7 +253,7 @@ mod tests {
         let unit = process(1).key.run.unit;
         let unit = MirroredUnit { unit, generation: Generation(9), main: Generation(8), memo: vec![5; MEMO_BYTES_MAX] };
         mirror.put_unit(&unit);
-        let held_as = HeldAs::Stored { name: "n".repeat(STORE_NAME_BYTES_MAX) };
+        let held_as = HeldAs::Stored { name: "n".repeat(STORE_NAME_BYTES_MAX), polled: true };
         let of = unit.unit.clone();
         let descriptor =
             |id| MirroredDescriptor { id, unit: of.clone(), held_as: held_as.clone(), device: u64::MAX, inode: 7 };

@@ -24,6 +24,7 @@ mod ledger; // what waits for acknowledgement (pure)
 mod holdings; // tables of processes and units
 mod mirror; // what the next keeper finds when this one has died
 mod adopt; // taking over from a keeper that died
+mod fd_store; // descriptors under names
 mod init_store; // what is also with the init system, for the same
 mod upgrade; // the keeper's own re-exec
 

@@ -6,14 +6,14 @@ use std::{
 };
 
 use super::{
-    holdings::{Handle, Log, STORED_PER_UNIT_MAX, Unit},
+    holdings::{Handle, Log, Stored, Unit},
     ledger::Kept,
     turn::{Ending, Keeper},
 };
 use crate::{
     base::{Mono, Pid, ProcessKey, Signal, UnitName},
     sys::{LogPipe, clock, log_pipe, open_process, send_signal, signal_group, signal_process, start_time},
-    wire::keeper::{Fact, HeldAs, MEMO_BYTES_MAX, Order, STORE_NAME_BYTES_MAX, Stream},
+    wire::keeper::{Fact, HeldAs, MEMO_BYTES_MAX, Order, Stream},
 };
 
 /// How long a manager that said that all is stopped may take to end.
@@ -48,13 +48,11 @@ impl Keeper {
                 }
             }
             Order::Store { unit, name } => self.store(&unit, name, fds.pop()),
-            Order::Forget { unit, name } => {
-                if let Some(held) = self.units.get_mut(&unit) {
-                    held.stored.retain(|(stored, _)| *stored != name);
-                }
-                self.withdraw(&unit, |held_as| matches!(held_as, HeldAs::Stored { name: stored } if *stored == name));
-            }
+            Order::Keep { unit, name, max, polled } => self.keep(&unit, name, max, polled, fds.pop()),
+            Order::Release { unit } => self.close_stored(&unit, Stored::is_services_own),
+            Order::Forget { unit, name } => self.close_stored(&unit, |stored| stored.name == name),
             Order::DropUnit { unit } => {
+                self.close_stored(&unit, |_| true);
                 if let Some(held) = self.units.get_mut(&unit) {
                     // What was started once is not started again, even if the unit comes back.
                     *held = Unit { generation: held.generation, main: held.main, ..Unit::default() };
@@ -139,21 +137,6 @@ impl Keeper {
             && error.raw_os_error() != Some(NO_SUCH_PROCESS)
         {
             self.refuse(format!("cannot send {signal} to process {pid}: {error}"));
-        }
-    }
-
-    fn store(&mut self, unit: &UnitName, name: String, fd: Option<OwnedFd>) {
-        let Some(fd) = fd else { return self.refuse(format!("cannot store {name:?} of {unit}: no descriptor came")) };
-        if name.len() > STORE_NAME_BYTES_MAX || name.contains('\0') {
-            return self.refuse(format!("cannot store a descriptor of {unit} under the name {name:?}"));
-        }
-        match self.units.entry(unit) {
-            Some(held) if held.stored.len() < STORED_PER_UNIT_MAX => {
-                let fd = Rc::new(fd);
-                held.stored.push((name.clone(), Rc::clone(&fd)));
-                self.entrust(unit, HeldAs::Stored { name }, vec![fd]);
-            }
-            Some(_) | None => self.refuse(format!("cannot store {name:?} of {unit}: too many are held")),
         }
     }
 

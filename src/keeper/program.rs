@@ -51,8 +51,8 @@ pub(super) fn output<'a>(
 }
 
 fn stored<'a>(unit: &'a Unit, name: &str) -> Result<BorrowedFd<'a>, SpawnFailure> {
-    let found = unit.stored.iter().find(|(stored, _)| stored == name);
-    found.map(|(_, fd)| Rc::as_ref(fd).as_fd()).ok_or_else(|| prepare(NOT_STORED))
+    let found = unit.stored.iter().find(|stored| stored.name == name);
+    found.map(|stored| Rc::as_ref(&stored.fd).as_fd()).ok_or_else(|| prepare(NOT_STORED))
 }
 
 const fn terminal(control: Control) -> sys::Control {

@@ -4,7 +4,7 @@ use std::{iter, os::fd::AsFd};
 use super::{
     holdings::{Handle, Process},
     ledger::Kept,
-    turn::Keeper,
+    turn::{Keeper, Watched},
 };
 use crate::{
     base::{ExitStatus, Pid, Usage},
@@ -80,9 +80,14 @@ impl Keeper {
         }
     }
 
-    /// A descriptor of a process has something to tell: its program took over, or it ended.
+    /// A descriptor has something to tell: a process' program took over, or it ended; or what is stored has no other side any
+    /// more.
     pub(super) fn watch_fired(&mut self, token: u64) {
-        let Some(key) = self.watched.get(&token).cloned() else { return };
+        let key = match self.watched.get(&token).cloned() {
+            None => return,
+            Some(Watched::Stored(unit)) => return self.stored_ended(&unit, token),
+            Some(Watched::Process(key)) => key,
+        };
         if self.processes.get(&key).is_some_and(|process| matches!(process.handle, Handle::Adopted(_))) {
             // It may have become our child since; whoever reaps it knows more.
             self.reap_all();

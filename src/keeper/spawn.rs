@@ -9,7 +9,7 @@ use super::{
     ledger::Kept,
     obey::NO_NUMBER,
     program,
-    turn::Keeper,
+    turn::{Keeper, Watched},
 };
 use crate::{
     base::{InvocationId, Pid, ProcessKey, SpawnFailure, SpawnStep},
@@ -178,7 +178,7 @@ impl Keeper {
         let token = self.next_token;
         self.next_token += 1;
         self.poller.add(&fd, token)?;
-        self.watched.insert(token, key.clone());
+        self.watched.insert(token, Watched::Process(key.clone()));
         Ok(Watch { token, fd })
     }
 
@@ -206,11 +206,17 @@ fn listen<'a>(spec: &SpawnSpec, unit: &'a Unit, fds: &mut Vec<BorrowedFd<'a>>) -
             return Err(prepare(BAD_NAME));
         }
         let before = fds.len();
-        fds.extend(unit.stored.iter().filter(|(held, _)| held == stored).map(|(_, fd)| fd.as_fd()));
+        fds.extend(unit.stored.iter().filter(|held| held.name == *stored).map(|held| held.fd.as_fd()));
         if fds.len() == before {
             return Err(prepare(NOT_STORED));
         }
         names.resize(names.len() + fds.len() - before, name);
+    }
+    if spec.kept {
+        for held in unit.stored.iter().rev().filter(|held| held.is_services_own()) {
+            fds.push(held.fd.as_fd());
+            names.push(&held.name);
+        }
     }
     Ok((!names.is_empty()).then(|| names.join(":")))
 }

@@ -12,7 +12,7 @@ use super::{
     KeeperOptions,
     ceiling::Ceiling,
     crowd::Crowd,
-    holdings::{Handle, Log, Process, Processes, UNITS_MAX, Unit, Units},
+    holdings::{Handle, Log, Process, Processes, Stored, UNITS_MAX, Unit, Units},
     init_store::{InitStore, LISTEN_FDS_MAX},
     ledger::{Kept, Ledger},
     life::{Act, Life},
@@ -137,6 +137,7 @@ impl Keeper {
                 keeper.take_back(descriptors, passed);
             }
         }
+        keeper.poll_all_stored();
         keeper.mirror_all();
         if let Some(pid) = keeper.life.pid() {
             keeper.act(Act::Signal(pid, Signal::KILL));
@@ -199,7 +200,7 @@ impl Keeper {
     /// Every descriptor that the state names.
     pub(super) fn held_descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let units = self.units.iter().flat_map(|(_, unit)| {
-            let stored = unit.stored.iter().map(|(_, fd)| fd.as_fd());
+            let stored = unit.stored.iter().map(|stored| stored.fd.as_fd());
             stored.chain(unit.logs.values().flat_map(|log| [log.reader.as_fd(), log.writer.as_fd()]))
         });
         let processes = self.processes.iter().filter_map(|process| match &process.handle {
@@ -277,7 +278,11 @@ fn take(fd: i32) -> Result<OwnedFd, StateError> {
 }
 
 fn unit_state(name: &crate::base::UnitName, unit: &Unit) -> UnitState {
-    let stored = unit.stored.iter().map(|(name, fd)| StoredState { name: name.clone(), fd: number(fd) });
+    let stored = unit.stored.iter().map(|stored| StoredState {
+        name: stored.name.clone(),
+        fd: number(&stored.fd),
+        polled: stored.polled,
+    });
     let logs = unit.logs.iter().map(|(stream, log)| LogState {
         stream: *stream,
         reader: number(&log.reader),
@@ -298,7 +303,8 @@ fn unit_from(state: &UnitState) -> Result<Unit, StateError> {
     let mut unit =
         Unit { generation: state.generation, main: state.main, memo: state.memo.as_slice().into(), ..Unit::default() };
     for stored in &state.stored {
-        unit.stored.push((stored.name.clone(), Rc::new(take(stored.fd)?)));
+        let StoredState { name, fd, polled } = stored;
+        unit.stored.push(Stored::new(name.clone(), Rc::new(take(*fd)?), *polled));
     }
     for log in &state.logs {
         let (reader, writer) = (Rc::new(take(log.reader)?), Rc::new(take(log.writer)?));

@@ -104,8 +104,9 @@ impl Keeper {
             let (unit, memo) = (unit.clone(), held.memo.to_vec());
             let record = UnitRecord { unit: unit.clone(), generation: held.generation, memo };
             facts.push((Fact::Unit(record), Vec::new()));
-            for (name, fd) in &held.stored {
-                facts.push((Fact::Stored { unit: unit.clone(), name: name.clone() }, vec![Rc::clone(fd)]));
+            for stored in &held.stored {
+                let (name, fd) = (stored.name.clone(), Rc::clone(&stored.fd));
+                facts.push((Fact::Stored { unit: unit.clone(), name }, vec![fd]));
             }
             for (stream, log) in &held.logs {
                 let pipe = Fact::LogPipe { unit: unit.clone(), stream: *stream, bytes: log.bytes };

@@ -22,7 +22,7 @@ use super::{
     upgrade::Upgrade,
 };
 use crate::{
-    base::{Mono, ProcessKey, Signal},
+    base::{Mono, ProcessKey, Signal, UnitName},
     sys::{
         Arrived, Interest, PacketSocket, Poller, Readiness, Signals, clock,
         spawn::{Spawner, Ticket},
@@ -57,8 +57,8 @@ pub(super) struct Keeper {
     /// Asks how the set-up of its process went.
     pub(super) manager_ticket: Option<Ticket>,
     pub(super) daemon_signals: DaemonSignals,
-    /// Which process a token of the poller belongs to.
-    pub(super) watched: BTreeMap<u64, ProcessKey>,
+    /// What a token of the poller belongs to.
+    pub(super) watched: BTreeMap<u64, Watched>,
     pub(super) next_token: u64,
     pub(super) upgrade: Upgrade,
     /// Whether any manager of this daemon was ever ready.
@@ -69,6 +69,15 @@ pub(super) struct Keeper {
     pub(super) orphans: u64,
     /// Whether orders wait for children in their set-up.
     pub(super) crowd: Crowd,
+}
+
+/// What is waited for under a token.
+#[derive(Debug, Clone)]
+pub(super) enum Watched {
+    /// A descriptor of a process: that of its end, or that of its exec.
+    Process(ProcessKey),
+    /// A stored descriptor of a unit: its other side hangs up.
+    Stored(UnitName),
 }
 
 /// Signals for the daemon, each until a manager has surely read it. Being told one twice does no harm, but for the one that
@@ -139,7 +148,7 @@ pub(super) struct Ending {
     pub(super) kill: Mono,
 }
 
-/// Tokens of the poller; those from [`FIRST_WATCH`] on belong to processes.
+/// Tokens of the poller; those from [`FIRST_WATCH`] on are given as they are needed, none twice.
 const SIGNALS: u64 = 0;
 const NOTIFY: u64 = 1;
 pub(super) const MANAGER: u64 = 2;

@@ -58,8 +58,8 @@ pub enum Effect {
     Tidy {
         /// The definition that it ran with; its credentials and its PID file go.
         def: Arc<UnitDef>,
-        /// Whether its runtime directories go as well.
-        directories: bool,
+        /// What goes as well.
+        leftovers: Leftovers,
     },
     /// Send a probe. Comes back as `Probed`, always (a timeout is a failure).
     Probe {
@@ -127,6 +127,15 @@ pub enum Effect {
         /// 0 unless a start-limit action says otherwise.
         code: u8,
     },
+}
+
+/// What a run has left that goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leftovers {
+    /// Its runtime directories.
+    pub directories: bool,
+    /// The descriptors that it keeps with us.
+    pub descriptors: bool,
 }
 
 /// What says which process is the main one of a run.

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
 };
@@ -27,6 +27,15 @@ pub struct FileId {
 pub fn file_id(fd: BorrowedFd<'_>) -> io::Result<FileId> {
     let seen = nix::sys::stat::fstat(fd)?;
     Ok(FileId { device: seen.st_dev, inode: seen.st_ino })
+}
+
+/// Whether two descriptors of ours lead to the same open file, kcmp(2). Where the kernel does not say, they count as two.
+pub fn is_same_file(one: impl AsFd, other: impl AsFd) -> bool {
+    const KCMP_FILE: i32 = 0;
+    let own = std::process::id();
+    let (one, other) = (one.as_fd().as_raw_fd(), other.as_fd().as_raw_fd());
+    // SAFETY: takes numbers only; libc has no wrapper.
+    unsafe { libc::syscall(libc::SYS_kcmp, own, own, KCMP_FILE, one, other) == 0 }
 }
 
 /// Every process that there is now.
@@ -122,5 +131,12 @@ mod tests {
         assert_eq!(was_given(us(), &entry(format!("{name}={value}x"))), Some(false));
         assert_eq!(was_given(Pid::new(i32::MAX).unwrap(), c"A=b"), None);
         assert!(all_processes().unwrap().any(|pid| pid == us()));
+    }
+
+    #[test]
+    fn a_duplicate_is_the_same_file_and_what_is_opened_anew_is_not() {
+        let file = File::open("/dev/null").unwrap();
+        assert!(is_same_file(&file, file.try_clone().unwrap()));
+        assert!(!is_same_file(&file, File::open("/dev/null").unwrap()));
     }
 }

@@ -42,6 +42,19 @@ impl Poller {
         Ok(())
     }
 
+    /// Waits until the other side of `fd` is gone or it has failed (EPOLLHUP, EPOLLERR), and for nothing else. It must be
+    /// removed before it is closed. Whether that can be waited for: it cannot of a file of a file system.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
+    pub fn add_for_end(&self, fd: impl AsFd, token: u64) -> io::Result<bool> {
+        match self.0.add(fd, EpollEvent::new(EpollFlags::empty(), token)) {
+            Ok(()) => Ok(true),
+            Err(nix::Error::EPERM) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Sets whether reading and writing are waited for.
     ///
     /// # Errors
@@ -132,5 +145,20 @@ mod tests {
         assert_eq!(wait(None).len(), 1, "the end is told even so");
         poller.remove(&reader).unwrap();
         assert!(wait(Some(Duration::ZERO)).is_empty());
+    }
+
+    #[test]
+    fn an_end_is_waited_for_where_there_can_be_one() {
+        let poller = Poller::new().unwrap();
+        let mut ready = Vec::new();
+        let (reader, mut writer) = io::pipe().unwrap();
+        assert!(poller.add_for_end(&reader, 7).unwrap());
+        assert!(!poller.add_for_end(tempfile::tempfile().unwrap(), 8).unwrap());
+        writer.write_all(b"x").unwrap();
+        poller.wait(Some(Duration::ZERO), &mut ready).unwrap();
+        assert_eq!(ready, [], "what waits to be read is no end");
+        drop(writer);
+        poller.wait(Some(Duration::ZERO), &mut ready).unwrap();
+        assert_eq!(ready.iter().map(|readiness| readiness.token).collect::<Vec<_>>(), [7]);
     }
 }

@@ -5,8 +5,11 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream, UdpSocket},
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
-        unix::net::{UnixDatagram, UnixListener},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::FileExt,
+            net::{UnixDatagram, UnixListener, UnixStream},
+        },
     },
     path::Path,
     process::{self, ExitCode},
@@ -16,9 +19,13 @@ use std::{
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
+        memfd::{MFdFlags, memfd_create},
         signal::{SigSet, Signal, raise},
         signalfd::SignalFd,
-        socket::{AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt},
+        socket::{
+            AddressFamily, ControlMessage, MsgFlags, SockType, SockaddrLike, SockaddrStorage, UnixAddr, getsockname,
+            getsockopt, sendmsg, sockopt,
+        },
     },
 };
 
@@ -42,6 +49,7 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["notify", texts @ ..] => notify(texts),
         ["feed", millis] => feed(Duration::from_millis(millis.parse().unwrap())),
         ["barrier", file] => barrier(file),
+        ["stash", log, steps @ ..] => stash(log, steps),
         ["daemon", script] => daemon(script),
         ["reloads", millis] => reloads(millis.parse().unwrap()),
         ["gate", log] => gate(log, None),
@@ -125,15 +133,9 @@ fn feed(pause: Duration) -> ExitCode {
 
 /// Says READY=1, sends a barrier, waits until it is lifted, and writes that down.
 fn barrier(file: &str) -> ExitCode {
-    use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
-    use std::os::fd::AsRawFd;
     tell("READY=1");
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let socket = UnixDatagram::unbound().unwrap();
-    let to = UnixAddr::new(env::var("NOTIFY_SOCKET").unwrap().as_str()).unwrap();
-    let fds = [writer.as_raw_fd()];
-    let text = [std::io::IoSlice::new(b"BARRIER=1")];
-    sendmsg(socket.as_raw_fd(), &text, &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), Some(&to)).unwrap();
+    tell_with("BARRIER=1", &[writer.as_fd()]);
     drop(writer);
     assert_eq!(reader.read(&mut [0]).unwrap(), 0);
     append(file, "lifted");
@@ -168,6 +170,91 @@ fn reloads(millis: u64) -> ExitCode {
 fn tell(text: &str) {
     let socket = UnixDatagram::unbound().unwrap();
     socket.send_to(text.as_bytes(), env::var("NOTIFY_SOCKET").unwrap()).unwrap();
+}
+
+/// The same with descriptors (sd_pid_notify_with_fds(3)).
+fn tell_with(text: &str, fds: &[BorrowedFd<'_>]) {
+    let socket = UnixDatagram::unbound().unwrap();
+    let to = UnixAddr::new(env::var("NOTIFY_SOCKET").unwrap().as_str()).unwrap();
+    let fds: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let text = [std::io::IoSlice::new(text.as_bytes())];
+    sendmsg(socket.as_raw_fd(), &text, &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), Some(&to)).unwrap();
+}
+
+/// Writes down what it was passed: the names, and what is in each, which it puts back where it can. A run that is passed nothing
+/// but sockets takes the steps: each stores descriptors with their name in them, `!` at its end with FDPOLL=0. Then it says
+/// READY=1. `memfd:NAME`; `pipe:NAME` and `pair:NAME` with both sides; `reader:NAME` with the other side here; `again` what
+/// was stored last; `hang-up` closes the other sides that are here; `remove:NAME`.
+fn stash(log: &str, steps: &[&str]) -> ExitCode {
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let names: Vec<&str> = names.split(':').filter(|name| !name.is_empty()).collect();
+    assert_eq!(names.len().to_string(), env::var("LISTEN_FDS").unwrap_or_else(|_| "0".to_owned()));
+    let passed: Vec<(&str, OwnedFd)> =
+        (3..).zip(&names).map(|(fd, name)| (*name, roundsman::sys::take_inherited(fd).unwrap())).collect();
+    let said: Vec<String> = passed.iter().map(|(name, fd)| content(name, fd, &passed)).collect();
+    append(log, &format!("S {} {}", process::id(), said.join(" ")));
+    let (mut stored, mut other_sides): (Vec<OwnedFd>, Vec<OwnedFd>) = (Vec::new(), Vec::new());
+    let is_first = names.iter().all(|name| *name == "door");
+    for step in steps.iter().filter(|_| is_first) {
+        let poll = if step.ends_with('!') { "\nFDPOLL=0" } else { "" };
+        let (what, name) = step.trim_end_matches('!').split_once(':').unwrap_or((step, ""));
+        match what {
+            "memfd" => {
+                let memory = memfd_create(name, MFdFlags::MFD_CLOEXEC).unwrap();
+                File::from(memory.try_clone().unwrap()).write_all(name.as_bytes()).unwrap();
+                stored = vec![memory];
+            }
+            "pipe" | "reader" => {
+                let (reader, mut writer) = std::io::pipe().unwrap();
+                writer.write_all(name.as_bytes()).unwrap();
+                stored = vec![reader.into(), writer.into()];
+            }
+            "pair" => {
+                let (one, mut other) = UnixStream::pair().unwrap();
+                other.write_all(name.as_bytes()).unwrap();
+                stored = vec![one.into(), other.into()];
+            }
+            "again" => {}
+            "hang-up" => {
+                other_sides.clear();
+                continue;
+            }
+            "remove" => {
+                tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+                continue;
+            }
+            _ => panic!("no such step: {step}"),
+        }
+        if what == "reader" {
+            other_sides.extend(stored.pop());
+        }
+        let name = if name.is_empty() { String::new() } else { format!("\nFDNAME={name}") };
+        let fds: Vec<_> = stored.iter().map(AsFd::as_fd).collect();
+        tell_with(&format!("FDSTORE=1{name}{poll}"), &fds);
+    }
+    tell("READY=1");
+    for_ever()
+}
+
+/// What is in a descriptor of that name, which stays there if any of the others is its other side.
+fn content(name: &str, fd: &OwnedFd, passed: &[(&str, OwnedFd)]) -> String {
+    let mut said = [0; 64];
+    let link = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+    let length = if link.to_string_lossy().starts_with("/memfd:") {
+        File::from(fd.try_clone().unwrap()).read_at(&mut said, 0).unwrap()
+    } else if poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() == 0 || name == "door"
+    {
+        0
+    } else {
+        // Only one that can be read has something.
+        File::from(fd.try_clone().unwrap()).read(&mut said).unwrap_or(0)
+    };
+    let said = String::from_utf8_lossy(&said[..length]).into_owned();
+    let other_side = passed.iter().find(|(other, side)| *other == name && side.as_raw_fd() != fd.as_raw_fd());
+    if let Some((_, side)) = other_side {
+        let _other = File::from(side.try_clone().unwrap()).write_all(said.as_bytes());
+    }
+    format!("{name}={said}")
 }
 
 /// Serves whatever it was given, one thing at a time: each answer is the name of the descriptor, our pid, and what was

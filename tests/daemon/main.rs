@@ -20,6 +20,7 @@ mod config; // files that are wrong
 mod directories; // what is made for a service
 mod exec; // what a service is given
 mod faults; // the machine goes wrong
+mod fd_store; // what services keep with us
 mod health; // services that are not well
 mod keeper; // the keeper is killed
 mod kinds; // when a service is up
@@ -74,6 +75,12 @@ const TESTS: &[Test] = tests![
     faults::a_machine_that_was_paused_costs_no_service_and_no_manager_its_life,
     faults::a_log_disk_that_is_slow_delays_no_restart_and_no_answer,
     faults::a_process_that_cannot_die_is_told_and_never_doubled,
+    fd_store::what_a_service_stores_is_passed_to_its_next_run_whoever_died_meanwhile,
+    fd_store::a_store_ends_with_what_the_unit_says,
+    fd_store::a_service_that_fails_for_good_keeps_nothing,
+    fd_store::one_too_many_is_closed_at_once_and_a_unit_that_may_keep_none_keeps_none,
+    fd_store::what_has_hung_up_is_closed_unless_the_service_wants_it_kept,
+    fd_store::what_hangs_up_after_an_upgrade_is_closed,
     health::a_service_that_answers_badly_is_restarted_by_its_http_probe,
     health::exec_and_tcp_probes_see_what_is_wrong,
     health::check_speaks_in_the_exit_codes_of_monitoring,

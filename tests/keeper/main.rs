@@ -12,6 +12,7 @@
 
 mod children;
 mod faults;
+mod fd_store;
 #[path = "../support/harness.rs"]
 mod harness;
 mod managers;
@@ -39,6 +40,8 @@ const TESTS: &[Test] = tests![
     faults::a_datagram_says_who_sent_it_and_waits_for_its_acknowledgement,
     faults::a_datagram_is_told_before_its_senders_end,
     faults::nonsense_on_the_socket_costs_the_manager_its_life_and_no_other,
+    fd_store::what_hangs_up_is_closed_and_nobody_waits_for_it_any_more,
+    fd_store::a_store_that_is_full_and_a_name_of_ours_are_refused,
     managers::kill_9_of_the_manager_kills_nothing_and_loses_nothing,
     managers::a_manager_that_does_not_answer_is_replaced,
     managers::a_manager_that_cannot_start_ends_the_daemon_with_its_code,

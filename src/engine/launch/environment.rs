@@ -62,6 +62,9 @@ impl Launcher {
         if unit.service.notify_access != NotifyAccess::None {
             all.insert("NOTIFY_SOCKET".into(), (&self.notify_socket).into());
         }
+        if unit.service.file_descriptor_store_max > 0 {
+            all.insert("FDSTORE".into(), unit.service.file_descriptor_store_max.to_string().into());
+        }
         if let Some(micros) = unit.service.watchdog.and_then(|span| span.micros()).filter(|_| order.is_start) {
             all.insert("WATCHDOG_USEC".into(), micros.to_string().into());
         }

@@ -137,3 +137,8 @@ pub(super) fn passed_sockets(unit: &UnitDef, is_start: bool) -> Vec<wire::Passed
     let passed = |socket: &SocketSpec| wire::Passed { stored: socket.key(), name: socket.name.to_string() };
     unit.sockets.list.iter().map(passed).collect()
 }
+
+/// Whether the service is passed what it keeps with us, after the sockets (sd_listen_fds(3)).
+pub(super) fn is_passed_kept(unit: &UnitDef, is_start: bool) -> bool {
+    is_start && unit.service.file_descriptor_store_max > 0 && unit.service.exec.stdin != Input::Socket
+}

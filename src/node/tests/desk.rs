@@ -224,8 +224,9 @@ fn tell(effect: &Effect) -> Option<String> {
         Effect::Listen { unit, def } => format!("listen {unit} {}", def.sockets.list.len()),
         Effect::Unlisten { unit } => format!("unlisten {unit}"),
         Effect::Release { unit } => format!("release {unit}"),
-        Effect::Tidy { def, directories } => {
-            format!("tidy {}{}", def.name, if *directories { " directories" } else { "" })
+        Effect::Tidy { def, leftovers } => {
+            let directories = if leftovers.directories { " directories" } else { "" };
+            format!("tidy {}{directories}{}", def.name, if leftovers.descriptors { " descriptors" } else { "" })
         }
         Effect::Stamp { unit, .. } => format!("stamp {unit}"),
         Effect::Kill { key, signal } => format!("kill {} {signal}", show(key)),

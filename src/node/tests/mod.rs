@@ -22,6 +22,7 @@ mod oom;
 mod size;
 mod table;
 mod takeover;
+mod tidy;
 mod timer;
 mod truth;
 mod world;

@@ -78,6 +78,8 @@ struct World {
     memos: BTreeMap<UnitName, Vec<u8>>,
     /// Units whose runtime directory is there.
     directories: BTreeSet<UnitName>,
+    /// Units that keep descriptors with the keeper.
+    stored: BTreeSet<UnitName>,
     /// What the manager keeps back until there is calm; it dies with it.
     untold_memos: BTreeMap<UnitName, Vec<u8>>,
     untold: Vec<Notice>,
@@ -156,6 +158,8 @@ fn defs(rng: &mut Rng) -> Defs {
             };
             service.exec.directories.runtime.names = [DirectoryName { path: text.into(), links: [].into() }].into();
             service.exec.directories.preserve = [Preserve::No, Preserve::Restart][rng.below(2) as usize];
+            service.file_descriptor_store_max = 1;
+            service.file_descriptor_store_preserve = [Preserve::No, Preserve::Restart][rng.below(2) as usize];
             let secs = TimeSpan::from_secs;
             (service.timeouts.start, service.timeouts.stop, service.timeouts.abort) = (secs(10), secs(5), secs(3));
             def.start_limit.interval = secs([10, 30][rng.below(2) as usize]);
@@ -221,6 +225,7 @@ impl World {
             waiting: 0,
             memos: BTreeMap::new(),
             directories: BTreeSet::new(),
+            stored: BTreeSet::new(),
             untold_memos: BTreeMap::new(),
             untold: Vec::new(),
             untold_stamps: BTreeMap::new(),
@@ -367,12 +372,15 @@ impl World {
                     self.hit(&key, Signal::KILL);
                 }
             }
-            Effect::Tidy { def, directories } => {
+            Effect::Tidy { def, leftovers } => {
                 // A process that is asked for makes the directory, so nothing of the unit may live or be on its way.
                 let living = self.processes.iter().any(|(key, process)| key.run.unit == def.name && !process.stray);
                 assert!(!living, "the directories of {} go while it runs", def.name);
-                if directories {
+                if leftovers.directories {
                     self.directories.remove(&def.name);
+                }
+                if leftovers.descriptors {
+                    self.stored.remove(&def.name);
                 }
             }
             Effect::CancelProbes { .. } => {}
@@ -483,6 +491,14 @@ impl World {
         let is_there = !self.directories.insert(key.run.unit.clone());
         let goes_with_each_run = order.def.service.exec.directories.preserve == Preserve::No;
         assert!(!(is_there && order.is_first && goes_with_each_run), "{key:?} finds the directory of an earlier run");
+        let keeps_over_restart = order.def.service.file_descriptor_store_preserve == Preserve::Restart;
+        assert!(
+            keeps_over_restart || !order.is_first || !self.stored.contains(&key.run.unit),
+            "{key:?} is passed too much"
+        );
+        if key.role == Role::Main {
+            self.stored.insert(key.run.unit.clone());
+        }
         let pid = Pid::new(self.next_pid).unwrap();
         let obeys = self.calm || self.rng.below(4) != 0;
         let does_no_wrong = is_timed(&key.run.unit);
@@ -855,6 +871,7 @@ impl World {
             assert!(matches!(status.sub.as_str(), "dead" | "failed"), "{} is {}", status.name, status.sub.as_str());
         }
         assert!(self.directories.is_empty(), "left behind: {:?}", self.directories);
+        assert!(self.stored.is_empty(), "kept for ever: {:?}", self.stored);
         self.check_accounts();
         self.check_life_goes_on(all);
     }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{ExecSpec, KillSpec, ResourcesSpec};
+use super::{ExecSpec, KillSpec, Preserve, ResourcesSpec};
 use crate::{
     base::{Signal, TimeSpan},
     unit::Shared,
@@ -45,6 +45,8 @@ pub struct ServiceSpec {
     pub notify_access: NotifyAccess,
     /// Descriptors it may keep with us across restarts.
     pub file_descriptor_store_max: u32,
+    /// Which ends of it they outlive.
+    pub file_descriptor_store_preserve: Preserve,
     /// How its processes are set up.
     pub exec: Shared<ExecSpec>,
     /// How much of the machine it may use.
@@ -71,6 +73,7 @@ impl Default for ServiceSpec {
             watchdog: None,
             notify_access: NotifyAccess::None,
             file_descriptor_store_max: 0,
+            file_descriptor_store_preserve: Preserve::Restart,
             exec: Shared::default(),
             resources: Shared::default(),
         }

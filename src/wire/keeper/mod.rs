@@ -27,10 +27,10 @@ pub use state::{
 
 /// The version of this conversation; both halves must speak the same. They are of one program, as a keeper that replaced
 /// its own starts a manager of the new one.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// The version of what a keeper leaves to the next: by exec ([`KeeperState`]), or by its death ([`MirrorHead`]). The next may be
 /// of another release, so each change here is a change of what can be upgraded.
-pub const STATE_VERSION: u16 = 3;
+pub const STATE_VERSION: u16 = 4;
 /// Most bytes of a memo that the keeper holds for a unit.
 pub const MEMO_BYTES_MAX: usize = 4096;
 /// Most bytes of a name under which a descriptor is stored (systemd allows 255 for FDNAME=).

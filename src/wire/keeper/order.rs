@@ -62,7 +62,24 @@ pub enum Order {
         /// Under which name.
         name: String,
     },
-    /// Close what is stored under a name.
+    /// Keep the descriptor that comes along for the service itself: whoever is started with
+    /// [`kept`](super::SpawnSpec::kept) is passed it. One that is kept already is not kept twice; one too many is closed.
+    Keep {
+        /// For which unit.
+        unit: UnitName,
+        /// Under which name; without a colon, which names of [`Order::Store`] have.
+        name: String,
+        /// How many the unit may have so.
+        max: u32,
+        /// Whether it is closed once its other side has hung up (POLLHUP or POLLERR, poll(2)).
+        polled: bool,
+    },
+    /// Close all that is kept for the service itself.
+    Release {
+        /// Of which unit.
+        unit: UnitName,
+    },
+    /// Close what is stored or kept under a name.
     Forget {
         /// Of which unit.
         unit: UnitName,
@@ -167,4 +184,6 @@ wire_enum!(Order {
     17 Shutdown { code },
     18 TellInit { bytes },
     19 Take { key, invocation, pid, start_time },
+    20 Keep { unit, name, max, polled },
+    21 Release { unit },
 });

@@ -11,7 +11,7 @@ pub struct SpawnSpec {
     pub path: CString,
     /// Its arguments, the zeroth first.
     pub argv: Vec<CString>,
-    /// Its whole environment as `NAME=value`. With `listen`, the keeper adds LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES
+    /// Its whole environment as `NAME=value`. With `listen` or `kept`, the keeper adds LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES
     /// at the end, so they must not be here.
     pub env: Vec<CString>,
     /// Its root directory, chroot(2); `None` is the keeper's own.
@@ -50,6 +50,8 @@ pub struct SpawnSpec {
     pub stderr: Output,
     /// Stored descriptors of the unit that it inherits as 3, 4 …, in this order.
     pub listen: Vec<Passed>,
+    /// Whether it inherits after those what is kept for the service itself, the newest first, under the names of that.
+    pub kept: bool,
     /// What shuts it in.
     pub confinement: Option<Box<Confinement>>,
     /// Directories that are made before it becomes its user.
@@ -83,6 +85,7 @@ impl SpawnSpec {
             stderr: Output::Null,
             cgroups: Vec::new(),
             listen: Vec::new(),
+            kept: false,
             directories: Vec::new(),
             secrets: None,
             confinement: None,
@@ -332,6 +335,7 @@ wire_struct!(SpawnSpec {
     stdout,
     stderr,
     listen,
+    kept,
     confinement,
     directories,
     secrets,

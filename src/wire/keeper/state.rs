@@ -64,6 +64,8 @@ pub struct StoredState {
     pub name: String,
     /// Its number.
     pub fd: i32,
+    /// Whether it is closed once its other side has hung up.
+    pub polled: bool,
 }
 
 /// A log pipe.
@@ -166,7 +168,7 @@ wire_struct!(KeeperState {
     failure,
 });
 wire_struct!(UnitState { unit, generation, main, memo, stored, logs });
-wire_struct!(StoredState { name, fd });
+wire_struct!(StoredState { name, fd, polled });
 wire_struct!(LogState { stream, reader, writer, bytes });
 wire_struct!(ProcessState { key, invocation, pid, start_time, started, pidfd, clamped });
 wire_struct!(KeptState { seq, what });
@@ -241,6 +243,8 @@ pub enum HeldAs {
     Stored {
         /// Which.
         name: String,
+        /// Whether it is closed once its other side has hung up.
+        polled: bool,
     },
     /// Both ends of a log pipe.
     Log {
@@ -264,5 +268,5 @@ wire_struct!(MirroredProcess { key, invocation, started, stage });
 wire_enum!(MirroredStage { 0 Intent, 1 Running { pid, start_time }, 2 Ended(exit), 3 SpawnFailed(failure) });
 wire_struct!(MirroredUnit { unit, generation, main, memo });
 wire_struct!(MirroredDescriptor { id, unit, held_as, device, inode });
-wire_enum!(HeldAs { 0 Stored { name }, 1 Log { stream, bytes } });
+wire_enum!(HeldAs { 0 Stored { name, polled }, 1 Log { stream, bytes } });
 wire_struct!(MirrorHead { version, boot });

@@ -50,6 +50,7 @@ fn spec() -> SpawnSpec {
         stdout: Output::Log(Stream::Output),
         stderr: Output::Inherit,
         listen: vec![Passed { stored: "stream:[::]:80".into(), name: "http".into() }],
+        kept: true,
         confinement: Some(Box::new(confinement())),
         directories: vec![Directory {
             step: SpawnStep::StateDirectory,
@@ -102,6 +103,8 @@ fn orders() -> Vec<Order> {
         Order::SignalGroup { key: key.clone(), signal },
         Order::SignalPid { pid: Pid::new(77).unwrap(), start_time: 5, signal },
         Order::Store { unit: unit.clone(), name: name.clone() },
+        Order::Keep { unit: unit.clone(), name: name.clone(), max: 7, polled: true },
+        Order::Release { unit: unit.clone() },
         Order::Forget { unit: unit.clone(), name },
         Order::DropUnit { unit: unit.clone() },
         Order::OpenLog { unit: unit.clone(), stream: Stream::Error, bytes: 1 << 20 },

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::{
+    exec_directories::preserve,
     exec_keys as exec,
     value::{extend, put, signal_names},
     walk::{Key, Value, Walk},
@@ -27,6 +28,10 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
     Key {
         name: "file_descriptor_store_max",
         set: |d, w, v| put(&mut d.def.service.file_descriptor_store_max, w.count(v, 0)),
+    },
+    Key {
+        name: "file_descriptor_store_preserve",
+        set: |d, w, v| put(&mut d.def.service.file_descriptor_store_preserve, preserve(w, v)),
     },
     Key { name: "guess_main_pid", set: |d, w, v| put(&mut d.def.service.main.guess_main_pid, w.boolean(v)) },
     Key { name: "notify_access", set: |d, w, v| put(&mut d.notify_access, w.choice(v, NOTIFY_ACCESS).map(Some)) },

@@ -101,7 +101,7 @@ pub struct DirectoryName {
     pub links: Box<[Box<str>]>,
 }
 
-/// `runtime_directory_preserve`
+/// `runtime_directory_preserve`, and `file_descriptor_store_preserve` for descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preserve {
     /// They go with each run.
