@@ -638,7 +638,8 @@ impl World {
         assert_eq!(self.node.lost(), [], "the keeper never died");
         for mail in held.into_iter().chain(failures) {
             self.unacked.push((mail.clone(), true));
-            self.give(mail.fact);
+            let fact = self.as_seen_now(mail.fact);
+            self.give(fact);
         }
         self.give(Input::Boot);
         self.calm = was_calm;
@@ -721,9 +722,21 @@ impl World {
                 let untrue =
                     matches!(&mail.fact, Input::TreeEmpty { run } if self.processes.keys().any(|key| key.run == *run));
                 if !untrue {
-                    self.give(mail.fact);
+                    let fact = self.as_seen_now(mail.fact);
+                    self.give(fact);
                 }
             }
+        }
+    }
+
+    /// Whether anyone else is left is looked up when the end is heard, as the engine does: others may have come since.
+    fn as_seen_now(&self, fact: Input) -> Input {
+        match fact {
+            Input::Exited { key, status, usage, oom, alone: _ } => {
+                let alone = !self.processes.keys().any(|other| other.run == key.run);
+                Input::Exited { key, status, usage, oom, alone }
+            }
+            other => other,
         }
     }
 
