@@ -50,6 +50,7 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["feed", millis] => feed(Duration::from_millis(millis.parse().unwrap())),
         ["barrier", file] => barrier(file),
         ["stash", log, steps @ ..] => stash(log, steps),
+        ["late", log, name] => late(log, name),
         ["daemon", script] => daemon(script),
         ["reloads", millis] => reloads(millis.parse().unwrap()),
         ["gate", log] => gate(log, None),
@@ -184,7 +185,7 @@ fn tell_with(text: &str, fds: &[BorrowedFd<'_>]) {
 /// Writes down what it was passed: the names, and what is in each, which it puts back where it can. A run that is passed nothing
 /// but sockets takes the steps: each stores descriptors with their name in them, `!` at its end with FDPOLL=0. Then it says
 /// READY=1. `memfd:NAME`; `pipe:NAME` and `pair:NAME` with both sides; `reader:NAME` with the other side here; `again` what
-/// was stored last; `hang-up` closes the other sides that are here; `remove:NAME`.
+/// was stored last; `hang-up` closes the other sides that are here; `remove:NAME`; `late:NAME` plays `late`.
 fn stash(log: &str, steps: &[&str]) -> ExitCode {
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let names: Vec<&str> = names.split(':').filter(|name| !name.is_empty()).collect();
@@ -219,6 +220,12 @@ fn stash(log: &str, steps: &[&str]) -> ExitCode {
                 other_sides.clear();
                 continue;
             }
+            "late" => {
+                #[expect(clippy::zombie_processes, reason = "it outlives us, which is the point")]
+                let _left =
+                    process::Command::new(env::current_exe().unwrap()).args(["actor", "late", log, name]).spawn();
+                continue;
+            }
             "remove" => {
                 tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
                 continue;
@@ -234,6 +241,17 @@ fn stash(log: &str, steps: &[&str]) -> ExitCode {
     }
     tell("READY=1");
     for_ever()
+}
+
+/// Waits for the file `LOG.go`, stores a memfd, and writes down when that has been taken in.
+fn late(log: &str, name: &str) -> ExitCode {
+    while !Path::new(&format!("{log}.go")).exists() {
+        pause(5);
+    }
+    let memory = memfd_create(name, MFdFlags::MFD_CLOEXEC).unwrap();
+    tell_with(&format!("FDSTORE=1\nFDNAME={name}"), &[memory.as_fd()]);
+    drop(memory);
+    barrier(&format!("{log}.late"))
 }
 
 /// What is in a descriptor of that name, which stays there if any of the others is its other side.

@@ -39,6 +39,10 @@ fn is_held(world: &World, name: &str) -> bool {
     holds(world.keeper()) || holds(world.manager())
 }
 
+fn until_closed(world: &World, name: &str) {
+    until("it is closed", || (!is_held(world, name)).then_some(()));
+}
+
 pub(crate) fn what_a_service_stores_is_passed_to_its_next_run_whoever_died_meanwhile() {
     let port = crate::support::world::free_port();
     let steps = "memfd:memory again pipe:pipe pair:pair memfd: memfd:gone remove:gone";
@@ -74,9 +78,10 @@ pub(crate) fn what_a_service_stores_is_passed_to_its_next_run_whoever_died_meanw
     assert_eq!(sorted(&passed(&world, 5)), sorted(all), "after both deaths at once");
     world.ok(&["restart", "web"]);
     assert_eq!(sorted(&passed(&world, 6)), sorted(all), "a restart is no stop");
-    assert!(is_held(&world, "memfd:memory") && !is_held(&world, "memfd:gone"));
+    assert!(is_held(&world, "memfd:memory"));
+    until_closed(&world, "memfd:gone");
     world.ok(&["stop", "web"]);
-    until("they are closed", || (!is_held(&world, "memfd:memory")).then_some(()));
+    until_closed(&world, "memfd:memory");
     world.ok(&["start", "web"]);
     assert_eq!(passed(&world, 7), "door=");
 }
@@ -103,19 +108,20 @@ pub(crate) fn a_service_that_fails_for_good_keeps_nothing() {
     assert!(is_held(&world, "memfd:a"));
     die(&world);
     world.until_active("web", "failed");
-    until("it is closed", || (!is_held(&world, "memfd:a")).then_some(()));
+    until_closed(&world, "memfd:a");
 }
 
 pub(crate) fn one_too_many_is_closed_at_once_and_a_unit_that_may_keep_none_keeps_none() {
     let world = World::with(&[("web", &unit("memfd:a memfd:b memfd:c again", "file_descriptor_store_max = 2"))]);
     assert_eq!(passed(&world, 1), "");
-    assert!(is_held(&world, "memfd:a") && is_held(&world, "memfd:b") && !is_held(&world, "memfd:c"));
+    assert!(is_held(&world, "memfd:a") && is_held(&world, "memfd:b"));
+    until_closed(&world, "memfd:c");
     assert!(world.log().contains("store is full"), "{}", world.log());
     die(&world);
     assert_eq!(passed(&world, 2), "b=b a=a");
     let world = World::with(&[("web", &unit("memfd:a", ""))]);
     assert_eq!(passed(&world, 1), "");
-    assert!(!is_held(&world, "memfd:a"));
+    until_closed(&world, "memfd:a");
 }
 
 pub(crate) fn what_has_hung_up_is_closed_unless_the_service_wants_it_kept() {
@@ -138,4 +144,16 @@ pub(crate) fn what_hangs_up_after_an_upgrade_is_closed() {
     world.ok(&["upgrade"]);
     die(&world);
     assert_eq!(passed(&world, 2), "late-kept=late-kept");
+}
+
+pub(crate) fn what_comes_when_the_service_is_down_is_not_kept() {
+    let more = "file_descriptor_store_max = 4\nnotify_access = \"all\"\nkill_mode = \"process\"\nsend_sigkill = false";
+    let world = World::with(&[("web", &unit("late:late", more))]);
+    assert_eq!(passed(&world, 1), "");
+    world.ok(&["stop", "web"]);
+    std::fs::write(world.path("log.go"), "").unwrap();
+    until("it was taken in", || (!world.lines("log.late").is_empty()).then_some(()));
+    until_closed(&world, "memfd:late");
+    world.ok(&["start", "web"]);
+    assert_eq!(passed(&world, 2), "");
 }

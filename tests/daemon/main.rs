@@ -80,6 +80,7 @@ const TESTS: &[Test] = tests![
     fd_store::a_service_that_fails_for_good_keeps_nothing,
     fd_store::one_too_many_is_closed_at_once_and_a_unit_that_may_keep_none_keeps_none,
     fd_store::what_has_hung_up_is_closed_unless_the_service_wants_it_kept,
+    fd_store::what_comes_when_the_service_is_down_is_not_kept,
     fd_store::what_hangs_up_after_an_upgrade_is_closed,
     health::a_service_that_answers_badly_is_restarted_by_its_http_probe,
     health::exec_and_tcp_probes_see_what_is_wrong,
