@@ -496,7 +496,7 @@ impl World {
             keeps_over_restart || !order.is_first || !self.stored.contains(&key.run.unit),
             "{key:?} is passed too much"
         );
-        if key.role == Role::Main {
+        if key.role == Role::Main && order.def.service.file_descriptor_store_max > 0 {
             self.stored.insert(key.run.unit.clone());
         }
         let pid = Pid::new(self.next_pid).unwrap();
