@@ -26,7 +26,7 @@ impl Engine {
         if !datagram.fd_store || fds.is_empty() {
             return Ok(());
         }
-        let max = self.units.get(unit).map_or(0, |unit| unit.service.file_descriptor_store_max);
+        let max = self.units.get(unit).map_or(0, |unit| u32::from(unit.service.file_descriptor_store_max));
         if max == 0 || self.has_released(unit) {
             tracing::warn!(unit = %unit, count = fds.len(), max, "the unit keeps no descriptors; they were closed");
             return Ok(());

@@ -9,8 +9,9 @@ use crate::{
 
 /// Most units that anything is held for.
 pub(super) const UNITS_MAX: usize = 65_536;
-/// Most descriptors that are stored for one unit (systemd's FileDescriptorStoreMax= is set per unit; this bounds it).
-pub(super) const STORED_PER_UNIT_MAX: usize = 1024;
+/// Most descriptors that are stored for one unit: as many as a service may keep (`file_descriptor_store_max`), and as many
+/// sockets.
+pub(super) const STORED_PER_UNIT_MAX: usize = 2048;
 
 /// A process that runs.
 #[derive(Debug)]

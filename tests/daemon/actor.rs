@@ -221,7 +221,6 @@ fn stash(log: &str, steps: &[&str]) -> ExitCode {
                 continue;
             }
             "late" => {
-                #[expect(clippy::zombie_processes, reason = "it outlives us, which is the point")]
                 let _left =
                     process::Command::new(env::current_exe().unwrap()).args(["actor", "late", log, name]).spawn();
                 continue;

@@ -44,7 +44,7 @@ pub struct ServiceSpec {
     /// Whose notifications are believed.
     pub notify_access: NotifyAccess,
     /// Descriptors it may keep with us across restarts.
-    pub file_descriptor_store_max: u32,
+    pub file_descriptor_store_max: u16,
     /// Which ends of it they outlive.
     pub file_descriptor_store_preserve: Preserve,
     /// How its processes are set up.

@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// The keeper holds no more for a unit, nor has one variable room for many more names.
+const DESCRIPTORS_MAX: i64 = 1024;
+
 /// `[service]`, as systemd.service(5) has it.
 pub(super) const SERVICE: &[Key<Draft>] = &[
     Key { name: "exec_condition", set: |d, w, v| exec::commands(&mut d.exec.condition, w, v) },
@@ -27,7 +30,7 @@ pub(super) const SERVICE: &[Key<Draft>] = &[
     Key { name: "exit_type", set: |d, w, v| put(&mut d.def.service.main.exit_type, w.choice(v, EXIT_TYPES)) },
     Key {
         name: "file_descriptor_store_max",
-        set: |d, w, v| put(&mut d.def.service.file_descriptor_store_max, w.count(v, 0)),
+        set: |d, w, v| put(&mut d.def.service.file_descriptor_store_max, descriptors(w, v)),
     },
     Key {
         name: "file_descriptor_store_preserve",
@@ -158,6 +161,10 @@ fn both_timeouts(draft: &mut Draft, walk: &mut Walk<'_, '_>, value: &Value<'_>) 
 /// A span that zero and infinity switch off.
 fn finite(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Option<TimeSpan>> {
     walk.span(value).map(|span| (!span.is_zero() && span != TimeSpan::INFINITY).then_some(span))
+}
+
+fn descriptors(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<u16> {
+    walk.integer(value, 0..=DESCRIPTORS_MAX).and_then(|number| u16::try_from(number).ok())
 }
 
 fn jitter(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<f64> {
