@@ -137,11 +137,12 @@ impl Node {
         if let Some(claim) = run.claim.take_if(|claim| key.role == Role::Named(claim.number)) {
             (run.main, run.main_role) = (Main::Ordered, Role::Named(claim.number));
         }
+        // Who lives by its tree is told by that: without cgroups "alone" is only the group of the main process.
+        let tree_tells = run.phase.is_up() && run.lives_by_tree();
         match key.role {
             Role::Main | Role::Named(_) if run.main.is_alive() && run.main_role == key.role => {
                 run.main = Main::Ended { status: fact.status, usage: fact.usage };
-                // Who lives by its tree is told by that: without cgroups "alone" is only the group of the main process.
-                run.empty = fact.alone && run.control.is_none() && !(run.phase.is_up() && run.lives_by_tree());
+                run.empty = fact.alone && run.control.is_none() && !tree_tells;
                 let service = &run.def.service;
                 let ignored = service.exec_start.last().is_some_and(|command| command.ignore_failure);
                 let result = restart::main_result(fact.status, fact.oom, service.kind, &service.restart.success);
@@ -157,7 +158,7 @@ impl Node {
             }
             // One that was the main process before another took its place.
             Role::Main | Role::Named(_) if run.main_role != key.role => {
-                run.empty = fact.alone && !run.is_peopled();
+                run.empty = fact.alone && !run.is_peopled() && !tree_tells;
                 self.touch(place);
             }
             Role::Main | Role::Named(_) | Role::Control(_) | Role::Probe(_) => self.stale += 1,

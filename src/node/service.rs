@@ -272,12 +272,16 @@ pub(super) struct End {
 }
 
 impl End {
-    /// Whether it can be told without being remembered: how it came about by the main process' exit, which the keeper holds
-    /// until the row is written, and how it began by those after it, as each restart follows the one before. How their
-    /// row began cannot, nor the end of a run that never had a main process.
-    fn can_be_derived(&self) -> bool {
+    /// Whether its beginning can be told from those after it: each restart follows the one before. How their row began
+    /// cannot.
+    fn follows_from_later_ones(&self) -> bool {
         let is_restart = |begin: &Begin| begin.cause == StartCause::AutoRestart && begin.restarts > 0;
-        self.begin.as_ref().is_none_or(|begin| begin.pid.is_some() && is_restart(begin))
+        self.begin.as_ref().is_none_or(is_restart)
+    }
+
+    /// Whether its run had a main process: the keeper holds the exit of that until the row of the run is written.
+    fn had_main(&self) -> bool {
+        self.begin.as_ref().is_none_or(|begin| begin.pid.is_some())
     }
 }
 
@@ -365,7 +369,10 @@ impl Unit {
 
     pub(super) fn keep_end(&mut self, end: End) {
         if self.ends.len() == ENDS_MAX {
-            let oldest = self.ends.iter().position(End::can_be_derived).unwrap_or(0);
+            // The rows of the older half are written by now, most likely; those are remembered for how their row began.
+            let may_go =
+                |(place, end): (usize, &End)| end.follows_from_later_ones() && (end.had_main() || place < ENDS_MAX / 2);
+            let oldest = self.ends.iter().enumerate().position(may_go).unwrap_or(0);
             self.ends.remove(oldest);
         }
         self.ends.push(end);

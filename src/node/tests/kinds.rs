@@ -371,3 +371,22 @@ fn a_process_that_is_found_late_is_the_main_one_until_a_newer_claim_has_an_answe
         assert_eq!(said.last().unwrap(), "UnitFailed web exit-code", "its end is that of the service: {said:?}");
     }
 }
+
+#[test]
+fn a_former_main_process_that_is_the_last_of_its_tree_ends_a_service_that_lives_by_it() {
+    let mut desk = Desk::new([with("web", |def| {
+        def.service.kind = ServiceKind::Forking;
+        def.service.main.exit_type = ExitType::Cgroup;
+        def.service.notify_access = NotifyAccess::All;
+    })]);
+    desk.spawned("web/1.1");
+    desk.left("web/1.1", 0);
+    desk.spawned("web/1:1");
+    desk.notify("web/1", |message| message.main_pid = Pid::new(4711));
+    desk.spawned("web/1:2");
+    desk.left("web/1:2", 0);
+    desk.exited("web/1:1", 0);
+    assert_eq!(desk.sub("web"), "running", "whoever else is left of its tree is looked for");
+    let said = desk.tree_empty("web/1");
+    assert!(said.iter().any(|line| line.starts_with("RunEnded web/1 success")), "{said:?}");
+}
