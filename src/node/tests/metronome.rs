@@ -93,6 +93,12 @@ impl Metronome {
         }
     }
 
+    /// A manager died before it had told anything of its timers. The next one knows of no time but its own: what came before
+    /// the clock was set back may come again.
+    pub(super) fn forget(&mut self, wall: Wall) {
+        self.may_come.extend(wall.0.div_euclid(BEAT) + 1..=self.highest.div_euclid(BEAT));
+    }
+
     /// Compares with the runs that a timer started.
     pub(super) fn check(&self, unit: &str, starts: &[Wall]) {
         let mut seen = BTreeSet::new();

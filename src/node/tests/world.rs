@@ -604,6 +604,9 @@ impl World {
         self.listening.clear();
         self.untold_memos.clear();
         self.untold.clear();
+        if [metronome::TICK, metronome::BEATER].iter().any(|unit| !self.memos.contains_key(&name(unit))) {
+            self.metronome.forget(self.clock().wall);
+        }
         self.untold_stamps.clear();
         for unit in std::mem::take(&mut self.resetting) {
             // Nobody was told whether it came about.
