@@ -83,7 +83,10 @@ fn every_key_of_the_file_server_is_in_the_guide() {
 fn the_examples_are_read_without_a_complaint() {
     let mut sources = vec![unit::SourceText::new("db.toml", "[service]\nexec_start = \"/bin/db\"\n").expect("a name")];
     for (at, example) in examples("docs/guide/units.md").into_iter().enumerate() {
-        sources.push(unit::SourceText::new(format!("example-{at}.toml"), example).expect("a name"));
+        // One that is a template says so in its first line.
+        let is_template = example.lines().next().is_some_and(|line| line.ends_with("@.toml"));
+        let name = format!("example-{at}{}.toml", if is_template { "@" } else { "" });
+        sources.push(unit::SourceText::new(name, example).expect("a name"));
     }
     assert!(sources.len() > 1);
     let loaded = unit::load(&sources).expect("no problem");

@@ -353,3 +353,87 @@ fn a_set_up_that_stops_ends_with_the_same_code_under_both() {
     }
     assert!(differences.is_empty(), "{differences:#?}");
 }
+
+/// What an instance of a connection says of itself: its name, its commands' variables, its descriptors.
+const SERVER: &str = r#"more=$(ls -l /proc/$$/fd | sed -n 's/.* \([0-9]\) -> \([a-z]*\).*/descriptor \1 \2/p' | grep -v ' 255 ')
+[ "$2" = fd ] && exec >&3
+echo "name $1"
+env | grep -E '^(LISTEN_FDS|LISTEN_FDNAMES|REMOTE_[A-Z]*)=' | sort
+sort "/run/out/pre-$1"
+echo "$more" | grep -E 'descriptor [03]'
+"#;
+
+/// Connects to each address in turn; what comes back, without what differs from one client to the next.
+const CLIENT: &str = r#"use Socket; use IO::Socket::IP; use IO::Socket::UNIX;
+for (@ARGV) {
+    my ($kind, $at) = split /=/, $_, 2;
+    my ($host, $port) = $at =~ /^(.*):(\d+)$/;
+    my $type = $kind eq 'packet' ? SOCK_SEQPACKET : SOCK_STREAM;
+    my $socket = $kind eq 'tcp' ? IO::Socket::IP->new(PeerHost => $host, PeerPort => $port)
+        : IO::Socket::UNIX->new(Peer => $at, Type => $type);
+    $socket or die "$at: $!";
+    alarm 20;
+    my ($own, $said) = ($kind eq 'tcp' ? $socket->sockport : $$, '');
+    while (sysread $socket, my $part, 65536) { $said .= $part }
+    $said =~ s/:\Q$port\E\b/:SERVER/g if $port;
+    $said =~ s/\b$own\b/CLIENT/g;
+    print "$said\n";
+}
+"#;
+
+#[test]
+fn a_connection_is_served_the_same_under_both() {
+    let mut files = vec![
+        ("usr/local/bin/connection-server".to_owned(), SERVER.to_owned()),
+        ("usr/local/bin/connection-client".to_owned(), CLIENT.to_owned()),
+    ];
+    let run = "/bin/bash /usr/local/bin/connection-server";
+    let pre = "/bin/bash -c \"env | grep REMOTE_ > /run/out/pre-%i; true\"";
+    for (at, (name, input)) in [("fd", ""), ("stdin", "socket")].into_iter().enumerate() {
+        let at = at * 10;
+        let listen = |first: usize| format!("127.0.0.1:{0} [::1]:{0} {1}", first + at, first + at + 1);
+        let [theirs, ours] = [7001, 7101].map(listen);
+        let input_of_theirs = if input.is_empty() { "" } else { "StandardInput=socket\nStandardError=journal\n" };
+        let input_of_ours = if input.is_empty() { "" } else { "standard_input = 'socket'\nstandard_error = 'log'\n" };
+        let theirs = theirs.split(' ').map(|address| format!("ListenStream={address}\n")).collect::<String>();
+        files.push((
+            format!("etc/systemd/system/{name}.socket"),
+            format!("[Socket]\nAccept=yes\n{theirs}ListenStream=/run/s-{name}\nListenSequentialPacket=/run/s-{name}-packet\n"),
+        ));
+        files.push((
+            format!("etc/systemd/system/{name}@.service"),
+            format!("[Service]\nExecStartPre={pre}\nExecStart={run} %i {name}\n{input_of_theirs}"),
+        ));
+        let ours = ours.split(' ').map(|address| format!("'{address}', ")).collect::<String>();
+        files.push((
+            format!("etc/roundsman/units/{name}@.toml"),
+            format!(
+                "[service]\nexec_start_pre = '{pre}'\nexec_start = '{run} %i {name}'\n{input_of_ours}[socket]\naccept = true\n\
+                 listen_stream = [{ours}'/run/o-{name}']\nlisten_sequential_packet = '/run/o-{name}-packet'\n"
+            ),
+        ));
+    }
+    let machine = Machine::boot(&files);
+    machine.run(&["mkdir", "-m", "1777", "/run/out"]);
+    machine.systemctl(&["start", "systemd-journald", "roundsman", "fd.socket", "stdin.socket"]);
+    for (at, name) in ["fd", "stdin"].into_iter().enumerate() {
+        let ask = |first: usize, side: &str| {
+            let (one, both) = (first + at * 10, first + at * 10 + 1);
+            let whom = [
+                format!("tcp=127.0.0.1:{one}"),
+                format!("tcp=::1:{one}"),
+                format!("tcp=127.0.0.1:{both}"),
+                format!("tcp=::1:{both}"),
+                format!("unix=/run/{side}-{name}"),
+                format!("packet=/run/{side}-{name}-packet"),
+            ];
+            let mut command = vec!["perl", "/usr/local/bin/connection-client"];
+            command.extend(whom.iter().map(String::as_str));
+            machine.run(&command)
+        };
+        let (theirs, ours) = (ask(7001, "s"), ask(7101, "o"));
+        assert!(theirs.contains("name 0-127.0.0.1:SERVER-127.0.0.1:CLIENT"), "{theirs}");
+        assert_eq!(theirs.matches("name ").count(), 6, "{theirs}");
+        assert_eq!(ours, theirs, "{name}");
+    }
+}

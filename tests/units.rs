@@ -139,6 +139,16 @@ fn a_template_makes_the_instances_that_someone_names() {
 }
 
 #[test]
+fn a_template_that_accepts_is_a_unit_that_listens() {
+    check_sockets("accepting");
+}
+
+#[test]
+fn what_is_wrong_with_accepting_is_said() {
+    check("accepting_errors");
+}
+
+#[test]
 fn what_is_wrong_with_a_template_is_said_once() {
     check("template_errors");
 }

@@ -13,7 +13,7 @@ use crate::{
     engine::UnitState,
     node::{
         effect::{Outcome, ProbeReport, Refusal},
-        status::{Active, ProbeStatus, Sub, TimerStatus, UnitStatus, Verdict},
+        status::{Accepted, Active, ProbeStatus, Sub, TimerStatus, UnitStatus, Verdict},
     },
     unit::{UnitDef, spec::ServiceKind},
     wire::v1,
@@ -69,6 +69,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         sandbox_unmet: sandbox_unmet.clone(),
         output: output.map(self::output),
         timer: status.timer.as_ref().map(|timer| self::timer(now, timer)),
+        accepted: status.accepted.map(accepted),
     }
 }
 
@@ -76,6 +77,10 @@ fn timer(now: Now, timer: &TimerStatus) -> v1::Timer {
     let next = timer.next_wall.into_iter().chain(timer.next_mono.map(|at| wall_of(now, at))).min();
     let us = |at: Wall| at.0;
     v1::Timer { starts: timer.starts.to_string(), next_us: next.map(us), last_us: timer.last.map(us) }
+}
+
+const fn accepted(of: Accepted) -> v1::Accepted {
+    v1::Accepted { n_accepted: of.accepted, n_connections: of.connections, n_refused: of.refused }
 }
 
 const fn output(counts: Counts) -> v1::Output {
@@ -150,6 +155,7 @@ pub(super) fn cause(status: &UnitStatus) -> String {
     let last =
         status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.result));
     match (status.sub, status.active) {
+        (Sub::Listening, _) if status.accepted.is_some() => "listens; each connection makes an instance".to_owned(),
         (Sub::Listening, _) if status.generation.0 == 0 => "listens; starts with the first traffic".to_owned(),
         (Sub::Listening, _) => format!("listens; starts with the next traffic; the last run ended with {last}"),
         (Sub::AutoRestart, _) => format!("waits for its next start; the last run ended with {last}"),
@@ -268,6 +274,10 @@ fn refused(unit: &UnitName, refusal: &Refusal) -> (bool, &'static str, String) {
         Refusal::CannotReload => {
             ("cannot-reload", format!("{unit} has no exec_reload; supervisorctl restart {unit} is the other way"))
         }
+        Refusal::OneConnection => (
+            "one-connection",
+            format!("{unit} serves one connection and is not started again; its client can connect anew"),
+        ),
         Refusal::NotRunning => ("not-running", format!("{unit} is not running")),
         Refusal::ReloadFailed => {
             ("reload-failed", format!("{unit} did not take its configuration; supervisorctl logs {unit} may say why"))

@@ -125,6 +125,47 @@ impl Happening {
         }
     }
 
+    /// The same, for whoever tells of it under another name.
+    pub const fn unit_mut(&mut self) -> Option<&mut UnitName> {
+        match self {
+            Self::RestartScheduled { unit, .. }
+            | Self::StartLimitHit { unit, .. }
+            | Self::UnitFailed { unit, .. }
+            | Self::UnitStopped { unit, .. }
+            | Self::Listening { unit }
+            | Self::DependencyFailed { unit, .. }
+            | Self::CountersReset { unit, .. }
+            | Self::OutputDropped { unit, .. } => Some(unit),
+            Self::NotifyRefused { unit, .. } | Self::Bug { unit, .. } => unit.as_mut(),
+            Self::RunStarting { run, .. }
+            | Self::MainStarted { run, .. }
+            | Self::RunReady { run }
+            | Self::RunEnded { run, .. }
+            | Self::SpawnFailed { run, .. }
+            | Self::ControlFailed { run, .. }
+            | Self::TimedOut { run, .. }
+            | Self::Unkillable { run }
+            | Self::WatchdogExpired { run }
+            | Self::OomKilled { run }
+            | Self::Reloaded { run, .. }
+            | Self::ReloadFailed { run, .. }
+            | Self::MainPidRefused { run, .. }
+            | Self::Unhealthy { run, .. }
+            | Self::Healthy { run, .. }
+            | Self::Recovered { run } => Some(&mut run.unit),
+            Self::ManagerStarted { .. }
+            | Self::UpgradeFailed { .. }
+            | Self::ShuttingDown { .. }
+            | Self::ConfigLoaded { .. }
+            | Self::ConfigRejected { .. }
+            | Self::StoreDegraded { .. }
+            | Self::StoreReplaced { .. }
+            | Self::StoreRecovered
+            | Self::LogsDegraded { .. }
+            | Self::LogsRecovered => None,
+        }
+    }
+
     /// The run it concerns, where it concerns one.
     pub const fn run(&self) -> Option<&RunId> {
         match self {
@@ -254,7 +295,7 @@ impl Happening {
             }
             Self::UnitFailed { unit, result } => format!("{unit} failed ({result}) and stays so until someone acts"),
             Self::UnitStopped { unit, actor } => format!("{unit} is stopped (by {actor})"),
-            Self::Listening { unit } => format!("{unit} listens and starts with the first traffic"),
+            Self::Listening { unit } => format!("{unit} listens"),
             Self::TimedOut { run, what, after } => format!("{what} of {} took longer than {after}", run.unit),
             Self::Unkillable { run } => format!("processes of {} do not die on SIGKILL", run.unit),
             Self::WatchdogExpired { run } => format!("{} did not feed its watchdog", run.unit),

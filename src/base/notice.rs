@@ -123,7 +123,7 @@ pub enum Happening {
         /// Who wanted it.
         actor: Actor,
     },
-    /// The unit is down and starts with the first traffic on its sockets.
+    /// The unit waits for traffic on its sockets: the first starts it, or each connection makes an instance.
     Listening {
         /// Which unit.
         unit: UnitName,

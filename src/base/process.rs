@@ -210,6 +210,8 @@ pub enum StartCause {
     Traffic,
     /// The timer of this unit elapsed.
     Timer(UnitName),
+    /// It serves a connection. The unit is the instance that was made for it.
+    Connection(UnitName),
 }
 
 impl StartCause {
@@ -224,13 +226,16 @@ impl StartCause {
             Self::Triggered(_) => "triggered",
             Self::Traffic => "traffic",
             Self::Timer(_) => "timer",
+            Self::Connection(_) => "connection",
         }
     }
 
-    /// Which unit or probe it was, where the cause has one.
+    /// Which unit, probe or connection it was, where the cause has one.
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Dependency(unit) | Self::Triggered(unit) | Self::Timer(unit) => Some(unit.as_str()),
+            Self::Dependency(unit) | Self::Triggered(unit) | Self::Timer(unit) | Self::Connection(unit) => {
+                Some(unit.as_str())
+            }
             Self::Unhealthy { probe } => Some(probe),
             Self::Boot | Self::Manual(_) | Self::AutoRestart | Self::Traffic => None,
         }
@@ -246,7 +251,8 @@ impl StartCause {
             | Self::Unhealthy { .. }
             | Self::Triggered(_)
             | Self::Traffic
-            | Self::Timer(_) => None,
+            | Self::Timer(_)
+            | Self::Connection(_) => None,
         }
     }
 

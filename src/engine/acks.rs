@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{ProcessKey, Role, RunId};
+use super::Engine;
+use crate::{
+    base::{ProcessKey, Role, RunId},
+    keeper::client::ClientError,
+    wire::keeper::Order,
+};
 
 /// Exits of main processes that wait for their row, in two steps: until the run has ended, and until that is committed.
 #[derive(Debug, Default)]
@@ -36,6 +41,17 @@ impl Acks {
     /// `seq` is on disk: what may be forgotten now.
     pub(super) fn committed(&mut self, seq: u64) -> Vec<ProcessKey> {
         self.submitted.remove(&seq).unwrap_or_default()
+    }
+}
+
+impl Engine {
+    /// These rows are on disk: what they tell of may be forgotten.
+    pub(super) fn committed(&mut self, seqs: Vec<u64>) -> Result<(), ClientError> {
+        let last = seqs.iter().max().copied();
+        for key in seqs.into_iter().flat_map(|seq| self.acks.committed(seq)).collect::<Vec<_>>() {
+            self.keeper.send(&Order::AckExit { key }, Vec::new())?;
+        }
+        last.map_or(Ok(()), |last| self.drop_connections(last))
     }
 }
 

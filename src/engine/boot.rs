@@ -289,6 +289,7 @@ impl Parts {
             zones: Arc::default(),
             piped: BTreeSet::new(),
             sockets: self.sockets,
+            connections: super::accept::Connections::default(),
             processes: BTreeMap::new(),
             clamped: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -406,9 +407,10 @@ impl Engine {
         let fresh = cause == ManagerCause::Boot;
         self.take_host(&host);
         self.adopt_logs(snapshot.logs);
+        let units = self.with_connections(&snapshot.stored, &restored);
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
         self.alerts.keep_units(now, |unit| host.units.contains_key(unit));
-        self.node.restore(now, host.units.clone(), restored);
+        self.node.restore(now, units, restored);
         let replayed = snapshot.pending.len();
         let started = Happening::ManagerStarted {
             cause: cause.as_str(),
@@ -437,13 +439,6 @@ impl Engine {
             tracing::warn!(%error, fresh, "cannot keep a copy of the units; after a crash the directories must be sound");
         }
         Ok(())
-    }
-
-    fn take_host(&mut self, host: &Host) {
-        self.units = host.units.clone();
-        self.identities = host.identities.clone();
-        self.templates = host.templates.clone();
-        self.zones = Arc::clone(&host.zones);
     }
 
     /// The API's socket: the keeper's, if it holds one, else a new one that it is given.

@@ -38,6 +38,8 @@ pub struct Host {
     pub units: BTreeMap<UnitName, Arc<UnitDef>>,
     /// From which instances can be made.
     pub templates: BTreeSet<UnitName>,
+    /// The templates among them that accept connections.
+    pub(super) acceptors: BTreeMap<UnitName, Arc<unit::Acceptor>>,
     /// Whom each runs as, where it says so.
     pub identities: BTreeMap<UnitName, Arc<Identity>>,
     /// Who owns the files of their sockets, where they say so.
@@ -170,7 +172,8 @@ fn check(texts: Vec<StoredText>, instances: &BTreeSet<UnitName>) -> Result<Host,
         }
     };
     let (digest, templates) = (loaded.set.digest.to_string(), loaded.set.templates);
-    let mut host = Host { texts, digest, templates, ..Host::default() };
+    let acceptors = loaded.set.acceptors.into_iter().map(|(name, acceptor)| (name, Arc::new(acceptor))).collect();
+    let mut host = Host { texts, digest, templates, acceptors, ..Host::default() };
     host.warnings = loaded.warnings.iter().map(ToString::to_string).collect();
     let mut known: BTreeMap<IdentityKey, Arc<Identity>> = BTreeMap::new();
     for (name, unit) in &loaded.set.units {

@@ -123,7 +123,8 @@ impl Counters {
                     | StartCause::Dependency(_)
                     | StartCause::Triggered(_)
                     | StartCause::Traffic
-                    | StartCause::Timer(_) => return,
+                    | StartCause::Timer(_)
+                    | StartCause::Connection(_) => return,
                 };
                 *self.restarts.entry((run.unit.clone(), cause)).or_default() += 1;
             }

@@ -8,7 +8,7 @@ use crate::{
     keeper::client::ClientError,
     node::{
         Effect, Input,
-        effect::SpawnOrder,
+        effect::{Leftovers, SpawnOrder},
         input::{ProbeOutcome, Sender},
     },
     unit::{UnitDef, spec::ProbeCheck},
@@ -63,14 +63,7 @@ impl Engine {
                 }
                 Ok(())
             }
-            Effect::Tidy { def, leftovers } => {
-                self.launcher.tidy(&def, leftovers.directories);
-                self.untold.leave_over();
-                if !leftovers.descriptors {
-                    return Ok(());
-                }
-                self.keeper.send(&Order::Release { unit: def.name.clone() }, Vec::new())
-            }
+            Effect::Tidy { def, leftovers } => self.tidy(&def, leftovers),
             Effect::Probe { run, probe, def } => self.probe(run, probe, def),
             Effect::CancelProbes { run } => self.cancel_probes(&run),
             Effect::Remember { unit, memo } => {
@@ -79,11 +72,17 @@ impl Engine {
             }
             Effect::Forget { unit } => self.forget_unit(unit),
             Effect::Listen { unit, def } => self.listen(&unit, &def),
+            Effect::Accept { unit, number } => self.make_connection(&unit, number),
+            Effect::HangUp { unit, reason } => {
+                self.hang_up(&unit, reason);
+                Ok(())
+            }
             Effect::Unlisten { unit } => {
+                self.connections.listens_no_more(&unit);
                 self.sockets.traffic.unwatch(&unit);
                 Ok(())
             }
-            Effect::Release { unit } => self.release_sockets(&unit),
+            Effect::Release { unit } => self.release(&unit),
             Effect::Reply { ticket, outcomes } => {
                 self.tell_all()?;
                 if let Some(asker) = self.waiting.remove(&ticket) {
@@ -105,6 +104,15 @@ impl Engine {
                 Ok(())
             }
         }
+    }
+
+    fn tidy(&mut self, def: &UnitDef, leftovers: Leftovers) -> Result<(), ClientError> {
+        self.launcher.tidy(def, leftovers.directories);
+        self.untold.leave_over();
+        if !leftovers.descriptors {
+            return Ok(());
+        }
+        self.keeper.send(&Order::Release { unit: def.name.clone() }, Vec::new())
     }
 
     /// Sends the memo of a unit that waits, ahead of an order that follows from it.
@@ -164,10 +172,12 @@ impl Engine {
             tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
             Unprepared::Failed(error.failure())
         })?;
+        // Instances of connections have one log between them, their template's.
+        let log_of = name.template().filter(|_| unit.sockets.is_connection()).unwrap_or_else(|| name.clone());
         for stream in [&spec.stdout, &spec.stderr].into_iter().filter_map(piped) {
-            if self.piped.insert((name.clone(), stream)) {
+            if self.piped.insert((log_of.clone(), stream)) {
                 let bytes = u32::try_from(self.pipe_bytes()).unwrap_or(u32::MAX);
-                let order = Order::OpenLog { unit: name.clone(), stream, bytes };
+                let order = Order::OpenLog { unit: log_of.clone(), stream, bytes };
                 self.keeper.send(&order, Vec::new()).map_err(Unprepared::Keeper)?;
             }
         }
@@ -179,11 +189,16 @@ impl Engine {
         self.clamped.remove(&unit);
         self.piped.retain(|(of, _)| *of != unit);
         self.release_sockets(&unit)?;
-        self.untold.memos.remove(&unit);
+        if !self.units.get(&unit).is_some_and(|def| def.sockets.is_connection()) {
+            self.untold.memos.remove(&unit);
+        }
         self.sandboxes.forget(&unit);
         self.resources.forget(&unit);
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove(&unit);
+        }
+        if self.close_connection(&unit)? {
+            return self.forget_connection(unit);
         }
         self.keeper.send(&Order::DropUnit { unit }, Vec::new())
     }

@@ -45,6 +45,9 @@ impl Engine {
         for notice in untold.notices {
             self.tell(notice);
         }
+        for unit in untold.leaving {
+            self.connections.leaves(self.next_seq, unit);
+        }
         if is_burst {
             self.pack();
         }
@@ -67,9 +70,13 @@ impl Engine {
 
     fn tell(&mut self, notice: Notice) {
         log(&notice);
-        self.counters().hear(&notice);
-        self.alerts.handle(notice.at, &notice);
-        let mut writes = vec![Write::Notice(Box::new(notice.clone()))];
+        let folded = self.connections.fold(&notice);
+        self.counters().hear(folded.as_ref().unwrap_or(&notice));
+        // A connection that ends badly is its client's fault as often as the service's: nobody is woken for one.
+        if folded.is_none() {
+            self.alerts.handle(notice.at, &notice);
+        }
+        let mut writes = vec![Write::Notice(Box::new(folded.unwrap_or_else(|| notice.clone())))];
         writes.extend(self.alert_writes(&notice));
         self.next_seq += 1;
         let seq = self.next_seq;

@@ -115,6 +115,8 @@ pub enum Report {
     },
     /// Instances of templates were made.
     Instances(Box<super::instances::Made>),
+    /// A unit that could not accept may try again.
+    AcceptAgain(UnitName),
     /// A main process was looked for.
     Main(super::mainpid::Candidate),
     /// Counters of the unit's memory changed.

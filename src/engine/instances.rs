@@ -38,7 +38,10 @@ pub struct Made {
 impl Engine {
     /// The instances among `units` that could be made and are not there.
     pub(super) fn unmade(&self, units: &[UnitName]) -> BTreeSet<UnitName> {
-        let could_be = |unit: &&UnitName| unit.template().is_some_and(|template| self.templates.contains(&template));
+        let could_be = |unit: &&UnitName| {
+            let template = unit.template();
+            template.is_some_and(|template| self.templates.contains(&template) && !self.connections.accepts(&template))
+        };
         units.iter().filter(could_be).filter(|unit| !self.units.contains_key(*unit)).cloned().collect()
     }
 
@@ -76,9 +79,21 @@ impl Engine {
         }
     }
 
+    pub(super) fn take_host(&mut self, host: &Host) {
+        self.units = host.units.clone();
+        self.identities = host.identities.clone();
+        self.templates = host.templates.clone();
+        self.connections.take(host.acceptors.clone());
+        self.zones = Arc::clone(&host.zones);
+    }
+
     /// Adds the instances that earlier managers made, or that an operator enabled.
     pub(super) fn remake_instances<'u>(&self, host: Host, known: impl Iterator<Item = &'u UnitName>) -> Host {
-        let is_ours = |unit: &&UnitName| unit.template().is_some_and(|template| host.templates.contains(&template));
+        let is_ours = |unit: &&UnitName| {
+            let template = unit.template();
+            template
+                .is_some_and(|template| host.templates.contains(&template) && !host.acceptors.contains_key(&template))
+        };
         let missing: BTreeSet<UnitName> =
             known.filter(is_ours).filter(|unit| !host.units.contains_key(*unit)).cloned().collect();
         if missing.is_empty() {

@@ -332,6 +332,7 @@ impl Engine {
         match report {
             Report::Probed { run, probe, outcome } => self.probed(run, probe, outcome),
             Report::Instances(made) => self.take_instances(*made)?,
+            Report::AcceptAgain(unit) => self.accept_again(&unit),
             Report::Main(candidate) => self.take_candidate(candidate)?,
             Report::OomCounted(unit) => self.oom_counted(&unit),
             Report::Tree(Found::Empty(run)) => self.node.handle(clock::now(), Input::TreeEmpty { run }),
@@ -362,10 +363,7 @@ impl Engine {
                 if seqs.len() >= BURST_ROWS {
                     sys::trim_memory();
                 }
-                for key in seqs.into_iter().flat_map(|seq| self.acks.committed(seq)).collect::<Vec<_>>() {
-                    self.keeper.send(&Order::AckExit { key }, Vec::new())?;
-                }
-                return Ok(());
+                return self.committed(seqs);
             }
             store::Report::Refused { seq, reason } => {
                 // The keeper must not hold for ever what can never be written.
@@ -519,8 +517,9 @@ impl Engine {
                 self.pump.rule(name.clone(), self.log_rules(name));
             }
         }
-        self.identities = host.identities;
+        self.take_identities(host.identities);
         self.templates = host.templates;
+        self.connections.take(host.acceptors);
         self.alerts.keep_units(clock::now(), |unit| host.units.contains_key(unit));
         self.take_zones(host.zones);
         self.node.handle(clock::now(), Input::Units(host.units));

@@ -5,6 +5,7 @@
 //! notices, and only then whatever touches a disk or a network.
 #![forbid(unsafe_code)]
 
+mod accept; // connections of units that accept
 mod acks; // which exits the keeper may forget
 mod alerting; // who is told, from the settings
 mod basis; // units and database, before anything begins
@@ -57,7 +58,7 @@ use crate::{
         users::Identity,
     },
     keeper::client::{Client, ClientError},
-    node::{Input, Node, effect::Outcome},
+    node::{Node, effect::Outcome},
     unit::{UnitDef, calendar::Zones},
     wire::keeper::{Clamped, Stream},
 };
@@ -105,6 +106,7 @@ pub struct Engine {
     /// Log pipes that were asked for.
     piped: BTreeSet<(UnitName, Stream)>,
     sockets: sockets::Sockets,
+    connections: accept::Connections,
     /// Living processes.
     processes: BTreeMap<ProcessKey, Pid>,
     /// What main processes could not be given, where they could not be given all.
@@ -190,8 +192,7 @@ impl Engine {
                 Some(report) = self.reports.recv() => self.take_report(report)?,
                 Some(ask) = self.asks.recv() => self.take_ask(ask)?,
                 unit = self.sockets.traffic.next() => {
-                    let unit = unit.map_err(RunError::Traffic)?;
-                    self.node.handle(clock::now(), Input::Traffic { unit });
+                    self.traffic(unit.map_err(RunError::Traffic)?)?;
                 }
             }
         }

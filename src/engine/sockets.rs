@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use nix::libc;
@@ -23,7 +23,7 @@ use crate::{
     node::Input,
     unit::{
         UnitDef,
-        spec::{SocketOptions, SocketSpec},
+        spec::{Listen, SocketOptions, SocketSpec},
     },
     wire::keeper::Order,
 };
@@ -81,6 +81,17 @@ impl Sockets {
         }
     }
 
+    /// What is held for a unit, with what it listens on.
+    pub(super) fn held_by(&self, unit: &UnitName) -> impl Iterator<Item = (BorrowedFd<'_>, &Listen)> {
+        self.held.get(unit).into_iter().flatten().map(|held| (held.fd.as_fd(), &held.spec.listen))
+    }
+
+    /// Waits for traffic on what is held for a unit.
+    pub(super) fn watch(&mut self, unit: &UnitName) -> io::Result<()> {
+        let fds = self.held.get(unit).into_iter().flatten().map(|held| held.fd.as_fd());
+        self.traffic.watch(unit, fds)
+    }
+
     fn owner(&self, options: &SocketOptions) -> Owner {
         let key = (options.user.clone(), options.group.clone());
         self.owners.get(&key).copied().unwrap_or_default()
@@ -122,7 +133,8 @@ impl Engine {
         self.bind_missing(name, unit)?;
         self.sockets.configure(name, unit);
         for held in self.sockets.held.get(name).into_iter().flatten() {
-            if let Err(error) = listen::set_blocking(&held.fd, true) {
+            // A service blocks; we do not.
+            if let Err(error) = listen::set_blocking(&held.fd, unit.sockets.connection_limits().is_none()) {
                 tracing::warn!(unit = %name, socket = held.key, %error, "cannot let a socket block");
             }
         }
@@ -149,10 +161,11 @@ impl Engine {
 
     /// The unit is down until there is traffic on any of its sockets.
     pub(super) fn listen(&mut self, name: &UnitName, unit: &UnitDef) -> Result<(), ClientError> {
+        if unit.sockets.connection_limits().is_some() {
+            self.connections.listens(name);
+        }
         let opened = self.open_sockets(name, unit).and_then(|()| {
-            let Sockets { held, traffic, .. } = &mut self.sockets;
-            let fds = held.get(name).into_iter().flatten().map(|held| held.fd.as_fd());
-            traffic.watch(name, fds).map_err(|error| {
+            self.sockets.watch(name).map_err(|error| {
                 tracing::error!(unit = %name, %error, "cannot wait for traffic");
                 Unprepared::Failed(failure(&error))
             })

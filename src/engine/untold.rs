@@ -31,6 +31,8 @@ pub(super) struct Untold {
     /// What runs that ended may have left behind.
     pub(super) sweeps: Vec<(Tree, Meant)>,
     pub(super) notices: Vec<Notice>,
+    /// Instances of connections that are over.
+    pub(super) leaving: Vec<UnitName>,
     /// Whether directories wait to be removed.
     pub(super) leftovers: bool,
     /// When timers last elapsed.
@@ -67,6 +69,11 @@ impl Untold {
 
     pub(super) fn notice(&mut self, notice: Notice) {
         self.notices.push(notice);
+        self.begin();
+    }
+
+    pub(super) fn leave(&mut self, unit: UnitName) {
+        self.leaving.push(unit);
         self.begin();
     }
 

@@ -204,6 +204,12 @@ impl Keeper {
         }
     }
 
+    pub(super) fn unmirror_unit(&mut self, name: &UnitName) {
+        if let Some(mirror) = &mut self.mirror {
+            mirror.remove_unit(name);
+        }
+    }
+
     pub(super) fn mirror_unit(&mut self, name: &UnitName) {
         let (Some(mirror), Some(unit)) = (&mut self.mirror, self.units.get(name)) else { return };
         let (generation, main, memo) = (unit.generation, unit.main, unit.memo.to_vec());

@@ -188,6 +188,17 @@ impl Units {
         self.0.get_mut(unit).map(|held| &mut **held)
     }
 
+    /// Nothing is held for a unit any more.
+    pub(super) fn remove(&mut self, unit: &UnitName) {
+        self.0.remove(unit);
+    }
+
+    /// Its log pipe: its own, or the one that it shares with all instances of its template.
+    pub(super) fn log(&self, unit: &UnitName, stream: Stream) -> Option<&Log> {
+        let own = self.get(unit).and_then(|unit| unit.logs.get(&stream));
+        own.or_else(|| self.get(&unit.template()?)?.logs.get(&stream))
+    }
+
     /// The same name, as it is held already where it is: each order brings one in memory of its own.
     pub(super) fn held_name(&self, unit: UnitName) -> UnitName {
         self.0.get_key_value(&unit).map_or(unit, |(held, _)| held.clone())

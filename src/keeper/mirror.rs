@@ -121,6 +121,11 @@ impl Mirror {
         self.incomplete |= written.is_err();
     }
 
+    pub(super) fn remove_unit(&mut self, unit: &UnitName) {
+        let written = self.units.remove(unit);
+        self.incomplete |= written.is_err();
+    }
+
     pub(super) fn put_descriptor(&mut self, descriptor: &MirroredDescriptor) {
         let written = self.descriptors.put(&descriptor.id, descriptor);
         self.incomplete |= written.is_err();

@@ -60,6 +60,11 @@ impl Keeper {
                 self.mirror_unit(&unit);
                 self.withdraw(&unit, |_| true);
             }
+            Order::DropInstance { unit } => {
+                self.units.remove(&unit);
+                self.unmirror_unit(&unit);
+                self.withdraw(&unit, |_| true);
+            }
             Order::OpenLog { unit, stream, bytes } => self.open_log(unit, stream, bytes),
             Order::Remember { unit, memo } => self.remember(&unit, memo),
             Order::AckExit { key } => {

@@ -5,11 +5,11 @@ use std::{
 };
 
 use super::{
-    holdings::Unit,
+    holdings::{Unit, Units},
     spawn::{NO_LOG_PIPE, NOT_STORED, prepare},
 };
 use crate::{
-    base::SpawnFailure,
+    base::{SpawnFailure, UnitName},
     sys::spawn as sys,
     wire::keeper::{Control, Directory, Input, Keyring, Output, Owner, Privileges, Schedule, Secret, Secrets},
 };
@@ -30,7 +30,7 @@ pub(super) fn input<'a>(input: &'a Input, unit: &'a Unit, null: BorrowedFd<'a>) 
 
 pub(super) fn output<'a>(
     output: &'a Output,
-    unit: &'a Unit,
+    (units, name): (&'a Units, &UnitName),
     null: BorrowedFd<'a>,
     own: BorrowedFd<'a>,
 ) -> Result<Standard<'a>, SpawnFailure> {
@@ -38,12 +38,15 @@ pub(super) fn output<'a>(
         Output::Null => sys::Open::Given,
         Output::Inherit => return Ok((own, sys::Open::Given)),
         Output::Log(stream) => {
-            let log = unit.logs.get(stream).ok_or_else(|| prepare(NO_LOG_PIPE))?;
+            let log = units.log(name, *stream).ok_or_else(|| prepare(NO_LOG_PIPE))?;
             return Ok((log.writer.as_fd(), sys::Open::Given));
         }
         Output::File { path, flags } => sys::Open::File { path, flags: *flags },
         Output::Terminal { path } => sys::Open::Terminal { path, control: sys::Control::No },
-        Output::Stored(name) => return Ok((stored(unit, name)?, sys::Open::Given)),
+        Output::Stored(stored_as) => {
+            let unit = units.get(name).ok_or_else(|| prepare(NOT_STORED))?;
+            return Ok((stored(unit, stored_as)?, sys::Open::Given));
+        }
         Output::Stdin => sys::Open::Same(0),
         Output::Stdout => sys::Open::Same(1),
     };

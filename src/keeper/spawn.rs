@@ -139,11 +139,12 @@ impl Keeper {
         cgroup: Option<BorrowedFd<'_>>,
     ) -> Result<(Spawned, Clamped), SpawnFailure> {
         let unit = self.units.get(&key.run.unit).ok_or_else(|| prepare(NO_ROOM))?;
+        let held = (&self.units, &key.run.unit);
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let null = self.null.as_fd();
         let (input, open_input) = program::input(&spec.stdin, unit, null)?;
-        let (output, open_output) = program::output(&spec.stdout, unit, null, stdout.as_fd())?;
-        let (error, open_error) = program::output(&spec.stderr, unit, null, stderr.as_fd())?;
+        let (output, open_output) = program::output(&spec.stdout, held, null, stdout.as_fd())?;
+        let (error, open_error) = program::output(&spec.stderr, held, null, stderr.as_fd())?;
         let mut fds = vec![input, output, error];
         let names = listen(spec, unit, &mut fds)?;
         let mut clamped = Clamped::default();

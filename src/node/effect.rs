@@ -89,7 +89,7 @@ pub enum Effect {
         unit: UnitName,
     },
     /// Bind its sockets, unless they are held, and wait for traffic on any of them; once more when it does already. Comes
-    /// back as `Traffic`, once, or as `ListenFailed`.
+    /// back as `Traffic`, once, or as `ListenFailed`; from a unit that accepts as `Connected`, each time.
     Listen {
         /// Which.
         unit: UnitName,
@@ -101,7 +101,22 @@ pub enum Effect {
         /// Which.
         unit: UnitName,
     },
-    /// It is stopped for good: close its sockets and remove their files.
+    /// Make an instance of this template for the connection that was told of, and pass it that. Comes back as `Instance`, unless
+    /// the connection is lost; it must be before the next `Connected`.
+    Accept {
+        /// The template.
+        unit: UnitName,
+        /// The connection's number.
+        number: u64,
+    },
+    /// Close the connection that was told of.
+    HangUp {
+        /// To whom it was made.
+        unit: UnitName,
+        /// Why.
+        reason: HangUp,
+    },
+    /// It is stopped for good: close its sockets and remove their files. Of an instance that serves a connection: close that.
     Release {
         /// Which.
         unit: UnitName,
@@ -136,6 +151,19 @@ pub struct Leftovers {
     pub directories: bool,
     /// The descriptors that it keeps with us.
     pub descriptors: bool,
+}
+
+/// Why a connection is closed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HangUp {
+    /// The unit is about to stop, or did.
+    NotListening,
+    /// TriggerLimitBurst=; the unit fails.
+    TriggerLimit,
+    /// MaxConnections=.
+    MaxConnections,
+    /// MaxConnectionsPerSource=.
+    MaxConnectionsPerSource,
 }
 
 /// What says which process is the main one of a run.
@@ -240,6 +268,8 @@ pub enum Refusal {
     CannotReload,
     /// The unit is not up.
     NotRunning,
+    /// It serves one connection and is not started again.
+    OneConnection,
     /// The reload command failed.
     ReloadFailed,
     /// Its processes do not die on the final signal; it waits, and nobody takes its place.

@@ -90,6 +90,10 @@ impl Node {
         if unit.job.as_ref().is_some_and(|job| !job.begun || matches!(job.kind, JobKind::Restart(_))) {
             return Plan::Pending;
         }
+        if unit.is_connection() {
+            let is_well = matches!(run.result, RunResult::Success | RunResult::ExecCondition) && run.ending.is_none();
+            return if is_well { Plan::Rest } else { Plan::Fail };
+        }
         let policy = &unit.def.service.restart;
         let cause = match &run.ending {
             Some(Ending::Unhealthy { probe }) => Some(StartCause::Unhealthy { probe: probe.clone() }),

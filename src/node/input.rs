@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -132,6 +133,21 @@ pub enum Input {
     Traffic {
         /// Which.
         unit: UnitName,
+    },
+    /// Someone connected to a unit that accepts and listens. Answered with [`super::Effect::Accept`] or
+    /// [`super::Effect::HangUp`].
+    Connected {
+        /// Which.
+        unit: UnitName,
+        /// From where, if from the internet.
+        source: Option<IpAddr>,
+    },
+    /// The instance that [`super::Effect::Accept`] asked for.
+    Instance {
+        /// The number that the connection was let in as.
+        number: u64,
+        /// What is to serve it.
+        def: Arc<UnitDef>,
     },
     /// Its sockets cannot be bound or waited for: the other answer to [`super::Effect::Listen`].
     ListenFailed {

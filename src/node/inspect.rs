@@ -33,6 +33,7 @@ impl Node {
             asks.extend(unit.job.iter().flat_map(|job| &job.asks).map(|ask| (ask.ticket, ask.index)));
             self.inspect_unit(*place, unit, &mut broken);
         }
+        self.inspect_connections(&mut broken);
         if (live, stuck) != (self.live, self.stuck) {
             broken.push(format!("{live} runs live and {stuck} stuck, counted {} and {}", self.live, self.stuck));
         }

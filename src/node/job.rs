@@ -83,6 +83,9 @@ impl Node {
         if unit.job.is_none() && unit.is_up() {
             return self.answer(ask, Outcome::Already);
         }
+        if unit.is_connection() && unit.job.is_none() && !matches!(unit.state, State::Inactive) {
+            return self.answer(ask, Outcome::Failed(Refusal::OneConnection));
+        }
         unit.wish = Wish::Up;
         unit.known = true;
         self.unlisten(now, place);
@@ -117,8 +120,9 @@ impl Node {
 
     /// Not down, or about to change that.
     pub(super) fn is_on(&self, place: Place) -> bool {
-        self.unit(place)
-            .is_some_and(|unit| unit.job.is_some() || matches!(unit.state, State::HoldOff { .. } | State::Live(_)))
+        self.unit(place).is_some_and(|unit| {
+            unit.is_up() || unit.job.is_some() || matches!(unit.state, State::HoldOff { .. } | State::Live(_))
+        })
     }
 
     /// A stop job for one unit, unless it is down and nothing is about to change that. Whether there was something to do.
@@ -146,6 +150,13 @@ impl Node {
     /// A restart job: a stop, then a start.
     pub(super) fn enqueue_restart(&mut self, now: Now, place: Place, actor: &Actor, ask: Option<Ask>) {
         let Some(unit) = self.unit_mut(place) else { return };
+        if unit.is_connection() {
+            match ask {
+                Some(_) => self.answer(ask, Outcome::Failed(Refusal::OneConnection)),
+                None => drop(self.enqueue_stop(place, &Ending::Restart(actor.clone()), None)),
+            }
+            return;
+        }
         if matches!(unit.state, State::Inactive | State::Failed | State::Listening) {
             return self.enqueue_start(now, place, &Pull::new(StartCause::Manual(actor.clone())), ask);
         }
@@ -390,6 +401,11 @@ impl Node {
             let monitor = self.last_end(place);
             self.start_limit_hit(now, place, monitor);
             return self.finish_job(now, place, &Outcome::Failed(Refusal::StartLimitHit));
+        }
+        if unit.accepts() {
+            self.listen(now, place);
+            self.finish_job(now, place, &Outcome::Done);
+            return self.bring_back(now, place);
         }
         let Some(job) = &mut unit.job else { return };
         job.begun = true;

@@ -44,7 +44,7 @@ impl Node {
     /// it.
     pub(super) fn listen_anew(&mut self, now: Now, place: Place) {
         let Some(unit) = self.unit(place).filter(|unit| matches!(unit.state, State::Listening)) else { return };
-        if unit.is_lazy() {
+        if unit.is_lazy() || unit.accepts() {
             let (unit, def) = (unit.name.clone(), unit.def.clone());
             return self.order(place, Effect::Listen { unit, def });
         }
@@ -90,6 +90,9 @@ impl Node {
         if !self.unit(place).is_some_and(|unit| matches!(unit.state, State::Listening)) {
             return self.stale += 1;
         }
+        if self.unit(place).is_some_and(super::Unit::accepts) {
+            return self.stop_accepting(now, place, RunResult::Resources);
+        }
         self.unlisten(now, place);
         self.fail(now, place, RunResult::Resources, None);
     }
@@ -102,7 +105,11 @@ impl Node {
             Some(Ending::Restart(_) | Ending::Bound(_) | Ending::Unhealthy { .. } | Ending::Removed) | None => false,
         };
         let Some(unit) = self.unit(place) else { return };
-        if for_good && unit.def.sockets.list.iter().any(|socket| socket.options.remove_on_stop) {
+        // Nobody takes what waits in the sockets of a unit that accepts, and it may be long until someone does.
+        if for_good
+            && (unit.accepts() && !unit.def.sockets.list.is_empty()
+                || unit.def.sockets.list.iter().any(|socket| socket.options.remove_on_stop))
+        {
             let unit = unit.name.clone();
             self.order(place, Effect::Release { unit });
         }

@@ -19,6 +19,7 @@
 //!   whatever Restart= says, and counts neither in the row of restarts nor in the start limit.
 //! - A run in which no process came to be is not tried again within 100 ms.
 //! - A unit that says `lazy` is service and socket in one: a stop ends its listening too, and a run that failed listens again.
+//! - So is a template that accepts; its stop closes its sockets. What serves a connection runs once.
 //! - Of several commands of a oneshot only the last is the main process.
 //! - A timer that elapses while its unit is up does nothing but look for its next moment; systemd makes up for one at the
 //!   unit's end. A clock that is set back by less than three hours repeats no moment of the calendar (`timer.rs`).
@@ -28,6 +29,7 @@ pub mod effect;
 pub mod input;
 pub mod status;
 
+mod accept;
 mod claim;
 mod end;
 mod fact;
@@ -108,6 +110,10 @@ pub struct Node {
     touched: Vec<Place>,
     /// Units that may have come down for good.
     ended: Vec<Place>,
+    /// The connections of units that accept.
+    accepting: BTreeMap<Place, accept::Accepting>,
+    /// Whether relations of units that are gone stand in the graph.
+    graph_stale: bool,
     /// Runs that are not over, and those of them that nothing can end.
     live: usize,
     stuck: usize,
@@ -159,6 +165,8 @@ impl Node {
             failed_starts: VecDeque::new(),
             touched: Vec::new(),
             ended: Vec::new(),
+            accepting: BTreeMap::new(),
+            graph_stale: false,
             live: 0,
             stuck: 0,
             shutdown: None,
@@ -217,6 +225,8 @@ impl Node {
             Input::Notified { run, sender, pid, message } => self.notified(now, &run, sender, pid, message),
             Input::Probed { run, probe, outcome } => self.probed(now, &run, probe, &outcome),
             Input::Traffic { unit } => self.traffic(now, &unit),
+            Input::Connected { unit, source } => self.connected(now, &unit, source),
+            Input::Instance { number, def } => self.instance(now, number, def),
             Input::ListenFailed { unit, failure: _ } => self.listen_failed(now, &unit),
             Input::ProbeNow { ticket, units } => self.probe_now(ticket, &units),
         }
@@ -324,6 +334,7 @@ impl Node {
     /// What all changes end with: jobs, the end of a shutdown, memos.
     fn conclude(&mut self, now: Now) {
         self.settle(now);
+        self.collect();
         self.sweep();
         if let Some(shutdown) = self.shutdown.filter(|shutdown| !shutdown.said && self.live == self.stuck) {
             self.stopped(shutdown.code);

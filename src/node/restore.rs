@@ -53,6 +53,7 @@ impl Node {
             self.say_ends(now, place);
             self.take_over_unit(now, place, deadlines, living, &restored.waiting);
         }
+        self.take_over_connections();
     }
 
     fn say_ends(&mut self, now: Now, place: Place) {

@@ -2,7 +2,7 @@
 //!
 //! - *Inactive*: down by intent, or never started. *Failed*: down until someone acts.
 //! - *Listening*: down, and the first traffic on its sockets starts it. Entered at boot and after an end that nobody asked
-//!   for, by units that say `lazy`; left for *Inactive* with a start job, or by a stop.
+//!   for, by units that say `lazy`; left for *Inactive* with a start job, or by a stop. A template that accepts is up in it.
 //! - *HoldOff*: down, and its next automatic restart has a time. A manual start does not wait for it.
 //! - *Live*: a run exists and is not over. Its phase is systemd's sub-state:
 //!   - *Condition*, *StartPre*, *Start*, *StartPost*: on the way up, each command under the start deadline. A failure, a
@@ -364,7 +364,7 @@ impl Unit {
 
     /// Up, in the sense in which other units need it.
     pub(super) fn is_up(&self) -> bool {
-        self.run().is_some_and(|run| run.phase.is_up())
+        self.run().is_some_and(|run| run.phase.is_up()) || (matches!(self.state, State::Listening) && self.accepts())
     }
 
     pub(super) fn keep_end(&mut self, end: End) {

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     base::{ExitStatus, Now, ProcessKey, Role},
-    unit::spec::{Command, ServiceKind},
+    unit::{
+        connection,
+        spec::{Command, ServiceKind},
+    },
 };
 
 impl Node {
@@ -81,14 +84,14 @@ fn main_order(run: &Run, command: Command) -> SpawnOrder {
         directive: Directive::Start.as_str(),
         is_start: true,
         command,
-        environment: monitor_environment(run.monitor.as_deref()),
+        environment: run.environment(),
         confirm_exec: run.def.service.kind == ServiceKind::Exec,
         is_first: run.controls == 0,
     }
 }
 
 fn control_order(run: &Run, control: Control, command: Command) -> SpawnOrder {
-    let mut environment = monitor_environment(run.monitor.as_deref());
+    let mut environment = run.environment();
     if let Some(pid) = run.main.pid() {
         environment.push(("MAINPID".to_owned(), pid.to_string()));
     }
@@ -109,6 +112,19 @@ fn control_order(run: &Run, control: Control, command: Command) -> SpawnOrder {
         environment,
         confirm_exec: false,
         is_first: control.number == 1 && run.main == Main::None,
+    }
+}
+
+impl Run {
+    /// What every process of the run is told besides its unit's variables.
+    fn environment(&self) -> Vec<(String, String)> {
+        let mut environment = monitor_environment(self.monitor.as_deref());
+        let remote = connection::remote(&self.def.name).filter(|_| self.def.sockets.is_connection());
+        if let Some(remote) = remote {
+            environment.push(("REMOTE_ADDR".to_owned(), remote.ip().to_string()));
+            environment.push(("REMOTE_PORT".to_owned(), remote.port().to_string()));
+        }
+        environment
     }
 }
 

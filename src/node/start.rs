@@ -28,7 +28,8 @@ impl Node {
             | StartCause::Dependency(_)
             | StartCause::Triggered(_)
             | StartCause::Traffic
-            | StartCause::Timer(_) => {
+            | StartCause::Timer(_)
+            | StartCause::Connection(_) => {
                 if !matches!(unit.state, State::HoldOff { .. }) {
                     unit.restarts = 0;
                 }

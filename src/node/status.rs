@@ -52,6 +52,8 @@ pub struct UnitStatus {
     pub needs_restart: bool,
     /// Whether its processes do not die on the final signal.
     pub unkillable: bool,
+    /// The connections of a unit that accepts.
+    pub accepted: Option<Accepted>,
     /// Units that require it or are bound to it, by name.
     pub needed_by: Vec<UnitName>,
     /// What is being done with it: `start`, `stop`, `restart`.
@@ -71,6 +73,17 @@ pub struct TimerStatus {
     pub next_wall: Option<Wall>,
     /// When it last elapsed.
     pub last: Option<Wall>,
+}
+
+/// What became of the connections to a unit that accepts; the names are systemd's (org.freedesktop.systemd1.Socket).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Accepted {
+    /// Instances that were made, ever: NAccepted.
+    pub accepted: u64,
+    /// Instances that serve one now: NConnections.
+    pub connections: u32,
+    /// Connections that were closed at once, since this manager began: NRefused.
+    pub refused: u64,
 }
 
 /// systemd's ActiveState.

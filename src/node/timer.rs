@@ -306,7 +306,8 @@ impl Begin {
             | StartCause::AutoRestart
             | StartCause::Unhealthy { .. }
             | StartCause::Triggered(_)
-            | StartCause::Traffic => None,
+            | StartCause::Traffic
+            | StartCause::Connection(_) => None,
         }
     }
 }

@@ -25,7 +25,8 @@ impl Node {
     /// Takes a new set. What is gone is stopped and then forgotten; what changed holds from the next start; what is new
     /// and enabled is started, once the machine has booted.
     pub(super) fn take_units(&mut self, now: Now, defs: BTreeMap<UnitName, Arc<UnitDef>>) {
-        let gone: Vec<_> = self.names.iter().filter(|(name, _)| !defs.contains_key(*name)).map(|(_, at)| *at).collect();
+        let is_gone = |(name, at): &(&UnitName, &Place)| !defs.contains_key(*name) && !self.stays(**at, &defs);
+        let gone: Vec<_> = self.names.iter().filter(is_gone).map(|(_, at)| *at).collect();
         let (mut new, mut changed) = (Vec::new(), Vec::new());
         for (name, def) in defs {
             match self.take_unit(now, &name, def) {
@@ -93,6 +94,7 @@ impl Node {
     pub(super) fn rebuild_graph(&mut self) {
         let units = self.names.values().filter_map(|place| Some((*place, &*self.unit(*place)?.def)));
         self.graph = Arc::new(Graph::new(self.units.len(), units, &self.names));
+        self.graph_stale = false;
     }
 
     /// Forgets units that are gone and down.
@@ -101,8 +103,16 @@ impl Node {
             let Some(unit) = self.unit(place) else { continue };
             let is_down = matches!(unit.state, State::Inactive | State::Failed) && unit.job.is_none();
             if unit.gone && is_down {
-                let name = unit.name.clone();
+                let (name, is_connection) = (unit.name.clone(), unit.is_connection());
+                // Of an instance that is alone nothing stands in it.
+                self.graph_stale |= !is_connection || !unit.def.relations.is_empty();
+                if is_connection {
+                    // Its end is told with the next words about it, so it must outlive this manager.
+                    self.touch(place);
+                    self.remember(place);
+                }
                 self.timers.clear_all(place);
+                self.forget_connections(place);
                 self.names.remove(&name);
                 self.elapsed.remove(&name);
                 self.units[place.index()] = None;

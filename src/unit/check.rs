@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    accepting,
     diag::{Place, Report},
     draft::{CheckDraft, Draft, HttpDraft, Places, ProbeDraft, Relation, RelationKind, TimerDraft, exit_set, pairs},
     listening,
@@ -24,11 +25,13 @@ pub(super) fn finish(
     report: &mut Report<'_>,
 ) -> UnitDef {
     let check = Check { places, begin, clean };
+    let at = listening::At { places, begin, clean };
     check_relations(&draft, report);
     *draft.def.relations = relations(&draft);
     service(&mut draft);
     let timer_of_another = draft.timer.as_ref().and_then(|timer| timer.unit.as_ref());
     let timer_only = timer_of_another.is_some_and(|(unit, _)| *unit != draft.def.name);
+    draft.def.sockets.accept = accepting::finish(&mut draft, at, report);
     if draft.def.name.is_target() {
         target(&mut draft.def.service);
     } else {
@@ -39,8 +42,9 @@ pub(super) fn finish(
     check.sandbox(&draft.def.service, report);
     check.resources(&draft.def.service.resources, report);
     draft.def.health = draft.health.into_iter().filter_map(|probe| finish_probe(probe, clean, report)).collect();
-    let at = listening::At { places, begin, clean };
-    draft.def.sockets.list = listening::finish(draft.sockets, &draft.def.name, at, report);
+    let list = listening::finish(draft.sockets, &draft.def.name, at, report);
+    // What an instance has of them is its connection.
+    draft.def.sockets.list = if draft.def.sockets.is_connection() { Box::default() } else { list };
     listening::check_lazy(&draft.def, at, report);
     listening::probes_of_own_sockets(&draft.def, at, report);
     check.exec(&draft.def, report);

@@ -7,8 +7,8 @@ use super::{
     diag::Place,
     exec_draft::ExecDraft,
     spec::{
-        Command, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, SocketOptions, TimerSpec,
-        UnitDef,
+        Command, ConnectionLimits, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, SocketOptions,
+        TimerSpec, UnitDef,
     },
 };
 use crate::base::{ByteSize, Severity, Signal, TimeSpan, UnitName};
@@ -108,6 +108,8 @@ pub(super) struct SocketDraft {
     pub symlinks: Vec<Box<Path>>,
     /// All but the lists.
     pub options: SocketOptions,
+    pub accept: bool,
+    pub limits: ConnectionLimits,
 }
 
 /// The `[timer]` table: its lists, and what needs no second look.

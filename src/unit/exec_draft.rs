@@ -4,11 +4,12 @@ use std::path::Path;
 
 use super::{
     check::Check,
+    connection,
     diag::Report,
     sandbox,
     spec::{
-        At, Capabilities, CpuPolicy, Credential, CredentialSource, DirectoryKind, DirectoryName, ExecSpec, Input,
-        Output, SocketSpec, Switch, Terminal, UnitDef, Value,
+        Accept, At, Capabilities, CpuPolicy, Credential, CredentialSource, DirectoryKind, DirectoryName, ExecSpec,
+        Input, Output, Sockets, Switch, Terminal, UnitDef, Value,
     },
 };
 
@@ -123,7 +124,7 @@ impl Check<'_> {
         }
         self.priorities(exec, report);
         self.capabilities(exec, report);
-        self.sockets_as_stdio(exec, &unit.sockets.list, report);
+        self.sockets_as_stdio(exec, &unit.sockets, report);
         self.root(exec, report);
         if exec.root_directory.is_some() && unit.service.notify_access != super::spec::NotifyAccess::None {
             let help = Some("make the socket's folder visible below it, or use another type".to_owned());
@@ -171,7 +172,7 @@ impl Check<'_> {
         }
     }
 
-    fn sockets_as_stdio(&self, exec: &ExecSpec, sockets: &[SocketSpec], report: &mut Report<'_>) {
+    fn sockets_as_stdio(&self, exec: &ExecSpec, sockets: &Sockets, report: &mut Report<'_>) {
         let stderr = exec.stderr.as_ref();
         let outputs = [("standard_output", Some(&exec.stdout)), ("standard_error", stderr)];
         let mut wanted: Vec<(&str, Option<&str>)> = Vec::new();
@@ -189,6 +190,14 @@ impl Check<'_> {
         }
         for (key, name) in wanted {
             let place = self.service_at(key);
+            if sockets.accept != Accept::Service {
+                if name.is_some_and(|name| name != connection::DESCRIPTOR) {
+                    let message = format!("{key:?} can only be \"socket\" or \"fd:{}\" here", connection::DESCRIPTOR);
+                    report.error(place, message, None);
+                }
+                continue;
+            }
+            let sockets = &sockets.list;
             match name {
                 None if sockets.len() != 1 => {
                     let message = format!("{key:?} can be \"socket\" only with one socket; here are {}", sockets.len());

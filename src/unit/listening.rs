@@ -5,7 +5,7 @@ use super::{
     diag::{Place, Report},
     draft::{Places, SocketDraft},
     shared::Shared,
-    spec::{Address, Listen, ProbeCheck, Restart, SocketKind, SocketSpec, UnitDef},
+    spec::{Accept, Address, Listen, ProbeCheck, Restart, SocketKind, SocketSpec, UnitDef},
 };
 use crate::base::UnitName;
 
@@ -18,14 +18,14 @@ pub(super) struct At<'p> {
 }
 
 impl At<'_> {
-    fn key(self, key: &str) -> Place {
+    pub(super) fn key(self, key: &str) -> Place {
         self.places.find("socket", key).unwrap_or(self.begin)
     }
 }
 
 /// The sockets of the draft, each with its name.
 pub(super) fn finish(draft: SocketDraft, unit: &UnitName, at: At<'_>, report: &mut Report<'_>) -> Box<[SocketSpec]> {
-    let SocketDraft { listen, names, symlinks, mut options } = draft;
+    let SocketDraft { listen, names, symlinks, mut options, accept: _, limits: _ } = draft;
     let place = at.key("file_descriptor_name");
     if listen.is_empty() && !names.is_empty() {
         report.error(place, "names of descriptors without \"listen_stream\"", None);
@@ -126,6 +126,9 @@ fn idle_keys(listen: &[(Listen, Place)], at: At<'_>, report: &mut Report<'_>) {
 /// What a lazy start needs, and what would make it useless.
 pub(super) fn check_lazy(unit: &UnitDef, at: At<'_>, report: &mut Report<'_>) {
     if at.clean == Clean::No {
+        return;
+    }
+    if unit.sockets.accept != Accept::Service {
         return;
     }
     if !unit.sockets.lazy {

@@ -6,8 +6,10 @@
 //! `cross` (units together) → `set`.
 #![forbid(unsafe_code)]
 
+mod accepting; // one unit that accepts connections
 pub mod calendar; // when something is to happen
 mod check;
+pub mod connection; // what an instance of a connection is called
 mod cross;
 mod diag;
 mod dialect;
@@ -32,7 +34,7 @@ mod specifier;
 pub use diag::{Level, PROBLEMS_MAX, Problem};
 pub use exec_line::{EXEC_LINE_BYTES_MAX, ExecFault};
 pub use expand::expand;
-pub use set::{Digest, Loaded, Surroundings, UnitSet, load, load_in};
+pub use set::{Acceptor, Digest, Loaded, Surroundings, UnitSet, load, load_in};
 pub use shared::Shared;
 pub use similar::similar;
 pub use source::{DROPINS_MAX, FILE_BYTES_MAX, SourceText, UNITS_MAX};

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     check::{self, Clean},
-    cross,
+    connection, cross,
     diag::{Place, Problem, Report},
     dialect,
     draft::{Draft, Places, Relation},
@@ -28,6 +28,8 @@ pub struct UnitSet {
     pub units: BTreeMap<UnitName, Arc<UnitDef>>,
     /// From which instances can be made.
     pub templates: BTreeSet<UnitName>,
+    /// The templates that accept connections: each is a unit too, which listens.
+    pub acceptors: BTreeMap<UnitName, Acceptor>,
     /// Of the files they were read from.
     pub digest: Digest,
 }
@@ -46,6 +48,40 @@ impl UnitSet {
     /// [`graph::pulled_down`] of this set.
     pub fn pulled_down<'n>(&self, roots: impl IntoIterator<Item = &'n UnitName>) -> BTreeSet<UnitName> {
         graph::pulled_down(&self.units, roots)
+    }
+}
+
+/// A template whose instances are made by connections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Acceptor {
+    name: UnitName,
+    /// Its own files only, in the order in which they apply.
+    sources: Box<[SourceText]>,
+    host: HostFacts,
+}
+
+impl Acceptor {
+    /// The instance for one connection, made from the texts in memory: nothing else is read.
+    #[must_use]
+    pub fn instance(&self, ends: &str) -> Option<UnitDef> {
+        self.instance_named(self.name.with_instance(ends)?)
+    }
+
+    /// The instance of this name, if it is one of ours.
+    #[must_use]
+    pub fn instance_named(&self, name: UnitName) -> Option<UnitDef> {
+        let mut report = Report::new(&self.sources);
+        let groups = dropin::group(&self.sources, &mut report);
+        let files = groups.files(&name, &self.sources).filter(|_| name.template().as_ref() == Some(&self.name))?;
+        let (sources, host, parts) = (&*self.sources, &self.host, Parts::default());
+        let read = Reading { sources, groups: &groups, host, report: &mut report, parts }.one(name, &files);
+        let mut def = Arc::unwrap_or_clone(read.def);
+        report.finish().ok()?;
+        if let Some(client) = connection::client(&def.name) {
+            let said = &def.description;
+            def.description = if said.is_empty() { client.into() } else { format!("{said} ({client})").into() };
+        }
+        def.sockets.is_connection().then_some(def)
     }
 }
 
@@ -134,13 +170,21 @@ pub fn load_in(sources: &[SourceText], around: &Surroundings) -> Result<Loaded, 
     let mut read = reading.all(&around.instances);
     cross::install(&mut read, &mut report);
     cross::check(&read, &mut report);
+    let accepts = |name: &UnitName| read.get(name).is_some_and(|read| read.def.sockets.connection_limits().is_some());
+    let accepting = groups.templates().filter(|(name, _)| accepts(name));
+    let acceptor = |name: &UnitName, files: &Files| Acceptor {
+        name: name.clone(),
+        sources: files.in_order().filter_map(|at| sources.get(at).cloned()).collect(),
+        host: around.host.clone(),
+    };
+    let acceptors = accepting.map(|(name, files)| (name.clone(), acceptor(name, files))).collect();
     let mut units: BTreeMap<UnitName, Arc<UnitDef>> = read.into_iter().map(|(name, read)| (name, read.def)).collect();
     share_names(&mut units);
     let mut relations = Pool::default();
     units.values_mut().for_each(|unit| relations.share(&mut Arc::make_mut(unit).relations));
     let templates = groups.templates().map(|(name, _)| name.clone()).collect();
     let warnings = report.finish()?;
-    Ok(Loaded { set: UnitSet { units, templates, digest }, warnings })
+    Ok(Loaded { set: UnitSet { units, templates, acceptors, digest }, warnings })
 }
 
 struct Reading<'r, 's> {
@@ -156,19 +200,30 @@ impl Reading<'_, '_> {
     /// others have to do with.
     fn all(&mut self, asked: &BTreeSet<UnitName>) -> BTreeMap<UnitName, Read> {
         let mut wanted: VecDeque<UnitName> = self.groups.units().cloned().collect();
+        let mut read = BTreeMap::new();
         for (template, files) in self.groups.templates() {
             // As an instance without a name, for what is wrong with it and for the instances that it names.
-            let read = self.one(template.clone(), files);
-            wanted.extend(read.instances.iter().filter_map(|instance| template.with_instance(instance)));
+            let unit = self.one(template.clone(), files);
+            if unit.def.sockets.connection_limits().is_some() {
+                read.insert(template.clone(), unit);
+            } else {
+                wanted.extend(unit.instances.iter().filter_map(|instance| template.with_instance(instance)));
+            }
         }
         wanted.extend(asked.iter().cloned());
-        let mut read = BTreeMap::new();
         while let Some(name) = wanted.pop_front() {
             if read.contains_key(&name) || name.is_template() || read.len() >= UNITS_MAX {
                 continue;
             }
             let Some(files) = self.groups.files(&name, self.sources) else { continue };
             let mut unit = self.one(name.clone(), &files);
+            if unit.def.sockets.is_connection() {
+                let place = Place { file: files.unit.unwrap_or_default(), offset: 0 };
+                let message =
+                    format!("{name} cannot be there: connections make the instances of a template that accepts");
+                self.report.error(place, message, Some("remove its files, and its name from other units".to_owned()));
+                continue;
+            }
             // At once: what a thousand units had of their own for a while would leave as many holes between what stays.
             self.parts.share(Arc::make_mut(&mut unit.def));
             let related = unit.relations.iter().map(|relation| &relation.name).chain(unit.def.timer_target());

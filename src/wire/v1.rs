@@ -95,6 +95,20 @@ pub struct Unit {
     /// Its timer, while that is armed.
     #[serde(default)]
     pub timer: Option<Timer>,
+    /// The connections to it, where each makes an instance (`accept` in `[socket]`).
+    #[serde(default)]
+    pub accepted: Option<Accepted>,
+}
+
+/// The connections to a unit that accepts; the names are systemd's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Instances that were made, ever.
+    pub n_accepted: u64,
+    /// Instances that serve one now.
+    pub n_connections: u32,
+    /// Connections that were closed at once since this manager began: `max_connections` and the like.
+    pub n_refused: u64,
 }
 
 /// Counts of a unit's captured output since this manager began.

@@ -14,6 +14,7 @@
 #[path = "../support/daemon/mod.rs"]
 mod support;
 
+mod accept; // connections
 mod actor; // what its services do
 mod alerts; // who is told
 mod config; // files that are wrong
@@ -46,6 +47,15 @@ use std::{env, process::ExitCode};
 use support::harness::{self, Test, tests};
 
 const TESTS: &[Test] = tests![
+    accept::each_connection_is_an_instance_with_its_client_as_standard_input,
+    accept::an_instance_gets_its_connection_as_descriptor_3_and_knows_its_client,
+    accept::connections_above_the_limits_are_closed_and_the_others_served,
+    accept::a_stop_refuses_clients_and_leaves_those_that_are_served,
+    accept::a_template_that_connections_start_too_often_fails,
+    accept::kill_9_of_the_manager_closes_no_connection_that_is_served,
+    accept::whoever_connects_while_managers_die_is_served_or_told,
+    accept::hundreds_of_connections_in_turn_leave_nothing_behind,
+    accept::a_manager_without_descriptors_keeps_clients_waiting_and_restarts_others,
     alerts::an_incident_of_many_restarts_is_one_alert_and_one_recovery_by_webhook_and_slack,
     alerts::a_route_that_a_reload_brings_is_told_and_a_bad_file_changes_nothing,
     alerts::a_clean_stop_and_the_end_of_the_daemon_alert_nobody,

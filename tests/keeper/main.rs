@@ -52,6 +52,7 @@ const TESTS: &[Test] = tests![
     managers::the_init_system_hears_the_keeper,
     managers::a_manager_of_another_version_is_told_ours,
     managers::what_a_removed_unit_held_is_let_go,
+    managers::an_instance_writes_to_the_log_of_its_template_and_leaves_nothing_behind,
     faults::services_survive_their_keeper_and_the_next_one_takes_them_over,
     faults::output_and_sockets_outlive_a_keeper_without_an_init_system,
     upgrades::an_upgrade_touches_no_process_and_loses_nothing,

@@ -198,3 +198,26 @@ pub(crate) fn what_a_removed_unit_held_is_let_go() {
     assert!(snapshot.stored.is_empty() && snapshot.logs.is_empty());
     assert!(!snapshot.processes.iter().any(|process| process.key == key("a", 1)));
 }
+
+pub(crate) fn an_instance_writes_to_the_log_of_its_template_and_leaves_nothing_behind() {
+    let world = World::new();
+    let mut manager = world.ready_manager();
+    let log = manager.log("echo@");
+    let (mut client, connection) = std::os::unix::net::UnixStream::pair().unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let instance = "echo@0-1-2";
+    manager.order_with(Order::Store { unit: unit(instance), name: "connection:".into() }, vec![connection.into()]);
+    let spec = SpawnSpec { stdout: Output::Log(Stream::Output), ..shell("echo said") };
+    let started = manager.spawn_remembered(instance, 1, spec, Some(vec![1]));
+    manager.exited(&started);
+    assert_eq!(read_log(&log, |said| said.contains('\n')), "said\n");
+    manager.order(Order::AckExit { key: started.clone() });
+    manager.order(Order::DropInstance { unit: unit(instance) });
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "the keeper had it alone");
+    kill(manager.pid, Signal::KILL);
+    drop(manager);
+    let (_manager, snapshot) = world.next_manager();
+    assert!(snapshot.units.iter().all(|record| record.unit != unit(instance)), "not even its generation is known");
+    assert!(snapshot.stored.is_empty());
+    assert_eq!(snapshot.logs.len(), 1, "that of the template stays");
+}

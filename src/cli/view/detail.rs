@@ -8,7 +8,7 @@ use crate::{
         humane,
         screen::{CARE, FAINT, STRONG, Screen, columns, many_lines, one_line},
     },
-    wire::v1::{Output, Probe, Timer, Unit},
+    wire::v1::{Accepted, Output, Probe, Timer, Unit},
 };
 
 /// Width of the labels, which stand right-aligned before their colon.
@@ -76,7 +76,7 @@ fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
     if let Some(unmet) = &unit.resources_unmet {
         lines.push(("Not limited", screen.paint(CARE, &one_line(unmet))));
     }
-    if unit.generation > 0 {
+    if unit.generation > 0 && unit.accepted.is_none() {
         let invocation = unit.invocation.as_deref().map(|id| format!(", invocation {}", one_line(id)));
         lines.push(("Run", format!("{}{}", unit.generation, invocation.unwrap_or_default())));
     }
@@ -100,6 +100,10 @@ fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
     }
     if let Some(us) = unit.cpu_us {
         lines.push(("CPU", humane::took(us)));
+    }
+    if let Some(of) = unit.accepted {
+        let Accepted { n_accepted, n_connections, n_refused } = of;
+        lines.push(("Connections", format!("{n_connections} now, {n_accepted} accepted, {n_refused} refused")));
     }
     if let Some(text) = unit.output.and_then(lost) {
         lines.push(("Output", screen.paint(CARE, &text)));

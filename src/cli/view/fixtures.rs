@@ -121,6 +121,7 @@ fn web() -> Unit {
         cause: "restarted by uid 0".into(),
         needs_restart: true,
         sandbox_unmet: None,
+        accepted: None,
         output: None,
         timer: None,
     }
@@ -184,6 +185,7 @@ fn idle() -> Unit {
         cause: "never started".into(),
         needs_restart: false,
         sandbox_unmet: None,
+        accepted: None,
         output: None,
         timer: None,
     }

@@ -1,5 +1,6 @@
 //! Listening sockets, bound by us and kept by the keeper, so that a restart of their service closes none.
 
+mod accept;
 mod file;
 mod options;
 
@@ -23,6 +24,8 @@ use nix::{
     },
     unistd::read,
 };
+
+pub use accept::accept;
 
 use crate::unit::spec::{Address, Listen, SocketKind, SocketOptions, SocketSpec};
 

@@ -5,8 +5,9 @@ use nix::libc;
 use super::{LaunchError, path};
 use crate::{
     base::Role,
+    engine::accept,
     unit::{
-        UnitDef,
+        UnitDef, connection,
         spec::{ExecSpec, Input, Output, SocketSpec, Terminal, Write},
     },
     wire::keeper as wire,
@@ -111,11 +112,17 @@ fn output(output: &Output, unit: &UnitDef, tty: &Path, stream: wire::Stream) -> 
 }
 
 fn first_socket(unit: &UnitDef) -> String {
+    if unit.sockets.is_connection() {
+        return accept::STORED.to_owned();
+    }
     unit.sockets.list.first().map(SocketSpec::key).unwrap_or_default()
 }
 
 /// Under which name the keeper stores what a unit calls `name`: a socket of its own, or what the service gave it.
 fn stored(unit: &UnitDef, name: &str) -> String {
+    if unit.sockets.is_connection() && name == connection::DESCRIPTOR {
+        return accept::STORED.to_owned();
+    }
     let named = unit.sockets.list.iter().find(|socket| *socket.name == *name);
     named.map_or_else(|| name.to_owned(), SocketSpec::key)
 }
@@ -133,6 +140,10 @@ pub(in crate::engine) fn reads_sockets(exec: &ExecSpec) -> bool {
 pub(super) fn passed_sockets(unit: &UnitDef, is_start: bool) -> Vec<wire::Passed> {
     if !is_start || unit.service.exec.stdin == Input::Socket {
         return Vec::new();
+    }
+    if unit.sockets.is_connection() {
+        let passed = wire::Passed { stored: accept::STORED.to_owned(), name: connection::DESCRIPTOR.to_owned() };
+        return if reads_sockets(&unit.service.exec) { Vec::new() } else { vec![passed] };
     }
     let passed = |socket: &SocketSpec| wire::Passed { stored: socket.key(), name: socket.name.to_string() };
     unit.sockets.list.iter().map(passed).collect()

@@ -219,6 +219,7 @@ impl<'a> Reader<'a> {
             5 => StartCause::Triggered(self.unit()?),
             6 => StartCause::Traffic,
             7 => StartCause::Timer(self.unit()?),
+            8 => StartCause::Connection(self.unit()?),
             _ => return None,
         })
     }

@@ -157,6 +157,10 @@ impl Writer {
             }
             // A reader that does not know these takes the memo for none.
             StartCause::Traffic => self.byte(6),
+            StartCause::Connection(unit) => {
+                self.byte(8);
+                self.text(unit.as_str());
+            }
             StartCause::Timer(unit) => {
                 self.byte(7);
                 self.text(unit.as_str());

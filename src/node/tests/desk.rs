@@ -194,12 +194,14 @@ pub(super) fn run_id(text: &str) -> RunId {
 /// `web/3` is the main process of that run, `web/3.2` its second command, `web/3:1` the first process that took the main
 /// one's place.
 pub(super) fn key(text: &str) -> ProcessKey {
-    if let Some((run, number)) = text.split_once(':') {
-        return ProcessKey { run: run_id(run), role: Role::Named(number.parse().unwrap()) };
+    let (unit, process) = text.split_once('/').unwrap();
+    let of = |generation: &str, role: Role| ProcessKey { run: run_id(&format!("{unit}/{generation}")), role };
+    if let Some((generation, number)) = process.split_once(':') {
+        return of(generation, Role::Named(number.parse().unwrap()));
     }
-    match text.split_once('.') {
-        None => ProcessKey { run: run_id(text), role: Role::Main },
-        Some((run, number)) => ProcessKey { run: run_id(run), role: Role::Control(number.parse().unwrap()) },
+    match process.split_once('.') {
+        None => of(process, Role::Main),
+        Some((generation, number)) => of(generation, Role::Control(number.parse().unwrap())),
     }
 }
 
@@ -223,6 +225,8 @@ fn tell(effect: &Effect) -> Option<String> {
         Effect::Forget { unit } => format!("forget {unit}"),
         Effect::Listen { unit, def } => format!("listen {unit} {}", def.sockets.list.len()),
         Effect::Unlisten { unit } => format!("unlisten {unit}"),
+        Effect::Accept { unit, number } => format!("accept {unit} {number}"),
+        Effect::HangUp { unit, reason } => format!("hang-up {unit} {reason:?}"),
         Effect::Release { unit } => format!("release {unit}"),
         Effect::Tidy { def, leftovers } => {
             let directories = if leftovers.directories { " directories" } else { "" };

@@ -5,8 +5,8 @@ use crate::{
     unit::{
         UnitDef,
         spec::{
-            Address, Command, Listen, NotifyAccess, OnUnhealthy, Privilege, ProbeCheck, ProbeSpec, Restart,
-            ServiceKind, SocketKind, SocketSpec,
+            Accept, Address, Command, ConnectionLimits, Listen, NotifyAccess, OnUnhealthy, Privilege, ProbeCheck,
+            ProbeSpec, Restart, ServiceKind, SocketKind, SocketSpec,
         },
     },
 };
@@ -38,6 +38,23 @@ pub(super) fn lazy(text: &str) -> UnitDef {
         let address = Address::Inet(([127, 0, 0, 1], 80).into());
         def.sockets.list = [SocketSpec::new(Listen::Socket(SocketKind::Stream, address), text)].into();
         def.sockets.lazy = true;
+    })
+}
+
+/// A template whose instances are made by connections.
+pub(super) fn acceptor(text: &str, limits: ConnectionLimits) -> UnitDef {
+    let mut def = lazy(text);
+    def.sockets.lazy = false;
+    def.sockets.accept = Accept::Each(limits);
+    def.sockets.trigger_limit.burst = 200;
+    def
+}
+
+/// The instance for a connection.
+pub(super) fn connection(text: &str) -> UnitDef {
+    with(text, |def| {
+        def.sockets.accept = Accept::Connection;
+        def.enabled = false;
     })
 }
 

@@ -8,6 +8,7 @@
     reason = "small numbers, long lists of cases, and assertions about one variant of many"
 )]
 
+mod accept;
 mod actions;
 mod desk;
 mod deps;

@@ -134,7 +134,8 @@ impl Truth {
                 | StartCause::Dependency(_)
                 | StartCause::Triggered(_)
                 | StartCause::Traffic
-                | StartCause::Timer(_) => restarts == 0 || restarts == row || restarts == row + 1,
+                | StartCause::Timer(_)
+                | StartCause::Connection(_) => restarts == 0 || restarts == row || restarts == row + 1,
             };
             assert!(fits, "{run:?} by {cause:?} says {restarts} after {row}");
         }

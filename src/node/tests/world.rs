@@ -13,7 +13,7 @@ use super::super::{
     input::{Adopted, Host, MissingMain, NotifyMessage, OomVictim, ProbeOutcome, Restored, Sender, Verb},
     status::Sub,
 };
-use super::make::{command, lazy, name, probe, with};
+use super::make::{acceptor, command, connection, lazy, name, probe, with};
 use super::{
     metronome::{self, Metronome},
     truth::{Defs, Truth},
@@ -26,12 +26,15 @@ use crate::{
     unit::{
         UnitDef,
         spec::{
-            DirectoryName, ExitType, KillMode, NotifyAccess, OnUnhealthy, OomPolicy, Preserve, Restart, ServiceKind,
+            ConnectionLimits, DirectoryName, ExitType, KillMode, NotifyAccess, OnUnhealthy, OomPolicy, Preserve,
+            Restart, ServiceKind,
         },
     },
 };
 
 const UNITS: [&str; 8] = ["db", "web", "front", "agent", "job", "blue", "green", "door"];
+/// A template that accepts.
+const MAIL: &str = "mail@";
 const STEPS: usize = 400;
 /// Nothing for so long, in nanoseconds, and the manager tells what it kept back.
 const CALM: u64 = 2_000_000;
@@ -75,6 +78,10 @@ struct World {
     listening: BTreeSet<UnitName>,
     /// What waits in the sockets of `door`.
     waiting: u32,
+    /// Instances whose connection the keeper holds.
+    connected: BTreeSet<UnitName>,
+    /// Instances that are over and whose last row is not there.
+    leaving: Vec<UnitName>,
     memos: BTreeMap<UnitName, Vec<u8>>,
     /// Units whose runtime directory is there.
     directories: BTreeSet<UnitName>,
@@ -198,6 +205,8 @@ fn defs(rng: &mut Rng) -> Defs {
         def.relations.conflicts = vec![name("blue")].into();
         def.enabled = false;
     });
+    let limits = ConnectionLimits { max: 4, per_source: 2 };
+    defs.insert(name(MAIL), Arc::new(acceptor(MAIL, limits)));
     defs.extend(metronome::defs().map(|def| (def.name.clone(), Arc::new(def))));
     defs
 }
@@ -205,6 +214,13 @@ fn defs(rng: &mut Rng) -> Defs {
 /// Whose timers are watched: nothing but the manager goes wrong there.
 fn is_timed(unit: &UnitName) -> bool {
     matches!(unit.as_str(), metronome::TICK | metronome::BEATER | metronome::PULSE)
+}
+
+/// The instance of a connection.
+fn served(name: &UnitName) -> Arc<UnitDef> {
+    let mut def = connection(name.as_str());
+    def.service.exec_stop_post = [command("around")].into();
+    Arc::new(def)
 }
 
 impl World {
@@ -223,6 +239,8 @@ impl World {
             watched: BTreeSet::new(),
             listening: BTreeSet::new(),
             waiting: 0,
+            connected: BTreeSet::new(),
+            leaving: Vec::new(),
             memos: BTreeMap::new(),
             directories: BTreeSet::new(),
             stored: BTreeSet::new(),
@@ -306,6 +324,10 @@ impl World {
         self.stamps.append(&mut self.untold_stamps);
         for notice in std::mem::take(&mut self.untold) {
             self.truth.note(notice, &self.defs);
+        }
+        for unit in std::mem::take(&mut self.leaving) {
+            self.memos.remove(&unit);
+            self.connected.remove(&unit);
         }
         // The end of a main process is forgotten with the row of its run's end.
         self.acknowledge(|world, key| {
@@ -394,7 +416,24 @@ impl World {
             Effect::Unlisten { unit } => {
                 self.listening.remove(&unit);
             }
+            Effect::Release { unit } if unit.template().is_some() => {
+                self.connected.remove(&unit);
+            }
             Effect::Release { .. } => self.waiting = 0,
+            Effect::Accept { unit, number } => {
+                let source = self.rng.below(3);
+                let instance = unit.with_instance(&format!("{number}-127.0.0.1:25-127.0.0.{source}:9")).unwrap();
+                if !self.chance(10) {
+                    self.connected.insert(instance.clone());
+                    self.give(Input::Instance { number, def: served(&instance) });
+                }
+            }
+            Effect::HangUp { .. } => {}
+            Effect::Forget { unit } if unit.template().is_some() => {
+                // It is remembered until the row of its end is there.
+                self.tell_memo(&unit);
+                self.leaving.push(unit);
+            }
             Effect::Forget { unit } => {
                 self.untold_memos.remove(&unit);
                 self.memos.remove(&unit);
@@ -488,7 +527,8 @@ impl World {
     fn be_born(&mut self, order: &SpawnOrder) {
         let key = order.key.clone();
         self.next_pid += 1;
-        let is_there = !self.directories.insert(key.run.unit.clone());
+        let has_directory = !order.def.service.exec.directories.runtime.names.is_empty();
+        let is_there = has_directory && !self.directories.insert(key.run.unit.clone());
         let goes_with_each_run = order.def.service.exec.directories.preserve == Preserve::No;
         assert!(!(is_there && order.is_first && goes_with_each_run), "{key:?} finds the directory of an earlier run");
         let keeps_over_restart = order.def.service.file_descriptor_store_preserve == Preserve::Restart;
@@ -608,6 +648,7 @@ impl World {
             self.metronome.forget(self.clock().wall);
         }
         self.untold_stamps.clear();
+        self.leaving.clear();
         for unit in std::mem::take(&mut self.resetting) {
             // Nobody was told whether it came about.
             let started = self.truth.starts.get(&unit).map_or(0, Vec::len);
@@ -636,7 +677,11 @@ impl World {
         self.node = Node::new(self.rng.next_u64());
         // The next life is not ended in its first moments, or the world would not come to rest.
         let was_calm = std::mem::replace(&mut self.calm, true);
-        self.node.restore(self.clock(), self.defs.clone(), restored);
+        let mut defs = self.defs.clone();
+        let left = self.memos.keys().chain(&self.connected).chain(self.processes.keys().map(|key| &key.run.unit));
+        let instances: Vec<_> = left.filter(|unit| unit.template().is_some()).cloned().collect();
+        defs.extend(instances.into_iter().map(|unit| (unit.clone(), served(&unit))));
+        self.node.restore(self.clock(), defs, restored);
         self.drain();
         assert_eq!(self.node.lost(), [], "the keeper never died");
         for mail in held.into_iter().chain(failures) {
@@ -761,6 +806,18 @@ impl World {
             9 => self.crash(),
             19..22 => self.waiting += 1,
             22 => self.order(Verb::Enable, vec![name("door")]),
+            24..27 => self.connect(),
+            27 => {
+                // Someone has to do with an instance.
+                let verbs = [Verb::Start, Verb::Stop, Verb::Restart, Verb::Reset];
+                let verb = verbs[self.rng.below(4) as usize];
+                let instances = self.node.statuses().into_iter().map(|status| status.name);
+                let instances: Vec<_> = instances.filter(|unit| unit.template().is_some()).collect();
+                if !instances.is_empty() {
+                    let unit = instances[self.rng.below(instances.len() as u64) as usize].clone();
+                    self.order(verb, vec![unit]);
+                }
+            }
             10..13 => self.nonsense(&unit),
             13..17 => self.chatter(&unit),
             17 => {
@@ -787,6 +844,18 @@ impl World {
                 self.give(Input::Units(defs));
             }
             _ => {}
+        }
+    }
+
+    fn connect(&mut self) {
+        let mail = name(MAIL);
+        if self.listening.contains(&mail) {
+            let source = Some([127, 0, 0, self.rng.below(3) as u8].into());
+            self.give(Input::Connected { unit: mail, source });
+        } else if self.rng.below(4) == 0 {
+            self.order(Verb::Start, vec![mail]);
+        } else {
+            self.order(Verb::Reset, vec![mail]);
         }
     }
 
@@ -873,7 +942,8 @@ impl World {
             (process.obeys, process.immortal_until) = (true, 0);
         }
         let all: Vec<_> = UNITS.map(name).to_vec();
-        self.order(Verb::Stop, all.clone());
+        let everyone = self.node.statuses().into_iter().map(|status| status.name).collect();
+        self.order(Verb::Stop, everyone);
         for _ in 0..600 {
             self.step();
         }
@@ -886,6 +956,12 @@ impl World {
         for status in self.node.statuses() {
             assert!(matches!(status.sub.as_str(), "dead" | "failed"), "{} is {}", status.name, status.sub.as_str());
         }
+        assert!(self.connected.is_empty(), "connections are left: {:?}", self.stored);
+        let instances =
+            |memos: &BTreeMap<UnitName, Vec<u8>>| memos.keys().filter(|unit| unit.template().is_some()).count();
+        let failed = self.node.statuses().iter().filter(|status| status.name.template().is_some()).count();
+        self.tell_all();
+        assert_eq!(instances(&self.memos), failed, "of those that are over nothing is remembered");
         assert!(self.directories.is_empty(), "left behind: {:?}", self.directories);
         assert!(self.stored.is_empty(), "kept for ever: {:?}", self.stored);
         self.check_accounts();

@@ -40,7 +40,8 @@ pub use self::{
         ServiceKind, ServiceSpec, TIMEOUT_DEFAULT, Timeouts,
     },
     socket::{
-        Address, BindIpv6Only, Listen, SocketKind, SocketOptions, SocketSpec, Sockets, Timestamping, TriggerLimit,
+        Accept, Address, BindIpv6Only, ConnectionLimits, Listen, SocketKind, SocketOptions, SocketSpec, Sockets,
+        Timestamping, TriggerLimit,
     },
     timer::TimerSpec,
 };
@@ -128,6 +129,11 @@ pub struct Relations {
 }
 
 impl Relations {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Every list.
     pub(super) fn lists_mut(&mut self) -> [&mut [UnitName]; 9] {
         let Self { requires, wants, binds_to, part_of, conflicts, after, before, on_failure, on_success } = self;

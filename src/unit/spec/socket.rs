@@ -9,10 +9,54 @@ use crate::{base::TimeSpan, unit::Shared};
 pub struct Sockets {
     /// Each socket, in the order in which the service gets them.
     pub list: Box<[SocketSpec]>,
+    /// Who takes the connections.
+    pub accept: Accept,
     /// Ours: the daemon only listens when it comes up, and starts the service on the first traffic.
     pub lazy: bool,
     /// How often traffic may start the service.
     pub trigger_limit: TriggerLimit,
+}
+
+/// Who takes the connections of listening sockets (systemd.socket(5), Accept=).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Accept {
+    /// The service, which gets the listening sockets.
+    #[default]
+    Service,
+    /// The supervisor: this unit, a template, only listens, and each connection makes an instance of it.
+    Each(ConnectionLimits),
+    /// It is such an instance: it has its connection and listens on nothing.
+    Connection,
+}
+
+/// How many connections are served at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// In all.
+    pub max: u32,
+    /// From one address of the internet; 0: no limit.
+    pub per_source: u32,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { max: 64, per_source: 0 }
+    }
+}
+
+impl Sockets {
+    /// How many connections are served at once, where each is an instance.
+    pub const fn connection_limits(&self) -> Option<ConnectionLimits> {
+        match self.accept {
+            Accept::Each(limits) => Some(limits),
+            Accept::Service | Accept::Connection => None,
+        }
+    }
+
+    /// Whether it serves one connection.
+    pub fn is_connection(&self) -> bool {
+        self.accept == Accept::Connection
+    }
 }
 
 /// One listening socket.

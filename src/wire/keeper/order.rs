@@ -91,6 +91,11 @@ pub enum Order {
         /// Which.
         unit: UnitName,
     },
+    /// An instance that served a connection is over, and its name does not come again: forget all of it.
+    DropInstance {
+        /// Which.
+        unit: UnitName,
+    },
     /// Open a log pipe of a unit, or send the read end of the one that is there.
     OpenLog {
         /// Of which unit.
@@ -186,4 +191,5 @@ wire_enum!(Order {
     19 Take { key, invocation, pid, start_time },
     20 Keep { unit, name, max, polled },
     21 Release { unit },
+    22 DropInstance { unit },
 });

@@ -107,6 +107,7 @@ fn orders() -> Vec<Order> {
         Order::Release { unit: unit.clone() },
         Order::Forget { unit: unit.clone(), name },
         Order::DropUnit { unit: unit.clone() },
+        Order::DropInstance { unit: unit.clone() },
         Order::OpenLog { unit: unit.clone(), stream: Stream::Error, bytes: 1 << 20 },
         Order::Remember { unit: unit.clone(), memo: vec![0, 255] },
         Order::AckExit { key },

@@ -21,7 +21,7 @@ use crate::{
 
 /// `[socket]`
 pub(super) const SOCKET: &[Key<Draft>] = &[
-    Key { name: "accept", set: accept },
+    Key { name: "accept", set: |d, w, v| put(&mut d.sockets.accept, w.boolean(v)) },
     Key {
         name: "backlog",
         set: |d, w, v| put(&mut d.sockets.options.backlog, w.integer(v, 1..=BACKLOG_MAX).and_then(u32_of)),
@@ -55,6 +55,8 @@ pub(super) const SOCKET: &[Key<Draft>] = &[
     Key { name: "listen_sequential_packet", set: |d, w, v| listen_on(d, w, v, SocketKind::SequentialPacket) },
     Key { name: "listen_stream", set: |d, w, v| listen_on(d, w, v, SocketKind::Stream) },
     Key { name: "mark", set: |d, w, v| put(&mut d.sockets.options.mark, w.count(v, 0).map(Some)) },
+    Key { name: "max_connections", set: |d, w, v| put(&mut d.sockets.limits.max, w.count(v, 1)) },
+    Key { name: "max_connections_per_source", set: |d, w, v| put(&mut d.sockets.limits.per_source, w.count(v, 0)) },
     Key { name: "no_delay", set: |d, w, v| put(&mut d.sockets.options.no_delay, w.boolean(v)) },
     Key { name: "pass_credentials", set: |d, w, v| put(&mut d.sockets.options.pass_credentials, w.boolean(v)) },
     Key { name: "pass_packet_info", set: |d, w, v| put(&mut d.sockets.options.pass_packet_info, w.boolean(v)) },
@@ -120,13 +122,6 @@ fn u32_of(number: i64) -> Option<u32> {
 
 fn u8_of(number: i64) -> Option<u8> {
     u8::try_from(number).ok()
-}
-
-fn accept(_: &mut Draft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
-    if walk.boolean(value) == Some(true) {
-        let help = "the service gets the listening sockets and accepts by itself";
-        walk.error(value, "a service for each connection is not supported by this version", Some(help.to_owned()));
-    }
 }
 
 fn descriptor_name(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Box<str>> {
