@@ -42,28 +42,48 @@ struct Stat {
     start_time: u64,
 }
 
-/// Every living process of the run whose main process is or was `main`, below `keeper` (`None` where that is pid 1, from
-/// whom everyone descends).
-pub fn members(keeper: Option<Pid>, main: Option<Pid>, invocation: InvocationId) -> Vec<Member> {
-    let all = processes();
-    let mark = format!("INVOCATION_ID={invocation}");
-    let of_run = |pid: i32, stat: &Stat| {
-        let same = main.is_some_and(|main| [stat.group, stat.session].contains(&main.raw()));
-        same || has_variable(pid, &mark)
-    };
-    all.iter()
-        .filter(|(pid, stat)| {
-            stat.state != b'Z' && keeper.is_none_or(|keeper| descends(&all, **pid, keeper.raw())) && of_run(**pid, stat)
-        })
-        .filter_map(|(pid, stat)| Some(Member { pid: Pid::new(*pid)?, start_time: stat.start_time }))
-        .collect()
+/// Every living process below `keeper` (`None` where that is pid 1, from whom everyone descends), as one look finds them.
+#[derive(Debug)]
+pub struct Survey(Vec<Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    member: Member,
+    group: i32,
+    session: i32,
+    /// The run that its environment names.
+    invocation: Option<InvocationId>,
+}
+
+impl Survey {
+    /// Walks over /proc.
+    pub fn new(keeper: Option<Pid>) -> Self {
+        let all = processes();
+        let below = all.iter().filter(|(pid, stat)| {
+            stat.state != b'Z' && keeper.is_none_or(|keeper| descends(&all, **pid, keeper.raw()))
+        });
+        let seen = below.filter_map(|(pid, stat)| {
+            let member = Member { pid: Pid::new(*pid)?, start_time: stat.start_time };
+            Some(Seen { member, group: stat.group, session: stat.session, invocation: named_run(*pid) })
+        });
+        Self(seen.collect())
+    }
+
+    /// Those of the run whose main process is or was `main`.
+    pub fn members(&self, main: Option<Pid>, invocation: InvocationId) -> Vec<Member> {
+        let of_run = |seen: &&Seen| {
+            main.is_some_and(|main| [seen.group, seen.session].contains(&main.raw()))
+                || seen.invocation == Some(invocation)
+        };
+        self.0.iter().filter(of_run).map(|seen| seen.member).collect()
+    }
 }
 
 /// Every living process of a run whose keeper died, wherever init systems have put them since. The main process' group and
 /// session say nothing here: its pid may be a stranger's by now.
 pub fn orphans(invocation: InvocationId) -> Vec<Member> {
-    let mark = format!("INVOCATION_ID={invocation}");
-    let living = processes().into_iter().filter(|(pid, stat)| stat.state != b'Z' && has_variable(*pid, &mark));
+    let is_of_run = |pid| named_run(pid) == Some(invocation);
+    let living = processes().into_iter().filter(|(pid, stat)| stat.state != b'Z' && is_of_run(*pid));
     living.filter_map(|(pid, stat)| Some(Member { pid: Pid::new(pid)?, start_time: stat.start_time })).collect()
 }
 
@@ -117,10 +137,7 @@ pub fn invocation_of(keeper: Option<Pid>, pid: Pid) -> Option<InvocationId> {
             None => return None,
         }
     }
-    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let mark = b"INVOCATION_ID=";
-    let text = environ.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(mark))?;
-    InvocationId::parse(std::str::from_utf8(text).ok()?)
+    named_run(pid.raw())
 }
 
 fn processes() -> BTreeMap<i32, Stat> {
@@ -145,9 +162,11 @@ fn descends(all: &BTreeMap<i32, Stat>, pid: i32, ancestor: i32) -> bool {
     false
 }
 
-fn has_variable(pid: i32, mark: &str) -> bool {
-    fs::read(format!("/proc/{pid}/environ"))
-        .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()))
+/// The run that a process' environment names.
+fn named_run(pid: i32) -> Option<InvocationId> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = environ.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(b"INVOCATION_ID="))?;
+    InvocationId::parse(std::str::from_utf8(value).ok()?)
 }
 
 fn stat_of(pid: i32) -> Option<Stat> {

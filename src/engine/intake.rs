@@ -19,7 +19,7 @@ use nix::libc;
 
 use crate::{
     alert::Subject,
-    base::{Actor, ExitStatus, Happening, Notice, Pid, ProcessKey, Role, RunId, Signal, UnitName},
+    base::{Actor, ExitStatus, Generation, Happening, Mono, Notice, Pid, ProcessKey, Role, RunId, Signal, UnitName},
     edge::{clock, log, notify, proctree, store},
     keeper::client::{ClientError, Incoming},
     node::{
@@ -147,7 +147,7 @@ impl Engine {
     }
 
     pub(super) fn exited(&mut self, exit: Exit) -> Result<(), ClientError> {
-        let Exit { key, pid, status, usage, .. } = exit;
+        let Exit { key, pid, status, usage, at, .. } = exit;
         self.processes.remove(&key);
         if let Role::Probe(_) = key.role {
             if let Some((probe, outcome)) = self.probes.end_exec(clock::now(), &key, status) {
@@ -158,7 +158,7 @@ impl Engine {
         if key.role.is_main() && !self.serves(&key.run.unit) {
             self.sockets.flush(&key.run.unit);
         }
-        let alone = self.is_alone(&key, pid);
+        let alone = self.is_alone(&key, pid, at.mono);
         self.process_gone(&key);
         let now = clock::now();
         let killed = matches!(status, ExitStatus::Signaled { signal: Signal::KILL, .. });
@@ -179,20 +179,24 @@ impl Engine {
 
     /// Whether a main process of the unit lives: an end that is told late may be of a run before.
     fn serves(&self, unit: &UnitName) -> bool {
-        self.processes.keys().any(|key| key.role.is_main() && key.run.unit == *unit)
+        let first = ProcessKey { run: RunId { unit: unit.clone(), generation: Generation(0) }, role: Role::Main };
+        let of_unit = self.processes.range(first..).map(|(key, _)| key).take_while(|key| key.run.unit == *unit);
+        of_unit.into_iter().any(|key| key.role.is_main())
     }
 
     /// Whether nobody else of the run is left. Cheap: it stands between a death and its restart.
     ///
     /// Without a cgroup only the group of the dead process can be asked; whoever left it is swept up afterwards.
-    fn is_alone(&self, key: &ProcessKey, pid: Pid) -> bool {
+    fn is_alone(&mut self, key: &ProcessKey, pid: Pid, died: Mono) -> bool {
         let first = ProcessKey { run: key.run.clone(), role: Role::Main };
         let of_run = self.processes.range(first..).map(|(other, _)| other).take_while(|other| other.run == key.run);
         let others = of_run.into_iter().any(|other| !matches!(other.role, Role::Probe(_)));
         !others
             && match &self.cgroups {
                 Some(cgroups) => cgroups.is_empty(&key.run.unit).unwrap_or(true),
-                None => proctree::group_is_empty(pid) && !(self.is_stopping(&key.run.unit) && self.may_have_strays()),
+                None => {
+                    proctree::group_is_empty(pid) && !(self.is_stopping(&key.run.unit) && self.may_have_strays(died))
+                }
             }
     }
 
@@ -201,10 +205,19 @@ impl Engine {
         self.node.active(unit) == Some(Active::Deactivating)
     }
 
-    /// Whether the keeper has more children than us and the processes that we know: orphans of some service.
-    fn may_have_strays(&self) -> bool {
+    /// Whether the keeper had more children than us and the processes that we know: orphans of some service, at some time
+    /// after the death. One look serves all who died before it; a thousand looks at a thousand children would be seen.
+    fn may_have_strays(&mut self, died: Mono) -> bool {
+        if died < self.no_strays_at {
+            return false;
+        }
+        let now = clock::now().mono;
         let keeper = i32::try_from(std::os::unix::process::parent_id()).ok().and_then(Pid::new);
-        keeper.is_none_or(|keeper| proctree::child_count(keeper) > self.known_children())
+        let strays = keeper.is_none_or(|keeper| proctree::child_count(keeper) > self.known_children());
+        if !strays {
+            self.no_strays_at = now;
+        }
+        strays
     }
 
     /// How many children of the keeper are somebody: the processes of units, and this manager.

@@ -151,7 +151,7 @@ impl Search {
                 pids.into_iter().filter_map(Pid::new).filter(|pid| proctree::lives(*pid)).collect()
             }
             None => {
-                let all = proctree::members(self.keeper, self.tree.main, self.tree.invocation);
+                let all = proctree::Survey::new(self.keeper).members(self.tree.main, self.tree.invocation);
                 all.into_iter().map(|member| member.pid).collect()
             }
         }

@@ -126,6 +126,8 @@ pub struct Engine {
     /// Whoever asked for an upgrade that is on its way.
     upgrading: Option<oneshot::Sender<String>>,
     about: Arc<About>,
+    /// When it was last seen that the keeper has no children but those that are known.
+    no_strays_at: Mono,
     /// What the store counted before this manager began is not known.
     unseeded: bool,
     ending: Option<u8>,

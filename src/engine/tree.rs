@@ -24,6 +24,9 @@ const LOOK_FIRST_MS: u64 = 1;
 const LOOK_LAST_MS: u64 = 50;
 /// Runs that end within this time are swept together.
 const SWEEP_AFTER_MS: u64 = 50;
+/// Signals within this time share one walk over /proc. The keeper has sent them to the processes that it knows and to
+/// their groups at once; this is for those that left, and most trees are gone by then.
+const SIGNAL_AFTER_MS: u64 = 50;
 
 /// Which processes are meant.
 #[derive(Debug, Clone)]
@@ -102,6 +105,8 @@ impl TreeWatch {
                 found,
                 known: shared,
                 watched: BTreeMap::new(),
+                signals: Vec::new(),
+                signal_at: None,
                 sweeps: Vec::new(),
                 sweep_at: None,
             }
@@ -139,6 +144,8 @@ struct Watcher<F> {
     known: Arc<AtomicUsize>,
     /// Each with whether it looked empty at the last look.
     watched: BTreeMap<RunId, (Tree, bool)>,
+    signals: Vec<(Tree, Meant)>,
+    signal_at: Option<Mono>,
     sweeps: Vec<(Tree, Meant)>,
     sweep_at: Option<Mono>,
 }
@@ -148,7 +155,7 @@ impl<F: Fn(Found)> Watcher<F> {
         let mut pause = LOOK_FIRST_MS;
         let mut look_at = None;
         loop {
-            let next = [look_at, self.sweep_at].into_iter().flatten().min();
+            let next = [look_at, self.sweep_at, self.signal_at].into_iter().flatten().min();
             let request = match next {
                 Some(next) => inbox.recv_timeout(next.since(clock::now().mono)),
                 None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
@@ -159,7 +166,11 @@ impl<F: Fn(Found)> Watcher<F> {
                     pause = LOOK_FIRST_MS;
                     look_at = from_now(pause);
                 }
-                Ok(Request::Signal(tree, meant)) => (self.found)(Found::Members(meant, self.members(&tree))),
+                Ok(Request::Signal(tree, meant)) => {
+                    let after = if self.cgroups.is_some() { 0 } else { SIGNAL_AFTER_MS };
+                    self.signal_at = self.signal_at.or_else(|| from_now(after));
+                    self.signals.push((tree, meant));
+                }
                 Ok(Request::Sweep(tree, meant)) => {
                     self.sweep_at = self.sweep_at.or_else(|| from_now(SWEEP_AFTER_MS));
                     self.sweeps.push((tree, meant));
@@ -168,6 +179,9 @@ impl<F: Fn(Found)> Watcher<F> {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
             let now = clock::now().mono;
+            if self.signal_at.is_some_and(|at| at <= now) {
+                self.signal();
+            }
             if self.sweep_at.is_some_and(|at| at <= now) {
                 self.sweep();
             }
@@ -179,23 +193,51 @@ impl<F: Fn(Found)> Watcher<F> {
         }
     }
 
+    fn signal(&mut self) {
+        self.signal_at = None;
+        let mut signals = std::mem::take(&mut self.signals);
+        if self.cgroups.is_none() && !self.has_strangers() {
+            // Whoever is left of these is below their main process.
+            signals.retain(|(tree, _)| tree.is_orphaned || tree.main.is_none_or(proctree::lives));
+        }
+        self.tell_members(signals);
+    }
+
     fn sweep(&mut self) {
         self.sweep_at = None;
-        let strangers =
-            self.keeper.is_none_or(|keeper| proctree::child_count(keeper) > self.known.load(Ordering::Relaxed));
-        for (tree, meant) in std::mem::take(&mut self.sweeps) {
-            if strangers {
-                (self.found)(Found::Members(meant, self.members(&tree)));
-            }
+        let sweeps = std::mem::take(&mut self.sweeps);
+        if self.has_strangers() {
+            self.tell_members(sweeps);
         }
+    }
+
+    /// Whether the keeper has children that nobody knows.
+    fn has_strangers(&self) -> bool {
+        self.keeper.is_none_or(|keeper| proctree::child_count(keeper) > self.known.load(Ordering::Relaxed))
+    }
+
+    fn tell_members(&self, trees: Vec<(Tree, Meant)>) {
+        if trees.is_empty() {
+            return;
+        }
+        let survey = self.survey();
+        for (tree, meant) in trees {
+            (self.found)(Found::Members(meant, self.members(&tree, survey.as_ref())));
+        }
+    }
+
+    /// Without cgroups, what is below the keeper.
+    fn survey(&self) -> Option<proctree::Survey> {
+        self.cgroups.is_none().then(|| proctree::Survey::new(self.keeper))
     }
 
     fn look(&mut self) {
         let mut watched = std::mem::take(&mut self.watched);
         // A walk over /proc misses a process that is just running another program: it has no environment then.
         let looks_enough = |seen_before: bool| seen_before || self.cgroups.is_some();
+        let survey = self.survey();
         watched.retain(|run, (tree, seen_before)| {
-            let is_empty = self.is_empty(tree);
+            let is_empty = self.is_empty(tree, survey.as_ref());
             let is_gone = is_empty && looks_enough(*seen_before);
             *seen_before = is_empty;
             if is_gone {
@@ -206,14 +248,14 @@ impl<F: Fn(Found)> Watcher<F> {
         self.watched = watched;
     }
 
-    fn is_empty(&self, tree: &Tree) -> bool {
+    fn is_empty(&self, tree: &Tree, survey: Option<&proctree::Survey>) -> bool {
         match &self.cgroups {
             Some(cgroups) => cgroups.is_empty(&tree.run.unit).unwrap_or(true),
-            None => self.members(tree).is_empty(),
+            None => self.members(tree, survey).is_empty(),
         }
     }
 
-    fn members(&self, tree: &Tree) -> Vec<proctree::Member> {
+    fn members(&self, tree: &Tree, survey: Option<&proctree::Survey>) -> Vec<proctree::Member> {
         match &self.cgroups {
             Some(cgroups) => cgroups
                 .pids(&tree.run.unit)
@@ -223,7 +265,7 @@ impl<F: Fn(Found)> Watcher<F> {
                 .filter_map(|pid| Some(proctree::Member { pid, start_time: proctree::start_time(pid)? }))
                 .collect(),
             None if tree.is_orphaned => proctree::orphans(tree.invocation),
-            None => proctree::members(self.keeper, tree.main, tree.invocation),
+            None => survey.map(|survey| survey.members(tree.main, tree.invocation)).unwrap_or_default(),
         }
     }
 }
