@@ -305,6 +305,7 @@ impl Parts {
             about: Arc::new(about),
             no_strays_at: Mono::default(),
             unseeded: false,
+            unended: Vec::new(),
             ending: None,
         };
         (engine, self.opening)
@@ -412,6 +413,7 @@ impl Engine {
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
         self.alerts.keep_units(now, |unit| host.units.contains_key(unit));
         self.node.restore(now, units, restored);
+        self.account_for(&snapshot.processes, &snapshot.pending);
         let replayed = snapshot.pending.len();
         let started = Happening::ManagerStarted {
             cause: cause.as_str(),
@@ -427,6 +429,7 @@ impl Engine {
         self.node.handle(clock::now(), Input::Boot);
         self.watch_clock();
         self.drain()?;
+        self.end_rows()?;
         self.keeper.send(&Order::Ready, Vec::new())?;
         self.keeper
             .send(&Order::TellInit { bytes: format!("READY=1\nSTATUS={count} units").into_bytes() }, Vec::new())?;
@@ -547,7 +550,7 @@ impl Engine {
 }
 
 /// The process whose end this tells.
-fn ended(pending: &Pending) -> Option<ProcessKey> {
+pub(super) fn ended(pending: &Pending) -> Option<ProcessKey> {
     match pending {
         Pending::Exited(exit) => Some(exit.key.clone()),
         Pending::SpawnFailed(key, _) => Some(key.clone()),

@@ -1,20 +1,20 @@
 //! What the store knows of earlier times, and what to do while it does not say.
 
-use std::{pin::pin, time::Duration};
+use std::{collections::BTreeSet, pin::pin, time::Duration};
 
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Engine, config::Host, handle::Report};
+use super::{Engine, boot::ended, config::Host, handle::Report};
 use crate::{
     alert::Alerts,
-    base::{Chain, Generation, Happening, Notice},
+    base::{Chain, Consequence, ExitStatus, Generation, Happening, InvocationId, Notice, RunId, RunResult},
     edge::{
         clock,
-        store::{self, StoreError},
+        store::{self, Batch, StoreError, Write},
     },
-    keeper::client::ClientError,
+    keeper::client::{ClientError, Pending},
     node::input::Restored,
-    wire::keeper::{ManagerCause, Order},
+    wire::keeper::{ManagerCause, Order, RunningProcess},
 };
 
 /// At boot nothing runs that could die, and what an operator disabled is known to the store alone.
@@ -58,6 +58,11 @@ impl Engine {
         self.unseeded = !matches!(answers, Ok(Ok(_)));
         match answers {
             Ok(Ok((generations, enablement, saved, totals, elapsed))) => {
+                self.unended = generations
+                    .iter()
+                    .filter(|(_, known)| known.started > known.ended)
+                    .map(|(unit, known)| RunId { unit: unit.clone(), generation: known.started })
+                    .collect();
                 restored.generations =
                     generations.into_iter().map(|(unit, known)| (unit, known.started.max(known.ended))).collect();
                 self.counters().seed(totals, &restored.generations);
@@ -84,6 +89,45 @@ impl Engine {
         if let Some(reason) = degraded {
             self.fan_out(Notice { at: clock::now(), what: Happening::StoreDegraded { reason } });
         }
+    }
+
+    /// Takes from the rows without end those of runs that go on, or whose end waits in the keeper: what is left is of runs of
+    /// which nobody will ever hear. Their keeper died, with the machine or with the order to start them unread.
+    pub(super) fn account_for(&mut self, living: &[RunningProcess], waiting: &[Pending]) {
+        let living = living.iter().map(|process| &process.key.run);
+        let waiting = waiting.iter().filter_map(ended).map(|key| key.run);
+        let accounted: BTreeSet<RunId> = living.cloned().chain(waiting).collect();
+        let goes_on = |run: &RunId| {
+            let status = self.node.status(&run.unit);
+            status.is_some_and(|status| status.invocation.is_some() && status.generation == run.generation)
+        };
+        let unended = std::mem::take(&mut self.unended);
+        self.unended = unended.into_iter().filter(|run| !accounted.contains(run) && !goes_on(run)).collect();
+    }
+
+    /// Ends the rows that are left, after whatever memos know. Only a matter of the books: nobody is told.
+    pub(super) fn end_rows(&mut self) -> Result<(), ClientError> {
+        if self.unended.is_empty() {
+            return Ok(());
+        }
+        self.tell_all()?;
+        let at = clock::now();
+        let writes: Vec<Write> = std::mem::take(&mut self.unended)
+            .into_iter()
+            .map(|run| Happening::RunEnded {
+                run,
+                invocation: InvocationId::default(),
+                status: Some(ExitStatus::Unknown),
+                usage: None,
+                result: RunResult::Unknown,
+                wanted: false,
+                consequence: Consequence::Rest,
+                replayed: true,
+            })
+            .map(|what| Write::Notice(Box::new(Notice { at, what })))
+            .collect();
+        self.store.submit(Batch { seq: None, writes });
+        Ok(())
     }
 
     /// Without the store nobody knows which runs a unit without a memo had. Their numbers must not come again, or two

@@ -46,7 +46,7 @@ use tokio::{
 
 use crate::{
     alert::Alerts,
-    base::{Mono, Pid, ProcessKey, Ticket, UnitName},
+    base::{Mono, Pid, ProcessKey, RunId, Ticket, UnitName},
     edge::{
         alarm::Alarm,
         cgroup::Cgroups,
@@ -130,6 +130,8 @@ pub struct Engine {
     no_strays_at: Mono,
     /// What the store counted before this manager began is not known.
     unseeded: bool,
+    /// Runs that have a row without end, while this engine comes to be.
+    unended: Vec<RunId>,
     ending: Option<u8>,
 }
 
@@ -212,13 +214,18 @@ impl Engine {
         if !self.store.flush(FLUSH_WITHIN).await {
             tracing::error!("rows could not be written in time; the last ends will be counted at the next start");
         }
+        // What is on disk by now is not told to the next daemon.
+        while let Ok(report) = self.reports.try_recv() {
+            if let Report::Store(report) = report {
+                self.take_store_report(report)?;
+            }
+        }
         self.resources.remove_all();
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove_all();
         }
         self.sandboxes.finish(FLUSH_WITHIN).await;
         self.launcher.leftover_places().iter().for_each(|place| leftovers::remove(place));
-        // Ends that were committed meanwhile are forgotten by the keeper with everything else.
         self.keeper.send(&crate::wire::keeper::Order::Shutdown { code }, Vec::new())?;
         self.keeper.flush().await?;
         Ok(code)

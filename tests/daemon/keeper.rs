@@ -113,3 +113,23 @@ pub(crate) fn after_a_reboot_nothing_is_taken_over_and_everything_starts() {
     assert_eq!(status["generation"], 2);
     kill(pid, Signal::SIGKILL);
 }
+
+/// A keeper that dies with an order to start unread leaves a manager that has written the start down already.
+pub(crate) fn a_start_of_which_nobody_will_hear_is_over_at_the_next_one() {
+    let mut world = World::with(&[("web", &actor::unit("steady @/truth web", ""))]);
+    world.until_active("web", "active");
+    assert!(world.stop().success());
+    let started =
+        "INSERT INTO invocations (unit, generation, invocation, cause, started_at) VALUES ('web', 2, ?1, 'boot', 1)";
+    let written = rusqlite::Connection::open(world.path("state/state.db")).unwrap();
+    written.execute(started, ["0123456789abcdef0123456789abcdef"]).unwrap();
+    drop(written);
+    world.start();
+    world.until_status("web", "the next run", |status| status["generation"] == 3 && status["active"] == "active");
+    assert!(world.log().contains("manager is up (boot): 0 runs taken over, 0 exits had waited"), "{}", world.log());
+    assert!(!world.log().contains(" 1 exits had waited"), "what was written down at the end is not told again");
+    let rows = world.history("web", 2);
+    let row = rows.iter().find(|row| row["generation"] == 2).unwrap();
+    assert_eq!((&row["result"], &row["status"]), (&"unknown".into(), &"exit status unknown".into()), "{row:#}");
+    assert!(world.stop().success());
+}

@@ -105,6 +105,7 @@ const TESTS: &[Test] = tests![
     kinds::exit_type_cgroup_keeps_a_service_up_while_any_process_lives,
     keeper::kill_9_of_the_keeper_again_and_again_doubles_orphans_and_loses_nothing,
     keeper::an_end_that_nobody_saw_is_told_as_it_was_or_as_unknown,
+    keeper::a_start_of_which_nobody_will_hear_is_over_at_the_next_one,
     keeper::after_a_reboot_nothing_is_taken_over_and_everything_starts,
     syscalls::sigkill_at_any_system_call_of_the_keeper_doubles_and_miscounts_nothing,
     syscalls::sigkill_at_any_system_call_of_the_manager_doubles_and_miscounts_nothing,
