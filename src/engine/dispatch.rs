@@ -222,9 +222,7 @@ impl Engine {
         // way too.
         if but.is_none() {
             for key in self.leaders(run) {
-                for signal in with_cont(signal) {
-                    self.keeper.send(&Order::SignalGroup { key: key.clone(), signal }, Vec::new())?;
-                }
+                self.keeper.send(&Order::SignalGroup { key, signal }, Vec::new())?;
             }
         }
         if let Some(tree) = self.tree_of_run(run) {

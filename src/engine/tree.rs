@@ -22,6 +22,9 @@ use crate::{
 const LOOK_FIRST_MS: u64 = 1;
 /// The longest pause between looks.
 const LOOK_LAST_MS: u64 = 50;
+/// A look is followed by a rest of so many times its length: on a host with thousands of processes it takes milliseconds of a
+/// CPU that others need.
+const RESTS: u32 = 4;
 /// Runs that end within this time are swept together.
 const SWEEP_AFTER_MS: u64 = 50;
 /// Signals within this time share one walk over /proc. The keeper has sent them to the processes that it knows and to
@@ -154,6 +157,7 @@ impl<F: Fn(Found)> Watcher<F> {
     fn run(mut self, inbox: &mpsc::Receiver<Request>) {
         let mut pause = LOOK_FIRST_MS;
         let mut look_at = None;
+        let mut rested = Mono::default();
         loop {
             let next = [look_at, self.sweep_at, self.signal_at].into_iter().flatten().min();
             let request = match next {
@@ -164,7 +168,7 @@ impl<F: Fn(Found)> Watcher<F> {
                 Ok(Request::Watch(tree)) => {
                     self.watched.insert(tree.run.clone(), (tree, false));
                     pause = LOOK_FIRST_MS;
-                    look_at = from_now(pause);
+                    look_at = from_now(pause).max(Some(rested));
                 }
                 Ok(Request::Signal(tree, meant)) => {
                     let after = if self.cgroups.is_some() { 0 } else { SIGNAL_AFTER_MS };
@@ -187,8 +191,10 @@ impl<F: Fn(Found)> Watcher<F> {
             }
             if look_at.is_some_and(|at| at <= now) {
                 self.look();
+                let end = clock::now().mono;
+                rested = end.later(end.since(now) * RESTS);
                 pause = LOOK_LAST_MS.min(pause * 2);
-                look_at = from_now(pause).filter(|_| !self.watched.is_empty());
+                look_at = from_now(pause).max(Some(rested)).filter(|_| !self.watched.is_empty());
             }
         }
     }

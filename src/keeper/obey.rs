@@ -40,7 +40,12 @@ impl Keeper {
             Order::Ready => self.manager_ready(),
             Order::Spawn(order) => self.spawn(*order, fds.pop()),
             Order::Signal { key, signal } => self.signal(key, signal, Reach::Process),
-            Order::SignalGroup { key, signal } => self.signal(key, signal, Reach::Group),
+            Order::SignalGroup { key, signal } => {
+                self.signal(key.clone(), signal, Reach::Group);
+                if signal != Signal::KILL {
+                    self.signal(key, Signal::CONT, Reach::Group);
+                }
+            }
             Order::SignalPid { pid, start_time, signal } => self.signal_stranger(pid, start_time, signal),
             Order::Take { key, invocation, pid, start_time } => {
                 if let Err(failure) = self.take(&key, invocation, pid, start_time, fds.pop()) {

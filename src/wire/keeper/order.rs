@@ -27,7 +27,8 @@ pub enum Order {
         /// What.
         signal: Signal,
     },
-    /// Send a signal to the process group of that process (it leads a session of its own).
+    /// Send a signal to the process group of that process (it leads a session of its own), and SIGCONT after it: a stopped
+    /// process takes a deadly signal only when it goes on (systemd.kill(5)).
     SignalGroup {
         /// Which.
         key: ProcessKey,
