@@ -324,3 +324,43 @@ impl Drop for Ice {
         let _gone = umount2(self.0.parent().unwrap(), MntFlags::MNT_DETACH);
     }
 }
+
+pub(crate) fn a_service_that_closes_its_output_costs_nobody_anything() {
+    let world = World::with(&[("web", "[service]\nexec_start = \"/bin/sh -c 'exec 1>&- 2>&-; exec sleep 1000'\"\n")]);
+    let pid = world.pid("web");
+    until("it has closed its output", || (!Path::new(&format!("/proc/{pid}/fd/1")).exists()).then_some(()));
+    let used = || used_ticks(world.keeper()) + used_ticks(world.manager());
+    let before = used();
+    pause(1000);
+    let used = used() - before;
+    assert!(used <= 3, "keeper and manager used {used} hundredths of a second in one");
+    assert_eq!((world.status("web")["active"].as_str(), world.pid("web")), (Some("active"), pid));
+}
+
+/// The 14th and 15th fields of stat, proc_pid_stat(5), in clock ticks of 10 ms.
+fn used_ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+pub(crate) fn a_service_that_stops_itself_is_ended_by_a_stop() {
+    let world = World::with(&[("web", "[service]\nexec_start = \"/bin/sh -c 'kill -STOP $$$$; exec sleep 1000'\"\n")]);
+    let pid = world.pid("web");
+    until("it is stopped", || process::stat(pid).filter(|(state, _)| *state == 'T'));
+    let began = Instant::now();
+    world.ok(&["stop", "web"]);
+    assert!(began.elapsed() < Duration::from_secs(10), "SIGCONT follows SIGTERM: {:?}", began.elapsed());
+    assert!(!lives(pid));
+    assert_eq!(world.status("web")["result"], "success");
+}
+
+pub(crate) fn a_service_that_kills_its_group_kills_nobody_else() {
+    let suicide = "[service]\nexec_start = \"/bin/sh -c 'kill -9 0'\"\nrestart = \"always\"\nrestart_sec = \"20ms\"\n[unit]\nstart_limit_burst = 0\n";
+    let world = World::with(&[("wild", suicide), ("web", &actor::unit("steady @/truth web", ""))]);
+    let (keeper, manager, web) = (world.keeper(), world.manager(), world.pid("web"));
+    world.until_status("wild", "it died ten times", |status| status["generation"].as_u64() > Some(10));
+    assert!(lives(keeper));
+    assert_eq!((world.manager(), world.pid("web")), (manager, web));
+    assert_eq!(world.status("web")["generation"], 1);
+}
