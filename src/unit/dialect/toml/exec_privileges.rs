@@ -1,7 +1,5 @@
-use toml::de::DeValue;
-
 use super::{
-    value::{extend, words},
+    value::{extend, items, words},
     walk::{Value, Walk},
 };
 use crate::unit::{
@@ -22,15 +20,7 @@ pub(super) fn capabilities(
     before: Capabilities,
     unset: Capabilities,
 ) -> Capabilities {
-    let items = match value.get_ref() {
-        DeValue::Array(items) => &items[..],
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Table(_) => std::slice::from_ref(value),
-    };
+    let items = items(value);
     let mut set = if items.is_empty() { Capabilities::default() } else { before };
     for item in items {
         let Some(text) = walk.text(item) else { continue };

@@ -2,9 +2,11 @@ use base64::{
     Engine,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use toml::de::DeValue;
 
-use super::walk::{Value, Walk};
+use super::{
+    value::items,
+    walk::{Value, Walk},
+};
 use crate::unit::{
     draft::Draft,
     exec_draft::InputDraft,
@@ -82,15 +84,7 @@ fn append(
     read: impl Fn(&mut Walk<'_, '_>, &Value<'_>, &str) -> Option<Vec<u8>>,
 ) {
     let data = &mut draft.exec_draft.stdin_data;
-    let items = match value.get_ref() {
-        DeValue::Array(items) => &items[..],
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Table(_) => std::slice::from_ref(value),
-    };
+    let items = items(value);
     if items.is_empty() {
         data.clear();
     }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use toml::de::DeValue;
 
 use super::{
-    value::{extend, put},
+    value::{extend, items, put},
     walk::{Key, Value, Walk},
 };
 use crate::{
@@ -193,15 +193,7 @@ fn hundredths(text: &str) -> Option<u32> {
 /// `"0-3 5"`, `"0-3,5"`, a number, or a list of those; an empty string unsets it. Written as the kernel writes sets.
 fn set_of_numbers(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Option<Box<str>>> {
     let mut words: Vec<String> = Vec::new();
-    let items = match value.get_ref() {
-        DeValue::Array(items) => &items[..],
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Table(_) => std::slice::from_ref(value),
-    };
+    let items = items(value);
     for item in items {
         let text = walk.word(item, "a set of numbers")?;
         let split = text.split(|c: char| c == ',' || c.is_whitespace());

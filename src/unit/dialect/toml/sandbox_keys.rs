@@ -3,7 +3,7 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::{
-    value::{extend, put},
+    value::{extend, items, put},
     walk::{Key, Value, Walk},
 };
 use crate::unit::{
@@ -242,15 +242,7 @@ fn network_namespace_path(draft: &mut Draft, walk: &mut Walk<'_, '_>, value: &Va
 /// reported.
 fn lines<'v>(walk: &mut Walk<'_, '_>, value: &'v Value<'_>) -> Vec<(Option<bool>, Vec<&'v str>)> {
     let mut lines = Vec::new();
-    let items = match value.get_ref() {
-        DeValue::Array(items) => &items[..],
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Table(_) => std::slice::from_ref(value),
-    };
+    let items = items(value);
     if items.is_empty() {
         lines.push((None, Vec::new()));
     }

@@ -1,7 +1,5 @@
-use toml::de::DeValue;
-
 use super::{
-    value::{extend, put},
+    value::{extend, items, put},
     walk::{Key, LIST_ITEMS_MAX, Value, Walk},
 };
 use crate::{
@@ -85,15 +83,7 @@ fn documentation(walk: &mut Walk<'_, '_>, value: &Value<'_>) {
 
 /// Relations are only ever added: like systemd we do not let a drop-in take one away.
 fn relations(draft: &mut Draft, walk: &mut Walk<'_, '_>, value: &Value<'_>, kind: RelationKind) {
-    let items = match value.get_ref() {
-        DeValue::Array(items) => &items[..],
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Table(_) => std::slice::from_ref(value),
-    };
+    let items = items(value);
     let resets = items.iter().find(|item| item.get_ref().as_str() == Some(""));
     let empty_dropin = (walk.dropin && items.is_empty()).then_some(value);
     if let Some(place) = resets.or(empty_dropin) {

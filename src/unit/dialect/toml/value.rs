@@ -20,6 +20,19 @@ pub(super) fn put<T>(slot: &mut T, value: Option<T>) {
     }
 }
 
+/// What stands in a list, or the one thing that stands for a list of it.
+pub(super) fn items<'l, 'v>(value: &'l Value<'v>) -> &'l [Value<'v>] {
+    match value.get_ref() {
+        DeValue::Array(items) => items,
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Table(_) => std::slice::from_ref(value),
+    }
+}
+
 /// Appends what `read` makes of each entry of a list, or of a lone value. An empty string resets what came before it, as
 /// an empty assignment does in systemd; so does an empty list.
 pub(super) fn extend<T>(
@@ -28,15 +41,7 @@ pub(super) fn extend<T>(
     value: &Value<'_>,
     read: impl Fn(&mut Walk<'_, '_>, &Value<'_>) -> Option<T>,
 ) {
-    let items = match value.get_ref() {
-        DeValue::Array(items) => &items[..],
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Table(_) => std::slice::from_ref(value),
-    };
+    let items = items(value);
     if items.is_empty() {
         list.clear();
     }
