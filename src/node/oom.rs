@@ -34,22 +34,7 @@ impl Node {
                 self.enter_signals(now, place, Phase::StopSigterm { tree: false });
             }
             // It was asked to go, and still wants memory.
-            Some(
-                Phase::Running
-                | Phase::Exited
-                | Phase::Reload { .. }
-                | Phase::ReloadSignal
-                | Phase::Condition
-                | Phase::StartPre
-                | Phase::Start
-                | Phase::StartPost
-                | Phase::Stop
-                | Phase::StopWatchdog { .. }
-                | Phase::StopSigterm { .. }
-                | Phase::StopPost
-                | Phase::FinalSigterm,
-            ) => self.kill_rest(now, place),
-            Some(Phase::StopSigkill { .. } | Phase::FinalSigkill) | None => {}
+            Some(_) | None => self.kill_rest(now, place),
         }
     }
 
