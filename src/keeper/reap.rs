@@ -1,5 +1,5 @@
 //! Ends of processes, and the descriptors that tell of them.
-use std::{iter, os::fd::AsFd};
+use std::os::fd::AsFd;
 
 use super::{
     holdings::{Handle, Process},
@@ -7,28 +7,33 @@ use super::{
     turn::{Keeper, Watched},
 };
 use crate::{
-    base::{ExitStatus, Pid, Usage},
+    base::{ExitStatus, Pid, TimeSpan, Usage},
     sys::{Reaped, clock, end_of, reap, spawn::Outcome},
     wire::keeper::{Exit, Fact},
 };
 
+/// How soon an order follows an end that was told, mostly.
+const ANSWERED_WITHIN: TimeSpan = TimeSpan::from_micros(200);
+
 impl Keeper {
-    /// Takes the end of every child that has ended: one SIGCHLD may stand for thousands.
+    /// Takes the end of every child that has ended: one SIGCHLD may stand for thousands. Each is told before the next is
+    /// looked for.
     pub(super) fn reap_all(&mut self) {
-        let ends: Vec<Reaped> = iter::from_fn(|| reap(None).ok().flatten()).collect();
-        if !ends.is_empty() {
-            // What they had sent before they ended is there by now.
+        let mut told = 0;
+        while let Ok(Some(end)) = reap(None) {
+            // What it had sent before it ended is there by now.
             self.take_notified();
-        }
-        for end in ends {
             if self.life.pid() == Some(end.pid) {
                 self.manager_died(end.status);
             } else if let Some(process) = self.processes.remove(end.pid) {
                 self.child_ended(process, end);
+                self.flush();
+                told += 1;
             } else if !self.upgrade_check_ended(end.pid, end.status) {
                 self.orphans += 1;
             }
         }
+        self.awake_until = (told == 1).then(|| clock::mono().after(ANSWERED_WITHIN)).flatten();
     }
 
     fn child_ended(&mut self, process: Process, end: Reaped) {

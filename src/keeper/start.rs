@@ -122,6 +122,7 @@ impl Keeper {
             ending: None,
             orphans: 0,
             crowd: Crowd::default(),
+            awake_until: None,
             options,
         };
         keeper.watch_own().map_err(own("polling"))?;

@@ -69,6 +69,8 @@ pub(super) struct Keeper {
     pub(super) orphans: u64,
     /// Whether orders wait for children in their set-up.
     pub(super) crowd: Crowd,
+    /// Until when the answer to an end is waited for awake.
+    pub(super) awake_until: Option<Mono>,
 }
 
 /// What is waited for under a token.
@@ -183,12 +185,27 @@ impl Keeper {
             }
             self.flush();
             self.init.flush();
-            self.poller.wait(self.timeout(), &mut ready)?;
+            self.wait(&mut ready)?;
             if ready.is_empty() || self.unwritten.len() >= WAITING_MAX || self.untold() >= WAITING_MAX {
                 self.calm();
             }
             self.turn(&ready)?;
         }
+    }
+
+    /// Waits for the next thing to do. The order that answers an end is waited for awake at first: it comes soon, and
+    /// whoever sleeps on a virtual machine is woken late.
+    fn wait(&mut self, ready: &mut Vec<Readiness>) -> io::Result<()> {
+        if let Some(until) = self.awake_until.take() {
+            while clock::mono() < until {
+                self.poller.wait(Some(Duration::ZERO), ready)?;
+                if !ready.is_empty() {
+                    return Ok(());
+                }
+                std::thread::yield_now();
+            }
+        }
+        self.poller.wait(self.timeout(), ready)
     }
 
     /// Facts that wait for calm.
@@ -286,7 +303,7 @@ impl Keeper {
     }
 
     /// Sends what waits for the manager, and waits for what it can do next.
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         let Some(manager) = &mut self.manager else { return };
         if manager.hurries && manager.push().is_err() {
             self.take_last_orders();
