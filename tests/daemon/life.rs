@@ -170,11 +170,16 @@ pub(crate) fn an_upgrade_needs_no_room_in_the_runtime_directory() {
     let pid = world.pid("web");
     let full = std::fs::write(run.join("filler"), vec![0; 1 << 20]);
     assert!(full.is_err(), "it is full");
+    // Its record is a long one, which needs a page of its own.
+    let long = "w".repeat(200);
+    world.unit(&long, &actor::unit("steady @/truth long", ""));
+    world.ok(&["reload-config"]);
+    world.pid(&long);
     for _ in 0..3 {
         world.ok(&["upgrade"]);
         assert_eq!(world.pid("web"), pid);
     }
-    assert_eq!(world.lines("truth").len(), 1);
+    assert_eq!(world.lines("truth").len(), 2);
     assert!(world.log().contains("what runs is not written down"), "it is told");
     let status = world.stop();
     nix::mount::umount2(&run, nix::mount::MntFlags::MNT_DETACH).unwrap();
@@ -189,7 +194,7 @@ pub(crate) fn a_storm_of_reload_signals_is_a_few_reloads_and_restarts_nothing() 
         if round % 4000 == 0 {
             let began = Instant::now();
             world.status("web");
-            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         }
     }
     let loaded = world.until_notices("config_loaded", 2).len();
