@@ -228,7 +228,10 @@ impl Engine {
         if let Some(tree) = self.tree_of_run(run) {
             let meant = self.meant(run, signal, spared);
             self.tree.members(tree.clone(), meant);
-            self.tree.watch(tree);
+            // While one lives that we know of, its end is told; a look before would find it.
+            if !self.has_known(run) {
+                self.tree.watch(tree);
+            }
         }
         Ok(())
     }
@@ -253,7 +256,7 @@ impl Engine {
         tree::Meant { run: run.clone(), signal, spared, number: self.signals }
     }
 
-    fn tree_of_run(&self, run: &RunId) -> Option<tree::Tree> {
+    pub(super) fn tree_of_run(&self, run: &RunId) -> Option<tree::Tree> {
         self.runs.get(&run.unit).filter(|tree| tree.run == *run).cloned()
     }
 

@@ -160,6 +160,10 @@ impl Engine {
         }
         let alone = self.is_alone(&key, pid, at.mono);
         self.process_gone(&key);
+        if !alone && self.is_stopping(&key.run.unit) {
+            // Of one that was signalled the last is waited for from here on.
+            self.tree_of_run(&key.run).into_iter().for_each(|tree| self.tree.watch(tree));
+        }
         let now = clock::now();
         let killed = matches!(status, ExitStatus::Signaled { signal: Signal::KILL, .. });
         let unit = &key.run.unit;
@@ -188,16 +192,20 @@ impl Engine {
     ///
     /// Without a cgroup only the group of the dead process can be asked; whoever left it is swept up afterwards.
     fn is_alone(&mut self, key: &ProcessKey, pid: Pid, died: Mono) -> bool {
-        let first = ProcessKey { run: key.run.clone(), role: Role::Main };
-        let of_run = self.processes.range(first..).map(|(other, _)| other).take_while(|other| other.run == key.run);
-        let others = of_run.into_iter().any(|other| !matches!(other.role, Role::Probe(_)));
-        !others
+        !self.has_known(&key.run)
             && match &self.cgroups {
                 Some(cgroups) => cgroups.is_empty(&key.run.unit).unwrap_or(true),
                 None => {
                     proctree::group_is_empty(pid) && !(self.is_stopping(&key.run.unit) && self.may_have_strays(died))
                 }
             }
+    }
+
+    /// Whether a process of the run is known to live.
+    pub(super) fn has_known(&self, run: &RunId) -> bool {
+        let first = ProcessKey { run: run.clone(), role: Role::Main };
+        let of_run = self.processes.range(first..).map(|(key, _)| key).take_while(|key| key.run == *run);
+        of_run.into_iter().any(|key| !matches!(key.role, Role::Probe(_)))
     }
 
     /// Whether the unit is on its way down, where a walk over /proc delays nobody's restart.

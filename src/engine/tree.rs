@@ -29,7 +29,9 @@ const RESTS: u32 = 4;
 const SWEEP_AFTER_MS: u64 = 50;
 /// Signals within this time share one walk over /proc. The keeper has sent them to the processes that it knows and to
 /// their groups at once; this is for those that left, and most trees are gone by then.
-const SIGNAL_AFTER_MS: u64 = 50;
+const SIGNAL_AFTER: TimeSpan = TimeSpan::from_millis(50);
+/// A crowd is given so much longer for each of its trees.
+const SIGNAL_AFTER_MORE: TimeSpan = TimeSpan::from_micros(200);
 
 /// Which processes are meant.
 #[derive(Debug, Clone)]
@@ -171,8 +173,13 @@ impl<F: Fn(Found)> Watcher<F> {
                     look_at = from_now(pause).max(Some(rested));
                 }
                 Ok(Request::Signal(tree, meant)) => {
-                    let after = if self.cgroups.is_some() { 0 } else { SIGNAL_AFTER_MS };
-                    self.signal_at = self.signal_at.or_else(|| from_now(after));
+                    let now = clock::now().mono;
+                    self.signal_at = match self.signal_at {
+                        None if self.cgroups.is_some() => Some(now),
+                        None => now.after(SIGNAL_AFTER),
+                        Some(at) if self.cgroups.is_some() => Some(at),
+                        Some(at) => at.after(SIGNAL_AFTER_MORE),
+                    };
                     self.signals.push((tree, meant));
                 }
                 Ok(Request::Sweep(tree, meant)) => {
