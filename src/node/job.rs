@@ -23,6 +23,10 @@ use crate::{
 /// How long a start of type idle waits at most (systemd.service(5)).
 const IDLE_MAX: TimeSpan = TimeSpan::from_secs(5);
 
+/// So many jobs are tried before their orders are carried out: of a thousand units the first begins while the last is still
+/// thought about. Few in tests, so that they see it.
+const STEPS_AT_ONCE: usize = if cfg!(test) { 2 } else { 32 };
+
 /// Why units are started.
 #[derive(Debug, Clone)]
 pub(super) struct Pull {
@@ -228,9 +232,10 @@ impl Node {
         }
     }
 
-    /// Works until nothing can be done without a new fact.
-    pub(super) fn settle(&mut self, now: Now) {
-        loop {
+    /// Works until nothing can be done without a new fact, or until there is enough to be carried out first. Whether all is
+    /// done.
+    pub(super) fn settle(&mut self, now: Now) -> bool {
+        for _ in 0..STEPS_AT_ONCE {
             if let Some(place) = self.failed_starts.pop_front() {
                 self.fail_dependents(now, place);
             } else if let Some(place) = self.queue.pop_front() {
@@ -243,9 +248,10 @@ impl Node {
                     self.stopped(code);
                 }
             } else {
-                break;
+                return true;
             }
         }
+        false
     }
 
     /// Start jobs that have not begun and need this unit fail with it.

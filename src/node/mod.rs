@@ -133,6 +133,8 @@ pub struct Node {
     waited: Option<fact::Waited>,
     /// Facts that belonged to no run which is not over.
     stale: u64,
+    /// Since when there are jobs that were left for later, so that the first orders are carried out meanwhile.
+    unsettled: Option<Now>,
 }
 
 /// The daemon is stopping.
@@ -179,6 +181,7 @@ impl Node {
             lost: Vec::new(),
             waited: None,
             stale: 0,
+            unsettled: None,
         }
     }
 
@@ -274,6 +277,11 @@ impl Node {
 
     /// The next thing to be done; `None` when all is said.
     pub fn poll_effect(&mut self) -> Option<Effect> {
+        while self.orders.is_empty()
+            && let Some(now) = self.unsettled
+        {
+            self.conclude(now);
+        }
         let next = self.orders.pop_front();
         let next = next.or_else(|| self.notices.pop_front()).or_else(|| self.replies.pop_front());
         if next.is_none() {
@@ -333,7 +341,10 @@ impl Node {
 
     /// What all changes end with: jobs, the end of a shutdown, memos.
     fn conclude(&mut self, now: Now) {
-        self.settle(now);
+        self.unsettled = (!self.settle(now)).then_some(now);
+        if self.unsettled.is_some() {
+            return;
+        }
         self.collect();
         self.sweep();
         if let Some(shutdown) = self.shutdown.filter(|shutdown| !shutdown.said && self.live == self.stuck) {

@@ -344,19 +344,22 @@ fn a_unit_after_very_many_others_starts_when_the_last_is_up() {
     let many: Vec<_> = (0..COUNT).map(|n| eager(&format!("u{n}"))).collect();
     last.relations.after = many.iter().map(|def| def.name.clone()).collect();
     let mut desk = Desk::cold(many.into_iter().chain([last]));
-    desk.node.handle(desk.now, Input::Boot);
     let mut spawned = Vec::new();
+    let mut hand = |input| {
+        desk.node.handle(desk.now, input);
+        while let Some(effect) = desk.node.poll_effect() {
+            if let super::super::Effect::Spawn(order) = effect {
+                spawned.push(order.key.run.unit.to_string());
+            }
+        }
+    };
+    hand(Input::Boot);
     for n in 0..COUNT {
         // Backwards in name, and shuffled a little: no order may be costly.
         let unit = format!("u{}/1", (n * 7) % COUNT);
         let key = super::desk::key(&unit);
         let pid = super::desk::pid_of(&key);
-        desk.node.handle(desk.now, Input::Spawned { key, pid });
-    }
-    while let Some(effect) = desk.node.poll_effect() {
-        if let super::super::Effect::Spawn(order) = effect {
-            spawned.push(order.key.run.unit.to_string());
-        }
+        hand(Input::Spawned { key, pid });
     }
     assert_eq!((spawned.len(), spawned.last().unwrap().as_str()), (COUNT + 1, "last"));
 }

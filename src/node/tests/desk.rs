@@ -56,8 +56,6 @@ impl Desk {
     }
 
     fn drain(&mut self) -> Vec<String> {
-        let broken = self.node.inspect();
-        assert!(broken.is_empty(), "{broken:#?}");
         let mut said = Vec::new();
         while let Some(effect) = self.node.poll_effect() {
             if let Effect::Remember { unit, memo } = &effect {
@@ -68,6 +66,8 @@ impl Desk {
             }
             said.extend(tell(&effect));
         }
+        let broken = self.node.inspect();
+        assert!(broken.is_empty(), "{broken:#?}");
         said
     }
 

@@ -301,8 +301,6 @@ impl World {
 
     /// Carries the effects out; the manager may die between any two of them.
     fn drain(&mut self) {
-        let broken = self.node.inspect();
-        assert!(broken.is_empty(), "{broken:#?}");
         while let Some(effect) = self.node.poll_effect() {
             if self.chance(300) {
                 return self.crash();
@@ -312,6 +310,8 @@ impl World {
             }
             self.carry_out(effect);
         }
+        let broken = self.node.inspect();
+        assert!(broken.is_empty(), "{broken:#?}");
         let listens = self.node.status(&name("door")).is_some_and(|status| status.sub == Sub::Listening);
         assert_eq!(self.listening.contains(&name("door")), listens, "what listens is watched, and nothing else");
         // Ends without a row are acknowledged as soon as no memo waits.
