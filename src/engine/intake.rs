@@ -19,7 +19,9 @@ use nix::libc;
 
 use crate::{
     alert::Subject,
-    base::{Actor, ExitStatus, Generation, Happening, Mono, Notice, Pid, ProcessKey, Role, RunId, Signal, UnitName},
+    base::{
+        Actor, ExitStatus, Generation, Happening, InStep, Mono, Notice, Pid, ProcessKey, Role, RunId, Signal, UnitName,
+    },
     edge::{clock, log, notify, proctree, store},
     keeper::client::{ClientError, Incoming},
     node::{
@@ -439,17 +441,20 @@ impl Engine {
     }
 
     fn states(&self) -> Vec<UnitState> {
+        let statuses = self.node.statuses();
+        let outputs = self.flow.of(statuses.iter().map(|status| &status.name));
         let counters = self.counters();
-        let state = |status: UnitStatus| {
-            let def = Arc::clone(self.units.get(&status.name)?);
-            let (restarts_total, output) = (counters.restarts_of(&status.name), self.flow.of(&status.name));
+        let mut defs = InStep::new(&self.units);
+        let state = |(status, output): (UnitStatus, _)| {
+            let def = Arc::clone(defs.get(&status.name)?);
+            let restarts_total = counters.restarts_of(&status.name);
             let sandbox_unmet = self.sandboxes.unmet(&status.name).map(str::to_owned);
             let clamped = self.clamped.get(&status.name).copied().unwrap_or_default();
             let resources_unmet = self.resources.unmet(&status.name).map(str::to_owned);
             let counted = status.main_pid.and_then(|_| self.resources.places(&status.name, &def.service.resources));
             Some(UnitState { restarts_total, output, clamped, status, def, sandbox_unmet, resources_unmet, counted })
         };
-        self.node.statuses().into_iter().filter_map(state).collect()
+        statuses.into_iter().zip(outputs).filter_map(state).collect()
     }
 
     pub(super) fn order(

@@ -331,7 +331,7 @@ impl Node {
         Some(self.unit(*place)?.sub().active())
     }
 
-    /// Every unit, by name, for people.
+    /// Every unit, in the order of names, for people.
     #[must_use]
     pub fn statuses(&self) -> Vec<UnitStatus> {
         let mut all = Vec::with_capacity(self.names.len());

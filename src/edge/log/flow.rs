@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use crate::base::UnitName;
+use crate::base::{InStep, UnitName};
 
 /// Counts of all units that are captured, since this manager began.
 #[derive(Debug, Default)]
@@ -48,9 +48,11 @@ pub struct Counts {
 }
 
 impl Flow {
-    /// The counts of a unit, if it is captured.
-    pub fn of(&self, unit: &UnitName) -> Option<Counts> {
-        self.lock().get(unit).map(|tally| tally.counts())
+    /// The counts of units in the order of their names; `None` of one that is not captured.
+    pub fn of<'a>(&self, units: impl Iterator<Item = &'a UnitName>) -> Vec<Option<Counts>> {
+        let tallies = self.lock();
+        let mut in_step = InStep::new(&tallies);
+        units.map(|unit| in_step.get(unit).map(|tally| tally.counts())).collect()
     }
 
     /// The counts of all.

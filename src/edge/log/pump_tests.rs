@@ -165,7 +165,7 @@ fn lines_over_the_rate_limit_are_dropped_and_a_line_says_how_many() {
     let (before, note) = text.split_once("[roundsman: ").expect("it is there");
     assert!(before.starts_with(&"line\n".repeat(10)), "{before}");
     let dropped: u64 = note.split_once(' ').and_then(|(count, _)| count.parse().ok()).expect("a count");
-    let counts = flow.of(&unit("web")).expect("counted");
+    let counts = flow.of([unit("web")].iter())[0].expect("counted");
     assert_eq!(counts.limited_lines, dropped, "{text}");
     assert!(dropped >= 2990, "{text}");
 }
