@@ -271,6 +271,7 @@ impl Parts {
                 &settings.paths.runtime,
                 instance(&std::path::absolute(&settings.paths.runtime).unwrap_or_default()),
                 self.edges.clone(),
+                self.reporter.clone(),
             ),
             resources,
             probes: probes::Probes::new(self.edges.clone(), self.reporter.clone()),

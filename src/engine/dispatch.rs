@@ -1,6 +1,6 @@
 //! Effects of the node machine, carried out: one exhaustive match, nothing decided.
 
-use std::sync::Arc;
+use std::{os::fd::OwnedFd, sync::Arc};
 
 use crate::{
     base::{Chain, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, UnitName},
@@ -15,7 +15,7 @@ use crate::{
     wire::keeper::{Order, Output, SpawnOrder as KeeperSpawn, SpawnSpec, Stream},
 };
 
-use super::{Engine, launch, resources, tree};
+use super::{Engine, launch, resources, sandbox::Waiting, tree};
 
 /// Log pipes of all units together take about this much of the kernel's budget for one user (pipe(7), 64 MiB).
 const PIPE_BUDGET_BYTES: usize = 32 << 20;
@@ -40,10 +40,12 @@ impl Engine {
         match effect {
             Effect::Spawn(order) => self.spawn(&order),
             Effect::Kill { key, signal } => {
+                self.withdraw(&key.run.unit, signal, |waiting| *waiting == key);
                 self.tell_memo(&key.run.unit)?;
                 self.keeper.send(&Order::Signal { key, signal }, Vec::new())
             }
             Effect::KillTree { run, signal, but } => {
+                self.withdraw(&run.unit, signal, |waiting| waiting.run == run && Some(waiting) != but.as_ref());
                 self.tell_memo(&run.unit)?;
                 self.kill_tree(&run, signal, but.as_ref())
             }
@@ -134,24 +136,59 @@ impl Engine {
                 tree.command = Some(order.key.clone());
             }
         }
-        let refused = match self.prepare(order, is_first) {
-            Ok((spec, cgroup)) => {
-                let memo = self.untold.memos.remove(unit);
-                let spawn = KeeperSpawn { key: order.key.clone(), invocation: order.invocation, spec, memo };
-                return self.keeper.send(&Order::Spawn(Box::new(spawn)), cgroup.into_iter().collect());
-            }
-            Err(Unprepared::Keeper(error)) => return Err(error),
-            Err(Unprepared::Failed(failure)) => failure,
-        };
-        self.node.handle(clock::now(), Input::SpawnFailed { key: order.key.clone(), failure: refused });
-        Ok(())
+        self.make(order, is_first)
     }
 
-    fn prepare(
-        &mut self,
-        order: &SpawnOrder,
-        is_first: bool,
-    ) -> Result<(SpawnSpec, Option<std::os::fd::OwnedFd>), Unprepared> {
+    /// Has a process made, or tells why it cannot be.
+    fn make(&mut self, order: &SpawnOrder, is_first: bool) -> Result<(), ClientError> {
+        match self.try_to_make(order, is_first) {
+            Err(Unprepared::Failed(failure)) => {
+                self.not_spawned(&order.key, failure);
+                Ok(())
+            }
+            Err(Unprepared::Keeper(error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// At once, or as soon as its sandbox is laid out where it has one.
+    fn try_to_make(&mut self, order: &SpawnOrder, is_first: bool) -> Result<(), Unprepared> {
+        let (spec, cgroup) = self.prepare(order, is_first)?;
+        let spawn = KeeperSpawn { key: order.key.clone(), invocation: order.invocation, spec, memo: None };
+        if !self.sandboxes.concern(order) {
+            return self.send_spawn(spawn, cgroup).map_err(Unprepared::Keeper);
+        }
+        let writable = self.launcher.own_directories(&order.def.service.exec);
+        let (directive, def) = (order.directive, Arc::clone(&order.def));
+        self.sandboxes.wait(Waiting { spawn, cgroup, directive, def, writable }).map_err(|error| {
+            tracing::error!(unit = %order.key.run.unit, command = directive, error = %Chain(&error), "cannot start a process");
+            Unprepared::Failed(error.failure())
+        })
+    }
+
+    /// A probe's process is no part of what a memo tells.
+    pub(super) fn send_spawn(&mut self, spawn: KeeperSpawn, cgroup: Option<OwnedFd>) -> Result<(), ClientError> {
+        let memo = match spawn.key.role {
+            Role::Probe(_) => None,
+            Role::Main | Role::Named(_) | Role::Control(_) => self.untold.memos.remove(&spawn.key.run.unit),
+        };
+        self.keeper.send(&Order::Spawn(Box::new(KeeperSpawn { memo, ..spawn })), cgroup.into_iter().collect())
+    }
+
+    /// A process was not even ordered.
+    pub(super) fn not_spawned(&mut self, key: &ProcessKey, failure: SpawnFailure) {
+        let input = match key.role {
+            Role::Main | Role::Named(_) | Role::Control(_) => Input::SpawnFailed { key: key.clone(), failure },
+            Role::Probe(_) => {
+                let reason = nix::Error::from_raw(failure.errno).desc().to_owned();
+                let Some((probe, outcome)) = self.probes.fail_exec(key, reason) else { return };
+                Input::Probed { run: key.run.clone(), probe, outcome }
+            }
+        };
+        self.node.handle(clock::now(), input);
+    }
+
+    fn prepare(&mut self, order: &SpawnOrder, is_first: bool) -> Result<(SpawnSpec, Option<OwnedFd>), Unprepared> {
         let name = &order.key.run.unit;
         let unit = &order.def;
         if order.is_start || launch::reads_sockets(&unit.service.exec) {
@@ -167,11 +204,6 @@ impl Engine {
             Unprepared::Failed(resources::ResourcesError::failure())
         })?;
         spec.cgroups = entrance.old;
-        let own = self.launcher.own_directories(&unit.service.exec);
-        self.sandboxes.shut_in(order, &own, &mut spec).map_err(|error| {
-            tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
-            Unprepared::Failed(error.failure())
-        })?;
         // Instances of connections have one log between them, their template's.
         let log_of = name.template().filter(|_| unit.sockets.is_connection()).unwrap_or_else(|| name.clone());
         for stream in [&spec.stdout, &spec.stderr].into_iter().filter_map(piped) {
@@ -301,24 +333,12 @@ impl Engine {
             confirm_exec: false,
             is_first: false,
         };
-        match self.prepare(&order, false) {
-            Ok((spec, cgroup)) => {
-                let spawn = KeeperSpawn { key: order.key, invocation, spec, memo: None };
-                self.keeper.send(&Order::Spawn(Box::new(spawn)), cgroup.into_iter().collect())
-            }
-            Err(Unprepared::Keeper(error)) => Err(error),
-            Err(Unprepared::Failed(failure)) => {
-                let reason = nix::Error::from_raw(failure.errno).desc().to_owned();
-                if let Some((probe, outcome)) = self.probes.fail_exec(&order.key, reason) {
-                    self.node.handle(clock::now(), Input::Probed { run, probe, outcome });
-                }
-                Ok(())
-            }
-        }
+        self.make(&order, false)
     }
 
     fn cancel_probes(&mut self, run: &RunId) -> Result<(), ClientError> {
         for key in self.probes.cancel(run) {
+            self.withdraw(&run.unit, Signal::KILL, |waiting| *waiting == key);
             self.keeper.send(&Order::Signal { key, signal: Signal::KILL }, Vec::new())?;
         }
         Ok(())
@@ -327,6 +347,7 @@ impl Engine {
     /// Ends exec probes that have taken too long.
     pub(super) fn probe_deadlines(&mut self, now: crate::base::Now) -> Result<(), ClientError> {
         for key in self.probes.overdue(now) {
+            self.withdraw(&key.run.unit, Signal::KILL, |waiting| *waiting == key);
             self.keeper.send(&Order::Signal { key, signal: Signal::KILL }, Vec::new())?;
         }
         Ok(())

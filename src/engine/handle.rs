@@ -119,6 +119,8 @@ pub enum Report {
     AcceptAgain(UnitName),
     /// A main process was looked for.
     Main(super::mainpid::Candidate),
+    /// A sandbox was laid out.
+    Sandbox(Box<super::sandbox::LaidOut>),
     /// Counters of the unit's memory changed.
     OomCounted(UnitName),
     /// Processes of a run were found, or none are left.

@@ -160,7 +160,7 @@ impl Engine {
         if key.role.is_main() && !self.serves(&key.run.unit) {
             self.sockets.flush(&key.run.unit);
         }
-        let alone = self.is_alone(&key, pid, at.mono);
+        let alone = self.is_alone(&key, Some(pid), at.mono);
         self.process_gone(&key);
         if !alone && self.is_stopping(&key.run.unit) {
             // Of one that was signalled the last is waited for from here on.
@@ -193,12 +193,13 @@ impl Engine {
     /// Whether nobody else of the run is left. Cheap: it stands between a death and its restart.
     ///
     /// Without a cgroup only the group of the dead process can be asked; whoever left it is swept up afterwards.
-    fn is_alone(&mut self, key: &ProcessKey, pid: Pid, died: Mono) -> bool {
+    pub(super) fn is_alone(&mut self, key: &ProcessKey, pid: Option<Pid>, died: Mono) -> bool {
         !self.has_known(&key.run)
             && match &self.cgroups {
                 Some(cgroups) => cgroups.is_empty(&key.run.unit).unwrap_or(true),
                 None => {
-                    proctree::group_is_empty(pid) && !(self.is_stopping(&key.run.unit) && self.may_have_strays(died))
+                    pid.is_none_or(proctree::group_is_empty)
+                        && !(self.is_stopping(&key.run.unit) && self.may_have_strays(died))
                 }
             }
     }
@@ -357,6 +358,7 @@ impl Engine {
             Report::Instances(made) => self.take_instances(*made)?,
             Report::AcceptAgain(unit) => self.accept_again(&unit),
             Report::Main(candidate) => self.take_candidate(candidate)?,
+            Report::Sandbox(done) => self.take_sandbox(*done)?,
             Report::OomCounted(unit) => self.oom_counted(&unit),
             Report::Tree(Found::Empty(run)) => self.node.handle(clock::now(), Input::TreeEmpty { run }),
             Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,

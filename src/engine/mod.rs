@@ -69,6 +69,7 @@ pub use counters::Counters;
 pub use handle::{About, Ask, Gone, Handle, NumberedNotice, Report, UnitState};
 pub use instances::{Instances, Made};
 pub use mainpid::Candidate;
+pub use sandbox::LaidOut;
 
 /// Everything the loop holds.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The machine around the daemon goes wrong: clocks, descriptors, disks, processes that cannot die.
 use std::{
     fs,
-    os::unix::net::UnixStream,
+    os::{fd::AsRawFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -251,6 +251,62 @@ impl Drop for Slow {
     fn drop(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
+    }
+}
+
+pub(crate) fn a_disk_that_hangs_below_a_sandbox_holds_its_service_and_nobody_else() {
+    let mut world = World::new();
+    mortal(&world);
+    let disk = world.path("disk");
+    fs::create_dir_all(disk.join("files")).unwrap();
+    let shut = "read_only_paths = \"-@/disk/files\"\nprivate_tmp = true\nrestart = \"always\"\nrestart_sec = \"10ms\"";
+    world.unit("shut", &format!("[service]\nexec_start = \"/bin/sleep 86412\"\n{shut}\n"));
+    world.start();
+    let first = world.pid("shut");
+    let sleepers = || process::with_command("/bin/sleep 86412");
+    let hanging = Hanging::new(disk);
+    kill(first, Signal::SIGKILL);
+    world.until_status("shut", "its next run has begun", |status| status["generation"] == 2);
+    until_it_starts_again(&world, 20);
+    // A stop does not wait for the disk, and what was not made yet is not made.
+    world.ok(&["stop", "shut"]);
+    let status = world.status("shut");
+    let end = (status["active"].as_str(), status["result"].as_str(), status["last_exit"].as_str());
+    assert_eq!(end, (Some("inactive"), Some("success"), Some("killed by SIGTERM")), "{status:#}");
+    world.ok(&["start", "--no-wait", "shut"]);
+    world.until_status("shut", "its next run has begun", |status| status["generation"] == 3);
+    world.kill_manager();
+    world.await_answer();
+    until_it_starts_again(&world, 20);
+    assert_eq!((sleepers(), world.status("shut")["generation"].as_i64()), (Vec::new(), Some(3)));
+    drop(hanging);
+    world.until_status("shut", "it runs", |status| status["generation"] == 3 && status["pid"].is_i64());
+    until("there is one", || (sleepers().len() == 1).then_some(()));
+    world.ok(&["stop", "shut"]);
+    stop_and_compare(world);
+}
+
+/// A file system whose server answers nothing.
+struct Hanging {
+    at: PathBuf,
+    server: Option<fs::File>,
+}
+
+impl Hanging {
+    fn new(at: PathBuf) -> Self {
+        need_root("it mounts a file system");
+        let server = fs::File::options().read(true).write(true).open("/dev/fuse").expect("CONFIG_FUSE_FS");
+        let options = format!("fd={},rootmode=40755,user_id=0,group_id=0,allow_other", server.as_raw_fd());
+        mount(Some("hanging"), &at, Some("fuse"), MsFlags::empty(), Some(options.as_str())).unwrap();
+        Self { at, server: Some(server) }
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        // Whoever waits is told that it is gone.
+        self.server = None;
+        umount2(&self.at, MntFlags::MNT_DETACH).unwrap();
     }
 }
 
