@@ -7,6 +7,7 @@ mod attribute;
 pub mod clock; // the keeper's stamps; all others read edge/clock.rs
 mod descriptors;
 mod devices;
+mod disk;
 mod glob;
 mod init;
 mod listen_fds;
@@ -30,6 +31,7 @@ pub use descriptors::{
     take_inherited,
 };
 pub use devices::{DeviceKind, DeviceRule, filter_devices};
+pub use disk::{device_name, device_of};
 pub use glob::glob;
 pub use init::{complain, print, replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};

@@ -177,12 +177,7 @@ pub(crate) fn a_log_disk_that_is_slow_delays_no_restart_and_no_answer() {
     world.start();
     until("it is captured", || world.captured("loud").contains("line 100\n").then_some(()));
     let manager = world.manager();
-    let pump = fs::read_dir(format!("/proc/{manager}/task"))
-        .unwrap()
-        .map(|task| task.unwrap().path())
-        .find(|task| fs::read_to_string(task.join("comm")).unwrap() == "log\n")
-        .expect("a thread writes logs");
-    let slow = Slow::new(&pump);
+    let slow = Slow::new(log_threads(manager, |name| name == "log").first().expect("a thread writes logs"));
     until_it_starts_again(&world, 50);
     let began = Instant::now();
     assert!(world.ctl(&["status"]).out.contains("loud"));
@@ -196,6 +191,46 @@ pub(crate) fn a_log_disk_that_is_slow_delays_no_restart_and_no_answer() {
     .enumerate()
     .for_each(|(number, line)| assert!(format!("line {number}").starts_with(line)));
     stop_and_compare(world);
+}
+
+pub(crate) fn a_log_disk_that_is_slow_or_hangs_delays_no_output_that_goes_to_another() {
+    let mut world = World::new();
+    let _disk = Small::new(world.path("logs/apart"), "64m");
+    fs::create_dir(world.path("logs/gone")).unwrap();
+    let hanging = Hanging::new(world.path("logs/gone"));
+    for name in ["loud", "apart", "gone"] {
+        world.unit(name, &actor::unit("count 1000", ""));
+    }
+    world.start();
+    let lines = |world: &World, name: &str| world.captured(name).lines().count();
+    let grows = |world: &World, name: &str| {
+        let before = lines(world, name);
+        until("it is captured", || (lines(world, name) > before + 100).then_some(()));
+    };
+    grows(&world, "loud");
+    grows(&world, "apart");
+    let manager = world.manager();
+    for (slow, other) in [("log", "apart"), ("log 0:", "loud")] {
+        let is_it = |name: &str| name == slow || slow.ends_with(':') && name.starts_with(slow);
+        let threads = log_threads(manager, is_it);
+        let slow: Vec<Slow> = threads.iter().map(|thread| Slow::new(thread)).collect();
+        assert!(!slow.is_empty());
+        grows(&world, other);
+        drop(slow);
+    }
+    drop(hanging);
+    let status = world.until_status("gone", "it is dropped", |status| status["output"]["dropped_bytes"] != 0);
+    assert_eq!(status["active"], "active", "{status:#}");
+    assert!(world.stop().success());
+    for name in ["loud", "apart"] {
+        let text = world.captured(name);
+        text.lines().enumerate().for_each(|(number, line)| assert_eq!(line, format!("line {number}")));
+    }
+}
+
+fn log_threads(manager: i32, is_it: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let tasks = fs::read_dir(format!("/proc/{manager}/task")).unwrap().map(|task| task.unwrap().path());
+    tasks.filter(|task| is_it(fs::read_to_string(task.join("comm")).unwrap().trim_end())).collect()
 }
 
 /// Lets the daemon's clock on the wall, and no other, be off by as many seconds as the file says that comes back.

@@ -84,6 +84,7 @@ const TESTS: &[Test] = tests![
     faults::a_clock_that_is_set_changes_no_decision,
     faults::a_machine_that_was_paused_costs_no_service_and_no_manager_its_life,
     faults::a_log_disk_that_is_slow_delays_no_restart_and_no_answer,
+    faults::a_log_disk_that_is_slow_or_hangs_delays_no_output_that_goes_to_another,
     faults::a_disk_that_hangs_below_a_sandbox_holds_its_service_and_nobody_else,
     faults::a_process_that_cannot_die_is_told_and_never_doubled,
     faults::a_service_that_closes_its_output_costs_nobody_anything,

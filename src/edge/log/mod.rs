@@ -7,6 +7,7 @@
 
 mod book; // one unit's output on its way to disk
 mod chores; // closed segments: packing and removal
+mod disks; // which thread writes where
 mod files; // names and forms of what lies on disk
 mod flow; // counts, and the word that there is more
 mod forward; // lines to journald and syslog

@@ -1,11 +1,11 @@
-//! The thread that moves what services write from their pipes into their segments.
+//! The threads that move what services write from their pipes into their segments; one for each disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -23,14 +23,16 @@ use nix::{
 use super::{
     book::{Book, Tools, Turn},
     chores::Chores,
+    disks::Disks,
     flow::Flow,
     forward::Forwarders,
     pace::Pace,
     rules::Rules,
 };
 use crate::{
-    base::{Mono, TimeSpan, UnitName},
+    base::{Chain, Mono, TimeSpan, UnitName},
     edge::clock,
+    sys,
     unit::spec::OnFull,
     wire::keeper::Stream,
 };
@@ -92,8 +94,18 @@ enum Order {
 }
 
 impl Pump {
-    /// Starts the thread. Segments go below `dir`.
-    pub fn start(dir: PathBuf, flow: Arc<Flow>, report: impl Fn(Report) + Send + 'static) -> Result<Self, PumpError> {
+    /// Starts the first thread. Segments go below `dir`.
+    pub fn start(
+        dir: PathBuf,
+        flow: Arc<Flow>,
+        report: impl Fn(Report) + Send + Sync + 'static,
+    ) -> Result<Self, PumpError> {
+        let disks = Disks::new(&dir).map_err(PumpError)?;
+        let common = Common { dir, flow, report: Box::new(report), stuck: Mutex::default() };
+        Self::begin("log".to_owned(), Arc::new(common), Some(disks))
+    }
+
+    fn begin(name: String, common: Arc<Common>, disks: Option<Disks>) -> Result<Self, PumpError> {
         let fail = |errno: nix::Error| PumpError(errno.into());
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(fail)?);
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
@@ -107,9 +119,8 @@ impl Pump {
             chores: Chores::default(),
             forwarders: Forwarders::default(),
             tools: Tools::new().map_err(PumpError)?,
-            dir,
-            flow,
-            report: Box::new(report),
+            common,
+            disks,
             epoll,
             timer,
             wake: Arc::clone(&wake),
@@ -118,12 +129,11 @@ impl Pump {
             books: BTreeMap::new(),
             due: clock::now().mono.after(SETTLED_AFTER).map(|at| (at, SETTLED)).into_iter().collect(),
             timer_at: None,
-            stuck: BTreeSet::new(),
             next_slot: 0,
             turns: 0,
         };
         thread::Builder::new()
-            .name("log".into())
+            .name(name)
             .stack_size(256 << 10)
             .spawn(move || {
                 worker.run();
@@ -161,10 +171,25 @@ impl Drop for Pump {
     }
 }
 
-struct Worker {
+/// What all threads share.
+struct Common {
     dir: PathBuf,
     flow: Arc<Flow>,
-    report: Box<dyn Fn(Report) + Send>,
+    report: Box<dyn Fn(Report) + Send + Sync>,
+    /// Units whose output cannot be written.
+    stuck: Mutex<BTreeSet<UnitName>>,
+}
+
+impl Common {
+    fn stuck(&self) -> MutexGuard<'_, BTreeSet<UnitName>> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Worker {
+    common: Arc<Common>,
+    /// Of the first thread, which hands on what is not its own.
+    disks: Option<Disks>,
     chores: Chores,
     forwarders: Forwarders,
     tools: Tools,
@@ -178,9 +203,6 @@ struct Worker {
     due: BTreeSet<(Mono, u64)>,
     /// What the timer is set to.
     timer_at: Option<Mono>,
-    /// Units whose output cannot be written.
-    stuck: BTreeSet<UnitName>,
-
     next_slot: u64,
     /// Counts turns, to find the segment that was written least recently.
     turns: u64,
@@ -253,7 +275,7 @@ impl Worker {
         {
             self.due.pop_first();
             match slot {
-                SETTLED if self.stuck.is_empty() => (self.report)(Report::Flows),
+                SETTLED if self.common.stuck().is_empty() => (self.common.report)(Report::Flows),
                 SETTLED => {}
                 slot => self.look(slot),
             }
@@ -265,12 +287,34 @@ impl Worker {
         self.wake.read().ok();
         loop {
             match self.inbox.try_recv() {
-                Ok(Order::Add { unit, stream, pipe, rules }) => self.add(unit, stream, pipe, rules),
-                Ok(Order::Rule { unit, rules }) => self.rule(&unit, rules),
+                Ok(Order::Add { unit, stream, pipe, rules }) => self.add_here_or_there(unit, stream, pipe, rules),
+                Ok(Order::Rule { unit, rules }) => {
+                    for other in self.disks.iter().flat_map(Disks::others) {
+                        other.send(Order::Rule { unit: unit.clone(), rules: Arc::clone(&rules) });
+                    }
+                    self.rule(&unit, rules);
+                }
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
         }
+    }
+
+    fn add_here_or_there(&mut self, unit: UnitName, stream: Stream, pipe: OwnedFd, rules: Arc<Rules>) {
+        let folder = self.folder(&unit);
+        let start = |device| Pump::begin(format!("log {}", sys::device_name(device)), Arc::clone(&self.common), None);
+        match self.disks.as_mut().map(|disks| disks.elsewhere(&folder, start)).transpose().map(Option::flatten) {
+            Ok(Some(other)) => other.send(Order::Add { unit, stream, pipe, rules }),
+            Ok(None) => self.add(unit, stream, pipe, rules),
+            Err(error) => {
+                tracing::error!(unit = %unit, error = %Chain(&error), "its disk shares the log thread of others");
+                self.add(unit, stream, pipe, rules);
+            }
+        }
+    }
+
+    fn folder(&self, unit: &UnitName) -> PathBuf {
+        self.common.dir.join(unit.as_str())
     }
 
     fn add(&mut self, unit: UnitName, stream: Stream, fd: OwnedFd, rules: Arc<Rules>) {
@@ -290,8 +334,8 @@ impl Worker {
         let size = fcntl(fd.as_fd(), FcntlArg::F_GETPIPE_SZ).ok().and_then(|size| usize::try_from(size).ok());
         let pace = Pace::new(size.unwrap_or(64 << 10));
         self.pipes.insert(slot, Pipe { unit: unit.clone(), stream, fd, pace });
-        let tally = self.flow.tally(&unit);
-        let dir = self.dir.join(unit.as_str());
+        let tally = self.common.flow.tally(&unit);
+        let dir = self.folder(&unit);
         let book =
             self.books.entry(unit.clone()).or_insert_with(|| Book::new(unit.clone(), dir, Arc::clone(&rules), tally));
         book.set_rules(rules);
@@ -308,7 +352,7 @@ impl Worker {
     /// Has closed segments put in order, and lines sent on.
     fn look_after(&mut self, unit: &UnitName) {
         let Some(book) = self.books.get(unit) else { return };
-        let dir = self.dir.join(unit.as_str());
+        let dir = self.folder(unit);
         self.chores.tidy(&dir, &book.rules);
         self.forwarders.set(unit, &dir, &book.rules, &book.tally);
     }
@@ -324,7 +368,7 @@ impl Worker {
             self.unstick(&book.unit);
         }
         self.forwarders.forget(&pipe.unit);
-        self.flow.forget(&pipe.unit);
+        self.common.flow.forget(&pipe.unit);
     }
 
     /// A pipe has something to say.
@@ -349,14 +393,14 @@ impl Worker {
             Turn::Waits(until) => Some(until),
             Turn::Took(bytes) => {
                 if bytes > 0 {
-                    self.flow.tell();
+                    self.common.flow.tell();
                     self.forwarders.tell(&pipe.unit);
                 }
                 pipe.pace.found(bytes, clock::now().mono)
             }
         };
         if rotated {
-            self.chores.tidy(&self.dir.join(pipe.unit.as_str()), &book.rules);
+            self.chores.tidy(&self.common.dir.join(pipe.unit.as_str()), &book.rules);
         }
         let (unit, opened, stuck) = (pipe.unit.clone(), !was_open && book.is_open(), book.trouble().is_some());
         match (turn, next) {
@@ -376,11 +420,12 @@ impl Worker {
         let Some(mut book) = self.books.remove(unit) else { return };
         match book.trouble() {
             Some(reason) => {
-                let first = self.stuck.is_empty();
-                self.stuck.insert(unit.clone());
+                let mut stuck = self.common.stuck();
+                let first = stuck.is_empty();
+                stuck.insert(unit.clone());
                 if first {
                     let (reason, on_full) = (reason.to_owned(), book.rules.on_full);
-                    (self.report)(Report::Stuck { unit: unit.clone(), reason, on_full });
+                    (self.common.report)(Report::Stuck { unit: unit.clone(), reason, on_full });
                 }
             }
             None => {
@@ -391,16 +436,17 @@ impl Worker {
         self.books.insert(unit.clone(), book);
     }
 
-    fn unstick(&mut self, unit: &UnitName) {
-        if self.stuck.remove(unit) && self.stuck.is_empty() {
-            (self.report)(Report::Flows);
+    fn unstick(&self, unit: &UnitName) {
+        let mut stuck = self.common.stuck();
+        if stuck.remove(unit) && stuck.is_empty() {
+            (self.common.report)(Report::Flows);
         }
     }
 
     /// Tells what was lost of a unit.
     fn settle(&self, book: &mut Book) {
         if let Some((bytes, reason)) = book.take_lost() {
-            (self.report)(Report::Dropped { unit: book.unit.clone(), bytes, reason });
+            (self.common.report)(Report::Dropped { unit: book.unit.clone(), bytes, reason });
         }
     }
 
@@ -416,7 +462,10 @@ impl Worker {
 
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("dir", &self.dir).field("pipes", &self.pipes.len()).finish_non_exhaustive()
+        f.debug_struct("Worker")
+            .field("dir", &self.common.dir)
+            .field("pipes", &self.pipes.len())
+            .finish_non_exhaustive()
     }
 }
 

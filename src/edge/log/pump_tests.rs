@@ -11,7 +11,7 @@ fn rules(spec: &LogSpec) -> Rules {
     Rules::of(&unit("web"), None, spec)
 }
 
-fn start(dir: &std::path::Path, report: impl Fn(Report) + Send + 'static) -> Pump {
+fn start(dir: &std::path::Path, report: impl Fn(Report) + Send + Sync + 'static) -> Pump {
     Pump::start(dir.into(), Arc::new(Flow::default()), report).expect("a thread")
 }
 
