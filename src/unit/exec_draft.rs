@@ -133,9 +133,24 @@ impl Check<'_> {
         }
     }
 
-    /// What a sandbox says of paths it says of the host's, and the process would see others.
+    /// What a sandbox says of paths it says of the host's, and the process would see others. Its own directories are the
+    /// host's too; systemd mounts them into the root, which takes a mount namespace there.
     fn root(&self, exec: &ExecSpec, report: &mut Report<'_>) {
-        let (Some(_), Some(sandbox)) = (&exec.root_directory, exec.sandbox.as_deref()) else { return };
+        if exec.root_directory.is_none() {
+            return;
+        }
+        let directories = DirectoryKind::ALL.into_iter().filter(|kind| !exec.directories.of(*kind).names.is_empty());
+        let credentials = (!exec.credentials.is_empty()).then_some("CREDENTIALS_DIRECTORY");
+        for what in directories.map(DirectoryKind::variable).chain(credentials) {
+            let help = Some("make it below \"root_directory\", and name it in environment".to_owned());
+            let message = format!("what ${what} names is not there for the service: it lies outside of its root");
+            if exec.root_directory_start_only {
+                report.warning(self.service_at("root_directory"), message, help);
+            } else {
+                report.error(self.service_at("root_directory"), message, help);
+            }
+        }
+        let Some(sandbox) = exec.sandbox.as_deref() else { return };
         let needs = sandbox::needs(sandbox);
         let mounts = needs.get(&sandbox::Feature::Mounts).into_iter().flatten().copied();
         let api = sandbox.on.has(Switch::MountApiVfs).then(|| Switch::MountApiVfs.as_str());

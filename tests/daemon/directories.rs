@@ -175,18 +175,19 @@ pub(crate) fn credentials_are_for_the_service_alone_and_nobody_else_says_them() 
 pub(crate) fn its_directories_can_be_written_where_all_else_cannot() {
     need_root("it makes a mount namespace");
     let own = Own::new("strict");
-    let script = "touch $$RUNTIME_DIRECTORY/mine && echo mine; touch /etc/rm-test || echo shut";
+    let script = "touch $$RUNTIME_DIRECTORY/mine && echo mine; ls /mnt; touch /etc/rm-test || echo shut";
+    let covered = "temporary_file_system = ['/mnt', '/run']\nbind_paths = '/run/credentials'";
     let world = World::with(&[(
         &own.0,
         &format!(
             "[service]\nexec_start = '/bin/sh -c \"{script}; exec sleep 1000\"'\nruntime_directory = '{}'\n\
-             protect_system = 'strict'\nset_credential = 'key:value'\nexec_start_post = '/bin/cat /run/credentials/{0}.service/key'\n",
+             protect_system = 'strict'\n{covered}\nset_credential = 'key:value'\nexec_start_post = '/bin/cat /run/credentials/{0}.service/key'\n",
             own.0
         ),
     )]);
     until("it has tried", || world.captured(&own.0).contains("shut").then_some(()));
     let said = world.captured(&own.0);
-    assert!(said.contains("mine") && !std::path::Path::new("/etc/rm-test").exists(), "{said}");
+    assert!(said.lines().any(|line| line == "mine") && !std::path::Path::new("/etc/rm-test").exists(), "{said}");
     until("its credentials are there", || world.captured(&own.0).contains("value").then_some(()));
     world.ok(&["stop", &own.0]);
     own.until_gone();

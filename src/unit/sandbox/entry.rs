@@ -142,9 +142,11 @@ impl All<'_> {
         };
         read_only.iter().copied().flatten().for_each(|path| self.access(path, true));
         open.iter().for_each(|path| self.access(path, false));
-        // They are made before the process is shut in, so they need not be there yet.
+        // They are made before the process is shut in, so they need not be there yet. What is put over them shows them.
         for path in self.host.writable {
-            self.add(path, Entry { read_only: Some(false), ..entry(What::Same, false) });
+            let is_covered = spec.temporary_file_systems.iter().any(|empty| path.starts_with(&empty.path));
+            let what = if is_covered { What::Bind { source: path.clone(), recursive: true } } else { What::Same };
+            self.place(path, Entry { read_only: Some(false), ..entry(what, false) });
         }
     }
 

@@ -68,6 +68,10 @@ impl World {
 
     /// The steps, one a line.
     fn steps(&self, spec: &SandboxSpec) -> Vec<String> {
+        self.steps_with(spec, &[])
+    }
+
+    fn steps_with(&self, spec: &SandboxSpec, writable: &[PathBuf]) -> Vec<String> {
         let look = |path: &Path| {
             let (path, kind) = self.0.get(path)?;
             Some(Seen { path: path.clone(), kind: *kind })
@@ -76,7 +80,7 @@ impl World {
             look: &look,
             masks: Path::new("/masks"),
             private_tmp: Some([Path::new("/tmp/own"), Path::new("/var/tmp/own")]),
-            writable: &[],
+            writable,
             machine: Machine::HERE,
         };
         plan(spec, &host, &BTreeSet::new()).mounts.iter().map(shown).collect()
@@ -110,6 +114,28 @@ fn check(spec: &SandboxSpec, wanted: &[&str]) {
         (Some("propagate 19"), Some("propagate 20"))
     );
     assert_eq!(steps[1..steps.len() - 1], *wanted);
+}
+
+/// As under systemd 252, which shows StateDirectory= in a TemporaryFileSystem= that lies over it.
+#[test]
+fn a_units_own_directory_can_be_written_and_is_seen_also_in_what_is_put_over_it() {
+    let own = [PathBuf::from("/var/lib/own")];
+    let mut world = World::usual();
+    world.add("/var/lib", "/data/lib", FileKind::Directory);
+    let strict = with(|spec| spec.protect_system = ProtectSystem::Strict);
+    let steps = world.steps_with(&strict, &own);
+    let has = |steps: &[String], step: &str| steps.iter().any(|line| line.ends_with(step));
+    assert!(has(&steps, " /data/lib/own all"), "a link that leads there is followed: {steps:#?}");
+    let covered = with(|spec| {
+        let empty =
+            TemporaryFileSystem { path: Path::new("/var/lib").into(), read_only: true, flags: 0, options: "".into() };
+        spec.temporary_file_systems = vec![empty];
+    });
+    let steps = world.steps_with(&covered, &own);
+    let at =
+        |step: &str| steps.iter().position(|line| line.contains(step)).unwrap_or_else(|| panic!("{step}: {steps:#?}"));
+    assert!(at("/var/lib/own all") < at("mount tmpfs /data/lib"), "{steps:#?}");
+    assert!(at("mount tmpfs /data/lib") < at("dir /data/lib/own"), "{steps:#?}");
 }
 
 fn with(change: impl FnOnce(&mut SandboxSpec)) -> SandboxSpec {
