@@ -160,12 +160,14 @@ pub enum Closing {
     Shutdown,
     /// Its unit is in no file any more.
     Removed,
+    /// It goes on as a younger one, which was opened while the store could not be read.
+    Joined,
 }
 
 impl Closing {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::Recovered, Self::Finished, Self::Stopped, Self::Reset, Self::Shutdown, Self::Removed];
+    pub const ALL: [Self; 7] =
+        [Self::Recovered, Self::Finished, Self::Stopped, Self::Reset, Self::Shutdown, Self::Removed, Self::Joined];
 
     /// One word for rows.
     pub const fn as_str(self) -> &'static str {
@@ -176,6 +178,7 @@ impl Closing {
             Self::Reset => "reset",
             Self::Shutdown => "shutdown",
             Self::Removed => "removed",
+            Self::Joined => "joined",
         }
     }
 

@@ -70,6 +70,37 @@ impl Alerts {
         alerts
     }
 
+    /// Takes in late what the rows of the store say, for a machine that began without. `over` tells of a unit whose incident
+    /// is not open any more how it ended meanwhile. Of what was told since, nothing is told again.
+    pub fn learn(&mut self, now: Now, saved: Saved, over: impl Fn(&UnitName) -> Option<Closing>) {
+        for (unit, known) in saved.marks {
+            let mark = self.mark(&unit);
+            mark.seen = mark.seen.max(known.seen);
+            mark.ended = mark.ended.max(known.ended);
+            mark.incident = mark.incident.max(known.incident);
+        }
+        for incident in saved.open {
+            let subject = incident.subject.clone();
+            if let Some(own) = self.open.get_mut(&subject) {
+                if own.incident.id != incident.id {
+                    own.incident.told.extend(incident.told.iter().cloned());
+                    own.incident.restarts = own.incident.restarts.saturating_add(incident.restarts);
+                    self.save(&subject);
+                    let closed = Some(Closed { at: now.wall, how: Closing::Joined });
+                    self.effects.push_back(Effect::Save(Box::new(Incident { closed, ..incident })));
+                }
+                continue;
+            }
+            let remind_at = self.reminder_left(&incident, now);
+            self.open.insert(subject.clone(), Open { incident, remind_at });
+            // That its row could be read says that the store works.
+            let how = if subject == Subject::Store { Some(Closing::Recovered) } else { subject.unit().and_then(&over) };
+            if let Some(how) = how {
+                self.close(now, &subject, how);
+            }
+        }
+    }
+
     /// What the store is asked to keep, for a machine that goes on later.
     pub fn snapshot(&self) -> Saved {
         Saved { open: self.open().cloned().collect(), marks: self.marks.clone() }

@@ -394,3 +394,55 @@ proptest! {
         }
     }
 }
+
+/// A machine that knows of an incident of run 1, and what it would keep.
+fn known() -> (Alerts, Saved) {
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    assert_eq!(told(&mut alerts, &[starting(1), ended(1, Consequence::Restart)]), ["unit_restarted"]);
+    let saved = alerts.snapshot();
+    (alerts, saved)
+}
+
+#[test]
+fn what_is_learnt_before_anything_is_heard_is_as_if_it_had_been_known() {
+    let (mut knew, saved) = known();
+    let mut learnt = Alerts::new(settings(Vec::new()));
+    learnt.learn(now(2), saved, |_| None);
+    let story = [starting(2), ended(2, Consequence::Restart), starting(3), recovered(3)];
+    assert_eq!(told(&mut learnt, &story), told(&mut knew, &story));
+    assert_eq!(learnt.snapshot(), knew.snapshot());
+}
+
+#[test]
+fn an_incident_that_was_told_a_second_time_is_over_once() {
+    let (_, saved) = known();
+    let mut blind = Alerts::new(settings(Vec::new()));
+    assert_eq!(told(&mut blind, &[starting(2), ended(2, Consequence::Restart)]), ["unit_restarted"]);
+    blind.learn(now(3), saved.clone(), |_| None);
+    let effects: Vec<Effect> = std::iter::from_fn(|| blind.poll_effect()).collect();
+    let joined = saved.open[0].clone();
+    let closed = Some(Closed { at: now(3).wall, how: Closing::Joined });
+    assert_eq!(effects.last(), Some(&Effect::Save(Box::new(Incident { closed, ..joined }))));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Send(_))), "nobody is told of it: {effects:?}");
+    let restarts: Vec<u32> = blind.open().map(|incident| incident.restarts).collect();
+    assert_eq!(restarts, [2]);
+    assert_eq!(told(&mut blind, &[starting(3), recovered(3)]), ["recovered"]);
+    // Its own row comes back when it is learnt again.
+    let mut again = Alerts::new(settings(Vec::new()));
+    assert_eq!(told(&mut again, &[starting(2), ended(2, Consequence::Restart)]), ["unit_restarted"]);
+    again.learn(now(3), again.snapshot(), |_| None);
+    assert_eq!((messages(&mut again), again.open().count()), (Vec::new(), 1));
+}
+
+#[test]
+fn an_incident_that_was_over_before_it_was_learnt_is_closed_as_it_ended() {
+    for (how, said) in [(Closing::Recovered, vec!["recovered"]), (Closing::Stopped, Vec::new())] {
+        let (_, saved) = known();
+        let mut blind = Alerts::new(settings(Vec::new()));
+        assert_eq!(told(&mut blind, &[starting(2), recovered(2)]), [""; 0]);
+        blind.learn(now(3), saved, |_| Some(how));
+        let events = messages(&mut blind);
+        assert_eq!(events.iter().map(|said| said.split(' ').next().unwrap()).collect::<Vec<_>>(), said);
+        assert_eq!(blind.open().count(), 0);
+    }
+}

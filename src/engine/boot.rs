@@ -306,6 +306,7 @@ impl Parts {
             about: Arc::new(about),
             no_strays_at: Mono::default(),
             unseeded: false,
+            unheard: super::known::Unheard::default(),
             unended: Vec::new(),
             ending: None,
         };

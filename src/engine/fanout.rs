@@ -2,7 +2,7 @@
 
 use crate::{
     alert::{self, Message},
-    base::{Field, Happening, Notice, Severity, pack},
+    base::{Field, Happening, Notice, Now, Severity, Wall, pack},
     edge::{
         leftovers,
         store::{Batch, Write},
@@ -72,19 +72,29 @@ impl Engine {
         log(&notice);
         let folded = self.connections.fold(&notice);
         self.counters().hear(folded.as_ref().unwrap_or(&notice));
-        // A connection that ends badly is its client's fault as often as the service's: nobody is woken for one.
-        if folded.is_none() {
-            self.alerts.handle(notice.at, &notice);
-        }
-        let mut writes = vec![Write::Notice(Box::new(folded.unwrap_or_else(|| notice.clone())))];
-        writes.extend(self.alert_writes(&notice));
         self.next_seq += 1;
         let seq = self.next_seq;
         if let Happening::RunEnded { run, invocation, .. } = &notice.what {
             self.acks.run_ended(seq, run);
             self.sandboxes.run_ended(*invocation);
         }
-        self.events.publish(notice);
+        self.events.publish(notice.clone());
+        let told = Told { seq, notice, folded };
+        if let Some(told) = self.unheard.keep(told) {
+            self.write_down(told);
+        }
+    }
+
+    /// Has the alerts hear of it, and keeps it with what they want kept.
+    pub(super) fn write_down(&mut self, told: Told) {
+        let Told { seq, notice, folded } = told;
+        // A connection that ends badly is its client's fault as often as the service's: nobody is woken for one.
+        if folded.is_none() {
+            self.alerts.handle(notice.at, &notice);
+        }
+        let at = notice.at;
+        let mut writes = vec![Write::Notice(Box::new(folded.unwrap_or(notice)))];
+        writes.extend(self.alert_writes(at.wall));
         self.write_and_tell(Batch { seq: Some(seq), writes });
     }
 
@@ -99,9 +109,9 @@ impl Engine {
         urgent.into_iter().for_each(|message| self.deliveries.send_now(message));
     }
 
-    /// What the alerts want kept and sent because of this notice; it goes into the notice's own transaction.
-    fn alert_writes(&mut self, notice: &Notice) -> Vec<Write> {
-        std::iter::from_fn(|| self.alerts.poll_effect()).map(|effect| write_of(effect, notice.at.wall)).collect()
+    /// What the alerts want kept and sent; because of a notice it goes into the notice's own transaction.
+    fn alert_writes(&mut self, now: Wall) -> Vec<Write> {
+        std::iter::from_fn(|| self.alerts.poll_effect()).map(|effect| write_of(effect, now)).collect()
     }
 
     pub(super) fn counters(&self) -> std::sync::MutexGuard<'_, super::Counters> {
@@ -109,14 +119,27 @@ impl Engine {
     }
 
     /// Alerts that are due by time alone: reminders.
-    pub(super) fn remind(&mut self, now: crate::base::Now) {
+    pub(super) fn remind(&mut self, now: Now) {
         self.alerts.handle_timeout(now);
-        let writes: Vec<Write> =
-            std::iter::from_fn(|| self.alerts.poll_effect()).map(|effect| write_of(effect, now.wall)).collect();
+        self.write_alerts(now);
+    }
+
+    /// What the alerts want without a notice.
+    pub(super) fn write_alerts(&mut self, now: Now) {
+        let writes = self.alert_writes(now.wall);
         if !writes.is_empty() {
             self.write_and_tell(Batch { seq: None, writes });
         }
     }
+}
+
+/// A notice that everyone has heard but the alerts and the store.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) seq: u64,
+    pub(super) notice: Notice,
+    /// As the store is told it, where that is of another unit.
+    folded: Option<Notice>,
 }
 
 fn message_of(write: &Write) -> Option<Message> {
@@ -126,7 +149,7 @@ fn message_of(write: &Write) -> Option<Message> {
     }
 }
 
-fn write_of(effect: alert::Effect, now: crate::base::Wall) -> Write {
+fn write_of(effect: alert::Effect, now: Wall) -> Write {
     match effect {
         alert::Effect::Save(incident) => Write::Incident(incident),
         alert::Effect::Send(message) => Write::Message(message, now),

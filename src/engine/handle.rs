@@ -1,7 +1,7 @@
 //! What the API holds: a way to ask the engine, to hear what happens, and to read what is stored.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -129,8 +129,8 @@ pub enum Report {
     Store(store::Report),
     /// Output is lost, or not any more.
     Log(log::Report),
-    /// What was counted before this manager began, late.
-    Totals(BTreeMap<UnitName, store::RestartTotals>),
+    /// What the store knows from before this manager began, late.
+    Learnt(Box<super::known::Learnt>),
     /// The clock on the wall was set.
     ClockSet,
     /// The host came into another time zone.

@@ -364,7 +364,7 @@ impl Engine {
             Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,
             Report::Store(report) => self.take_store_report(report)?,
             Report::Log(report) => self.take_log_report(report),
-            Report::Totals(totals) => self.counters().add(totals),
+            Report::Learnt(learnt) => self.learn(*learnt),
             Report::ClockSet => self.clock_set(),
             Report::Zone(local) => self.take_local_zone(local),
             Report::Signal(signal) => self.daemon_signal(signal)?,

@@ -1,19 +1,26 @@
 //! What the store knows of earlier times, and what to do while it does not say.
 
-use std::{collections::BTreeSet, pin::pin, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    time::Duration,
+};
 
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Engine, boot::ended, config::Host, handle::Report};
+use super::{Engine, boot::ended, config::Host, fanout::Told, handle::Report};
 use crate::{
-    alert::Alerts,
-    base::{Chain, Consequence, ExitStatus, Generation, Happening, InvocationId, Notice, RunId, RunResult},
+    alert::{Alerts, Closing, Saved},
+    base::{
+        Chain, Consequence, ExitStatus, Generation, Happening, InvocationId, Mono, Notice, RunId, RunResult, TimeSpan,
+        UnitName,
+    },
     edge::{
         clock,
         store::{self, Batch, StoreError, Write},
     },
     keeper::client::{ClientError, Pending},
-    node::input::Restored,
+    node::{input::Restored, status::Active},
     wire::keeper::{ManagerCause, Order, RunningProcess},
 };
 
@@ -23,6 +30,43 @@ const ANSWERS_AT_BOOT: Duration = Duration::from_secs(60);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// How often the keeper hears meanwhile that we live.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
+/// How long alerts wait for the store to say which are open already.
+const UNHEARD_FOR: TimeSpan = TimeSpan::from_secs(30);
+/// Notices that wait for that; with more they are heard without.
+const UNHEARD_MAX: usize = 4096;
+
+/// What happens until the store has said which incidents are open: heard before, an end would be one more alert of an
+/// incident that people know, and a recovery none. Rows wait too, so that the keeper tells what a manager that dies
+/// meanwhile has not had heard.
+#[derive(Debug, Default)]
+pub(super) struct Unheard {
+    until: Option<Mono>,
+    waiting: Vec<Told>,
+}
+
+impl Unheard {
+    /// Keeps a notice, if it has to wait. One about the store itself never does.
+    pub(super) fn keep(&mut self, told: Told) -> Option<Told> {
+        let is_of_store = told.notice.what.event().starts_with("store");
+        if self.until.is_none() || is_of_store {
+            return Some(told);
+        }
+        self.waiting.push(told);
+        None
+    }
+
+    /// When it has waited long enough.
+    pub(super) fn due(&self) -> Option<Mono> {
+        if self.waiting.len() >= UNHEARD_MAX { Some(Mono::default()) } else { self.until }
+    }
+}
+
+/// What the store says late.
+#[derive(Debug, Default)]
+pub struct Learnt {
+    totals: BTreeMap<UnitName, store::RestartTotals>,
+    saved: Saved,
+}
 
 impl Engine {
     /// What the store knows; supervision begins without it when it does not answer.
@@ -53,9 +97,12 @@ impl Engine {
                 break answers;
             }
         };
-        self.tell_opened(opened);
         let mut restored = Restored::default();
         self.unseeded = !matches!(answers, Ok(Ok(_)));
+        if self.unseeded {
+            self.unheard.until = clock::now().mono.after(UNHEARD_FOR);
+        }
+        let is_open = self.tell_opened(opened);
         match answers {
             Ok(Ok((generations, enablement, saved, totals, elapsed))) => {
                 self.unended = generations
@@ -73,22 +120,30 @@ impl Engine {
             Ok(Err(error)) => tracing::error!(error = %Chain(&error), "the store cannot be read; starting without it"),
             Err(_) => tracing::error!("the store does not answer; starting without it"),
         }
+        // Otherwise it is asked once it has recovered.
+        if is_open {
+            self.seed_late();
+        }
         Ok(restored)
     }
 
-    fn tell_opened(&mut self, mut opened: oneshot::Receiver<store::Opened>) {
+    /// Whether it can be used.
+    fn tell_opened(&mut self, mut opened: oneshot::Receiver<store::Opened>) -> bool {
         let Ok(store::Opened { quarantined, degraded }) = opened.try_recv() else {
             let reason = "the disk does not answer".to_owned();
-            return self.fan_out(Notice { at: clock::now(), what: Happening::StoreDegraded { reason } });
+            self.fan_out(Notice { at: clock::now(), what: Happening::StoreDegraded { reason } });
+            return false;
         };
         if let Some((kept, reason)) = quarantined {
             tracing::error!(reason, "the database was damaged");
             let what = Happening::StoreReplaced { kept: kept.display().to_string() };
             self.fan_out(Notice { at: clock::now(), what });
         }
+        let is_open = degraded.is_none();
         if let Some(reason) = degraded {
             self.fan_out(Notice { at: clock::now(), what: Happening::StoreDegraded { reason } });
         }
+        is_open
     }
 
     /// Takes from the rows without end those of runs that go on, or whose end waits in the keeper: what is left is of runs of
@@ -141,18 +196,49 @@ impl Engine {
         }
     }
 
-    /// The store can be used again: what it counted before is still to be added.
+    /// The store can be used: what it counted before is still to be added, and which incidents are open is to be learnt.
     pub(super) fn seed_late(&mut self) {
         if !std::mem::take(&mut self.unseeded) {
             return;
         }
         let (store, reports, is_counted) = (self.store.clone(), self.reporter.clone(), self.counters().counted());
         self.runtime.spawn(async move {
-            match store.restart_totals_without(is_counted).await {
-                // The engine may have ended.
-                Ok(totals) => drop(reports.send(Report::Totals(totals))),
-                Err(error) => tracing::error!(error = %Chain(&error), "earlier restarts are not counted in status"),
-            }
+            let learnt = async {
+                let saved = store.alerts_saved().await?;
+                Ok::<_, StoreError>(Learnt { totals: store.restart_totals_without(is_counted).await?, saved })
+            };
+            let learnt = learnt.await.unwrap_or_else(|error| {
+                tracing::error!(error = %Chain(&error), "earlier restarts and incidents are not known");
+                Learnt::default()
+            });
+            // The engine may have ended.
+            reports.send(Report::Learnt(Box::new(learnt))).ok();
         });
+    }
+
+    /// Goes on with what the store says, as if it had said so in the beginning.
+    pub(super) fn learn(&mut self, learnt: Learnt) {
+        let Learnt { totals, saved } = learnt;
+        self.counters().add(totals);
+        let now = clock::now();
+        let unheard: BTreeSet<&UnitName> =
+            self.unheard.waiting.iter().filter_map(|told| told.notice.what.unit()).collect();
+        // Of others the machine knows whether all is well. The manager that died may have told so, and not written it down.
+        let over = |unit: &UnitName| match self.node.active(unit) {
+            _ if unheard.contains(unit) || self.node.is_in_incident(unit) => None,
+            Some(Active::Active | Active::Reloading | Active::Activating) => Some(Closing::Recovered),
+            Some(Active::Inactive | Active::Deactivating | Active::Failed) | None => Some(Closing::Stopped),
+        };
+        self.alerts.learn(now, saved, over);
+        self.alerts.keep_units(now, |unit| self.units.contains_key(unit));
+        self.write_alerts(now);
+        self.hear_all();
+    }
+
+    /// Nothing waits any more for what the store might say.
+    pub(super) fn hear_all(&mut self) {
+        for told in std::mem::take(&mut self.unheard).waiting {
+            self.write_down(told);
+        }
     }
 }

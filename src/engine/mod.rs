@@ -68,6 +68,7 @@ pub use boot::{BootError, Given, Started, start};
 pub use counters::Counters;
 pub use handle::{About, Ask, Gone, Handle, NumberedNotice, Report, UnitState};
 pub use instances::{Instances, Made};
+pub use known::Learnt;
 pub use mainpid::Candidate;
 pub use sandbox::LaidOut;
 
@@ -131,6 +132,8 @@ pub struct Engine {
     no_strays_at: Mono,
     /// What the store counted before this manager began is not known.
     unseeded: bool,
+    /// What the alerts hear when it is.
+    unheard: known::Unheard,
     /// Runs that have a row without end, while this engine comes to be.
     unended: Vec<RunId>,
     ending: Option<u8>,
@@ -192,6 +195,9 @@ impl Engine {
                     }
                     self.node.handle_timeout(now);
                     self.probe_deadlines(now)?;
+                    if self.unheard.due().is_some_and(|due| due <= now.mono) {
+                        self.hear_all();
+                    }
                     self.remind(now);
                 }
                 Some(report) = self.reports.recv() => self.take_report(report)?,
@@ -204,7 +210,7 @@ impl Engine {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        [self.node.next_deadline(), self.alerts.next_deadline(), self.probes.next_deadline()]
+        [self.node.next_deadline(), self.alerts.next_deadline(), self.probes.next_deadline(), self.unheard.due()]
             .into_iter()
             .flatten()
             .min()
@@ -212,6 +218,7 @@ impl Engine {
 
     async fn end(mut self, code: u8) -> Result<u8, ClientError> {
         self.tell_all()?;
+        self.hear_all();
         if !self.store.flush(FLUSH_WITHIN).await {
             tracing::error!("rows could not be written in time; the last ends will be counted at the next start");
         }

@@ -331,6 +331,12 @@ impl Node {
         Some(self.unit(*place)?.sub().active())
     }
 
+    /// Whether something went wrong with the unit and is not well again.
+    #[must_use]
+    pub fn is_in_incident(&self, unit: &UnitName) -> bool {
+        self.names.get(unit).and_then(|place| self.unit(*place)).is_some_and(|unit| unit.incident)
+    }
+
     /// Every unit, in the order of names, for people.
     #[must_use]
     pub fn statuses(&self) -> Vec<UnitStatus> {

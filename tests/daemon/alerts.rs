@@ -142,3 +142,56 @@ pub(crate) fn a_receiver_that_fails_first_gets_the_alert_once() {
     assert_eq!(hook.refused(), 2, "it was tried again");
     assert_eq!(told(&hook), [("unit_failed".to_owned(), "firing".to_owned())]);
 }
+
+/// Whoever is killed while another program holds the database leaves a manager that cannot read which incidents are open.
+pub(crate) fn a_manager_that_begins_without_its_database_tells_no_incident_twice_and_its_end_once() {
+    for well_meanwhile in [false, true] {
+        let hook = Hook::new(0);
+        let mut world = World::new();
+        world.settings(&route("ops", "webhook", &hook));
+        let well = format!("test -e @/well && exec {}; exit 3", actor::command("notify READY=1"));
+        let more = "restart = \"always\"\nrestart_sec = \"30ms\"\n[unit]\nstart_limit_burst = 0";
+        world.unit("web", &format!("[service]\ntype = \"notify\"\nexec_start = \"/bin/sh -c '{well}'\"\n{more}\n"));
+        world.start();
+        let told = || {
+            let all: Vec<Value> = hook.taken().into_iter().filter(|message| message["unit"] == "web").collect();
+            all.iter().map(|message| message["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        until("its begin is told", || (!told().is_empty()).then_some(()));
+        let incidents = |world: &World| -> Vec<Option<String>> {
+            let database = world.database();
+            let mut rows = database.prepare("SELECT closed_how FROM incidents WHERE subject = 'web'").unwrap();
+            rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let is_settled = || {
+            let sql = "SELECT count(*) FROM outbox WHERE state != 'delivered'";
+            incidents(&world) == [None] && world.database().query_row(sql, [], |row| row.get::<_, u32>(0)) == Ok(0)
+        };
+        until("and written down", || is_settled().then_some(()));
+        let other = rusqlite::Connection::open(world.path("state/state.db")).unwrap();
+        other.busy_timeout(PATIENCE).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        world.kill_manager();
+        until("the next one goes on without", || world.log().contains("starting without it").then_some(()));
+        world.await_answer();
+        world.until_status("web", "it dies on", |status| status["restarts_total"].as_u64() > Some(5));
+        if well_meanwhile {
+            std::fs::write(world.path("well"), "").unwrap();
+            world.until_active("web", "active");
+        }
+        pause(SILENCE_MS);
+        assert_eq!(told(), ["unit_restarted"], "what cannot be known is not told");
+        other.execute_batch("ROLLBACK").unwrap();
+        until("it is written again", || world.log().contains("store_recovered").then_some(()));
+        if !well_meanwhile {
+            pause(SILENCE_MS);
+            assert_eq!(told(), ["unit_restarted"]);
+            std::fs::write(world.path("well"), "").unwrap();
+        }
+        until("its end is told", || (told().len() > 1).then_some(()));
+        pause(SILENCE_MS);
+        assert_eq!(told(), ["unit_restarted", "recovered"], "{well_meanwhile}");
+        assert_eq!(incidents(&world), [Some("recovered".to_owned())]);
+        assert!(world.stop().success());
+    }
+}

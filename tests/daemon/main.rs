@@ -61,6 +61,7 @@ const TESTS: &[Test] = tests![
     alerts::a_clean_stop_and_the_end_of_the_daemon_alert_nobody,
     alerts::the_manager_killed_in_the_middle_of_an_incident_tells_it_once,
     alerts::a_receiver_that_fails_first_gets_the_alert_once,
+    alerts::a_manager_that_begins_without_its_database_tells_no_incident_twice_and_its_end_once,
     config::a_program_that_is_missing_is_named_with_step_and_cause,
     config::a_user_that_is_not_there_is_refused_at_load,
     config::what_cannot_be_read_is_named,
