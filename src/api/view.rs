@@ -264,6 +264,9 @@ fn refused(unit: &UnitName, refusal: &Refusal) -> (bool, &'static str, String) {
             let how = status.map_or_else(String::new, |status| format!(" ({status})"));
             ("start-failed", format!("{unit} did not come up: {result}{how}; supervisorctl logs {unit} may say why"))
         }
+        Refusal::CannotListen { failure } => {
+            ("cannot-listen", format!("{unit} cannot listen: {}; supervisord's log names the socket", failure.reason()))
+        }
         Refusal::DependencyFailed { needs } => {
             ("dependency-failed", format!("{unit} needs {needs}, which did not come up; supervisorctl why {needs}"))
         }

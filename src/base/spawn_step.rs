@@ -216,7 +216,7 @@ impl SpawnStep {
 }
 
 /// What errno(3) calls the numbers that a child's set-up meets on Linux; others are shown as numbers.
-const ERRNO_TEXTS: [(i32, &str); 21] = [
+const ERRNO_TEXTS: [(i32, &str); 23] = [
     (1, "operation not permitted"),
     (2, "no such file or directory"),
     (5, "input/output error"),
@@ -238,14 +238,21 @@ const ERRNO_TEXTS: [(i32, &str); 21] = [
     (30, "read-only file system"),
     (40, "too many levels of symbolic links"),
     (95, "operation not supported"),
+    (98, "address already in use"),
+    (99, "cannot assign requested address"),
 ];
+
+impl SpawnFailure {
+    /// Why, without the step.
+    pub fn reason(&self) -> String {
+        let known = ERRNO_TEXTS.iter().find(|(errno, _)| *errno == self.errno);
+        known.map_or_else(|| format!("errno {}", self.errno), |(_, text)| (*text).to_owned())
+    }
+}
 
 impl fmt::Display for SpawnFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match ERRNO_TEXTS.iter().find(|(errno, _)| *errno == self.errno) {
-            Some((_, text)) => write!(f, "{}: {text}", self.step.as_str()),
-            None => write!(f, "{}: errno {}", self.step.as_str(), self.errno),
-        }
+        write!(f, "{}: {}", self.step.as_str(), self.reason())
     }
 }
 

@@ -171,6 +171,9 @@ impl Engine {
             })
         });
         match opened {
+            Ok(()) if unit.sockets.connection_limits().is_some() => {
+                self.node.handle(clock::now(), Input::Listens { unit: name.clone() });
+            }
             Ok(()) => {}
             Err(Unprepared::Keeper(error)) => return Err(error),
             Err(Unprepared::Failed(failure)) => {

@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     Effect, Node,
-    effect::HangUp,
+    effect::{HangUp, Outcome, Refusal},
     graph::Place,
     job::Pull,
     service::{State, Unit},
@@ -69,7 +69,8 @@ impl Node {
         if !window.admit(now.mono, StartLimit { interval, burst, action: EmergencyAction::None }) {
             let unit = unit.name.clone();
             self.notice(now, Happening::StartLimitHit { unit, burst, interval });
-            self.stop_accepting(now, place, RunResult::TriggerLimitHit);
+            let result = RunResult::TriggerLimitHit;
+            self.stop_accepting(now, place, result, Refusal::StartFailed { result, status: None });
             return Err(HangUp::TriggerLimit);
         }
         if let Some(accepting) = self.accepting.get(&place) {
@@ -89,12 +90,15 @@ impl Node {
     }
 
     /// It fails. Nobody must wait in its sockets for a service that does not come.
-    pub(super) fn stop_accepting(&mut self, now: Now, place: Place, result: RunResult) {
+    pub(super) fn stop_accepting(&mut self, now: Now, place: Place, result: RunResult, refusal: Refusal) {
         let Some(unit) = self.unit(place).map(|unit| unit.name.clone()) else { return };
         self.unlisten(now, place);
         self.order(place, Effect::Release { unit });
         let monitor = self.last_end(place);
         self.fail(now, place, result, monitor);
+        if self.unit(place).and_then(|unit| unit.job.as_ref()).is_some_and(|job| job.begun && !job.stops()) {
+            self.finish_job(now, place, &Outcome::Failed(refusal));
+        }
     }
 
     /// The instance for a connection that was let in as `number`.

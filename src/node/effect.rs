@@ -4,7 +4,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use super::status::Verdict;
 use crate::{
-    base::{ExitStatus, InvocationId, Notice, Pid, ProcessKey, RunId, RunResult, Signal, Ticket, UnitName, Wall},
+    base::{
+        ExitStatus, InvocationId, Notice, Pid, ProcessKey, RunId, RunResult, Signal, SpawnFailure, Ticket, UnitName,
+        Wall,
+    },
     unit::{UnitDef, spec::Command},
 };
 
@@ -89,7 +92,7 @@ pub enum Effect {
         unit: UnitName,
     },
     /// Bind its sockets, unless they are held, and wait for traffic on any of them; once more when it does already. Comes
-    /// back as `Traffic`, once, or as `ListenFailed`; from a unit that accepts as `Connected`, each time.
+    /// back as `Traffic`, once, or as `ListenFailed`; from a unit that accepts as `Listens`, then as `Connected`, each time.
     Listen {
         /// Which.
         unit: UnitName,
@@ -256,6 +259,11 @@ pub enum Refusal {
         result: RunResult,
         /// How its main or failing process ended.
         status: Option<ExitStatus>,
+    },
+    /// Its sockets cannot be bound or waited for.
+    CannotListen {
+        /// Why.
+        failure: SpawnFailure,
     },
     /// A unit that it needs did not come up.
     DependencyFailed {

@@ -149,6 +149,11 @@ pub enum Input {
         /// What is to serve it.
         def: Arc<UnitDef>,
     },
+    /// The sockets of a unit that accepts are bound: the first answer to [`super::Effect::Listen`].
+    Listens {
+        /// Which.
+        unit: UnitName,
+    },
     /// Its sockets cannot be bound or waited for: the other answer to [`super::Effect::Listen`].
     ListenFailed {
         /// Which.

@@ -85,8 +85,13 @@ impl Node {
         let Some(job) = &unit.job else { return };
         let ending = unit.run().is_some_and(|run| run.phase.is_ending());
         if job.begun {
-            let fits =
-                if job.stops() { ending } else { unit.run().is_some_and(|run| run.phase.is_starting() || ending) };
+            // The engine answers at once.
+            let binds = unit.accepts() && matches!(unit.state, State::Listening);
+            let fits = if job.stops() {
+                ending
+            } else {
+                binds || unit.run().is_some_and(|run| run.phase.is_starting() || ending)
+            };
             if !fits {
                 say("a job has begun that nothing will end");
             }

@@ -408,13 +408,13 @@ impl Node {
             self.start_limit_hit(now, place, monitor);
             return self.finish_job(now, place, &Outcome::Failed(Refusal::StartLimitHit));
         }
-        if unit.accepts() {
-            self.listen(now, place);
-            self.finish_job(now, place, &Outcome::Done);
-            return self.bring_back(now, place);
-        }
+        let accepts = unit.accepts();
         let Some(job) = &mut unit.job else { return };
         job.begun = true;
+        if accepts {
+            // Over when its sockets are bound.
+            return self.listen(now, place);
+        }
         let JobKind::Start { cause, monitor } = &mut job.kind else { return };
         let (cause, monitor) = (cause.clone(), monitor.take());
         self.begin_run(now, place, cause, monitor);

@@ -6,13 +6,14 @@
 
 use super::{
     Effect, Node,
+    effect::{Outcome, Refusal},
     graph::Place,
     job::Pull,
     service::State,
     wish::{Ending, Wish},
 };
 use crate::{
-    base::{Happening, Now, RunResult, StartCause, UnitName},
+    base::{Happening, Now, RunResult, SpawnFailure, StartCause, UnitName},
     unit::spec::{EmergencyAction, StartLimit},
 };
 
@@ -84,14 +85,25 @@ impl Node {
         self.fail(now, place, RunResult::TriggerLimitHit, monitor);
     }
 
+    /// A unit that accepts is up; another has come to rest before.
+    pub(super) fn listens(&mut self, now: Now, name: &UnitName) {
+        let Some(place) = self.names.get(name).copied() else { return self.stale += 1 };
+        let starts = |unit: &super::Unit| unit.job.as_ref().is_some_and(|job| job.begun && !job.stops());
+        let unit = self.unit(place).filter(|unit| matches!(unit.state, State::Listening) && unit.accepts());
+        if unit.is_some_and(starts) {
+            self.finish_job(now, place, &Outcome::Done);
+            self.bring_back(now, place);
+        }
+    }
+
     /// There is nothing that it could wait for.
-    pub(super) fn listen_failed(&mut self, now: Now, name: &UnitName) {
+    pub(super) fn listen_failed(&mut self, now: Now, name: &UnitName, failure: SpawnFailure) {
         let Some(place) = self.names.get(name).copied() else { return self.stale += 1 };
         if !self.unit(place).is_some_and(|unit| matches!(unit.state, State::Listening)) {
             return self.stale += 1;
         }
         if self.unit(place).is_some_and(super::Unit::accepts) {
-            return self.stop_accepting(now, place, RunResult::Resources);
+            return self.stop_accepting(now, place, RunResult::Resources, Refusal::CannotListen { failure });
         }
         self.unlisten(now, place);
         self.fail(now, place, RunResult::Resources, None);

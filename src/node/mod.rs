@@ -230,7 +230,8 @@ impl Node {
             Input::Traffic { unit } => self.traffic(now, &unit),
             Input::Connected { unit, source } => self.connected(now, &unit, source),
             Input::Instance { number, def } => self.instance(now, number, def),
-            Input::ListenFailed { unit, failure: _ } => self.listen_failed(now, &unit),
+            Input::Listens { unit } => self.listens(now, &unit),
+            Input::ListenFailed { unit, failure } => self.listen_failed(now, &unit, failure),
             Input::ProbeNow { ticket, units } => self.probe_now(ticket, &units),
         }
         self.conclude(now);

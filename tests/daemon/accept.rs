@@ -122,6 +122,19 @@ pub(crate) fn an_instance_gets_its_connection_as_descriptor_3_and_knows_its_clie
     until("all output is kept", || (world.captured("tell@") == "to the log\nto the log\n").then_some(()));
 }
 
+pub(crate) fn a_start_says_why_it_cannot_listen() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let world = World::with(&[("echo@", &echo(port, ""))]);
+    world.until_active("echo@", "failed");
+    let refused = world.ctl(&["start", "echo@"]);
+    assert!(refused.code == 1 && refused.out.contains("cannot listen: address already in use"), "{refused:?}");
+    assert!(world.log().contains(&format!("127.0.0.1:{port}")), "the log names the socket");
+    drop(other);
+    world.ok(&["start", "echo@"]);
+    assert_eq!(say(&mut connect(port), "hello"), "hello");
+}
+
 pub(crate) fn connections_above_the_limits_are_closed_and_the_others_served() {
     let port = free_port();
     let world = World::with(&[("echo@", &echo(port, "max_connections = 3\nmax_connections_per_source = 2"))]);

@@ -27,6 +27,17 @@ fn instance(number: u64, host: u8) -> String {
 }
 
 impl Desk {
+    /// It boots and listens.
+    fn accepting() -> Self {
+        let mut desk = Self::new([echo()]);
+        desk.listens();
+        desk
+    }
+
+    fn listens(&mut self) -> Vec<String> {
+        self.give(Input::Listens { unit: name("echo@") })
+    }
+
     fn connect(&mut self, host: u8) -> Vec<String> {
         let source: IpAddr = [127, 0, 0, host].into();
         self.give(Input::Connected { unit: name("echo@"), source: Some(source) })
@@ -57,6 +68,7 @@ impl Desk {
 fn a_unit_that_accepts_listens_and_runs_nothing_itself() {
     let mut desk = Desk::cold([echo()]);
     assert_eq!(desk.give(Input::Boot), ["listen echo@ 1", "Listening echo@"]);
+    desk.listens();
     let status = desk.status("echo@");
     assert_eq!((status.sub.as_str(), status.active.as_str(), status.wanted), ("listening", "active", true));
     assert_eq!(desk.order(Verb::Start, &["echo@"]), ["reply echo@=already"]);
@@ -70,13 +82,13 @@ fn who_needs_it_starts_when_it_listens() {
     let mut acceptor = echo();
     acceptor.enabled = false;
     let mut desk = Desk::cold([acceptor, def]);
-    let said = desk.give(Input::Boot);
-    assert_eq!(said[..2], ["listen echo@ 1", "spawn front/1 exec_start"]);
+    assert_eq!(desk.give(Input::Boot), ["listen echo@ 1", "Listening echo@"]);
+    assert_eq!(desk.listens()[0], "spawn front/1 exec_start");
 }
 
 #[test]
 fn each_connection_is_an_instance_that_leaves_when_it_is_over() {
-    let mut desk = Desk::new([echo()]);
+    let mut desk = Desk::accepting();
     let first = desk.serve(0, 1);
     let second = desk.serve(1, 2);
     assert_eq!(desk.counts(), (2, 2, 0));
@@ -90,7 +102,7 @@ fn each_connection_is_an_instance_that_leaves_when_it_is_over() {
 
 #[test]
 fn one_that_failed_is_shown_until_it_is_reset_and_is_never_started_again() {
-    let mut desk = Desk::new([echo()]);
+    let mut desk = Desk::accepting();
     let unit = desk.serve(0, 1);
     let said = desk.exited(&format!("{unit}/1"), 3);
     assert!(said.contains(&format!("release {unit}")), "its client is not left waiting: {said:?}");
@@ -104,7 +116,7 @@ fn one_that_failed_is_shown_until_it_is_reset_and_is_never_started_again() {
 
 #[test]
 fn only_the_newest_failures_are_kept() {
-    let mut desk = Desk::new([echo()]);
+    let mut desk = Desk::accepting();
     let count = FAILED_MAX as u64 + 3;
     for number in 0..count {
         let unit = desk.serve(number, 1);
@@ -117,7 +129,7 @@ fn only_the_newest_failures_are_kept() {
 
 #[test]
 fn more_than_the_limits_allow_are_closed_at_once() {
-    let mut desk = Desk::new([echo()]);
+    let mut desk = Desk::accepting();
     let first = desk.serve(0, 1);
     desk.serve(1, 1);
     assert_eq!(desk.connect(1), ["hang-up echo@ MaxConnectionsPerSource"]);
@@ -170,7 +182,7 @@ fn too_many_connections_in_a_while_make_it_fail_and_close_its_sockets() {
 
 #[test]
 fn its_stop_closes_the_sockets_and_leaves_the_instances_alone() {
-    let mut desk = Desk::new([echo()]);
+    let mut desk = Desk::accepting();
     let unit = desk.serve(0, 1);
     let said = desk.order(Verb::Stop, &["echo@"]);
     assert_eq!(said, ["unlisten echo@", "release echo@", "UnitStopped echo@ uid 1000", "reply echo@=done"]);
@@ -181,10 +193,21 @@ fn its_stop_closes_the_sockets_and_leaves_the_instances_alone() {
 
 #[test]
 fn sockets_that_cannot_be_had_fail_it() {
-    let mut desk = Desk::new([echo()]);
+    let mut desk = Desk::accepting();
     let failure = SpawnFailure { step: SpawnStep::Prepare, errno: 98 };
     desk.give(Input::ListenFailed { unit: name("echo@"), failure });
     assert_eq!((desk.sub("echo@"), desk.status("echo@").result), ("failed", RunResult::Resources));
+    // Whoever starts it is answered when that is known.
+    let wait = ["listen echo@ 1", "Listening echo@"];
+    assert_eq!(desk.order(Verb::Start, &["echo@"]), wait);
+    let said = desk.give(Input::ListenFailed { unit: name("echo@"), failure });
+    assert_eq!(
+        said.last().unwrap(),
+        "reply echo@=Failed(CannotListen { failure: SpawnFailure { step: Prepare, errno: 98 } })"
+    );
+    assert_eq!(desk.order(Verb::Start, &["echo@"]), wait);
+    assert_eq!(desk.listens(), ["reply echo@=done"]);
+    assert_eq!(desk.listens(), [""; 0], "a second word changes nothing");
 }
 
 #[test]
@@ -209,7 +232,7 @@ fn an_instance_ends_with_what_it_is_bound_to_and_does_not_come_back() {
 
 #[test]
 fn one_that_cannot_start_is_closed() {
-    let mut desk = Desk::new([echo()]);
+    let mut desk = Desk::accepting();
     desk.connect(1);
     let unit = instance(0, 1);
     let mut def = connection(&unit);
@@ -221,7 +244,7 @@ fn one_that_cannot_start_is_closed() {
 
 #[test]
 fn new_files_leave_instances_alone_until_their_template_is_gone() {
-    let mut desk = Desk::new([echo()]);
+    let mut desk = Desk::accepting();
     let unit = desk.serve(0, 1);
     let mut changed = echo();
     changed.description = "changed".into();
@@ -236,7 +259,7 @@ fn new_files_leave_instances_alone_until_their_template_is_gone() {
 
 #[test]
 fn the_next_manager_goes_on_with_the_connections() {
-    let mut desk = Desk::new([echo()]);
+    let mut desk = Desk::accepting();
     let (first, failed) = (desk.serve(0, 1), desk.serve(1, 2));
     desk.exited(&format!("{failed}/2"), 1);
     let run = format!("{first}/1");

@@ -410,8 +410,14 @@ impl World {
                 assert!(memo.len() <= 4096);
                 self.untold_memos.insert(unit, memo);
             }
+            Effect::Listen { unit, .. } if unit.as_str() == MAIL && self.chance(10) => {
+                self.give(Input::ListenFailed { unit, failure: SpawnFailure { step: SpawnStep::Prepare, errno: 98 } });
+            }
             Effect::Listen { unit, .. } => {
-                self.listening.insert(unit);
+                self.listening.insert(unit.clone());
+                if unit.as_str() == MAIL {
+                    self.give(Input::Listens { unit });
+                }
             }
             Effect::Unlisten { unit } => {
                 self.listening.remove(&unit);
