@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use super::{
     problem::Failure,
-    units::{find, name_of},
+    units::{connection, find, name_of},
     view,
 };
-use crate::{engine::Handle, wire::v1};
+use crate::{edge::store::RunRow, engine::Handle, wire::v1};
 
 /// Runs that are shown unless the asker says how many.
 const RUNS_DEFAULT: u32 = 50;
@@ -28,6 +28,15 @@ pub(super) async fn history(
 ) -> Result<Json<v1::History>, Failure> {
     let unit = which.unit.as_deref().map(name_of).transpose()?;
     handle.settled().await?;
+    if let Some(name) = &unit
+        && let Some((template, generation)) = connection(&handle.states().await?, name)
+    {
+        let row = handle.store().run(template, generation).await?;
+        // The same number may have been another client's.
+        let row = row.filter(|row| row.cause_detail.as_deref() == Some(name.as_str()));
+        let runs = row.map(|row| view::run(RunRow { unit: name.to_string(), ..row })).into_iter().collect();
+        return Ok(Json(v1::History { runs }));
+    }
     let rows = handle.store().history(unit.clone(), which.limit.unwrap_or(RUNS_DEFAULT), None).await?;
     if let (true, Some(unit)) = (rows.is_empty(), &unit) {
         // No runs: either it never ran, or there is no such unit.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{
     problem::Failure,
-    units::{find, name_of},
+    units::{connection, find, name_of},
 };
 use crate::{
     base::{Chain, Wall},
@@ -59,6 +59,10 @@ pub(super) async fn logs(
 ) -> Result<Response, Failure> {
     let name = name_of(&unit)?;
     let states = handle.states().await?;
+    if let Some((template, _)) = connection(&states, &name) {
+        let detail = format!("what {name} writes is in the log of all connections: supervisorctl logs {template}");
+        return Err(Failure::new(StatusCode::NOT_FOUND, "no log of its own", detail));
+    }
     let line_max = log::line_max(Some(&find(&states, &name)?.def), &handle.settings().log);
     let dir = handle.settings().paths.logs.join(name.as_str());
     let shown = Shown {

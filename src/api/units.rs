@@ -9,10 +9,10 @@ use axum::{
 
 use super::{problem::Failure, view};
 use crate::{
-    base::UnitName,
+    base::{Generation, UnitName},
     edge::{clock, unitdir},
     engine::{Handle, UnitState},
-    unit::{UnitDef, similar},
+    unit::{UnitDef, connection, similar},
     wire::v1,
 };
 
@@ -125,6 +125,15 @@ pub(super) fn find<'s>(states: &'s [UnitState], name: &UnitName) -> Result<&'s U
         let names = states.iter().map(|state| state.status.name.as_str());
         Failure::unknown_unit(name.as_str(), similar(name.as_str(), names))
     })
+}
+
+/// Of a connection's instance, whether it is still there or not: the template that accepted it, and which of its runs it is.
+/// What instances write and do is kept with their template.
+pub(super) fn connection(states: &[UnitState], name: &UnitName) -> Option<(UnitName, Generation)> {
+    let template = name.template()?;
+    let state = states.iter().find(|state| state.status.name == template)?;
+    state.def.sockets.connection_limits()?;
+    Some((template, Generation(connection::number(name)?).next()))
 }
 
 fn names_of(query: &str) -> Result<Vec<UnitName>, Failure> {

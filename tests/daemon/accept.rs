@@ -90,6 +90,14 @@ pub(crate) fn each_connection_is_an_instance_with_its_client_as_standard_input()
     assert_eq!(world.ctl(&["start", &expected[1]]).code, 1, "its connection is gone");
     world.ok(&["reset", &expected[1]]);
     until_instances(&world, 0);
+    // What it did is found under its name, though it is gone; what it wrote is with its template.
+    for (name, ended) in expected.iter().zip(["exit code 0", "killed by SIGKILL"]) {
+        let own = world.history(name, 1);
+        assert_eq!((own.len(), &own[0]["unit"], &own[0]["status"]), (1, &name.as_str().into(), &ended.into()));
+        let refused = world.ctl(&["logs", name]);
+        assert!(refused.code == 1 && refused.err.contains("supervisorctl logs echo@"), "{refused:?}");
+    }
+    assert_eq!(world.ok(&["history", "echo@1-7-7", "--json"]).json()["runs"], serde_json::json!([]));
     let history = world.history("echo@", 2);
     assert_eq!((&history[0]["cause"], &history[1]["cause"]), (&"connection".into(), &"connection".into()));
 }

@@ -171,6 +171,11 @@ impl Store {
         self.0.reads.ask(move |connection| runs(connection, unit.as_ref(), limit, before)).await
     }
 
+    /// One run of a unit.
+    pub async fn run(&self, unit: UnitName, generation: Generation) -> Result<Option<RunRow>, StoreError> {
+        self.0.reads.ask(move |connection| one_run(connection, &unit, generation)).await
+    }
+
     /// What explains a unit's present state.
     pub async fn why(&self, unit: UnitName) -> Result<Why, StoreError> {
         self.0.reads.ask(move |connection| why(connection, &unit)).await
@@ -233,26 +238,32 @@ impl Store {
     }
 }
 
+const RUN_COLUMNS: &str = "SELECT seq, unit, generation, invocation, boot_id, pid, cause, cause_detail, actor, restarts,
+    started_at, ready_at, ended_at, status_kind, status_code, result, wanted, consequence,
+    cpu_user_us, cpu_system_us, max_rss_kib FROM invocations";
+
+fn one_run(connection: &Connection, unit: &UnitName, generation: Generation) -> rusqlite::Result<Option<RunRow>> {
+    let sql = format!("{RUN_COLUMNS} WHERE unit = ?1 AND generation = ?2");
+    Ok(list(connection, &sql, params![unit.as_str(), generation.0.cast_signed()], run_row)?.pop())
+}
+
 fn runs(
     connection: &Connection,
     unit: Option<&UnitName>,
     limit: u32,
     before: Option<i64>,
 ) -> rusqlite::Result<Vec<RunRow>> {
-    let columns = "SELECT seq, unit, generation, invocation, boot_id, pid, cause, cause_detail, actor, restarts,
-        started_at, ready_at, ended_at, status_kind, status_code, result, wanted, consequence,
-        cpu_user_us, cpu_system_us, max_rss_kib FROM invocations";
     let before = before.unwrap_or(i64::MAX);
     match unit {
         Some(unit) => list(
             connection,
-            &format!("{columns} WHERE unit = ?1 AND seq < ?2 ORDER BY generation DESC LIMIT ?3"),
+            &format!("{RUN_COLUMNS} WHERE unit = ?1 AND seq < ?2 ORDER BY generation DESC LIMIT ?3"),
             params![unit.as_str(), before, limit],
             run_row,
         ),
         None => list(
             connection,
-            &format!("{columns} WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2"),
+            &format!("{RUN_COLUMNS} WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2"),
             params![before, limit],
             run_row,
         ),
