@@ -9,7 +9,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
@@ -21,7 +21,11 @@ use crate::{
     base::{Mono, Notice, SpawnFailure, SpawnStep, TimeSpan, UnitName},
     edge::{clock, listen, users::Identity},
     keeper::client::ClientError,
-    node::{Input, effect::HangUp, input::Restored},
+    node::{
+        Input,
+        effect::{HangUp, SpawnOrder},
+        input::Restored,
+    },
     unit::{Acceptor, UnitDef, connection::Ends},
     wire::keeper::Order,
 };
@@ -49,6 +53,8 @@ pub(super) struct Connections {
     /// Instances that are over, and the last row that tells of each, oldest first.
     leaving: VecDeque<(u64, UnitName)>,
     complained: Option<Mono>,
+    /// The interfaces of link-local clients, by instance; most have none.
+    scopes: BTreeMap<UnitName, String>,
 }
 
 impl Connections {
@@ -81,6 +87,21 @@ impl Connections {
         let mut folded = notice.clone();
         *folded.what.unit_mut()? = template;
         Some(folded)
+    }
+
+    /// Adds to what an instance is told of its client what its name does not say.
+    pub(super) fn complete(&self, order: &mut SpawnOrder) {
+        let Some(scope) = self.scopes.get(&order.key.run.unit) else { return };
+        for (_, address) in order.environment.iter_mut().filter(|(name, _)| name == "REMOTE_ADDR") {
+            address.push('%');
+            address.push_str(scope);
+        }
+    }
+
+    fn note_scope(&mut self, instance: &UnitName, connection: BorrowedFd<'_>) {
+        if let Some(scope) = listen::scope(connection) {
+            self.scopes.insert(instance.clone(), scope);
+        }
     }
 
     /// It is over; `seq` is the last row that tells of it.
@@ -173,6 +194,7 @@ impl Engine {
             return Ok(());
         };
         let def = self.know_connection(template, def);
+        self.connections.note_scope(&def.name, fd.as_fd());
         self.keeper.send(&Order::Store { unit: def.name.clone(), name: STORED.to_owned() }, vec![fd])?;
         self.node.handle(clock::now(), Input::Instance { number, def });
         Ok(())
@@ -206,6 +228,9 @@ impl Engine {
         let living = restored.processes.iter().map(|process| &process.key.run.unit);
         let names: BTreeSet<&UnitName> =
             restored.memos.keys().chain(living).chain(stored.iter().map(|(unit, ..)| unit)).collect();
+        for (unit, _, fd) in stored.iter().filter(|(_, name, _)| name == STORED) {
+            self.connections.note_scope(unit, fd.as_fd());
+        }
         for name in names {
             let Some(template) = name.template() else { continue };
             let def = self.connections.acceptors.get(&template).and_then(|of| of.instance_named(name.clone()));
@@ -257,6 +282,7 @@ impl Engine {
         self.tell_memo(&unit)?;
         self.units.remove(&unit);
         self.identities.remove(&unit);
+        self.connections.scopes.remove(&unit);
         self.untold.leave(unit);
         Ok(())
     }

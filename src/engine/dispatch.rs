@@ -38,7 +38,10 @@ impl Engine {
 
     fn carry_out(&mut self, effect: Effect) -> Result<(), ClientError> {
         match effect {
-            Effect::Spawn(order) => self.spawn(&order),
+            Effect::Spawn(mut order) => {
+                self.connections.complete(&mut order);
+                self.spawn(&order)
+            }
             Effect::Kill { key, signal } => {
                 self.withdraw(&key.run.unit, signal, |waiting| *waiting == key);
                 self.tell_memo(&key.run.unit)?;

@@ -4,11 +4,12 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
+    process::Stdio,
     thread,
 };
 
 use crate::support::{
-    process::{PATIENCE, Signal, command, kill, lives, until},
+    process::{PATIENCE, Signal, command, kill, lives, need_root, until},
     world::{World, free_port},
 };
 
@@ -128,6 +129,35 @@ pub(crate) fn an_instance_gets_its_connection_as_descriptor_3_and_knows_its_clie
         assert_eq!(descriptors, ["0", "1", "2", "3", "4"]);
     }
     until("all output is kept", || (world.captured("tell@") == "to the log\nto the log\n").then_some(()));
+}
+
+pub(crate) fn a_client_on_the_same_link_is_told_with_its_interface() {
+    need_root("it makes a network of its own");
+    let mut world = World::new();
+    let more = "exec_stop_post = \"/bin/sh -c 'echo then $REMOTE_ADDR'\"";
+    let service = format!("[service]\nexec_start = \"/bin/sh -c 'echo $REMOTE_ADDR >&3; read line <&3'\"\n{more}\n");
+    world.unit("tell@", &format!("{service}[socket]\naccept = true\nlisten_stream = \"[::]:7\"\n"));
+    let plain = world.command();
+    let mut own = command("unshare");
+    let network = "ip link set lo up; ip addr add fe80::1/64 dev lo scope link; exec \"$@\"";
+    own.args(["--net", "sh", "-c", network, "sh"]).arg(plain.get_program()).args(plain.get_args());
+    let log = fs::File::options().create(true).append(true).open(world.path("daemon.log")).unwrap();
+    world.adopt(own.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn().unwrap());
+    world.await_answer();
+    let client = "exec 3<>/dev/tcp/fe80::1%lo/7; read -r said <&3; echo $said; read -r; echo >&3";
+    let mut inside = command("nsenter");
+    inside.args(["-t", &world.keeper().to_string(), "--net", "bash", "-c", client]);
+    let mut inside = inside.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = [0; 11];
+    inside.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    assert_eq!(String::from_utf8_lossy(&said), "fe80::1%lo\n");
+    // The next manager asks the connection again.
+    world.kill_manager();
+    world.await_answer();
+    inside.stdin.take().unwrap().write_all(b"\n").unwrap();
+    until("it ends", || world.captured("tell@").contains("then").then_some(()));
+    assert_eq!(world.captured("tell@"), "then fe80::1%lo\n");
+    assert!(inside.wait().unwrap().success() && world.stop().success());
 }
 
 pub(crate) fn a_start_says_why_it_cannot_listen() {

@@ -49,6 +49,7 @@ use support::harness::{self, Test, tests};
 const TESTS: &[Test] = tests![
     accept::each_connection_is_an_instance_with_its_client_as_standard_input,
     accept::an_instance_gets_its_connection_as_descriptor_3_and_knows_its_client,
+    accept::a_client_on_the_same_link_is_told_with_its_interface,
     accept::a_start_says_why_it_cannot_listen,
     accept::connections_above_the_limits_are_closed_and_the_others_served,
     accept::a_stop_refuses_clients_and_leaves_those_that_are_served,

@@ -2,14 +2,15 @@ use std::{
     io,
     net::{TcpListener, TcpStream},
     os::{
-        fd::{BorrowedFd, OwnedFd},
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
         unix::net::UnixListener,
     },
 };
 
 use nix::{
     errno::Errno,
-    sys::socket::{getsockopt, sockopt},
+    net::if_::if_indextoname,
+    sys::socket::{SockaddrStorage, getpeername, getsockopt, sockopt},
 };
 
 use crate::unit::{connection::Ends, spec::Listen};
@@ -34,6 +35,15 @@ pub fn accept(fd: BorrowedFd<'_>, listen: &Listen) -> io::Result<Option<(OwnedFd
 
 fn inet_ends(stream: &TcpStream) -> io::Result<Ends> {
     Ok(Ends::Inet { local: stream.local_addr()?, remote: stream.peer_addr()? })
+}
+
+/// The interface by which a client is near, where its address alone does not say: of a link-local one. A name, or the number of
+/// one that is gone, as systemd writes it.
+pub fn scope(connection: BorrowedFd<'_>) -> Option<String> {
+    let client: SockaddrStorage = getpeername(connection.as_raw_fd()).ok()?;
+    let index = client.as_sockaddr_in6()?.scope_id();
+    let name = || if_indextoname(index).ok()?.into_string().ok();
+    (index != 0).then(|| name().unwrap_or_else(|| index.to_string()))
 }
 
 /// Of a client in another pid namespace nothing is known.

@@ -25,7 +25,7 @@ use nix::{
     unistd::read,
 };
 
-pub use accept::accept;
+pub use accept::{accept, scope};
 
 use crate::unit::spec::{Address, Listen, SocketKind, SocketOptions, SocketSpec};
 

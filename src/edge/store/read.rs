@@ -238,7 +238,8 @@ impl Store {
     }
 }
 
-const RUN_COLUMNS: &str = "SELECT seq, unit, generation, invocation, boot_id, pid, cause, cause_detail, actor, restarts,
+const RUN_COLUMNS: &str =
+    "SELECT seq, unit, generation, invocation, boot_id, pid, cause, cause_detail, actor, restarts,
     started_at, ready_at, ended_at, status_kind, status_code, result, wanted, consequence,
     cpu_user_us, cpu_system_us, max_rss_kib FROM invocations";
 
