@@ -43,6 +43,7 @@ const CASES: &[Case] = &[
         "LimitNOFILE=100:200\nLimitCORE=0\nLimitSTACK=4M\nLimitNICE=+5\nLimitCPU=1min\nLimitRTTIME=5ms",
         "limit_nofile = '100:200'\nlimit_core = 0\nlimit_stack = '4M'\nlimit_nice = '+5'\nlimit_cpu = '1min'\nlimit_rttime = '5ms'",
     ),
+    case("limits-unsaid", "Nice=0", "nice = 0"),
     case(
         "nice",
         "Nice=7\nOOMScoreAdjust=300\nIgnoreSIGPIPE=no",
@@ -209,6 +210,7 @@ done
     grep -E '^Sig(Blk|Ign):' /proc/self/status | sed 's/:.*\(.......\)$/: \1/'
     case $1 in
         limits) grep -E '^Max (open files|core file|stack|nice|cpu time|realtime timeout)' /proc/self/limits | sed 's/^/limit /' ;;
+        limits-unsaid) grep '^Max open files' /proc/self/limits ;;
         full | own-user) echo "open files $(ulimit -n)" ;;
     esac
     case $1 in nice | full) echo "nice $(nice)" ;; esac

@@ -44,6 +44,8 @@ pub(super) struct Launcher {
     places: ServicePlaces,
     /// Whether files can be given to others.
     is_root: bool,
+    /// The open files that the daemon may have.
+    open_files: Option<wire::ResourceLimit>,
 }
 
 /// Why an order cannot be turned into instructions; the text is for people.
@@ -97,6 +99,7 @@ impl Launcher {
             lang,
             places: ServicePlaces::of(uid.as_raw(), |name| std::env::var(name).ok()),
             is_root: uid.is_root(),
+            open_files: numbers::own_open_files(),
         }
     }
 
@@ -132,7 +135,11 @@ impl Launcher {
             nice: exec.nice.and_then(|nice| i8::try_from(nice).ok()),
             schedule: numbers::schedule(&exec.scheduling),
             oom_score_adj: exec.oom_score_adjust.and_then(|score| i16::try_from(score).ok()).unwrap_or(0),
-            limits: if restricted { exec.limits.iter().map(numbers::limit).collect() } else { Vec::new() },
+            limits: match restricted {
+                true => exec.limits.iter().map(numbers::limit).collect(),
+                // Not even the keeper's default.
+                false => self.open_files.into_iter().collect(),
+            },
             privileges: numbers::privileges(exec, restricted),
             no_new_privs: exec.no_new_privileges && restricted,
             ignore_sigpipe: !exec.keep_sigpipe,

@@ -17,8 +17,14 @@ pub(super) struct Ceiling {
     /// The keeper's capabilities.
     permitted: u64,
     may_raise_limits: bool,
+    /// A child's limit of open files where its unit says none, if that is not what it inherits.
+    open_files: Option<Limit>,
 }
 
+/// What a child has of open files where its unit says nothing: systemd's DefaultLimitNOFILE=. select(2) knows no descriptor
+/// above the first number, and whoever can do with more raises it up to the second.
+const OPEN_FILES_SOFT: u64 = 1024;
+const OPEN_FILES_HARD: u64 = 524_288;
 /// The lowest OOM score, proc(5).
 const OOM_MIN: i16 = -1000;
 /// The lowest niceness, setpriority(2).
@@ -44,6 +50,7 @@ impl Ceiling {
             nice_floor,
             permitted: permitted_capabilities(),
             may_raise_limits: may_raise_limits(),
+            open_files: open_files(),
         }
     }
 
@@ -78,7 +85,9 @@ impl Ceiling {
     }
 
     pub(super) fn limits(&self, spec: &SpawnSpec, clamped: &mut Clamped) -> Vec<Limit> {
-        spec.limits.iter().map(|limit| self.limit(*limit, clamped)).collect()
+        let unsaid = |limit: &Limit| spec.limits.iter().all(|said| u32::from(said.resource) != limit.resource);
+        let said = spec.limits.iter().map(|limit| self.limit(*limit, clamped));
+        said.chain(self.open_files.filter(unsaid)).collect()
     }
 
     fn limit(&self, limit: ResourceLimit, clamped: &mut Clamped) -> Limit {
@@ -93,6 +102,23 @@ impl Ceiling {
         clamped.limits |= hard != limit.hard;
         Limit { resource, soft: limit.soft.min(hard), hard }
     }
+}
+
+/// Takes for ourselves, and so for the manager, all the descriptors that there are to be had: each service takes some.
+pub(super) fn raise_open_files() {
+    if let Ok((soft, hard)) = resource_limit(OPEN_FILES)
+        && soft < hard
+    {
+        // What cannot be had is told when a service needs it.
+        set_resource_limit(OPEN_FILES, hard, hard).ok();
+    }
+}
+
+fn open_files() -> Option<Limit> {
+    let (own_soft, own_hard) = resource_limit(OPEN_FILES).ok()?;
+    let hard = own_hard.min(OPEN_FILES_HARD);
+    let soft = hard.min(OPEN_FILES_SOFT);
+    ((own_soft, own_hard) != (soft, hard)).then_some(Limit { resource: OPEN_FILES, soft, hard })
 }
 
 /// The lowest number from `min` to `own` that `try_set` takes; it is set last.
@@ -140,7 +166,10 @@ mod tests {
 
     #[test]
     fn a_limit_above_what_may_be_given_is_lowered_and_said() {
-        let ceiling = Ceiling { oom_floor: -10, oom_initial: 0, nice_floor: -5, permitted: 1, may_raise_limits: false };
+        let (oom_floor, oom_initial, nice_floor, permitted) = (-10, 0, -5, 1);
+        let open_files = Some(Limit { resource: OPEN_FILES, soft: 1, hard: 2 });
+        let may_raise_limits = false;
+        let ceiling = Ceiling { oom_floor, oom_initial, nice_floor, permitted, may_raise_limits, open_files };
         let mut clamped = Clamped::default();
         let (_, own) = resource_limit(OPEN_FILES).unwrap();
         let wanted = ResourceLimit { resource: 7, soft: 5, hard: u64::MAX };
@@ -151,6 +180,14 @@ mod tests {
         let mut clamped = Clamped::default();
         assert_eq!(ceiling.oom_score(5, &mut clamped), Some(5));
         let mut spec = SpawnSpec::new(c"/bin/true".to_owned(), Vec::new(), Vec::new());
+        let softs = |spec: &SpawnSpec| -> Vec<u64> {
+            ceiling.limits(spec, &mut Clamped::default()).iter().map(|limit| limit.soft).collect()
+        };
+        assert_eq!(softs(&spec), [1], "who says nothing of open files has the default");
+        spec.limits = vec![ResourceLimit { resource: 4, soft: 0, hard: 0 }];
+        assert_eq!(softs(&spec), [0, 1]);
+        spec.limits = vec![wanted];
+        assert_eq!(softs(&spec), [5]);
         spec.privileges.ambient = 1;
         assert_eq!(ceiling.privileges(&spec, &mut clamped).ambient, 1);
         assert_eq!(clamped, Clamped::default());

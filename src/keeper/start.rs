@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     KeeperOptions,
-    ceiling::Ceiling,
+    ceiling::{self, Ceiling},
     crowd::Crowd,
     holdings::{Handle, Log, Process, Processes, Stored, UNITS_MAX, Unit, Units},
     init_store::{InitStore, LISTEN_FDS_MAX},
@@ -95,6 +95,7 @@ impl Keeper {
             (Some(state), None) => Life::new(options.timings, now, state.cause),
             (None, _) => Life::new(options.timings, now, ManagerCause::Boot),
         };
+        ceiling::raise_open_files();
         let mut keeper = Self {
             environment: manager_environment(),
             poller: Poller::new().map_err(own("polling"))?,

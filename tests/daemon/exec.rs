@@ -150,6 +150,20 @@ pub(crate) fn a_service_begins_with_no_signal_blocked_and_sigpipe_as_its_unit_sa
     }
 }
 
+pub(crate) fn a_service_that_says_nothing_of_open_files_has_as_many_as_under_systemd() {
+    let world = World::with(&[("web", &actor::unit("show @/shown", ""))]);
+    let of = |pid: i32| serde_json::json!({"limits": fs::read_to_string(format!("/proc/{pid}/limits")).unwrap()});
+    let open_files = |shown: &Value| {
+        let (soft, hard) = limit(shown, "Max open files");
+        (soft.parse::<u64>().unwrap(), hard.parse::<u64>().unwrap())
+    };
+    let (_, own) = open_files(&of(i32::try_from(std::process::id()).unwrap()));
+    assert_eq!(open_files(&shown(&world, "shown")), (own.min(1024), own.min(524_288)));
+    for pid in [world.keeper(), world.manager()] {
+        assert_eq!(open_files(&of(pid)), (own, own), "the daemon needs all that there are");
+    }
+}
+
 pub(crate) fn what_the_host_does_not_let_it_have_is_shown_also_by_the_next_manager() {
     let own = fs::read_to_string("/proc/self/limits").unwrap();
     let hard = own.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().nth(4).unwrap();

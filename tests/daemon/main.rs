@@ -79,6 +79,7 @@ const TESTS: &[Test] = tests![
     directories::what_a_service_cannot_have_fails_its_start_by_name,
     exec::a_service_gets_exactly_its_environment_and_descriptors,
     exec::a_service_runs_as_its_unit_says,
+    exec::a_service_that_says_nothing_of_open_files_has_as_many_as_under_systemd,
     exec::what_the_host_does_not_let_it_have_is_shown_also_by_the_next_manager,
     exec::a_service_begins_with_no_signal_blocked_and_sigpipe_as_its_unit_says,
     faults::who_holds_the_database_delays_no_restart_and_costs_no_count,

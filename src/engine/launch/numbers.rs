@@ -1,4 +1,5 @@
 use crate::{
+    sys,
     unit::spec::{CpuPolicy, ExecSpec, IoClass, KeyringMode, Limit, Resource, Scheduling},
     wire::keeper as wire,
 };
@@ -89,6 +90,13 @@ pub(super) fn limit(limit: &Limit) -> wire::ResourceLimit {
         soft: limit.soft.unwrap_or(u64::MAX),
         hard: limit.hard.unwrap_or(u64::MAX),
     }
+}
+
+/// The daemon's own limit of open files, which the keeper has raised.
+pub(super) fn own_open_files() -> Option<wire::ResourceLimit> {
+    let resource = resource_number(Resource::Nofile);
+    let (soft, hard) = sys::resource_limit(resource.into()).ok()?;
+    Some(wire::ResourceLimit { resource, soft, hard })
 }
 
 /// The kernel's numbers, asm-generic/resource.h.
