@@ -33,8 +33,20 @@ const NICE_MIN: i32 = -20;
 const OPEN_FILES: u32 = 7;
 
 impl Ceiling {
-    /// Takes the lowest OOM score there is to be had, and finds the rest without keeping it.
-    pub(super) fn probe(oom_initial: Option<i16>) -> Self {
+    /// Takes what the keeper needs itself: all the descriptors there are to be had, as each service takes some, and the
+    /// lowest OOM score.
+    pub(super) fn take(oom_initial: Option<i16>) -> Self {
+        if let Ok((soft, hard)) = resource_limit(OPEN_FILES)
+            && soft < hard
+        {
+            // What cannot be had is told when a service needs it.
+            set_resource_limit(OPEN_FILES, hard, hard).ok();
+        }
+        Self::probe(oom_initial)
+    }
+
+    /// Takes the lowest OOM score, and finds the rest without keeping it.
+    fn probe(oom_initial: Option<i16>) -> Self {
         let own = oom_score_adj().unwrap_or(0);
         let oom_floor = lowest(OOM_MIN.into(), own.into(), |score| {
             i16::try_from(score).is_ok_and(|score| set_oom_score_adj(score).is_ok())
@@ -101,16 +113,6 @@ impl Ceiling {
         }
         clamped.limits |= hard != limit.hard;
         Limit { resource, soft: limit.soft.min(hard), hard }
-    }
-}
-
-/// Takes for ourselves, and so for the manager, all the descriptors that there are to be had: each service takes some.
-pub(super) fn raise_open_files() {
-    if let Ok((soft, hard)) = resource_limit(OPEN_FILES)
-        && soft < hard
-    {
-        // What cannot be had is told when a service needs it.
-        set_resource_limit(OPEN_FILES, hard, hard).ok();
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     KeeperOptions,
-    ceiling::{self, Ceiling},
+    ceiling::Ceiling,
     crowd::Crowd,
     holdings::{Handle, Log, Process, Processes, Stored, UNITS_MAX, Unit, Units},
     init_store::{InitStore, LISTEN_FDS_MAX},
@@ -95,7 +95,6 @@ impl Keeper {
             (Some(state), None) => Life::new(options.timings, now, state.cause),
             (None, _) => Life::new(options.timings, now, ManagerCause::Boot),
         };
-        ceiling::raise_open_files();
         let mut keeper = Self {
             environment: manager_environment(),
             poller: Poller::new().map_err(own("polling"))?,
@@ -104,7 +103,7 @@ impl Keeper {
             lock: held.lock,
             null: File::options().read(true).write(true).open("/dev/null").map_err(own("/dev/null"))?,
             spawner: Spawner::default(),
-            ceiling: Ceiling::probe(state.as_ref().map(|state| state.oom_score_adj)),
+            ceiling: Ceiling::take(state.as_ref().map(|state| state.oom_score_adj)),
             processes: Processes::default(),
             units: held.units,
             ledger: held.ledger,
