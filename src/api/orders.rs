@@ -1,4 +1,4 @@
-//! `POST /v1/orders`: start, stop, restart, reload, signal, reset, enable, disable.
+//! `POST /v1/orders`: start, stop, restart, reload, signal, reset, clean, enable, disable.
 
 use std::sync::Arc;
 
@@ -48,12 +48,20 @@ fn verb_of(order: &v1::Order) -> Result<Verb, Failure> {
     if order.signal.is_some() && order.verb != "signal" {
         return Err(Failure::bad_request("a signal is given with the verb signal only"));
     }
+    if order.what.is_some() && order.verb != "clean" {
+        return Err(Failure::bad_request("what is given with the verb clean only"));
+    }
     match order.verb.as_str() {
         "start" => Ok(Verb::Start),
         "stop" => Ok(Verb::Stop),
         "restart" => Ok(Verb::Restart),
         "reload" => Ok(Verb::Reload),
         "reset" => Ok(Verb::Reset),
+        "clean" => match order.what.as_deref() {
+            Some("fdstore") => Ok(Verb::Clean),
+            Some(other) => Err(Failure::bad_request(format!("{other:?} cannot be cleaned (fdstore)"))),
+            None => Err(Failure::bad_request("say what is to be cleaned: fdstore")),
+        },
         "enable" => Ok(Verb::Enable),
         "disable" => Ok(Verb::Disable),
         "signal" => {
@@ -63,7 +71,7 @@ fn verb_of(order: &v1::Order) -> Result<Verb, Failure> {
             })
         }
         other => Err(Failure::bad_request(format!(
-            "{other:?} is no verb (start, stop, restart, reload, signal, reset, enable, disable)"
+            "{other:?} is no verb (start, stop, restart, reload, signal, reset, clean, enable, disable)"
         ))),
     }
 }
@@ -92,7 +100,7 @@ fn planned(verb: Verb, text: &str, units: &[UnitName], states: &[UnitState]) -> 
             order.reverse();
             order
         }
-        Verb::Reload | Verb::Signal(_) | Verb::Reset | Verb::Enable | Verb::Disable => units.to_vec(),
+        Verb::Reload | Verb::Signal(_) | Verb::Reset | Verb::Clean | Verb::Enable | Verb::Disable => units.to_vec(),
     };
     let known = |unit: &UnitName| set.contains_key(unit);
     let missing = units.iter().filter(|unit| !known(unit)).map(|unit| v1::UnitOutcome {

@@ -27,7 +27,8 @@ pub(super) fn units(now: Now, states: &[&UnitState]) -> Vec<v1::Unit> {
 
 /// A unit as `status` shows it.
 pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
-    let UnitState { status, def, restarts_total, clamped, sandbox_unmet, output, resources_unmet, counted: _ } = state;
+    let UnitState { status, def, kept, restarts_total, clamped, sandbox_unmet, output, resources_unmet, counted: _ } =
+        state;
     let (used, usage_of) = used(state);
     v1::Unit {
         name: status.name.to_string(),
@@ -54,6 +55,8 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         status_text: status.status_text.clone(),
         errno: status.errno,
         // Of a process that is gone it does not matter any more.
+        n_file_descriptor_store: (def.service.file_descriptor_store_max > 0 || *kept > 0).then_some(*kept),
+        file_descriptor_store_max: def.service.file_descriptor_store_max,
         lowered: clamped.settings().filter(|_| status.main_pid.is_some()).map(str::to_owned).collect(),
         exit_status: status.exit_status,
         memory_bytes: used.memory_bytes,
@@ -281,6 +284,7 @@ fn refused(unit: &UnitName, refusal: &Refusal) -> (bool, &'static str, String) {
             "one-connection",
             format!("{unit} serves one connection and is not started again; its client can connect anew"),
         ),
+        Refusal::NotDown => ("not-down", format!("{unit} is not down; supervisorctl stop {unit}")),
         Refusal::NotRunning => ("not-running", format!("{unit} is not running")),
         Refusal::ReloadFailed => {
             ("reload-failed", format!("{unit} did not take its configuration; supervisorctl logs {unit} may say why"))

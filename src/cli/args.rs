@@ -100,6 +100,19 @@ A bare `reset` does nothing but name these two forms.")]
         #[arg(long)]
         dry_run: bool,
     },
+    /// Remove what the daemon keeps for units that are down
+    #[command(after_help = "\
+Example:
+  supervisorctl clean web --what fdstore     close the descriptors that web keeps over its stops
+
+Of a unit that is not down nothing is removed: stop it first.")]
+    Clean {
+        /// What of them is to go
+        #[arg(long, value_name = "WHAT")]
+        what: Cleaned,
+        #[command(flatten)]
+        order: OrderArgs,
+    },
     /// Have units started when the daemon starts, from now on
     Enable(OrderArgs),
     /// No longer start units when the daemon starts
@@ -264,6 +277,13 @@ pub(crate) struct OrderArgs {
     /// Show the order of things and who is affected, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// What `clean` removes, by systemd's name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Cleaned {
+    /// The descriptors that the service keeps with the daemon (FDSTORE=1)
+    Fdstore,
 }
 
 /// Shells that can be completed in.

@@ -129,6 +129,7 @@ impl Family {
             | Command::Restart(_)
             | Command::Reload(_)
             | Command::Signal { .. }
+            | Command::Clean { .. }
             | Command::Reset { .. }
             | Command::Enable(_)
             | Command::Disable(_) => Self::Order,

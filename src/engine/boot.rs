@@ -291,6 +291,7 @@ impl Parts {
             piped: BTreeSet::new(),
             sockets: self.sockets,
             connections: super::accept::Connections::default(),
+            kept: BTreeMap::new(),
             processes: BTreeMap::new(),
             clamped: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -515,6 +516,7 @@ impl Engine {
         for (of, name, fd) in stored.iter().filter(|(of, ..)| of.as_str() != CONTROL_UNIT) {
             let unit = host.units.get(of);
             self.sockets.adopt(of, unit.map(|unit| &**unit), name, fd);
+            self.adopt_kept(of, name);
         }
         self.sockets.owners = host.owners.clone();
         host.units.iter().try_for_each(|(name, unit)| self.renew_sockets(name, unit))

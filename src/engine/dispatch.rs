@@ -222,6 +222,7 @@ impl Engine {
     fn forget_unit(&mut self, unit: UnitName) -> Result<(), ClientError> {
         self.runs.remove(&unit);
         self.clamped.remove(&unit);
+        self.kept.remove(&unit);
         self.piped.retain(|(of, _)| *of != unit);
         self.release_sockets(&unit)?;
         if !self.units.get(&unit).is_some_and(|def| def.sockets.is_connection()) {

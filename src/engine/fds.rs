@@ -40,6 +40,21 @@ impl Engine {
         Ok(())
     }
 
+    /// One that the keeper had when this manager began. Names of our own have a colon.
+    pub(super) fn adopt_kept(&mut self, unit: &UnitName, name: &str) {
+        if !name.contains(':') {
+            *self.kept.entry(unit.clone()).or_default() += 1;
+        }
+    }
+
+    /// What a service keeps is more or less now.
+    pub(super) fn note_kept(&mut self, unit: UnitName, count: u32) {
+        match count {
+            0 => drop(self.kept.remove(&unit)),
+            count => drop(self.kept.insert(unit, count)),
+        }
+    }
+
     /// Whether what the unit kept was closed with its end. A message that is told to the manager after the one that knew of
     /// that end must not bring it back.
     fn has_released(&self, unit: &UnitName) -> bool {

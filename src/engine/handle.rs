@@ -91,6 +91,8 @@ pub struct UnitState {
     pub restarts_total: u64,
     /// What this host cannot do of its sandbox, for people.
     pub sandbox_unmet: Option<String>,
+    /// How many descriptors it keeps with us.
+    pub kept: u32,
     /// What became of its output, where it is captured.
     pub output: Option<log::Counts>,
     /// What its main process could not be given.

@@ -114,6 +114,6 @@ impl Engine {
 pub(super) const fn makes(verb: Verb) -> bool {
     match verb {
         Verb::Start | Verb::Restart | Verb::Enable => true,
-        Verb::Stop | Verb::Reload | Verb::Signal(_) | Verb::Reset | Verb::Disable => false,
+        Verb::Stop | Verb::Reload | Verb::Signal(_) | Verb::Reset | Verb::Clean | Verb::Disable => false,
     }
 }

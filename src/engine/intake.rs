@@ -73,6 +73,7 @@ impl Engine {
                 tracing::error!(unit = %unit, %error, "cannot open a log pipe; output of this unit is lost");
                 self.piped.remove(&(unit, stream));
             }
+            Fact::Kept { unit, count } => self.note_kept(unit, count),
             Fact::DaemonSignal { signal } => self.daemon_signal(signal)?,
             Fact::Ping => {
                 self.keeper.send(&Order::Alive, Vec::new())?;
@@ -454,7 +455,18 @@ impl Engine {
             let clamped = self.clamped.get(&status.name).copied().unwrap_or_default();
             let resources_unmet = self.resources.unmet(&status.name).map(str::to_owned);
             let counted = status.main_pid.and_then(|_| self.resources.places(&status.name, &def.service.resources));
-            Some(UnitState { restarts_total, output, clamped, status, def, sandbox_unmet, resources_unmet, counted })
+            let kept = self.kept.get(&status.name).copied().unwrap_or_default();
+            Some(UnitState {
+                kept,
+                restarts_total,
+                output,
+                clamped,
+                status,
+                def,
+                sandbox_unmet,
+                resources_unmet,
+                counted,
+            })
         };
         statuses.into_iter().zip(outputs).filter_map(state).collect()
     }
@@ -591,7 +603,7 @@ const fn enablement(verb: Verb) -> Option<bool> {
     match verb {
         Verb::Enable => Some(true),
         Verb::Disable => Some(false),
-        Verb::Start | Verb::Stop | Verb::Restart | Verb::Reload | Verb::Signal(_) | Verb::Reset => None,
+        Verb::Start | Verb::Stop | Verb::Restart | Verb::Reload | Verb::Signal(_) | Verb::Reset | Verb::Clean => None,
     }
 }
 

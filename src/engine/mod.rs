@@ -109,6 +109,8 @@ pub struct Engine {
     piped: BTreeSet<(UnitName, Stream)>,
     sockets: sockets::Sockets,
     connections: accept::Connections,
+    /// How many descriptors services keep with us; who keeps none is not here.
+    kept: BTreeMap<UnitName, u32>,
     /// Living processes.
     processes: BTreeMap<ProcessKey, Pid>,
     /// What main processes could not be given, where they could not be given all.

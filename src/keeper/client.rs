@@ -243,6 +243,7 @@ impl Client {
             Fact::Notified(notified) => snapshot.pending.push(Pending::Notified(notified, fds)),
             Fact::SnapshotEnd => return Ok(self.snapshot.take().map(Incoming::Snapshot)),
             Fact::DaemonSignal { .. }
+            | Fact::Kept { .. }
             | Fact::Ping
             | Fact::Refused { .. }
             | Fact::UpgradeFailed { .. }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     base::UnitName,
     sys::is_same_file,
-    wire::keeper::{HeldAs, STORE_NAME_BYTES_MAX},
+    wire::keeper::{Fact, HeldAs, STORE_NAME_BYTES_MAX},
 };
 
 impl Keeper {
@@ -38,7 +38,15 @@ impl Keeper {
         }
         if !is_known {
             self.put_in_store(unit, stored);
+            self.tell_kept(unit);
         }
+    }
+
+    /// How many the service keeps, for people.
+    fn tell_kept(&mut self, unit: &UnitName) {
+        let kept = self.units.get(unit).into_iter().flat_map(|held| &held.stored).filter(|held| held.is_services_own());
+        let count = u32::try_from(kept.count()).unwrap_or(u32::MAX);
+        self.tell(&Fact::Kept { unit: unit.clone(), count }, Vec::new());
     }
 
     fn put_in_store(&mut self, unit: &UnitName, mut stored: Stored) {
@@ -61,6 +69,7 @@ impl Keeper {
     pub(super) fn close_stored(&mut self, unit: &UnitName, which: impl Fn(&Stored) -> bool) {
         let Some(held) = self.units.get_mut(unit) else { return };
         let closed: Vec<Stored> = held.stored.extract_if(.., |stored| which(stored)).collect();
+        let were_kept = closed.iter().any(Stored::is_services_own);
         for stored in closed {
             if let Some(token) = stored.token {
                 self.watched.remove(&token);
@@ -68,6 +77,9 @@ impl Keeper {
                 let _removed = self.poller.remove(&stored.fd);
             }
             self.withdraw(unit, |descriptor| Some(descriptor.id) == stored.id);
+        }
+        if were_kept {
+            self.tell_kept(unit);
         }
     }
 

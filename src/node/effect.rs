@@ -276,6 +276,8 @@ pub enum Refusal {
     CannotReload,
     /// The unit is not up.
     NotRunning,
+    /// The unit is not down.
+    NotDown,
     /// It serves one connection and is not started again.
     OneConnection,
     /// The reload command failed.

@@ -207,6 +207,8 @@ pub enum Verb {
     Signal(Signal),
     /// Clear restart counts, start limit and failed state.
     Reset,
+    /// Close the descriptors that it keeps with us; it must be down.
+    Clean,
     /// Start it when the daemon comes up, whatever its file says. The engine keeps the wish in the store.
     Enable,
     /// Do not start it when the daemon comes up, whatever its file says. The engine keeps the wish in the store.

@@ -98,6 +98,11 @@ impl Node {
                     self.reset(now, place, actor, ask);
                 }
             }
+            Verb::Clean => {
+                for (place, ask) in known {
+                    self.clean(place, ask);
+                }
+            }
             Verb::Enable | Verb::Disable => {
                 for (place, ask) in known {
                     self.enable(now, place, verb == Verb::Enable, ask);

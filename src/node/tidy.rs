@@ -7,9 +7,10 @@
 
 use super::{
     Effect, Node,
-    effect::Leftovers,
+    effect::{Leftovers, Outcome, Refusal},
     graph::Place,
     service::{Run, State, Unit},
+    wish::Ask,
 };
 use crate::unit::{UnitDef, spec::Preserve};
 
@@ -31,6 +32,19 @@ impl Node {
         if let Some(unit) = self.unit_mut(place).filter(|_| kept) {
             unit.kept = Some(run.def.clone());
         }
+    }
+
+    /// Closes what a unit keeps that is down, for good (`systemctl clean --what=fdstore`).
+    pub(super) fn clean(&mut self, place: Place, ask: Ask) {
+        let Some(unit) = self.unit(place) else { return };
+        let is_down = matches!(unit.state, State::Inactive | State::Failed) && unit.job.is_none();
+        if !is_down {
+            return self.answer(Some(ask), Outcome::Failed(Refusal::NotDown));
+        }
+        let leftovers = Leftovers { directories: false, descriptors: true };
+        let def = unit.def.clone();
+        self.orders.push_back(Effect::Tidy { def, leftovers });
+        self.answer(Some(ask), Outcome::Done);
     }
 
     /// The run that was to follow does not come.

@@ -221,6 +221,7 @@ impl Node {
             | Verb::Reload
             | Verb::Signal(_)
             | Verb::Reset
+            | Verb::Clean
             | Verb::Enable
             | Verb::Disable => place,
         }

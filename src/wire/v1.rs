@@ -54,6 +54,12 @@ pub struct Unit {
     /// Settings of which the host lets the daemon give the main process less than the unit asks for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lowered: Vec<String>,
+    /// Descriptors that it keeps with the daemon over its restarts (FDSTORE=1); `None` where it may keep none.
+    #[serde(default)]
+    pub n_file_descriptor_store: Option<u32>,
+    /// How many it may keep.
+    #[serde(default)]
+    pub file_descriptor_store_max: u16,
     /// Why the service fails, as it says (`ERRNO=`, errno(3)).
     #[serde(default)]
     pub errno: Option<u32>,
@@ -179,7 +185,7 @@ pub struct Units {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
-    /// `start`, `stop`, `restart`, `reload`, `signal`, `reset`, `enable` or `disable`.
+    /// `start`, `stop`, `restart`, `reload`, `signal`, `reset`, `clean`, `enable` or `disable`.
     pub verb: String,
     /// For which units, in this order.
     #[serde(default)]
@@ -190,6 +196,9 @@ pub struct Order {
     /// With `signal`: its name or number.
     #[serde(default)]
     pub signal: Option<String>,
+    /// With `clean`: what of them is to go; `fdstore`.
+    #[serde(default)]
+    pub what: Option<String>,
     /// Answer what would be done and do nothing.
     #[serde(default)]
     pub dry_run: bool,

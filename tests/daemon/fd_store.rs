@@ -101,6 +101,32 @@ pub(crate) fn a_store_ends_with_what_the_unit_says() {
     }
 }
 
+pub(crate) fn status_counts_a_store_and_one_that_is_kept_for_good_is_emptied_by_clean() {
+    let more = "file_descriptor_store_max = 4\nfile_descriptor_store_preserve = \"yes\"";
+    let mut world = World::with(&[
+        ("web", &unit("memfd:a memfd:b memfd:c remove:c", more)),
+        ("plain", "[service]\nexec_start = \"sleep 1000\"\n"),
+    ]);
+    assert_eq!(passed(&world, 1), "");
+    let count = |world: &World| world.status("web")["n_file_descriptor_store"].clone();
+    until("it is counted", || (count(&world) == 2).then_some(()));
+    let shown = world.ok(&["status", "web"]).out;
+    assert!(shown.contains("FD store: 2 (limit 4)"), "{shown}");
+    assert!(!world.ok(&["status", "plain"]).out.contains("FD store"));
+    let clean = |world: &World| world.ctl(&["clean", "web", "--what", "fdstore"]);
+    let refused = clean(&world);
+    assert!(refused.code == 1 && refused.out.contains("web is not down"), "{refused:?}");
+    world.ok(&["stop", "web"]);
+    world.kill_manager();
+    world.await_answer();
+    assert_eq!(count(&world), 2, "the next manager counts what it finds");
+    assert_eq!(clean(&world).code, 0);
+    until_closed(&world, "memfd:a");
+    until("none is counted", || (count(&world) == 0).then_some(()));
+    world.ok(&["start", "web"]);
+    assert_eq!(passed(&world, 2), "");
+}
+
 pub(crate) fn a_service_that_fails_for_good_keeps_nothing() {
     let more = "file_descriptor_store_max = 4\nrestart_prevent_exit_status = \"SIGKILL\"";
     let world = World::with(&[("web", &unit("memfd:a", more))]);

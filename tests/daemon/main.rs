@@ -96,6 +96,7 @@ const TESTS: &[Test] = tests![
     faults::a_service_that_kills_its_group_kills_nobody_else,
     fd_store::what_a_service_stores_is_passed_to_its_next_run_whoever_died_meanwhile,
     fd_store::a_store_ends_with_what_the_unit_says,
+    fd_store::status_counts_a_store_and_one_that_is_kept_for_good_is_emptied_by_clean,
     fd_store::a_service_that_fails_for_good_keeps_nothing,
     fd_store::one_too_many_is_closed_at_once_and_a_unit_that_may_keep_none_keeps_none,
     fd_store::what_has_hung_up_is_closed_unless_the_service_wants_it_kept,

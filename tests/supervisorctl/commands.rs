@@ -125,6 +125,7 @@ fn an_order_says_what_was_typed() {
         units: units.iter().map(ToString::to_string).collect(),
         all: false,
         signal: None,
+        what: None,
         dry_run: false,
         no_wait: false,
     };

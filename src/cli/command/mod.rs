@@ -22,6 +22,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Signal { signal, order } => order::run(context, Verb::Signal(signal), order),
         Command::Enable(args) => order::run(context, Verb::Enable, args),
         Command::Disable(args) => order::run(context, Verb::Disable, args),
+        Command::Clean { what, order } => order::run(context, Verb::Clean(what), order),
         Command::Reset { units, all, dry_run } => order::reset(context, &units, all, dry_run),
         Command::Check { units, no_restart, config } => check::run(context, &units, no_restart, config.as_deref()),
         Command::History { unit, lines } => unit::history(context, unit.as_ref(), lines),

@@ -1,7 +1,7 @@
 use crate::{
     base::{Signal, UnitName},
     cli::{
-        args::OrderArgs,
+        args::{Cleaned, OrderArgs},
         client::{Answer, path_with},
         context::Context,
         exit::{Exit, OrderExit},
@@ -26,6 +26,7 @@ pub(super) enum Verb {
     Restart,
     Reload,
     Signal(Signal),
+    Clean(Cleaned),
     Enable,
     Disable,
 }
@@ -39,6 +40,7 @@ impl Verb {
             Self::Restart => "restart",
             Self::Reload => "reload",
             Self::Signal(_) => "signal",
+            Self::Clean(_) => "clean",
             Self::Enable => "enable",
             Self::Disable => "disable",
         }
@@ -49,13 +51,20 @@ impl Verb {
 pub(super) fn run(context: &Context, verb: Verb, args: OrderArgs) -> Result<Exit, Failure> {
     let signal = match verb {
         Verb::Signal(signal) => Some(signal.to_string()),
-        Verb::Start | Verb::Stop | Verb::Restart | Verb::Reload | Verb::Enable | Verb::Disable => None,
+        Verb::Start | Verb::Stop | Verb::Restart | Verb::Reload | Verb::Clean(_) | Verb::Enable | Verb::Disable => None,
+    };
+    let what = match verb {
+        Verb::Clean(Cleaned::Fdstore) => Some("fdstore".to_owned()),
+        Verb::Start | Verb::Stop | Verb::Restart | Verb::Reload | Verb::Signal(_) | Verb::Enable | Verb::Disable => {
+            None
+        }
     };
     let order = Order {
         verb: verb.word().to_owned(),
         units: args.units.iter().map(ToString::to_string).collect(),
         all: false,
         signal,
+        what,
         dry_run: args.dry_run,
         no_wait: args.no_wait,
     };
@@ -75,6 +84,7 @@ pub(super) fn reset(context: &Context, units: &[UnitName], all: bool, dry_run: b
         units: units.iter().map(ToString::to_string).collect(),
         all,
         signal: None,
+        what: None,
         dry_run,
         no_wait: false,
     };

@@ -92,6 +92,9 @@ fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
         let peak = unit.memory_peak_bytes.map(|peak| format!(" (peak {})", humane::bytes(peak)));
         lines.push(("Memory", format!("{}{}", humane::bytes(count), peak.unwrap_or_default())));
     }
+    if let Some(count) = unit.n_file_descriptor_store {
+        lines.push(("FD store", format!("{count} (limit {})", unit.file_descriptor_store_max)));
+    }
     if let Some(count) = unit.tasks {
         lines.push(("Tasks", count.to_string()));
     }

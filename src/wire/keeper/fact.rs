@@ -88,6 +88,13 @@ pub enum Fact {
     },
     /// A datagram came on the notify socket; its descriptors come along. Repeated in each snapshot until acknowledged.
     Notified(Notified),
+    /// What a service keeps is more or less now; a snapshot shows it by what is stored.
+    Kept {
+        /// Which unit's.
+        unit: UnitName,
+        /// How many descriptors.
+        count: u32,
+    },
     /// A signal came for the daemon.
     DaemonSignal {
         /// Which: HUP, TERM, INT, USR1 or USR2.
@@ -267,6 +274,7 @@ wire_enum!(Fact {
     16 SignalFailed { key, signal, errno },
     17 Refused { reason },
     18 UpgradeFailed { reason },
+    19 Kept { unit, count },
 });
 wire_enum!(ManagerCause { 0 Boot, 1 Crash, 2 Hang, 3 Upgrade, 4 Rollback });
 wire_struct!(RunningProcess { key, invocation, pid, start_time, started, clamped });

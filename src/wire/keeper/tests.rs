@@ -159,6 +159,7 @@ fn facts() -> Vec<Fact> {
         Fact::Stored { unit: unit.clone(), name: "http".into() },
         Fact::SnapshotEnd,
         Fact::LogPipe { unit: unit.clone(), stream: Stream::Output, bytes: 65536 },
+        Fact::Kept { unit: unit.clone(), count: 3 },
         Fact::LogPipeFailed { unit: unit.clone(), stream: Stream::Output, errno: 24 },
         Fact::Spawned { key: key.clone(), pid, start_time: 3, clamped: Clamped { limits: true, ..Clamped::default() } },
         Fact::ExecDone { key: key.clone() },
