@@ -213,7 +213,7 @@ impl Engine {
     }
 
     /// Whether the unit is on its way down, where a walk over /proc delays nobody's restart.
-    fn is_stopping(&self, unit: &UnitName) -> bool {
+    pub(super) fn is_stopping(&self, unit: &UnitName) -> bool {
         self.node.active(unit) == Some(Active::Deactivating)
     }
 

@@ -327,6 +327,9 @@ impl Engine {
                 }
             } else {
                 let alone = self.is_alone(&key, None, now.mono);
+                if !alone && self.is_stopping(unit) {
+                    self.tree_of_run(&key.run).into_iter().for_each(|tree| self.tree.watch(tree));
+                }
                 self.node.handle(now, Input::Exited { key, status, usage: None, oom: false, alone });
             }
         }
