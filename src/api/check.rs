@@ -91,7 +91,9 @@ fn judge_probes(state: &UnitState, reports: &[ProbeReport]) -> (u8, String) {
     let severity = |report: &&ProbeReport| {
         state.def.health.iter().find(|probe| *probe.name == *report.name).map(|probe| probe.severity)
     };
-    let level = failed.iter().map(severity).map(level_of).max().unwrap_or(UNKNOWN);
+    // Of a service that could not be asked nothing is known.
+    let asked = failed.iter().filter(|report| report.asked);
+    let level = asked.map(severity).map(level_of).max().unwrap_or(UNKNOWN);
     let texts: Vec<String> =
         failed.iter().map(|r| format!("{}: {}", r.name, r.failure.as_deref().unwrap_or_default())).collect();
     (level, texts.join(", "))

@@ -88,6 +88,26 @@ pub struct SpawnFailure {
     pub errno: i32,
 }
 
+/// errno(3), the same on all Linux machines.
+const EAGAIN: i32 = 11;
+const ENOMEM: i32 = 12;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
+impl SpawnFailure {
+    /// Whether the machine was short of something (processes, memory, descriptors, places for set-ups), which may be there
+    /// a moment later: no fault of the unit's. A user's processes are counted at clone(2) for root and at execve(2) for
+    /// whoever has just become that user.
+    pub const fn is_shortage(self) -> bool {
+        let is_before = matches!(self.step, SpawnStep::Prepare | SpawnStep::Clone);
+        match self.errno {
+            EAGAIN => is_before || matches!(self.step, SpawnStep::Exec),
+            ENOMEM | ENFILE | EMFILE => is_before,
+            _ => false,
+        }
+    }
+}
+
 impl SpawnStep {
     /// Every step, in order.
     pub const ALL: [Self; 37] = [

@@ -183,8 +183,7 @@ impl Engine {
         let input = match key.role {
             Role::Main | Role::Named(_) | Role::Control(_) => Input::SpawnFailed { key: key.clone(), failure },
             Role::Probe(_) => {
-                let reason = nix::Error::from_raw(failure.errno).desc().to_owned();
-                let Some((probe, outcome)) = self.probes.fail_exec(key, reason) else { return };
+                let Some((probe, outcome)) = self.probes.fail_exec(key, failure) else { return };
                 Input::Probed { run: key.run.clone(), probe, outcome }
             }
         };

@@ -138,8 +138,7 @@ impl Engine {
     ) -> Result<(), ClientError> {
         self.processes.remove(&key);
         if let Role::Probe(_) = key.role {
-            let reason = nix::Error::from_raw(failure.errno).desc().to_owned();
-            if let Some((probe, outcome)) = self.probes.fail_exec(&key, reason) {
+            if let Some((probe, outcome)) = self.probes.fail_exec(&key, failure) {
                 self.node.handle(clock::now(), Input::Probed { run: key.run.clone(), probe, outcome });
             }
             return self.keeper.send(&Order::AckExit { key }, Vec::new());

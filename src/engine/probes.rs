@@ -6,7 +6,7 @@ use tokio::{runtime, sync::mpsc};
 
 use super::handle::Report;
 use crate::{
-    base::{ExitStatus, Mono, Now, ProcessKey, Role, RunId, TimeSpan},
+    base::{ExitStatus, Mono, Now, ProcessKey, Role, RunId, SpawnFailure, TimeSpan},
     edge::probe::Prober,
     node::input::ProbeOutcome,
     unit::spec::{ProbeCheck, ProbeSpec},
@@ -80,13 +80,14 @@ impl Probes {
             ExitStatus::Exited(0) => None,
             ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => Some(status.to_string()),
         };
-        Some((exec.probe, ProbeOutcome { failure, took: now.mono.since(exec.started) }))
+        Some((exec.probe, ProbeOutcome { failure, asked: true, took: now.mono.since(exec.started) }))
     }
 
     /// A probe's process could not be started.
-    pub(super) fn fail_exec(&mut self, key: &ProcessKey, reason: String) -> Option<(usize, ProbeOutcome)> {
+    pub(super) fn fail_exec(&mut self, key: &ProcessKey, failure: SpawnFailure) -> Option<(usize, ProbeOutcome)> {
         let exec = self.execs.remove(key)?;
-        Some((exec.probe, ProbeOutcome { failure: Some(reason), took: std::time::Duration::ZERO }))
+        let (failure, asked) = (Some(failure.to_string()), !failure.is_shortage());
+        Some((exec.probe, ProbeOutcome { failure, asked, took: std::time::Duration::ZERO }))
     }
 
     /// The probe came back: its task is no more.

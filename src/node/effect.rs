@@ -239,6 +239,8 @@ pub struct ProbeReport {
     pub name: String,
     /// `None` is good; else why not, for people.
     pub failure: Option<String>,
+    /// Whether the service was asked at all: see [`ProbeOutcome`](super::input::ProbeOutcome).
+    pub asked: bool,
     /// How long it took.
     pub took: Duration,
     /// What is concluded with this answer counted in.

@@ -10,14 +10,10 @@ use super::{
 use crate::{
     base::{
         Consequence, ExitStatus, Generation, Happening, InvocationId, Notice, Now, Pid, ProcessKey, Role, RunId,
-        RunResult, SpawnFailure, SpawnStep, StartCause, UnitName, Usage,
+        RunResult, SpawnFailure, StartCause, UnitName, Usage,
     },
     unit::spec::ServiceKind,
 };
-
-/// fork's errors when the machine is short of processes or memory (errno(3), the same on all Linux machines).
-const EAGAIN: i32 = 11;
-const ENOMEM: i32 = 12;
 
 /// How a process ended, as the keeper tells it.
 #[derive(Debug, Clone, Copy)]
@@ -106,8 +102,9 @@ impl Node {
             run.main = code.map_or(Main::None, |code| Main::Ended { status: ExitStatus::Exited(code), usage: None });
         }
         let result = if code.is_some() { RunResult::ExitCode } else { RunResult::Resources };
-        let short = failure.step == SpawnStep::Clone && matches!(failure.errno, EAGAIN | ENOMEM);
-        run.transient |= short && run.phase.is_starting();
+        // A program that could not be run is heard of when its service is up already, by its type.
+        let was_to_start = run.phase.is_starting() || (control.is_none() && run.phase.is_up());
+        run.transient |= failure.is_shortage() && was_to_start;
         self.touch(place);
         let command = directive.as_str().to_owned();
         self.notice(now, Happening::SpawnFailed { run: key.run.clone(), command, failure });

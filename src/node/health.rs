@@ -1,7 +1,7 @@
 //! Health of a unit that is up: probes at a fixed rate, rise and fall counts, verdicts, and when all is well again.
 //!
 //! One probe of a kind is under way at a time. A verdict falls after `unhealthy_after` failures in a row and rises after
-//! `healthy_after` good answers; the first good answer of a run is enough.
+//! `healthy_after` good answers; the first good answer of a run is enough. A probe that could not be asked is no answer.
 
 use std::time::Duration;
 
@@ -259,8 +259,8 @@ impl super::service::Run {
     ) -> Vec<(Ask, Vec<ProbeReport>)> {
         for check in &mut self.checks {
             if let Some(report @ None) = check.reports.get_mut(index) {
-                let (failure, took) = (outcome.failure.clone(), outcome.took);
-                *report = Some(ProbeReport { name: spec.name.to_string(), failure, took, verdict });
+                let ProbeOutcome { failure, asked, took } = outcome.clone();
+                *report = Some(ProbeReport { name: spec.name.to_string(), failure, asked, took, verdict });
             }
         }
         let (done, open) = std::mem::take(&mut self.checks)
@@ -279,6 +279,9 @@ impl Probe {
         let against = if outcome.failure.is_some() { Verdict::Unhealthy } else { Verdict::Healthy };
         if let Some(reason) = &outcome.failure {
             self.last_failure = Some(shortened(reason).into());
+        }
+        if !outcome.asked {
+            return;
         }
         let needed = match against {
             Verdict::Unhealthy => spec.unhealthy_after,

@@ -263,6 +263,9 @@ pub struct NotifyMessage {
 pub struct ProbeOutcome {
     /// `None` is good; else why not, for people.
     pub failure: Option<String>,
+    /// Whether the service was asked. Where it was not, the machine is short of what `failure` says, and nothing is known
+    /// of the service.
+    pub asked: bool,
     /// How long it took.
     pub took: Duration,
 }

@@ -15,8 +15,9 @@
 //! - A wanted stop ends inactive, however the process went; its result is still shown.
 //! - Nothing takes the place of a main process that lives: where systemd goes on after SIGKILL, SendSIGKILL=no or
 //!   KillMode=none, the run waits and is shown as unkillable.
-//! - A process that cannot be made because the machine is short of something (EAGAIN, ENOMEM of fork) is tried again
-//!   whatever Restart= says, and counts neither in the row of restarts nor in the start limit.
+//! - A process that cannot be made because the machine is short of something (processes, memory, descriptors) is tried
+//!   again, no sooner than after a second, whatever Restart= says, and counts neither in the row of restarts nor in the
+//!   start limit. A probe that cannot be asked for that reason says nothing of its service.
 //! - A run in which no process came to be is not tried again within 100 ms.
 //! - A unit that says `lazy` is service and socket in one: a stop ends its listening too, and a run that failed listens again.
 //! - So is a template that accepts; its stop closes its sockets. What serves a connection runs once.

@@ -35,6 +35,7 @@ mod templates; // instances and targets
 mod resources; // what units ask of the machine
 mod restart; // services that die
 mod sandbox; // services that are shut in
+mod shortage; // there are no more processes, or no time for all of them
 mod lazy; // services that wait for traffic
 mod sockets; // sockets that the keeper holds
 mod stop; // what is to go, goes
@@ -94,6 +95,9 @@ const TESTS: &[Test] = tests![
     faults::a_service_that_closes_its_output_costs_nobody_anything,
     faults::a_service_that_stops_itself_is_ended_by_a_stop,
     faults::a_service_that_kills_its_group_kills_nobody_else,
+    shortage::a_keeper_that_cannot_fork_loses_no_service_and_counts_no_crash,
+    shortage::a_user_with_too_many_processes_loses_no_service,
+    shortage::a_probe_that_cannot_be_forked_condemns_no_service,
     fd_store::what_a_service_stores_is_passed_to_its_next_run_whoever_died_meanwhile,
     fd_store::a_store_ends_with_what_the_unit_says,
     fd_store::status_counts_a_store_and_one_that_is_kept_for_good_is_emptied_by_clean,

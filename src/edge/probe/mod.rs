@@ -65,7 +65,7 @@ impl Prober {
             Ok(Err(reason)) => Some(bounded(&reason)),
             Err(_) => Some(format!("no answer within {deadline}")),
         };
-        ProbeOutcome { failure, took: begun.elapsed() }
+        ProbeOutcome { failure, asked: true, took: begun.elapsed() }
     }
 
     async fn connect(&self, address: &str) -> Result<TcpStream, String> {

@@ -153,7 +153,13 @@ impl Desk {
     }
 
     pub(super) fn probed(&mut self, run: &str, probe: usize, failure: Option<&str>) -> Vec<String> {
-        let outcome = ProbeOutcome { failure: failure.map(str::to_owned), took: Duration::from_millis(3) };
+        let outcome = ProbeOutcome { failure: failure.map(str::to_owned), asked: true, took: Duration::from_millis(3) };
+        self.give(Input::Probed { run: run_id(run), probe, outcome })
+    }
+
+    /// The machine was too short of something for the probe.
+    pub(super) fn unasked(&mut self, run: &str, probe: usize, failure: &str) -> Vec<String> {
+        let outcome = ProbeOutcome { failure: Some(failure.to_owned()), asked: false, took: Duration::ZERO };
         self.give(Input::Probed { run: run_id(run), probe, outcome })
     }
 

@@ -410,12 +410,31 @@ fn a_machine_that_is_short_of_processes_loses_no_service() {
     let mut def = service("web");
     def.start_limit.burst = 2;
     let mut desk = Desk::new([def]);
-    for generation in 1..20 {
-        let said = desk.spawn_failed(&format!("web/{generation}"), SpawnStep::Clone, 11);
+    let short = [(SpawnStep::Clone, 11), (SpawnStep::Clone, 12), (SpawnStep::Prepare, 24), (SpawnStep::Exec, 11)];
+    for (generation, (step, errno)) in (1..20).zip(short.into_iter().cycle()) {
+        let said = desk.spawn_failed(&format!("web/{generation}"), step, errno);
         assert_eq!(said[2], "RestartScheduled web 1s 0", "restart=no, and not its fault");
         assert_eq!(desk.pass(1.0)[0], format!("spawn web/{} exec_start", generation + 1));
     }
     assert_eq!((desk.status("web").restarts, desk.status("web").starts_in_window), (0, 1));
+}
+
+#[test]
+fn a_service_whose_user_has_too_many_processes_is_not_lost() {
+    let mut def = service("web");
+    def.start_limit.burst = 2;
+    let mut desk = Desk::new([def]);
+    for generation in 1..20 {
+        // The process is there, and a simple service is up with it, when its program cannot be run.
+        desk.spawned(&format!("web/{generation}"));
+        let said = desk.spawn_failed(&format!("web/{generation}"), SpawnStep::Exec, 11);
+        assert_eq!(said[2], "RestartScheduled web 1s 0", "{said:?}");
+        desk.pass(1.0);
+    }
+    desk.up("web");
+    assert_eq!((desk.status("web").restarts, desk.status("web").starts_in_window), (0, 1));
+    let said = desk.exited("web/20", 1);
+    assert!(said.iter().any(|line| line.starts_with("UnitFailed")), "restart=no, and its own fault: {said:?}");
 }
 
 #[test]

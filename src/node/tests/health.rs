@@ -59,6 +59,22 @@ fn an_unhealthy_service_is_restarted_and_the_restart_is_counted() {
 }
 
 #[test]
+fn a_probe_that_could_not_be_asked_is_no_answer() {
+    let mut desk = Desk::new([probed(OnUnhealthy::Restart)]);
+    desk.up("web");
+    turn(&mut desk, "web/1", Some("x"));
+    turn(&mut desk, "web/1", Some("x"));
+    for _ in 0..10 {
+        assert_eq!(desk.pass(10.0), ["probe web/1 live"]);
+        assert_eq!(desk.unasked("web/1", 0, "clone"), Vec::<String>::new());
+    }
+    let health = &desk.status("web").health[0];
+    assert_eq!((health.verdict.as_str(), health.last_failure.as_deref()), ("unknown", Some("clone")));
+    let said = turn(&mut desk, "web/1", Some("x"));
+    assert_eq!(said, ["kill-tree web/1 SIGTERM", "Unhealthy web/1 live: x"], "the row goes on where it was");
+}
+
+#[test]
 fn a_restart_for_health_happens_even_with_restart_no() {
     let mut def = probed(OnUnhealthy::Restart);
     def.service.restart.when = crate::unit::spec::Restart::No;
@@ -147,8 +163,8 @@ fn a_check_on_demand_answers_with_every_probe() {
     assert_eq!(desk.probed("web/1", 0, None), ["Healthy web/1 live"]);
     let said = desk.probed("web/1", 1, Some("no"));
     assert_eq!(said.len(), 1);
-    let expected = "reply web=Checked([ProbeReport { name: \"live\", failure: None, took: 3ms, verdict: Healthy }, \
-                    ProbeReport { name: \"deep\", failure: Some(\"no\"), took: 3ms, verdict: Unknown }]) \
+    let expected = "reply web=Checked([ProbeReport { name: \"live\", failure: None, asked: true, took: 3ms, verdict: Healthy }, \
+                    ProbeReport { name: \"deep\", failure: Some(\"no\"), asked: true, took: 3ms, verdict: Unknown }]) \
                     job=Checked([]) bare=Checked([]) off=Failed(NotRunning) ghost=Failed(UnknownUnit { similar: None })";
     assert_eq!(said[0], expected);
     let units = vec![name("web")];

@@ -384,7 +384,8 @@ impl World {
             Effect::Probe { run, probe, .. } => {
                 self.check_current(&run);
                 let failure = (self.rng.below(3) == 0 && !self.calm).then(|| "refused".to_owned());
-                let outcome = ProbeOutcome { failure, took: Duration::from_millis(1) };
+                let asked = failure.is_none() || self.rng.below(4) != 0;
+                let outcome = ProbeOutcome { failure, asked, took: Duration::from_millis(1) };
                 let delay = self.rng.below(3000);
                 self.send(delay, Input::Probed { run, probe, outcome }, None);
             }
@@ -517,13 +518,19 @@ impl World {
             assert_eq!(mains.count(), 0, "a second main process of {}", key.run.unit);
         }
         if !is_timed(&key.run.unit) && self.chance(12) {
-            let (step, errno) = if self.chance(2) { (SpawnStep::Clone, 11) } else { (SpawnStep::Exec, 2) };
+            let (step, errno) = match self.rng.below(8) {
+                0..4 => (SpawnStep::Exec, 2),
+                4 => (SpawnStep::Exec, 11),
+                5 => (SpawnStep::Prepare, 24),
+                _ => (SpawnStep::Clone, 11),
+            };
             let starting =
                 matches!(order.directive, "exec_condition" | "exec_start_pre" | "exec_start" | "exec_start_post");
-            if step == SpawnStep::Clone && starting {
+            let failure = SpawnFailure { step, errno };
+            if failure.is_shortage() && starting {
                 self.truth.transient.insert((key.run.unit.clone(), key.run.generation));
             }
-            let fact = Input::SpawnFailed { key: key.clone(), failure: SpawnFailure { step, errno } };
+            let fact = Input::SpawnFailed { key: key.clone(), failure };
             let delay = self.rng.below(20);
             return self.send(delay, fact, Some(key));
         }
@@ -891,7 +898,7 @@ impl World {
             3 => Input::Probed {
                 run,
                 probe: 0,
-                outcome: ProbeOutcome { failure: Some("old".to_owned()), took: Duration::ZERO },
+                outcome: ProbeOutcome { failure: Some("old".to_owned()), asked: true, took: Duration::ZERO },
             },
             _ => {
                 // The exit of a run that is over comes again only as it was.

@@ -1,0 +1,124 @@
+//! What many want at once is short: processes, CPU time.
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Stdio},
+};
+
+use crate::support::{
+    process::{self, Signal, kill, need_root, until},
+    world::World,
+};
+
+/// No fork of a process comes about, from when it is there until it is dropped.
+struct NoForks {
+    tracer: Child,
+    file: PathBuf,
+}
+
+impl NoForks {
+    fn new(world: &World, pid: i32) -> Self {
+        need_root("it traces a daemon");
+        let file = world.path("forks");
+        let mut strace = process::command("strace");
+        strace.args(["-qq", "-o"]).arg(&file).args(["-p", &pid.to_string(), "-e", "trace=clone3"]);
+        strace.args(["-e", "inject=clone3:error=EAGAIN"]);
+        let tracer = strace.stderr(Stdio::null()).spawn().expect("strace is in the Debian package strace");
+        until("it is traced", || {
+            (!fs::read_to_string(format!("/proc/{pid}/status")).unwrap().contains("TracerPid:\t0\n")).then_some(())
+        });
+        Self { tracer, file }
+    }
+
+    /// How many were refused so far.
+    fn refused(&self) -> usize {
+        fs::read_to_string(&self.file).unwrap_or_default().matches("INJECTED").count()
+    }
+}
+
+impl Drop for NoForks {
+    fn drop(&mut self) {
+        // By SIGINT it lets go of the process in order.
+        kill(i32::try_from(self.tracer.id()).unwrap(), Signal::SIGINT);
+        self.tracer.wait().unwrap();
+    }
+}
+
+pub(crate) fn a_keeper_that_cannot_fork_loses_no_service_and_counts_no_crash() {
+    const SERVICES: usize = 100;
+    /// More than any of them may be started.
+    const FAILURES: usize = 4;
+    let mut world = World::new();
+    let names: Vec<String> = (0..SERVICES).map(|number| format!("web{number}")).collect();
+    for name in &names {
+        let policy = "restart = \"on-failure\"\nrestart_sec = \"10ms\"\n[unit]\nstart_limit_burst = 2\nstart_limit_interval_sec = \"1h\"\n";
+        world.unit(name, &format!("[service]\nexec_start = \"sleep 1000\"\n{policy}"));
+    }
+    world.start();
+    let pids: Vec<i32> = names.iter().map(|name| world.pid(name)).collect();
+    let keeper = world.keeper();
+    let forks = NoForks::new(&world, keeper);
+    pids.iter().for_each(|pid| kill(*pid, Signal::SIGKILL));
+    until("all were tried again and again", || (forks.refused() >= SERVICES * FAILURES).then_some(()));
+    let waiting = world.status(&names[0]);
+    assert_eq!((waiting["active"].as_str(), waiting["result"].as_str()), (Some("activating"), Some("resources")));
+    // The manager cannot be forked either.
+    world.kill_manager();
+    until("it was tried", || (world.log().matches("cannot start the manager").count() >= 2).then_some(()));
+    drop(forks);
+    world.await_answer();
+    for name in &names {
+        let status = world.until_active(name, "active");
+        assert_eq!(status["restarts_in_row"], 1, "it was killed once: {status:#}");
+        assert_eq!(status["starts_in_window"], 2, "{status:#}");
+    }
+    for name in [&names[0], &names[SERVICES - 1]] {
+        let runs = world.history(name, FAILURES);
+        let results: Vec<&str> = runs.iter().rev().filter_map(|run| run["result"].as_str()).collect();
+        assert_eq!(results[0], "signal", "{results:?}");
+        assert!(results.len() >= FAILURES && results[1..].iter().all(|result| *result == "resources"), "{results:?}");
+    }
+    assert!(world.stop().success());
+}
+
+pub(crate) fn a_user_with_too_many_processes_loses_no_service() {
+    need_root("it runs services as a user of their own");
+    // One of Debian's that has no other processes.
+    const USER: &str = "user = \"news\"\n";
+    let mut world = World::new();
+    let many = "/bin/sh -c 'sleep 1000 & sleep 1000 & sleep 1000 & wait'";
+    world.unit("many", &format!("[service]\nexec_start = {many:?}\n{USER}"));
+    let policy = "restart = \"on-failure\"\nrestart_sec = \"10ms\"\nlimit_nproc = 3\n[unit]\nstart_limit_burst = 2\nstart_limit_interval_sec = \"1h\"\n[install]\nenabled = false\n";
+    world.unit("web", &format!("[service]\nexec_start = \"sleep 1000\"\n{USER}{policy}"));
+    world.start();
+    let shell = world.pid("many");
+    until("they are many", || (process::children(shell).len() == 3).then_some(()));
+    world.ok(&["start", "--no-wait", "web"]);
+    let failures = world.until_notices("spawn_failed", 4);
+    assert!(failures.iter().all(|failure| failure["unit"] == "web"), "{failures:#?}");
+    let waiting = world.status("web");
+    assert_eq!((waiting["active"].as_str(), waiting["restarts_in_row"].as_i64()), (Some("activating"), Some(0)));
+    world.ok(&["stop", "many"]);
+    world.until_active("web", "active");
+    let status = world.status("web");
+    assert_eq!((status["restarts_in_row"].as_i64(), status["starts_in_window"].as_i64()), (Some(0), Some(1)));
+    assert!(world.stop().success());
+}
+
+pub(crate) fn a_probe_that_cannot_be_forked_condemns_no_service() {
+    let probe = "[[health]]\nname = \"live\"\nexec = \"/bin/true\"\ninterval = \"50ms\"\ntimeout = \"5s\"\nunhealthy_after = 2\non_unhealthy = \"restart\"\n";
+    let mut world = World::with(&[("web", &format!("[service]\nexec_start = \"sleep 1000\"\n{probe}"))]);
+    let pid = world.pid("web");
+    let healthy = |status: &serde_json::Value| status["probes"][0]["verdict"] == "healthy";
+    world.until_status("web", "it is well", healthy);
+    let keeper = world.keeper();
+    let forks = NoForks::new(&world, keeper);
+    until("probes were refused", || (forks.refused() > 10).then_some(()));
+    let check = world.ctl(&["check", "web"]);
+    assert_eq!(check.code, 3, "nothing is known of it: {check:?}");
+    assert_eq!((world.pid("web"), healthy(&world.status("web"))), (pid, true));
+    drop(forks);
+    until("it is asked again", || (world.ctl(&["check", "web"]).code == 0).then_some(()));
+    assert_eq!(world.status("web")["generation"], 1);
+    assert!(world.stop().success());
+}
