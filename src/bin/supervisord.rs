@@ -51,7 +51,7 @@ enum Wanted {
     Version,
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let wanted = match wanted(env::args_os().skip(1)) {
         Ok(wanted) => wanted,
         Err(problem) => {
@@ -233,6 +233,7 @@ fn probe(settings: &Settings, units: &[String], json: bool) -> ExitCode {
 
 /// The manager's process. The engine has a thread of its own; everything that may wait has another.
 fn manage(given: Given) -> ExitCode {
+    sys::abort_on_panic();
     log_to_stderr();
     // A manager without its keeper is of no use, and one that hangs would stand in the way of the next keeper's.
     if let Err(error) = sys::die_with_parent() {

@@ -39,7 +39,10 @@ pub use link::LinkError;
 pub use manager::MANAGER_SOCKET;
 pub use upgrade::{CHECK_STATE, Checked, check_state, runtime_before};
 
-use crate::{base::Chain, sys::say};
+use crate::{
+    base::Chain,
+    sys::{abort_on_panic, say},
+};
 
 /// How a keeper is started.
 #[derive(Debug, Clone)]
@@ -58,8 +61,10 @@ pub struct KeeperOptions {
     pub stale: Vec<PathBuf>,
 }
 
-/// Is the keeper until the daemon ends; its exit code. Call it first in `main`, before any thread is started.
+/// Is the keeper until the daemon ends; its exit code. Call it first in `main`, before any thread is started. A panic aborts
+/// the process.
 pub fn run(options: KeeperOptions) -> ExitCode {
+    abort_on_panic();
     let mut keeper = match turn::Keeper::begin(options) {
         Ok(keeper) => keeper,
         Err(error) => {

@@ -6,12 +6,15 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::ffi::OsStrExt,
     },
+    panic,
     path::Path,
+    process, thread,
 };
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socket},
+    unistd,
 };
 
 /// Sends a datagram to a notify socket as $NOTIFY_SOCKET names it (a path, or `@` and an abstract name), sd_notify(3).
@@ -33,16 +36,27 @@ pub fn tell_init(address: &OsStr, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::R
     Ok(())
 }
 
-/// Writes a line to standard error if that takes no waiting, else leaves it out: who reads our errors may hang.
+/// Ends this process by SIGABRT as soon as any of its threads or tasks panics, having said where and why. What another part
+/// still does then is of no use: half a manager answers that all is well, and nobody replaces it.
+pub fn abort_on_panic() {
+    panic::set_hook(Box::new(|panic| {
+        let thread = thread::current();
+        say(&format!("thread {} {panic}", thread.name().unwrap_or("without a name")));
+        process::abort();
+    }));
+}
+
+/// Writes a line to standard error if that takes no waiting, else leaves it out: who reads our errors may hang. It takes no
+/// lock either: who holds that of standard error may wait.
 pub fn say(text: &str) {
-    let mut stderr = io::stderr();
+    let stderr = io::stderr();
     let mut ask = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     let room = poll(&mut ask, PollTimeout::ZERO).is_ok_and(|count| count > 0);
     // A pipe that is ready takes as much without waiting, pipe(7).
     let line = format!("supervisord: {text}\n");
     if room && line.len() <= PIPE_ATOMIC_BYTES {
         // Nobody is left to tell that it failed.
-        let _written = stderr.write_all(line.as_bytes());
+        let _written = unistd::write(&stderr, line.as_bytes());
     }
 }
 
@@ -64,7 +78,7 @@ const PIPE_ATOMIC_BYTES: usize = 4096;
 /// Replaces this process's program, execve(2); pid, children, and descriptors that do not close on exec stay. Comes back
 /// only when it could not.
 pub fn replace_image(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
-    match nix::unistd::execve(path, argv, env) {
+    match unistd::execve(path, argv, env) {
         Ok(never) => match never {},
         Err(errno) => errno.into(),
     }

@@ -33,7 +33,7 @@ pub use descriptors::{
 pub use devices::{DeviceKind, DeviceRule, filter_devices};
 pub use disk::{device_name, device_of};
 pub use glob::glob;
-pub use init::{complain, print, replace_image, say, tell_init};
+pub use init::{abort_on_panic, complain, print, replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};
 pub use memory::{read_sealed, sealed_memory, trim_memory};
 pub use namespaces::{effective_capabilities, try_filters, try_namespaces};

@@ -11,6 +11,9 @@
     reason = "a test program that is its own harness"
 )]
 
+/// The daemon itself, which this program can also be: with a thread of the test's in it.
+#[path = "../../src/bin/supervisord.rs"]
+mod supervisord;
 #[path = "../support/daemon/mod.rs"]
 mod support;
 
@@ -30,6 +33,7 @@ mod logs; // what services write
 mod manager; // the manager is killed, again and again
 mod notify; // who is believed
 mod order; // who goes first
+mod panics; // the daemon's own code is wrong
 mod reload; // files that change
 mod templates; // instances and targets
 mod resources; // what units ask of the machine
@@ -172,6 +176,8 @@ const TESTS: &[Test] = tests![
     resources::limits_and_kills_outlive_the_manager,
     resources::nothing_of_a_units_cgroups_stays,
     resources::what_the_host_cannot_ration_is_said_or_refused,
+    panics::a_thread_that_panics_ends_the_manager_and_the_next_takes_over,
+    panics::a_keeper_that_panics_ends_and_the_next_takes_over,
     restart::a_service_that_is_killed_again_and_again_comes_back_and_each_end_is_told,
     restart::five_crashes_in_the_window_are_the_end_until_someone_resets,
     sandbox::what_a_sandbox_forbids_cannot_be_done_and_can_without_it,
@@ -219,6 +225,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     if let Some(("actor", part)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return actor::play(part);
+    }
+    if panics::is_daemon(&arguments) {
+        panics::wait_for_the_word();
+        return supervisord::main();
     }
     harness::run(TESTS, &arguments)
 }
