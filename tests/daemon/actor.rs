@@ -27,6 +27,7 @@ use nix::{
             getsockopt, sendmsg, sockopt,
         },
     },
+    time::{ClockId, clock_gettime},
 };
 
 use crate::support::process::pause;
@@ -48,6 +49,7 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["steady", log, name] => steady(log, name),
         ["notify", texts @ ..] => notify(texts),
         ["feed", millis] => feed(Duration::from_millis(millis.parse().unwrap())),
+        ["slow", millis] => slow(Duration::from_millis(millis.parse().unwrap())),
         ["barrier", file] => barrier(file),
         ["stash", log, steps @ ..] => stash(log, steps),
         ["late", log, name] => late(log, name),
@@ -132,6 +134,13 @@ fn feed(pause: Duration) -> ExitCode {
     }
 }
 
+/// Uses so much CPU time until it is up.
+fn slow(needed: Duration) -> ExitCode {
+    while Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap()) < needed {}
+    tell("READY=1");
+    for_ever()
+}
+
 /// Says READY=1, sends a barrier, waits until it is lifted, and writes that down.
 fn barrier(file: &str) -> ExitCode {
     tell("READY=1");
@@ -159,7 +168,7 @@ fn reloads(millis: u64) -> ExitCode {
     tell("READY=1");
     loop {
         awaited.wait().unwrap();
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
         let micros = now.tv_sec() * 1_000_000 + now.tv_nsec() / 1000;
         tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
         pause(millis);

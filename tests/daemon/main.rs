@@ -102,6 +102,7 @@ const TESTS: &[Test] = tests![
     shortage::a_keeper_that_cannot_fork_loses_no_service_and_counts_no_crash,
     shortage::a_user_with_too_many_processes_loses_no_service,
     shortage::a_probe_that_cannot_be_forked_condemns_no_service,
+    shortage::a_hundred_slow_starters_delay_no_restart_and_no_answer,
     fd_store::what_a_service_stores_is_passed_to_its_next_run_whoever_died_meanwhile,
     fd_store::a_store_ends_with_what_the_unit_says,
     fd_store::status_counts_a_store_and_one_that_is_kept_for_good_is_emptied_by_clean,

@@ -1,13 +1,19 @@
 //! What many want at once is short: processes, CPU time.
 use std::{
     fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Stdio},
+    time::Instant,
 };
 
-use crate::support::{
-    process::{self, Signal, kill, need_root, until},
-    world::World,
+use crate::{
+    actor,
+    support::{
+        process::{self, Signal, kill, need_root, until},
+        world::World,
+    },
 };
 
 /// No fork of a process comes about, from when it is there until it is dropped.
@@ -121,4 +127,59 @@ pub(crate) fn a_probe_that_cannot_be_forked_condemns_no_service() {
     until("it is asked again", || (world.ctl(&["check", "web"]).code == 0).then_some(()));
     assert_eq!(world.status("web")["generation"], 1);
     assert!(world.stop().success());
+}
+
+pub(crate) fn a_hundred_slow_starters_delay_no_restart_and_no_answer() {
+    const SLOW: usize = 100;
+    let mut world = World::new();
+    // As small as a program can be: what it needs itself counts as little as may be.
+    let policy = "restart = \"always\"\nrestart_sec = 0\n[unit]\nstart_limit_burst = 0";
+    world.unit("web", &format!("[service]\nexec_start = \"/bin/sleep 1000\"\n{policy}"));
+    let names: Vec<String> = (0..SLOW).map(|number| format!("slow{number}")).collect();
+    for name in &names {
+        // All on one CPU: whom the kernel lets run where there is none left is not ours to decide.
+        let kind = "type = \"notify\"\ncpu_affinity = [0]\n[install]\nenabled = false\n";
+        world.unit(name, &actor::unit("slow 60", kind));
+    }
+    world.start();
+    let first = world.pid("web");
+    world.ok(&[&["start", "--no-wait"], names.iter().map(String::as_str).collect::<Vec<_>>().as_slice()].concat());
+    kill(first, Signal::SIGKILL);
+    let begun = Instant::now();
+    let (mut killed, mut restarts, mut answers) = ((begun, first), Vec::new(), Vec::new());
+    loop {
+        let asked = Instant::now();
+        let units = units(&world);
+        answers.push(asked.elapsed());
+        if units.iter().filter(|unit| unit["active"] == "activating").count() < SLOW / 2 {
+            break;
+        }
+        let web = units.iter().find(|unit| unit["name"] == "web").unwrap();
+        let (at, last) = killed;
+        if let Some(pid) = web["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid != last) {
+            restarts.push(at.elapsed());
+            kill(pid, Signal::SIGKILL);
+            killed = (Instant::now(), pid);
+        }
+    }
+    let took = begun.elapsed();
+    for name in &names {
+        world.until_active(name, "active");
+    }
+    let slowest = answers.iter().chain(&restarts).max().copied().unwrap();
+    println!("{took:?}: {} restarts, {} answers, the slowest took {slowest:?}", restarts.len(), answers.len());
+    assert!(restarts.len() >= 3, "it was restarted {} times meanwhile", restarts.len());
+    assert!(slowest * 2 < took, "something took {slowest:?}, {SLOW} starts {took:?}");
+    assert!(world.stop().success());
+}
+
+/// What `status` asks, without the time that a program takes to start on a machine that is busy.
+fn units(world: &World) -> Vec<serde_json::Value> {
+    let mut stream = UnixStream::connect(world.path("run/control.sock")).unwrap();
+    stream.write_all(b"GET /v1/units HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+    body["units"].as_array().unwrap().clone()
 }
