@@ -10,6 +10,7 @@
 
 mod accept;
 mod actions;
+mod churn;
 mod desk;
 mod deps;
 mod flow;
