@@ -20,6 +20,7 @@ mod support;
 mod accept; // connections
 mod actor; // what its services do
 mod alerts; // who is told
+mod churn; // a day at once
 mod config; // files that are wrong
 mod directories; // what is made for a service
 mod exec; // what a service is given
@@ -69,6 +70,7 @@ const TESTS: &[Test] = tests![
     alerts::the_manager_killed_in_the_middle_of_an_incident_tells_it_once,
     alerts::a_receiver_that_fails_first_gets_the_alert_once,
     alerts::a_manager_that_begins_without_its_database_tells_no_incident_twice_and_its_end_once,
+    churn::a_days_deaths_leave_everything_as_it_was,
     config::a_program_that_is_missing_is_named_with_step_and_cause,
     config::a_user_that_is_not_there_is_refused_at_load,
     config::what_cannot_be_read_is_named,
