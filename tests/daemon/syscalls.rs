@@ -132,13 +132,16 @@ fn trace(world: &World, victim: Victim, file: &Path, inject: Option<&str>) -> Ch
         if tracer.try_wait().unwrap().is_some() && lives(pid) {
             tracer = command.spawn().unwrap();
         }
+        // One that a timer of its own killed already is traced no more, and may be reaped by now.
+        if !lives(pid) {
+            return Some(());
+        }
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
         let is_traced = |task: fs::DirEntry| {
             let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
             !status.contains("TracerPid:\t0\n")
         };
-        // One that a timer of its own killed already is traced no more.
-        (!lives(pid) || tasks.into_iter().all(is_traced)).then_some(())
+        tasks.into_iter().all(is_traced).then_some(())
     });
     tracer
 }
