@@ -494,7 +494,7 @@ mod tests {
     fn a_failed_spawn_names_step_and_reason() {
         let failure = SpawnFailure { step: SpawnStep::Exec, errno: 2 };
         assert_eq!(failure.to_string(), "exec: no such file or directory");
-        assert_eq!(SpawnFailure { step: SpawnStep::Nice, errno: 99 }.to_string(), "nice: errno 99");
+        assert_eq!(SpawnFailure { step: SpawnStep::Nice, errno: 999 }.to_string(), "nice: errno 999");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod mainpid; // which process is the main one, where a service made it
 mod known; // what the store knows
 mod launch; // orders -> the keeper's exact instructions
 mod probes; // probes under way
+mod reload; // a new configuration, taken while we run
 mod resources; // what units ask of the machine
 mod sandbox; // what processes are shut in with
 pub mod settings; // roundsman.toml

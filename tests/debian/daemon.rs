@@ -40,11 +40,6 @@ impl Difference {
     }
 }
 
-const OPEN_FILES: Difference = Difference {
-    step: "",
-    fields: &["Max open files"],
-    why: "a service has our own limit, which our unit raises; under systemd it has that of the kernel, 1024",
-};
 const DEV_CHAR: Difference = Difference {
     step: "",
     fields: &["/dev/*"],
@@ -85,7 +80,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
         file: "nginx",
         unit: "nginx",
         spoiled: Some(("etc/nginx/nginx.conf", "no such word;\n")),
-        differs: &[OPEN_FILES],
+        differs: &[],
         passing: &[],
         sockets: &[],
         configuration: &[],
@@ -136,7 +131,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
         file: "mosquitto",
         unit: "mosquitto",
         spoiled: Some(("etc/mosquitto/mosquitto.conf", "no_such_word yes\n")),
-        differs: &[OPEN_FILES, LIMIT],
+        differs: &[LIMIT],
         passing: &[],
         sockets: &[],
         configuration: &[],
@@ -148,7 +143,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
         file: "ssh",
         unit: "ssh",
         spoiled: Some(("etc/ssh/sshd_config", "NoSuchWord yes\n")),
-        differs: &[OPEN_FILES, LIMIT],
+        differs: &[LIMIT],
         passing: &[],
         sockets: &[],
         configuration: &[],
@@ -159,7 +154,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
         file: "cron",
         unit: "cron",
         spoiled: None,
-        differs: &[OPEN_FILES],
+        differs: &[],
         passing: &[],
         sockets: &[],
         configuration: &[],
@@ -181,7 +176,7 @@ pub(crate) const DAEMONS: &[Daemon] = &[
         file: "postgresql@",
         unit: "postgresql@15-main",
         spoiled: None,
-        differs: &[OPEN_FILES],
+        differs: &[],
         passing: &[],
         sockets: &[],
         configuration: &[],

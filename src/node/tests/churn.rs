@@ -204,7 +204,10 @@ impl Day {
             Effect::Stamp { unit, at } => drop(self.elapsed.insert(unit, at)),
             Effect::Listen { unit, .. } => {
                 self.listening.retain(|other| *other != unit);
-                self.listening.push(unit);
+                self.listening.push(unit.clone());
+                if unit.as_str() == MAIL {
+                    self.give(Input::Listens { unit });
+                }
             }
             Effect::Unlisten { unit } => self.listening.retain(|other| *other != unit),
             Effect::Reply { .. } => self.unanswered -= 1,
