@@ -173,12 +173,13 @@ impl<F: Fn(Found)> Watcher<F> {
                     look_at = from_now(pause).max(Some(rested));
                 }
                 Ok(Request::Signal(tree, meant)) => {
-                    let now = clock::now().mono;
+                    let (first, more) = match self.cgroups {
+                        Some(_) => (TimeSpan::ZERO, TimeSpan::ZERO),
+                        None => (SIGNAL_AFTER, SIGNAL_AFTER_MORE),
+                    };
                     self.signal_at = match self.signal_at {
-                        None if self.cgroups.is_some() => Some(now),
-                        None => now.after(SIGNAL_AFTER),
-                        Some(at) if self.cgroups.is_some() => Some(at),
-                        Some(at) => at.after(SIGNAL_AFTER_MORE),
+                        None => clock::now().mono.after(first),
+                        Some(at) => at.after(more),
                     };
                     self.signals.push((tree, meant));
                 }
