@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Json,
     extract::{Path, RawQuery, State},
+    response::{IntoResponse as _, Response},
 };
 
 use super::{problem::Failure, view};
@@ -16,9 +17,10 @@ use crate::{
     wire::v1,
 };
 
-/// All units, or those that `?unit=` names, in order of name.
-pub(super) async fn list(State(handle): State<Handle>, RawQuery(query): RawQuery) -> Result<Json<v1::Units>, Failure> {
-    let wanted = names_of(query.as_deref().unwrap_or_default())?;
+/// All units, or those that `?unit=` names, in order of name; with `?brief` no more of each than a table shows.
+pub(super) async fn list(State(handle): State<Handle>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
+    let query = query.as_deref().unwrap_or_default();
+    let wanted = names_of(query)?;
     let states = handle.states().await?;
     let now = clock::now();
     let shown: Vec<&UnitState> = if wanted.is_empty() {
@@ -26,7 +28,11 @@ pub(super) async fn list(State(handle): State<Handle>, RawQuery(query): RawQuery
     } else {
         wanted.iter().map(|name| find(&states, name)).collect::<Result<_, _>>()?
     };
-    Ok(Json(v1::Units { units: view::units(now, &shown) }))
+    Ok(if is_brief(query) {
+        Json(v1::UnitLines { units: view::lines(now, &shown) }).into_response()
+    } else {
+        Json(v1::Units { units: view::units(now, &shown) }).into_response()
+    })
 }
 
 /// One unit.
@@ -136,6 +142,10 @@ pub(super) fn connection(states: &[UnitState], name: &UnitName) -> Option<(UnitN
     Some((template, Generation(connection::number(name)?).next()))
 }
 
+fn is_brief(query: &str) -> bool {
+    query.split('&').any(|pair| pair.split('=').next() == Some("brief"))
+}
+
 fn names_of(query: &str) -> Result<Vec<UnitName>, Failure> {
     query
         .split('&')
@@ -171,5 +181,6 @@ mod tests {
         let names = names_of("unit=web&x=1&unit=getty%40tty1.service").expect("names");
         assert_eq!(names.iter().map(UnitName::as_str).collect::<Vec<_>>(), ["web", "getty@tty1"]);
         assert!(names_of("unit=../etc").is_err());
+        assert!(is_brief("brief") && is_brief("unit=web&brief=1") && !is_brief("unit=brief"));
     }
 }

@@ -25,6 +25,34 @@ pub(super) fn units(now: Now, states: &[&UnitState]) -> Vec<v1::Unit> {
     cpus::map(states, |state| unit(now, state))
 }
 
+/// Units as the lines of a table, in the order given.
+pub(super) fn lines(now: Now, states: &[&UnitState]) -> Vec<v1::UnitLine> {
+    cpus::map(states, |state| line(now, state))
+}
+
+fn line(now: Now, state: &UnitState) -> v1::UnitLine {
+    let UnitState { status, def, restarts_total, .. } = state;
+    let (used, _) = used(state);
+    v1::UnitLine {
+        name: status.name.to_string(),
+        active: status.active.as_str().to_owned(),
+        sub: status.sub.as_str().to_owned(),
+        result: status.result.as_str().to_owned(),
+        since_us: status.since.wall.0,
+        up: is_up(status, def),
+        pid: status.main_pid.map(crate::base::Pid::raw),
+        starts_in_window: status.starts_in_window,
+        start_limit_burst: def.start_limit.burst,
+        restarts_total: *restarts_total,
+        health: health(status).to_owned(),
+        memory_bytes: used.memory_bytes,
+        cpu_us: used.cpu_us,
+        cause: cause(status),
+        next_start_us: status.restart_due.map(|due| wall_of(now, due).0),
+        timer: status.timer.as_ref().map(|timer| self::timer(now, timer)),
+    }
+}
+
 /// A unit as `status` shows it.
 pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
     let UnitState { status, def, kept, restarts_total, clamped, sandbox_unmet, output, resources_unmet, counted: _ } =

@@ -1,6 +1,6 @@
 //! Exit codes. Scripts depend on each number; each family has one table.
 
-use crate::wire::v1::{CheckAnswer, OrderAnswer, Unit};
+use crate::wire::v1::{CheckAnswer, OrderAnswer};
 
 /// How a command ended, as its caller will see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +72,8 @@ impl Exit {
 
 impl StatusExit {
     /// What the units shown amount to.
-    pub(crate) fn of(units: &[Unit]) -> Self {
-        if units.iter().all(|unit| unit.up) { Self::AllUp } else { Self::SomeDown }
+    pub(crate) fn of(ups: impl IntoIterator<Item = bool>) -> Self {
+        if ups.into_iter().all(|up| up) { Self::AllUp } else { Self::SomeDown }
     }
 
     const fn code(self) -> u8 {

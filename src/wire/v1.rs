@@ -181,6 +181,55 @@ pub struct Units {
     pub units: Vec<Unit>,
 }
 
+/// A unit as a line of a table: those fields of [`Unit`] that it needs, for who looks at thousands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitLine {
+    /// Its name.
+    pub name: String,
+    /// As in [`Unit`].
+    pub active: String,
+    /// As in [`Unit`].
+    pub sub: String,
+    /// How the last run ended.
+    pub result: String,
+    /// When it came into this state.
+    pub since_us: i64,
+    /// Whether this counts as up.
+    pub up: bool,
+    /// Pid of the main process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// Starts that stand in the start-limit window now.
+    pub starts_in_window: u32,
+    /// Starts that the window allows; 0: no limit.
+    pub start_limit_burst: u32,
+    /// Automatic restarts ever.
+    pub restarts_total: u64,
+    /// The worst verdict of its probes.
+    pub health: String,
+    /// Memory, as in [`Unit`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// CPU time, as in [`Unit`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_us: Option<u64>,
+    /// Why it is in its present state, one sentence.
+    pub cause: String,
+    /// When the next start is due, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_start_us: Option<i64>,
+    /// Its timer, while that is armed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<Timer>,
+}
+
+/// A line for each unit: the answer of `GET /v1/units?brief`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitLines {
+    /// In order of name.
+    pub units: Vec<UnitLine>,
+}
+
 /// An order: the body of `POST /v1/orders`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

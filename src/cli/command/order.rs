@@ -128,8 +128,11 @@ fn look(context: &Context, order: &Order) -> Option<String> {
         return None;
     }
     let units: Units = context.client.get(&path_with("/v1/units", &pairs)).ok()?.value;
-    let states: Vec<String> =
-        units.units.iter().map(|unit| format!("{} is {}", unit.name, view::status::state(unit))).collect();
+    let states: Vec<String> = units
+        .units
+        .iter()
+        .map(|unit| format!("{} is {}", unit.name, view::state::State::of(unit).in_words()))
+        .collect();
     let more = if order.units.len() > LOOK_UNITS_MAX { ", …" } else { "" };
     Some(format!("{}{more}", states.join(", ")))
 }

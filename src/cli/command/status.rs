@@ -8,7 +8,7 @@ use crate::{
         http::briefly,
         view,
     },
-    wire::v1::{Unit, Units},
+    wire::v1::{Unit, UnitLines, Units},
 };
 
 /// Lines of output below each unit that was named.
@@ -18,19 +18,27 @@ const LOG_BYTES_MAX: usize = 64 << 10;
 
 /// `status`: a table of all, or a block for each that is named.
 pub(super) fn run(context: &Context, names: &[UnitName]) -> Result<Exit, Failure> {
+    if names.is_empty() && !context.json {
+        return all(context);
+    }
     match ask(context, names) {
         Ok(answer) => {
-            let exit = StatusExit::of(&answer.value.units);
-            if names.is_empty() {
-                context.show(&answer, view::status::table)?;
-            } else {
-                context.show(&answer, |_, units| blocks(context, &units.units))?;
-            }
-            Ok(Exit::Status(exit))
+            context.show(&answer, |_, units| blocks(context, &units.units))?;
+            Ok(Exit::Status(exit_of(&answer.value.units)))
         }
         Err(error) if error.is_unknown_unit() && names.len() > 1 && !context.json => one_by_one(context, names),
         Err(error) => Err(error.into()),
     }
+}
+
+fn all(context: &Context) -> Result<Exit, Failure> {
+    let answer: Answer<UnitLines> = context.client.get("/v1/units?brief")?;
+    context.show(&answer, view::status::table)?;
+    Ok(Exit::Status(StatusExit::of(answer.value.units.iter().map(|unit| unit.up))))
+}
+
+fn exit_of(units: &[Unit]) -> StatusExit {
+    StatusExit::of(units.iter().map(|unit| unit.up))
 }
 
 fn ask(context: &Context, names: &[UnitName]) -> Result<Answer<Units>, CallError> {
@@ -53,7 +61,7 @@ fn one_by_one(context: &Context, names: &[UnitName]) -> Result<Exit, Failure> {
         }
     }
     print(blocks(context, &known).as_bytes())?;
-    let worst = if exit == StatusExit::UnknownUnit { exit } else { StatusExit::of(&known) };
+    let worst = if exit == StatusExit::UnknownUnit { exit } else { exit_of(&known) };
     Ok(Exit::Status(worst))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::status::{mark, state, state_style, verdict_style};
+use super::{state::State, status::verdict_style};
 use crate::{
     cli::{
         humane,
@@ -18,7 +18,7 @@ const LABEL_WIDTH: usize = 11;
 pub(crate) fn block(screen: &Screen, unit: &Unit, log: &str) -> String {
     let mut out = format!(
         "{} {} - {}\n",
-        screen.paint(state_style(unit), mark(unit)),
+        screen.paint(State::of(unit).style(), State::of(unit).mark()),
         screen.paint(STRONG, &one_line(&unit.name)),
         one_line(&unit.description)
     );
@@ -139,7 +139,7 @@ fn timer_lines(screen: &Screen, unit: &Unit, timer: &Timer) -> Vec<(&'static str
 }
 
 fn state_line(screen: &Screen, unit: &Unit) -> String {
-    let painted = screen.paint(state_style(unit), &state(unit));
+    let painted = screen.paint(State::of(unit).style(), &State::of(unit).in_words());
     if unit.since_us <= 0 {
         return painted;
     }

@@ -1,6 +1,6 @@
 //! A small site as the daemon would describe it: something up, something restarting, something failed, something idle.
 
-use crate::wire::v1::{Probe, Timer, Unit, Units};
+use crate::wire::v1::{Probe, Timer, Unit, UnitLines, Units};
 
 /// Sun 2026-03-01 12:00:00 UTC.
 pub(crate) const NOW_US: i64 = 1_772_366_400_000_000;
@@ -10,6 +10,11 @@ const MINUTE: i64 = 60 * SECOND;
 /// All, in order of name.
 pub(crate) fn units() -> Units {
     Units { units: ["backup", "migrate", "redis", "upload", "web", "worker"].map(unit).into() }
+}
+
+/// The same as lines: they are read from the same JSON.
+pub(crate) fn lines() -> UnitLines {
+    serde_json::from_value(serde_json::to_value(units()).unwrap()).unwrap()
 }
 
 /// One of them.

@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod history;
 pub(crate) mod lint;
 pub(crate) mod order;
+pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod unit;
 

@@ -8,8 +8,10 @@ use crate::{
         screen::{BAD, CARE, FAINT, GOOD, PLAIN, Screen, one_line},
         table::{Align, Cell, Column, Room, render},
     },
-    wire::v1::{Unit, Units},
+    wire::v1::{UnitLine, UnitLines},
 };
+
+use super::state::State;
 
 const TABLE: [Column; 11] = [
     Column { title: " ", align: Align::Left, room: Room::Keep },
@@ -26,7 +28,7 @@ const TABLE: [Column; 11] = [
 ];
 
 /// All of them, and how many are up.
-pub(crate) fn table(screen: &Screen, units: &Units) -> String {
+pub(crate) fn table(screen: &Screen, units: &UnitLines) -> String {
     if units.units.is_empty() {
         return "There are no units: write one to the units folder, then `supervisorctl reload-config`.\n".to_owned();
     }
@@ -37,8 +39,9 @@ pub(crate) fn table(screen: &Screen, units: &Units) -> String {
     out
 }
 
-fn row(screen: &Screen, unit: &Unit) -> Vec<Cell> {
-    let style = state_style(unit);
+fn row(screen: &Screen, unit: &UnitLine) -> Vec<Cell> {
+    let state = State::of_line(unit);
+    let style = state.style();
     let name_style = if unit.active == "failed" { BAD } else { PLAIN };
     let elapse = unit.timer.as_ref().and_then(|timer| timer.next_us);
     let cause = match (unit.next_start_us, elapse) {
@@ -47,9 +50,9 @@ fn row(screen: &Screen, unit: &Unit) -> Vec<Cell> {
         (None, None) => unit.cause.clone(),
     };
     vec![
-        Cell::styled(mark(unit).to_owned(), style),
+        Cell::styled(state.mark().to_owned(), style),
         Cell::styled(one_line(&unit.name), name_style),
-        Cell::styled(state(unit), style),
+        Cell::styled(state.in_words(), style),
         Cell::optional((unit.since_us > 0).then(|| screen.relative(unit.since_us))),
         Cell::optional(unit.pid.map(|pid| pid.to_string())),
         window(unit),
@@ -61,33 +64,6 @@ fn row(screen: &Screen, unit: &Unit) -> Vec<Cell> {
     ]
 }
 
-/// `active (running)`; a failed unit says how it failed, because "failed (failed)" says nothing.
-pub(crate) fn state(unit: &Unit) -> String {
-    let more = if unit.active == "failed" { &unit.result } else { &unit.sub };
-    one_line(&format!("{} ({more})", unit.active))
-}
-
-/// A shape per state, for those who see no colours.
-pub(crate) fn mark(unit: &Unit) -> &'static str {
-    match unit.active.as_str() {
-        "active" => "●",
-        "failed" => "×",
-        "inactive" => "○",
-        _ => "↻",
-    }
-}
-
-/// Its colour: what is up but unhealthy, or waits for its next start, needs care.
-pub(crate) fn state_style(unit: &Unit) -> Style {
-    match unit.active.as_str() {
-        "active" if unit.health == "unhealthy" => CARE,
-        "active" => GOOD,
-        "failed" => BAD,
-        "inactive" => FAINT,
-        _ => CARE,
-    }
-}
-
 /// The colour of a verdict.
 pub(crate) fn verdict_style(verdict: &str) -> Style {
     match verdict {
@@ -97,7 +73,7 @@ pub(crate) fn verdict_style(verdict: &str) -> Style {
     }
 }
 
-fn health(unit: &Unit) -> Cell {
+fn health(unit: &UnitLine) -> Cell {
     if unit.health == "none" {
         Cell::optional(None)
     } else {
@@ -106,7 +82,7 @@ fn health(unit: &Unit) -> Cell {
 }
 
 /// Starts in the window of those allowed; the last one that is allowed is a warning.
-fn window(unit: &Unit) -> Cell {
+fn window(unit: &UnitLine) -> Cell {
     let (starts, burst) = (unit.starts_in_window, unit.start_limit_burst);
     if burst == 0 {
         return Cell::optional(None);
@@ -115,7 +91,7 @@ fn window(unit: &Unit) -> Cell {
     Cell::styled(format!("{starts}/{burst}"), style)
 }
 
-fn summary(screen: &Screen, units: &[Unit]) -> String {
+fn summary(screen: &Screen, units: &[UnitLine]) -> String {
     let up = units.iter().filter(|unit| unit.up).count();
     let failed = units.iter().filter(|unit| !unit.up && unit.active == "failed").count();
     let down = units.len() - up - failed;
@@ -133,23 +109,23 @@ fn summary(screen: &Screen, units: &[Unit]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::view::fixtures::{NOW_US, units};
+    use crate::cli::view::fixtures::{NOW_US, lines};
 
     #[test]
     fn each_unit_has_a_line() {
-        insta::assert_snapshot!(table(&Screen::page(NOW_US), &units()));
+        insta::assert_snapshot!(table(&Screen::page(NOW_US), &lines()));
     }
 
     #[test]
     fn a_narrow_terminal_keeps_names_and_states() {
-        let shown = table(&Screen::of_width(72, NOW_US), &units());
+        let shown = table(&Screen::of_width(72, NOW_US), &lines());
         insta::assert_snapshot!(shown);
         assert!(shown.lines().all(|line| crate::cli::screen::columns(line) <= 72));
     }
 
     #[test]
     fn failed_units_stand_out() {
-        let shown = table(&Screen::in_colour(NOW_US), &units());
+        let shown = table(&Screen::in_colour(NOW_US), &lines());
         let line = shown.lines().find(|line| line.contains("upload")).unwrap();
         assert!(line.contains("\x1b[1m\x1b[31mupload\x1b[0m"), "{line:?}");
         assert!(!shown.lines().find(|line| line.contains("redis")).unwrap().contains("[31m"));
@@ -157,6 +133,6 @@ mod tests {
 
     #[test]
     fn no_units_is_no_empty_table() {
-        insta::assert_snapshot!(table(&Screen::page(0), &Units { units: vec![] }), @"There are no units: write one to the units folder, then `supervisorctl reload-config`.");
+        insta::assert_snapshot!(table(&Screen::page(0), &UnitLines { units: vec![] }), @"There are no units: write one to the units folder, then `supervisorctl reload-config`.");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, fmt::Write};
 
-use super::status::{mark, state, state_style};
+use super::state::State;
 use crate::{
     cli::{
         screen::{BAD, CARE, FAINT, GOOD, PLAIN, STRONG, Screen, columns, many_lines, one_line},
@@ -26,10 +26,11 @@ pub(crate) fn list(screen: &Screen, units: &Units) -> String {
         .units
         .iter()
         .map(|unit| {
+            let state = State::of(unit);
             vec![
-                Cell::styled(mark(unit).to_owned(), state_style(unit)),
+                Cell::styled(state.mark().to_owned(), state.style()),
                 Cell::plain(one_line(&unit.name)),
-                Cell::styled(state(unit), state_style(unit)),
+                Cell::styled(state.in_words(), state.style()),
                 Cell::plain(if unit.enabled { "yes" } else { "no" }),
                 Cell::plain(one_line(&kind(unit))),
                 Cell::plain(one_line(&unit.description)),
