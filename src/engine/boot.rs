@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     alert::Alerts,
-    base::{Chain, Happening, Mono, Notice, Pid, ProcessKey, Role, UnitName},
+    base::{Chain, Happening, Notice, Pid, ProcessKey, Role, UnitName},
     edge::{
         alarm::Alarm,
         cgroup::{Cgroups, Right, controllers::Controllers},
@@ -305,7 +305,7 @@ impl Parts {
             own_program: own_program(),
             upgrading: None,
             about: Arc::new(about),
-            no_strays_at: Mono::default(),
+            strays: super::strays::Strays::default(),
             unseeded: false,
             unheard: super::known::Unheard::default(),
             unended: Vec::new(),

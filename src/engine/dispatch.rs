@@ -33,7 +33,12 @@ impl Engine {
         for ack in self.untold.free_acks() {
             self.keeper.send(&ack, Vec::new())?;
         }
-        if self.untold.is_full() { self.tell_all() } else { Ok(()) }
+        if self.untold.is_full() {
+            self.tell_all()?;
+        }
+        self.keeper.post()?;
+        self.tree.post();
+        Ok(())
     }
 
     fn carry_out(&mut self, effect: Effect) -> Result<(), ClientError> {
@@ -248,9 +253,12 @@ impl Engine {
         if signal == Signal::KILL
             && spared.is_none()
             && let Some(cgroups) = &self.cgroups
-            && let Err(error) = cgroups.kill(&run.unit)
         {
-            tracing::warn!(unit = %run.unit, error = %error, "cannot kill the cgroup; killing its processes one by one");
+            // The memo that this follows from has to be there first.
+            self.keeper.post()?;
+            if let Err(error) = cgroups.kill(&run.unit) {
+                tracing::warn!(unit = %run.unit, error = %error, "cannot kill the cgroup; killing its processes one by one");
+            }
         }
         // The groups of the main process and of the command first: they need no look at /proc. Whoever left a group is found
         // by the thread. The keeper knows a process that it was asked for before we hear of it, so this reaches a start under

@@ -28,6 +28,7 @@ impl Engine {
         for (unit, memo) in untold.memos {
             self.keeper.send(&Order::Remember { unit, memo }, Vec::new())?;
         }
+        self.keeper.post()?;
         for (_, ack) in untold.acks {
             self.keeper.send(&ack, Vec::new())?;
         }

@@ -55,7 +55,7 @@ impl Engine {
             }
             Fact::ExecDone { key } => self.node_unless_probe(&key, Input::ExecDone { key: key.clone() }),
             Fact::SpawnFailed { key, failure } => self.spawn_failed(key, failure)?,
-            Fact::Exited(exit) => self.exited(exit)?,
+            Fact::Exited(exit) => self.hear_end(exit)?,
             Fact::ExitsAggregated { unit, count, generation: _ } => {
                 tracing::error!(unit = %unit, count, "ends are known by number only; their causes are lost");
                 self.keeper.send(&Order::AckAggregated { unit, count }, Vec::new())?;
@@ -198,7 +198,7 @@ impl Engine {
                 Some(cgroups) => cgroups.is_empty(&key.run.unit).unwrap_or(true),
                 None => {
                     pid.is_none_or(proctree::group_is_empty)
-                        && !(self.is_stopping(&key.run.unit) && self.may_have_strays(died))
+                        && !(self.is_stopping(&key.run.unit) && self.strays.may_be(died, self.known_children()))
                 }
             }
     }
@@ -213,21 +213,6 @@ impl Engine {
     /// Whether the unit is on its way down, where a walk over /proc delays nobody's restart.
     pub(super) fn is_stopping(&self, unit: &UnitName) -> bool {
         self.node.active(unit) == Some(Active::Deactivating)
-    }
-
-    /// Whether the keeper had more children than us and the processes that we know: orphans of some service, at some time
-    /// after the death. One look serves all who died before it; a thousand looks at a thousand children would be seen.
-    fn may_have_strays(&mut self, died: Mono) -> bool {
-        if died < self.no_strays_at {
-            return false;
-        }
-        let now = clock::now().mono;
-        let keeper = i32::try_from(std::os::unix::process::parent_id()).ok().and_then(Pid::new);
-        let strays = keeper.is_none_or(|keeper| proctree::child_count(keeper) > self.known_children());
-        if !strays {
-            self.no_strays_at = now;
-        }
-        strays
     }
 
     /// How many children of the keeper are somebody: the processes of units, and this manager.

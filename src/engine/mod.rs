@@ -28,6 +28,7 @@ mod resources; // what units ask of the machine
 mod sandbox; // what processes are shut in with
 pub mod settings; // roundsman.toml
 mod sockets; // what units listen on
+mod strays; // what services left behind
 mod time; // what timers know of clocks and zones
 pub mod tree; // the processes of a run
 mod untold; // what waits for calm
@@ -131,8 +132,7 @@ pub struct Engine {
     /// Whoever asked for an upgrade that is on its way.
     upgrading: Option<oneshot::Sender<String>>,
     about: Arc<About>,
-    /// When it was last seen that the keeper has no children but those that are known.
-    no_strays_at: Mono,
+    strays: strays::Strays,
     /// What the store counted before this manager began is not known.
     unseeded: bool,
     /// What the alerts hear when it is.
@@ -196,6 +196,9 @@ impl Engine {
                     if calm.is_some_and(|calm| calm <= now.mono) {
                         self.tell_all()?;
                     }
+                    if self.strays.due().is_some_and(|due| due <= now.mono) {
+                        self.hear_late_ends()?;
+                    }
                     self.node.handle_timeout(now);
                     self.probe_deadlines(now)?;
                     if self.unheard.due().is_some_and(|due| due <= now.mono) {
@@ -213,10 +216,8 @@ impl Engine {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        [self.node.next_deadline(), self.alerts.next_deadline(), self.probes.next_deadline(), self.unheard.due()]
-            .into_iter()
-            .flatten()
-            .min()
+        let own = [self.probes.next_deadline(), self.unheard.due(), self.strays.due()];
+        [self.node.next_deadline(), self.alerts.next_deadline()].into_iter().chain(own).flatten().min()
     }
 
     async fn end(mut self, code: u8) -> Result<u8, ClientError> {

@@ -24,7 +24,7 @@ const LOOK_FIRST_MS: u64 = 1;
 const LOOK_LAST_MS: u64 = 50;
 /// A look is followed by a rest of so many times its length: on a host with thousands of processes it takes milliseconds of a
 /// CPU that others need.
-const RESTS: u32 = 4;
+pub(super) const RESTS: u32 = 4;
 /// Runs that end within this time are swept together.
 const SWEEP_AFTER_MS: u64 = 50;
 /// Signals within this time share one walk over /proc. The keeper has sent them to the processes that it knows and to
@@ -88,7 +88,9 @@ enum Request {
 /// A handle on the thread; it ends when the handle is dropped.
 #[derive(Debug)]
 pub(super) struct TreeWatch {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Vec<Request>>,
+    /// Those that have not left yet: to wake a thread for each of a thousand costs more than what it does for them.
+    waiting: Vec<Request>,
     /// How many children of the keeper are known to be somebody.
     known: Arc<AtomicUsize>,
 }
@@ -114,26 +116,36 @@ impl TreeWatch {
                 signal_at: None,
                 sweeps: Vec::new(),
                 sweep_at: None,
+                look_at: None,
+                pause: LOOK_FIRST_MS,
+                rested: Mono::default(),
             }
             .run(&inbox);
         })?;
-        Ok(Self { requests, known })
+        Ok(Self { requests, waiting: Vec::new(), known })
+    }
+
+    /// Has the requests leave that were made since the last time.
+    pub(super) fn post(&mut self) {
+        if !self.waiting.is_empty() {
+            self.requests.send(std::mem::take(&mut self.waiting)).ok();
+        }
     }
 
     /// Reports once when the run has no process left.
-    pub(super) fn watch(&self, tree: Tree) {
-        self.requests.send(Request::Watch(tree)).ok();
+    pub(super) fn watch(&mut self, tree: Tree) {
+        self.waiting.push(Request::Watch(tree));
     }
 
     /// Reports the processes that the run has now.
-    pub(super) fn members(&self, tree: Tree, meant: Meant) {
-        self.requests.send(Request::Signal(tree, meant)).ok();
+    pub(super) fn members(&mut self, tree: Tree, meant: Meant) {
+        self.waiting.push(Request::Signal(tree, meant));
     }
 
     /// Reports, a little later, what is left of a run that ended. /proc is walked only if the keeper has children that
     /// nobody knows: the walk is too dear to be made at each death.
-    pub(super) fn sweep(&self, tree: Tree, meant: Meant) {
-        self.requests.send(Request::Sweep(tree, meant)).ok();
+    pub(super) fn sweep(&mut self, tree: Tree, meant: Meant) {
+        self.waiting.push(Request::Sweep(tree, meant));
     }
 
     /// How many children the keeper has that are known.
@@ -153,40 +165,23 @@ struct Watcher<F> {
     signal_at: Option<Mono>,
     sweeps: Vec<(Tree, Meant)>,
     sweep_at: Option<Mono>,
+    /// When what is watched is looked at next, and the pause before it.
+    look_at: Option<Mono>,
+    pause: u64,
+    /// No look before that.
+    rested: Mono,
 }
 
 impl<F: Fn(Found)> Watcher<F> {
-    fn run(mut self, inbox: &mpsc::Receiver<Request>) {
-        let mut pause = LOOK_FIRST_MS;
-        let mut look_at = None;
-        let mut rested = Mono::default();
+    fn run(mut self, inbox: &mpsc::Receiver<Vec<Request>>) {
         loop {
-            let next = [look_at, self.sweep_at, self.signal_at].into_iter().flatten().min();
-            let request = match next {
+            let next = [self.look_at, self.sweep_at, self.signal_at].into_iter().flatten().min();
+            let requests = match next {
                 Some(next) => inbox.recv_timeout(next.since(clock::now().mono)),
                 None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
             };
-            match request {
-                Ok(Request::Watch(tree)) => {
-                    self.watched.insert(tree.run.clone(), (tree, false));
-                    pause = LOOK_FIRST_MS;
-                    look_at = from_now(pause).max(Some(rested));
-                }
-                Ok(Request::Signal(tree, meant)) => {
-                    let (first, more) = match self.cgroups {
-                        Some(_) => (TimeSpan::ZERO, TimeSpan::ZERO),
-                        None => (SIGNAL_AFTER, SIGNAL_AFTER_MORE),
-                    };
-                    self.signal_at = match self.signal_at {
-                        None => clock::now().mono.after(first),
-                        Some(at) => at.after(more),
-                    };
-                    self.signals.push((tree, meant));
-                }
-                Ok(Request::Sweep(tree, meant)) => {
-                    self.sweep_at = self.sweep_at.or_else(|| from_now(SWEEP_AFTER_MS));
-                    self.sweeps.push((tree, meant));
-                }
+            match requests {
+                Ok(requests) => requests.into_iter().for_each(|request| self.take(request)),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
@@ -197,12 +192,37 @@ impl<F: Fn(Found)> Watcher<F> {
             if self.sweep_at.is_some_and(|at| at <= now) {
                 self.sweep();
             }
-            if look_at.is_some_and(|at| at <= now) {
+            if self.look_at.is_some_and(|at| at <= now) {
                 self.look();
                 let end = clock::now().mono;
-                rested = end.later(end.since(now) * RESTS);
-                pause = LOOK_LAST_MS.min(pause * 2);
-                look_at = from_now(pause).max(Some(rested)).filter(|_| !self.watched.is_empty());
+                self.rested = end.later(end.since(now) * RESTS);
+                self.pause = LOOK_LAST_MS.min(self.pause * 2);
+                self.look_at = from_now(self.pause).max(Some(self.rested)).filter(|_| !self.watched.is_empty());
+            }
+        }
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Watch(tree) => {
+                self.watched.insert(tree.run.clone(), (tree, false));
+                self.pause = LOOK_FIRST_MS;
+                self.look_at = from_now(self.pause).max(Some(self.rested));
+            }
+            Request::Signal(tree, meant) => {
+                let (first, more) = match self.cgroups {
+                    Some(_) => (TimeSpan::ZERO, TimeSpan::ZERO),
+                    None => (SIGNAL_AFTER, SIGNAL_AFTER_MORE),
+                };
+                self.signal_at = match self.signal_at {
+                    None => clock::now().mono.after(first),
+                    Some(at) => at.after(more),
+                };
+                self.signals.push((tree, meant));
+            }
+            Request::Sweep(tree, meant) => {
+                self.sweep_at = self.sweep_at.or_else(|| from_now(SWEEP_AFTER_MS));
+                self.sweeps.push((tree, meant));
             }
         }
     }

@@ -18,6 +18,8 @@ use crate::{
 const WAITING_MAX: usize = 4096;
 /// Nothing else for so long is calm. A death and its restart come closer together.
 const CALM: TimeSpan = TimeSpan::from_millis(2);
+/// So much longer for each notice that waits: a crowd that has begun something ends soon, and all want the CPU.
+const CALM_MORE_US: u64 = 10;
 /// Calm or not, nothing waits longer than this.
 const WAIT_MAX: TimeSpan = TimeSpan::from_millis(250);
 
@@ -101,6 +103,7 @@ impl Untold {
     /// When it is to be told if nothing else comes from now on.
     pub(super) fn due(&self, now: Mono) -> Option<Mono> {
         let latest = self.since?.after(WAIT_MAX)?;
-        Some(now.after(CALM)?.min(latest))
+        let crowd = TimeSpan::from_micros(CALM_MORE_US * self.notices.len() as u64);
+        Some(now.after(CALM)?.after(crowd)?.min(latest))
     }
 }

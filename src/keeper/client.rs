@@ -100,6 +100,8 @@ pub struct Client {
     writable: Option<Waiting>,
     inlet: Inlet,
     outlet: VecDeque<Frame<OwnedFd>>,
+    /// Orders in the outlet.
+    queued: usize,
     snapshot: Option<Box<Snapshot>>,
 }
 
@@ -117,31 +119,52 @@ impl Client {
             socket: PacketSocket::from(fd),
             inlet: Inlet::new(),
             outlet: VecDeque::new(),
+            queued: 0,
             snapshot: None,
         };
         client.send(&Order::Hello { version: VERSION }, Vec::new())?;
+        client.post()?;
         Ok(client)
     }
 
-    /// Gives an order, with the descriptors that belong to it. What finds no room now waits for [`Self::recv`] or
-    /// [`Self::flush`].
+    /// Gives an order, with the descriptors that belong to it. It leaves together with those that follow at once: when there
+    /// are enough for a packet, with [`Self::post`], or when [`Self::recv`] is waited for.
     ///
     /// # Errors
     /// When the keeper is gone, the order is too large, or too many wait.
     pub fn send(&mut self, order: &Order, fds: Vec<OwnedFd>) -> Result<(), ClientError> {
-        let frame = Frame::new(order, fds).map_err(ClientError::Link)?;
-        if self.outlet.len() >= ORDERS_QUEUED_MAX {
+        if self.queued >= ORDERS_QUEUED_MAX {
             return Err(ClientError::Full);
         }
-        self.outlet.push_back(frame);
-        // What waits leaves as soon as there is room: the keeper works on it while we prepare the next.
-        while let Some(frame) = self.outlet.front() {
-            if frame.send(&self.socket).map_err(ClientError::Link)? != Sent::Whole {
-                break;
-            }
-            self.outlet.pop_front();
+        self.queued += 1;
+        if fds.is_empty() && self.outlet.back_mut().is_some_and(|frame| frame.add(order)) {
+            return Ok(());
+        }
+        self.outlet.push_back(Frame::new(order, fds).map_err(ClientError::Link)?);
+        // All but the last are complete: the keeper works on them while we prepare the next.
+        self.post_but(1)
+    }
+
+    /// Has the orders leave that wait for company. What finds no room now waits for [`Self::recv`] or [`Self::flush`].
+    ///
+    /// # Errors
+    /// When the keeper is gone.
+    pub fn post(&mut self) -> Result<(), ClientError> {
+        self.post_but(0)
+    }
+
+    fn post_but(&mut self, kept: usize) -> Result<(), ClientError> {
+        while self.outlet.len() > kept
+            && let Some(frame) = self.outlet.front()
+            && frame.send(&self.socket).map_err(ClientError::Link)? == Sent::Whole
+        {
+            self.posted();
         }
         Ok(())
+    }
+
+    fn posted(&mut self) {
+        self.queued -= self.outlet.pop_front().map_or(0, |frame| frame.messages);
     }
 
     /// Waits until all orders are on their way.
@@ -162,6 +185,7 @@ impl Client {
     /// # Errors
     /// When the keeper is gone or says what has no meaning.
     pub async fn recv(&mut self) -> Result<Incoming, ClientError> {
+        self.post()?;
         loop {
             self.push()?;
             while let Some((fact, fds)) = self.pull()? {
@@ -208,7 +232,7 @@ impl Client {
             if attempt? != Some(Sent::Whole) {
                 return Ok(false);
             }
-            self.outlet.pop_front();
+            self.posted();
         }
         self.writable = None;
         Ok(true)
@@ -216,6 +240,9 @@ impl Client {
 
     fn pull(&mut self) -> Result<Option<(Fact, Vec<OwnedFd>)>, ClientError> {
         let (socket, inlet) = (&self.socket, &mut self.inlet);
+        if inlet.has_more() {
+            return inlet.take(socket).map_err(ClientError::Link);
+        }
         attempted(&self.readable, || inlet.take(socket))
     }
 
@@ -347,8 +374,8 @@ mod tests {
     #[tokio::test]
     async fn a_keeper_that_never_reads_is_given_up() {
         let (mut client, _keeper, _) = client();
-        let orders = 0..2 * u64::try_from(ORDERS_QUEUED_MAX).unwrap();
-        let refused = orders.map(|seq| client.send(&Order::AckNotified { seq }, Vec::new())).find_map(Result::err);
+        let order = Order::TellInit { bytes: vec![0; 1000] };
+        let refused = (0..2 * ORDERS_QUEUED_MAX).map(|_| client.send(&order, Vec::new())).find_map(Result::err);
         assert!(matches!(refused, Some(ClientError::Full)), "{refused:?}");
     }
 

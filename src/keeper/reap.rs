@@ -12,12 +12,14 @@ use crate::{
     wire::keeper::{Exit, Fact},
 };
 
+/// Of a crowd of ends, so many are told one by one, so that it is begun with the first; of the others so many at a time.
+const TOLD_AT_ONCE: usize = 8;
 /// How soon an order follows an end that was told, mostly.
 const ANSWERED_WITHIN: TimeSpan = TimeSpan::from_micros(200);
 
 impl Keeper {
-    /// Takes the end of every child that has ended: one SIGCHLD may stand for thousands. Each is told before the next is
-    /// looked for.
+    /// Takes the end of every child that has ended: one SIGCHLD may stand for thousands. The first are told before the next
+    /// are looked for.
     pub(super) fn reap_all(&mut self) {
         let mut told = 0;
         while let Ok(Some(end)) = reap(None) {
@@ -27,8 +29,10 @@ impl Keeper {
                 self.manager_died(end.status);
             } else if let Some(process) = self.processes.remove(end.pid) {
                 self.child_ended(process, end);
-                self.flush();
                 told += 1;
+                if told <= TOLD_AT_ONCE || told % TOLD_AT_ONCE == 0 {
+                    self.flush();
+                }
             } else if !self.upgrade_check_ended(end.pid, end.status) {
                 self.orphans += 1;
             }

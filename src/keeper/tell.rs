@@ -26,6 +26,7 @@ impl Manager {
             inlet: Inlet::new(),
             greeted: false,
             outlet: VecDeque::new(),
+            queued: 0,
             hurries: false,
             retry: None,
             waiting: (Interest::Yes, Interest::No),
@@ -38,6 +39,7 @@ impl Manager {
         while let Some(frame) = self.outlet.front() {
             match frame.send(&self.socket)? {
                 Sent::Whole => {
+                    self.queued -= frame.messages;
                     self.outlet.pop_front();
                 }
                 Sent::Full => break,
@@ -68,6 +70,10 @@ impl Keeper {
     /// As [`Self::tell`], but it does not leave before there is calm or another fact.
     pub(super) fn tell_at_calm(&mut self, fact: &Fact, fds: Vec<Rc<OwnedFd>>) {
         let Some(manager) = self.manager.as_mut().filter(|manager| manager.greeted) else { return };
+        manager.queued += 1;
+        if fds.is_empty() && manager.outlet.back_mut().is_some_and(|frame| frame.add(fact)) {
+            return;
+        }
         match Frame::new(fact, fds) {
             Ok(frame) => manager.outlet.push_back(frame),
             Err(_) => self.lose_manager(),

@@ -135,11 +135,20 @@ pub(super) struct Manager {
     pub(super) inlet: Inlet,
     pub(super) greeted: bool,
     pub(super) outlet: VecDeque<Frame<Rc<OwnedFd>>>,
+    /// Facts in the outlet.
+    pub(super) queued: usize,
     /// Whether something in the outlet does not wait for calm.
     pub(super) hurries: bool,
     /// When sending is tried again though nobody says that there is room.
     pub(super) retry: Option<Mono>,
     pub(super) waiting: (Interest, Interest),
+}
+
+impl Manager {
+    /// Whether its orders are carried out now.
+    fn is_obeyed(&self, crowd: &Crowd) -> bool {
+        self.queued <= FACTS_QUEUED_MAX && crowd.deadline().is_none()
+    }
 }
 
 /// The end of the daemon.
@@ -186,7 +195,8 @@ impl Keeper {
             self.flush();
             self.init.flush();
             self.wait(&mut ready)?;
-            if ready.is_empty() || self.unwritten.len() >= WAITING_MAX || self.untold() >= WAITING_MAX {
+            let is_idle = ready.is_empty() && !self.has_orders();
+            if is_idle || self.unwritten.len() >= WAITING_MAX || self.untold() >= WAITING_MAX {
                 self.calm();
             }
             self.turn(&ready)?;
@@ -196,21 +206,28 @@ impl Keeper {
     /// Waits for the next thing to do. The order that answers an end is waited for awake at first: it comes soon, and
     /// whoever sleeps on a virtual machine is woken late.
     fn wait(&mut self, ready: &mut Vec<Readiness>) -> io::Result<()> {
-        if let Some(until) = self.awake_until.take() {
-            while clock::mono() < until {
-                self.poller.wait(Some(Duration::ZERO), ready)?;
-                if !ready.is_empty() {
-                    return Ok(());
-                }
-                std::thread::yield_now();
+        let awake_until = self.awake_until.take();
+        if self.has_orders() {
+            return self.poller.wait(Some(Duration::ZERO), ready);
+        }
+        while awake_until.is_some_and(|until| clock::mono() < until) {
+            self.poller.wait(Some(Duration::ZERO), ready)?;
+            if !ready.is_empty() {
+                return Ok(());
             }
+            std::thread::yield_now();
         }
         self.poller.wait(self.timeout(), ready)
     }
 
+    /// Whether orders are here that were read but not obeyed; the socket does not tell of them any more.
+    fn has_orders(&self) -> bool {
+        self.manager.as_ref().is_some_and(|manager| manager.inlet.has_more() && manager.is_obeyed(&self.crowd))
+    }
+
     /// Facts that wait for calm.
     fn untold(&self) -> usize {
-        self.manager.as_ref().filter(|manager| !manager.hurries).map_or(0, |manager| manager.outlet.len())
+        self.manager.as_ref().filter(|manager| !manager.hurries).map_or(0, |manager| manager.queued)
     }
 
     /// Does what waited for nothing else to be done: a child that was just started needs the CPU more.
@@ -235,7 +252,7 @@ impl Keeper {
             self.watch_fired(readiness.token);
         }
         self.flush();
-        if is_ready(MANAGER) {
+        if is_ready(MANAGER) || self.has_orders() {
             self.take_orders();
         }
         Ok(())
@@ -273,7 +290,7 @@ impl Keeper {
                 return;
             }
             let Some(manager) = &mut self.manager else { return };
-            if manager.outlet.len() > FACTS_QUEUED_MAX {
+            if !manager.is_obeyed(&self.crowd) {
                 return;
             }
             match manager.inlet.take::<Order>(&manager.socket) {
@@ -311,7 +328,7 @@ impl Keeper {
             return;
         }
         let yes_if = |wanted: bool| if wanted { Interest::Yes } else { Interest::No };
-        let reading = yes_if(manager.outlet.len() <= FACTS_QUEUED_MAX && self.crowd.deadline().is_none());
+        let reading = yes_if(manager.is_obeyed(&self.crowd));
         let writing = yes_if(manager.hurries && manager.retry.is_none());
         if manager.waiting != (reading, writing) {
             manager.waiting = (reading, writing);

@@ -2,6 +2,7 @@ use std::{net::TcpListener, os::fd::OwnedFd};
 
 use roundsman::{
     base::{ExitStatus, Role, Signal, SpawnFailure, SpawnStep},
+    keeper::client::Incoming,
     sys::start_time,
     wire::keeper::{Fact, Order, Output, Passed, ResourceLimit, SpawnSpec, Stream},
 };
@@ -43,6 +44,16 @@ pub(crate) fn an_end_is_told_with_status_and_usage() {
     let killed = manager.spawn_shell("a", 2, "kill -9 $$");
     let status = manager.exited(&killed).status;
     assert_eq!(status, ExitStatus::Signaled { signal: Signal::KILL, core: false });
+}
+
+pub(crate) fn a_packet_full_of_orders_is_obeyed_to_its_end() {
+    let world = World::new();
+    let mut manager = world.ready_manager();
+    let last = Order::Signal { key: key("nobody", 1), signal: Signal::TERM };
+    manager.order_at_once(std::iter::repeat_n(Order::Alive, 1500).chain([last]));
+    // Not with the next ping, which would have it look into the packet again.
+    let told = manager.try_incoming();
+    assert!(matches!(told, Ok(Incoming::Fact(Fact::SignalFailed { .. }, _))), "{told:?}");
 }
 
 pub(crate) fn a_start_that_fails_names_its_step_and_is_never_an_exit() {

@@ -136,6 +136,14 @@ impl Manager<'_> {
         });
     }
 
+    /// Gives orders that share packets.
+    pub(crate) fn order_at_once(&mut self, orders: impl Iterator<Item = Order>) {
+        self.world.runtime.block_on(async {
+            orders.for_each(|order| self.client.send(&order, Vec::new()).unwrap());
+            self.client.flush().await.unwrap();
+        });
+    }
+
     /// The next thing from the keeper, or how the conversation ended.
     pub(crate) fn try_incoming(&mut self) -> Result<Incoming, ClientError> {
         let client = &mut self.client;

@@ -103,6 +103,11 @@ impl<'a> Reader<'a> {
         self.raw(usize::try_from(length).map_err(|_| DecodeError::Short)?)
     }
 
+    /// How many bytes are left.
+    pub const fn left(&self) -> usize {
+        self.0.len()
+    }
+
     /// Says that nothing may follow.
     ///
     /// # Errors
