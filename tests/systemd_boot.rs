@@ -56,6 +56,8 @@ fn systemd_sees_readiness_and_life_and_reloads_us() {
     let machine = booted("");
     assert_eq!(machine.property("ActiveState"), "active");
     assert_eq!(machine.property("StatusText"), "2 units");
+    let before = machine.property("ExecStartPre");
+    assert!(before.contains("make-way") && before.ends_with("code=exited ; status=0 }"), "{before}");
     machine.pid_of("second");
 
     let before = machine.property("WatchdogTimestampMonotonic");

@@ -34,6 +34,8 @@ Usage: supervisord [--config FILE]           run in the foreground until SIGTERM
        supervisord [--config FILE] --check   check settings and units, start nothing
        supervisord check [--config FILE] [--json] [UNIT...]
                                              ask the probes once, as supervisorctl check does without a daemon
+       supervisord make-way                  for ExecStartPre= of a unit of systemd that runs supervisord and has
+                                             Delegate=: lets it start while services of the one before live
 
 SIGHUP reads the units anew, SIGTERM stops everything in order, SIGUSR2 upgrades the program in place.
 ROUNDSMAN_LOG sets how much is logged: error, warn, info (default), debug, trace, or per target.
@@ -47,6 +49,7 @@ enum Wanted {
     Check(Option<PathBuf>),
     Probe { config: Option<PathBuf>, units: Vec<String>, json: bool },
     KeeperState(Option<PathBuf>),
+    MakeWay,
     Help,
     Version,
 }
@@ -61,6 +64,13 @@ pub(crate) fn main() -> ExitCode {
     };
     match wanted {
         Wanted::KeeperState(config) => ExitCode::from(check_takeover(config.as_ref()).code()),
+        Wanted::MakeWay => match engine::make_way() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                sys::complain(&format!("cannot make way: {}", Chain(&error)));
+                ExitCode::FAILURE
+            }
+        },
         Wanted::Help => {
             sys::print(HELP.trim_end());
             ExitCode::SUCCESS
@@ -90,6 +100,11 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
     let takeover = arguments.next_if(|first| first == keeper::CHECK_STATE).is_some();
     let manager = arguments.next_if(|first| first == "manager").is_some();
     let probe = arguments.next_if(|first| first == "check").is_some();
+    if arguments.next_if(|first| first == "make-way").is_some() {
+        return arguments
+            .next()
+            .map_or(Ok(Wanted::MakeWay), |more| Err(format!("unexpected argument {}", more.display())));
+    }
     let (mut config, mut check, mut json, mut units) = (None, false, false, Vec::new());
     let mut runtime = None;
     while let Some(argument) = arguments.next() {

@@ -65,6 +65,7 @@ use crate::{
     wire::keeper::{Clamped, Stream},
 };
 
+pub use crate::edge::cgroup::way::make_way;
 pub use basis::could_go_on;
 pub use boot::{BootError, Given, Started, start};
 pub use counters::Counters;

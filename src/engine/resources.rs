@@ -230,6 +230,8 @@ impl Resources {
         let mut unmet = Unmet::default();
         for (controller, keys) in needs(spec) {
             match self.controllers.version(controller) {
+                // Way was made for a keeper, and what it rationed is gone.
+                Ok(_) if self.controllers.has_begun(controller) => self.write(unit, spec, controller, &mut unmet),
                 Ok(version) => unmet.add_planned(self.planned(spec, controller, version).unmet),
                 Err(why) => unmet.add(&keys, &format!("no {} controller: {why}", controller.as_str())),
             }

@@ -5,14 +5,14 @@
 //! either. Nothing is tried before a unit needs it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::{Cgroups, Right, is_delegated, remove_tree};
+use super::{Cgroups, Right, is_delegated, remove_tree, way::stop_rationing};
 use crate::{
     base::{Pid, UnitName},
     edge::proctree,
@@ -27,6 +27,8 @@ pub struct Controllers {
     old: BTreeMap<Controller, PathBuf>,
     /// What was tried.
     tried: BTreeMap<Controller, Result<Version, String>>,
+    /// Those of version 2 that ration only since they were tried.
+    begun: BTreeSet<Controller>,
     /// Why there are no cgroups at all.
     none: Option<String>,
 }
@@ -40,6 +42,13 @@ pub struct Place {
     pub dir: PathBuf,
 }
 
+/// Since when a controller rations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rations {
+    Already,
+    FromNowOn,
+}
+
 /// Why a controller cannot be had in version 2.
 #[derive(Debug, thiserror::Error)]
 enum NoController {
@@ -48,8 +57,8 @@ enum NoController {
     #[error("others are in {} too, and a cgroup with processes rations nothing", .0.display())]
     Crowded(PathBuf),
     #[error(
-        "the supervisor is in {} itself, and a cgroup with processes rations nothing (DelegateSubgroup= in the unit above us, \
-         systemd 254, would change that)", .0.display()
+        "the supervisor is in {} itself, and a cgroup with processes rations nothing (ExecStartPre=-supervisord make-way in the \
+         unit above us would change that, or with systemd 254 DelegateSubgroup=)", .0.display()
     )]
     Inside(PathBuf),
     #[error("cannot write {}", path.display())]
@@ -69,7 +78,7 @@ impl Controllers {
         let old =
             if ours { old_trees(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) } else { BTreeMap::new() };
         let old = old.into_iter().map(|(controller, own)| (controller, own.join(format!("roundsman-{instance}"))));
-        Self { cgroups, old: old.collect(), tried: BTreeMap::new(), none }
+        Self { cgroups, old: old.collect(), tried: BTreeMap::new(), begun: BTreeSet::new(), none }
     }
 
     /// Which version of the controller we have, made ready for units; else why not, for people.
@@ -82,10 +91,20 @@ impl Controllers {
         found
     }
 
-    fn try_version(&self, controller: Controller) -> Result<Version, String> {
+    /// Whether nothing of it stands in the cgroup of a unit that ran before it was tried.
+    pub fn has_begun(&self, controller: Controller) -> bool {
+        self.begun.contains(&controller)
+    }
+
+    fn try_version(&mut self, controller: Controller) -> Result<Version, String> {
         let missing = match &self.cgroups {
             Some(cgroups) => match cgroups.ration(controller.as_str()) {
-                Ok(()) => return Ok(Version::Two),
+                Ok(rations) => {
+                    if rations == Rations::FromNowOn {
+                        self.begun.insert(controller);
+                    }
+                    return Ok(Version::Two);
+                }
                 Err(error) => error,
             },
             None => NoController::Missing,
@@ -157,19 +176,19 @@ impl Place {
     }
 }
 
-fn write(path: &Path, value: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, value: &str) -> io::Result<()> {
     OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
 }
 
 impl Cgroups {
     /// Lets a controller ration what units use.
-    fn ration(&self, controller: &str) -> Result<(), NoController> {
+    fn ration(&self, controller: &str) -> Result<Rations, NoController> {
         let has = |dir: &Path, file: &str| {
             let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
             text.split_whitespace().any(|word| word == controller)
         };
         if has(&self.base, "cgroup.subtree_control") {
-            return Ok(());
+            return Ok(Rations::Already);
         }
         if !has(&self.ground, "cgroup.controllers") {
             return Err(NoController::Missing);
@@ -184,7 +203,8 @@ impl Cgroups {
             self.move_aside()?;
         }
         enable(&self.ground)?;
-        enable(&self.base)
+        enable(&self.base)?;
+        Ok(Rations::FromNowOn)
     }
 
     /// Takes our own processes out of the cgroup that is to ration.
@@ -203,7 +223,8 @@ impl Cgroups {
             }
             // systemd starts our next keeper right in it, and could not while services live below: whatever the settings say,
             // a keeper that can come back is worth more.
-            if self.right == Right::Delegated || is_delegated(&self.ground) {
+            let is_systemds = self.right == Right::Delegated || is_delegated(&self.ground);
+            if is_systemds && !self.way_is_made() {
                 return Err(NoController::Inside(self.ground.clone()));
             }
             match fs::create_dir(&self.own) {
@@ -227,10 +248,7 @@ impl Cgroups {
 
     /// Undoes [`Self::move_aside`] when no unit has a cgroup any more.
     pub(super) fn move_back(&self) -> io::Result<()> {
-        let control = self.ground.join("cgroup.subtree_control");
-        for controller in fs::read_to_string(&control)?.split_whitespace() {
-            write(&control, &format!("-{controller}"))?;
-        }
+        stop_rationing(&self.ground)?;
         for pid in fs::read_to_string(self.own.join("cgroup.procs"))?.lines() {
             write(&self.ground.join("cgroup.procs"), pid)?;
         }
@@ -347,7 +365,8 @@ mod tests {
 
     /// A tree of plain files: what the kernel would make of a write is not seen, but whether one was made.
     fn tree(right: Right, type_file: bool, processes: &str) -> (tempfile::TempDir, Cgroups) {
-        let folder = tempfile::tempdir().unwrap();
+        // Not in /tmp, which has no attributes everywhere.
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let ground = folder.path().to_owned();
         let base = ground.join("roundsman-x");
         fs::create_dir(&base).unwrap();
@@ -361,7 +380,8 @@ mod tests {
             fs::write(ground.join("cgroup.type"), "domain").unwrap();
         }
         let own = ground.join("roundsman-x.supervisord");
-        let cgroups = Cgroups { ground, own, right, base, shown: "/roundsman-x".to_owned(), whole: Mutex::default() };
+        let (shown, start) = ("/roundsman-x".to_owned(), Some("this start".to_owned()));
+        let cgroups = Cgroups { ground, own, right, start, base, shown, whole: Mutex::default() };
         (folder, cgroups)
     }
 
@@ -381,11 +401,17 @@ mod tests {
             }
             assert_eq!(control(&folder), ["", ""]);
         }
+        // Way was made, for another start or for ours: no keeper is moved, but for want of another reason.
+        for (mark, stays) in [("another", true), ("this start", false)] {
+            let (_folder, cgroups) = tree(Right::Delegated, true, "1\n");
+            crate::sys::set_attribute(&cgroups.ground, "user.roundsman.way", mark.as_bytes()).unwrap();
+            assert_eq!(matches!(cgroups.ration("cpu"), Err(NoController::Inside(_))), stays, "{mark}");
+        }
         // Empty, or the root.
         for (type_file, processes) in [(true, ""), (false, "1\n")] {
             let (folder, cgroups) = tree(Right::Granted, type_file, processes);
             assert!(matches!(cgroups.ration("io").unwrap_err(), NoController::Missing));
-            cgroups.ration("cpu").unwrap();
+            assert_eq!(cgroups.ration("cpu").unwrap(), Rations::FromNowOn);
             assert_eq!(control(&folder), ["+cpu", "+cpu"]);
         }
     }

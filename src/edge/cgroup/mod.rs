@@ -8,6 +8,7 @@ pub mod controllers; // what rations, and where its control files are
 pub mod devices; // which devices a unit may use
 pub mod oom; // who says that the kernel ended a process for want of memory
 pub mod usage; // what a unit uses
+pub mod way; // room for a keeper that systemd starts while services live
 
 use std::{
     collections::BTreeSet,
@@ -32,6 +33,8 @@ pub struct Cgroups {
     own: PathBuf,
     /// What entitles us.
     right: Right,
+    /// Which start of the init system's unit we are, if it is systemd.
+    start: Option<String>,
     base: PathBuf,
     /// The same, as /proc/PID/cgroup shows it.
     shown: String,
@@ -77,10 +80,8 @@ impl Cgroups {
     /// With `Right::Delegated`, only where the init system says that this part of the tree is ours. Elsewhere it belongs to
     /// somebody, and each start costs more: 0.15 ms on a host that mounts version 1 beside version 2.
     pub fn open(instance: &str, right: Right) -> Result<Self, NoCgroups> {
-        let mount = mount_point(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
-            .ok_or(NoCgroups::NotMounted)?;
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let own = own_path(&own).ok_or(NoCgroups::NotMounted)?;
+        let (mount, own) = here()?;
+        let own = own.as_str();
         let place = |shown: &str| mount.join(shown.trim_start_matches('/'));
         let (above, last) = own.rsplit_once('/').unwrap_or(("", own));
         let moved = format!("roundsman-{instance}{OWN_SUFFIX}");
@@ -101,7 +102,8 @@ impl Cgroups {
             Err(source) => return Err(NoCgroups::Refused { path: base, source }),
         }
         let own = ground.join(moved);
-        Ok(Self { ground, own, right, base, shown, whole: Mutex::default() })
+        let start = Self::start_of_ours();
+        Ok(Self { ground, own, right, start, base, shown, whole: Mutex::default() })
     }
 
     /// The unit's cgroup, which need not be there.
@@ -276,6 +278,14 @@ fn remove_tree(dir: &Path) {
 fn sub_dirs(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+/// Where cgroup2 is mounted, and our own cgroup there.
+fn here() -> Result<(PathBuf, String), NoCgroups> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let mount = mount_point(&read("/proc/self/mountinfo")).ok_or(NoCgroups::NotMounted)?;
+    let own = own_path(&read("/proc/self/cgroup")).ok_or(NoCgroups::NotMounted)?.to_owned();
+    Ok((mount, own))
 }
 
 /// Where cgroup2 is mounted, from the text of /proc/self/mountinfo.
