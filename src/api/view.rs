@@ -77,6 +77,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         start_limit_interval_us: def.start_limit.interval.micros(),
         result: status.result.as_str().to_owned(),
         last_exit: status.last_status.map(|status| status.to_string()),
+        spawn_failure: status.spawn_failure.clone(),
         next_start_us: status.restart_due.map(|due| wall_of(now, due).0),
         health: health(status).to_owned(),
         probes: status.health.iter().map(probe).collect(),

@@ -1,5 +1,7 @@
 //! Facts about processes. A fact that does not belong to a run that is not over changes nothing; it is counted.
 
+use std::sync::Arc;
+
 use super::{
     Effect, Node,
     graph::Place,
@@ -95,6 +97,11 @@ impl Node {
         };
         run.empty = run.empty_before;
         let directive = control.map_or(Directive::Start, |control| control.directive);
+        let program = match control {
+            None => run.def.service.exec_start.last(),
+            Some(control) => directive.command(&run.def, control.step),
+        };
+        let program = program.map_or_else(Arc::default, |command| Arc::clone(&command.program));
         // A set-up that fails is told as systemd tells it: the process ended with that step's code.
         let code = failure.step.exit_code();
         if control.is_none() {
@@ -107,6 +114,9 @@ impl Node {
         run.transient |= failure.is_shortage() && was_to_start;
         self.touch(place);
         let command = directive.as_str().to_owned();
+        if let Some(unit) = self.unit_mut(place) {
+            unit.spawn_failure = Some(format!("{command} {program}: {failure}").into());
+        }
         self.notice(now, Happening::SpawnFailed { run: key.run.clone(), command, failure });
         match control {
             None => self.main_gone(now, place, result),

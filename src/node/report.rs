@@ -33,6 +33,7 @@ impl Node {
             starts_in_window: unit.window.count,
             result: run.map_or(unit.result, |run| run.result),
             last_status: unit.last_status,
+            spawn_failure: unit.spawn_failure.as_deref().map(str::to_owned),
             restart_due,
             health: health(run.map_or(&unit.def, |run| &run.def), run),
             errno: run.and_then(|run| run.errno),

@@ -60,6 +60,9 @@ pub(super) struct Unit {
     /// How the last run ended.
     pub(super) result: RunResult,
     pub(super) last_status: Option<ExitStatus>,
+    /// The command of the newest run that came to nothing, with step and cause. Rows and notices have it for good; a next
+    /// manager knows only the exit code.
+    pub(super) spawn_failure: Option<Box<str>>,
     /// The last runs that ended, oldest first.
     pub(super) ends: Vec<End>,
     pub(super) wish: Wish,
@@ -324,6 +327,7 @@ impl Unit {
             triggers: None,
             result: RunResult::Success,
             last_status: None,
+            spawn_failure: None,
             ends: Vec::new(),
             wish: Wish::Down,
             enabled: None,

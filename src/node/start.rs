@@ -40,6 +40,7 @@ impl Node {
         run.monitor = monitor;
         let what = Happening::RunStarting { run: run.id(), invocation, cause, restarts: unit.restarts };
         unit.ends_daemon = false;
+        unit.spawn_failure = None;
         unit.state = State::Live(Box::new(run));
         unit.wish = Wish::Up;
         unit.known = true;

@@ -34,6 +34,8 @@ pub struct UnitStatus {
     pub result: RunResult,
     /// How the main process of the last run ended.
     pub last_status: Option<ExitStatus>,
+    /// The command of the newest run that could not be run: directive, program, step and cause.
+    pub spawn_failure: Option<String>,
     /// When the next automatic restart is due.
     pub restart_due: Option<Mono>,
     /// Each probe, in the order of the unit's list; without verdict while it is not up.

@@ -43,6 +43,9 @@ pub struct Unit {
     pub result: String,
     /// How the last main process ended, for people.
     pub last_exit: Option<String>,
+    /// The command of the last run that could not be run, for people: directive, program, the step that failed, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spawn_failure: Option<String>,
     /// When the next automatic start is due.
     pub next_start_us: Option<i64>,
     /// `healthy`, `unhealthy`, `unknown`, or `none` without probes.

@@ -85,6 +85,9 @@ fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
     }
     lines.push(("Restarts", format!("{} in a row, {} in all", unit.restarts_in_row, unit.restarts_total)));
     lines.push(("Start limit", start_limit(unit)));
+    if let Some(failure) = &unit.spawn_failure {
+        lines.push(("Cannot run", screen.paint(CARE, &one_line(failure))));
+    }
     if let Some(exit) = &unit.last_exit {
         lines.push(("Last exit", format!("{} (result {})", one_line(exit), one_line(&unit.result))));
     }
