@@ -41,8 +41,11 @@ pub(super) fn drop_bounding(plan: &Plan) -> Result<(), i32> {
     let Some(bounding) = plan.privileges.bounding else { return Ok(()) };
     at(plan, SpawnStep::BoundingSet);
     for capability in 0..CAPABILITIES {
-        // An error is the end of what the kernel knows.
-        let Ok(held) = call(libc::SYS_prctl, [libc::PR_CAPBSET_READ as usize, capability, 0, 0, 0, 0]) else { break };
+        let held = match call(libc::SYS_prctl, [libc::PR_CAPBSET_READ as usize, capability, 0, 0, 0, 0]) {
+            // The end of what the kernel knows. Any other error would leave them to the program.
+            Err(libc::EINVAL) => break,
+            held => held?,
+        };
         if held == 1 && bounding & (1 << capability) == 0 {
             call(libc::SYS_prctl, [libc::PR_CAPBSET_DROP as usize, capability, 0, 0, 0, 0])?;
         }
