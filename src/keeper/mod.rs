@@ -41,8 +41,12 @@ pub use upgrade::{CHECK_STATE, Checked, check_state, runtime_before};
 
 use crate::{
     base::Chain,
-    sys::{abort_on_panic, say},
+    sys::{abort_on_panic, reserve_memory, say},
 };
+
+/// Room for what the keeper takes in while the kernel gives nothing (RLIMIT_AS, strict overcommit): a thousand units and
+/// more, ends that wait for a manager. Without it an allocation would fail, and that is the end of the process.
+const ROOM_BYTES: i32 = 4 << 20;
 
 /// How a keeper is started.
 #[derive(Debug, Clone)]
@@ -65,6 +69,7 @@ pub struct KeeperOptions {
 /// the process.
 pub fn run(options: KeeperOptions) -> ExitCode {
     abort_on_panic();
+    reserve_memory(ROOM_BYTES);
     let mut keeper = match turn::Keeper::begin(options) {
         Ok(keeper) => keeper,
         Err(error) => {

@@ -53,6 +53,22 @@ pub fn trim_memory() {
     let _released = unsafe { libc::malloc_trim(0) };
 }
 
+/// Has the allocator hold so much room beyond what is used, from now on and after each time that it grows (mallopt(3),
+/// M_TOP_PAD): what is asked for later does not depend on the kernel. A page that nobody has touched takes no memory.
+pub fn reserve_memory(bytes: i32) {
+    #[cfg(target_env = "gnu")]
+    {
+        /// Together more than the room that the heap begins with, each small enough to lie in it: it grows at once.
+        const PIECE: usize = 100 << 10;
+        // SAFETY: takes two numbers.
+        let _set = unsafe { libc::mallopt(libc::M_TOP_PAD, bytes) };
+        let pieces = [(); 2].map(|()| Vec::<u8>::with_capacity(PIECE));
+        drop(std::hint::black_box(pieces));
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _none_to_be_had = bytes;
+}
+
 /// Memory from the kernel, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Mapping {
