@@ -123,5 +123,10 @@ mod tests {
         fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
         assert_eq!(make(&instance, id, "web").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         fs::remove_dir(&place).unwrap();
+        // What was made beside it is found, as at the end of the run.
+        let found = all(&instance);
+        assert_eq!(found.len(), 1, "{found:?}");
+        remove(&found[0].1).unwrap();
+        assert_eq!(all(&instance), []);
     }
 }

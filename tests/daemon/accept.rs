@@ -5,6 +5,10 @@ use std::{
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -243,23 +247,38 @@ pub(crate) fn kill_9_of_the_manager_closes_no_connection_that_is_served() {
 }
 
 pub(crate) fn whoever_connects_while_managers_die_is_served_or_told() {
+    const CLIENTS: usize = 4;
+    const KILLS: usize = 5;
+    const VISITS_MIN: usize = 60;
+    /// No more rows in all than one look at them shows.
+    const VISITS_MAX: usize = 200;
     let port = free_port();
     let more = "max_connections = 1000\ntrigger_limit_burst = 0";
-    let world = World::with(&[("echo@", &echo(port, more))]);
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            thread::spawn(move || {
-                // Each waits until it is answered or told that it will not be.
-                (0..60).filter(|_| say(&mut connect(port), "hello") == "hello").count()
-            })
+    let mut world = World::with(&[("echo@", &echo(port, more))]);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let client = |_| {
+        let is_over = Arc::clone(&is_over);
+        thread::spawn(move || {
+            let goes_on = |visit: &usize| *visit < VISITS_MIN || !is_over.load(Ordering::Relaxed);
+            // Each waits until it is answered or told that it will not be.
+            let answers = (0..VISITS_MAX).take_while(goes_on).map(|_| say(&mut connect(port), "hello") == "hello");
+            answers.fold((0, 0), |(served, told), answer| (served + usize::from(answer), told + usize::from(!answer)))
         })
-        .collect();
-    for _ in 0..5 {
+    };
+    let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+    for _ in 0..KILLS {
         crate::support::process::pause(150);
         world.kill_manager();
     }
-    let served: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
-    assert!(served > 200, "{served} of 240 were served");
+    is_over.store(true, Ordering::Relaxed);
+    let add = |(served, told), (more_served, more_told)| (served + more_served, told + more_told);
+    let (served, told) = clients.into_iter().map(|client| client.join().unwrap()).fold((0, 0), add);
+    println!("{served} were served, {told} told that they are not");
+    assert!(
+        served >= CLIENTS * VISITS_MIN - CLIENTS * KILLS && told <= CLIENTS * KILLS,
+        "a manager that dies has one of each"
+    );
+    world.await_answer();
     until_instances(&world, 0);
     let rows: Vec<i64> = world.history("echo@", served).iter().map(|run| run["generation"].as_i64().unwrap()).collect();
     assert!(rows.is_sorted_by(|later, earlier| later > earlier), "no number twice");

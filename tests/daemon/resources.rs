@@ -184,8 +184,11 @@ pub(crate) fn cpus_weights_and_disks_are_what_the_unit_says() {
     let world = world(&[("web", text)]);
     let pid = world.pid("web");
     let Some(lacking) = unmet(&world, "web") else {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        assert!(status.lines().any(|line| line == "Cpus_allowed_list:\t0"), "{status}");
+        // It is known a moment before it has moved itself.
+        until("it is on its CPU", || {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            status.lines().any(|line| line == "Cpus_allowed_list:\t0").then_some(())
+        });
         if dir(&world, "web", "tasks").exists() {
             assert_eq!(read(&world, "web", "cpu.shares"), "512");
             assert_eq!(read(&world, "web", "cpu.cfs_quota_us"), "10000");

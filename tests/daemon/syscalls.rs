@@ -48,9 +48,13 @@ fn at_each_call(victim: Victim, known: Known) {
     for call in calls.iter().step_by(step) {
         rounds += 1;
         killed += usize::from(killed_at(&mut world, victim, call));
-        let status = world.until_active("web", "active");
+        // What is up by the word of the one and of the other: of a death that was not told yet the manager knows nothing.
+        let status = world.until_status("web", "it runs and says so itself", |status| {
+            let lines = world.lines("truth");
+            let runs = |pid: &str| lines.last().is_some_and(|line| line.starts_with('S') && line.ends_with(pid));
+            status["active"] == "active" && status["pid"].as_i64().is_some_and(|pid| runs(&format!(" {pid}")))
+        });
         let pid = i32::try_from(status["pid"].as_i64().unwrap()).unwrap();
-        until("it says so itself", || world.lines("truth").last()?.contains(&format!(" {pid}")).then_some(()));
         let part = format!("steady {}", world.path("truth").display());
         assert_eq!(process::with_command(&part), [pid], "after a kill at {call:?} exactly one lives");
     }
