@@ -53,6 +53,7 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["barrier", file] => barrier(file),
         ["stash", log, steps @ ..] => stash(log, steps),
         ["late", log, name] => late(log, name),
+        ["stranger", log] => stranger(log),
         ["daemon", script] => daemon(script),
         ["reloads", millis] => reloads(millis.parse().unwrap()),
         ["gate", log] => gate(log, None),
@@ -105,6 +106,18 @@ fn steady(log: &str, name: &str) -> ExitCode {
     awaited.wait().unwrap();
     append(log, &format!("E {} exited 0", me(name)));
     ExitCode::SUCCESS
+}
+
+/// Leads a session as services do, and writes down each signal that it gets.
+fn stranger(log: &str) -> ExitCode {
+    let all = SigSet::all();
+    all.thread_block().unwrap();
+    nix::unistd::setsid().unwrap();
+    append(log, &format!("S {}", process::id()));
+    loop {
+        let signal = all.wait().unwrap();
+        append(log, &format!("{signal} came to {}", process::id()));
+    }
 }
 
 /// Says each word to the supervisor and lives on. `+` and a number: waits so many milliseconds; `child:MAINPID`: names a

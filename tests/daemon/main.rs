@@ -21,6 +21,7 @@ mod accept; // connections
 mod actor; // what its services do
 mod alerts; // who is told
 mod churn; // a day at once
+mod crowd; // a thousand die at once
 mod config; // files that are wrong
 mod directories; // what is made for a service
 mod exec; // what a service is given
@@ -31,6 +32,7 @@ mod keeper; // the keeper is killed
 mod kinds; // when a service is up
 mod life; // the daemon's own life
 mod logs; // what services write
+mod memory; // there is none left
 mod manager; // the manager is killed, again and again
 mod notify; // who is believed
 mod order; // who goes first
@@ -40,10 +42,12 @@ mod templates; // instances and targets
 mod resources; // what units ask of the machine
 mod restart; // services that die
 mod sandbox; // services that are shut in
+mod set_up; // what comes before the program fails
 mod shortage; // there are no more processes, or no time for all of them
 mod lazy; // services that wait for traffic
 mod sockets; // sockets that the keeper holds
 mod stop; // what is to go, goes
+mod strangers; // pids that are others' by now
 mod store; // the database and its disk
 mod syscalls; // a kill at each system call
 mod timers; // units that are started by time
@@ -78,6 +82,7 @@ const TESTS: &[Test] = tests![
     config::every_mistake_is_named_at_once_with_its_place_and_the_likely_word,
     config::units_that_are_broken_when_the_manager_starts_anew_run_on_as_they_were,
     config::a_daemon_that_has_nothing_to_go_on_with_ends_with_78,
+    crowd::a_thousand_services_that_die_at_once_are_back_at_once_and_each_is_counted_once,
     directories::a_runtime_directory_is_new_for_each_run_and_gone_with_the_last,
     directories::a_runtime_directory_is_kept_over_restarts_and_the_managers_death_where_the_unit_says_so,
     directories::a_manager_that_is_killed_leaves_no_directory_behind,
@@ -101,6 +106,9 @@ const TESTS: &[Test] = tests![
     faults::a_service_that_closes_its_output_costs_nobody_anything,
     faults::a_service_that_stops_itself_is_ended_by_a_stop,
     faults::a_service_that_kills_its_group_kills_nobody_else,
+    set_up::a_program_that_cannot_be_run_is_told_by_kind_and_path_and_no_shell_tries_it,
+    set_up::a_set_up_that_the_kernel_refuses_is_told_by_step_and_its_program_does_not_run,
+    set_up::a_service_that_cannot_become_its_user_never_runs_as_another,
     shortage::a_keeper_that_cannot_fork_loses_no_service_and_counts_no_crash,
     shortage::a_user_with_too_many_processes_loses_no_service,
     shortage::a_probe_that_cannot_be_forked_condemns_no_service,
@@ -152,6 +160,9 @@ const TESTS: &[Test] = tests![
     logs::a_line_without_end_is_cut_for_readers_and_costs_the_manager_no_memory,
     logs::a_full_disk_loses_what_the_unit_allows_and_nothing_else,
     logs::a_rate_limit_and_forwarding_take_effect_and_are_changed_by_a_reload,
+    memory::the_keeper_is_the_last_to_be_killed_for_memory_and_its_children_have_their_own_score,
+    memory::a_keeper_whose_group_runs_out_of_memory_again_and_again_lives_and_restarts,
+    memory::a_keeper_that_can_have_no_more_memory_goes_on_reaping_and_restarting,
     manager::a_manager_that_finds_its_settings_broken_goes_on_with_those_in_force,
     manager::kill_9_of_the_manager_200_times_doubles_orphans_and_miscounts_nothing,
     notify::a_ready_that_another_service_sends_is_not_believed,
@@ -216,6 +227,8 @@ const TESTS: &[Test] = tests![
     stop::a_service_whose_cgroup_was_killed_starts_again_and_its_last_command_runs,
     stop::a_clean_end_leaves_nothing_behind,
     stop::the_last_command_is_spared_by_what_ends_the_service,
+    strangers::who_has_the_pid_of_a_dead_service_is_neither_taken_over_nor_signalled,
+    strangers::who_has_the_pid_in_a_pid_file_is_neither_taken_over_nor_signalled,
     store::a_damaged_database_is_set_aside_and_services_come_up,
     store::a_full_disk_delays_no_restart_and_loses_no_count,
     timers::a_timer_runs_its_unit_again_and_again_and_status_says_when,

@@ -1,10 +1,7 @@
 //! What many want at once is short: processes, CPU time.
 use std::{
-    fs,
     io::{Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
-    process::{Child, Stdio},
     time::Instant,
 };
 
@@ -12,43 +9,10 @@ use crate::{
     actor,
     support::{
         process::{self, Signal, kill, need_root, until},
+        refusal::Refusal,
         world::World,
     },
 };
-
-/// No fork of a process comes about, from when it is there until it is dropped.
-struct NoForks {
-    tracer: Child,
-    file: PathBuf,
-}
-
-impl NoForks {
-    fn new(world: &World, pid: i32) -> Self {
-        need_root("it traces a daemon");
-        let file = world.path("forks");
-        let mut strace = process::command("strace");
-        strace.args(["-qq", "-o"]).arg(&file).args(["-p", &pid.to_string(), "-e", "trace=clone3"]);
-        strace.args(["-e", "inject=clone3:error=EAGAIN"]);
-        let tracer = strace.stderr(Stdio::null()).spawn().expect("strace is in the Debian package strace");
-        until("it is traced", || {
-            (!fs::read_to_string(format!("/proc/{pid}/status")).unwrap().contains("TracerPid:\t0\n")).then_some(())
-        });
-        Self { tracer, file }
-    }
-
-    /// How many were refused so far.
-    fn refused(&self) -> usize {
-        fs::read_to_string(&self.file).unwrap_or_default().matches("INJECTED").count()
-    }
-}
-
-impl Drop for NoForks {
-    fn drop(&mut self) {
-        // By SIGINT it lets go of the process in order.
-        kill(i32::try_from(self.tracer.id()).unwrap(), Signal::SIGINT);
-        self.tracer.wait().unwrap();
-    }
-}
 
 pub(crate) fn a_keeper_that_cannot_fork_loses_no_service_and_counts_no_crash() {
     const SERVICES: usize = 100;
@@ -63,9 +27,9 @@ pub(crate) fn a_keeper_that_cannot_fork_loses_no_service_and_counts_no_crash() {
     world.start();
     let pids: Vec<i32> = names.iter().map(|name| world.pid(name)).collect();
     let keeper = world.keeper();
-    let forks = NoForks::new(&world, keeper);
+    let forks = Refusal::of(&world, keeper, "clone3", "EAGAIN");
     pids.iter().for_each(|pid| kill(*pid, Signal::SIGKILL));
-    until("all were tried again and again", || (forks.refused() >= SERVICES * FAILURES).then_some(()));
+    until("all were tried again and again", || (forks.count() >= SERVICES * FAILURES).then_some(()));
     let waiting = world.status(&names[0]);
     assert_eq!((waiting["active"].as_str(), waiting["result"].as_str()), (Some("activating"), Some("resources")));
     // The manager cannot be forked either.
@@ -118,8 +82,8 @@ pub(crate) fn a_probe_that_cannot_be_forked_condemns_no_service() {
     let healthy = |status: &serde_json::Value| status["probes"][0]["verdict"] == "healthy";
     world.until_status("web", "it is well", healthy);
     let keeper = world.keeper();
-    let forks = NoForks::new(&world, keeper);
-    until("probes were refused", || (forks.refused() > 10).then_some(()));
+    let forks = Refusal::of(&world, keeper, "clone3", "EAGAIN");
+    until("probes were refused", || (forks.count() > 10).then_some(()));
     let check = world.ctl(&["check", "web"]);
     assert_eq!(check.code, 3, "nothing is known of it: {check:?}");
     assert_eq!((world.pid("web"), healthy(&world.status("web"))), (pid, true));

@@ -5,4 +5,5 @@
 pub(crate) mod harness; // the tests of a program that is its own harness
 pub(crate) mod hook; // somebody who is told
 pub(crate) mod process; // looks at /proc
+pub(crate) mod refusal; // a kernel that says no
 pub(crate) mod world; // a daemon
