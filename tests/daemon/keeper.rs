@@ -5,7 +5,8 @@ use crate::{
     actor,
     manager::{Known, compare_with_truth},
     support::{
-        process::{self, Signal, kill, lives, pause, until},
+        namespace::in_a_pid_namespace,
+        process::{self, Signal, kill, lives, pause, stat, until},
         world::{World, free_port},
     },
     {logs, sockets},
@@ -82,6 +83,39 @@ pub(crate) fn an_end_that_nobody_saw_is_told_as_it_was_or_as_unknown() {
     let known = status["code"] == 9 || status.is_null() || status["kind"] == "unknown" || status == "unknown";
     assert!(known || status == "exit code 9", "{run:#}");
     world.until_status("web", "the next run", |status| status["generation"] == 2);
+}
+
+/// Who died without a keeper stays a zombie of the init system until that looks after it, and the kernel tells its status.
+pub(crate) fn where_the_init_system_reaps_nobody_each_end_is_told_as_it_was() {
+    const SERVICES: usize = 100;
+    in_a_pid_namespace("keeper::where_the_init_system_reaps_nobody_each_end_is_told_as_it_was", || {
+        let mut world = World::new();
+        let name = |number: usize| format!("web{number}");
+        for number in 0..SERVICES {
+            // Half of them end with a code of their own.
+            let script = format!("trap \\\"exit {number}\\\" TERM; touch @/up{number}; while :; do sleep 0.2; done");
+            world.unit(&name(number), &format!("[service]\nexec_start = \"/bin/sh -c '{script}'\"\n"));
+        }
+        world.start();
+        let pids: Vec<i32> = (0..SERVICES).map(|number| world.pid(&name(number))).collect();
+        let is_up = |number: usize| world.path(&format!("up{number}")).exists();
+        until("all listen to signals", || (0..SERVICES).all(is_up).then_some(()));
+        world.kill_keeper();
+        for (number, pid) in pids.iter().enumerate() {
+            kill(*pid, if number % 2 == 0 { Signal::SIGTERM } else { Signal::SIGKILL });
+        }
+        // We are the init system, and reap nobody.
+        until("all are zombies", || {
+            pids.iter().all(|pid| stat(*pid).is_some_and(|(state, _)| state == 'Z')).then_some(())
+        });
+        world.start();
+        for number in 0..SERVICES {
+            let run = world.history(&name(number), 1).pop().unwrap();
+            let status = if number % 2 == 0 { format!("exit code {number}") } else { "killed by SIGKILL".to_owned() };
+            assert_eq!(run["status"], status, "{run:#}");
+        }
+        assert!(world.stop().success());
+    });
 }
 
 /// A keeper of another boot takes over nothing: pids mean nothing any more.

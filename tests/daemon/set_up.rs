@@ -54,6 +54,9 @@ pub(crate) fn a_program_that_cannot_be_run_is_told_by_kind_and_path_and_no_shell
     let busy = fs::copy("/bin/sleep", world.path("busy")).map(|_| world.path("busy")).unwrap();
     let _writer = File::options().append(true).open(&busy).unwrap();
     symlink(world.path("circle"), world.path("circle")).unwrap();
+    file("large", &script, 0o755);
+    // One string may have 128 KiB, execve(2).
+    let much = format!("environment = {{ MUCH = \"{}\" }}\n", "x".repeat(200 << 10));
     let kinds = [
         ("missing", libc::ENOENT, "no such file or directory"),
         ("barred", libc::EACCES, "permission denied"),
@@ -61,10 +64,12 @@ pub(crate) fn a_program_that_cannot_be_run_is_told_by_kind_and_path_and_no_shell
         ("lost", libc::ENOENT, "no such file or directory"),
         ("busy", libc::ETXTBSY, "text file busy"),
         ("circle", libc::ELOOP, "too many levels of symbolic links"),
+        ("large", libc::E2BIG, "argument list too long"),
     ];
     let mut world = world;
     for (name, ..) in kinds {
-        world.unit(name, &format!("[service]\ntype = \"exec\"\nexec_start = \"@/{name} 1000\"\n"));
+        let more = if name == "large" { much.as_str() } else { "" };
+        world.unit(name, &format!("[service]\ntype = \"exec\"\nexec_start = \"@/{name} 1000\"\n{more}"));
     }
     let again =
         "restart = \"always\"\nrestart_sec = 0\n[unit]\nstart_limit_burst = 3\nstart_limit_interval_sec = \"1h\"\n";

@@ -69,6 +69,24 @@ fn escapes(mode: &str) {
     });
 }
 
+pub(crate) fn of_a_thousand_grandchildren_that_left_the_session_none_survives_a_stop() {
+    const GRANDCHILDREN: usize = 1000;
+    for mode in ["on", "off"] {
+        let mut world = World::new();
+        world.settings(&format!("[cgroup]\nmode = \"{mode}\"\n"));
+        let mark = format!("{}4", std::process::id() % 100_000 + 700_000);
+        let script = format!(
+            "i=0; while [ $i -lt {GRANDCHILDREN} ]; do (setsid sleep {mark} &); i=$((i + 1)); done; exec sleep 1000\n"
+        );
+        std::fs::write(world.path("script"), script).unwrap();
+        world.unit("web", "[service]\nexec_start = \"/bin/sh @/script\"\n");
+        world.start();
+        until("all are away", || (process::with_command(&mark).len() == GRANDCHILDREN).then_some(()));
+        world.ok(&["stop", "web"]);
+        assert_eq!(process::with_command(&mark), Vec::<i32>::new(), "survivors, mode {mode}");
+    }
+}
+
 pub(crate) fn grandchildren_that_left_the_session_are_gone_after_a_stop_with_cgroups() {
     let world = World::new();
     let cgroup = world.cgroup().expect("this test needs a cgroup2 file system, as every host of today has");

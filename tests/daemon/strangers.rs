@@ -11,7 +11,8 @@ use nix::{sys::wait::waitpid, unistd::Pid};
 use crate::{
     actor,
     support::{
-        process::{self, Signal, kill, lives, need_root, pause, until},
+        namespace::in_a_pid_namespace,
+        process::{self, Signal, kill, lives, pause, until},
         world::World,
     },
 };
@@ -20,19 +21,6 @@ use crate::{
 const STRANGERS: usize = 160;
 /// Services that die at once.
 const SERVICES: usize = 20;
-const INSIDE: &str = "ROUNDSMAN_TEST_PID_NAMESPACE";
-
-/// Runs the test of that name once more, as the first process of a pid namespace.
-fn in_a_namespace(test: &str, body: impl FnOnce()) {
-    if env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    need_root("it makes a pid namespace");
-    let mut command = process::command("unshare");
-    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(env::current_exe().unwrap());
-    command.args(["--exact", &format!("strangers::{test}")]).env(INSIDE, "1").stdin(Stdio::null());
-    assert!(command.status().expect("unshare is in util-linux").success(), "see above");
-}
 
 /// Who lives under the pid of another that is gone, and writes down each signal that it gets.
 struct Stranger(Child);
@@ -88,7 +76,7 @@ fn reap(pid: i32) {
 }
 
 pub(crate) fn who_has_the_pid_of_a_dead_service_is_neither_taken_over_nor_signalled() {
-    in_a_namespace("who_has_the_pid_of_a_dead_service_is_neither_taken_over_nor_signalled", || {
+    in_a_pid_namespace("strangers::who_has_the_pid_of_a_dead_service_is_neither_taken_over_nor_signalled", || {
         let wanted = env::var("ROUNDSMAN_TEST_STRANGERS").map_or(STRANGERS, |text| text.parse().unwrap());
         let rounds = wanted.div_ceil(SERVICES * 4);
         let met: usize = ["on", "off"].iter().map(|mode| meet_strangers(mode, rounds)).sum();
@@ -160,7 +148,7 @@ fn until_up(world: &World, is_meant: impl Fn(&str, i64) -> bool) -> BTreeMap<Str
 }
 
 pub(crate) fn who_has_the_pid_in_a_pid_file_is_neither_taken_over_nor_signalled() {
-    in_a_namespace("who_has_the_pid_in_a_pid_file_is_neither_taken_over_nor_signalled", || {
+    in_a_pid_namespace("strangers::who_has_the_pid_in_a_pid_file_is_neither_taken_over_nor_signalled", || {
         ["on", "off"].into_iter().for_each(meet_the_named);
     });
 }
