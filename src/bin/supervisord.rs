@@ -34,8 +34,8 @@ Usage: supervisord [--config FILE]           run in the foreground until SIGTERM
        supervisord [--config FILE] --check   check settings and units, start nothing
        supervisord check [--config FILE] [--json] [UNIT...]
                                              ask the probes once, as supervisorctl check does without a daemon
-       supervisord make-way                  for ExecStartPre= of a unit of systemd that runs supervisord and has
-                                             Delegate=: lets it start while services of the one before live
+       supervisord make-way                  for ExecStopPost= of a unit of systemd that runs supervisord and has
+                                             Delegate=: lets the next start while services live
 
 SIGHUP reads the units anew, SIGTERM stops everything in order, SIGUSR2 upgrades the program in place.
 ROUNDSMAN_LOG sets how much is logged: error, warn, info (default), debug, trace, or per target.

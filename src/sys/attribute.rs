@@ -1,4 +1,4 @@
-use std::{io, path::Path};
+use std::path::Path;
 
 /// The largest value that is read.
 const VALUE_BYTES_MAX: usize = 256;
@@ -11,14 +11,6 @@ pub fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
     Some(value)
 }
 
-/// Writes an extended attribute of a file.
-///
-/// # Errors
-/// When the file system has none, or we may not.
-pub fn set_attribute(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
-    Ok(rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty())?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,7 +19,7 @@ mod tests {
     fn an_attribute_is_read_as_it_was_written() {
         let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         assert_eq!(attribute(file.path(), "user.delegate"), None);
-        set_attribute(file.path(), "user.delegate", b"1").unwrap();
+        rustix::fs::setxattr(file.path(), "user.delegate", b"1", rustix::fs::XattrFlags::empty()).unwrap();
         assert_eq!(attribute(file.path(), "user.delegate").as_deref(), Some(b"1".as_slice()));
     }
 }

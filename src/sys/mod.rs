@@ -25,7 +25,7 @@ mod signals;
 mod socket_option;
 pub mod spawn; // processes
 
-pub use attribute::{attribute, set_attribute};
+pub use attribute::attribute;
 pub use descriptors::{
     LogPipe, close_inherited_on_exec, close_on_exec, end_pipe, is_write_end, keep_on_exec, log_pipe, number,
     take_inherited,

@@ -57,8 +57,8 @@ enum NoController {
     #[error("others are in {} too, and a cgroup with processes rations nothing", .0.display())]
     Crowded(PathBuf),
     #[error(
-        "the supervisor is in {} itself, and a cgroup with processes rations nothing (ExecStartPre=-supervisord make-way in the \
-         unit above us would change that, or with systemd 254 DelegateSubgroup=)", .0.display()
+        "the supervisor is in {} itself, and a cgroup with processes rations nothing (our own roundsman.service makes way \
+         for the next one; in another unit do as it does, or with systemd 254 set DelegateSubgroup=)", .0.display()
     )]
     Inside(PathBuf),
     #[error("cannot write {}", path.display())]
@@ -224,7 +224,7 @@ impl Cgroups {
             // systemd starts our next keeper right in it, and could not while services live below: whatever the settings say,
             // a keeper that can come back is worth more.
             let is_systemds = self.right == Right::Delegated || is_delegated(&self.ground);
-            if is_systemds && !self.way_is_made() {
+            if is_systemds && !self.makes_way {
                 return Err(NoController::Inside(self.ground.clone()));
             }
             match fs::create_dir(&self.own) {
@@ -365,8 +365,7 @@ mod tests {
 
     /// A tree of plain files: what the kernel would make of a write is not seen, but whether one was made.
     fn tree(right: Right, type_file: bool, processes: &str) -> (tempfile::TempDir, Cgroups) {
-        // Not in /tmp, which has no attributes everywhere.
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let ground = folder.path().to_owned();
         let base = ground.join("roundsman-x");
         fs::create_dir(&base).unwrap();
@@ -380,8 +379,8 @@ mod tests {
             fs::write(ground.join("cgroup.type"), "domain").unwrap();
         }
         let own = ground.join("roundsman-x.supervisord");
-        let (shown, start) = ("/roundsman-x".to_owned(), Some("this start".to_owned()));
-        let cgroups = Cgroups { ground, own, right, start, base, shown, whole: Mutex::default() };
+        let shown = "/roundsman-x".to_owned();
+        let cgroups = Cgroups { ground, own, right, makes_way: false, base, shown, whole: Mutex::default() };
         (folder, cgroups)
     }
 
@@ -401,12 +400,10 @@ mod tests {
             }
             assert_eq!(control(&folder), ["", ""]);
         }
-        // Way was made, for another start or for ours: no keeper is moved, but for want of another reason.
-        for (mark, stays) in [("another", true), ("this start", false)] {
-            let (_folder, cgroups) = tree(Right::Delegated, true, "1\n");
-            crate::sys::set_attribute(&cgroups.ground, "user.roundsman.way", mark.as_bytes()).unwrap();
-            assert_eq!(matches!(cgroups.ration("cpu"), Err(NoController::Inside(_))), stays, "{mark}");
-        }
+        // Where way is made for the next keeper this one would move; here, that is nobody of ours.
+        let (_folder, cgroups) = tree(Right::Delegated, true, "1\n");
+        let cgroups = Cgroups { makes_way: true, ..cgroups };
+        assert!(matches!(cgroups.ration("cpu"), Err(NoController::Crowded(_))));
         // Empty, or the root.
         for (type_file, processes) in [(true, ""), (false, "1\n")] {
             let (folder, cgroups) = tree(Right::Granted, type_file, processes);

@@ -33,8 +33,8 @@ pub struct Cgroups {
     own: PathBuf,
     /// What entitles us.
     right: Right,
-    /// Which start of the init system's unit we are, if it is systemd.
-    start: Option<String>,
+    /// Whether the unit of systemd above us makes way for the next keeper.
+    makes_way: bool,
     base: PathBuf,
     /// The same, as /proc/PID/cgroup shows it.
     shown: String,
@@ -102,8 +102,8 @@ impl Cgroups {
             Err(source) => return Err(NoCgroups::Refused { path: base, source }),
         }
         let own = ground.join(moved);
-        let start = Self::start_of_ours();
-        Ok(Self { ground, own, right, start, base, shown, whole: Mutex::default() })
+        let makes_way = way::is_made_for_the_next();
+        Ok(Self { ground, own, right, makes_way, base, shown, whole: Mutex::default() })
     }
 
     /// The unit's cgroup, which need not be there.
