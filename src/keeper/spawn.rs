@@ -150,6 +150,7 @@ impl Keeper {
         let mut clamped = Clamped::default();
         let limits = self.ceiling.limits(spec, &mut clamped);
         let program = Program {
+            or_paths: &spec.or_paths,
             root: spec.root.as_deref(),
             cwd: &spec.cwd,
             cwd_may_miss: spec.cwd_may_miss,

@@ -117,8 +117,32 @@ fn set_up_and_exec(plan: &Plan) -> Result<(), i32> {
         confine::filter(confined, |step| at(plan, step))?;
     }
     at(plan, SpawnStep::Exec);
-    call(libc::SYS_execve, [plan.path.addr(), plan.argv.addr(), plan.envp.addr(), 0, 0, 0])?;
-    Ok(())
+    Err(exec(plan))
+}
+
+/// Runs the program from the first place where it is and may be run, as execvp(3); why it is run from none. A folder on a
+/// disk that is gone is passed over like one that has no such program.
+fn exec(plan: &Plan) -> i32 {
+    let mut why = libc::ENOENT;
+    for path in Strings(plan.paths) {
+        match call(libc::SYS_execve, [path, plan.argv.addr(), plan.envp.addr(), 0, 0, 0]) {
+            Ok(_) | Err(libc::ENOENT) => {}
+            Err(
+                errno @ (libc::EACCES
+                | libc::ENOTDIR
+                | libc::ENAMETOOLONG
+                | libc::ELOOP
+                | libc::EIO
+                | libc::ENODEV
+                | libc::ESTALE
+                | libc::ENOTCONN
+                | libc::ECONNABORTED
+                | libc::ETIMEDOUT),
+            ) => why = errno,
+            Err(errno) => return errno,
+        }
+    }
+    why
 }
 
 /// Moves itself, so that nothing it does or starts escapes. "0" into `tasks` is the one move that takes no lock of all

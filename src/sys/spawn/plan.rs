@@ -1,5 +1,6 @@
 use std::{
     ffi::{CStr, CString},
+    iter,
     os::fd::AsRawFd,
     ptr,
     sync::atomic::{AtomicI32, AtomicU32},
@@ -24,7 +25,8 @@ pub(in crate::sys) struct Plan {
     pub(super) errno: AtomicI32,
     /// The child's pid when a launcher has made it.
     pub(super) launched: AtomicI32,
-    pub(super) path: *const u8,
+    /// Where the program may be; a null ends the list.
+    pub(super) paths: *const *const u8,
     pub(super) argv: *const *const u8,
     pub(super) envp: *const *const u8,
     /// Null when the root stays.
@@ -133,6 +135,9 @@ pub(super) fn lay_out(program: &Program<'_>, memory: &mut [u8]) -> Option<Plan> 
     let limits = room.list(program.limits)?;
     let groups = program.user.map_or(&[][..], |user| user.groups);
     let (groups_place, groups_count) = room.numbers(groups.iter().map(|group| group.cast_signed()))?;
+    let or_paths = program.or_paths.iter().map(CString::as_c_str);
+    let paths = iter::once(program.path).chain(or_paths).map(|text| Text::New(text.to_bytes_with_nul()));
+    let paths = room.pointers(program.or_paths.len() + 1, paths)?;
     let argv = room.strings(program.argv.iter().map(|text| text.as_bytes_with_nul()))?;
     let (extra, listen_pid) = room.listen_environment(program)?;
     let envp = room.pointers(
@@ -157,7 +162,7 @@ pub(super) fn lay_out(program: &Program<'_>, memory: &mut [u8]) -> Option<Plan> 
         step: AtomicU32::new(0),
         errno: AtomicI32::new(0),
         launched: AtomicI32::new(0),
-        path: room.c_text(program.path)?,
+        paths,
         argv,
         envp,
         root: match program.root {
@@ -248,7 +253,9 @@ pub(super) fn bytes_needed(program: &Program<'_>) -> usize {
     strings_bytes(program.argv)
         + strings_bytes(program.env)
         + strings_bytes(program.old_cgroups)
+        + strings_bytes(program.or_paths)
         + text_bytes(program.path)
+        + size_of::<usize>()
         + text_bytes(program.cwd)
         + program.root.map_or(0, text_bytes)
         + user

@@ -9,8 +9,10 @@ use crate::base::{SpawnStep, confinement::Confinement};
 /// How a process is to be set up.
 #[derive(Debug)]
 pub struct Program<'a> {
-    /// The executable; no search is done.
+    /// The executable.
     pub path: &'a CStr,
+    /// Where it is looked for next, in this order, as execvp(3) does.
+    pub or_paths: &'a [CString],
     /// Its arguments, the zeroth first.
     pub argv: &'a [CString],
     /// Its environment, `NAME=value`.
@@ -62,6 +64,7 @@ impl<'a> Program<'a> {
     pub fn new(path: &'a CStr, argv: &'a [CString], env: &'a [CString], fds: &'a [BorrowedFd<'a>]) -> Self {
         Self {
             path,
+            or_paths: &[],
             argv,
             env,
             root: None,

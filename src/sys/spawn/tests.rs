@@ -82,6 +82,28 @@ fn a_program_runs_with_what_it_was_given() {
 }
 
 #[test]
+fn a_program_is_run_from_the_first_place_where_it_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| text(folder.path().join(name).to_str().unwrap());
+    fs::write(folder.path().join("data"), "").unwrap();
+    fs::write(folder.path().join("broken"), "neither a script nor a program").unwrap();
+    let may_be_run = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(folder.path().join("broken"), may_be_run).unwrap();
+    let argv = [text("sh"), text("-c"), text("echo here")];
+    let passed_over = leak([place("none"), place("data"), place("data/below"), text("/bin"), text("/bin/sh")]);
+    let (output, status, _) = run_as(&place("none"), &argv, |program| program.or_paths = passed_over);
+    assert_eq!((output.as_str(), status), ("here\n", ExitStatus::Exited(0)));
+    let why = |or_paths: &'static [CString]| failure(&place("none"), |program| program.or_paths = or_paths).errno;
+    assert_eq!(why(leak([place("none-either")])), libc::ENOENT);
+    assert_eq!(why(leak([place("data"), place("none")])), libc::EACCES, "it is there and may not be run");
+    assert_eq!(
+        why(leak([place("broken"), text("/bin/sh")])),
+        libc::ENOEXEC,
+        "no other takes the place of a broken one"
+    );
+}
+
+#[test]
 fn it_inherits_the_descriptors_that_were_given_and_no_others() {
     crate::sys::close_inherited_on_exec().unwrap();
     let _open = File::open("/etc/passwd").unwrap();

@@ -7,8 +7,10 @@ use crate::base::{SpawnStep, confinement::Confinement};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct SpawnSpec {
-    /// The program, an absolute path; no search is done.
+    /// The program, an absolute path.
     pub path: CString,
+    /// Where the process looks for it next, in this order: absolute paths.
+    pub or_paths: Vec<CString>,
     /// Its arguments, the zeroth first.
     pub argv: Vec<CString>,
     /// Its whole environment as `NAME=value`. With `listen` or `kept`, the keeper adds LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES
@@ -65,6 +67,7 @@ impl SpawnSpec {
     pub fn new(path: CString, argv: Vec<CString>, env: Vec<CString>) -> Self {
         Self {
             path,
+            or_paths: Vec::new(),
             argv,
             env,
             root: None,
@@ -315,6 +318,7 @@ pub enum Stream {
 
 wire_struct!(SpawnSpec {
     path,
+    or_paths,
     argv,
     env,
     root,

@@ -24,6 +24,7 @@ fn text(text: &str) -> CString {
 fn spec() -> SpawnSpec {
     SpawnSpec {
         path: text("/bin/web"),
+        or_paths: vec![text("/usr/bin/web")],
         argv: vec![text("web"), text("")],
         env: vec![text("A=b")],
         root: Some(text("/srv/jail")),
