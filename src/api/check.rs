@@ -69,12 +69,12 @@ fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
         Outcome::Done | Outcome::Already | Outcome::Skipped | Outcome::Cleared { .. } | Outcome::Failed(_) => &[],
     };
     let (level, message) = match status.active {
-        Active::Active if status.sub == Sub::Listening => (OK, view::cause(status)),
+        Active::Active if status.sub == Sub::Listening => (OK, view::cause(state)),
         Active::Active | Active::Reloading => judge_probes(state, reports),
-        Active::Activating | Active::Deactivating => (WARNING, view::cause(status)),
-        Active::Failed => (CRITICAL, view::cause(status)),
+        Active::Activating | Active::Deactivating => (WARNING, view::cause(state)),
+        Active::Failed => (CRITICAL, view::cause(state)),
         Active::Inactive if view::is_up(status, &state.def) => (OK, "finished".to_owned()),
-        Active::Inactive if status.wanted => (CRITICAL, view::cause(status)),
+        Active::Inactive if status.wanted => (CRITICAL, view::cause(state)),
         Active::Inactive => (OK, "down on purpose".to_owned()),
     };
     let probes = reports.iter().map(view::report).collect();

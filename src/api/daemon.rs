@@ -34,7 +34,7 @@ fn reasons(states: &[UnitState], handle: &Handle) -> Vec<String> {
     let mut reasons: Vec<String> = states
         .iter()
         .filter(|state| state.status.active == Active::Failed || view::health(&state.status) == "unhealthy")
-        .map(|state| format!("{}: {}", state.status.name, view::cause(&state.status)))
+        .map(|state| format!("{}: {}", state.status.name, view::cause(state)))
         .collect();
     reasons.extend(handle.counters().store_trouble.map(|reason| format!("store: {reason}")));
     reasons

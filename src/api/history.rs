@@ -53,7 +53,6 @@ pub(super) async fn why(State(handle): State<Handle>, Path(unit): Path<String>) 
     let material = handle.store().why(name.clone()).await?;
     let mut chain: Vec<v1::Event> = material.notices.into_iter().map(view::stored_event).collect();
     chain.sort_by_key(|event| (event.at_us, event.id));
-    let now =
-        format!("{} ({}): {}", state.status.active.as_str(), state.status.sub.as_str(), view::cause(&state.status));
+    let now = format!("{} ({}): {}", state.status.active.as_str(), state.status.sub.as_str(), view::cause(state));
     Ok(Json(v1::Why { unit: name.to_string(), now, chain }))
 }

@@ -47,7 +47,7 @@ fn line(now: Now, state: &UnitState) -> v1::UnitLine {
         health: health(status).to_owned(),
         memory_bytes: used.memory_bytes,
         cpu_us: used.cpu_us,
-        cause: cause(status),
+        cause: cause(state),
         next_start_us: status.restart_due.map(|due| wall_of(now, due).0),
         timer: status.timer.as_ref().map(|timer| self::timer(now, timer)),
     }
@@ -55,8 +55,18 @@ fn line(now: Now, state: &UnitState) -> v1::UnitLine {
 
 /// A unit as `status` shows it.
 pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
-    let UnitState { status, def, kept, restarts_total, clamped, sandbox_unmet, output, resources_unmet, counted: _ } =
-        state;
+    let UnitState {
+        status,
+        def,
+        kept,
+        restarts_total,
+        clamped,
+        sandbox_unmet,
+        output,
+        resources_unmet,
+        counted: _,
+        awaited: _,
+    } = state;
     let (used, usage_of) = used(state);
     v1::Unit {
         name: status.name.to_string(),
@@ -96,7 +106,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         io_read_bytes: used.io_read_bytes,
         io_write_bytes: used.io_write_bytes,
         resources_unmet: resources_unmet.clone(),
-        cause: cause(status),
+        cause: cause(state),
         needs_restart: status.needs_restart,
         sandbox_unmet: sandbox_unmet.clone(),
         output: output.map(self::output),
@@ -183,7 +193,16 @@ fn probe(probe: &ProbeStatus) -> v1::Probe {
 }
 
 /// Why it is so, in one sentence.
-pub(super) fn cause(status: &UnitStatus) -> String {
+pub(super) fn cause(state: &UnitState) -> String {
+    match (&state.awaited, state.status.active) {
+        (Some(path), Active::Activating | Active::Deactivating | Active::Reloading) => {
+            format!("waits for the disk of {}", path.display())
+        }
+        (Some(_), Active::Active | Active::Inactive | Active::Failed) | (None, _) => cause_of(&state.status),
+    }
+}
+
+fn cause_of(status: &UnitStatus) -> String {
     let last =
         status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.result));
     match (status.sub, status.active) {

@@ -22,8 +22,11 @@ use super::{
     Engine, InitTalk, acks, basis,
     config::{self, ConfigError, Host},
     handle::{ASKS_MAX, About, Events, Handle, Report, Tickets},
-    launch, probes,
+    launch,
+    prepare::{Means, Preparations},
+    probes,
     resources::Resources,
+    sandbox::{Grounds, Sandboxes},
     settings::{CgroupMode, Settings},
     sockets,
     time::timer_host,
@@ -255,6 +258,9 @@ impl Parts {
         let now = clock::now();
         let seed = now.mono.0 ^ u64::from(std::process::id());
         let resources = Resources::new(self.cgroups.clone(), self.controllers, self.reporter.clone());
+        let instance = instance(&std::path::absolute(&settings.paths.runtime).unwrap_or_default());
+        let (launcher, grounds) = (Arc::new(self.launcher), Arc::new(Grounds::new(&settings.paths.runtime, instance)));
+        let means = Means { launcher: Arc::clone(&launcher), grounds: Arc::clone(&grounds) };
         let engine = Engine {
             node: Node::new(seed),
             alerts: Alerts::new(settings.alert.clone()),
@@ -266,13 +272,9 @@ impl Parts {
             tree: self.tree,
             alarm: self.alarm,
             cgroups: self.cgroups,
-            launcher: self.launcher,
-            sandboxes: super::sandbox::Sandboxes::new(
-                &settings.paths.runtime,
-                instance(&std::path::absolute(&settings.paths.runtime).unwrap_or_default()),
-                self.edges.clone(),
-                self.reporter.clone(),
-            ),
+            preparations: Preparations::new(means, self.edges.clone(), self.reporter.clone()),
+            launcher,
+            sandboxes: Sandboxes::new(grounds, self.edges.clone()),
             resources,
             probes: probes::Probes::new(self.edges.clone(), self.reporter.clone()),
             acks: acks::Acks::default(),
@@ -495,7 +497,7 @@ impl Engine {
         let newer = self.runs.get(&key.run.unit).is_none_or(|tree| tree.run.generation <= key.run.generation);
         if newer && !self.runs.get(&key.run.unit).is_some_and(|tree| tree.run == key.run && tree.main.is_some()) {
             let is_orphaned = crate::edge::proctree::parent(process.pid) != super::mainpid::keeper();
-            let tree = Tree { is_orphaned, ..Tree::new(&key.run, process.invocation) };
+            let tree = Tree { is_orphaned, is_admitted: true, ..Tree::new(&key.run, process.invocation) };
             self.runs.insert(key.run.unit.clone(), tree);
         }
         self.spawned(key, process.pid);
@@ -532,6 +534,7 @@ impl Engine {
                     let tree = Tree {
                         main: Some(exit.pid),
                         is_orphaned: cause == ManagerCause::Boot,
+                        is_admitted: true,
                         ..Tree::new(run, exit.invocation)
                     };
                     self.runs.insert(run.unit.clone(), tree);

@@ -4,18 +4,23 @@ use std::{os::fd::OwnedFd, sync::Arc};
 
 use crate::{
     base::{Chain, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, UnitName},
-    edge::{clock, notify, proctree::Member},
+    edge::{clock, notify, proctree::Member, users::Identity},
     keeper::client::ClientError,
     node::{
         Effect, Input,
         effect::{Leftovers, SpawnOrder},
         input::{ProbeOutcome, Sender},
     },
-    unit::{UnitDef, spec::ProbeCheck},
+    unit::{self, UnitDef, spec::ProbeCheck},
     wire::keeper::{Order, Output, SpawnOrder as KeeperSpawn, SpawnSpec, Stream},
 };
 
-use super::{Engine, launch, resources, sandbox::Waiting, tree};
+use super::{
+    Engine, launch,
+    prepare::Waiting,
+    resources::{self, Disks},
+    tree,
+};
 
 /// Log pipes of all units together take about this much of the kernel's budget for one user (pipe(7), 64 MiB).
 const PIPE_BUDGET_BYTES: usize = 32 << 20;
@@ -133,9 +138,7 @@ impl Engine {
 
     fn spawn(&mut self, order: &SpawnOrder) -> Result<(), ClientError> {
         let unit = &order.key.run.unit;
-        // The first process of a run: a command before it, or the service.
-        let is_first = self.runs.get(unit).is_none_or(|tree| tree.run != order.key.run);
-        if is_first {
+        if self.runs.get(unit).is_none_or(|tree| tree.run != order.key.run) {
             self.runs.insert(unit.clone(), tree::Tree::new(&order.key.run, order.invocation));
         }
         if let Some(tree) = self.runs.get_mut(unit) {
@@ -144,14 +147,19 @@ impl Engine {
                 tree.command = Some(order.key.clone());
             }
         }
-        self.make(order, is_first)
+        self.make(order)
     }
 
     /// Has a process made, or tells why it cannot be.
-    fn make(&mut self, order: &SpawnOrder, is_first: bool) -> Result<(), ClientError> {
-        match self.try_to_make(order, is_first) {
+    fn make(&mut self, order: &SpawnOrder) -> Result<(), ClientError> {
+        let made = self.try_to_make(order);
+        self.made_or_not(&order.key, made)
+    }
+
+    pub(super) fn made_or_not(&mut self, key: &ProcessKey, made: Result<(), Unprepared>) -> Result<(), ClientError> {
+        match made {
             Err(Unprepared::Failed(failure)) => {
-                self.not_spawned(&order.key, failure);
+                self.not_spawned(key, failure);
                 Ok(())
             }
             Err(Unprepared::Keeper(error)) => Err(error),
@@ -159,19 +167,25 @@ impl Engine {
         }
     }
 
-    /// At once, or as soon as its sandbox is laid out where it has one.
-    fn try_to_make(&mut self, order: &SpawnOrder, is_first: bool) -> Result<(), Unprepared> {
-        let (spec, cgroup) = self.prepare(order, is_first)?;
-        let spawn = KeeperSpawn { key: order.key.clone(), invocation: order.invocation, spec, memo: None };
-        if !self.sandboxes.concern(order) {
-            return self.send_spawn(spawn, cgroup).map_err(Unprepared::Keeper);
+    /// At once, or as soon as is known what it needs from a disk.
+    fn try_to_make(&mut self, order: &SpawnOrder) -> Result<(), Unprepared> {
+        let identity = self.identities.get(&order.key.run.unit).cloned();
+        let finds_disks = self.finds_disks(order);
+        if self.sandboxes.concern(order) || finds_disks || !order.def.service.exec.environment_files.is_empty() {
+            // Clients can wait as well.
+            self.open_sockets_for(order)?;
+            let waiting = Waiting { order: Arc::new(order.clone()), identity, finds_disks };
+            return self.preparations.wait(waiting).map_err(|error| refuse(order, &error, error.failure()));
         }
-        let writable = self.launcher.own_directories(&order.def.service.exec);
-        let (directive, def) = (order.directive, Arc::clone(&order.def));
-        self.sandboxes.wait(Waiting { spawn, cgroup, directive, def, writable }).map_err(|error| {
-            tracing::error!(unit = %order.key.run.unit, command = directive, error = %Chain(&error), "cannot start a process");
-            Unprepared::Failed(error.failure())
-        })
+        let spec = self.launcher.spec(identity.as_deref(), order, &[]);
+        let spec = spec.map_err(|error| refuse(order, &error, error.failure()))?;
+        self.hand_over(order, identity.as_deref(), spec, &Disks::default())
+    }
+
+    /// Whether the process is the first of a run whose unit rations disks, which it names by paths.
+    fn finds_disks(&self, order: &SpawnOrder) -> bool {
+        unit::resources::disks(&order.def.service.resources).next().is_some()
+            && self.runs.get(&order.key.run.unit).is_some_and(|tree| !tree.is_admitted)
     }
 
     /// A probe's process is no part of what a memo tells.
@@ -195,24 +209,32 @@ impl Engine {
         self.node.handle(clock::now(), input);
     }
 
-    fn prepare(&mut self, order: &SpawnOrder, is_first: bool) -> Result<(SpawnSpec, Option<OwnedFd>), Unprepared> {
-        let name = &order.key.run.unit;
-        let unit = &order.def;
-        if order.is_start || launch::reads_sockets(&unit.service.exec) {
-            self.open_sockets(name, unit)?;
+    fn open_sockets_for(&mut self, order: &SpawnOrder) -> Result<(), Unprepared> {
+        if order.is_start || launch::reads_sockets(&order.def.service.exec) {
+            self.open_sockets(&order.key.run.unit, &order.def)?;
         }
-        let identity = self.identities.get(name).cloned();
-        let mut spec = self.launcher.spec(identity.as_deref(), order).map_err(|error| {
-            tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
-            Unprepared::Failed(error.failure())
-        })?;
-        let entrance = self.resources.admit(order, identity.as_deref(), is_first).map_err(|error| {
-            tracing::error!(unit = %name, command = order.directive, error = %Chain(&error), "cannot start a process");
-            Unprepared::Failed(resources::ResourcesError::failure())
-        })?;
+        Ok(())
+    }
+
+    /// Orders a process from the keeper. Nothing here waits for a disk.
+    pub(super) fn hand_over(
+        &mut self,
+        order: &SpawnOrder,
+        identity: Option<&Identity>,
+        mut spec: SpawnSpec,
+        disks: &Disks,
+    ) -> Result<(), Unprepared> {
+        let name = &order.key.run.unit;
+        self.open_sockets_for(order)?;
+        let is_first = match order.key.role {
+            Role::Main | Role::Named(_) | Role::Control(_) => self.is_first(&order.key.run),
+            Role::Probe(_) => false,
+        };
+        let entrance = self.resources.admit(order, identity, is_first, disks);
+        let entrance = entrance.map_err(|error| refuse(order, &error, resources::ResourcesError::failure()))?;
         spec.cgroups = entrance.old;
         // Instances of connections have one log between them, their template's.
-        let log_of = name.template().filter(|_| unit.sockets.is_connection()).unwrap_or_else(|| name.clone());
+        let log_of = name.template().filter(|_| order.def.sockets.is_connection()).unwrap_or_else(|| name.clone());
         for stream in [&spec.stdout, &spec.stderr].into_iter().filter_map(piped) {
             if self.piped.insert((log_of.clone(), stream)) {
                 let bytes = u32::try_from(self.pipe_bytes()).unwrap_or(u32::MAX);
@@ -220,7 +242,14 @@ impl Engine {
                 self.keeper.send(&order, Vec::new()).map_err(Unprepared::Keeper)?;
             }
         }
-        Ok((spec, entrance.cgroup))
+        let spawn = KeeperSpawn { key: order.key.clone(), invocation: order.invocation, spec, memo: None };
+        self.send_spawn(spawn, entrance.cgroup).map_err(Unprepared::Keeper)
+    }
+
+    /// Whether no process of the run was let in before: a command before the service, or the service.
+    fn is_first(&mut self, run: &RunId) -> bool {
+        let tree = self.runs.get_mut(&run.unit).filter(|tree| tree.run == *run);
+        tree.is_some_and(|tree| !std::mem::replace(&mut tree.is_admitted, true))
     }
 
     fn forget_unit(&mut self, unit: UnitName) -> Result<(), ClientError> {
@@ -233,6 +262,7 @@ impl Engine {
             self.untold.memos.remove(&unit);
         }
         self.sandboxes.forget(&unit);
+        self.preparations.forget(&unit);
         self.resources.forget(&unit);
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove(&unit);
@@ -344,7 +374,7 @@ impl Engine {
             confirm_exec: false,
             is_first: false,
         };
-        self.make(&order, false)
+        self.make(&order)
     }
 
     fn cancel_probes(&mut self, run: &RunId) -> Result<(), ClientError> {
@@ -382,6 +412,17 @@ pub(super) enum Unprepared {
     Keeper(ClientError),
     /// This cannot be started now; the machine is told.
     Failed(SpawnFailure),
+}
+
+/// Tells people why a process is not ordered.
+pub(super) fn refuse(
+    order: &SpawnOrder,
+    error: &(dyn std::error::Error + 'static),
+    failure: SpawnFailure,
+) -> Unprepared {
+    let (unit, command) = (&order.key.run.unit, order.directive);
+    tracing::error!(unit = %unit, command, error = %Chain(error), "cannot start a process");
+    Unprepared::Failed(failure)
 }
 
 /// A stopped process takes a deadly signal only when it goes on (systemd.kill(5)).

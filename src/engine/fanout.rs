@@ -78,6 +78,7 @@ impl Engine {
         if let Happening::RunEnded { run, invocation, .. } = &notice.what {
             self.acks.run_ended(seq, run);
             self.sandboxes.run_ended(*invocation);
+            self.preparations.run_ended(&run.unit, *invocation);
         }
         self.events.publish(notice.clone());
         let told = Told { seq, notice, folded };

@@ -91,6 +91,8 @@ pub struct UnitState {
     pub restarts_total: u64,
     /// What this host cannot do of its sandbox, for people.
     pub sandbox_unmet: Option<String>,
+    /// What is looked at on a disk for a process of it that waits for that.
+    pub awaited: Option<PathBuf>,
     /// How many descriptors it keeps with us.
     pub kept: u32,
     /// What became of its output, where it is captured.
@@ -121,8 +123,8 @@ pub enum Report {
     AcceptAgain(UnitName),
     /// A main process was looked for.
     Main(super::mainpid::Candidate),
-    /// A sandbox was laid out.
-    Sandbox(Box<super::sandbox::LaidOut>),
+    /// All is known that a process needs from disks.
+    Prepared(Box<super::Prepared>),
     /// Counters of the unit's memory changed.
     OomCounted(UnitName),
     /// Processes of a run were found, or none are left.

@@ -342,7 +342,7 @@ impl Engine {
             Report::Instances(made) => self.take_instances(*made)?,
             Report::AcceptAgain(unit) => self.accept_again(&unit),
             Report::Main(candidate) => self.take_candidate(candidate)?,
-            Report::Sandbox(done) => self.take_sandbox(*done)?,
+            Report::Prepared(done) => self.take_prepared(*done)?,
             Report::OomCounted(unit) => self.oom_counted(&unit),
             Report::Tree(Found::Empty(run)) => self.node.handle(clock::now(), Input::TreeEmpty { run }),
             Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,
@@ -435,12 +435,14 @@ impl Engine {
             let def = Arc::clone(defs.get(&status.name)?);
             let restarts_total = counters.restarts_of(&status.name);
             let sandbox_unmet = self.sandboxes.unmet(&status.name).map(str::to_owned);
+            let awaited = self.preparations.place(&status.name);
             let clamped = self.clamped.get(&status.name).copied().unwrap_or_default();
             let resources_unmet = self.resources.unmet(&status.name).map(str::to_owned);
             let counted = status.main_pid.and_then(|_| self.resources.places(&status.name, &def.service.resources));
             let kept = self.kept.get(&status.name).copied().unwrap_or_default();
             Some(UnitState {
                 kept,
+                awaited,
                 restarts_total,
                 output,
                 clamped,

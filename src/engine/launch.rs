@@ -8,15 +8,14 @@ mod stdio; // input and output
 use std::{
     borrow::Cow,
     ffi::CString,
-    fs, io,
-    os::unix::fs::PermissionsExt,
+    io,
     path::{Path, PathBuf},
 };
 
 use nix::libc;
 
 use self::environment::{Environment, PATH_DEFAULT};
-pub(super) use self::stdio::reads_sockets;
+pub(super) use self::{environment::read_variables, stdio::reads_sockets};
 use crate::{
     base::{Role, ServicePlaces, SpawnFailure, SpawnStep},
     edge::{unitdir, users::Identity},
@@ -51,14 +50,9 @@ pub(super) struct Launcher {
 /// Why an order cannot be turned into instructions; the text is for people.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LaunchError {
-    /// No folder of PATH holds the program.
-    #[error("cannot find program {program:?} (looked in {path})")]
-    NotFound {
-        /// Which program.
-        program: String,
-        /// The folders.
-        path: String,
-    },
+    /// PATH has no folder that a program could be in.
+    #[error("cannot look for program {0:?}: PATH names no absolute directory")]
+    NoFolder(String),
     /// A text holds a NUL byte, which no process can be given.
     #[error("cannot pass {0:?} to a process: it contains a NUL byte")]
     Nul(String),
@@ -80,7 +74,7 @@ impl LaunchError {
     /// As the failure that the machine is told.
     pub(super) const fn failure(&self) -> SpawnFailure {
         match self {
-            Self::NotFound { .. } => SpawnFailure { step: SpawnStep::Exec, errno: libc::ENOENT },
+            Self::NoFolder(_) => SpawnFailure { step: SpawnStep::Exec, errno: libc::ENOENT },
             Self::Nul(_) => SpawnFailure { step: SpawnStep::Prepare, errno: libc::EINVAL },
             Self::EnvironmentFile(_) | Self::EnvironmentFiles { .. } => {
                 SpawnFailure { step: SpawnStep::Prepare, errno: libc::ENOENT }
@@ -103,18 +97,24 @@ impl Launcher {
         }
     }
 
-    /// The keeper's instructions for `order`, whose unit's user was looked up as `identity`.
-    pub(super) fn spec(&self, identity: Option<&Identity>, order: &SpawnOrder) -> Result<wire::SpawnSpec, LaunchError> {
+    /// The keeper's instructions for `order`, whose unit's user was looked up as `identity` and whose files of variables say
+    /// `variables`. Reads nothing.
+    pub(super) fn spec(
+        &self,
+        identity: Option<&Identity>,
+        order: &SpawnOrder,
+        variables: &[(String, String)],
+    ) -> Result<wire::SpawnSpec, LaunchError> {
         let unit = &*order.def;
         let exec = &unit.service.exec;
         let privilege = order.command.privilege;
-        let environment = self.environment(unit, identity, order)?;
+        let environment = self.environment(unit, identity, order, variables)?;
         let mut argv = expand(&order.command, |name| environment.get(name).map(AsRef::as_ref));
         if argv.is_empty() {
             argv.push(Cow::Borrowed(&order.command.program));
         }
         let root = root(exec, order);
-        let program = self.program(&order.command.program, exec, root, &environment)?;
+        let (program, or_paths) = self.programs(&order.command.program, exec, root.is_some(), &environment)?;
         let argv = argv.iter().map(|word| text(word)).collect::<Result<_, _>>()?;
         let env = environment.iter().map(|(name, value)| variable(name, value)).collect::<Result<_, _>>()?;
         let (stdin, stdout, stderr) = stdio::stdio(unit, order.key.role)?;
@@ -152,53 +152,37 @@ impl Launcher {
             kept: stdio::is_passed_kept(unit, order.is_start),
             directories: if is_probe { Vec::new() } else { self.directories(exec, identity)? },
             secrets: if is_probe { None } else { self.secrets(unit, identity, order.is_first)? },
-            ..wire::SpawnSpec::new(path(&program)?, argv, env)
+            or_paths,
+            ..wire::SpawnSpec::new(program, argv, env)
         })
     }
 
-    /// An absolute path stays; a bare name is looked for beside our own programs, then where the unit says, else in the
-    /// environment's PATH; below the process' root, where it has another.
-    fn program(
+    /// Where the process looks for its program: an absolute path is that; a bare name may be beside our own programs, then
+    /// where the unit says, else in the environment's PATH; below the process' root, where it has another. Folders that are
+    /// not absolute are passed over, as by systemd.
+    fn programs(
         &self,
         program: &str,
         exec: &ExecSpec,
-        root: Option<&Path>,
+        has_root: bool,
         environment: &Environment<'_>,
-    ) -> Result<PathBuf, LaunchError> {
+    ) -> Result<(CString, Vec<CString>), LaunchError> {
         if program.starts_with('/') {
-            return Ok(program.into());
+            return Ok((text(program)?, Vec::new()));
         }
-        let path = environment.get("PATH").map_or(PATH_DEFAULT, AsRef::as_ref);
-        let own = self.own_dir.iter().filter(|_| root.is_none()).cloned();
-        let folders: Vec<PathBuf> = if exec.search_path.is_empty() {
-            own.chain(path.split(':').map(PathBuf::from)).collect()
-        } else {
-            own.chain(exec.search_path.iter().map(|folder| folder.to_path_buf())).collect()
-        };
-        let found = folders.iter().map(|folder| folder.join(program)).find(|candidate| match root {
-            None => is_executable(candidate),
-            Some(root) => is_there(root, candidate),
-        });
-        found.ok_or_else(|| LaunchError::NotFound {
-            program: program.to_owned(),
-            path: folders.iter().map(|folder| folder.to_string_lossy()).collect::<Vec<_>>().join(":"),
-        })
+        let own = self.own_dir.iter().filter(|_| !has_root).map(PathBuf::as_path);
+        let searched = environment.get("PATH").map_or(PATH_DEFAULT, AsRef::as_ref);
+        let of_path = searched.split(':').map(Path::new).filter(|_| exec.search_path.is_empty());
+        let folders = own.chain(exec.search_path.iter().map(AsRef::as_ref)).chain(of_path);
+        let mut paths = folders.filter(|folder| folder.is_absolute()).map(|folder| path(&folder.join(program)));
+        let first = paths.next().ok_or_else(|| LaunchError::NoFolder(program.to_owned()))??;
+        Ok((first, paths.collect::<Result<_, _>>()?))
     }
 }
 
 /// What the process sees as `/`, where that is not ours.
 fn root<'u>(exec: &'u ExecSpec, order: &SpawnOrder) -> Option<&'u Path> {
     exec.root_directory.as_deref().filter(|_| order.is_start || !exec.root_directory_start_only)
-}
-
-fn is_executable(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-}
-
-/// Whether a program stands there below `root`. Where a symbolic link leads, only who has that root sees.
-fn is_there(root: &Path, path: &Path) -> bool {
-    let inside = root.join(path.strip_prefix("/").unwrap_or(path));
-    fs::symlink_metadata(&inside).is_ok_and(|meta| meta.is_symlink() || is_executable(&inside))
 }
 
 fn variable(name: &str, value: &str) -> Result<CString, LaunchError> {

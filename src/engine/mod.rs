@@ -22,6 +22,7 @@ mod intake; // facts and asks -> inputs of the node machine
 mod mainpid; // which process is the main one, where a service made it
 mod known; // what the store knows
 mod launch; // orders -> the keeper's exact instructions
+mod prepare; // what a start needs from disks
 mod probes; // probes under way
 mod reload; // a new configuration, taken while we run
 mod resources; // what units ask of the machine
@@ -73,7 +74,7 @@ pub use handle::{About, Ask, Gone, Handle, NumberedNotice, Report, UnitState};
 pub use instances::{Instances, Made};
 pub use known::Learnt;
 pub use mainpid::Candidate;
-pub use sandbox::LaidOut;
+pub use prepare::Prepared;
 
 /// Everything the loop holds.
 #[derive(Debug)]
@@ -88,7 +89,8 @@ pub struct Engine {
     tree: tree::TreeWatch,
     alarm: Alarm,
     cgroups: Option<Arc<Cgroups>>,
-    launcher: launch::Launcher,
+    launcher: Arc<launch::Launcher>,
+    preparations: prepare::Preparations,
     resources: resources::Resources,
     sandboxes: sandbox::Sandboxes,
     probes: probes::Probes,

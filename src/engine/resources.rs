@@ -8,7 +8,7 @@ use std::{
     ffi::CString,
     io,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -38,6 +38,9 @@ use crate::{
 
 /// What the kernel tells of a kill and the end of the process that it killed come within this time of each other.
 const KILL_TO_END_MAX: Duration = Duration::from_secs(2);
+
+/// The numbers of disks that units name by what lies on them; `None` is what is on none.
+pub(super) type Disks = BTreeMap<PathBuf, Option<(u32, u32)>>;
 
 /// What rationing needs besides the units.
 #[derive(Debug)]
@@ -113,6 +116,7 @@ impl Resources {
         order: &SpawnOrder,
         identity: Option<&Identity>,
         is_first: bool,
+        disks: &Disks,
     ) -> Result<Entrance, ResourcesError> {
         let unit = &order.key.run.unit;
         let spec = &*order.def.service.resources;
@@ -125,7 +129,7 @@ impl Resources {
         let beside = spec.delegate && !is_first && !order.is_start;
         let cgroup = if beside { self.enter_beside(unit) } else { self.enter(unit) };
         let old = if is_first {
-            let (old, unmet) = self.ration(unit, spec, cgroup.as_ref(), identity);
+            let (old, unmet) = self.ration(order, cgroup.as_ref(), identity, disks);
             self.judge(unit, spec, unmet)?;
             old
         } else {
@@ -147,11 +151,13 @@ impl Resources {
     /// Makes the unit's cgroups and writes what they ration. What cannot be had is named; the rest is done.
     fn ration(
         &mut self,
-        unit: &UnitName,
-        spec: &ResourcesSpec,
+        order: &SpawnOrder,
         cgroup: Option<&OwnedFd>,
         identity: Option<&Identity>,
+        disks: &Disks,
     ) -> (Vec<PathBuf>, Unmet) {
+        let (unit, spec) = (&order.key.run.unit, &*order.def.service.resources);
+        let disk = |path: &Path| disks.get(path).copied().flatten();
         let mut unmet = Unmet::default();
         let mut old = Vec::new();
         self.kills.remove(unit);
@@ -170,7 +176,9 @@ impl Resources {
                     continue;
                 }
             }
-            self.write(unit, spec, controller, &mut unmet);
+            let Some(place) = self.controllers.place(unit, controller) else { continue };
+            let plan = self.planned(spec, controller, place.version, &disk);
+            unmet.write(&place, plan);
         }
         self.watch_kills(unit);
         if spec.restricts_devices() {
@@ -188,20 +196,15 @@ impl Resources {
         (old, unmet)
     }
 
-    fn write(&mut self, unit: &UnitName, spec: &ResourcesSpec, controller: Controller, unmet: &mut Unmet) {
-        let Some(place) = self.controllers.place(unit, controller) else { return };
-        let plan = self.planned(spec, controller, place.version);
-        for setting in plan.settings {
-            if let Err(error) = place.write(setting.file, &setting.value) {
-                unmet.add(&[setting.key], &format!("{} = {:?}: {}", setting.file, setting.value, told(&error)));
-            }
-        }
-        unmet.add_planned(plan.unmet);
-    }
-
-    fn planned(&mut self, spec: &ResourcesSpec, controller: Controller, version: Version) -> Plan {
+    fn planned(
+        &mut self,
+        spec: &ResourcesSpec,
+        controller: Controller,
+        version: Version,
+        disk: &dyn Fn(&Path) -> Option<(u32, u32)>,
+    ) -> Plan {
         let (memory_bytes, tasks_max) = *self.machine.get_or_insert_with(controllers::machine);
-        plan(spec, controller, version, &Machine { memory_bytes, tasks_max, disk: &controllers::disk })
+        plan(spec, controller, version, &Machine { memory_bytes, tasks_max, disk })
     }
 
     /// Refuses, or warns once.
@@ -228,11 +231,19 @@ impl Resources {
             return;
         }
         let mut unmet = Unmet::default();
+        // A disk may hang, so none is asked which it is. That manager has written it, or it waits for the next run.
+        let (unasked, unknown) = (|_: &Path| Some((0, 0)), |_: &Path| None);
         for (controller, keys) in needs(spec) {
             match self.controllers.version(controller) {
-                // Way was made for a keeper, and what it rationed is gone.
-                Ok(_) if self.controllers.has_begun(controller) => self.write(unit, spec, controller, &mut unmet),
-                Ok(version) => unmet.add_planned(self.planned(spec, controller, version).unmet),
+                Ok(version) => {
+                    // Way was made for a keeper, and what it rationed is gone.
+                    let place = self.controllers.place(unit, controller).filter(|_| self.controllers.has_begun(controller));
+                    let plan = self.planned(spec, controller, version, if place.is_some() { &unknown } else { &unasked });
+                    match place {
+                        Some(place) => unmet.write(&place, plan),
+                        None => unmet.add_planned(plan.unmet),
+                    }
+                }
                 Err(why) => unmet.add(&keys, &format!("no {} controller: {why}", controller.as_str())),
             }
         }
@@ -358,6 +369,16 @@ impl Unmet {
         for (key, why) in unmet {
             self.add(&[key], &why);
         }
+    }
+
+    /// Writes what a place rations.
+    fn write(&mut self, place: &Place, plan: Plan) {
+        for setting in plan.settings {
+            if let Err(error) = place.write(setting.file, &setting.value) {
+                self.add(&[setting.key], &format!("{} = {:?}: {}", setting.file, setting.value, told(&error)));
+            }
+        }
+        self.add_planned(plan.unmet);
     }
 
     /// Restricts devices, or says why not.

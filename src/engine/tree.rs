@@ -48,11 +48,21 @@ pub(super) struct Tree {
     pub is_orphaned: bool,
     /// The last signal that was given before its newest process was ordered.
     pub signals_before: u64,
+    /// Whether a process of it was given its place on the machine.
+    pub is_admitted: bool,
 }
 
 impl Tree {
     pub(super) fn new(run: &RunId, invocation: InvocationId) -> Self {
-        Self { run: run.clone(), invocation, main: None, command: None, is_orphaned: false, signals_before: 0 }
+        Self {
+            run: run.clone(),
+            invocation,
+            main: None,
+            command: None,
+            is_orphaned: false,
+            signals_before: 0,
+            is_admitted: false,
+        }
     }
 }
 

@@ -131,6 +131,18 @@ pub fn needs(spec: &ResourcesSpec) -> BTreeMap<Controller, Vec<&'static str>> {
     needs
 }
 
+/// What names the disks that a unit rations.
+pub fn disks(spec: &ResourcesSpec) -> impl Iterator<Item = &Path> {
+    let limits = [
+        &spec.io_device_weight,
+        &spec.io_read_bandwidth_max,
+        &spec.io_write_bandwidth_max,
+        &spec.io_read_iops_max,
+        &spec.io_write_iops_max,
+    ];
+    limits.into_iter().flat_map(|limits| limits.iter().map(|limit| &*limit.path))
+}
+
 /// What `controller` of that version is told for the unit.
 pub fn plan(spec: &ResourcesSpec, controller: Controller, version: Version, machine: &Machine<'_>) -> Plan {
     let mut plan = Plan::default();

@@ -29,7 +29,11 @@ fn mortal(world: &World) {
 }
 
 fn until_it_starts_again(world: &World, times: usize) {
-    let starts = || world.lines("truth").iter().filter(|line| line.starts_with('S')).count();
+    until_starts_are_told(world, "truth", times);
+}
+
+fn until_starts_are_told(world: &World, file: &str, times: usize) {
+    let starts = || world.lines(file).iter().filter(|line| line.starts_with('S')).count();
     let (before, deadline) = (starts(), Instant::now() + process::PATIENCE);
     while starts() < before + times {
         assert!(Instant::now() < deadline, "{} of {times} starts:\n{}", starts() - before, world.log());
@@ -318,6 +322,122 @@ pub(crate) fn a_disk_that_hangs_below_a_sandbox_holds_its_service_and_nobody_els
     world.until_status("shut", "it runs", |status| status["generation"] == 3 && status["pid"].is_i64());
     until("there is one", || (sleepers().len() == 1).then_some(()));
     world.ok(&["stop", "shut"]);
+    stop_and_compare(world);
+}
+
+pub(crate) fn a_disk_that_hangs_below_a_file_of_variables_holds_its_service_and_nobody_else() {
+    let mut world = World::new();
+    mortal(&world);
+    let disk = world.path("disk");
+    fs::create_dir_all(&disk).unwrap();
+    fs::write(disk.join("variables"), "SECONDS=86413\n").unwrap();
+    fs::write(world.path("near.env"), "NEAR=1\n").unwrap();
+    let more = "environment_file = \"@/near.env\"\nrestart = \"always\"\nrestart_sec = \"20ms\"";
+    world.unit("near", &actor::unit("crash @/near near 20 40", &format!("{more}\n[unit]\nstart_limit_burst = 0")));
+    let far = "[service]\nexec_start = \"/bin/sleep $SECONDS\"\nenvironment_file = [\"@/disk/variables\", \"-@/disk/*.more\"]";
+    world.unit("far", &format!("{far}\nrestart = \"always\"\nrestart_sec = \"10ms\"\n"));
+    world.unit("late", &format!("{far}\ntimeout_start_sec = \"300ms\"\n[install]\nenabled = false\n"));
+    world.start();
+    let first = world.pid("far");
+    let sleepers = || process::with_command("/bin/sleep 86413");
+    let hanging = Hanging::new(disk);
+    kill(first, Signal::SIGKILL);
+    world.until_status("far", "its next run has begun", |status| status["generation"] == 2);
+    let others_live = |world: &World| {
+        until_it_starts_again(world, 20);
+        until_starts_are_told(world, "near", 20);
+    };
+    others_live(&world);
+    let status = world.status("far");
+    let file = world.path("disk/variables").display().to_string();
+    assert_eq!((status["active"].as_str(), status["pid"].as_i64()), (Some("activating"), None), "{status:#}");
+    assert_eq!(status["cause"], format!("waits for the disk of {file}"), "{status:#}");
+    // Its time to start is as long as ever.
+    assert_ne!(world.ctl(&["start", "late"]).code, 0);
+    let status = world.until_status("late", "its start is given up", |status| status["active"] == "failed");
+    assert_eq!(status["result"], "timeout", "{status:#}");
+    // A stop does not wait for the disk, and what was not made yet is not made.
+    world.ok(&["stop", "far"]);
+    let status = world.status("far");
+    let end = (status["active"].as_str(), status["result"].as_str(), status["last_exit"].as_str());
+    assert_eq!(end, (Some("inactive"), Some("success"), Some("killed by SIGTERM")), "{status:#}");
+    world.ok(&["start", "--no-wait", "far"]);
+    world.until_status("far", "its next run has begun", |status| status["generation"] == 3);
+    world.kill_manager();
+    world.await_answer();
+    others_live(&world);
+    assert_eq!((sleepers(), world.status("far")["generation"].as_i64()), (Vec::new(), Some(3)));
+    // Whoever takes the file off the unit does not have to wait for it.
+    world.ok(&["stop", "far"]);
+    world.unit("far", "[service]\nexec_start = \"/bin/sleep 86413\"\nenvironment_file = \"@/near.env\"\n");
+    world.ok(&["reload-config"]);
+    world.ok(&["start", "far"]);
+    assert_eq!(sleepers().len(), 1);
+    drop(hanging);
+    world.ok(&["start", "late"]);
+    until("the file is read", || (sleepers().len() == 2).then_some(()));
+    world.ok(&["stop", "far", "late", "near"]);
+    stop_and_compare(world);
+}
+
+pub(crate) fn a_disk_that_hangs_below_a_folder_of_path_holds_its_service_and_nobody_else() {
+    let mut world = World::new();
+    mortal(&world);
+    let disk = world.path("disk");
+    fs::create_dir_all(&disk).unwrap();
+    let far =
+        "[service]\ntype = \"exec\"\nexec_start = \"sleep 86414\"\nenvironment = { PATH = \"@/none:@/disk:/bin\" }";
+    world.unit("far", &format!("{far}\nrestart = \"always\"\nrestart_sec = \"10ms\"\n"));
+    world.unit("late", &format!("{far}\ntimeout_start_sec = \"300ms\"\n[install]\nenabled = false\n"));
+    world.start();
+    let first = world.pid("far");
+    let sleepers = || process::with_command("sleep 86414");
+    assert_eq!(sleepers(), [first]);
+    let hanging = Hanging::new(disk);
+    // One after the other: of two that look below one directory, this kernel lets the second wait whatever it is sent.
+    assert_ne!(world.ctl(&["start", "late"]).code, 0);
+    let status = world.until_status("late", "its start is given up", |status| status["active"] == "failed");
+    assert_eq!(status["result"], "timeout", "{status:#}");
+    kill(first, Signal::SIGKILL);
+    world.until_status("far", "its next run has begun", |status| status["generation"] == 2);
+    until_it_starts_again(&world, 20);
+    let status = world.status("far");
+    assert_eq!((status["active"].as_str(), status["generation"].as_i64()), (Some("activating"), Some(2)), "{status:#}");
+    world.ok(&["stop", "far"]);
+    world.ok(&["start", "--no-wait", "far"]);
+    let pid = |status: &serde_json::Value| status["generation"] == 3 && status["pid"].is_i64();
+    let looking = world.until_status("far", "its next process looks", pid)["pid"].clone();
+    world.kill_manager();
+    world.await_answer();
+    until_it_starts_again(&world, 20);
+    assert_eq!((sleepers(), &world.status("far")["pid"]), (Vec::new(), &looking));
+    // A folder on a disk that is gone is passed over.
+    drop(hanging);
+    world.until_status("far", "it runs", |status| status["active"] == "active" && status["pid"] == looking);
+    assert_eq!(sleepers(), [i32::try_from(looking.as_i64().unwrap()).unwrap()]);
+    world.ok(&["stop", "far"]);
+    stop_and_compare(world);
+}
+
+pub(crate) fn a_hundred_services_whose_disk_hangs_hold_none_whose_disk_does_not() {
+    let mut world = World::new();
+    mortal(&world);
+    let disk = world.path("disk");
+    fs::create_dir_all(&disk).unwrap();
+    let hanging = Hanging::new(disk);
+    for number in 0..100 {
+        let far = "[service]\nexec_start = \"/bin/sleep 86415\"\nenvironment_file = \"-@/disk/variables\"\n";
+        world.unit(&format!("far-{number}"), far);
+    }
+    fs::write(world.path("near.env"), "NEAR=1\n").unwrap();
+    let more = "environment_file = \"@/near.env\"\nrestart = \"always\"\nrestart_sec = \"20ms\"";
+    world.unit("near", &actor::unit("crash @/near near 20 40", &format!("{more}\n[unit]\nstart_limit_burst = 0")));
+    world.start();
+    until_it_starts_again(&world, 20);
+    until_starts_are_told(&world, "near", 20);
+    drop(hanging);
+    until("all have started", || (process::with_command("/bin/sleep 86415").len() == 100).then_some(()));
+    world.ok(&["stop", "near"]);
     stop_and_compare(world);
 }
 

@@ -1,4 +1,9 @@
-use std::{borrow::Cow, collections::BTreeMap, io, path::Path};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::{LaunchError, Launcher};
 use crate::{
@@ -27,6 +32,7 @@ impl Launcher {
         unit: &'a UnitDef,
         identity: Option<&'a Identity>,
         order: &'a SpawnOrder,
+        variables: &'a [(String, String)],
     ) -> Result<Environment<'a>, LaunchError> {
         let exec = &unit.service.exec;
         let mut all = Environment::new();
@@ -55,9 +61,7 @@ impl Launcher {
         for (name, value) in &exec.environment {
             all.insert((&**name).into(), (&**value).into());
         }
-        for (path, may_be_missing) in &exec.environment_files {
-            from_files(&mut all, path, *may_be_missing)?;
-        }
+        all.extend(variables.iter().map(|(name, value)| (name.into(), value.into())));
         all.insert("INVOCATION_ID".into(), order.invocation.to_string().into());
         if unit.service.notify_access != NotifyAccess::None {
             all.insert("NOTIFY_SOCKET".into(), (&self.notify_socket).into());
@@ -109,30 +113,38 @@ fn login<'a>(all: &mut Environment<'a>, identity: &'a Identity) {
     }
 }
 
-/// Adds the variables of a file, or of each that a pattern matches.
-fn from_files(all: &mut Environment<'_>, path: &Path, may_be_missing: bool) -> Result<(), LaunchError> {
-    let is_pattern = path.as_os_str().to_string_lossy().contains(['*', '?', '[']);
-    let paths = if is_pattern {
-        let failed = |source: io::Error| LaunchError::EnvironmentFiles { pattern: path.to_owned(), source };
-        match sys::glob(path) {
-            Ok(paths) if paths.is_empty() && !may_be_missing => return Err(failed(io::ErrorKind::NotFound.into())),
-            Err(error) if !may_be_missing => return Err(failed(error)),
-            Ok(paths) => paths,
-            Err(_) => Vec::new(),
-        }
-    } else {
-        vec![path.to_owned()]
-    };
-    for path in paths {
-        match unitdir::read_text(&path) {
-            Ok(text) => {
-                all.extend(parse_env_file(&text).into_iter().map(|(name, value)| (name.into(), value.into())));
+/// What a unit's files of variables say, the strongest last. May wait for a disk; `begins` is told for which file.
+pub(in crate::engine) fn read_variables(
+    exec: &ExecSpec,
+    begins: &dyn Fn(&Path),
+) -> Result<Vec<(String, String)>, LaunchError> {
+    let mut all = Vec::new();
+    for (path, may_be_missing) in &exec.environment_files {
+        begins(path);
+        for path in matching(path, *may_be_missing)? {
+            begins(&path);
+            match unitdir::read_text(&path) {
+                Ok(text) => all.extend(parse_env_file(&text)),
+                Err(_) if *may_be_missing => {}
+                Err(error) => return Err(LaunchError::EnvironmentFile(error)),
             }
-            Err(_) if may_be_missing => {}
-            Err(error) => return Err(LaunchError::EnvironmentFile(error)),
         }
     }
-    Ok(())
+    Ok(all)
+}
+
+/// The file, or each that a pattern matches.
+fn matching(path: &Path, may_be_missing: bool) -> Result<Vec<PathBuf>, LaunchError> {
+    if !path.as_os_str().to_string_lossy().contains(['*', '?', '[']) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let failed = |source: io::Error| LaunchError::EnvironmentFiles { pattern: path.to_owned(), source };
+    match sys::glob(path) {
+        Ok(paths) if paths.is_empty() && !may_be_missing => Err(failed(io::ErrorKind::NotFound.into())),
+        Ok(paths) => Ok(paths),
+        Err(error) if !may_be_missing => Err(failed(error)),
+        Err(_) => Ok(Vec::new()),
+    }
 }
 
 fn uses_terminal(exec: &ExecSpec) -> bool {

@@ -1,86 +1,49 @@
-//! Sandboxes are laid out beside the loop: paths are looked up and directories made, and either may lie on a disk that
-//! hangs. Then the unit that asked waits, and nobody else: a thread that hangs has one unit's order in its hands.
+//! What of a sandbox waits for disks: paths are looked up and directories made. Never in the loop.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    io,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::libc;
-use tokio::sync::mpsc;
 
 use super::SandboxError;
 use crate::{
-    base::{InvocationId, ProcessKey, SpawnStep, confinement::Confinement},
+    base::{InvocationId, SpawnStep, UnitName, confinement::Confinement},
     edge::{private_tmp, sandbox as host},
-    engine::handle::Report,
     unit::{
-        UnitDef,
         sandbox::{Feature, Host, Machine, needs, plan},
         spec::{SandboxFallback, SandboxSpec, Switch},
     },
 };
 
-/// More than are ever at work, unless disks hang.
-const THREADS_MAX: usize = 64;
-/// A path is looked up part by part, on the stack.
-const STACK_BYTES: usize = 256 << 10;
-
-/// A process whose sandbox is wanted.
+/// Whom a sandbox is for.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) key: ProcessKey,
-    pub(super) invocation: InvocationId,
-    pub(super) def: Arc<UnitDef>,
-    /// Directories of the unit's own.
-    pub(super) writable: Vec<PathBuf>,
+pub(in crate::engine) struct Inmate<'o> {
+    pub(in crate::engine) unit: &'o UnitName,
+    pub(in crate::engine) invocation: InvocationId,
+    /// Directories of the unit's own, which it may write.
+    pub(in crate::engine) writable: Vec<PathBuf>,
     /// Whether the process is root's.
-    pub(super) is_root: bool,
-}
-
-/// What came of a job.
-#[derive(Debug)]
-pub struct LaidOut {
-    pub(super) key: ProcessKey,
-    pub(super) invocation: InvocationId,
-    /// The run's own directories for temporary files, where it has them.
-    pub(super) private_tmp: Vec<PathBuf>,
-    /// What the host lacks of it, for people.
-    pub(super) unmet: Option<String>,
-    pub(super) result: Result<Layout, SandboxError>,
+    pub(in crate::engine) is_root: bool,
 }
 
 /// What a process takes.
 #[derive(Debug, Default)]
-pub(super) struct Layout {
-    pub(super) confinement: Confinement,
-    pub(super) no_new_privs: bool,
+pub(in crate::engine) struct Layout {
+    pub(in crate::engine) confinement: Confinement,
+    pub(in crate::engine) no_new_privs: bool,
 }
 
-/// The threads, and what they share. Without work there are none.
+/// What sandboxes stand on.
 #[derive(Debug)]
-pub(super) struct Workshop {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    bench: Mutex<Bench>,
+pub(in crate::engine) struct Grounds {
     ground: Mutex<Ground>,
     /// What is put over things that are not to be seen.
     masks: PathBuf,
     /// Tells daemons on one host apart.
     instance: String,
-    reporter: mpsc::UnboundedSender<Report>,
-}
-
-#[derive(Debug, Default)]
-struct Bench {
-    jobs: VecDeque<Job>,
-    threads: usize,
 }
 
 /// What was found out of the host; nothing is tried before a unit needs it.
@@ -91,78 +54,24 @@ struct Ground {
     masks_made: bool,
 }
 
-impl Workshop {
-    pub(super) fn new(runtime_dir: &Path, instance: String, reporter: mpsc::UnboundedSender<Report>) -> Self {
+impl Grounds {
+    /// Nothing is looked at yet. `runtime_dir` is the daemon's own.
+    pub(in crate::engine) fn new(runtime_dir: &Path, instance: String) -> Self {
         let masks = host::absolute(&runtime_dir.join("inaccessible"));
-        let shared = Shared { bench: Mutex::default(), ground: Mutex::default(), masks, instance, reporter };
-        Self { shared: Arc::new(shared) }
+        Self { ground: Mutex::default(), masks, instance }
     }
 
     pub(super) fn instance(&self) -> &str {
-        &self.shared.instance
+        &self.instance
     }
 
-    /// Begins a job; what came of it comes back as a report.
-    ///
-    /// # Errors
-    /// When there is no thread for it and none can be had.
-    pub(super) fn begin(&self, job: Job) -> io::Result<()> {
-        let mut bench = lock(&self.shared.bench);
-        bench.jobs.push_back(job);
-        if bench.threads >= THREADS_MAX {
-            return Ok(());
-        }
-        let shared = Arc::clone(&self.shared);
-        let thread = thread::Builder::new().name("sandbox".into()).stack_size(STACK_BYTES);
-        match thread.spawn(move || shared.work()) {
-            Ok(_) => bench.threads += 1,
-            // Those that are at work will come to it.
-            Err(_) if bench.threads > 0 => {}
-            Err(error) => {
-                bench.jobs.pop_back();
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Shared {
-    fn work(&self) {
-        while let Some(job) = self.next() {
-            let done = self.carry_out(job);
-            // Nobody listens once the daemon ends.
-            self.reporter.send(Report::Sandbox(Box::new(done))).ok();
-        }
-    }
-
-    fn next(&self) -> Option<Job> {
-        let mut bench = lock(&self.bench);
-        let job = bench.jobs.pop_front();
-        if job.is_none() {
-            bench.threads -= 1;
-        }
-        job
-    }
-
-    fn carry_out(&self, job: Job) -> LaidOut {
-        let mut done = LaidOut {
-            key: job.key.clone(),
-            invocation: job.invocation,
-            private_tmp: Vec::new(),
-            unmet: None,
-            result: Ok(Layout::default()),
-        };
-        if let Some(sandbox) = job.def.service.exec.sandbox.as_deref() {
-            done.result = self.lay_out(&job, sandbox, &mut done.private_tmp, &mut done.unmet);
-        }
-        done
-    }
-
-    fn lay_out(
+    /// Lays a sandbox out. `begins` is told what is looked at; directories that were made, and what the host lacks, are told
+    /// whatever comes of it.
+    pub(in crate::engine) fn lay_out(
         &self,
-        job: &Job,
         sandbox: &SandboxSpec,
+        inmate: &Inmate<'_>,
+        begins: &dyn Fn(&Path),
         made: &mut Vec<PathBuf>,
         unmet: &mut Option<String>,
     ) -> Result<Layout, SandboxError> {
@@ -172,22 +81,27 @@ impl Shared {
             self.make_masks()?;
         }
         let private_tmp = if mounts && sandbox.on.has(Switch::PrivateTmp) {
-            let places = private_tmp::make(&self.instance, job.invocation, job.key.run.unit.as_str());
+            begins(Path::new("/var/tmp"));
+            let places = private_tmp::make(&self.instance, inmate.invocation, inmate.unit.as_str());
             let places = places.map_err(SandboxError::PrivateTmp)?;
             made.extend(places.iter().cloned());
             Some(places.map(|outer| private_tmp::shown(&outer)))
         } else {
             None
         };
+        let look = |path: &Path| {
+            begins(path);
+            host::look(path)
+        };
         let host = Host {
-            look: &host::look,
+            look: &look,
             masks: &self.masks,
             private_tmp: private_tmp.as_ref().map(|[tmp, var_tmp]| [&**tmp, &**var_tmp]),
-            writable: &job.writable,
+            writable: &inmate.writable,
             machine: Machine::HERE,
         };
         let confinement = plan(sandbox, &host, &lacking);
-        let stays_admin = job.is_root && self.is_admin();
+        let stays_admin = inmate.is_root && self.is_admin();
         let no_new_privs = !confinement.filter.is_empty() && !stays_admin;
         Ok(Layout { confinement, no_new_privs })
     }
