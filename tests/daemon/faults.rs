@@ -199,12 +199,13 @@ pub(crate) fn a_log_disk_that_is_slow_delays_no_restart_and_no_answer() {
 
 pub(crate) fn a_log_disk_that_is_slow_or_hangs_delays_no_output_that_goes_to_another() {
     let mut world = World::new();
-    let _disk = Small::new(world.path("logs/apart"), "64m");
+    let _disks = ["apart", "late"].map(|name| Small::new(world.path("logs").join(name), "64m"));
     fs::create_dir(world.path("logs/gone")).unwrap();
     let hanging = Hanging::new(world.path("logs/gone"));
     for name in ["loud", "apart", "gone"] {
         world.unit(name, &actor::unit("count 1000", ""));
     }
+    world.unit("late", &actor::unit("count 1000", "[install]\nenabled = false"));
     world.start();
     let lines = |world: &World, name: &str| world.captured(name).lines().count();
     let grows = |world: &World, name: &str| {
@@ -220,6 +221,13 @@ pub(crate) fn a_log_disk_that_is_slow_or_hangs_delays_no_output_that_goes_to_ano
         let slow: Vec<Slow> = threads.iter().map(|thread| Slow::new(thread)).collect();
         assert!(!slow.is_empty());
         grows(&world, other);
+        if other == "apart" {
+            // A pipe that comes only now is heard too.
+            let since = Instant::now();
+            world.ok(&["start", "late"]);
+            grows(&world, "late");
+            assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+        }
         drop(slow);
     }
     drop(hanging);

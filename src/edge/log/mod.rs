@@ -19,8 +19,9 @@ mod read; // which lines a reader wants
 mod rules; // what holds for one unit
 mod segment; // the segment that is written
 
+pub use disks::Pump;
 pub use flow::{Counts, Flow};
 pub use lines::{Line, Place, PlaceError};
-pub use pump::{Pump, PumpError, Report};
+pub use pump::{PumpError, Report};
 pub use read::{Pattern, PatternError, Reader, Wanted};
 pub use rules::{LINE_MAX_DEFAULT, Rules, line_max};

@@ -1,4 +1,4 @@
-//! The threads that move what services write from their pipes into their segments; one for each disk.
+//! A thread that moves what services write from their pipes into their segments, on one disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,6 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
-    time::Duration,
 };
 
 use nix::{
@@ -23,24 +22,20 @@ use nix::{
 use super::{
     book::{Book, Tools, Turn},
     chores::Chores,
-    disks::Disks,
     flow::Flow,
     forward::Forwarders,
     pace::Pace,
     rules::Rules,
 };
 use crate::{
-    base::{Chain, Mono, TimeSpan, UnitName},
+    base::{Mono, TimeSpan, UnitName},
     edge::clock,
-    sys,
     unit::spec::OnFull,
     wire::keeper::Stream,
 };
 
 /// Segments that stay open; the least recently written is closed first.
 const OPEN_SEGMENTS_MAX: usize = 128;
-/// How long whoever drops the handle waits for what is still in the pipes.
-const END_WITHIN: Duration = Duration::from_secs(2);
 /// Places in the epoll set that are no pipe; pipes count up from 0.
 const WAKE: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
@@ -76,11 +71,11 @@ pub enum Report {
 /// Why the thread could not begin.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start the log thread")]
-pub struct PumpError(#[source] io::Error);
+pub struct PumpError(#[source] pub(super) io::Error);
 
-/// A handle on the thread; it empties the pipes once more and ends when the handle is dropped.
+/// A handle on one thread; it empties its pipes once more and ends when the handle is dropped.
 #[derive(Debug)]
-pub struct Pump {
+pub(super) struct Writer {
     orders: mpsc::Sender<Order>,
     wake: Arc<EventFd>,
     /// Hangs up when the thread has ended.
@@ -88,24 +83,14 @@ pub struct Pump {
 }
 
 #[derive(Debug)]
-enum Order {
+pub(super) enum Order {
     Add { unit: UnitName, stream: Stream, pipe: OwnedFd, rules: Arc<Rules> },
     Rule { unit: UnitName, rules: Arc<Rules> },
 }
 
-impl Pump {
-    /// Starts the first thread. Segments go below `dir`.
-    pub fn start(
-        dir: PathBuf,
-        flow: Arc<Flow>,
-        report: impl Fn(Report) + Send + Sync + 'static,
-    ) -> Result<Self, PumpError> {
-        let disks = Disks::new(&dir).map_err(PumpError)?;
-        let common = Common { dir, flow, report: Box::new(report), stuck: Mutex::default() };
-        Self::begin("log".to_owned(), Arc::new(common), Some(disks))
-    }
-
-    fn begin(name: String, common: Arc<Common>, disks: Option<Disks>) -> Result<Self, PumpError> {
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn begin(name: String, common: Arc<Common>) -> Result<Self, PumpError> {
         let fail = |errno: nix::Error| PumpError(errno.into());
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(fail)?);
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
@@ -120,7 +105,6 @@ impl Pump {
             forwarders: Forwarders::default(),
             tools: Tools::new().map_err(PumpError)?,
             common,
-            disks,
             epoll,
             timer,
             wake: Arc::clone(&wake),
@@ -143,36 +127,24 @@ impl Pump {
         Ok(Self { orders, wake, ended })
     }
 
-    /// Takes over the read end of a unit's pipe, in place of an earlier one of that stream.
-    pub fn add(&self, unit: UnitName, stream: Stream, pipe: OwnedFd, rules: Rules) {
-        self.send(Order::Add { unit, stream, pipe, rules: Arc::new(rules) });
-    }
-
-    /// Other rules hold for a unit from now on.
-    pub fn rule(&self, unit: UnitName, rules: Rules) {
-        self.send(Order::Rule { unit, rules: Arc::new(rules) });
-    }
-
-    fn send(&self, order: Order) {
+    pub(super) fn send(&self, order: Order) {
         // The thread lives as long as this handle, so neither call can fail but for a thread that panicked.
         if self.orders.send(order).is_err() || self.wake.write(1).is_err() {
             tracing::error!("the log thread is gone; output waits in its pipes");
         }
     }
-}
 
-impl Drop for Pump {
-    fn drop(&mut self) {
-        let (closed, _) = mpsc::channel();
-        self.orders = closed;
-        self.wake.write(1).ok();
-        // The last words of services that were stopped with us; a disk that hangs keeps nobody from going.
-        self.ended.recv_timeout(END_WITHIN).ok();
+    /// Lets the thread end; hangs up when it has.
+    pub(super) fn end(self) -> mpsc::Receiver<()> {
+        let Self { orders, wake, ended } = self;
+        drop(orders);
+        wake.write(1).ok();
+        ended
     }
 }
 
 /// What all threads share.
-struct Common {
+pub(super) struct Common {
     dir: PathBuf,
     flow: Arc<Flow>,
     report: Box<dyn Fn(Report) + Send + Sync>,
@@ -181,6 +153,14 @@ struct Common {
 }
 
 impl Common {
+    pub(super) fn new(dir: PathBuf, flow: Arc<Flow>, report: impl Fn(Report) + Send + Sync + 'static) -> Self {
+        Self { dir, flow, report: Box::new(report), stuck: Mutex::default() }
+    }
+
+    pub(super) fn folder(&self, unit: &UnitName) -> PathBuf {
+        self.dir.join(unit.as_str())
+    }
+
     fn stuck(&self) -> MutexGuard<'_, BTreeSet<UnitName>> {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,8 +168,6 @@ impl Common {
 
 struct Worker {
     common: Arc<Common>,
-    /// Of the first thread, which hands on what is not its own.
-    disks: Option<Disks>,
     chores: Chores,
     forwarders: Forwarders,
     tools: Tools,
@@ -287,34 +265,12 @@ impl Worker {
         self.wake.read().ok();
         loop {
             match self.inbox.try_recv() {
-                Ok(Order::Add { unit, stream, pipe, rules }) => self.add_here_or_there(unit, stream, pipe, rules),
-                Ok(Order::Rule { unit, rules }) => {
-                    for other in self.disks.iter().flat_map(Disks::others) {
-                        other.send(Order::Rule { unit: unit.clone(), rules: Arc::clone(&rules) });
-                    }
-                    self.rule(&unit, rules);
-                }
+                Ok(Order::Add { unit, stream, pipe, rules }) => self.add(unit, stream, pipe, rules),
+                Ok(Order::Rule { unit, rules }) => self.rule(&unit, rules),
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
         }
-    }
-
-    fn add_here_or_there(&mut self, unit: UnitName, stream: Stream, pipe: OwnedFd, rules: Arc<Rules>) {
-        let folder = self.folder(&unit);
-        let start = |device| Pump::begin(format!("log {}", sys::device_name(device)), Arc::clone(&self.common), None);
-        match self.disks.as_mut().map(|disks| disks.elsewhere(&folder, start)).transpose().map(Option::flatten) {
-            Ok(Some(other)) => other.send(Order::Add { unit, stream, pipe, rules }),
-            Ok(None) => self.add(unit, stream, pipe, rules),
-            Err(error) => {
-                tracing::error!(unit = %unit, error = %Chain(&error), "its disk shares the log thread of others");
-                self.add(unit, stream, pipe, rules);
-            }
-        }
-    }
-
-    fn folder(&self, unit: &UnitName) -> PathBuf {
-        self.common.dir.join(unit.as_str())
     }
 
     fn add(&mut self, unit: UnitName, stream: Stream, fd: OwnedFd, rules: Arc<Rules>) {
@@ -335,7 +291,7 @@ impl Worker {
         let pace = Pace::new(size.unwrap_or(64 << 10));
         self.pipes.insert(slot, Pipe { unit: unit.clone(), stream, fd, pace });
         let tally = self.common.flow.tally(&unit);
-        let dir = self.folder(&unit);
+        let dir = self.common.folder(&unit);
         let book =
             self.books.entry(unit.clone()).or_insert_with(|| Book::new(unit.clone(), dir, Arc::clone(&rules), tally));
         book.set_rules(rules);
@@ -352,7 +308,7 @@ impl Worker {
     /// Has closed segments put in order, and lines sent on.
     fn look_after(&mut self, unit: &UnitName) {
         let Some(book) = self.books.get(unit) else { return };
-        let dir = self.folder(unit);
+        let dir = self.common.folder(unit);
         self.chores.tidy(&dir, &book.rules);
         self.forwarders.set(unit, &dir, &book.rules, &book.tally);
     }

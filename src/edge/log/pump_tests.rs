@@ -1,7 +1,7 @@
-use std::{fs, io::Write};
+use std::{fs, io::Write, time::Duration};
 
 use super::*;
-use crate::{base::ByteSize, unit::spec::LogSpec};
+use crate::{base::ByteSize, edge::log::Pump, unit::spec::LogSpec};
 
 fn unit(name: &str) -> UnitName {
     UnitName::new(name).expect("a name")
