@@ -91,7 +91,8 @@ class Session:
         return (max(born for born, *_ in self.board.all()) - self.began) / 1e6
 
     def main(self):
-        return next(iter(below(self.process.pid)), 0)
+        """The first process below our own. No walk: this stands within what is measured."""
+        return next(map(int, read(f"/proc/{self.process.pid}/task/{self.process.pid}/children").split()), 0)
 
     def own(self):
         """The supervisor's processes."""

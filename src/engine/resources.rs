@@ -237,8 +237,10 @@ impl Resources {
             match self.controllers.version(controller) {
                 Ok(version) => {
                     // Way was made for a keeper, and what it rationed is gone.
-                    let place = self.controllers.place(unit, controller).filter(|_| self.controllers.has_begun(controller));
-                    let plan = self.planned(spec, controller, version, if place.is_some() { &unknown } else { &unasked });
+                    let place =
+                        self.controllers.place(unit, controller).filter(|_| self.controllers.has_begun(controller));
+                    let plan =
+                        self.planned(spec, controller, version, if place.is_some() { &unknown } else { &unasked });
                     match place {
                         Some(place) => unmet.write(&place, plan),
                         None => unmet.add_planned(plan.unmet),

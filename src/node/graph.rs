@@ -77,6 +77,11 @@ pub(super) struct Graph {
 }
 
 impl Graph {
+    /// Whether the unit's stop waits for another's, or another's for it.
+    pub(super) fn orders(&self, place: Place) -> bool {
+        [&self.before, &self.after].iter().any(|edges| !edges.of(place).is_empty())
+    }
+
     /// Names without a unit are left out; what requires them is refused at its start.
     pub(super) fn new<'a>(
         places: usize,

@@ -240,6 +240,8 @@ impl Node {
                 self.fail_dependents(now, place);
             } else if let Some(place) = self.queue.pop_front() {
                 self.try_job(now, place);
+            } else if self.shut_down_next() {
+                // Its job is tried next.
             } else if !self.idlers.is_empty() && !self.others_start() {
                 self.queue.extend(self.idlers.drain(..));
             } else if let Some((action, code)) = self.exit_wanted.take() {

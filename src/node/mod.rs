@@ -119,6 +119,8 @@ pub struct Node {
     live: usize,
     stuck: usize,
     shutdown: Option<Shutdown>,
+    /// From where on a shutdown has not come to the units that no order binds.
+    leaving: Option<(wish::Ending, Place)>,
     /// A unit's end says that the daemon is to end too, how, and with which code.
     exit_wanted: Option<(EmergencyAction, u8)>,
     booted: bool,
@@ -173,6 +175,7 @@ impl Node {
             live: 0,
             stuck: 0,
             shutdown: None,
+            leaving: None,
             exit_wanted: None,
             booted: false,
             host: Host::default(),
@@ -435,6 +438,11 @@ impl Node {
         let end = unit.ends.last()?;
         let (invocation, result, status) = (end.invocation, end.result, end.status);
         Some(Box::new(Monitor { unit: unit.name.clone(), invocation, result, status }))
+    }
+
+    /// All places from this one on, those that are free too.
+    fn places(&self, from: Place) -> impl Iterator<Item = Place> + use<> {
+        (from.0..).map(Place).take(self.units.len().saturating_sub(from.index()))
     }
 
     fn unit(&self, place: Place) -> Option<&Unit> {

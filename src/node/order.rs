@@ -221,14 +221,28 @@ impl Node {
         self.notice(now, Happening::ShuttingDown { actor: actor.clone(), machine });
         self.shutdown = Some(Shutdown { code, said: false });
         let ending = Ending::Shutdown(actor);
-        let places: Vec<_> = self.names.values().copied().collect();
-        for place in places {
-            self.enqueue_stop(place, &ending, None);
-            if let Some(unit) = self.unit_mut(place) {
-                unit.waits_back = false;
-            }
-            self.silence_timer(place);
+        for place in self.places(Place(0)).filter(|place| self.graph.orders(*place)).collect::<Vec<_>>() {
+            self.shut_down_one(place, &ending);
         }
+        self.leaving = Some((ending, Place(0)));
+    }
+
+    /// Has the next unit stop, if any is left that neither waits for others nor has them wait. Whether one was.
+    pub(super) fn shut_down_next(&mut self) -> bool {
+        let Some((ending, from)) = self.leaving.take() else { return false };
+        let next = self.places(from).find(|place| !self.graph.orders(*place));
+        let Some(place) = next else { return false };
+        self.shut_down_one(place, &ending);
+        self.leaving = Some((ending, Place(place.0 + 1)));
+        true
+    }
+
+    fn shut_down_one(&mut self, place: Place, ending: &Ending) {
+        self.enqueue_stop(place, ending, None);
+        if let Some(unit) = self.unit_mut(place) {
+            unit.waits_back = false;
+        }
+        self.silence_timer(place);
     }
 
     /// The known name that was most likely meant.
