@@ -69,7 +69,7 @@ def boots(peers, place, rounds, seconds):
                         figures["idle"] = idle(session, seconds)
                 elif turn == rounds - 1:
                     # Memory that was not touched for a while is slower, everyone's.
-                    time.sleep(seconds)
+                    time.sleep(ENDS_S + seconds)
                 figures["stop"].append(session.stop_ms())
             say(f"  boot {turn + 1}: {peer.name} {figures['boot'][-1]:.0f} ms, {figures['memory'][-1]:.1f} MiB, stop {figures['stop'][-1]:.0f} ms")
     return found
@@ -117,10 +117,13 @@ def status_ms(session):
     return took
 
 
+# What still ends by itself so long after a burst of work is no wake-up of an idle supervisor.
+ENDS_S = 12
+
+
 def idle(session, seconds):
     """Context switches of each of the supervisor's processes while nothing happens."""
-    # What still ends by itself after a burst of work is no wake-up of an idle supervisor.
-    time.sleep(12)
+    time.sleep(ENDS_S)
     before = {pid: switches(pid) for pid in session.own()}
     time.sleep(seconds)
     return [switches(pid) - count for pid, count in before.items()]
