@@ -73,6 +73,14 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn nothing_that_a_service_can_write_steers_a_terminal(bytes: Vec<u8>, step in 1_usize..9) {
+            let shown = pass(Passage::Escaped(vec![]), &bytes, step);
+            assert!(shown.chars().all(|c| !c.is_control() || "\n\t".contains(c)), "{shown:?}");
+        }
+    }
+
     #[test]
     fn a_pipe_gets_the_bytes_as_they_were_written() {
         assert_eq!(Passage::Raw.feed(b"\x1b[2J\xff"), b"\x1b[2J\xff");
