@@ -156,13 +156,17 @@ fn slow(needed: Duration) -> ExitCode {
 
 /// Says READY=1, sends a barrier, waits until it is lifted, and writes that down.
 fn barrier(file: &str) -> ExitCode {
+    pass_barrier(file);
+    for_ever()
+}
+
+fn pass_barrier(file: &str) {
     tell("READY=1");
     let (mut reader, writer) = std::io::pipe().unwrap();
     tell_with("BARRIER=1", &[writer.as_fd()]);
     drop(writer);
     assert_eq!(reader.read(&mut [0]).unwrap(), 0);
     append(file, "lifted");
-    for_ever()
 }
 
 /// Goes to the background as daemons do: what is left is a shell with a session of its own that runs the script.
@@ -264,15 +268,20 @@ fn stash(log: &str, steps: &[&str]) -> ExitCode {
     for_ever()
 }
 
-/// Waits for the file `LOG.go`, stores a memfd, and writes down when that has been taken in.
+/// Waits for the file `LOG.go`, stores a memfd, and writes down when that has been taken in. Nobody ends it, so it ends when
+/// the test has cleaned up.
 fn late(log: &str, name: &str) -> ExitCode {
     while !Path::new(&format!("{log}.go")).exists() {
+        if !Path::new(log).exists() {
+            return ExitCode::FAILURE;
+        }
         pause(5);
     }
     let memory = memfd_create(name, MFdFlags::MFD_CLOEXEC).unwrap();
     tell_with(&format!("FDSTORE=1\nFDNAME={name}"), &[memory.as_fd()]);
     drop(memory);
-    barrier(&format!("{log}.late"))
+    pass_barrier(&format!("{log}.late"));
+    ExitCode::SUCCESS
 }
 
 /// What is in a descriptor of that name, which stays there if any of the others is its other side.
