@@ -92,8 +92,14 @@ pub fn group_is_empty(leader: Pid) -> bool {
     nix::sys::signal::killpg(nix::unistd::Pid::from_raw(leader.raw()), None) == Err(nix::Error::ESRCH)
 }
 
+/// Whether a process has more children than the `known` ones; yes, if it is not known itself. The kernel takes about a
+/// microsecond for each.
+pub fn has_strangers(parent: Option<Pid>, known: usize) -> bool {
+    parent.is_none_or(|parent| child_count(parent) > known)
+}
+
 /// How many children a process has; the keeper's are the services, and orphans that nobody else takes care of.
-pub fn child_count(parent: Pid) -> usize {
+fn child_count(parent: Pid) -> usize {
     fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
         .map_or(0, |children| children.split_ascii_whitespace().count())
 }

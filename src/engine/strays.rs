@@ -35,7 +35,7 @@ impl Strays {
         }
         let begin = clock::now().mono;
         let keeper = i32::try_from(std::os::unix::process::parent_id()).ok().and_then(Pid::new);
-        let any = keeper.is_none_or(|keeper| proctree::child_count(keeper) > known);
+        let any = proctree::has_strangers(keeper, known);
         if !any {
             self.none_at = begin;
         }

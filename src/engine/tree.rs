@@ -257,7 +257,7 @@ impl<F: Fn(Found)> Watcher<F> {
 
     /// Whether the keeper has children that nobody knows.
     fn has_strangers(&self) -> bool {
-        self.keeper.is_none_or(|keeper| proctree::child_count(keeper) > self.known.load(Ordering::Relaxed))
+        proctree::has_strangers(self.keeper, self.known.load(Ordering::Relaxed))
     }
 
     fn tell_members(&self, trees: Vec<(Tree, Meant)>) {
