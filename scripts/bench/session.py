@@ -18,11 +18,13 @@ def read(path):
     return ""
 
 
-def below(pid):
-    """Every process that descends from `pid`."""
+def below(pid, unseen=frozenset()):
+    """Every process that descends from `pid`, but not through one that is to be left unseen."""
     found, todo = [], [pid]
     while todo:
         pid = todo.pop()
+        if pid in unseen:
+            continue
         with contextlib.suppress(OSError):
             for task in os.listdir(f"/proc/{pid}/task"):
                 todo += map(int, read(f"/proc/{pid}/task/{task}/children").split())
@@ -95,8 +97,9 @@ class Session:
         return next(map(int, read(f"/proc/{self.process.pid}/task/{self.process.pid}/children").split()), 0)
 
     def own(self):
-        """The supervisor's processes."""
-        return [pid for pid in below(self.process.pid) if program(pid) != "probe" and self.peer.owns(pid)]
+        """The supervisor's processes. No look at a service: what the kernel then keeps of it makes its end slower."""
+        services = frozenset(pid for _, _, pid, _ in self.board.all())
+        return [pid for pid in below(self.process.pid, services) if program(pid) != "probe" and self.peer.owns(pid)]
 
     def restart_us(self, index):
         """Kills one service; from there to the first instruction of its successor. None when none came."""

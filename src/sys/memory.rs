@@ -46,11 +46,19 @@ pub fn read_sealed(fd: BorrowedFd<'_>, limit: usize) -> io::Result<Vec<u8>> {
     Ok(bytes.to_vec())
 }
 
-/// Gives back to the kernel what the allocator holds and nobody uses, malloc_trim(3). Takes a millisecond or two.
+/// Gives back to the kernel what the allocator holds and nobody uses, malloc_trim(3), and leaves the rest in order.
+/// Takes a millisecond or two.
 pub fn trim_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: takes a number, and locks the allocator as any allocation does.
-    let _released = unsafe { libc::malloc_trim(0) };
+    {
+        /// Larger than any piece that lies between others, and small enough to be looked for among them.
+        const PIECE: usize = 100 << 10;
+        // SAFETY: takes a number, and locks the allocator as any allocation does.
+        let _released = unsafe { libc::malloc_trim(0) };
+        // It joins the free pieces and leaves them unsorted; the next large request would sort thousands, each in a page
+        // that has gone cold by then. So this is that request.
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(PIECE)));
+    }
 }
 
 /// Has the allocator hold so much room beyond what is used, from now on and after each time that it grows (mallopt(3),
