@@ -196,7 +196,7 @@ fn keep(runtime: PathBuf, config: Option<PathBuf>) -> ExitCode {
         manager.extend([OsString::from("--config"), config.into_os_string()]);
     }
     keeper::run(KeeperOptions {
-        stale: vec![Settings::kept_file(&runtime)],
+        stale: vec![Settings::kept_file(&runtime), config::kept_file(&runtime)],
         runtime_dir: runtime,
         manager_path: None,
         manager_argv: manager.into_iter().filter_map(|word| CString::new(word.into_vec()).ok()).collect(),

@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    boot::{BootError, KEPT_UNITS},
+    boot::BootError,
     config::{self, ConfigError, Host},
     settings::Settings,
 };
@@ -32,7 +32,7 @@ fn units(settings: &Settings, cause: ManagerCause) -> Result<(Host, Option<Strin
     if cause == ManagerCause::Boot {
         return Err(error);
     }
-    let kept = config::load_kept(&settings.paths.state.join(KEPT_UNITS), &BTreeSet::new());
+    let kept = config::load_kept(&settings.paths.runtime, &BTreeSet::new());
     let kept = kept.and_then(|host| host.in_container(&settings.container)).map_err(|_| error.clone())?;
     Ok((kept, Some(error.0)))
 }

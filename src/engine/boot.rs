@@ -51,8 +51,6 @@ use crate::{
     wire::keeper::{Exit, ManagerCause, Order, Stream},
 };
 
-/// The copy of the units in force, for a manager that finds the directories broken.
-pub(super) const KEPT_UNITS: &str = "units.json";
 /// Under this name the keeper holds the API's socket. No file can be called so, hence no unit.
 const CONTROL_UNIT: &str = "roundsman@control.socket";
 /// Askers that may wait while there is no manager.
@@ -444,7 +442,7 @@ impl Engine {
             tracing::warn!("{warning}");
         }
         self.keep_settings();
-        if let Err(error) = config::keep(&host, &self.settings.paths.state.join(KEPT_UNITS)) {
+        if let Err(error) = config::keep(&host, &self.settings.paths.runtime) {
             tracing::warn!(%error, fresh, "cannot keep a copy of the units; after a crash the directories must be sound");
         }
         Ok(())

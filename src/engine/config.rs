@@ -134,16 +134,23 @@ impl Host {
     }
 }
 
+/// Where the texts are kept in the directory `runtime`: in memory, as no manager waits for a disk to say what is in force, and
+/// no daemon but this one wants to know.
+pub fn kept_file(runtime: &Path) -> PathBuf {
+    runtime.join("units.json")
+}
+
 /// Reads the texts that [`keep`] kept.
-pub fn load_kept(file: &Path, instances: &BTreeSet<UnitName>) -> Result<Host, ConfigError> {
+pub fn load_kept(runtime: &Path, instances: &BTreeSet<UnitName>) -> Result<Host, ConfigError> {
+    let file = kept_file(runtime);
     let refused = |error: String| ConfigError(format!("{}: {error}", file.display()));
-    let json = fs::read(file).map_err(|error| refused(error.to_string()))?;
+    let json = fs::read(&file).map_err(|error| refused(error.to_string()))?;
     check(serde_json::from_slice(&json).map_err(|error| refused(error.to_string()))?, instances)
 }
 
 /// Keeps the texts of a set that was taken into force, written beside and renamed.
-pub fn keep(host: &Host, file: &Path) -> io::Result<()> {
-    replace(file, &serde_json::to_vec(&host.texts)?)
+pub fn keep(host: &Host, runtime: &Path) -> io::Result<()> {
+    replace(&kept_file(runtime), &serde_json::to_vec(&host.texts)?)
 }
 
 /// Puts a copy of what is in force in the place of the one before, whole or not at all. It may hold secrets.

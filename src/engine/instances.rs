@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Engine, boot,
+    Engine,
     config::{self, ConfigError, Host},
     handle::{Ask, Report},
 };
@@ -49,11 +49,11 @@ impl Engine {
     pub(super) fn make_instances(&self, wanted: BTreeSet<UnitName>, ask: Ask) {
         let mut all = self.instances.all();
         all.extend(wanted.iter().cloned());
-        let kept = self.settings.paths.state.join(boot::KEPT_UNITS);
+        let runtime = self.settings.paths.runtime.clone();
         let reporter = self.reporter.clone();
         self.runtime.spawn_blocking(move || {
             // The texts in force, not those of the directories: an order takes no edited file into use.
-            let host = config::load_kept(&kept, &all);
+            let host = config::load_kept(&runtime, &all);
             // Nobody listens once the daemon ends.
             reporter.send(Report::Instances(Box::new(Made { wanted, host, ask }))).ok();
         });

@@ -64,7 +64,7 @@ impl Engine {
             tracing::warn!("{warning}");
         }
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
-        if let Err(error) = config::keep(&host, &self.settings.paths.state.join(super::boot::KEPT_UNITS)) {
+        if let Err(error) = config::keep(&host, &self.settings.paths.runtime) {
             tracing::warn!(%error, "cannot keep a copy of the units; after a crash the directories must be sound");
         }
         self.sockets.owners = host.owners;
