@@ -104,6 +104,11 @@ fn amounts_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn what_a_probe_lacks_is_said() {
+    check("health_errors");
+}
+
+#[test]
 fn a_mistyped_word_is_answered_with_the_likely_one() {
     check("typos");
 }

@@ -221,6 +221,7 @@ impl Alerts {
             | Happening::Reloaded { .. }
             | Happening::ReloadFailed { .. }
             | Happening::Healthy { .. }
+            | Happening::Degraded { .. }
             | Happening::DependencyFailed { .. }
             | Happening::NotifyRefused { .. }
             | Happening::MainPidRefused { .. }

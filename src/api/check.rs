@@ -8,30 +8,27 @@ use super::{
     view,
 };
 use crate::{
-    base::{Actor, RunResult, Severity, UnitName},
-    engine::{Handle, UnitState},
+    base::{Actor, RunResult, UnitName},
+    engine::{
+        Handle, UnitState,
+        check::{self, CRITICAL, OK, UNKNOWN, WARNING},
+    },
     node::{
         effect::{Outcome, ProbeReport},
-        input::Verb,
+        input::{Finding, Verb},
         status::{Active, Sub},
     },
     wire::v1,
 };
 
-/// Exit codes of monitoring plugins.
-const OK: u8 = 0;
-const WARNING: u8 = 1;
-const CRITICAL: u8 = 2;
-const UNKNOWN: u8 = 3;
-
-pub(super) async fn check(
+pub(super) async fn pass(
     State(handle): State<Handle>,
-    Json(check): Json<v1::Check>,
+    Json(asked): Json<v1::Check>,
 ) -> Result<Json<v1::CheckAnswer>, Failure> {
     let states = handle.states().await?;
-    let wanted: Vec<UnitName> = match check.units.is_empty() {
+    let wanted: Vec<UnitName> = match asked.units.is_empty() {
         true => states.iter().map(|state| state.status.name.clone()).collect(),
-        false => check.units.iter().map(|text| name_of(text)).collect::<Result<_, _>>()?,
+        false => asked.units.iter().map(|text| name_of(text)).collect::<Result<_, _>>()?,
     };
     for name in &wanted {
         find(&states, name)?;
@@ -43,7 +40,7 @@ pub(super) async fn check(
     for (name, outcome) in &reports {
         let Ok(state) = find(&states, name) else { continue };
         let mut found = judge(state, outcome);
-        if check.restart && should_restart(state, found.level) {
+        if asked.restart && should_restart(state, found.level) {
             let outcomes = handle.order(Actor::Automatic("check"), vec![name.clone()], Verb::Restart).await?;
             found.action = outcomes.first().map(|(unit, outcome)| view::outcome("restart", unit, outcome).message);
         }
@@ -82,27 +79,18 @@ fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
 }
 
 fn judge_probes(state: &UnitState, reports: &[ProbeReport]) -> (u8, String) {
-    let failed: Vec<&ProbeReport> = reports.iter().filter(|report| report.failure.is_some()).collect();
-    if failed.is_empty() {
+    let short: Vec<&ProbeReport> = reports.iter().filter(|report| report.finding != Finding::Good).collect();
+    if short.is_empty() {
         let what =
             if reports.is_empty() { "up, no probes".to_owned() } else { format!("{} probes pass", reports.len()) };
         return (OK, what);
     }
-    let severity = |report: &&ProbeReport| {
-        state.def.health.iter().find(|probe| *probe.name == *report.name).map(|probe| probe.severity)
+    let level_of = |report: &ProbeReport| {
+        let spec = state.def.health.iter().find(|probe| *probe.name == *report.name);
+        spec.map_or(UNKNOWN, |spec| check::level(&report.finding, spec.severity))
     };
-    // Of a service that could not be asked nothing is known.
-    let asked = failed.iter().filter(|report| report.asked);
-    let level = asked.map(severity).map(level_of).max().unwrap_or(UNKNOWN);
+    let level = short.iter().map(|report| level_of(report)).reduce(check::worse).unwrap_or(UNKNOWN);
     let texts: Vec<String> =
-        failed.iter().map(|r| format!("{}: {}", r.name, r.failure.as_deref().unwrap_or_default())).collect();
+        short.iter().map(|r| format!("{}: {}", r.name, r.finding.reason().unwrap_or_default())).collect();
     (level, texts.join(", "))
-}
-
-const fn level_of(severity: Option<Severity>) -> u8 {
-    match severity {
-        Some(Severity::Info | Severity::Warning) => WARNING,
-        Some(Severity::Critical | Severity::Bug) => CRITICAL,
-        None => UNKNOWN,
-    }
 }

@@ -82,10 +82,16 @@ const fn number(value: u64) -> f64 {
 
 fn probes(page: &mut String, states: &[UnitState]) {
     let all = || states.iter().flat_map(|state| state.status.health.iter().map(move |probe| (state, probe)));
-    family(page, "roundsman_probe_up", "gauge", "Whether the probe's verdict is healthy.", |page| {
+    family(page, "roundsman_probe_up", "gauge", "Whether the probe's verdict is healthy or degraded.", |page| {
         for (state, probe) in all().filter(|(_, probe)| probe.verdict != Verdict::Unknown) {
             let labels = [("unit", state.status.name.as_str()), ("probe", probe.name.as_str())];
-            sample(page, "roundsman_probe_up", &labels, u8::from(probe.verdict == Verdict::Healthy));
+            sample(page, "roundsman_probe_up", &labels, u8::from(probe.verdict.is_up()));
+        }
+    });
+    family(page, "roundsman_probe_degraded", "gauge", "Whether the probe's verdict is degraded.", |page| {
+        for (state, probe) in all().filter(|(_, probe)| probe.verdict != Verdict::Unknown) {
+            let labels = [("unit", state.status.name.as_str()), ("probe", probe.name.as_str())];
+            sample(page, "roundsman_probe_degraded", &labels, u8::from(probe.verdict == Verdict::Degraded));
         }
     });
     family(page, "roundsman_probe_duration_seconds", "gauge", "How long the last answer took.", |page| {

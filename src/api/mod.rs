@@ -45,7 +45,7 @@ pub fn router(handle: Handle) -> Router {
         .route_layer(middleware::from_fn(access::may_read));
     let operate = Router::new()
         .route("/v1/orders", post(orders::order))
-        .route("/v1/check", post(check::check))
+        .route("/v1/check", post(check::pass))
         .route_layer(middleware::from_fn(access::may_operate));
     let admin = Router::new()
         .route("/admin/reload", post(daemon::reload))

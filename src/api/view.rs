@@ -13,6 +13,7 @@ use crate::{
     engine::UnitState,
     node::{
         effect::{Outcome, ProbeReport, Refusal},
+        input::Finding,
         status::{Accepted, Active, ProbeStatus, Sub, TimerStatus, UnitStatus, Verdict},
     },
     unit::{UnitDef, spec::ServiceKind},
@@ -176,10 +177,12 @@ pub(super) fn health(status: &UnitStatus) -> &'static str {
         "none"
     } else if verdicts().any(|verdict| verdict == Verdict::Unhealthy) {
         "unhealthy"
-    } else if verdicts().all(|verdict| verdict == Verdict::Healthy) {
-        "healthy"
-    } else {
+    } else if verdicts().any(|verdict| verdict == Verdict::Unknown) {
         "unknown"
+    } else if verdicts().any(|verdict| verdict == Verdict::Degraded) {
+        "degraded"
+    } else {
+        "healthy"
     }
 }
 
@@ -294,7 +297,7 @@ pub(super) fn outcome(verb: &str, unit: &UnitName, outcome: &Outcome) -> v1::Uni
             (true, "cleared", format!("{unit}: cleared {failed}{restarts} restarts, {starts} starts in the window"))
         }
         Outcome::Checked(reports) => {
-            let failures = reports.iter().filter(|report| report.failure.is_some()).count();
+            let failures = reports.iter().filter(|report| matches!(report.finding, Finding::Bad(_))).count();
             (failures == 0, "checked", format!("{unit}: {failures} of {} probes failed", reports.len()))
         }
         Outcome::Failed(refusal) => refused(unit, refusal),
@@ -374,7 +377,7 @@ pub(super) fn report(report: &ProbeReport) -> v1::Probe {
     v1::Probe {
         name: report.name.clone(),
         verdict: report.verdict.as_str().to_owned(),
-        failure: report.failure.clone(),
+        failure: report.finding.reason().map(str::to_owned),
         took_us: Some(micros(report.took)),
     }
 }

@@ -63,6 +63,7 @@ impl Happening {
             Self::ReloadFailed { .. } => "reload_failed",
             Self::Unhealthy { .. } => "unhealthy",
             Self::Healthy { .. } => "healthy",
+            Self::Degraded { .. } => "degraded",
             Self::Recovered { .. } => "recovered",
             Self::DependencyFailed { .. } => "dependency_failed",
             Self::CountersReset { .. } => "counters_reset",
@@ -110,6 +111,7 @@ impl Happening {
             | Self::MainPidRefused { run, .. }
             | Self::Unhealthy { run, .. }
             | Self::Healthy { run, .. }
+            | Self::Degraded { run, .. }
             | Self::Recovered { run } => Some(&run.unit),
             Self::ManagerStarted { .. }
             | Self::UpgradeFailed { .. }
@@ -152,6 +154,7 @@ impl Happening {
             | Self::MainPidRefused { run, .. }
             | Self::Unhealthy { run, .. }
             | Self::Healthy { run, .. }
+            | Self::Degraded { run, .. }
             | Self::Recovered { run } => Some(&mut run.unit),
             Self::ManagerStarted { .. }
             | Self::UpgradeFailed { .. }
@@ -184,6 +187,7 @@ impl Happening {
             | Self::MainPidRefused { run, .. }
             | Self::Unhealthy { run, .. }
             | Self::Healthy { run, .. }
+            | Self::Degraded { run, .. }
             | Self::Recovered { run } => Some(run),
             Self::RestartScheduled { .. }
             | Self::StartLimitHit { .. }
@@ -218,6 +222,7 @@ impl Happening {
                 Consequence::Fail | Consequence::StartLimit => Severity::Critical,
             },
             Self::Unhealthy { severity, .. } => *severity,
+            Self::Degraded { .. } => Severity::Warning,
             Self::RunStarting { .. }
             | Self::MainStarted { .. }
             | Self::RunReady { .. }
@@ -306,6 +311,7 @@ impl Happening {
                 format!("{} is unhealthy: probe {probe}: {reason}", run.unit)
             }
             Self::Healthy { run, probe } => format!("probe {probe} of {} is healthy", run.unit),
+            Self::Degraded { run, probe, reason } => format!("probe {probe} of {} is degraded: {reason}", run.unit),
             Self::Recovered { run } => format!("{} is up and healthy", run.unit),
             Self::DependencyFailed { unit, needs } => format!("{unit} cannot start: it needs {needs}"),
             Self::CountersReset { unit, actor, restarts, starts, was_failed } => {
@@ -396,6 +402,9 @@ impl Happening {
                 fields.extend([("probe", text(probe)), ("reason", text(reason))]);
             }
             Self::Healthy { run: _, probe } => fields.push(("probe", text(probe))),
+            Self::Degraded { run: _, probe, reason } => {
+                fields.extend([("probe", text(probe)), ("reason", text(reason))]);
+            }
             Self::DependencyFailed { unit: _, needs } => fields.push(("needs", text(needs))),
             Self::CountersReset { unit: _, actor, restarts, starts, was_failed } => {
                 fields.extend([("actor", text(actor)), ("restarts", number(*restarts)), ("starts", number(*starts))]);

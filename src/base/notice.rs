@@ -177,6 +177,15 @@ pub enum Happening {
         /// Whether the unit asks for a warning only.
         severity: Severity,
     },
+    /// A probe's verdict is degraded: the service does its work, but not for ever.
+    Degraded {
+        /// Which run.
+        run: RunId,
+        /// Which probe.
+        probe: String,
+        /// Why, for people.
+        reason: String,
+    },
     /// A probe's verdict rose to healthy (the first verdict of a run too).
     Healthy {
         /// Which run.

@@ -1,7 +1,5 @@
 //! An HTTP client for requests whose answers are short: no redirect is followed, no proxy asked, no connection kept.
 
-use std::sync::Once;
-
 use reqwest::{Client, Response, redirect};
 
 /// Whether a client must be able to speak TLS.
@@ -22,9 +20,7 @@ impl Tls {
 
 /// Makes a client. It costs memory, so each user makes it at its first request.
 pub(super) fn client(tls: Tls) -> reqwest::Result<Client> {
-    static PROVIDER: Once = Once::new();
-    // An error says that a program that embeds us has chosen one already.
-    PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap_or(()));
+    super::tls::provide();
     let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy().pool_max_idle_per_host(0);
     match tls {
         Tls::Yes => builder.build(),

@@ -20,7 +20,8 @@ pub mod probe; // is a service well?
 pub mod private_tmp; // directories for temporary files of one run
 pub mod proctree; // processes found by walking /proc
 pub mod sandbox; // what this host has for sandboxes
-pub mod store; // SQLite
+pub mod store;
+mod tls; // towards others // SQLite
 pub mod traffic; // listening sockets whose service is down
 pub mod unitdir; // the texts of units
 pub mod users; // users and groups of this host

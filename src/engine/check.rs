@@ -6,21 +6,34 @@
 use crate::{
     base::{Severity, UnitName},
     edge::probe::Prober,
-    node::input::ProbeOutcome,
-    unit::{
-        UnitDef,
-        spec::{ProbeCheck, ProbeSpec},
+    node::{
+        input::{Finding, ProbeOutcome},
+        status::Verdict,
     },
+    unit::{UnitDef, spec::ProbeSpec},
     wire::v1::{CheckAnswer, Probe, UnitCheck},
 };
 
 use super::config::Host;
 
 /// Exit codes of monitoring plugins.
-const OK: u8 = 0;
-const WARNING: u8 = 1;
-const CRITICAL: u8 = 2;
-const UNKNOWN: u8 = 3;
+pub const OK: u8 = 0;
+/// It does its work, but not for ever.
+pub const WARNING: u8 = 1;
+/// It does not do its work.
+pub const CRITICAL: u8 = 2;
+/// Nobody knows.
+pub const UNKNOWN: u8 = 3;
+
+/// What a finding of a probe with this severity amounts to.
+pub const fn level(finding: &Finding, severity: Severity) -> u8 {
+    match (finding, severity) {
+        (Finding::Good, _) => OK,
+        (Finding::Degraded(_), _) | (Finding::Bad(_), Severity::Info | Severity::Warning) => WARNING,
+        (Finding::Bad(_), Severity::Critical | Severity::Bug) => CRITICAL,
+        (Finding::Unasked(_), _) => UNKNOWN,
+    }
+}
 
 /// Probes these units, or all when none is named; an error names a unit that does not exist.
 pub async fn pass(host: &Host, wanted: &[UnitName]) -> Result<CheckAnswer, String> {
@@ -38,17 +51,10 @@ pub async fn pass(host: &Host, wanted: &[UnitName]) -> Result<CheckAnswer, Strin
 async fn check_unit(prober: &Prober, name: &UnitName, def: &UnitDef) -> UnitCheck {
     let (mut level, mut texts, mut probes) = (OK, Vec::new(), Vec::new());
     for spec in &def.health {
-        let (found, text) = match ask(prober, spec).await {
-            Some(outcome) => {
-                let found = outcome.failure.as_ref().map_or(OK, |_| level_of(spec.severity));
-                let text = outcome.failure.clone();
-                probes.push(shown(spec, outcome));
-                (found, text)
-            }
-            None => (UNKNOWN, Some("an exec probe needs the daemon".to_owned())),
-        };
-        level = worse(level, found);
-        texts.extend(text.map(|text| format!("{}: {text}", spec.name)));
+        let outcome = prober.ask(&spec.check, None, spec.timeout).await;
+        level = worse(level, self::level(&outcome.finding, spec.severity));
+        texts.extend(outcome.finding.reason().map(|reason| format!("{}: {reason}", spec.name)));
+        probes.push(shown(spec, &outcome));
     }
     let message = if def.health.is_empty() {
         level = UNKNOWN;
@@ -61,32 +67,23 @@ async fn check_unit(prober: &Prober, name: &UnitName, def: &UnitDef) -> UnitChec
     UnitCheck { unit: name.to_string(), level, message, probes, action: None }
 }
 
-async fn ask(prober: &Prober, spec: &ProbeSpec) -> Option<ProbeOutcome> {
-    match &spec.check {
-        ProbeCheck::Http(http) => Some(prober.http(http, spec.timeout).await),
-        ProbeCheck::Tcp(address) => Some(prober.tcp(address, spec.timeout).await),
-        ProbeCheck::Exec(_) => None,
-    }
-}
-
-fn shown(spec: &ProbeSpec, outcome: ProbeOutcome) -> Probe {
+fn shown(spec: &ProbeSpec, outcome: &ProbeOutcome) -> Probe {
+    let verdict = match outcome.finding {
+        Finding::Good => Verdict::Healthy,
+        Finding::Degraded(_) => Verdict::Degraded,
+        Finding::Bad(_) => Verdict::Unhealthy,
+        Finding::Unasked(_) => Verdict::Unknown,
+    };
     Probe {
         name: spec.name.to_string(),
-        verdict: if outcome.failure.is_some() { "unhealthy" } else { "healthy" }.to_owned(),
-        failure: outcome.failure,
+        verdict: verdict.as_str().to_owned(),
+        failure: outcome.finding.reason().map(str::to_owned),
         took_us: u64::try_from(outcome.took.as_micros()).ok(),
     }
 }
 
-const fn level_of(severity: Severity) -> u8 {
-    match severity {
-        Severity::Info | Severity::Warning => WARNING,
-        Severity::Critical | Severity::Bug => CRITICAL,
-    }
-}
-
 /// CRITICAL is worst, then WARNING, then UNKNOWN.
-fn worse(one: u8, other: u8) -> u8 {
+pub fn worse(one: u8, other: u8) -> u8 {
     let rank = |level| [OK, UNKNOWN, WARNING, CRITICAL].iter().position(|known| *known == level);
     if rank(other) > rank(one) { other } else { one }
 }

@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, sync::Arc};
 
 use crate::{
     base::{Chain, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, UnitName},
-    edge::{clock, notify, proctree::Member, users::Identity},
+    edge::{clock, notify, probe::Used, proctree::Member, users::Identity},
     keeper::client::ClientError,
     node::{
         Effect, Input,
@@ -357,8 +357,13 @@ impl Engine {
 
     fn probe(&mut self, run: RunId, place: usize, def: Arc<UnitDef>) -> Result<(), ClientError> {
         let Some(spec) = def.health.get(place) else { return Ok(()) };
-        let ProbeCheck::Exec(command) = &spec.check else {
-            self.probes.ask(run, place, spec);
+        let (ProbeCheck::Exec(command) | ProbeCheck::Plugin(command)) = &spec.check else {
+            let mut used = Used::default();
+            if let ProbeCheck::Memory(_) | ProbeCheck::Cpu(_) = spec.check {
+                used.counted = self.resources.places(&run.unit, &def.service.resources).map(|places| *places);
+                used.main = self.node.main_pid(&run.unit);
+            }
+            self.probes.ask(run, place, spec, used);
             return Ok(());
         };
         let key = self.probes.begin_exec(clock::now(), run.clone(), place, spec);

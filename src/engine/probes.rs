@@ -1,4 +1,4 @@
-//! Probes under way: HTTP and TCP ones are tasks, exec ones are processes of the keeper's like all others.
+//! Probes under way: those that are commands are processes of the keeper's like all others, the rest are tasks.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,10 +7,14 @@ use tokio::{runtime, sync::mpsc};
 use super::handle::Report;
 use crate::{
     base::{ExitStatus, Mono, Now, ProcessKey, Role, RunId, SpawnFailure, TimeSpan},
-    edge::probe::Prober,
-    node::input::ProbeOutcome,
+    edge::probe::{Prober, Sample, Used},
+    node::input::{Finding, ProbeOutcome},
     unit::spec::{ProbeCheck, ProbeSpec},
 };
+
+/// What monitoring plugins end with when all is not well but works, and when they cannot tell.
+const PLUGIN_WARNING: u8 = 1;
+const PLUGIN_UNKNOWN: u8 = 3;
 
 /// Where probes run and which are under way.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(super) struct Probes {
     reporter: mpsc::UnboundedSender<Report>,
     /// Tasks by run and place.
     tasks: BTreeMap<(RunId, usize), tokio::task::AbortHandle>,
+    /// What was seen last of CPU time.
+    samples: BTreeMap<(RunId, usize), Sample>,
     /// Processes.
     execs: BTreeMap<ProcessKey, Exec>,
     next: u32,
@@ -28,6 +34,7 @@ pub(super) struct Probes {
 #[derive(Debug)]
 struct Exec {
     probe: usize,
+    is_plugin: bool,
     started: Mono,
     deadline: Option<Mono>,
     timeout: TimeSpan,
@@ -36,21 +43,28 @@ struct Exec {
 
 impl Probes {
     pub(super) fn new(runtime: runtime::Handle, reporter: mpsc::UnboundedSender<Report>) -> Self {
-        Self { runtime, prober: Arc::default(), reporter, tasks: BTreeMap::new(), execs: BTreeMap::new(), next: 0 }
+        Self {
+            runtime,
+            prober: Arc::default(),
+            reporter,
+            tasks: BTreeMap::new(),
+            samples: BTreeMap::new(),
+            execs: BTreeMap::new(),
+            next: 0,
+        }
     }
 
     /// Sends a probe that needs no process; comes back as [`Report::Probed`].
-    pub(super) fn ask(&mut self, run: RunId, place: usize, spec: &ProbeSpec) {
+    pub(super) fn ask(&mut self, run: RunId, place: usize, spec: &ProbeSpec, mut used: Used) {
         let check = spec.check.clone();
         let timeout = spec.timeout;
+        if let ProbeCheck::Cpu(_) = check {
+            used.last = Arc::clone(self.samples.entry((run.clone(), place)).or_default());
+        }
         let (prober, reporter) = (Arc::clone(&self.prober), self.reporter.clone());
         let reported = run.clone();
         let task = self.runtime.spawn(async move {
-            let outcome = match check {
-                ProbeCheck::Http(http) => prober.http(&http, timeout).await,
-                ProbeCheck::Tcp(address) => prober.tcp(&address, timeout).await,
-                ProbeCheck::Exec(_) => return,
-            };
+            let outcome = prober.ask(&check, Some(&used), timeout).await;
             // The engine is gone: nobody wants to know.
             reporter.send(Report::Probed { run: reported, probe: place, outcome }).ok();
         });
@@ -63,6 +77,7 @@ impl Probes {
         let key = ProcessKey { run, role: Role::Probe(self.next) };
         let exec = Exec {
             probe: place,
+            is_plugin: matches!(spec.check, ProbeCheck::Plugin(_)),
             started: now.mono,
             deadline: now.mono.after(spec.timeout),
             timeout: spec.timeout,
@@ -75,19 +90,24 @@ impl Probes {
     /// A probe's process ended: whose probe it was and what it found.
     pub(super) fn end_exec(&mut self, now: Now, key: &ProcessKey, status: ExitStatus) -> Option<(usize, ProbeOutcome)> {
         let exec = self.execs.remove(key)?;
-        let failure = match status {
-            _ if exec.timed_out => Some(format!("no answer within {}", exec.timeout)),
-            ExitStatus::Exited(0) => None,
-            ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => Some(status.to_string()),
+        let finding = match status {
+            _ if exec.timed_out => Finding::Bad(format!("no answer within {}", exec.timeout)),
+            ExitStatus::Exited(0) => Finding::Good,
+            ExitStatus::Exited(PLUGIN_WARNING) if exec.is_plugin => Finding::Degraded(status.to_string()),
+            ExitStatus::Exited(PLUGIN_UNKNOWN) if exec.is_plugin => Finding::Unasked(status.to_string()),
+            ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => {
+                Finding::Bad(status.to_string())
+            }
         };
-        Some((exec.probe, ProbeOutcome { failure, asked: true, took: now.mono.since(exec.started) }))
+        Some((exec.probe, ProbeOutcome { finding, took: now.mono.since(exec.started) }))
     }
 
     /// A probe's process could not be started.
     pub(super) fn fail_exec(&mut self, key: &ProcessKey, failure: SpawnFailure) -> Option<(usize, ProbeOutcome)> {
         let exec = self.execs.remove(key)?;
-        let (failure, asked) = (Some(failure.to_string()), !failure.is_shortage());
-        Some((exec.probe, ProbeOutcome { failure, asked, took: std::time::Duration::ZERO }))
+        let reason = failure.to_string();
+        let finding = if failure.is_shortage() { Finding::Unasked(reason) } else { Finding::Bad(reason) };
+        Some((exec.probe, ProbeOutcome { finding, took: std::time::Duration::ZERO }))
     }
 
     /// The probe came back: its task is no more.
@@ -98,6 +118,7 @@ impl Probes {
     /// Forgets the probes of a run; the processes among them are to be killed.
     pub(super) fn cancel(&mut self, run: &RunId) -> Vec<ProcessKey> {
         let of_run = (run.clone(), 0)..=(run.clone(), usize::MAX);
+        self.samples.retain(|key, _| !of_run.contains(key));
         let tasks: Vec<_> = self.tasks.range(of_run).map(|(key, _)| key.clone()).collect();
         for key in tasks {
             if let Some(task) = self.tasks.remove(&key) {

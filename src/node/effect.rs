@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::status::Verdict;
+use super::{input::Finding, status::Verdict};
 use crate::{
     base::{
         ExitStatus, InvocationId, Notice, Pid, ProcessKey, RunId, RunResult, Signal, SpawnFailure, Ticket, UnitName,
@@ -237,10 +237,8 @@ pub enum Outcome {
 pub struct ProbeReport {
     /// Its name.
     pub name: String,
-    /// `None` is good; else why not, for people.
-    pub failure: Option<String>,
-    /// Whether the service was asked at all: see [`ProbeOutcome`](super::input::ProbeOutcome).
-    pub asked: bool,
+    /// What its answer says.
+    pub finding: Finding,
     /// How long it took.
     pub took: Duration,
     /// What is concluded with this answer counted in.

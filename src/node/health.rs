@@ -1,22 +1,20 @@
 //! Health of a unit that is up: probes at a fixed rate, rise and fall counts, verdicts, and when all is well again.
 //!
-//! One probe of a kind is under way at a time. A verdict falls after `unhealthy_after` failures in a row and rises after
-//! `healthy_after` good answers; the first good answer of a run is enough. A probe that could not be asked is no answer.
-
-use std::time::Duration;
+//! One probe of a kind is under way at a time. What its answers amount to is counted in `probe`.
 
 use super::{
     Effect, Node,
     effect::{Outcome, ProbeReport, Refusal},
     graph::Place,
     input::ProbeOutcome,
+    probe::Probe,
     service::State,
     status::Verdict,
     timers::Slot,
     wish::{Ask, Ending},
 };
 use crate::{
-    base::{Actor, Happening, Mono, Now, RunId, RunResult, Ticket, TimeSpan, UnitName},
+    base::{Actor, Happening, Now, RunId, RunResult, Ticket, TimeSpan, UnitName},
     unit::spec::{OnUnhealthy, ProbeSpec, ServiceKind},
 };
 
@@ -26,23 +24,6 @@ const FIRST_PHASE_MAX: TimeSpan = TimeSpan::from_secs(2);
 /// A unit without probes whose type cannot say that it is ready has recovered once it is up for so long: a loop of
 /// crashes is one outage and not many.
 const SETTLED_AFTER: TimeSpan = TimeSpan::from_secs(1);
-/// The longest reason of a failure that is kept, in bytes.
-const FAILURE_MAX: usize = 256;
-
-/// One probe of a run.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Probe {
-    pub(super) verdict: Verdict,
-    /// Answers in a row that speak against the verdict.
-    pub(super) row: u32,
-    pub(super) in_flight: bool,
-    /// When it was due last; the next is an interval later.
-    pub(super) due: Mono,
-    pub(super) since: Option<Now>,
-    pub(super) last_failure: Option<Box<str>>,
-    pub(super) took: Option<Duration>,
-}
-
 /// Someone who asked for all probes of a unit.
 #[derive(Debug)]
 pub(super) struct Checking {
@@ -68,8 +49,9 @@ impl Node {
             let phase = TimeSpan::from_micros(self.rng.below(spread));
             let due = now.mono.after(spec.initial_delay).and_then(|at| at.after(phase));
             let verdict = known.get(index).copied().unwrap_or_default();
-            let since = (verdict != Verdict::Unknown).then_some(now);
-            probes.push(Probe { verdict, due: due.unwrap_or_default(), since, ..Probe::default() });
+            let mut probe = Probe::known(verdict);
+            (probe.due, probe.since) = (due.unwrap_or_default(), (verdict != Verdict::Unknown).then_some(now));
+            probes.push(probe);
             if let Ok(slot) = u16::try_from(index) {
                 self.timers.set(place, Slot::Probe(slot), due);
             }
@@ -101,11 +83,13 @@ impl Node {
     /// The next turn of a probe. One that is still under way keeps its turn.
     pub(super) fn probe_due(&mut self, now: Now, place: Place, index: u16) {
         let at = usize::from(index);
+        let jitter = self.run(place).and_then(|run| run.def.health.get(at)).map(|spec| spec.jitter);
+        let random =
+            jitter.filter(|span| !span.is_zero()).and_then(TimeSpan::micros).map_or(0, |span| self.rng.below(span));
         let Some(run) = self.run_mut(place).filter(|run| run.phase.is_up()) else { return };
-        let Some(interval) = run.def.health.get(at).map(|spec| spec.interval) else { return };
-        let Some(probe) = run.probes.get_mut(at) else { return };
-        let next = next_turn(probe.due, now.mono, interval);
-        probe.due = next.unwrap_or(probe.due);
+        let def = run.def.clone();
+        let (Some(spec), Some(probe)) = (def.health.get(at), run.probes.get_mut(at)) else { return };
+        let next = probe.next_turn(now.mono, spec, random);
         self.timers.set(place, Slot::Probe(index), next);
         self.send_probe(place, at);
     }
@@ -129,25 +113,31 @@ impl Node {
             return;
         };
         let before = probe.verdict;
-        probe.count(now, spec, outcome);
+        let ready = run.begin.ready_at.map_or(now.mono, |ready| ready.mono);
+        let within_grace = ready.after(spec.startup_grace).is_some_and(|end| now.mono < end);
+        probe.count(now, spec, outcome, within_grace);
         let verdict = probe.verdict;
         let answered = run.report(index, spec, outcome, verdict);
         for (ask, reports) in answered {
             self.answer(Some(ask), Outcome::Checked(reports));
         }
-        match (before, verdict) {
-            (Verdict::Unknown | Verdict::Healthy, Verdict::Unhealthy) => {
-                self.fell(now, place, spec, outcome.failure.clone().unwrap_or_default());
-            }
-            (Verdict::Unknown | Verdict::Unhealthy, Verdict::Healthy) => {
+        if before == verdict {
+            return;
+        }
+        let reason = outcome.finding.reason().unwrap_or_default().to_owned();
+        match verdict {
+            Verdict::Unknown => {}
+            Verdict::Healthy => {
                 self.touch(place);
                 self.notice(now, Happening::Healthy { run: id.clone(), probe: spec.name.to_string() });
                 self.weigh(now, place);
             }
-            (Verdict::Unknown, Verdict::Unknown)
-            | (Verdict::Healthy | Verdict::Unhealthy, Verdict::Unknown)
-            | (Verdict::Healthy, Verdict::Healthy)
-            | (Verdict::Unhealthy, Verdict::Unhealthy) => {}
+            Verdict::Degraded => {
+                self.touch(place);
+                self.notice(now, Happening::Degraded { run: id.clone(), probe: spec.name.to_string(), reason });
+                self.weigh(now, place);
+            }
+            Verdict::Unhealthy => self.fell(now, place, spec, reason),
         }
     }
 
@@ -178,7 +168,7 @@ impl Node {
     fn weigh(&mut self, now: Now, place: Place) {
         let Some(unit) = self.unit(place) else { return };
         let Some(run) = unit.run().filter(|run| run.phase.is_up()) else { return };
-        if run.probes.iter().any(|probe| probe.verdict != Verdict::Healthy) {
+        if run.probes.iter().any(|probe| !probe.verdict.is_up()) {
             return;
         }
         let reset_after = unit.def.service.restart.reset_after.filter(|_| unit.restarts > 0);
@@ -259,8 +249,8 @@ impl super::service::Run {
     ) -> Vec<(Ask, Vec<ProbeReport>)> {
         for check in &mut self.checks {
             if let Some(report @ None) = check.reports.get_mut(index) {
-                let ProbeOutcome { failure, asked, took } = outcome.clone();
-                *report = Some(ProbeReport { name: spec.name.to_string(), failure, asked, took, verdict });
+                let ProbeOutcome { finding, took } = outcome.clone();
+                *report = Some(ProbeReport { name: spec.name.to_string(), finding, took, verdict });
             }
         }
         let (done, open) = std::mem::take(&mut self.checks)
@@ -269,48 +259,4 @@ impl super::service::Run {
         self.checks = open;
         done.into_iter().map(|check| (check.ask, check.reports.into_iter().flatten().collect())).collect()
     }
-}
-
-impl Probe {
-    /// Counts one answer in.
-    fn count(&mut self, now: Now, spec: &ProbeSpec, outcome: &ProbeOutcome) {
-        self.in_flight = false;
-        self.took = Some(outcome.took);
-        let against = if outcome.failure.is_some() { Verdict::Unhealthy } else { Verdict::Healthy };
-        if let Some(reason) = &outcome.failure {
-            self.last_failure = Some(shortened(reason).into());
-        }
-        if !outcome.asked {
-            return;
-        }
-        let needed = match against {
-            Verdict::Unhealthy => spec.unhealthy_after,
-            Verdict::Healthy | Verdict::Unknown if self.verdict == Verdict::Unknown => 1,
-            Verdict::Healthy | Verdict::Unknown => spec.healthy_after,
-        };
-        if against == self.verdict {
-            self.row = 0;
-            return;
-        }
-        // Without a verdict only failures are in a row: one good answer ends it.
-        self.row = self.row.saturating_add(1);
-        if self.row >= needed {
-            (self.verdict, self.row, self.since) = (against, 0, Some(now));
-        }
-    }
-}
-
-/// The first turn after `now`; turns that were missed are left out.
-fn next_turn(due: Mono, now: Mono, interval: TimeSpan) -> Option<Mono> {
-    let nanos = interval.duration().map(|span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))?.max(1);
-    let missed = now.0.saturating_sub(due.0) / nanos;
-    due.0.checked_add(nanos.saturating_mul(missed.saturating_add(1))).map(Mono)
-}
-
-fn shortened(text: &str) -> &str {
-    let mut end = text.len().min(FAILURE_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }

@@ -261,13 +261,33 @@ pub struct NotifyMessage {
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeOutcome {
-    /// `None` is good; else why not, for people.
-    pub failure: Option<String>,
-    /// Whether the service was asked. Where it was not, the machine is short of what `failure` says, and nothing is known
-    /// of the service.
-    pub asked: bool,
+    /// What the answer says.
+    pub finding: Finding,
     /// How long it took.
     pub took: Duration,
+}
+
+/// One answer, with its reason for people where it is not good: OK, WARNING, CRITICAL and UNKNOWN of the monitoring plugins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// As it should be.
+    Good,
+    /// It does its work, but not for ever.
+    Degraded(String),
+    /// It does not do its work.
+    Bad(String),
+    /// It was not asked: the machine is short of something, or what the answer depends on is down. Nothing is known of it.
+    Unasked(String),
+}
+
+impl Finding {
+    /// Why it is not good.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Good => None,
+            Self::Degraded(reason) | Self::Bad(reason) | Self::Unasked(reason) => Some(reason),
+        }
+    }
 }
 
 /// What the node machine is given at its start about what already runs: from the keeper's snapshot and the store.

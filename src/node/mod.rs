@@ -44,6 +44,7 @@ mod memo;
 mod oom;
 mod order;
 mod orphan;
+mod probe;
 mod report;
 mod restart;
 mod restore;

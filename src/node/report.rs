@@ -7,9 +7,17 @@ use super::{
     status::{ProbeStatus, Sub, Verdict},
     wish::{JobKind, Wish},
 };
-use crate::unit::{UnitDef, spec::Listen};
+use crate::{
+    base::{Pid, UnitName},
+    unit::{UnitDef, spec::Listen},
+};
 
 impl Node {
+    /// The main process of a unit, if one lives.
+    pub fn main_pid(&self, unit: &UnitName) -> Option<Pid> {
+        self.run(*self.names.get(unit)?)?.main.pid()
+    }
+
     pub(super) fn describe(&self, place: Place) -> Option<UnitStatus> {
         let unit = self.unit(place)?;
         let run = unit.run();

@@ -21,8 +21,9 @@
 use std::sync::Arc;
 
 use super::{
-    health::{Checking, Probe},
+    health::Checking,
     limit::StartWindow,
+    probe::Probe,
     timer::Timer,
     wish::{Ask, Ending, Job, Wish},
 };

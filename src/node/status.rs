@@ -221,17 +221,26 @@ pub enum Verdict {
     Unknown,
     /// Good.
     Healthy,
-    /// Not good, `unhealthy_after` times in a row.
+    /// It does its work, but not for ever.
+    Degraded,
+    /// Bad, `unhealthy_after` times of the last ones.
     Unhealthy,
 }
 
 impl Verdict {
+    /// Whether the service does its work.
+    #[must_use]
+    pub const fn is_up(self) -> bool {
+        matches!(self, Self::Healthy | Self::Degraded)
+    }
+
     /// One word for rows and people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
             Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
             Self::Unhealthy => "unhealthy",
         }
     }

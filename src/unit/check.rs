@@ -272,6 +272,9 @@ impl Check<'_> {
     }
 }
 
+/// Most answers of a probe that are remembered.
+const WINDOW_MAX: u32 = 64;
+
 fn finish_probe(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Option<ProbeSpec> {
     let ProbeDraft { name, place, check, interval, timeout, initial_delay, .. } = draft;
     if interval.is_zero() || interval == TimeSpan::INFINITY {
@@ -283,17 +286,29 @@ fn finish_probe(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Opt
         let message = format!("the timeout of the probe {name:?} ({timeout}) is longer than its interval ({interval})");
         report.warning(place, message, None);
     }
+    let window = draft.unhealthy_window.unwrap_or(draft.unhealthy_after);
+    if !(draft.unhealthy_after..=WINDOW_MAX).contains(&window) {
+        let message = format!(
+            "of the probe {name:?}, unhealthy_after is at most unhealthy_window, and that at most {WINDOW_MAX}"
+        );
+        report.error(place, message, None);
+    }
     if initial_delay == TimeSpan::INFINITY {
         report.error(place, format!("the initial delay of the probe {name:?} must be finite"), None);
     }
     let Some(check) = check else {
         if clean == Clean::Yes {
-            let help = Some("give one of http, tcp, exec".to_owned());
+            let help =
+                Some("give one of http, tcp, exec, plugin, disk, certificate, redis, file, memory, cpu".to_owned());
             report.error(place, format!("the probe {name:?} asks nothing"), help);
         }
         return None;
     };
-    let severity = draft.severity.unwrap_or(match draft.on_unhealthy {
+    // A restart makes neither room nor a certificate.
+    let of_the_host = matches!(check, CheckDraft::Ready(ProbeCheck::Disk(_) | ProbeCheck::Certificate(_)));
+    let usual = if of_the_host { OnUnhealthy::Alert } else { OnUnhealthy::Restart };
+    let on_unhealthy = draft.on_unhealthy.unwrap_or(usual);
+    let severity = draft.severity.unwrap_or(match on_unhealthy {
         OnUnhealthy::Restart => Severity::Critical,
         OnUnhealthy::Reload | OnUnhealthy::Alert => Severity::Warning,
         OnUnhealthy::None => Severity::Info,
@@ -308,9 +323,13 @@ fn finish_probe(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Opt
         interval,
         timeout,
         initial_delay,
+        startup_grace: draft.startup_grace,
+        jitter: draft.jitter,
+        backoff_max: draft.backoff_max,
         unhealthy_after: draft.unhealthy_after,
+        unhealthy_window: window,
         healthy_after: draft.healthy_after,
-        on_unhealthy: draft.on_unhealthy,
+        on_unhealthy,
         severity,
     })
 }
@@ -335,6 +354,8 @@ fn finish_http(
     Some(ProbeCheck::Http(HttpCheck {
         url,
         method: http.method,
+        body: http.body,
+        tls: http.tls,
         headers: pairs(http.headers),
         unix_socket: http.unix_socket,
         expect_status: http.expect_status.into(),

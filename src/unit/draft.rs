@@ -8,7 +8,7 @@ use super::{
     exec_draft::ExecDraft,
     spec::{
         Command, ConnectionLimits, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, SocketOptions,
-        TimerSpec, UnitDef,
+        TimerSpec, TlsCheck, UnitDef,
     },
 };
 use crate::base::{ByteSize, Severity, Signal, TimeSpan, UnitName};
@@ -137,9 +137,13 @@ pub(super) struct ProbeDraft {
     pub interval: TimeSpan,
     pub timeout: TimeSpan,
     pub initial_delay: TimeSpan,
+    pub startup_grace: TimeSpan,
+    pub jitter: TimeSpan,
+    pub backoff_max: TimeSpan,
     pub unhealthy_after: u32,
+    pub unhealthy_window: Option<u32>,
     pub healthy_after: u32,
-    pub on_unhealthy: OnUnhealthy,
+    pub on_unhealthy: Option<OnUnhealthy>,
     pub severity: Option<Severity>,
     /// The kinds of check that the file at hand has given.
     pub checks_here: Vec<&'static str>,
@@ -157,6 +161,8 @@ pub(super) enum CheckDraft {
 pub(super) struct HttpDraft {
     pub url: Option<Box<str>>,
     pub method: &'static str,
+    pub body: Option<Box<str>>,
+    pub tls: TlsCheck,
     pub headers: BTreeMap<Box<str>, Box<str>>,
     pub unix_socket: Option<Box<Path>>,
     pub expect_status: Vec<u16>,
@@ -219,9 +225,13 @@ impl ProbeDraft {
             interval: TimeSpan::from_secs(10),
             timeout: TimeSpan::from_secs(2),
             initial_delay: TimeSpan::ZERO,
+            startup_grace: TimeSpan::ZERO,
+            jitter: TimeSpan::ZERO,
+            backoff_max: TimeSpan::ZERO,
             unhealthy_after: 3,
+            unhealthy_window: None,
             healthy_after: 1,
-            on_unhealthy: OnUnhealthy::Restart,
+            on_unhealthy: None,
             severity: None,
             checks_here: Vec::new(),
         }
@@ -233,6 +243,8 @@ impl Default for HttpDraft {
         Self {
             url: None,
             method: "GET",
+            body: None,
+            tls: TlsCheck::default(),
             headers: BTreeMap::new(),
             unix_socket: None,
             expect_status: Vec::new(),

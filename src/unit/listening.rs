@@ -154,6 +154,10 @@ pub(super) fn check_lazy(unit: &UnitDef, at: At<'_>, report: &mut Report<'_>) {
 pub(super) fn probes_of_own_sockets(unit: &UnitDef, at: At<'_>, report: &mut Report<'_>) {
     for probe in &unit.health {
         let ProbeCheck::Tcp(target) = &probe.check else { continue };
+        if target.expect.is_some() || target.tls.is_some() {
+            continue;
+        }
+        let target = &*target.address;
         if unit.sockets.list.iter().any(|socket| reaches(target, &socket.listen)) {
             let message = format!("the probe {:?} proves nothing: the supervisor itself holds {target}", probe.name);
             let help = Some("ask the service something: http or exec".to_owned());

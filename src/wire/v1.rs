@@ -48,7 +48,7 @@ pub struct Unit {
     pub spawn_failure: Option<String>,
     /// When the next automatic start is due.
     pub next_start_us: Option<i64>,
-    /// `healthy`, `unhealthy`, `unknown`, or `none` without probes.
+    /// `healthy`, `degraded`, `unhealthy`, `unknown`, or `none` without probes.
     pub health: String,
     /// Each probe.
     pub probes: Vec<Probe>,
@@ -169,7 +169,7 @@ pub struct Timer {
 pub struct Probe {
     /// Its name in the unit.
     pub name: String,
-    /// `healthy`, `unhealthy` or `unknown`.
+    /// `healthy`, `degraded`, `unhealthy` or `unknown`.
     pub verdict: String,
     /// Why the last one failed.
     pub failure: Option<String>,

@@ -128,3 +128,127 @@ pub(crate) fn a_probe_that_hangs_delays_nothing() {
     assert!(began.elapsed() < Duration::from_secs(2), "a stop does not wait for probes: {:?}", began.elapsed());
     assert!(began.elapsed() < PATIENCE);
 }
+
+/// A unit that asks so often that its verdicts come at once.
+fn asking(start: &str, probe: &str, more: &str) -> String {
+    format!(
+        "[service]\nexec_start = \"{start}\"\n[[health]]\nname = \"live\"\n{probe}\non_unhealthy = \"alert\"\n\
+         interval = \"200ms\"\ntimeout = \"190ms\"\nunhealthy_after = 2\n{more}"
+    )
+}
+
+fn reason(status: &serde_json::Value) -> &str {
+    status["probes"][0]["failure"].as_str().unwrap_or_default()
+}
+
+pub(crate) fn a_monitoring_plugin_speaks_by_its_exit_code() {
+    let probe = "plugin = \"/bin/sh -c 'exit $$(cat @/code)'\"";
+    let mut world = World::new();
+    fs::write(world.path("code"), "0").unwrap();
+    world.unit("web", &asking("sleep 1000", probe, "severity = \"critical\"\n"));
+    world.start();
+    world.until_status("web", "healthy", |status| status["health"] == "healthy");
+    fs::write(world.path("code"), "1").unwrap();
+    let status = world.until_status("web", "degraded", |status| status["health"] == "degraded");
+    assert_eq!(reason(&status), "exit code 1");
+    assert_eq!(world.ctl(&["check", "web"]).code, 1);
+    fs::write(world.path("code"), "2").unwrap();
+    world.until_status("web", "unhealthy", |status| status["health"] == "unhealthy");
+    assert_eq!(world.ctl(&["check", "--no-restart", "web"]).code, 2);
+    fs::write(world.path("code"), "3").unwrap();
+    assert_eq!(world.ctl(&["check", "--no-restart", "web"]).code, 3);
+    fs::write(world.path("code"), "0").unwrap();
+    let status = world.until_status("web", "healthy", |status| status["health"] == "healthy");
+    assert_eq!(status["generation"], 1, "nothing was restarted");
+    assert!(!world.until_notices("degraded", 1).is_empty());
+}
+
+pub(crate) fn a_redis_server_is_asked_what_it_is() {
+    let (one, other) = (free_port(), free_port());
+    let server = |port: u16, more: &str| {
+        format!(
+            "redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --requirepass pw --masterauth pw --dir @ {more}"
+        )
+    };
+    let probe = |port: u16, role: &str| {
+        format!("redis = {{ url = \"redis://127.0.0.1:{port}\", password_file = \"@/pw\", role = \"{role}\" }}")
+    };
+    let mut world = World::new();
+    fs::write(world.path("pw"), "pw\n").unwrap();
+    world.unit("primary", &asking(&server(one, ""), &probe(one, "primary"), ""));
+    let follows = server(other, &format!("--replicaof 127.0.0.1 {one}"));
+    world.unit("replica", &asking(&follows, &probe(other, "replica"), ""));
+    world.unit("wrong", &asking("sleep 1000", &probe(one, "replica"), ""));
+    world.start();
+    world.until_status("primary", "healthy", |status| status["health"] == "healthy");
+    world.until_status("replica", "healthy", |status| status["health"] == "healthy");
+    let status = world.until_status("wrong", "unhealthy", |status| status["health"] == "unhealthy");
+    assert_eq!(reason(&status), "it is a primary, expected a replica");
+    world.ok(&["stop", "primary"]);
+    let status = world.until_status("replica", "unhealthy", |status| status["health"] == "unhealthy");
+    assert!(reason(&status).starts_with("its link to the primary 127.0.0.1 is down"), "{status:#}");
+    fs::write(world.path("pw"), "guess").unwrap();
+    let refused = |status: &serde_json::Value| reason(status).contains("authentication failed");
+    let status = world.until_status("replica", "refused", refused);
+    assert!(!reason(&status).contains("guess"), "no secret is shown: {status:#}");
+}
+
+/// An authority, and a certificate of `localhost` for some days, made by openssl(1).
+fn certificates(world: &World, days: u32) {
+    let make = |words: &str| {
+        let done =
+            std::process::Command::new("openssl").args(words.split(' ')).current_dir(world.path("")).output().unwrap();
+        assert!(done.status.success(), "openssl {words}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    make(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -days 100 -subj /CN=authority",
+    );
+    make(
+        "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout own.key -out own.csr -subj /CN=localhost",
+    );
+    fs::write(world.path("names"), "subjectAltName=DNS:localhost,DNS:inner.example.org\n").unwrap();
+    make(&format!(
+        "x509 -req -in own.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out own.pem -days {days} -extfile names"
+    ));
+}
+
+pub(crate) fn tls_is_spoken_with_ones_own_authority_and_certificates_are_watched() {
+    let port = free_port();
+    let mut world = World::new();
+    certificates(&world, 20);
+    // It wants to know who asks, and answers a request with a page.
+    let server = format!(
+        "openssl s_server -accept 127.0.0.1:{port} -cert @/own.pem -key @/own.key -CAfile @/ca.pem -Verify 1 -verify_return_error -www -quiet"
+    );
+    let url = format!("https://localhost:{port}/");
+    let own = "cert_file = \"@/own.pem\", key_file = \"@/own.key\"";
+    world.unit(
+        "web",
+        &asking(&server, &format!("http = {{ url = \"{url}\", tls = {{ ca_file = \"@/ca.pem\", {own} }} }}"), ""),
+    );
+    let idle = |probe: String| asking("sleep 1000", &probe, "");
+    world.unit("nobody", &idle(format!("http = {{ url = \"{url}\", tls = {{ ca_file = \"@/ca.pem\" }} }}")));
+    world.unit("stranger", &idle(format!("http = \"{url}\"")));
+    world.unit(
+        "named",
+        &idle(format!(
+            "tcp = {{ address = \"127.0.0.1:{port}\", send = \"GET / HTTP/1.0\\r\\n\\r\\n\", expect = \"200 ok\", \
+             tls = {{ ca_file = \"@/ca.pem\", server_name = \"inner.example.org\", {own} }} }}"
+        )),
+    );
+    world.unit("file", &idle("certificate = \"@/own.pem\"".to_owned()));
+    world.unit("enough", &idle("certificate = { file = \"@/own.pem\", days = 10 }".to_owned()));
+    world.unit("shown", &idle(format!("certificate = {{ address = \"localhost:{port}\" }}")));
+    world.start();
+    for good in ["web", "named", "enough"] {
+        world.until_status(good, "healthy", |status| status["health"] == "healthy");
+    }
+    let status = world.until_status("nobody", "unhealthy", |status| status["health"] == "unhealthy");
+    assert!(!reason(&status).is_empty(), "{status:#}");
+    let status = world.until_status("stranger", "unhealthy", |status| status["health"] == "unhealthy");
+    assert!(reason(&status).contains("TLS: "), "{status:#}");
+    let status = world.until_status("file", "degraded", |status| status["health"] == "degraded");
+    assert_eq!(reason(&status), "the certificate expires in 19 days, less than 30");
+    let status = world.until_status("shown", "seen", |status| !reason(status).is_empty());
+    assert!(matches!(status["health"].as_str(), Some("degraded")), "{status:#}");
+}

@@ -43,7 +43,7 @@ impl<'u> State<'u> {
     /// Its colour: what is up but unhealthy, or waits for its next start, needs care.
     pub(crate) fn style(&self) -> Style {
         match self.active {
-            "active" if self.health == "unhealthy" => CARE,
+            "active" if matches!(self.health, "unhealthy" | "degraded") => CARE,
             "active" => GOOD,
             "failed" => BAD,
             "inactive" => FAINT,

@@ -68,6 +68,7 @@ fn row(screen: &Screen, unit: &UnitLine) -> Vec<Cell> {
 pub(crate) fn verdict_style(verdict: &str) -> Style {
     match verdict {
         "healthy" => GOOD,
+        "degraded" => CARE,
         "unhealthy" => BAD,
         _ => FAINT,
     }

@@ -1,9 +1,7 @@
 //! One HTTP request, and what the answer says about health.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, StatusCode, Uri,
     body::Incoming,
@@ -12,16 +10,12 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::UnixStream,
+    net::{TcpStream, UnixStream},
     task::JoinSet,
 };
 
 use super::Prober;
-use crate::{
-    base::Chain,
-    edge::http::{self as client, Tls},
-    unit::spec::HttpCheck,
-};
+use crate::{base::Chain, edge::tls, node::input::Finding, unit::spec::HttpCheck};
 
 /// Longest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -37,7 +31,7 @@ struct Answer {
 }
 
 impl Prober {
-    pub(super) async fn ask(&self, check: &HttpCheck) -> Result<(), String> {
+    pub(super) async fn ask_http(&self, check: &HttpCheck) -> Result<Finding, String> {
         let uri: Uri = check.url.parse().map_err(|error| format!("cannot read the url {:?}: {error}", check.url))?;
         let answer = match (uri.scheme_str(), &check.unix_socket) {
             (_, Some(path)) => {
@@ -47,25 +41,24 @@ impl Prober {
                 exchange(stream, request(check, &uri)?, limit(check)).await?
             }
             (Some("http"), None) => {
-                let host = uri.host().unwrap_or_default();
-                let stream = self.connect(&format!("{host}:{}", uri.port_u16().unwrap_or(80))).await?;
+                let (stream, _) = self.connect_to(&uri, 80).await?;
                 exchange(stream, request(check, &uri)?, limit(check)).await?
             }
-            (Some("https"), None) => self.ask_tls(check).await?,
+            (Some("https"), None) => {
+                let (stream, host) = self.connect_to(&uri, 443).await?;
+                let stream = tls::connect(stream, &host, &check.tls).await?;
+                exchange(stream, request(check, &uri)?, limit(check)).await?
+            }
             (_, None) => return Err(format!("the url {:?} is neither http nor https", check.url)),
         };
-        judge(check, &answer)
+        judge(check, &answer).map(|()| Finding::Good)
     }
 
-    async fn ask_tls(&self, check: &HttpCheck) -> Result<Answer, String> {
-        let shown = |error: reqwest::Error| Chain(&error.without_url()).to_string();
-        let https = self.https.get_or_try_init(|| async { client::client(Tls::Yes) }).await.map_err(shown)?;
-        let request = https.request(method(check)?, &*check.url).headers(headers(check)?);
-        // The caller's deadline is the one that counts; this one frees the connection should it not come.
-        let mut response = request.timeout(Duration::from_secs(600)).send().await.map_err(shown)?;
-        let status = response.status();
-        let (body, cut) = client::body(&mut response, limit(check)).await.map_err(shown)?;
-        Ok(Answer { status, body, cut })
+    /// A connection to the host of a URL, and that host.
+    async fn connect_to(&self, uri: &Uri, port: u16) -> Result<(TcpStream, String), String> {
+        let host = uri.host().unwrap_or_default();
+        let stream = self.connect(&format!("{host}:{}", uri.port_u16().unwrap_or(port))).await?;
+        Ok((stream, host.to_owned()))
     }
 }
 
@@ -89,10 +82,11 @@ fn headers(check: &HttpCheck) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-fn request(check: &HttpCheck, uri: &Uri) -> Result<Request<Empty<Bytes>>, String> {
+fn request(check: &HttpCheck, uri: &Uri) -> Result<Request<Full<Bytes>>, String> {
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let unfit = |error: hyper::http::Error| format!("cannot ask {:?}: {error}", check.url);
-    let mut request = Request::builder().method(method(check)?).uri(target).body(Empty::new()).map_err(unfit)?;
+    let body = Full::new(check.body.as_deref().map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.as_bytes())));
+    let mut request = Request::builder().method(method(check)?).uri(target).body(body).map_err(unfit)?;
     let mut headers = headers(check)?;
     if let (Some(authority), false) = (uri.authority(), headers.contains_key(HOST)) {
         // A name and password in a URL are no part of the host.
@@ -105,7 +99,7 @@ fn request(check: &HttpCheck, uri: &Uri) -> Result<Request<Empty<Bytes>>, String
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
     limit: usize,
 ) -> Result<Answer, String> {
     let broken = |error: hyper::Error| format!("the answer is broken: {}", Chain(&error));

@@ -1,23 +1,32 @@
-//! Health probes that we send ourselves: HTTP and TCP. (Exec probes are processes, and those are the keeper's.)
+//! Health probes that we send ourselves. (Those that are commands are processes, and those are the keeper's.)
 //!
 //! Each has one deadline over name lookup, connection and the whole answer; nothing a probed service says or withholds
 //! can hold more than one slot until then. No redirect is followed and no proxy asked: the service itself is meant.
 
+mod host; // disks, files, certificates
 mod http;
+mod redis;
+mod tcp;
+mod usage; // memory and CPU
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpStream,
-    sync::{OnceCell, Semaphore},
+    sync::Semaphore,
     time::{Instant, timeout},
 };
 
-use crate::{base::TimeSpan, node::input::ProbeOutcome, unit::spec::HttpCheck};
+pub use self::usage::{Sample, Used};
+use crate::{
+    base::TimeSpan,
+    node::input::{Finding, ProbeOutcome},
+    unit::spec::ProbeCheck,
+};
 
 /// Probes under way at a time; others wait for a slot, outside their deadline.
 const PROBES_MAX: usize = 64;
-/// Name lookups at a time. One that is given up still holds a thread until the resolver lets go.
+/// Name lookups and looks at disks at a time. One that is given up still holds a thread until the resolver or the disk lets go.
 const LOOKUPS_MAX: usize = 16;
 /// Addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 8;
@@ -31,41 +40,66 @@ const REASON_CHARS_MAX: usize = 300;
 pub struct Prober {
     slots: Semaphore,
     lookups: Arc<Semaphore>,
-    https: OnceCell<reqwest::Client>,
 }
 
 impl Default for Prober {
     fn default() -> Self {
-        Self {
-            slots: Semaphore::new(PROBES_MAX),
-            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
-            https: OnceCell::new(),
-        }
+        Self { slots: Semaphore::new(PROBES_MAX), lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 }
 
 impl Prober {
-    /// Sends one HTTP request and judges the answer.
-    pub async fn http(&self, check: &HttpCheck, deadline: TimeSpan) -> ProbeOutcome {
-        self.within(deadline, self.ask(check)).await
+    /// Asks what needs no process; `used` is where the unit's use is seen, if it runs.
+    pub async fn ask(&self, check: &ProbeCheck, used: Option<&Used>, deadline: TimeSpan) -> ProbeOutcome {
+        self.within(deadline, async {
+            let asked = match check {
+                ProbeCheck::Http(http) => self.ask_http(http).await,
+                ProbeCheck::Tcp(tcp) => self.talk(tcp).await,
+                ProbeCheck::Redis(redis) => self.ask_redis(redis).await,
+                ProbeCheck::Certificate(certificate) => self.look_at_certificate(certificate).await,
+                ProbeCheck::Disk(disk) => {
+                    let disk = disk.clone();
+                    self.beside(move || host::look_at_disk(&disk)).await
+                }
+                ProbeCheck::File(file) => {
+                    let file = file.clone();
+                    self.beside(move || host::look_at_file(&file)).await
+                }
+                ProbeCheck::Memory(ceiling) => Ok(usage::memory(*ceiling, used)),
+                ProbeCheck::Cpu(ceiling) => Ok(usage::cpu(*ceiling, used).await),
+                ProbeCheck::Exec(_) | ProbeCheck::Plugin(_) => {
+                    Ok(Finding::Unasked("a command needs the daemon".to_owned()))
+                }
+            };
+            asked.unwrap_or_else(Finding::Bad)
+        })
+        .await
     }
 
-    /// Makes one TCP connection to `host:port` and closes it.
-    pub async fn tcp(&self, address: &str, deadline: TimeSpan) -> ProbeOutcome {
-        self.within(deadline, async { self.connect(address).await.map(drop) }).await
+    /// Does what a disk may hold up. One that hangs keeps its thread, and its slot, until it lets go.
+    async fn beside<T: Send + 'static>(
+        &self,
+        look: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(|error| error.to_string())?;
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = look();
+            drop(permit);
+            found
+        });
+        looked.await.map_err(|error| error.to_string())?
     }
 
-    async fn within(&self, deadline: TimeSpan, probe: impl Future<Output = Result<(), String>>) -> ProbeOutcome {
+    async fn within(&self, deadline: TimeSpan, probe: impl Future<Output = Finding>) -> ProbeOutcome {
         // The semaphore is never closed; without a slot the probe goes on all the same.
         let _slot = self.slots.acquire().await.ok();
         let begun = Instant::now();
         let limit = deadline.duration().unwrap_or(TIMEOUT_MAX).min(TIMEOUT_MAX);
-        let failure = match timeout(limit, probe).await {
-            Ok(Ok(())) => None,
-            Ok(Err(reason)) => Some(bounded(&reason)),
-            Err(_) => Some(format!("no answer within {deadline}")),
+        let finding = match timeout(limit, probe).await {
+            Ok(finding) => bounded(finding),
+            Err(_) => Finding::Bad(format!("no answer within {deadline}")),
         };
-        ProbeOutcome { failure, asked: true, took: begun.elapsed() }
+        ProbeOutcome { finding, took: begun.elapsed() }
     }
 
     async fn connect(&self, address: &str) -> Result<TcpStream, String> {
@@ -97,9 +131,15 @@ impl Prober {
 }
 
 /// One line, not too long: services say anything.
-fn bounded(text: &str) -> String {
+fn bounded(finding: Finding) -> Finding {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(REASON_CHARS_MAX).map(clean).collect()
+    let short = |text: String| text.chars().take(REASON_CHARS_MAX).map(clean).collect();
+    match finding {
+        Finding::Good => Finding::Good,
+        Finding::Degraded(reason) => Finding::Degraded(short(reason)),
+        Finding::Bad(reason) => Finding::Bad(short(reason)),
+        Finding::Unasked(reason) => Finding::Unasked(short(reason)),
+    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,15 @@ use super::*;
 use crate::{
     base::ByteSize,
     edge::peer::{Peer, Reply},
+    unit::spec::{DiskCheck, FileCheck, HttpCheck, TcpCheck, TlsCheck},
 };
 
 fn check(url: String) -> HttpCheck {
     HttpCheck {
         url: url.into(),
         method: "GET",
+        body: None,
+        tls: TlsCheck::default(),
         headers: Box::default(),
         unix_socket: None,
         expect_status: Box::default(),
@@ -21,6 +24,16 @@ fn check(url: String) -> HttpCheck {
     }
 }
 
+async fn asked(prober: &Prober, check: &HttpCheck, deadline: TimeSpan) -> Option<String> {
+    let outcome = prober.ask(&ProbeCheck::Http(check.clone()), None, deadline).await;
+    outcome.finding.reason().map(str::to_owned)
+}
+
+async fn tcp(prober: &Prober, address: &str, deadline: TimeSpan) -> Option<String> {
+    let check = TcpCheck { address: address.into(), ..TcpCheck::default() };
+    prober.ask(&ProbeCheck::Tcp(check), None, deadline).await.finding.reason().map(str::to_owned)
+}
+
 const SECOND: TimeSpan = TimeSpan::from_secs(1);
 
 /// What the probe says of a peer that always answers so.
@@ -28,7 +41,7 @@ async fn verdict(reply: Reply, change: impl FnOnce(&mut HttpCheck)) -> Option<St
     let peer = Peer::start(move |_| reply.clone()).await;
     let mut check = check(peer.url("/health"));
     change(&mut check);
-    Prober::default().http(&check, SECOND).await.failure
+    asked(&Prober::default(), &check, SECOND).await
 }
 
 #[tokio::test]
@@ -67,7 +80,7 @@ async fn the_request_is_what_the_unit_says() {
     let mut check = check(peer.url("/upload?x=1"));
     check.method = "HEAD";
     check.headers = [("X-Token".into(), "abc".into())].into();
-    assert_eq!(Prober::default().http(&check, SECOND).await.failure, None);
+    assert_eq!(asked(&Prober::default(), &check, SECOND).await, None);
     let head = peer.requests()[0].head.to_lowercase();
     assert!(head.starts_with("head /upload?x=1 http/1.1\r\n"), "{head}");
     for line in ["x-token: abc", "connection: close", &format!("host: {}", peer.address)] {
@@ -82,10 +95,10 @@ async fn a_unix_socket_is_asked() {
     let peer = Peer::start_unix(&path, |_| Reply::status(200, "", "ok"));
     let mut check = check("http://localhost/healthz".to_owned());
     check.unix_socket = Some(path.clone().into());
-    assert_eq!(Prober::default().http(&check, SECOND).await.failure, None);
+    assert_eq!(asked(&Prober::default(), &check, SECOND).await, None);
     assert!(peer.requests()[0].head.to_lowercase().contains("host: localhost"));
     check.unix_socket = Some(dir.path().join("gone.sock").into());
-    let gone = Prober::default().http(&check, SECOND).await.failure.unwrap();
+    let gone = asked(&Prober::default(), &check, SECOND).await.unwrap();
     assert!(gone.starts_with("cannot connect to "), "{gone}");
 }
 
@@ -103,8 +116,8 @@ async fn no_answer_holds_a_probe_beyond_its_deadline() {
     for reply in replies {
         let shown = format!("{reply:?}");
         let peer = Peer::start(move |_| reply.clone()).await;
-        let outcome = Prober::default().http(&check(peer.url("/")), short).await;
-        assert_eq!(outcome.failure.as_deref(), Some("no answer within 200ms"), "{shown}");
+        let outcome = Prober::default().ask(&ProbeCheck::Http(check(peer.url("/"))), None, short).await;
+        assert_eq!(outcome.finding.reason(), Some("no answer within 200ms"), "{shown}");
         assert!(outcome.took < Duration::from_millis(600), "{shown}: {:?}", outcome.took);
     }
 }
@@ -146,7 +159,7 @@ async fn a_url_or_header_that_cannot_be_is_a_failure() {
     for (url, header) in [("ftp://x/", "a"), ("not a url", "a"), ("/only/path", "a"), ("http://127.0.0.1:1/", "a b")] {
         let mut check = check(url.to_owned());
         check.headers = [(header.into(), "1".into())].into();
-        assert!(Prober::default().http(&check, SECOND).await.failure.is_some(), "{url}");
+        assert!(asked(&Prober::default(), &check, SECOND).await.is_some(), "{url}");
     }
 }
 
@@ -154,13 +167,13 @@ async fn a_url_or_header_that_cannot_be_is_a_failure() {
 async fn a_tcp_probe_wants_a_connection() {
     let peer = Peer::start(|_| Reply::status(200, "", "")).await;
     let prober = Prober::default();
-    assert_eq!(prober.tcp(&peer.address.to_string(), SECOND).await.failure, None);
-    assert_eq!(prober.tcp(&format!("localhost:{}", peer.address.port()), SECOND).await.failure, None);
-    let refused = prober.tcp("127.0.0.1:1", SECOND).await.failure.unwrap();
+    assert_eq!(tcp(&prober, &peer.address.to_string(), SECOND).await, None);
+    assert_eq!(tcp(&prober, &format!("localhost:{}", peer.address.port()), SECOND).await, None);
+    let refused = tcp(&prober, "127.0.0.1:1", SECOND).await.unwrap();
     assert!(refused.starts_with("cannot connect to 127.0.0.1:1: "), "{refused}");
-    let unknown = prober.tcp("no.such.host.invalid:80", TimeSpan::from_secs(5)).await.failure.unwrap();
+    let unknown = tcp(&prober, "no.such.host.invalid:80", TimeSpan::from_secs(5)).await.unwrap();
     assert!(unknown.contains("no.such.host.invalid") || unknown.starts_with("no answer"), "{unknown}");
-    assert!(prober.tcp("nonsense", SECOND).await.failure.is_some());
+    assert!(tcp(&prober, "nonsense", SECOND).await.is_some());
 }
 
 #[tokio::test]
@@ -171,19 +184,73 @@ async fn slots_bound_the_probes_under_way_and_the_wait_for_one_is_no_failure() {
     let mut hanging = tokio::task::JoinSet::new();
     for _ in 0..PROBES_MAX {
         let (prober, check) = (Arc::clone(&prober), check(peer.url("/")));
-        hanging.spawn(async move { prober.http(&check, TimeSpan::from_millis(600)).await });
+        hanging.spawn(async move { asked(&prober, &check, TimeSpan::from_millis(600)).await });
     }
     peer.arrived(PROBES_MAX).await;
-    let waited = prober.http(&check(peer.url("/")), TimeSpan::from_millis(300)).await;
-    assert_eq!(waited.failure, None);
+    let waited = asked(&prober, &check(peer.url("/")), TimeSpan::from_millis(300)).await;
+    assert_eq!(waited, None);
     assert_eq!(peer.requests().len(), PROBES_MAX + 1);
-    assert!(hanging.join_all().await.iter().all(|outcome| outcome.failure.is_some()));
+    assert!(hanging.join_all().await.iter().all(Option::is_some));
 }
 
 #[tokio::test]
 async fn what_does_not_speak_tls_is_no_healthy_https_service() {
     let peer = Peer::start(|_| Reply::status(200, "", "")).await;
     let url = format!("https://{}/", peer.address);
-    let failure = Prober::default().http(&check(url), SECOND).await.failure;
+    let failure = asked(&Prober::default(), &check(url), SECOND).await;
     assert!(failure.is_some());
+}
+
+async fn finding(check: ProbeCheck) -> Finding {
+    Prober::default().ask(&check, None, SECOND).await.finding
+}
+
+#[tokio::test]
+async fn a_disk_is_degraded_below_its_least_and_bad_below_a_quarter_of_it() {
+    let free = crate::edge::disk::free(std::path::Path::new("/")).unwrap().0;
+    let disk = |least| {
+        let (path, min_free_inodes) = (std::path::Path::new("/").into(), None);
+        finding(ProbeCheck::Disk(DiskCheck { path, min_free_bytes: Some(ByteSize(least)), min_free_inodes }))
+    };
+    assert_eq!(disk(1).await, Finding::Good);
+    assert!(matches!(disk(free * 2).await, Finding::Degraded(reason) if reason.contains("free at /, less than")));
+    assert!(matches!(disk(free * 5).await, Finding::Bad(_)));
+    let gone = DiskCheck { path: std::path::Path::new("/no/such").into(), min_free_bytes: None, min_free_inodes: None };
+    assert!(matches!(finding(ProbeCheck::Disk(gone)).await, Finding::Bad(reason) if reason.contains("/no/such")));
+}
+
+#[tokio::test]
+async fn a_file_is_there_and_young_and_long_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("backup");
+    let file = |max_age, min_size| {
+        let path = path.clone().into_boxed_path();
+        finding(ProbeCheck::File(FileCheck { path, max_age, min_size }))
+    };
+    assert!(matches!(file(None, None).await, Finding::Bad(_)));
+    let written = std::fs::File::create(&path).unwrap();
+    assert_eq!(file(Some(SECOND), None).await, Finding::Good);
+    assert!(
+        matches!(file(None, Some(ByteSize(1))).await, Finding::Bad(reason) if reason.contains(" has 0, less than "))
+    );
+    let then = written.metadata().unwrap().modified().unwrap() - Duration::from_secs(3600);
+    written.set_modified(then).unwrap();
+    assert!(matches!(file(Some(SECOND), None).await, Finding::Bad(reason) if reason.contains("written 3600 s ago")));
+}
+
+#[tokio::test]
+async fn a_tcp_server_says_what_is_expected() {
+    let peer = Peer::start(|_| Reply::status(204, "", "")).await;
+    let say = |send: &str, expect: &str| TcpCheck {
+        address: peer.address.to_string().into(),
+        send: Some(send.into()),
+        expect: Some(expect.into()),
+        tls: None,
+    };
+    let request = "GET / HTTP/1.0\r\n\r\n";
+    assert_eq!(finding(ProbeCheck::Tcp(say(request, "204"))).await, Finding::Good);
+    let other = finding(ProbeCheck::Tcp(say(request, "PONG"))).await;
+    assert!(other.reason().is_some_and(|reason| reason.starts_with("\"PONG\" is not in the answer")), "{other:?}");
+    let silent = finding(ProbeCheck::Tcp(say("", "PONG"))).await;
+    assert_eq!(silent.reason(), Some("no answer within 1s"));
 }

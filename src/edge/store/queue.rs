@@ -217,6 +217,7 @@ fn is_essential(write: &Write) -> bool {
             | Happening::ReloadFailed { .. }
             | Happening::Unhealthy { .. }
             | Happening::Healthy { .. }
+            | Happening::Degraded { .. }
             | Happening::Recovered { .. }
             | Happening::DependencyFailed { .. }
             | Happening::NotifyRefused { .. }

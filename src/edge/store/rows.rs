@@ -104,6 +104,7 @@ impl<'a> Pass<'a> {
             | Happening::OomKilled { .. }
             | Happening::Reloaded { .. }
             | Happening::ReloadFailed { .. }
+            | Happening::Degraded { .. }
             | Happening::Recovered { .. }
             | Happening::DependencyFailed { .. }
             | Happening::NotifyRefused { .. }

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use super::super::{
-    health::Probe,
     limit::StartWindow,
+    probe::Probe,
     service::{Begin, Claim, Control, End, Main, Monitor, Naming, Reloading, Run, State, Unit},
     status::Verdict,
     timer::{Planned, Timer},
@@ -264,9 +264,10 @@ impl<'a> Reader<'a> {
                 0 => Verdict::Unknown,
                 1 => Verdict::Healthy,
                 2 => Verdict::Unhealthy,
+                3 => Verdict::Degraded,
                 _ => return None,
             };
-            run.probes.push(Probe { verdict, ..Probe::default() });
+            run.probes.push(Probe::known(verdict));
         }
         run.monitor = self.option(Self::monitor)?.map(Box::new);
         Some(run)

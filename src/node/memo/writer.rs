@@ -274,6 +274,7 @@ impl Writer {
             Verdict::Unknown => 0,
             Verdict::Healthy => 1,
             Verdict::Unhealthy => 2,
+            Verdict::Degraded => 3,
         }));
         self.option(run.monitor.as_deref(), |out, monitor| {
             out.text(monitor.unit.as_str());

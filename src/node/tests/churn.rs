@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::super::{
     Effect, Input, Node,
     effect::SpawnOrder,
-    input::{Adopted, Host, MissingMain, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
+    input::{Adopted, Finding, Host, MissingMain, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
 };
 use super::{
     make::{acceptor, command, connection, eager, lazy, name, notifying, probe, with},
@@ -185,8 +185,8 @@ impl Day {
                 self.plan(1, Event::Fact(Input::MainMissing { key, why: MissingMain::Gone }));
             }
             Effect::Probe { run, probe, .. } => {
-                let failure = self.one_in(4).then(|| "refused".to_owned());
-                let outcome = ProbeOutcome { failure, asked: true, took: Duration::from_millis(1) };
+                let finding = if self.one_in(4) { Finding::Bad("refused".to_owned()) } else { Finding::Good };
+                let outcome = ProbeOutcome { finding, took: Duration::from_millis(1) };
                 let took = self.rng.below(300);
                 self.plan(took, Event::Fact(Input::Probed { run, probe, outcome }));
             }

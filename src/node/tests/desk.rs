@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::super::{
     Effect, Input, Node, UnitStatus,
     effect::{MainSource, Outcome},
-    input::{MissingMain, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
+    input::{Finding, MissingMain, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
 };
 use super::make::name;
 use crate::{
@@ -153,13 +153,14 @@ impl Desk {
     }
 
     pub(super) fn probed(&mut self, run: &str, probe: usize, failure: Option<&str>) -> Vec<String> {
-        let outcome = ProbeOutcome { failure: failure.map(str::to_owned), asked: true, took: Duration::from_millis(3) };
+        let finding = failure.map_or(Finding::Good, |reason| Finding::Bad(reason.to_owned()));
+        let outcome = ProbeOutcome { finding, took: Duration::from_millis(3) };
         self.give(Input::Probed { run: run_id(run), probe, outcome })
     }
 
     /// The machine was too short of something for the probe.
     pub(super) fn unasked(&mut self, run: &str, probe: usize, failure: &str) -> Vec<String> {
-        let outcome = ProbeOutcome { failure: Some(failure.to_owned()), asked: false, took: Duration::ZERO };
+        let outcome = ProbeOutcome { finding: Finding::Unasked(failure.to_owned()), took: Duration::ZERO };
         self.give(Input::Probed { run: run_id(run), probe, outcome })
     }
 
@@ -305,6 +306,7 @@ fn tell_notice(what: &Happening) -> String {
         Happening::TimedOut { run, what, .. } => format!("TimedOut {} {what}", show_run(run)),
         Happening::Unkillable { run } => format!("Unkillable {}", show_run(run)),
         Happening::Healthy { run, probe } => format!("Healthy {} {probe}", show_run(run)),
+        Happening::Degraded { run, probe, reason } => format!("Degraded {} {probe}: {reason}", show_run(run)),
         Happening::Unhealthy { run, probe, reason, .. } => format!("Unhealthy {} {probe}: {reason}", show_run(run)),
         Happening::Reloaded { run, actor } => format!("Reloaded {} {actor}", show_run(run)),
         Happening::ControlFailed { run, command, status, ignored } => {

@@ -163,8 +163,8 @@ fn a_check_on_demand_answers_with_every_probe() {
     assert_eq!(desk.probed("web/1", 0, None), ["Healthy web/1 live"]);
     let said = desk.probed("web/1", 1, Some("no"));
     assert_eq!(said.len(), 1);
-    let expected = "reply web=Checked([ProbeReport { name: \"live\", failure: None, asked: true, took: 3ms, verdict: Healthy }, \
-                    ProbeReport { name: \"deep\", failure: Some(\"no\"), asked: true, took: 3ms, verdict: Unknown }]) \
+    let expected = "reply web=Checked([ProbeReport { name: \"live\", finding: Good, took: 3ms, verdict: Healthy }, \
+                    ProbeReport { name: \"deep\", finding: Bad(\"no\"), took: 3ms, verdict: Unknown }]) \
                     job=Checked([]) bare=Checked([]) off=Failed(NotRunning) ghost=Failed(UnknownUnit { similar: None })";
     assert_eq!(said[0], expected);
     let units = vec![name("web")];

@@ -6,7 +6,7 @@ use crate::{
         UnitDef,
         spec::{
             Accept, Address, Command, ConnectionLimits, Listen, NotifyAccess, OnUnhealthy, Privilege, ProbeCheck,
-            ProbeSpec, Restart, ServiceKind, SocketKind, SocketSpec,
+            ProbeSpec, Restart, ServiceKind, SocketKind, SocketSpec, TcpCheck,
         },
     },
 };
@@ -86,11 +86,15 @@ pub(super) fn command(text: &str) -> Command {
 pub(super) fn probe(text: &str, on_unhealthy: OnUnhealthy) -> ProbeSpec {
     ProbeSpec {
         name: text.into(),
-        check: ProbeCheck::Tcp("127.0.0.1:80".into()),
+        check: ProbeCheck::Tcp(TcpCheck { address: "127.0.0.1:80".into(), ..TcpCheck::default() }),
         interval: TimeSpan::from_secs(10),
         timeout: TimeSpan::from_secs(2),
         initial_delay: TimeSpan::ZERO,
+        startup_grace: TimeSpan::ZERO,
+        jitter: TimeSpan::ZERO,
+        backoff_max: TimeSpan::ZERO,
         unhealthy_after: 3,
+        unhealthy_window: 3,
         healthy_after: 2,
         on_unhealthy,
         severity: Severity::Critical,

@@ -21,6 +21,7 @@ mod make;
 mod matrix;
 mod metronome;
 mod oom;
+mod probe;
 mod size;
 mod table;
 mod takeover;

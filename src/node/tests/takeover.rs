@@ -378,7 +378,7 @@ fn the_largest_memo_fits_the_keeper() {
     let mut run = Run::new(def.clone(), Generation(big), InvocationId([9; 16]), begin);
     run.main = Main::Ended { status: ExitStatus::Unknown, usage: Some(usage) };
     run.ending = Some(Ending::Unhealthy { probe: "é".repeat(3000) });
-    run.probes = vec![super::super::health::Probe::default(); 1000];
+    run.probes = vec![super::super::probe::Probe::default(); 1000];
     let monitor = Monitor {
         unit: long.clone(),
         invocation: InvocationId([9; 16]),

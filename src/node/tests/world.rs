@@ -10,7 +10,7 @@ use std::{
 use super::super::{
     Effect, Input, Node,
     effect::{MainSource, SpawnOrder},
-    input::{Adopted, Host, MissingMain, NotifyMessage, OomVictim, ProbeOutcome, Restored, Sender, Verb},
+    input::{Adopted, Finding, Host, MissingMain, NotifyMessage, OomVictim, ProbeOutcome, Restored, Sender, Verb},
     status::Sub,
 };
 use super::make::{acceptor, command, connection, lazy, name, probe, with};
@@ -383,9 +383,14 @@ impl World {
             }
             Effect::Probe { run, probe, .. } => {
                 self.check_current(&run);
-                let failure = (self.rng.below(3) == 0 && !self.calm).then(|| "refused".to_owned());
-                let asked = failure.is_none() || self.rng.below(4) != 0;
-                let outcome = ProbeOutcome { failure, asked, took: Duration::from_millis(1) };
+                let finding = match self.rng.below(12) {
+                    _ if self.calm => Finding::Good,
+                    0 => Finding::Unasked("refused".to_owned()),
+                    1 => Finding::Degraded("refused".to_owned()),
+                    2..4 => Finding::Bad("refused".to_owned()),
+                    _ => Finding::Good,
+                };
+                let outcome = ProbeOutcome { finding, took: Duration::from_millis(1) };
                 let delay = self.rng.below(3000);
                 self.send(delay, Input::Probed { run, probe, outcome }, None);
             }
@@ -898,7 +903,7 @@ impl World {
             3 => Input::Probed {
                 run,
                 probe: 0,
-                outcome: ProbeOutcome { failure: Some("old".to_owned()), asked: true, took: Duration::ZERO },
+                outcome: ProbeOutcome { finding: Finding::Bad("old".to_owned()), took: Duration::ZERO },
             },
             _ => {
                 // The exit of a run that is over comes again only as it was.

@@ -18,8 +18,16 @@ pub struct ProbeSpec {
     pub timeout: TimeSpan,
     /// From ready to the first probe.
     pub initial_delay: TimeSpan,
-    /// Failures in a row that make it unhealthy.
+    /// For so long after it is up, failures say only that it is not there yet, unless it has been.
+    pub startup_grace: TimeSpan,
+    /// Each turn comes up to so much later, by chance.
+    pub jitter: TimeSpan,
+    /// While it is unhealthy the pauses double up to this; shorter than the interval: they do not.
+    pub backoff_max: TimeSpan,
+    /// Failures among the last `unhealthy_window` answers that make it unhealthy.
     pub unhealthy_after: u32,
+    /// See there; at most 64.
+    pub unhealthy_window: u32,
     /// Successes in a row that make it healthy again.
     pub healthy_after: u32,
     /// What is done when it becomes unhealthy.
@@ -46,10 +54,119 @@ pub enum OnUnhealthy {
 pub enum ProbeCheck {
     /// An HTTP request.
     Http(HttpCheck),
-    /// A TCP connection is accepted.
-    Tcp(Box<str>),
+    /// A TCP connection is accepted, and what is said on it is as expected.
+    Tcp(TcpCheck),
     /// A command ends with 0.
     Exec(Command),
+    /// A monitoring plugin: 0 is good, 1 degraded, 2 bad, 3 unknown.
+    Plugin(Command),
+    /// A file system has room.
+    Disk(DiskCheck),
+    /// A certificate does not expire soon.
+    Certificate(CertificateCheck),
+    /// A Redis server answers, and is what it should be.
+    Redis(RedisCheck),
+    /// A file is there, and not too old.
+    File(FileCheck),
+    /// The memory of the unit's processes, in bytes.
+    Memory(Ceiling),
+    /// The CPU time of the unit's processes since the last answer, in hundredths of one CPU.
+    Cpu(Ceiling),
+}
+
+/// Limits of something that should not grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ceiling {
+    /// Above it is degraded.
+    pub warn: Option<u64>,
+    /// Above it is bad.
+    pub max: Option<u64>,
+}
+
+/// What a TCP probe says and expects.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TcpCheck {
+    /// `host:port`.
+    pub address: Box<str>,
+    /// What is sent once the connection is there.
+    pub send: Option<Box<str>>,
+    /// What must come.
+    pub expect: Option<Box<str>>,
+    /// Over TLS.
+    pub tls: Option<TlsCheck>,
+}
+
+/// How TLS is spoken.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsCheck {
+    /// Authorities that are trusted instead of the machine's, PEM.
+    pub ca_file: Option<Box<Path>>,
+    /// Who we are, PEM: a certificate and its key.
+    pub identity: Option<(Box<Path>, Box<Path>)>,
+    /// Whose name the certificate must bear, instead of the host's.
+    pub server_name: Option<Box<str>>,
+}
+
+/// What a file system must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskCheck {
+    /// Something on it.
+    pub path: Box<Path>,
+    /// Less is degraded; less than a quarter of it is bad.
+    pub min_free_bytes: Option<ByteSize>,
+    /// The same in inodes.
+    pub min_free_inodes: Option<u64>,
+}
+
+/// A certificate and how long it must last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateCheck {
+    /// Which.
+    pub of: CertificatePlace,
+    /// Less is degraded; one that has expired is bad.
+    pub days: u32,
+}
+
+/// Where a certificate is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificatePlace {
+    /// The first one of a PEM file.
+    File(Box<Path>),
+    /// What is shown at `host:port`, when asked for this name.
+    Presented(Box<str>, Option<Box<str>>),
+}
+
+/// What a Redis server must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisCheck {
+    /// `redis://` or `rediss://`, without a password.
+    pub url: Box<str>,
+    /// Where the password stands.
+    pub password_file: Option<Box<Path>>,
+    /// What it must be.
+    pub role: Option<RedisRole>,
+    /// A replica that has heard nothing of its primary for so long is degraded.
+    pub max_lag: Option<TimeSpan>,
+}
+
+/// What a Redis server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisRole {
+    /// It takes writes.
+    Primary,
+    /// It follows one.
+    Replica,
+}
+
+/// What a file must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileCheck {
+    /// Which.
+    pub path: Box<Path>,
+    /// Written later than so long ago.
+    pub max_age: Option<TimeSpan>,
+    /// At least so long.
+    pub min_size: Option<ByteSize>,
 }
 
 /// What an HTTP probe asks and expects.
@@ -57,8 +174,12 @@ pub enum ProbeCheck {
 pub struct HttpCheck {
     /// Where: `http://host:port/path`.
     pub url: Box<str>,
-    /// GET, HEAD or POST.
+    /// GET, HEAD, POST or PUT.
     pub method: &'static str,
+    /// What is sent.
+    pub body: Option<Box<str>>,
+    /// For `https:`.
+    pub tls: TlsCheck,
     /// Headers that are sent.
     pub headers: Pairs,
     /// Over this unix socket instead of the url's host.

@@ -22,7 +22,10 @@ pub use self::{
         Input, IoClass, KeyringMode, Limit, Output, Preserve, Resource, SECURE_BITS, Scheduling, ServiceDirectories,
         Terminal, Value, WorkingDirectory, Write,
     },
-    health::{HttpCheck, OnUnhealthy, ProbeCheck, ProbeSpec},
+    health::{
+        Ceiling, CertificateCheck, CertificatePlace, DiskCheck, FileCheck, HttpCheck, OnUnhealthy, ProbeCheck,
+        ProbeSpec, RedisCheck, RedisRole, TcpCheck, TlsCheck,
+    },
     kill::{KillMode, KillSpec},
     log::{
         Compress, Forward, LINE_BYTES, LogSpec, OnFull, SEGMENT_BYTES, SYSLOG_FACILITIES, SYSLOG_LEVELS, SyslogSpec,

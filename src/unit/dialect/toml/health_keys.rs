@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 use super::{
+    health_checks,
     value::{extend, put},
     walk::{Key, Value, Walk},
 };
@@ -10,7 +11,7 @@ use crate::{
     base::{ByteSize, Severity},
     unit::{
         draft::{CheckDraft, Draft, HttpDraft, ProbeDraft},
-        spec::{OnUnhealthy, ProbeCheck},
+        spec::OnUnhealthy,
     },
 };
 
@@ -71,17 +72,28 @@ fn probe_name(walk: &mut Walk<'_, '_>, item: &Value<'_>, table: &DeTable<'_>) ->
 }
 
 pub(super) const PROBE: &[Key<ProbeDraft>] = &[
-    Key { name: "exec", set: exec },
+    Key { name: "backoff_max", set: |p, w, v| put(&mut p.backoff_max, w.span(v)) },
+    Key { name: "certificate", set: health_checks::certificate },
+    Key { name: "cpu", set: health_checks::cpu },
+    Key { name: "disk", set: health_checks::disk },
+    Key { name: "exec", set: health_checks::exec },
+    Key { name: "file", set: health_checks::file },
     Key { name: "healthy_after", set: |p, w, v| put(&mut p.healthy_after, w.count(v, 1)) },
     Key { name: "http", set: http },
     Key { name: "initial_delay", set: |p, w, v| put(&mut p.initial_delay, w.span(v)) },
     Key { name: "interval", set: |p, w, v| put(&mut p.interval, w.span(v)) },
+    Key { name: "jitter", set: |p, w, v| put(&mut p.jitter, w.span(v)) },
+    Key { name: "memory", set: health_checks::memory },
     Key { name: "name", set: |_, _, _| {} },
-    Key { name: "on_unhealthy", set: |p, w, v| put(&mut p.on_unhealthy, w.choice(v, ON_UNHEALTHY)) },
+    Key { name: "on_unhealthy", set: |p, w, v| put(&mut p.on_unhealthy, w.choice(v, ON_UNHEALTHY).map(Some)) },
+    Key { name: "plugin", set: health_checks::plugin },
+    Key { name: "redis", set: health_checks::redis },
     Key { name: "severity", set: |p, w, v| put(&mut p.severity, w.choice(v, SEVERITIES).map(Some)) },
-    Key { name: "tcp", set: tcp },
+    Key { name: "startup_grace", set: |p, w, v| put(&mut p.startup_grace, w.span(v)) },
+    Key { name: "tcp", set: health_checks::tcp },
     Key { name: "timeout", set: |p, w, v| put(&mut p.timeout, w.span(v)) },
     Key { name: "unhealthy_after", set: |p, w, v| put(&mut p.unhealthy_after, w.count(v, 1)) },
+    Key { name: "unhealthy_window", set: |p, w, v| put(&mut p.unhealthy_window, w.count(v, 1).map(Some)) },
 ];
 
 const ON_UNHEALTHY: &[(&str, OnUnhealthy)] = &[
@@ -94,25 +106,6 @@ const ON_UNHEALTHY: &[(&str, OnUnhealthy)] = &[
 const SEVERITIES: &[(&str, Severity)] =
     &[("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
 
-fn exec(probe: &mut ProbeDraft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
-    probe.checks_here.push("exec");
-    if let Some(command) = walk.command(value) {
-        probe.check = Some(CheckDraft::Ready(ProbeCheck::Exec(command)));
-    }
-}
-
-fn tcp(probe: &mut ProbeDraft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
-    probe.checks_here.push("tcp");
-    let Some(text) = walk.text(value) else { return };
-    match split_host_port(text) {
-        Some(_) => probe.check = Some(CheckDraft::Ready(ProbeCheck::Tcp(text.into()))),
-        None => {
-            let help = "write \"host:port\"".to_owned();
-            walk.error(value, format!("{text:?} is no host with a port"), Some(help));
-        }
-    }
-}
-
 /// Host and port of `host:port`; an IPv6 address stands in brackets.
 pub(super) fn split_host_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
@@ -120,7 +113,7 @@ pub(super) fn split_host_port(text: &str) -> Option<(&str, u16)> {
     check_host(host).then_some((host, port))
 }
 
-fn check_host(host: &str) -> bool {
+pub(super) fn check_host(host: &str) -> bool {
     match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
@@ -146,17 +139,19 @@ fn http(probe: &mut ProbeDraft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
 }
 
 pub(super) const HTTP: &[Key<HttpDraft>] = &[
+    Key { name: "body", set: |h, w, v| put(&mut h.body, w.text(v).map(|text| Some(text.into()))) },
     Key { name: "body_max", set: |h, w, v| put(&mut h.body_max, size(w, v)) },
     Key { name: "expect_body", set: |h, w, v| put(&mut h.expect_body, w.text(v).map(|text| Some(text.into()))) },
     Key { name: "expect_json", set: |h, w, v| members(&mut h.expect_json, w, v, expectation) },
     Key { name: "expect_status", set: |h, w, v| extend(&mut h.expect_status, w, v, status) },
     Key { name: "headers", set: |h, w, v| members(&mut h.headers, w, v, header) },
     Key { name: "method", set: |h, w, v| put(&mut h.method, w.choice(v, METHODS)) },
+    Key { name: "tls", set: |h, w, v| put(&mut h.tls, health_checks::tls(w, v).map(Option::unwrap_or_default)) },
     Key { name: "unix_socket", set: unix_socket },
     Key { name: "url", set: url },
 ];
 
-const METHODS: &[(&str, &str)] = &[("GET", "GET"), ("HEAD", "HEAD"), ("POST", "POST")];
+const METHODS: &[(&str, &str)] = &[("GET", "GET"), ("HEAD", "HEAD"), ("POST", "POST"), ("PUT", "PUT")];
 
 fn url(http: &mut HttpDraft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
     let Some(text) = walk.line(value) else { return };

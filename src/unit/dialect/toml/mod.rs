@@ -13,6 +13,7 @@ mod exec_keys;
 mod exec_limits;
 mod exec_privileges;
 mod exec_stdio;
+mod health_checks;
 mod health_keys;
 mod log_keys;
 mod resource_keys;

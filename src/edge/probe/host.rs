@@ -1,0 +1,112 @@
+//! What the machine itself has: room on a disk, a file, a certificate. Read beside everything else: a disk may hang.
+
+use std::{
+    fs, io,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use nix::sys::statvfs::statvfs;
+use x509_cert::{Certificate, der::Decode};
+
+use super::Prober;
+use crate::{
+    base::ByteSize,
+    edge::{clock, tls},
+    node::input::Finding,
+    unit::spec::{CertificateCheck, CertificatePlace, DiskCheck, FileCheck},
+};
+
+/// Largest certificate file that is read.
+const CERTIFICATE_BYTES_MAX: u64 = 1 << 20;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Less than this part of what a disk should have free is bad.
+const BAD_PART: u64 = 4;
+
+impl Prober {
+    pub(super) async fn look_at_certificate(&self, check: &CertificateCheck) -> Result<Finding, String> {
+        let der = match &check.of {
+            CertificatePlace::File(file) => {
+                let file = file.clone();
+                self.beside(move || certificate_of(&file)).await?
+            }
+            CertificatePlace::Presented(address, name) => {
+                let host = address.rsplit_once(':').map_or(&**address, |(host, _)| host);
+                let stream = self.connect(address).await?;
+                tls::shown_certificate(stream, name.as_deref().unwrap_or(host)).await?
+            }
+        };
+        let ends = expiry(&der)?;
+        let now = wall();
+        let Some(left) = ends.checked_sub(now) else {
+            return Err(format!("the certificate has expired, {} days ago", (now - ends).as_secs() / DAY.as_secs()));
+        };
+        let days = left.as_secs() / DAY.as_secs();
+        if left < DAY * check.days {
+            return Ok(Finding::Degraded(format!("the certificate expires in {days} days, less than {}", check.days)));
+        }
+        Ok(Finding::Good)
+    }
+}
+
+fn certificate_of(file: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", file.display());
+    if fs::metadata(file).map_err(|error| failed(&error))?.len() > CERTIFICATE_BYTES_MAX {
+        return Err(failed(&format!("it is longer than {}", ByteSize(CERTIFICATE_BYTES_MAX))));
+    }
+    tls::first_of_pem(&fs::read(file).map_err(|error| failed(&error))?).map_err(|error| failed(&error))
+}
+
+/// Now, since 1970.
+fn wall() -> Duration {
+    Duration::from_micros(u64::try_from(clock::now().wall.0).unwrap_or(0))
+}
+
+/// When a certificate ends, since 1970.
+fn expiry(der: &[u8]) -> Result<Duration, String> {
+    let certificate = Certificate::from_der(der).map_err(|error| format!("cannot read the certificate: {error}"))?;
+    Ok(certificate.tbs_certificate().validity().not_after.to_unix_duration())
+}
+
+/// Room on a file system, by the smaller of the two.
+pub(super) fn look_at_disk(check: &DiskCheck) -> Result<Finding, String> {
+    let place = check.path.display();
+    let space = statvfs(&*check.path).map_err(|errno| format!("cannot look at {place}: {errno}"))?;
+    let bytes = space.blocks_available().saturating_mul(space.fragment_size());
+    let by_bytes = check.min_free_bytes.map(|least| {
+        let (has, wants) = (ByteSize(bytes), least);
+        (bytes, least.0, format!("{has} free at {place}, less than {wants}"))
+    });
+    // A file system without a fixed number of inodes says 0 of 0.
+    let counts = space.files() > 0;
+    let inodes = space.files_available();
+    let by_inodes = check
+        .min_free_inodes
+        .filter(|_| counts)
+        .map(|least| (inodes, least, format!("{inodes} inodes free at {place}, less than {least}")));
+    let short: Vec<_> = by_bytes.into_iter().chain(by_inodes).filter(|(has, least, _)| has < least).collect();
+    let is_bad = short.iter().any(|(has, least, _)| has.saturating_mul(BAD_PART) < *least);
+    if short.is_empty() {
+        return Ok(Finding::Good);
+    }
+    let reason = short.into_iter().map(|(_, _, reason)| reason).collect::<Vec<_>>().join(", ");
+    if is_bad { Err(reason) } else { Ok(Finding::Degraded(reason)) }
+}
+
+/// A file that is there, not too old and not too short.
+pub(super) fn look_at_file(check: &FileCheck) -> Result<Finding, String> {
+    let place = check.path.display();
+    let failed = |error: io::Error| format!("cannot look at {place}: {error}");
+    let meta = fs::metadata(&check.path).map_err(failed)?;
+    if let Some(least) = check.min_size.filter(|least| meta.len() < least.0) {
+        return Err(format!("{place} has {}, less than {least}", ByteSize(meta.len())));
+    }
+    let Some(max_age) = check.max_age else { return Ok(Finding::Good) };
+    // One that is written in the future is as new as can be.
+    let written = meta.modified().map_err(failed)?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age = wall().saturating_sub(written);
+    if max_age.duration().is_some_and(|max_age| age > max_age) {
+        return Err(format!("{place} was written {} s ago, more than {max_age}", age.as_secs()));
+    }
+    Ok(Finding::Good)
+}

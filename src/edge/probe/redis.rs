@@ -1,0 +1,105 @@
+//! A Redis server: whether it answers, what it is, and how far behind.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
+
+use super::Prober;
+use crate::{
+    edge::tls,
+    node::input::Finding,
+    unit::spec::{RedisCheck, RedisRole},
+};
+
+/// The deadline of the probe is the one that counts.
+const WAIT: Duration = Duration::from_secs(300);
+
+impl Prober {
+    pub(super) async fn ask_redis(&self, check: &RedisCheck) -> Result<Finding, String> {
+        tls::provide();
+        let mut info = (&*check.url).into_connection_info().map_err(|error| error.to_string())?;
+        if let Some(file) = check.password_file.clone() {
+            let read = tokio::task::spawn_blocking(move || password(&file)).await;
+            let settings = info.redis_settings().clone().set_password(read.map_err(|error| error.to_string())??);
+            info = info.set_redis_settings(settings);
+        }
+        let limits = AsyncConnectionConfig::new().set_connection_timeout(Some(WAIT)).set_response_timeout(Some(WAIT));
+        let failed = |error: redis::RedisError| error.to_string();
+        let client = Client::open(info).map_err(failed)?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await.map_err(failed)?;
+        let answer: String = redis::cmd("PING").query_async(&mut connection).await.map_err(failed)?;
+        if answer != "PONG" {
+            return Err(format!("it answers PING by {answer:?}"));
+        }
+        if check.role.is_none() && check.max_lag.is_none() {
+            return Ok(Finding::Good);
+        }
+        let said: String = redis::cmd("INFO").arg("replication").query_async(&mut connection).await.map_err(failed)?;
+        judge(check, &said)
+    }
+}
+
+fn password(file: &Path) -> Result<String, String> {
+    let read = fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    Ok(read.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// What `INFO replication` says.
+fn judge(check: &RedisCheck, said: &str) -> Result<Finding, String> {
+    let facts: BTreeMap<&str, &str> = said.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
+    let fact = |name: &str| facts.get(name).copied().unwrap_or_default();
+    let wanted = check.role.map(|role| match role {
+        RedisRole::Primary => "master",
+        RedisRole::Replica => "slave",
+    });
+    let role = fact("role");
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != role) {
+        let word = |role| if role == "slave" { "replica" } else { "primary" };
+        return Err(format!("it is a {}, expected a {}", word(role), word(wanted)));
+    }
+    if role != "slave" {
+        return Ok(Finding::Good);
+    }
+    if fact("master_link_status") != "up" {
+        let since = fact("master_link_down_since_seconds");
+        return Err(format!("its link to the primary {} is down since {since} s", fact("master_host")));
+    }
+    let Some(max_lag) = check.max_lag.and_then(|span| span.duration()) else { return Ok(Finding::Good) };
+    match fact("master_last_io_seconds_ago").parse() {
+        Ok(lag) if Duration::from_secs(lag) > max_lag => {
+            Ok(Finding::Degraded(format!("it heard its primary {lag} s ago, more than {} s", max_lag.as_secs())))
+        }
+        Ok(_) => Ok(Finding::Good),
+        Err(_) => Err("it does not say when it heard its primary".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::TimeSpan;
+
+    #[test]
+    fn a_replica_is_judged_by_its_link_and_its_lag() {
+        let check = |role, max_lag: Option<u64>| RedisCheck {
+            url: "redis://localhost".into(),
+            password_file: None,
+            role,
+            max_lag: max_lag.map(TimeSpan::from_secs),
+        };
+        let replica = |link, ago| {
+            format!(
+                "# Replication\r\nrole:slave\r\nmaster_host:db1\r\nmaster_link_status:{link}\r\nmaster_last_io_seconds_ago:{ago}\r\n"
+            )
+        };
+        let wanted = Some(RedisRole::Replica);
+        assert_eq!(judge(&check(wanted, Some(10)), &replica("up", 3)), Ok(Finding::Good));
+        assert_eq!(judge(&check(wanted, None), &replica("up", 300)), Ok(Finding::Good));
+        let late = judge(&check(None, Some(10)), &replica("up", 11)).unwrap();
+        assert_eq!(late.reason(), Some("it heard its primary 11 s ago, more than 10 s"));
+        assert!(judge(&check(wanted, Some(10)), &replica("down", 11)).unwrap_err().contains("is down since"));
+        let other = judge(&check(Some(RedisRole::Primary), None), &replica("up", 0));
+        assert_eq!(other.unwrap_err(), "it is a replica, expected a primary");
+        assert_eq!(judge(&check(Some(RedisRole::Primary), None), "role:master\r\n"), Ok(Finding::Good));
+    }
+}

@@ -1,0 +1,117 @@
+//! One probe of a run: what its answers amount to, and when it is asked next.
+
+use std::time::Duration;
+
+use super::{
+    input::{Finding, ProbeOutcome},
+    status::Verdict,
+};
+use crate::{
+    base::{Mono, Now, TimeSpan},
+    unit::spec::ProbeSpec,
+};
+
+/// The longest reason that is kept, in bytes.
+const REASON_MAX: usize = 256;
+
+/// What is known of one probe.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Probe {
+    pub(super) verdict: Verdict,
+    /// The last answers, the newest in bit 0: not good, and bad.
+    short: u64,
+    bad: u64,
+    /// Answers in a row that were good, and that were not bad.
+    good_row: u32,
+    fair_row: u32,
+    pub(super) in_flight: bool,
+    /// When it was due last; the next is an interval later.
+    pub(super) due: Mono,
+    /// Turns since it became unhealthy, for longer pauses.
+    turns_down: u32,
+    pub(super) since: Option<Now>,
+    pub(super) last_failure: Option<Box<str>>,
+    pub(super) took: Option<Duration>,
+}
+
+impl Probe {
+    /// One of which only the verdict is known.
+    pub(super) fn known(verdict: Verdict) -> Self {
+        Self { verdict, ..Self::default() }
+    }
+
+    /// Counts one answer in. Bad ones `within_grace` say only that it is not there yet.
+    pub(super) fn count(&mut self, now: Now, spec: &ProbeSpec, outcome: &ProbeOutcome, within_grace: bool) {
+        self.in_flight = false;
+        self.took = Some(outcome.took);
+        if let Some(reason) = outcome.finding.reason() {
+            self.last_failure = Some(shortened(reason).into());
+        }
+        let (short, bad) = match &outcome.finding {
+            Finding::Unasked(_) => return,
+            Finding::Bad(_) if within_grace && self.verdict == Verdict::Unknown => return,
+            Finding::Good => (false, false),
+            Finding::Degraded(_) => (true, false),
+            Finding::Bad(_) => (true, true),
+        };
+        self.short = self.short << 1 | u64::from(short);
+        self.bad = self.bad << 1 | u64::from(bad);
+        self.good_row = if short { 0 } else { self.good_row.saturating_add(1) };
+        self.fair_row = if bad { 0 } else { self.fair_row.saturating_add(1) };
+        let verdict = self.weigh(spec, short, bad);
+        if verdict != self.verdict {
+            *self = Self {
+                verdict,
+                since: Some(now),
+                due: self.due,
+                last_failure: self.last_failure.take(),
+                took: self.took,
+                ..Self::default()
+            };
+        }
+    }
+
+    /// A verdict falls when so many of the last answers speak against it, and rises after a row of better ones; the first
+    /// answer of a run that is not bad is enough.
+    fn weigh(&self, spec: &ProbeSpec, short: bool, bad: bool) -> Verdict {
+        let recent = u64::MAX >> (u64::BITS - spec.unhealthy_window.clamp(1, u64::BITS));
+        let falls = |answers: u64| (answers & recent).count_ones() >= spec.unhealthy_after;
+        match self.verdict {
+            _ if falls(self.bad) => Verdict::Unhealthy,
+            Verdict::Unknown if !short => Verdict::Healthy,
+            Verdict::Unknown if !bad => Verdict::Degraded,
+            Verdict::Healthy if falls(self.short) => Verdict::Degraded,
+            Verdict::Degraded | Verdict::Unhealthy if self.good_row >= spec.healthy_after => Verdict::Healthy,
+            Verdict::Unhealthy if self.fair_row >= spec.healthy_after => Verdict::Degraded,
+            unchanged @ (Verdict::Unknown | Verdict::Healthy | Verdict::Degraded | Verdict::Unhealthy) => unchanged,
+        }
+    }
+
+    /// Moves on to the next turn: turns that were missed are left out, and the pauses of one that is unhealthy double up to
+    /// `backoff_max`. `random` is below [`ProbeSpec::jitter`] in microseconds.
+    pub(super) fn next_turn(&mut self, now: Mono, spec: &ProbeSpec, random: u64) -> Option<Mono> {
+        let interval = match self.verdict {
+            Verdict::Unhealthy if spec.backoff_max > spec.interval => {
+                let doubled = spec.interval.micros()?.saturating_mul(1 << self.turns_down.min(DOUBLINGS_MAX));
+                self.turns_down = self.turns_down.saturating_add(1);
+                TimeSpan::from_micros(doubled).min(spec.backoff_max)
+            }
+            Verdict::Unknown | Verdict::Healthy | Verdict::Degraded | Verdict::Unhealthy => spec.interval,
+        };
+        let nanos = interval.duration().map(|span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))?.max(1);
+        let missed = now.0.saturating_sub(self.due.0) / nanos;
+        self.due = Mono(self.due.0.checked_add(nanos.saturating_mul(missed.saturating_add(1)))?);
+        self.due.after(TimeSpan::from_micros(random))
+    }
+}
+
+/// A pause is at most so many times doubled.
+const DOUBLINGS_MAX: u32 = 20;
+
+fn shortened(text: &str) -> &str {
+    let mut end = text.len().min(REASON_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
