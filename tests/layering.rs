@@ -129,6 +129,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["edge/tls.rs"]),
     ("x509_cert", &["edge/probe/host.rs"]),
     ("redis", &["edge/probe/redis.rs"]),
+    ("lettre", &["edge/deliver/mail.rs"]),
     // One problem document for both servers is an answer of axum's.
     ("axum", &["api", "web/problem.rs"]),
     ("hyper", &["edge/probe", "web", "api", "fileserver"]),

@@ -1,12 +1,15 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Incident, RouteKind, RouteName, Settings, Subject, Topic, Verdict};
-use crate::base::{Now, Severity, Wall};
+use super::{Incident, RouteName, Settings, Subject, Target, Topic, Verdict};
+use crate::base::{Now, Severity, TimeSpan, Wall};
 
 /// The version of [`Message`]'s JSON; it grows when a reader of the old form would be misled.
 pub const MESSAGE_VERSION: u32 = 1;
 /// Most characters of a sentence in a message; what services and probes say can be long.
 pub const TEXT_CHARS_MAX: usize = 800;
+
+/// So much later than a reminder was due, what it would have reminded of is not believed any more.
+const UNTIL_REMINDED: TimeSpan = TimeSpan::from_secs(3600);
 
 /// Whether what a message speaks of still holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +48,12 @@ pub struct Message {
     pub message: String,
     /// When, in RFC 3339.
     pub at: String,
+    /// When the incident opened, in RFC 3339.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// Until when it is to be taken for true if nothing more is heard, in RFC 3339; `None` is for ever.
+    #[serde(default)]
+    pub until: Option<String>,
     /// The incident; the same in all its messages.
     pub incident: String,
     /// 0, or which reminder this is.
@@ -81,7 +90,19 @@ impl Message {
         }
         let at = incident.told_at;
         let base = Self::about(incident, verdict, node, route);
-        Self { id, severity: verdict.severity.as_str().to_owned(), message: text, at: rfc3339(at), reminder, ..base }
+        let until = verdict.repeat_interval.micros().filter(|micros| *micros > 0).map(|micros| {
+            let micros = micros.saturating_add(UNTIL_REMINDED.micros().unwrap_or(0));
+            rfc3339(Wall(at.0.saturating_add(i64::try_from(micros).unwrap_or(i64::MAX))))
+        });
+        Self {
+            id,
+            severity: verdict.severity.as_str().to_owned(),
+            message: text,
+            at: rfc3339(at),
+            until,
+            reminder,
+            ..base
+        }
     }
 
     pub(super) fn resolved(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName, at: Wall) -> Self {
@@ -121,6 +142,8 @@ impl Message {
             result: None,
             message: format!("a test of the route {route}, nothing is wrong"),
             at: rfc3339(now.wall),
+            since: None,
+            until: None,
             incident: "test".to_owned(),
             reminder: 0,
             dedup_key: "test".to_owned(),
@@ -154,6 +177,8 @@ impl Message {
             result: incident.result.map(|result| result.as_str().to_owned()),
             message: String::new(),
             at: String::new(),
+            since: Some(rfc3339(incident.opened_at)),
+            until: None,
             incident: incident.id.to_string(),
             reminder: 0,
             dedup_key,
@@ -178,21 +203,57 @@ impl Message {
         Ok(message)
     }
 
-    /// The body of the POST to a route of this kind.
-    pub fn body(&self, kind: RouteKind) -> String {
-        match kind {
-            RouteKind::Webhook => self.to_json(),
-            RouteKind::Slack => serde_json::json!({ "text": self.slack_text() }).to_string(),
+    /// The body of the POST to a target; mail has none.
+    pub fn body(&self, target: &Target) -> Option<String> {
+        match target {
+            Target::Webhook(_) => Some(self.to_json()),
+            Target::Slack(_) => Some(serde_json::json!({ "text": self.slack_text() }).to_string()),
+            Target::Alertmanager(_) => Some(self.alertmanager().to_string()),
+            Target::Email(_) => None,
+        }
+    }
+
+    /// What `POST /api/v2/alerts` takes. An alert there is known by its labels, and people sort by severity; so all
+    /// severities are told at each time, and at most one of them is not over.
+    fn alertmanager(&self) -> serde_json::Value {
+        let subject = self.unit.as_ref().map_or_else(|| self.event.clone(), |_| "unit".to_owned());
+        let alerts = [Severity::Info, Severity::Warning, Severity::Critical].map(|severity| {
+            let fires = self.status == Status::Firing && severity.as_str() == self.severity;
+            let mut labels = serde_json::json!({
+                "alertname": format!("Roundsman_{subject}"), "severity": severity.as_str(), "node": self.node,
+            });
+            if let (Some(unit), Some(labels)) = (&self.unit, labels.as_object_mut()) {
+                labels.insert("unit".to_owned(), unit.clone().into());
+            }
+            let mut alert = serde_json::json!({
+                "labels": labels,
+                "annotations": {
+                    "summary": self.message, "event": self.event, "incident": self.incident,
+                    "runbook_url": self.runbook.clone().unwrap_or_default(),
+                },
+                "startsAt": self.since.as_ref().unwrap_or(&self.at),
+            });
+            let ends = if fires { self.until.as_ref() } else { Some(&self.at) };
+            if let (Some(ends), Some(alert)) = (ends, alert.as_object_mut()) {
+                alert.insert("endsAt".to_owned(), ends.clone().into());
+            }
+            alert
+        });
+        serde_json::Value::from(alerts.to_vec())
+    }
+
+    /// One word or two: `CRITICAL`, `WARNING, reminder 2`, `RESOLVED`.
+    pub(super) fn state(&self) -> String {
+        match (self.status, self.reminder) {
+            (Status::Resolved, _) => "RESOLVED".to_owned(),
+            (Status::Firing, 0) => self.severity.to_uppercase(),
+            (Status::Firing, nth) => format!("{}, reminder {nth}", self.severity.to_uppercase()),
         }
     }
 
     /// Slack's mrkdwn: & < > are escaped (so no link, mention or `<!channel>` can be made), and nobody is pinged.
     fn slack_text(&self) -> String {
-        let state = match (self.status, self.reminder) {
-            (Status::Resolved, _) => "RESOLVED".to_owned(),
-            (Status::Firing, 0) => self.severity.to_uppercase(),
-            (Status::Firing, nth) => format!("{}, reminder {nth}", self.severity.to_uppercase()),
-        };
+        let state = self.state();
         let runbook = self.runbook.iter().map(|link| format!("\nrunbook: {link}")).collect::<String>();
         let duplicate = if self.possible_duplicate { "\n(this may be a duplicate)" } else { "" };
         let plain = format!("[{state}] {}: {}{runbook}{duplicate}", self.node, self.message);
@@ -225,7 +286,7 @@ mod tests {
 
     fn message(text: &str) -> Message {
         let name = RouteName::new("ops").unwrap();
-        let route = super::super::Route { name: name.clone(), kind: RouteKind::Slack, url: Secret::new("http://x") };
+        let route = super::super::Route { name: name.clone(), target: Target::Slack(Secret::new("http://x")) };
         let settings = Settings { node: "vm1".to_owned(), routes: vec![route], rules: Vec::new() };
         Message { message: text.to_owned(), ..Message::test(&settings, &name, Now::default()).unwrap() }
     }
@@ -249,10 +310,40 @@ mod tests {
 
     #[test]
     fn slack_text_can_ping_nobody() {
-        let body = message("<!channel> a & b <http://evil|x> @channel @here").body(RouteKind::Slack);
+        let body = message("<!channel> a & b <http://evil|x> @channel @here")
+            .body(&Target::Slack(Secret::new("http://x")))
+            .unwrap();
         let json: serde_json::Value = serde_json::from_str(&body).unwrap();
         let text = json["text"].as_str().unwrap();
         assert_eq!(text, "[INFO] vm1: &lt;!channel&gt; a &amp; b &lt;http://evil|x&gt; @\u{200b}channel @\u{200b}here");
+    }
+
+    #[test]
+    fn alertmanager_hears_every_severity_and_at_most_one_is_not_over() {
+        let target = Target::Alertmanager(Secret::new("http://x"));
+        let read = |message: &Message| -> Vec<serde_json::Value> {
+            serde_json::from_str(&message.body(&target).unwrap()).unwrap()
+        };
+        let firing = Message {
+            unit: Some("web".to_owned()),
+            severity: "critical".to_owned(),
+            until: Some("2030-01-01T00:00:00.000Z".to_owned()),
+            ..message("web is failed")
+        };
+        let alerts = read(&firing);
+        let ends = |alerts: &[serde_json::Value]| -> Vec<String> {
+            alerts.iter().map(|alert| alert["endsAt"].as_str().unwrap().chars().take(4).collect()).collect()
+        };
+        assert_eq!(ends(&alerts), ["1970", "1970", "2030"]);
+        assert_eq!(
+            alerts[2]["labels"],
+            serde_json::json!({
+                "alertname": "Roundsman_unit", "severity": "critical", "node": "vm1", "unit": "web"
+            })
+        );
+        let resolved = Message { status: Status::Resolved, ..firing };
+        assert_eq!(ends(&read(&resolved)), ["1970", "1970", "1970"]);
+        assert_eq!(read(&resolved)[2]["labels"], alerts[2]["labels"], "what ends is what began");
     }
 
     #[test]

@@ -12,16 +12,20 @@
 #![forbid(unsafe_code)]
 
 mod incident;
+mod letter; // a message as mail
 mod message;
 mod settings;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::{Consequence, Generation, Happening, Mono, Notice, Now, RunId, Severity, TimeSpan, UnitName, pack};
 
 pub use incident::{Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
+pub use letter::Letter;
 pub use message::{MESSAGE_VERSION, Message, MessageError, Status, TEXT_CHARS_MAX};
-pub use settings::{ROUTES_MAX, Route, RouteKind, RouteName, RouteNameError, Rule, Settings, Verdict, default_rules};
+pub use settings::{
+    Mailbox, Protection, ROUTES_MAX, Route, RouteName, RouteNameError, Rule, Settings, Target, Verdict, default_rules,
+};
 
 /// Most units whose marks are kept; past it those that are in no incident are forgotten first.
 pub const MARKS_MAX: usize = 10_000;
@@ -290,11 +294,11 @@ impl Alerts {
     fn close(&mut self, now: Now, subject: &Subject, how: Closing) {
         let Some(Open { mut incident, .. }) = self.open.remove(subject) else { return };
         incident.closed = Some(Closed { at: now.wall, how });
-        if how.is_told() {
-            let topic = Topic::Recovered;
-            let verdict = self.settings.verdict(topic, subject, Severity::Info);
-            let told: BTreeSet<_> = incident.told.iter().filter(|route| verdict.routes.contains(route)).collect();
-            for route in told {
+        let verdict = self.settings.verdict(Topic::Recovered, subject, Severity::Info);
+        for route in &incident.told {
+            // People know of what they did themselves; who keeps a list of what is open does not.
+            let is_told = how.is_told() && verdict.routes.contains(route);
+            if is_told || how != Closing::Joined && self.settings.keeps_list(route) {
                 let message = Message::resolved(&incident, &verdict, &self.settings.node, route, now.wall);
                 self.effects.push_back(Effect::Send(Box::new(message)));
             }

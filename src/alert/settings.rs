@@ -39,24 +39,68 @@ impl fmt::Display for RouteName {
     }
 }
 
-/// How a route speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RouteKind {
+/// Where alerts go, and how a route speaks. A URL is the only credential there, so it is never shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
     /// Our JSON by POST.
-    Webhook,
+    Webhook(Secret),
     /// Slack's incoming webhook.
-    Slack,
+    Slack(Secret),
+    /// Alertmanager: the URL of its `/api/v2/alerts`.
+    Alertmanager(Secret),
+    /// Mail.
+    Email(Box<Mailbox>),
 }
 
-/// Where alerts go.
+impl Target {
+    /// Its name in settings.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Webhook(_) => "webhook",
+            Self::Slack(_) => "slack",
+            Self::Alertmanager(_) => "alertmanager",
+            Self::Email(_) => "email",
+        }
+    }
+}
+
+/// Whom mail is sent to, and through which server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mailbox {
+    /// The server's name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub protection: Protection,
+    /// Authorities that are trusted instead of the machine's, PEM.
+    pub authorities: Option<Vec<u8>>,
+    /// Who we are there.
+    pub login: Option<(String, Secret)>,
+    /// The sender.
+    pub from: String,
+    /// The receivers.
+    pub to: Vec<String>,
+}
+
+/// How a connection to a mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// STARTTLS (RFC 3207), or no mail.
+    StartTls,
+    /// TLS from the first byte (RFC 8314).
+    Tls,
+    /// Not at all.
+    None,
+}
+
+/// A name, and where its alerts go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Its name in rules.
     pub name: RouteName,
-    /// How it speaks.
-    pub kind: RouteKind,
-    /// Where to; it is the only credential, so it is never shown.
-    pub url: Secret,
+    /// Where to.
+    pub target: Target,
 }
 
 /// What is done about alerts whose name it matches. The first rule that matches decides.
@@ -108,6 +152,11 @@ pub struct Verdict {
 }
 
 impl Settings {
+    /// Whether a route keeps a list of what is open, so that it must hear of every end.
+    pub(super) fn keeps_list(&self, route: &RouteName) -> bool {
+        self.routes.iter().any(|known| known.name == *route && matches!(known.target, Target::Alertmanager(_)))
+    }
+
     /// What the first matching rule says, with the defaults for what it leaves open.
     pub fn verdict(&self, topic: Topic, subject: &Subject, severity: Severity) -> Verdict {
         let about = match subject {
@@ -172,7 +221,7 @@ mod tests {
     #[test]
     fn the_first_rule_that_matches_decides() {
         let name = |text| RouteName::new(text).unwrap();
-        let route = |text| Route { name: name(text), kind: RouteKind::Webhook, url: Secret::new("http://x") };
+        let route = |text| Route { name: name(text), target: Target::Webhook(Secret::new("http://x")) };
         let rule = |event: &str, routes| Rule { event: event.to_owned(), routes, ..Rule::default() };
         let settings = Settings {
             node: "vm1".to_owned(),

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::base::{Actor, ExitStatus, InvocationId, RunResult, Secret, StartCause, Wall};
 
@@ -16,7 +18,7 @@ fn now(seconds: u64) -> Now {
 }
 
 fn route(name: &str) -> Route {
-    Route { name: RouteName::new(name).unwrap(), kind: RouteKind::Webhook, url: Secret::new("http://127.0.0.1/") }
+    Route { name: RouteName::new(name).unwrap(), target: Target::Webhook(Secret::new("http://127.0.0.1/")) }
 }
 
 fn settings(rules: Vec<Rule>) -> Settings {

@@ -9,8 +9,9 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    alert::{ROUTES_MAX, Route, RouteKind, RouteName, Rule, Settings},
+    alert::{Mailbox, Protection, ROUTES_MAX, Route, RouteName, Rule, Settings, Target},
     base::{Secret, Severity, TimeSpan},
+    edge::deliver::check_address,
 };
 
 /// `[alert]` as it is written.
@@ -33,6 +34,23 @@ struct RouteFile {
     /// Readable by its owner only.
     url_file: Option<PathBuf>,
     url_env: Option<String>,
+    // What follows is of `kind = "email"` alone.
+    server: Option<String>,
+    tls: Option<ProtectionFile>,
+    ca_file: Option<PathBuf>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    password_env: Option<String>,
+    from: Option<String>,
+    to: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ProtectionFile {
+    StartTls,
+    Tls,
+    None,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -40,6 +58,8 @@ struct RouteFile {
 enum Kind {
     Webhook,
     Slack,
+    Alertmanager,
+    Email,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,22 +110,87 @@ pub(super) fn settings(file: AlertFile, base: &Path, node: String) -> Result<Set
 
 fn checked_route(file: RouteFile, base: &Path) -> Result<Route, String> {
     let name = RouteName::new(&file.name).map_err(|error| error.to_string())?;
+    let target = match file.kind {
+        Kind::Email => Target::Email(Box::new(mailbox(file, base)?)),
+        Kind::Webhook => Target::Webhook(url(file, base)?),
+        Kind::Slack => Target::Slack(url(file, base)?),
+        Kind::Alertmanager => Target::Alertmanager(url(file, base)?),
+    };
+    Ok(Route { name, target })
+}
+
+fn url(file: RouteFile, base: &Path) -> Result<Secret, String> {
+    let is_mail = [file.server.is_some(), file.tls.is_some(), file.ca_file.is_some(), file.user.is_some()]
+        .into_iter()
+        .chain([file.password_file.is_some(), file.password_env.is_some(), file.from.is_some(), file.to.is_some()])
+        .any(|given| given);
+    if is_mail {
+        return Err("server, tls, ca_file, user, password_file, password_env, from and to are keys of kind \"email\""
+            .to_owned());
+    }
     let url = match (file.url, file.url_file, file.url_env) {
         (Some(url), None, None) => url,
         (None, Some(path), None) => secret_file(&base.join(path))?,
-        (None, None, Some(variable)) => {
-            std::env::var(&variable).map_err(|_| format!("the variable {variable} of url_env is not set"))?
-        }
+        (None, None, Some(name)) => variable(&name, "url_env")?,
         _ => return Err("give exactly one of url, url_file and url_env".to_owned()),
     };
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err("its URL begins with neither http:// nor https://".to_owned());
     }
-    let kind = match file.kind {
-        Kind::Webhook => RouteKind::Webhook,
-        Kind::Slack => RouteKind::Slack,
+    Ok(Secret::new(url))
+}
+
+fn mailbox(file: RouteFile, base: &Path) -> Result<Mailbox, String> {
+    if file.url.is_some() || file.url_file.is_some() || file.url_env.is_some() {
+        return Err("mail has a server and receivers, but no url".to_owned());
+    }
+    let protection = match file.tls.unwrap_or(ProtectionFile::StartTls) {
+        ProtectionFile::StartTls => Protection::StartTls,
+        ProtectionFile::Tls => Protection::Tls,
+        ProtectionFile::None => Protection::None,
     };
-    Ok(Route { name, kind, url: Secret::new(url) })
+    let usual = match protection {
+        Protection::StartTls => 587,
+        Protection::Tls => 465,
+        Protection::None => 25,
+    };
+    let server =
+        file.server.ok_or("mail needs a server (\"smtp.example.org\", or with a port \"smtp.example.org:587\")")?;
+    let (host, port) = match server.rsplit_once(':') {
+        Some((host, port)) => (host.to_owned(), port.parse().map_err(|_| format!("{port:?} in server is no port"))?),
+        None => (server, usual),
+    };
+    let password = match (file.password_file, file.password_env) {
+        (Some(path), None) => Some(secret_file(&base.join(path))?),
+        (None, Some(name)) => Some(variable(&name, "password_env")?),
+        (None, None) => None,
+        (Some(_), Some(_)) => return Err("give one of password_file and password_env".to_owned()),
+    };
+    let login = match (file.user, password) {
+        (Some(user), Some(password)) => Some((user, Secret::new(password))),
+        (None, None) => None,
+        (Some(_), None) => return Err("user needs a password_file or password_env".to_owned()),
+        (None, Some(_)) => return Err("the password needs a user".to_owned()),
+    };
+    if login.is_some() && protection == Protection::None {
+        return Err(
+            "without TLS everyone on the way could read the password (tls = \"starttls\" or \"tls\")".to_owned()
+        );
+    }
+    let authorities = match file.ca_file.map(|path| base.join(path)) {
+        Some(path) => Some(fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?),
+        None => None,
+    };
+    let from = file.from.ok_or("mail needs a sender: from = \"roundsman@example.org\"")?;
+    let to = file.to.filter(|to| !to.is_empty()).ok_or("mail needs receivers: to = [\"ops@example.org\"]")?;
+    for address in to.iter().chain([&from]) {
+        check_address(address)?;
+    }
+    Ok(Mailbox { host, port, protection, authorities, login, from, to })
+}
+
+fn variable(name: &str, key: &str) -> Result<String, String> {
+    std::env::var(name).map_err(|_| format!("the variable {name} of {key} is not set"))
 }
 
 /// The first line of a file that nobody but its owner, root or us, may read.
@@ -187,6 +272,31 @@ mod tests {
         assert!(problems[0].contains("has mode 0640"), "{problems:?}");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("chmod");
         let settings = check(text, dir.path()).expect("secret enough");
-        assert_eq!(settings.routes[0].url.expose(), "http://127.0.0.1/hook");
+        assert_eq!(settings.routes[0].target, Target::Webhook(Secret::new("http://127.0.0.1/hook")));
+    }
+
+    #[test]
+    fn mail_has_a_server_a_sender_and_receivers_and_no_password_goes_unprotected() {
+        let mail = |more: &str| check(&format!("[[route]]\nname = \"ops\"\nkind = \"email\"\n{more}"), Path::new("/"));
+        let whole = "server = \"mail.example.org\"\nfrom = \"roundsman@example.org\"\nto = [\"ops@example.org\"]\n";
+        let settings = mail(whole).expect("all that is needed");
+        let Target::Email(mailbox) = &settings.routes[0].target else { panic!("{settings:?}") };
+        assert_eq!((mailbox.port, mailbox.protection, &mailbox.login), (587, Protection::StartTls, &None));
+        let wrong = [
+            ("", "server"),
+            ("server = \"x:y\"\n", "no port"),
+            ("server = \"x\"\n", "sender"),
+            ("server = \"x\"\nfrom = \"a@b.c\"\n", "receivers"),
+            ("server = \"x\"\nfrom = \"a@b.c\"\nto = [\"nobody\"]\n", "no mail address"),
+            (&format!("{whole}url = \"http://x\"\n"), "no url"),
+            (&format!("{whole}user = \"me\"\n"), "password_file"),
+            (&format!("{whole}user = \"me\"\npassword_env = \"PATH\"\ntls = \"none\"\n"), "without TLS"),
+        ];
+        for (text, says) in wrong {
+            let problems = mail(text).expect_err(text);
+            assert!(problems[0].contains(says), "{text}: {problems:?}");
+        }
+        let other = check("[[route]]\nname = \"a\"\nkind = \"slack\"\nurl = \"http://x\"\nto = []\n", Path::new("/"));
+        assert!(other.expect_err("mixed")[0].contains("of kind \"email\""));
     }
 }

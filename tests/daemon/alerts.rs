@@ -1,14 +1,18 @@
 //! Who is told, and how often.
-use std::time::Duration;
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 
 use crate::{
-    actor,
+    actor, health,
     support::{
         hook::Hook,
         process::{PATIENCE, Signal, kill, pause, until, until_within},
-        world::World,
+        world::{World, free_port},
     },
 };
 
@@ -176,7 +180,7 @@ pub(crate) fn a_manager_that_begins_without_its_database_tells_no_incident_twice
         world.await_answer();
         world.until_status("web", "it dies on", |status| status["restarts_total"].as_u64() > Some(5));
         if well_meanwhile {
-            std::fs::write(world.path("well"), "").unwrap();
+            fs::write(world.path("well"), "").unwrap();
             world.until_active("web", "active");
         }
         pause(SILENCE_MS);
@@ -186,7 +190,7 @@ pub(crate) fn a_manager_that_begins_without_its_database_tells_no_incident_twice
         if !well_meanwhile {
             pause(SILENCE_MS);
             assert_eq!(told(), ["unit_restarted"]);
-            std::fs::write(world.path("well"), "").unwrap();
+            fs::write(world.path("well"), "").unwrap();
         }
         until("its end is told", || (told().len() > 1).then_some(()));
         pause(SILENCE_MS);
@@ -194,4 +198,175 @@ pub(crate) fn a_manager_that_begins_without_its_database_tells_no_incident_twice
         assert_eq!(incidents(&world), [Some("recovered".to_owned())]);
         assert!(world.stop().success());
     }
+}
+
+/// A mail server of aiosmtpd's; it ends when its standard input does, at the latest with this program.
+struct MailServer(Child);
+
+impl MailServer {
+    fn start(world: &World, port: u16) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/mail.py");
+        // Debian's own python, which has Debian's packages.
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg(script).arg(world.path("")).arg(port.to_string()).stdin(Stdio::piped());
+        let server = Self(command.spawn().unwrap());
+        until("the mail server listens", || world.path("listening").exists().then_some(()));
+        server
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Mails that were taken, or refused, in order.
+fn mails(world: &World, word: &str) -> Vec<String> {
+    let of = |number: u32| fs::read_to_string(world.path(&format!("{word}-{number}"))).ok();
+    (1..20).filter_map(of).collect()
+}
+
+fn field<'m>(mail: &'m str, name: &str) -> &'m str {
+    mail.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
+}
+
+pub(crate) fn an_incident_is_two_mails_over_tls_and_a_server_that_is_busy_gets_the_same_one_again() {
+    let port = free_port();
+    let mut world = World::new();
+    health::certificates(&world, 10);
+    let secret = world.path("password");
+    fs::write(&secret, "pw\n").unwrap();
+    Command::new("chmod").arg("600").arg(&secret).status().unwrap();
+    fs::write(world.path("reply"), "451 4.3.2 busy").unwrap();
+    let _server = MailServer::start(&world, port);
+    let root = world.path("");
+    world.settings(&format!(
+        "[[alert.route]]\nname = \"post\"\nkind = \"email\"\nserver = \"localhost:{port}\"\nca_file = \"{0}/ca.pem\"\n\
+         user = \"me\"\npassword_file = \"{0}/password\"\nfrom = \"roundsman@example.org\"\n\
+         to = [\"ops@example.org\", \"boss@example.org\"]\n",
+        root.display()
+    ));
+    world.unit("web", &unit(2));
+    world.start();
+    let refused =
+        until("the server was busy twice", || Some(mails(&world, "refused")).filter(|mails| mails.len() >= 2));
+    fs::remove_file(world.path("reply")).unwrap();
+    let taken = until("both were taken", || Some(mails(&world, "taken")).filter(|mails| mails.len() >= 2));
+    pause(SILENCE_MS);
+    assert_eq!(mails(&world, "taken").len(), 2, "one for the incident, one for its end");
+    let (alert, end) = (&taken[0], &taken[1]);
+    assert!(field(alert, "Message-ID").len() > 10, "{alert}");
+    assert_eq!(field(alert, "Message-ID"), field(&refused[0], "Message-ID"), "the same letter at each try");
+    assert_ne!(field(alert, "Message-ID"), field(end, "Message-ID"));
+    assert_eq!(field(alert, "References"), field(end, "References"), "one thread");
+    assert_eq!((field(alert, "X-Tls"), field(alert, "X-To")), ("True", "ops@example.org,boss@example.org"));
+    assert!(
+        field(alert, "Subject").starts_with("[WARNING] ") && field(end, "Subject").starts_with("[RESOLVED] "),
+        "{alert}{end}"
+    );
+    assert_eq!(field(alert, "Auto-Submitted"), "auto-generated");
+    assert!(alert.contains("text/plain") && alert.contains("text/html") && alert.contains("web"), "{alert}");
+}
+
+pub(crate) fn a_mail_server_that_does_not_know_us_is_named_by_health_and_no_password_is_shown() {
+    let port = free_port();
+    let mut world = World::new();
+    health::certificates(&world, 10);
+    let secret = world.path("password");
+    fs::write(&secret, "guessed-word\n").unwrap();
+    Command::new("chmod").arg("600").arg(&secret).status().unwrap();
+    let _server = MailServer::start(&world, port);
+    let root = world.path("");
+    world.settings(&format!(
+        "[[alert.route]]\nname = \"post\"\nkind = \"email\"\nserver = \"localhost:{port}\"\nca_file = \"{0}/ca.pem\"\n\
+         user = \"me\"\npassword_file = \"{0}/password\"\nfrom = \"a@example.org\"\nto = [\"b@example.org\"]\n",
+        root.display()
+    ));
+    world.unit("web", &unit(1));
+    world.start();
+    let said = until_within(PATIENCE, "the route is known to refuse us", || {
+        let asked = Command::new("curl")
+            .args(["-s", "--unix-socket"])
+            .arg(world.path("run/control.sock"))
+            .arg("http://localhost/health")
+            .output();
+        let said = String::from_utf8(asked.unwrap().stdout).unwrap();
+        said.contains("535").then_some(said)
+    });
+    assert!(said.contains("alert route post refuses alerts"), "{said}");
+    assert!(!said.contains("guessed-word"), "{said}");
+    assert!(mails(&world, "taken").is_empty());
+}
+
+/// A real Alertmanager; it goes with this value.
+struct Alertmanager {
+    child: Child,
+    url: String,
+}
+
+impl Alertmanager {
+    fn start(world: &World) -> Self {
+        let port = free_port();
+        let config = world.path("alertmanager.yml");
+        fs::write(&config, "route: { receiver: nobody }\nreceivers: [ { name: nobody } ]\n").unwrap();
+        let child = Command::new("prometheus-alertmanager")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.path={}", world.path("alertmanager").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--cluster.listen-address=")
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { child, url: format!("http://127.0.0.1:{port}/api/v2/alerts") };
+        until("alertmanager answers", || server.alerts());
+        server
+    }
+
+    /// The alerts that it takes for active.
+    fn alerts(&self) -> Option<Vec<Value>> {
+        let answer = Command::new("curl").args(["-sf", &self.url]).output().unwrap();
+        serde_json::from_slice(&answer.stdout).ok()
+    }
+}
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+pub(crate) fn alertmanager_has_one_alert_while_the_incident_lasts() {
+    let mut world = World::new();
+    let alertmanager = Alertmanager::start(&world);
+    let url = &alertmanager.url;
+    world.settings(&format!("[[alert.route]]\nname = \"am\"\nkind = \"alertmanager\"\nurl = \"{url}\"\n"));
+    // It fails for good, and is well once someone has seen to it.
+    let start = format!("/bin/sh -c 'test -e @/mended || exit 3; exec {}'", actor::command("notify READY=1"));
+    world.unit(
+        "web",
+        &format!(
+            "[service]\ntype = \"notify\"\nexec_start = \"{start}\"\nrestart = \"always\"\nrestart_sec = \"30ms\"\n\
+                  [unit]\nstart_limit_burst = 2\n"
+        ),
+    );
+    world.start();
+    let active = |count: usize, critical: bool| {
+        let alerts = alertmanager.alerts()?;
+        let fits = alerts.iter().all(|alert| critical == (alert["labels"]["severity"] == "critical"));
+        (alerts.len() == count && fits).then_some(alerts)
+    };
+    let alerts = until("it hit its start limit", || active(1, true));
+    let labels = &alerts[0]["labels"];
+    assert_eq!((&labels["alertname"], &labels["unit"]), (&"Roundsman_unit".into(), &"web".into()), "{alerts:#?}");
+    assert_eq!(alerts[0]["annotations"]["event"], "start_limit_hit", "the warning before it is over: {alerts:#?}");
+    fs::write(world.path("mended"), "").unwrap();
+    world.ok(&["reset", "web"]);
+    until("what a person ended is over there too", || active(0, false));
+    world.ok(&["start", "web"]);
+    kill(world.pid("web"), Signal::SIGKILL);
+    until("a restart is a warning", || active(1, false).or_else(|| active(0, false)));
+    until("it is well again", || active(0, false));
 }

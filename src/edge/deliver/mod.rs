@@ -6,6 +6,7 @@
 //! which is a secret, into an error text.
 
 mod answer;
+mod mail;
 mod route;
 
 use std::{
@@ -20,6 +21,7 @@ use tokio::{
     time::timeout,
 };
 
+pub use self::mail::check_address;
 use super::store::Store;
 use crate::{
     alert::{Message, ROUTES_MAX, Route, RouteName},

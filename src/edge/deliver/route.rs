@@ -15,10 +15,11 @@ use tracing::debug;
 use super::{
     Common, Outcome, Urgent,
     answer::{self, Answer},
+    mail,
 };
 use crate::{
-    alert::{Message, Route},
-    base::{Rng, TimeSpan, Wall},
+    alert::{Message, Route, Target},
+    base::{Rng, Secret, TimeSpan, Wall},
     edge::{
         http::{self, Tls},
         store::{Batch, OutboxRow, OutboxState, OutboxUpdate, Write},
@@ -187,7 +188,7 @@ impl Worker {
             Ok(message) => {
                 self.note(&id, OutboxState::Sending, &known);
                 let message = Message { possible_duplicate: known.possible_duplicate, ..message };
-                self.post(message.body(self.route.kind)).await
+                self.deliver(&message).await
             }
             Err(error) => Answer::RefusesMessage(crate::base::Chain(&error).to_string()),
         };
@@ -260,8 +261,18 @@ impl Worker {
         self.common.store.submit(Batch { seq: None, writes: vec![Write::Outbox(update)] });
     }
 
-    pub(super) async fn post(&mut self, body: String) -> Answer {
-        let url = self.route.url.expose();
+    pub(super) async fn deliver(&mut self, message: &Message) -> Answer {
+        let body = message.body(&self.route.target);
+        match (&self.route.target, body) {
+            (Target::Email(mailbox), _) => mail::send(mailbox, &message.letter(), self.common.timing.deadline).await,
+            (Target::Webhook(url) | Target::Slack(url) | Target::Alertmanager(url), body) => {
+                self.post(&url.clone(), body.unwrap_or_default()).await
+            }
+        }
+    }
+
+    async fn post(&mut self, url: &Secret, body: String) -> Answer {
+        let url = url.expose();
         let client = match &self.client {
             Some(client) => client.clone(),
             None => match http::client(Tls::of(url)) {

@@ -13,7 +13,7 @@ use std::{
 
 use super::*;
 use crate::{
-    alert::{Alerts, Effect, Route, RouteKind, RouteName, Settings},
+    alert::{Alerts, Effect, Route, RouteName, Settings, Target},
     base::{
         Actor, Consequence, ExitStatus, Generation, Happening, InvocationId, Mono, Pid, RunId, RunResult, Secret,
         StartCause, TimeSpan, Usage,
@@ -125,7 +125,7 @@ fn alerts() -> Alerts {
 
 fn alert_settings() -> Settings {
     let url = Secret::new("http://127.0.0.1/");
-    let route = Route { name: RouteName::new("ops").unwrap(), kind: RouteKind::Webhook, url };
+    let route = Route { name: RouteName::new("ops").unwrap(), target: Target::Webhook(url) };
     Settings { node: "vm1".to_owned(), routes: vec![route], rules: Vec::new() }
 }
 
