@@ -357,9 +357,9 @@ impl Engine {
 
     fn probe(&mut self, run: RunId, place: usize, def: Arc<UnitDef>) -> Result<(), ClientError> {
         let Some(spec) = def.health.get(place) else { return Ok(()) };
-        let (ProbeCheck::Exec(command) | ProbeCheck::Plugin(command)) = &spec.check else {
+        let (ProbeCheck::Exec(command) | ProbeCheck::Plugin(command)) = &*spec.check else {
             let mut used = Used::default();
-            if let ProbeCheck::Memory(_) | ProbeCheck::Cpu(_) = spec.check {
+            if let ProbeCheck::Memory(_) | ProbeCheck::Cpu(_) = *spec.check {
                 used.counted = self.resources.places(&run.unit, &def.service.resources).map(|places| *places);
                 used.main = self.node.main_pid(&run.unit);
             }

@@ -58,7 +58,7 @@ impl Probes {
     pub(super) fn ask(&mut self, run: RunId, place: usize, spec: &ProbeSpec, mut used: Used) {
         let check = spec.check.clone();
         let timeout = spec.timeout;
-        if let ProbeCheck::Cpu(_) = check {
+        if let ProbeCheck::Cpu(_) = *check {
             used.last = Arc::clone(self.samples.entry((run.clone(), place)).or_default());
         }
         let (prober, reporter) = (Arc::clone(&self.prober), self.reporter.clone());
@@ -77,7 +77,7 @@ impl Probes {
         let key = ProcessKey { run, role: Role::Probe(self.next) };
         let exec = Exec {
             probe: place,
-            is_plugin: matches!(spec.check, ProbeCheck::Plugin(_)),
+            is_plugin: matches!(*spec.check, ProbeCheck::Plugin(_)),
             started: now.mono,
             deadline: now.mono.after(spec.timeout),
             timeout: spec.timeout,

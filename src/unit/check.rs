@@ -319,7 +319,7 @@ fn finish_probe(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Opt
     };
     Some(ProbeSpec {
         name,
-        check,
+        check: Box::new(check),
         interval,
         timeout,
         initial_delay,

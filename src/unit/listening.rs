@@ -153,7 +153,7 @@ pub(super) fn check_lazy(unit: &UnitDef, at: At<'_>, report: &mut Report<'_>) {
 /// A held socket accepts while its service is dead.
 pub(super) fn probes_of_own_sockets(unit: &UnitDef, at: At<'_>, report: &mut Report<'_>) {
     for probe in &unit.health {
-        let ProbeCheck::Tcp(target) = &probe.check else { continue };
+        let ProbeCheck::Tcp(target) = &*probe.check else { continue };
         if target.expect.is_some() || target.tls.is_some() {
             continue;
         }

@@ -86,7 +86,7 @@ pub(super) fn command(text: &str) -> Command {
 pub(super) fn probe(text: &str, on_unhealthy: OnUnhealthy) -> ProbeSpec {
     ProbeSpec {
         name: text.into(),
-        check: ProbeCheck::Tcp(TcpCheck { address: "127.0.0.1:80".into(), ..TcpCheck::default() }),
+        check: Box::new(ProbeCheck::Tcp(TcpCheck { address: "127.0.0.1:80".into(), ..TcpCheck::default() })),
         interval: TimeSpan::from_secs(10),
         timeout: TimeSpan::from_secs(2),
         initial_delay: TimeSpan::ZERO,

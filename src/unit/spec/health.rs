@@ -11,7 +11,7 @@ pub struct ProbeSpec {
     /// Its name, unique in the unit.
     pub name: Box<str>,
     /// What is asked.
-    pub check: ProbeCheck,
+    pub check: Box<ProbeCheck>,
     /// From one start of the probe to the next.
     pub interval: TimeSpan,
     /// For the whole answer.
