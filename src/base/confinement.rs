@@ -35,6 +35,12 @@ pub enum Network {
 pub enum MountStep {
     /// How mounts and unmounts travel to and from other namespaces, for every mount: `MS_SLAVE`, `MS_SHARED` or `MS_PRIVATE`.
     Propagate(u32),
+    /// What stands at `path`, with everything that is mounted below it, becomes the root. What comes after finds nothing but
+    /// what lies in there, wherever a symbolic link says that it leads.
+    EnterRoot {
+        /// Which directory.
+        path: String,
+    },
     /// Takes a copy of what stands at `path`, to be put somewhere later: open_tree(2).
     Hold {
         /// In which of the child's places.

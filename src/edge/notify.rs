@@ -1,8 +1,43 @@
-//! What a service says on the notify socket, parsed. Source: sd_notify(3).
+//! What a service says on the notify socket, parsed; and that socket, for services that see little of the host. Source:
+//! sd_notify(3).
 //!
 //! Unknown assignments are ignored, as the protocol demands; a message is never an error, only empty.
 
+use std::{
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
 use crate::{base::Pid, node::input::NotifyMessage};
+
+/// Makes a folder with nothing in it but the socket, to be shown whole: a service that is shown the folder finds the socket
+/// that is there, and not the one that a keeper before had.
+///
+/// # Errors
+/// When the socket cannot be linked there.
+pub fn show(socket: &Path, folder: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o755).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    let (shown, new) = (within(folder), folder.join("new"));
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::hard_link(socket, &new)?;
+    fs::rename(&new, &shown)?;
+    // Two names of one file stay both.
+    fs::remove_file(&new).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+/// Where the socket is in such a folder.
+pub fn within(folder: &Path) -> PathBuf {
+    folder.join("notify")
+}
 
 /// How much of STATUS= is kept.
 const STATUS_MAX: usize = 256;

@@ -3,12 +3,16 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
 use nix::{
     errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
     sched::CloneFlags,
     sys::stat::{Mode, SFlag, mknod},
 };
@@ -21,8 +25,12 @@ use crate::{
 /// What stands at a path, behind its symbolic links.
 pub fn look(path: &Path) -> Option<Seen> {
     let real = fs::canonicalize(path).ok()?;
-    let kind = fs::symlink_metadata(&real).ok()?.file_type();
-    let kind = if kind.is_dir() {
+    let kind = kind(fs::symlink_metadata(&real).ok()?.file_type());
+    Some(Seen { path: real, kind })
+}
+
+fn kind(kind: fs::FileType) -> FileKind {
+    if kind.is_dir() {
         FileKind::Directory
     } else if kind.is_char_device() {
         FileKind::CharacterDevice
@@ -34,8 +42,61 @@ pub fn look(path: &Path) -> Option<Seen> {
         FileKind::Socket
     } else {
         FileKind::Regular
-    };
-    Some(Seen { path: real, kind })
+    }
+}
+
+/// A directory that is a process' `/`: paths in there are as the process has them.
+#[derive(Debug)]
+pub struct Jail {
+    folder: fs::File,
+    /// Where it is, as the kernel says.
+    path: PathBuf,
+}
+
+impl Jail {
+    /// Opens it, if it is there.
+    pub fn open(path: &Path) -> Option<Self> {
+        let flags = (OFlag::O_PATH | OFlag::O_DIRECTORY).bits();
+        let folder = fs::File::options().read(true).custom_flags(flags).open(path).ok()?;
+        let path = named(&folder)?;
+        Some(Self { folder, path })
+    }
+
+    /// What stands at a path, behind its symbolic links, which do not lead out.
+    pub fn look(&self, path: &Path) -> Option<Seen> {
+        let found = self.find(path)?;
+        let real = Path::new("/").join(named(&found)?.strip_prefix(&self.path).ok()?);
+        Some(Seen { path: real, kind: kind(found.metadata().ok()?.file_type()) })
+    }
+
+    /// Whether a path is where something is mounted.
+    pub fn is_mounted(&self, path: &Path) -> bool {
+        let mount = |path: &Path| mount_id(&self.find(path)?);
+        let above = path.parent().and_then(mount);
+        mount(path).is_some_and(|here| above != Some(here))
+    }
+
+    fn find(&self, path: &Path) -> Option<fs::File> {
+        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve);
+        // EAGAIN: something was renamed meanwhile, and ".." may have been wrong.
+        let found =
+            (0..TRIES_MAX).map(|_| openat2(&self.folder, path, how)).find(|found| !matches!(found, Err(Errno::EAGAIN)));
+        found?.ok().map(fs::File::from)
+    }
+}
+
+/// Renames that are put up with in one look.
+const TRIES_MAX: usize = 100;
+
+fn named(file: &fs::File) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+}
+
+/// proc(5), fdinfo.
+fn mount_id(file: &fs::File) -> Option<u64> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
 
 /// Makes a directory with one file of each kind that nobody may use, and is content with what is there already.

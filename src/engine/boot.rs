@@ -42,6 +42,7 @@ use crate::{
         deliver::{Deliveries, Timing},
         listen,
         log::{Flow, Pump},
+        notify,
         store::{self, Store},
     },
     keeper::client::{Client, ClientError, Incoming, Pending, Snapshot},
@@ -224,7 +225,12 @@ impl Parts {
         let in_runtime = edges.enter();
         let sockets = sockets::Sockets::new().map_err(|e| failed("the watch of sockets")(e.into()))?;
         drop(in_runtime);
-        let launcher = launch::Launcher::new(&notify_socket, own_dir, std::env::var("LANG").ok());
+        let notify_folder = notify_socket.with_file_name("shown");
+        if let Err(error) = notify::show(&notify_socket, &notify_folder) {
+            let folder = notify_folder.display();
+            tracing::warn!(%folder, %error, "services with a root_directory cannot be shown the notify socket");
+        }
+        let launcher = launch::Launcher::new(notify_socket, notify_folder, own_dir, std::env::var("LANG").ok());
         Ok(Self {
             store,
             opening,

@@ -34,7 +34,9 @@ const UMASK_DEFAULT: u32 = 0o022;
 #[derive(Debug)]
 pub(super) struct Launcher {
     /// The notify socket's path, for NOTIFY_SOCKET.
-    notify_socket: String,
+    notify_socket: PathBuf,
+    /// The folder that shows it to whom another root hides it.
+    notify_folder: PathBuf,
     /// The folder of our own programs: what ships beside us is found without a path.
     own_dir: Option<PathBuf>,
     /// Our own LANG, which services get too.
@@ -84,11 +86,17 @@ impl LaunchError {
 }
 
 impl Launcher {
-    /// A launcher for services that speak to `notify_socket`.
-    pub(super) fn new(notify_socket: &Path, own_dir: Option<PathBuf>, lang: Option<String>) -> Self {
+    /// A launcher for services that speak to `notify_socket`, which is in `notify_folder` too.
+    pub(super) fn new(
+        notify_socket: PathBuf,
+        notify_folder: PathBuf,
+        own_dir: Option<PathBuf>,
+        lang: Option<String>,
+    ) -> Self {
         let uid = nix::unistd::geteuid();
         Self {
-            notify_socket: notify_socket.display().to_string(),
+            notify_socket,
+            notify_folder,
             own_dir,
             lang,
             places: ServicePlaces::of(uid.as_raw(), |name| std::env::var(name).ok()),
@@ -181,7 +189,7 @@ impl Launcher {
 }
 
 /// What the process sees as `/`, where that is not ours.
-fn root<'u>(exec: &'u ExecSpec, order: &SpawnOrder) -> Option<&'u Path> {
+pub(super) fn root<'u>(exec: &'u ExecSpec, order: &SpawnOrder) -> Option<&'u Path> {
     exec.root_directory.as_deref().filter(|_| order.is_start || !exec.root_directory_start_only)
 }
 

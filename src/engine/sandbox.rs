@@ -4,6 +4,7 @@
 mod layout; // what is found out and made there
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     io,
     path::PathBuf,
@@ -15,6 +16,7 @@ use nix::libc;
 use tokio::{runtime, task::JoinSet};
 
 pub(super) use self::layout::{Grounds, Inmate};
+use super::launch::root;
 use crate::{
     base::{Chain, InvocationId, SpawnFailure, SpawnStep, UnitName},
     edge::private_tmp,
@@ -75,9 +77,15 @@ impl SandboxError {
     }
 }
 
-/// What the process is to be shut in with.
-pub(super) fn of(order: &SpawnOrder) -> Option<&SandboxSpec> {
-    order.def.service.exec.sandbox.as_deref().filter(|_| order.command.privilege != Privilege::Full)
+/// What the process is to be shut in with. One with full privileges is not, but its root it has, as under systemd 252, and
+/// what is shown there.
+pub(super) fn of(order: &SpawnOrder) -> Option<Cow<'_, SandboxSpec>> {
+    let exec = &order.def.service.exec;
+    let sandbox = exec.sandbox.as_deref()?;
+    if order.command.privilege != Privilege::Full {
+        return Some(Cow::Borrowed(sandbox));
+    }
+    root(exec, order).map(|_| Cow::Owned(sandbox.arrangements()))
 }
 
 impl Sandboxes {

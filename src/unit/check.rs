@@ -117,7 +117,6 @@ fn service(draft: &mut Draft) {
     service.exec.environment = pairs(std::mem::take(&mut draft.environment));
     service.exec.environment_files = std::mem::take(&mut draft.environment_files).into();
     service.exec.limits = std::mem::take(&mut draft.limits).into();
-    std::mem::take(&mut draft.exec_draft).finish(&mut service.exec);
     let oneshot = service.kind == ServiceKind::Oneshot;
     let start_default = if oneshot { TimeSpan::INFINITY } else { service.timeouts.start };
     service.timeouts.start = draft.timeout_start.unwrap_or(start_default);
@@ -126,6 +125,7 @@ fn service(draft: &mut Draft) {
     let listens = service.kind.notifies() || service.watchdog.is_some() || service.file_descriptor_store_max > 0;
     let access_default = if listens { NotifyAccess::Main } else { NotifyAccess::None };
     service.notify_access = draft.notify_access.unwrap_or(access_default);
+    std::mem::take(&mut draft.exec_draft).finish(service);
 }
 
 /// A target runs nothing: it is up once what it is after is, and stays so.

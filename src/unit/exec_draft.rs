@@ -6,10 +6,9 @@ use super::{
     check::Check,
     connection,
     diag::Report,
-    sandbox,
     spec::{
         Accept, At, Capabilities, CpuPolicy, Credential, CredentialSource, DirectoryKind, DirectoryName, ExecSpec,
-        Input, Output, Sockets, Switch, Terminal, UnitDef, Value,
+        Input, NotifyAccess, Output, ServiceSpec, Sockets, Switch, Terminal, UnitDef, Value,
     },
 };
 
@@ -27,6 +26,7 @@ pub(super) struct ExecDraft {
     pub directories: [Vec<NamedDirectory>; 5],
     pub load_credentials: Vec<(Box<str>, CredentialSource)>,
     pub set_credentials: Vec<(Box<str>, Value)>,
+    pub mount_api_vfs: Option<bool>,
 }
 
 /// The path of a directory, and of a link to it.
@@ -51,8 +51,9 @@ impl ExecDraft {
         }
     }
 
-    /// Moves everything into the definition.
-    pub(super) fn finish(mut self, exec: &mut ExecSpec) {
+    /// Moves everything into the definition, of which the rest is known.
+    pub(super) fn finish(mut self, service: &mut ServiceSpec) {
+        let exec = &mut *service.exec;
         let data_is_given = !self.stdin_data.is_empty();
         exec.stdin = match self.stdin.take() {
             Some(InputDraft::Other(input)) => input,
@@ -74,6 +75,19 @@ impl ExecDraft {
             exec.directories.of_mut(kind).names = names(std::mem::take(self.directories(kind))).into();
         }
         exec.credentials = credentials(self.load_credentials, self.set_credentials).into();
+        let notifies = service.notify_access != NotifyAccess::None;
+        finish_root(exec, self.mount_api_vfs, notifies);
+    }
+}
+
+/// Below a root there is the kernel's unless the unit says otherwise. What else is shown there has to be mounted as well.
+fn finish_root(exec: &mut ExecSpec, mount_api_vfs: Option<bool>, notifies: bool) {
+    exec.root_directory.take_if(|root| root.parent().is_none());
+    let has_root = exec.root_directory.is_some();
+    let has_directories = DirectoryKind::ALL.iter().any(|kind| !exec.directories.of(*kind).names.is_empty());
+    let api = mount_api_vfs.unwrap_or(has_root);
+    if api || has_root && (has_directories || notifies || !exec.credentials.is_empty()) {
+        exec.sandbox.get_or_insert_default().on.set(Switch::MountApiVfs, api);
     }
 }
 
@@ -126,38 +140,26 @@ impl Check<'_> {
         self.capabilities(exec, report);
         self.sockets_as_stdio(exec, &unit.sockets, report);
         self.root(exec, report);
-        if exec.root_directory.is_some() && unit.service.notify_access != super::spec::NotifyAccess::None {
-            let help = Some("make the socket's folder visible below it, or use another type".to_owned());
-            let message = "the service cannot reach the notify socket from below \"root_directory\"";
-            report.warning(self.service_at("root_directory"), message, help);
-        }
     }
 
-    /// What a sandbox says of paths it says of the host's, and the process would see others. Its own directories are the
-    /// host's too; systemd mounts them into the root, which takes a mount namespace there.
+    /// Paths are the host's unless they say otherwise, and most who write one mean the service's.
     fn root(&self, exec: &ExecSpec, report: &mut Report<'_>) {
-        if exec.root_directory.is_none() {
-            return;
-        }
-        let directories = DirectoryKind::ALL.into_iter().filter(|kind| !exec.directories.of(*kind).names.is_empty());
-        let credentials = (!exec.credentials.is_empty()).then_some("CREDENTIALS_DIRECTORY");
-        for what in directories.map(DirectoryKind::variable).chain(credentials) {
-            let help = Some("make it below \"root_directory\", and name it in environment".to_owned());
-            let message = format!("what ${what} names is not there for the service: it lies outside of its root");
-            if exec.root_directory_start_only {
-                report.warning(self.service_at("root_directory"), message, help);
-            } else {
-                report.error(self.service_at("root_directory"), message, help);
+        let (Some(root), Some(sandbox)) = (exec.root_directory.as_deref(), exec.sandbox.as_deref()) else { return };
+        let lists = [
+            ("read_only_paths", &sandbox.read_only_paths),
+            ("read_write_paths", &sandbox.read_write_paths),
+            ("inaccessible_paths", &sandbox.inaccessible_paths),
+            ("exec_paths", &sandbox.exec_paths),
+            ("no_exec_paths", &sandbox.no_exec_paths),
+        ];
+        for (key, list) in lists {
+            for path in list.iter().filter(|path| path.within(Some(root)).is_none()) {
+                let path = path.path.display();
+                let help = Some(format!("write \"+{path}\" for what the service sees there"));
+                let message =
+                    format!("{path} changes nothing: it is the host's, and lies outside of \"root_directory\"");
+                report.warning(self.service_at(key), message, help);
             }
-        }
-        let Some(sandbox) = exec.sandbox.as_deref() else { return };
-        let needs = sandbox::needs(sandbox);
-        let mounts = needs.get(&sandbox::Feature::Mounts).into_iter().flatten().copied();
-        let api = sandbox.on.has(Switch::MountApiVfs).then(|| Switch::MountApiVfs.as_str());
-        for key in mounts.chain(api) {
-            let help = Some("remove one of them".to_owned());
-            let message = format!("{key:?} together with \"root_directory\" is not supported by this version");
-            report.error(self.service_at(key), message, help);
         }
     }
 

@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{LaunchError, Launcher};
+use super::{LaunchError, Launcher, root};
 use crate::{
-    edge::{unitdir, users::Identity},
+    edge::{notify, unitdir, users::Identity},
     node::effect::SpawnOrder,
     sys,
     unit::{
@@ -64,7 +64,11 @@ impl Launcher {
         all.extend(variables.iter().map(|(name, value)| (name.into(), value.into())));
         all.insert("INVOCATION_ID".into(), order.invocation.to_string().into());
         if unit.service.notify_access != NotifyAccess::None {
-            all.insert("NOTIFY_SOCKET".into(), (&self.notify_socket).into());
+            let socket = match root(exec, order) {
+                Some(_) => notify::within(&self.notify_folder).display().to_string().into(),
+                None => self.notify_socket.to_string_lossy(),
+            };
+            all.insert("NOTIFY_SOCKET".into(), socket);
         }
         if unit.service.file_descriptor_store_max > 0 {
             all.insert("FDSTORE".into(), unit.service.file_descriptor_store_max.to_string().into());

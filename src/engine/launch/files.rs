@@ -9,7 +9,8 @@ use crate::{
     edge::{leftovers, users::Identity},
     unit::{
         UnitDef,
-        spec::{CredentialSource, DirectoryKind, ExecSpec},
+        sandbox::Own,
+        spec::{CredentialSource, DirectoryKind, DirectoryName, ExecSpec, NotifyAccess},
     },
     wire::keeper as wire,
 };
@@ -63,10 +64,27 @@ impl Launcher {
         self.places.credentials.join(credentials_name(unit))
     }
 
-    /// Directories of a unit that it may write to whatever else it may not.
-    pub(in crate::engine) fn own_directories(&self, exec: &ExecSpec) -> Vec<PathBuf> {
+    /// What a process of a unit has on the host, wherever its sandbox leads it.
+    pub(in crate::engine) fn own(&self, unit: &UnitDef, has_root: bool) -> Vec<Own> {
+        let exec = &unit.service.exec;
         let of = |kind: DirectoryKind| exec.directories.of(kind).names.iter().map(move |name| (kind, name));
-        DirectoryKind::ALL.into_iter().flat_map(of).map(|(kind, name)| self.place(kind).join(&*name.path)).collect()
+        let directory = |(kind, name): (DirectoryKind, &DirectoryName)| Own {
+            path: self.place(kind).join(&*name.path),
+            read_only: false,
+            key: kind.as_str(),
+        };
+        let mut all: Vec<Own> = DirectoryKind::ALL.into_iter().flat_map(of).map(directory).collect();
+        if !exec.credentials.is_empty() {
+            let key = match exec.credentials.iter().any(|credential| credential.source.is_some()) {
+                true => "load_credential",
+                false => "set_credential",
+            };
+            all.push(Own { path: self.credentials_of(&unit.name), read_only: true, key });
+        }
+        if has_root && unit.service.notify_access != NotifyAccess::None {
+            all.push(Own { path: self.notify_folder.clone(), read_only: true, key: "notify_access" });
+        }
+        all
     }
 
     /// What the process makes before it becomes its user, whose they are.

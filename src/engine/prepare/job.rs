@@ -88,14 +88,17 @@ impl Means {
         let variables = launch::read_variables(exec, &begins)?;
         let mut spec = self.launcher.spec(job.identity.as_deref(), order, &variables)?;
         let Some(sandbox) = sandbox::of(order) else { return Ok(spec) };
+        let root = launch::root(exec, order);
         let inmate = Inmate {
             unit: &order.key.run.unit,
             invocation: order.invocation,
-            writable: self.launcher.own_directories(exec),
+            own: self.launcher.own(&order.def, root.is_some()),
+            root,
             is_root: spec.user.as_ref().is_none_or(|user| user.uid == 0),
         };
-        let layout = self.grounds.lay_out(sandbox, &inmate, &begins, made, unmet)?;
+        let layout = self.grounds.lay_out(&sandbox, &inmate, &begins, made, unmet)?;
         spec.no_new_privs |= layout.no_new_privs;
+        spec.root.take_if(|_| layout.enters_root);
         spec.confinement = (layout.confinement != Confinement::default()).then(|| Box::new(layout.confinement));
         Ok(spec)
     }

@@ -10,10 +10,13 @@ use nix::libc;
 
 use super::SandboxError;
 use crate::{
-    base::{InvocationId, SpawnStep, UnitName, confinement::Confinement},
+    base::{
+        InvocationId, SpawnStep, UnitName,
+        confinement::{Confinement, MountStep},
+    },
     edge::{private_tmp, sandbox as host},
     unit::{
-        sandbox::{Feature, Host, Machine, needs, plan},
+        sandbox::{Feature, Host, Machine, Own, Root, needs, plan},
         spec::{SandboxFallback, SandboxSpec, Switch},
     },
 };
@@ -23,8 +26,10 @@ use crate::{
 pub(in crate::engine) struct Inmate<'o> {
     pub(in crate::engine) unit: &'o UnitName,
     pub(in crate::engine) invocation: InvocationId,
-    /// Directories of the unit's own, which it may write.
-    pub(in crate::engine) writable: Vec<PathBuf>,
+    /// What the host has for the unit.
+    pub(in crate::engine) own: Vec<Own>,
+    /// What the process sees as `/`, where that is not ours.
+    pub(in crate::engine) root: Option<&'o Path>,
     /// Whether the process is root's.
     pub(in crate::engine) is_root: bool,
 }
@@ -34,6 +39,8 @@ pub(in crate::engine) struct Inmate<'o> {
 pub(in crate::engine) struct Layout {
     pub(in crate::engine) confinement: Confinement,
     pub(in crate::engine) no_new_privs: bool,
+    /// Whether the process enters its root with that; else it has yet to.
+    pub(in crate::engine) enters_root: bool,
 }
 
 /// What sandboxes stand on.
@@ -75,7 +82,7 @@ impl Grounds {
         made: &mut Vec<PathBuf>,
         unmet: &mut Option<String>,
     ) -> Result<Layout, SandboxError> {
-        let lacking = self.lacking(sandbox, unmet)?;
+        let lacking = self.lacking(sandbox, inmate, unmet)?;
         let mounts = !lacking.contains(&Feature::Mounts);
         if mounts {
             self.make_masks()?;
@@ -93,17 +100,27 @@ impl Grounds {
             begins(path);
             host::look(path)
         };
+        let jail = inmate.root.filter(|_| mounts).map(|path| {
+            begins(path);
+            (path, host::Jail::open(path))
+        });
+        let look_inside = |path: &Path| jail.as_ref()?.1.as_ref()?.look(path);
+        let is_mounted =
+            |path: &Path| jail.as_ref().is_some_and(|(_, jail)| jail.as_ref().is_some_and(|it| it.is_mounted(path)));
+        let root = jail.as_ref().map(|(path, _)| Root { path, look: &look_inside, is_mounted: &is_mounted });
         let host = Host {
             look: &look,
+            root,
             masks: &self.masks,
             private_tmp: private_tmp.as_ref().map(|[tmp, var_tmp]| [&**tmp, &**var_tmp]),
-            writable: &inmate.writable,
+            own: &inmate.own,
             machine: Machine::HERE,
         };
         let confinement = plan(sandbox, &host, &lacking);
         let stays_admin = inmate.is_root && self.is_admin();
         let no_new_privs = !confinement.filter.is_empty() && !stays_admin;
-        Ok(Layout { confinement, no_new_privs })
+        let enters_root = confinement.mounts.iter().any(|step| matches!(step, MountStep::EnterRoot { .. }));
+        Ok(Layout { confinement, no_new_privs, enters_root })
     }
 
     fn make_masks(&self) -> Result<(), SandboxError> {
@@ -125,13 +142,14 @@ impl Grounds {
     fn lacking(
         &self,
         sandbox: &SandboxSpec,
+        inmate: &Inmate<'_>,
         for_people: &mut Option<String>,
     ) -> Result<BTreeSet<Feature>, SandboxError> {
         let mut ground = lock(&self.ground);
         let mut lacking = BTreeSet::new();
         let mut unmet = Vec::new();
         let mut first = None;
-        for (feature, keys) in needs(sandbox) {
+        for (feature, keys) in needs(sandbox, &inmate.own, inmate.root.is_some()) {
             let tried = ground.features.entry(feature).or_insert_with(|| {
                 let tried = host::try_feature(feature);
                 tried.err().map(|error| error.raw_os_error().unwrap_or(libc::EIO))

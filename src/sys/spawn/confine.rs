@@ -40,6 +40,7 @@ enum NetworkCall {
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Propagate { flags: usize },
+    EnterRoot { path: *const u8 },
     Hold { place: usize, path: *const u8, flags: usize, may_miss: bool },
     Put { place: usize, path: *const u8, may_miss: bool },
     Mount { kind: *const u8, path: *const u8, flags: usize, options: *const u8, may_miss: bool },
@@ -85,6 +86,7 @@ pub(super) fn lay_out(confinement: &Confinement, room: &mut Room<'_>) -> Option<
 fn lay_out_step(step: &MountStep, room: &mut Room<'_>) -> Option<Step> {
     Some(match step {
         MountStep::Propagate(flags) => Step::Propagate { flags: *flags as usize | MS_REC },
+        MountStep::EnterRoot { path } => Step::EnterRoot { path: room.text(path)? },
         MountStep::Hold { place, path, recursive, may_miss } => {
             let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as usize | AT_SYMLINK_NOFOLLOW;
             let flags = flags | if *recursive { AT_RECURSIVE } else { 0 };
@@ -117,7 +119,8 @@ pub(super) fn bytes_needed(confinement: &Confinement) -> usize {
     let of_step = |step: &MountStep| {
         let texts = match step {
             MountStep::Propagate(_) => 0,
-            MountStep::Hold { path, .. }
+            MountStep::EnterRoot { path }
+            | MountStep::Hold { path, .. }
             | MountStep::Put { path, .. }
             | MountStep::MakeDirectory { path }
             | MountStep::MakeFile { path }
@@ -164,6 +167,7 @@ pub(super) fn confine(confined: &Confined, at: impl Fn(SpawnStep)) -> Result<(),
     // SAFETY: as above.
     let places = unsafe { slice::from_raw_parts_mut(confined.places, confined.places_count) };
     for step in steps {
+        at(step.kind());
         carry_out(*step, places).inspect_err(|_| complain(step.path()))?;
     }
     at(SpawnStep::BoundingSet);
@@ -188,10 +192,26 @@ pub(super) fn filter(confined: &Confined, at: impl Fn(SpawnStep)) -> Result<(), 
 }
 
 impl Step {
+    /// What its failure is called.
+    const fn kind(&self) -> SpawnStep {
+        match self {
+            Self::EnterRoot { .. } => SpawnStep::Chroot,
+            Self::Propagate { .. }
+            | Self::Hold { .. }
+            | Self::Put { .. }
+            | Self::Mount { .. }
+            | Self::MakeDirectory { .. }
+            | Self::MakeFile { .. }
+            | Self::MakeLink { .. }
+            | Self::Restrict { .. } => SpawnStep::Namespace,
+        }
+    }
+
     const fn path(&self) -> *const u8 {
         match *self {
             Self::Propagate { .. } => c"/".as_ptr().cast(),
-            Self::Hold { path, .. }
+            Self::EnterRoot { path }
+            | Self::Hold { path, .. }
             | Self::Put { path, .. }
             | Self::Mount { path, .. }
             | Self::MakeDirectory { path }
@@ -207,6 +227,7 @@ fn carry_out(step: Step, places: &mut [i32]) -> Result<(), i32> {
         Step::Propagate { flags } => {
             call(libc::SYS_mount, [0, c"/".as_ptr().addr(), 0, flags, 0, 0])?;
         }
+        Step::EnterRoot { path } => enter_root(path)?,
         Step::Hold { place, path, flags, may_miss } => {
             let held = call(libc::SYS_open_tree, [CWD, path.addr(), flags, 0, 0, 0]);
             if let (Some(fd), Some(place)) = (missing_is_none(held, may_miss)?, places.get_mut(place)) {
@@ -243,6 +264,21 @@ fn carry_out(step: Step, places: &mut [i32]) -> Result<(), i32> {
             missing_is_none(set, may_miss)?;
         }
     }
+    Ok(())
+}
+
+/// Puts the new root over the old one and goes in. Nothing can be mounted in what is nowhere, so this comes first; what is
+/// mounted afterwards finds its way from the new root, and so stays below it whoever may change links in there.
+///
+/// Not pivot_root(2), which is refused where our own root is an initramfs or a chroot; systemd 252 moves its root as well.
+fn enter_root(path: *const u8) -> Result<(), i32> {
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as usize | AT_RECURSIVE;
+    let root = call(libc::SYS_open_tree, [CWD, path.addr(), flags, 0, 0, 0])?;
+    let (here, top) = (c"".as_ptr().addr(), c"/".as_ptr().addr());
+    call(libc::SYS_move_mount, [root, here, CWD, top, MOVE_MOUNT_F_EMPTY_PATH, 0])?;
+    call(libc::SYS_fchdir, [root, 0, 0, 0, 0, 0])?;
+    call(libc::SYS_chroot, [c".".as_ptr().addr(), 0, 0, 0, 0, 0])?;
+    call(libc::SYS_close, [root, 0, 0, 0, 0, 0])?;
     Ok(())
 }
 

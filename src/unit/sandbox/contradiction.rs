@@ -1,9 +1,9 @@
 //! Settings of one unit that work against each other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{calls, entry::HOMES};
-use crate::unit::spec::{At, ProtectHome, SandboxSpec, ServiceSpec, Switch};
+use crate::unit::spec::{At, ProtectHome, SandboxPath, SandboxSpec, ServiceSpec, Switch};
 
 /// A key that does not do what it says, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +18,10 @@ pub(in crate::unit) fn contradictions(service: &ServiceSpec) -> Vec<Contradictio
     let mut found = Vec::new();
     let mut say = |key, message| found.push(Contradiction { key, message });
     hidden(service, spec, &mut say);
+    let root = service.exec.root_directory.as_deref();
     for open in &spec.read_write_paths {
-        if spec.read_only_paths.iter().any(|closed| same(&closed.path, &open.path)) {
+        let closed = |closed: &&SandboxPath| closed.within(root).is_some_and(|path| open.within(root) == Some(path));
+        if spec.read_only_paths.iter().any(|path| closed(&path)) {
             let message = format!("{} stands in \"read_only_paths\" too, which counts", open.path.display());
             say("read_write_paths", message);
         }
@@ -43,8 +45,10 @@ pub(in crate::unit) fn contradictions(service: &ServiceSpec) -> Vec<Contradictio
 
 /// What is named below something that is not there for the service.
 fn hidden(service: &ServiceSpec, spec: &SandboxSpec, say: &mut impl FnMut(&'static str, String)) {
+    let root = service.exec.root_directory.as_deref();
     let hiding = |path: &Path| {
-        let listed = spec.inaccessible_paths.iter().find(|hidden| path.starts_with(&hidden.path));
+        let covers = |hidden: &&SandboxPath| hidden.within(root).is_some_and(|hidden| path.starts_with(hidden));
+        let listed = spec.inaccessible_paths.iter().find(covers);
         let homes = HOMES.iter().find(|home| path.starts_with(home));
         match (listed, homes, spec.protect_home) {
             (Some(_), ..) => Some("inaccessible_paths"),
@@ -57,13 +61,16 @@ fn hidden(service: &ServiceSpec, spec: &SandboxSpec, say: &mut impl FnMut(&'stat
         ("read_only_paths", &spec.read_only_paths),
         ("exec_paths", &spec.exec_paths),
     ];
-    let listed = lists.into_iter().flat_map(|(key, list)| list.iter().map(move |path| (key, &*path.path)));
+    let within = |(key, list): (&'static str, &'_ Vec<SandboxPath>)| -> Vec<(&'static str, PathBuf)> {
+        list.iter().filter_map(|path| Some((key, path.within(root)?))).collect()
+    };
+    let listed = lists.into_iter().flat_map(within);
     let binds = spec
         .bind_paths
         .iter()
-        .map(|bind| (if bind.read_only { "bind_read_only_paths" } else { "bind_paths" }, &*bind.target));
+        .map(|bind| (if bind.read_only { "bind_read_only_paths" } else { "bind_paths" }, bind.target.to_path_buf()));
     for (key, path) in listed.chain(binds) {
-        if let Some(by) = hiding(path) {
+        if let Some(by) = hiding(&path) {
             say(key, format!("{} is not there for the service: {by:?} hides it", path.display()));
         }
     }
@@ -78,10 +85,6 @@ fn hidden(service: &ServiceSpec, spec: &SandboxSpec, say: &mut impl FnMut(&'stat
             say(key, format!("{} is not there for the service: {by:?} hides it", path.display()));
         }
     }
-}
-
-fn same(one: &Path, other: &Path) -> bool {
-    one.components().eq(other.components())
 }
 
 fn denies_execve(spec: &SandboxSpec) -> bool {

@@ -21,23 +21,26 @@ const LINKS: [(&str, &str); 5] = [
 /// What is a link on some hosts and a file on others.
 const LINKS_OR_FILES: [&str; 2] = ["log", "ptmx"];
 
+/// Where the host has its own.
+const HOST: &str = "/dev";
+
 /// The steps that mount it at `path` and fill it.
 pub(super) fn make(plan: &mut Plan<'_>, path: &Path) {
     plan.mount("tmpfs", path, NO_SUID | STRICT_ATIME, "mode=0755,size=4m,nr_inodes=64k", false);
     for name in DIRECTORIES {
         plan.then.push(MountStep::MakeDirectory { path: text(&path.join(name)) });
-        show(plan, &path.join(name));
+        show(plan, name, path);
     }
     for name in NODES {
-        show_file(plan, &path.join(name));
+        show_file(plan, name, path);
     }
     for name in LINKS_OR_FILES {
-        let own = path.join(name);
-        match (plan.host.look)(&own) {
-            Some(seen) if seen.path != own => {
-                plan.then.push(MountStep::MakeLink { path: text(&own), to: text(&seen.path) });
+        let of_host = Path::new(HOST).join(name);
+        match (plan.host.look)(&of_host) {
+            Some(seen) if seen.path != of_host => {
+                plan.then.push(MountStep::MakeLink { path: text(&path.join(name)), to: text(&seen.path) });
             }
-            Some(_) => show_file(plan, &own),
+            Some(_) => show_file(plan, name, path),
             None => {}
         }
     }
@@ -50,17 +53,18 @@ pub(super) fn make(plan: &mut Plan<'_>, path: &Path) {
     }
 }
 
-fn show_file(plan: &mut Plan<'_>, path: &Path) {
-    if (plan.host.look)(path).is_some() {
-        plan.then.push(MountStep::MakeFile { path: text(path) });
-        show(plan, path);
+fn show_file(plan: &mut Plan<'_>, name: &str, path: &Path) {
+    if (plan.host.look)(&Path::new(HOST).join(name)).is_some() {
+        plan.then.push(MountStep::MakeFile { path: text(&path.join(name)) });
+        show(plan, name, path);
     }
 }
 
-/// Shows what the host has at this path; it may have none.
-fn show(plan: &mut Plan<'_>, path: &Path) {
-    if (plan.host.look)(path).is_some() {
-        let place = plan.hold(path, true, true);
-        plan.put(place, path, false);
+/// Shows what the host has of this name; it may have none.
+fn show(plan: &mut Plan<'_>, name: &str, path: &Path) {
+    let of_host = Path::new(HOST).join(name);
+    if (plan.host.look)(&of_host).is_some() {
+        let place = plan.hold(&of_host, true, true);
+        plan.put(place, &path.join(name), false);
     }
 }

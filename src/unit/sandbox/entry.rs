@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Host, mount_options};
+use super::{Host, Own, Root, Seen, mount_options, view::View};
 use crate::unit::spec::{ProcSubset, ProtectHome, ProtectProc, ProtectSystem, SandboxPath, SandboxSpec, Switch};
 
 /// What is done at one path.
@@ -17,6 +17,25 @@ pub(super) struct Entry {
     pub no_exec: Option<bool>,
     /// It is left out where it is not there.
     pub may_miss: bool,
+}
+
+impl Entry {
+    /// Where on the host a path below it is bound from, if it is.
+    pub(super) fn source_of(&self, path: &Path) -> Option<PathBuf> {
+        match (&self.what, path.strip_prefix(&self.path)) {
+            (What::Bind { source, .. }, Ok(rest)) => Some(source.join(rest)),
+            _ => None,
+        }
+    }
+
+    /// Whether what the other binds is seen already in what this one does.
+    pub(super) fn shows(&self, other: &Self) -> bool {
+        let is_whole = matches!(self.what, What::Bind { recursive: true, .. });
+        match &other.what {
+            What::Bind { source, .. } => is_whole && self.source_of(&other.path).as_ref() == Some(source),
+            _ => false,
+        }
+    }
 }
 
 /// What stands at the path in the end. Of several for one path, the first of these counts.
@@ -49,7 +68,7 @@ impl What {
 }
 
 /// The keys that ask for a mount namespace.
-pub(super) fn wants(spec: &SandboxSpec) -> impl Iterator<Item = &'static str> {
+pub(super) fn wants(spec: &SandboxSpec, own: &[Own], has_root: bool) -> impl Iterator<Item = &'static str> {
     let others = [
         (spec.protect_system != ProtectSystem::No, "protect_system"),
         (spec.protect_home != ProtectHome::No, "protect_home"),
@@ -84,7 +103,21 @@ pub(super) fn wants(spec: &SandboxSpec) -> impl Iterator<Item = &'static str> {
         | Switch::RestrictSuidSgid
         | Switch::NativeCallsOnly => false,
     });
-    others.into_iter().filter(|(wanted, _)| *wanted).map(|(_, key)| key).chain(switches.map(Switch::as_str))
+    let api = Some(Switch::MountApiVfs.as_str()).filter(|_| has_root && spec.on.has(Switch::MountApiVfs));
+    let shown = own.iter().filter(move |_| has_root).map(|own| own.key).chain(api);
+    others
+        .into_iter()
+        .filter(|(wanted, _)| *wanted)
+        .map(|(_, key)| key)
+        .chain(switches.map(Switch::as_str))
+        .chain(shown)
+}
+
+/// Whether a root is given what the kernel has for every program: to be protected, it has to be there.
+pub(super) fn mounts_api(spec: &SandboxSpec) -> bool {
+    [Switch::MountApiVfs, Switch::ProtectKernelTunables, Switch::ProtectControlGroups].iter().any(|on| spec.on.has(*on))
+        || spec.protect_proc != ProtectProc::Default
+        || spec.proc_subset != ProcSubset::All
 }
 
 /// People's directories.
@@ -117,18 +150,23 @@ const SYSTEM: [&str; 7] = ["/usr", "/boot", "/efi", "/bin", "/lib", "/lib64", "/
 const NOT_STRICT: [&str; 6] = ["/dev", "/proc", "/sys", "/home", "/root", "/run/user"];
 
 /// Everything that a unit asks for, in no order. Paths that need not be there and are not are left out.
-pub(super) fn entries(spec: &SandboxSpec, host: &Host<'_>, own_queues: bool) -> Vec<Entry> {
-    let mut all = All { host, entries: Vec::new() };
+pub(super) fn entries(spec: &SandboxSpec, host: &Host<'_>, view: &View<'_>, own_queues: bool) -> Vec<Entry> {
+    let mut all = All { host, view, entries: Vec::new() };
     all.system(spec);
+    all.own(spec);
     all.home(spec);
     all.kernel(spec);
     all.listed(spec);
     all.fresh(spec, own_queues);
+    if let Some(root) = host.root.filter(|_| mounts_api(spec)) {
+        all.api(&root);
+    }
     all.entries
 }
 
 struct All<'a> {
     host: &'a Host<'a>,
+    view: &'a View<'a>,
     entries: Vec<Entry>,
 }
 
@@ -142,11 +180,18 @@ impl All<'_> {
         };
         read_only.iter().copied().flatten().for_each(|path| self.access(path, true));
         open.iter().for_each(|path| self.access(path, false));
-        // They are made before the process is shut in, so they need not be there yet. What is put over them shows them.
-        for path in self.host.writable {
+    }
+
+    /// They are made before the process is shut in, so they need not be there yet. What is put over them shows them.
+    fn own(&mut self, spec: &SandboxSpec) {
+        for Own { path, read_only, .. } in self.host.own {
             let is_covered = spec.temporary_file_systems.iter().any(|empty| path.starts_with(&empty.path));
-            let what = if is_covered { What::Bind { source: path.clone(), recursive: true } } else { What::Same };
-            self.place(path, Entry { read_only: Some(false), ..entry(what, false) });
+            let what = match self.host.root.is_some() || is_covered {
+                true => What::Bind { source: reached(path, self.host.look), recursive: true },
+                false if *read_only => continue,
+                false => What::Same,
+            };
+            self.place(path, Entry { read_only: Some(*read_only), ..entry(what, false) });
         }
     }
 
@@ -183,21 +228,25 @@ impl All<'_> {
     }
 
     fn listed(&mut self, spec: &SandboxSpec) {
-        let same = |path: &SandboxPath| entry(What::Same, path.may_miss);
-        for path in &spec.read_only_paths {
-            self.add(&path.path, Entry { read_only: Some(true), ..same(path) });
+        let root = self.host.root.map(|root| root.path);
+        // What lies outside of the root is not there anyway.
+        let within = |list: &'_ [SandboxPath]| -> Vec<(PathBuf, bool)> {
+            list.iter().filter_map(|path| Some((path.within(root)?, path.may_miss))).collect()
+        };
+        for (path, may_miss) in within(&spec.read_only_paths) {
+            self.add(path, Entry { read_only: Some(true), ..entry(What::Same, may_miss) });
         }
-        for path in &spec.read_write_paths {
-            self.add(&path.path, Entry { read_only: Some(false), ..same(path) });
+        for (path, may_miss) in within(&spec.read_write_paths) {
+            self.add(path, Entry { read_only: Some(false), ..entry(What::Same, may_miss) });
         }
-        for path in &spec.no_exec_paths {
-            self.add(&path.path, Entry { no_exec: Some(true), ..same(path) });
+        for (path, may_miss) in within(&spec.no_exec_paths) {
+            self.add(path, Entry { no_exec: Some(true), ..entry(What::Same, may_miss) });
         }
-        for path in &spec.exec_paths {
-            self.add(&path.path, Entry { no_exec: Some(false), ..same(path) });
+        for (path, may_miss) in within(&spec.exec_paths) {
+            self.add(path, Entry { no_exec: Some(false), ..entry(What::Same, may_miss) });
         }
-        for path in &spec.inaccessible_paths {
-            self.add(&path.path, entry(What::Inaccessible, path.may_miss));
+        for (path, may_miss) in within(&spec.inaccessible_paths) {
+            self.add(path, entry(What::Inaccessible, may_miss));
         }
         for bind in &spec.bind_paths {
             let source = match (self.host.look)(&bind.source) {
@@ -238,8 +287,28 @@ impl All<'_> {
             ProcSubset::Pid => Some("subset=pid"),
         };
         let options: Vec<&str> = hidden.into_iter().chain(subset).collect();
-        if !options.is_empty() {
+        if !options.is_empty() || self.view.shows("/proc") {
             self.add("/proc", entry(What::Processes { options: options.join(",") }, false));
+        }
+    }
+
+    /// What every program expects below its root, unless the root has it, or the unit says what stands there.
+    fn api(&mut self, root: &Root<'_>) {
+        let mut all: Vec<(&str, What)> = Vec::new();
+        for path in ["/sys", "/dev"] {
+            if self.view.shows(path) {
+                all.push((path, What::Bind { source: path.into(), recursive: true }));
+            }
+        }
+        if !(root.is_mounted)(Path::new("/run")) {
+            let flags = mount_options::NO_SUID | mount_options::NO_DEVICES | mount_options::STRICT_ATIME;
+            all.push(("/run", What::Empty { flags, options: "mode=0755,size=20%,nr_inodes=800k".to_owned() }));
+        }
+        for (path, what) in all {
+            let place = reached(Path::new(path), &|path| self.view.look(path));
+            if !self.entries.iter().any(|entry| entry.path == place && entry.what != What::Same) {
+                self.entries.push(Entry { path: place, ..entry(what, false) });
+            }
         }
     }
 
@@ -253,7 +322,7 @@ impl All<'_> {
 
     /// Something about what is there.
     fn add(&mut self, path: impl AsRef<Path>, entry: Entry) {
-        let path = match (self.host.look)(path.as_ref()) {
+        let path = match self.view.look(path.as_ref()) {
             Some(seen) => seen.path,
             None if entry.may_miss => return,
             None => path.as_ref().components().collect(),
@@ -263,20 +332,17 @@ impl All<'_> {
 
     /// Something for which room is made where there is none: the links of what leads there are followed.
     fn place(&mut self, path: &Path, entry: Entry) {
-        let mut rest = PathBuf::new();
-        for ancestor in path.ancestors() {
-            if let Some(seen) = (self.host.look)(ancestor) {
-                let path = seen.path.join(&rest).components().collect();
-                self.entries.push(Entry { path, ..entry });
-                return;
-            }
-            rest = match ancestor.file_name() {
-                Some(name) if rest.as_os_str().is_empty() => name.into(),
-                Some(name) => Path::new(name).join(rest),
-                None => rest,
-            };
-        }
-        self.entries.push(Entry { path: path.components().collect(), ..entry });
+        let path = reached(path, &|path| self.view.look(path));
+        self.entries.push(Entry { path, ..entry });
+    }
+}
+
+/// Where a path leads of which the end may not be there yet.
+fn reached(path: &Path, look: &dyn Fn(&Path) -> Option<Seen>) -> PathBuf {
+    let there = path.ancestors().find_map(|up| Some((look(up)?.path, path.strip_prefix(up).ok()?)));
+    match there {
+        Some((real, rest)) => real.join(rest).components().collect(),
+        None => path.components().collect(),
     }
 }
 

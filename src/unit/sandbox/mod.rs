@@ -1,7 +1,8 @@
 //! What a sandbox takes: from what a unit says, and what this host looks like, to the small program that the child carries
 //! out (`base::confinement`). systemd.exec(5), "Sandboxing" and "System call filtering".
 //!
-//! Pure: the host is asked through [`Host`]. `entry` is what each setting means for which path, `mounts` puts the paths in
+//! Pure: the host is asked through [`Host`]. `entry` is what each setting means for which path, `view` what is found at one
+//! before anything is done, `mounts` puts the paths in
 //! order and makes steps of them, `filter` and `bpf` make the filter of system calls. What breaks here first when changed
 //! is the order of mounts that lie in each other.
 
@@ -16,6 +17,7 @@ mod mounts;
 pub(super) mod names; // numbers that people write by name
 #[cfg(test)]
 mod tests;
+mod view; // what stands where
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,26 +36,58 @@ use crate::base::confinement::{Confinement, Network};
 pub struct Host<'a> {
     /// What stands at a path, behind its symbolic links; `None` where nothing does.
     pub look: &'a dyn Fn(&Path) -> Option<Seen>,
+    /// What the process sees as `/`, where that is not the host's.
+    pub root: Option<Root<'a>>,
     /// The directory of what is put over things that are not to be seen, each named by its kind: `dir`, `reg`, `chr` ….
     pub masks: &'a Path,
     /// The directories that become the run's own /tmp and /var/tmp, where it has them.
     pub private_tmp: Option<[&'a Path; 2]>,
-    /// Directories of the unit's own, which it may write wherever they lie.
-    pub writable: &'a [PathBuf],
+    /// What the host has for the unit.
+    pub own: &'a [Own],
     /// The machine that filters are for.
     pub machine: Machine,
 }
 
 impl fmt::Debug for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { look: _, masks, private_tmp, writable, machine } = self;
+        let Self { look: _, root, masks, private_tmp, own, machine } = self;
         f.debug_struct("Host")
+            .field("root", root)
             .field("masks", masks)
             .field("private_tmp", private_tmp)
-            .field("writable", writable)
+            .field("own", own)
             .field("machine", machine)
             .finish_non_exhaustive()
     }
+}
+
+/// A directory of the host that is a process' `/`.
+#[derive(Clone, Copy)]
+pub struct Root<'a> {
+    /// Where it is on the host.
+    pub path: &'a Path,
+    /// What stands at a path, behind its symbolic links, none of which leads out; both paths are as the process has them.
+    pub look: &'a dyn Fn(&Path) -> Option<Seen>,
+    /// Whether something of its own is mounted at a path there.
+    pub is_mounted: &'a dyn Fn(&Path) -> bool,
+}
+
+impl fmt::Debug for Root<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Root").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Something that the host has for a unit. The process finds it at the same path, whatever its root is and whatever is put
+/// over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// Where.
+    pub path: PathBuf,
+    /// Whether the process may only read it; otherwise it may write there whatever else it may not.
+    pub read_only: bool,
+    /// The key that it is there for.
+    pub key: &'static str,
 }
 
 /// What stands at a path.
@@ -126,13 +160,13 @@ impl Feature {
     }
 }
 
-/// What a sandbox needs, each with the keys that need it.
-pub fn needs(spec: &SandboxSpec) -> BTreeMap<Feature, BTreeSet<&'static str>> {
+/// What a sandbox needs, each with the keys that need it; what of its `own` a unit has does where it `has_root`.
+pub fn needs(spec: &SandboxSpec, own: &[Own], has_root: bool) -> BTreeMap<Feature, BTreeSet<&'static str>> {
     let mut needs: BTreeMap<Feature, BTreeSet<&'static str>> = BTreeMap::new();
     let mut need = |feature, key| {
         needs.entry(feature).or_default().insert(key);
     };
-    entry::wants(spec).for_each(|key| need(Feature::Mounts, key));
+    entry::wants(spec, own, has_root).for_each(|key| need(Feature::Mounts, key));
     filter::wants(spec).for_each(|key| need(Feature::Filter, key));
     for switch in spec.on.iter() {
         match switch {
@@ -168,7 +202,7 @@ pub fn plan(spec: &SandboxSpec, host: &Host<'_>, lacking: &BTreeSet<Feature>) ->
     if has(Feature::Network) {
         confinement.network = network(spec);
     }
-    if has(Feature::Mounts) && entry::wants(spec).next().is_some() {
+    if has(Feature::Mounts) && entry::wants(spec, host.own, host.root.is_some()).next().is_some() {
         confinement.namespaces |= names::NEW_MOUNTS;
         confinement.mounts = mounts::steps(spec, host, has(Feature::Ipc));
     }

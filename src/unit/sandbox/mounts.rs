@@ -3,13 +3,17 @@
 //! Copies of what the host has are taken before anything is changed, so that what is read-only around a path says nothing
 //! about the path itself. Then each path is treated once, from the root down: what is put there, then its attributes with
 //! everything below. What lies deeper is put on top afterwards and has attributes of its own.
+//!
+//! A root of its own is entered as soon as the copies of what the host has are taken. All paths after that are the
+//! process' own, so that no link in there can lead a mount out of it.
 
 use std::path::{Path, PathBuf};
 
 use super::{
-    FileKind, Host, devices,
+    FileKind, Host, Seen, devices,
     entry::{Entry, What, entries},
     mount_options::{NO_DEVICES, NO_EXEC, NO_SUID},
+    view::View,
 };
 use crate::{
     base::confinement::MountStep,
@@ -28,20 +32,32 @@ const ATTRIBUTE_NO_EXEC: u32 = 8;
 
 /// The steps for everything that a unit asks for.
 pub(super) fn steps(spec: &SandboxSpec, host: &Host<'_>, own_queues: bool) -> Vec<MountStep> {
-    let placed = in_order(entries(spec, host, own_queues));
-    let mut plan =
-        Plan { host, placed: &placed, holds: 0, before: vec![MountStep::Propagate(SLAVE)], then: Vec::new() };
+    let view = View::new(spec, host);
+    let placed = in_order(entries(spec, host, &view, own_queues));
+    let mut plan = Plan {
+        host,
+        view: &view,
+        placed: &placed,
+        holds: 0,
+        outside: Vec::new(),
+        before: Vec::new(),
+        then: Vec::new(),
+    };
     for placed in &placed {
         plan.treat(placed);
     }
-    let Plan { mut before, then, .. } = plan;
-    before.extend(then);
-    before.push(MountStep::Propagate(match spec.mount_flags {
+    let Plan { outside, before, then, .. } = plan;
+    let enter = host.root.map(|root| {
+        let real = (host.look)(root.path).map_or_else(|| root.path.to_owned(), |seen| seen.path);
+        MountStep::EnterRoot { path: text(&real) }
+    });
+    let last = MountStep::Propagate(match spec.mount_flags {
         None | Some(Propagation::Shared) => SHARED,
         Some(Propagation::Slave) => SLAVE,
         Some(Propagation::Private) => PRIVATE,
-    }));
-    before
+    });
+    let first = std::iter::once(MountStep::Propagate(SLAVE)).chain(outside).chain(enter);
+    first.chain(before).chain(then).chain([last]).collect()
 }
 
 /// An entry that counts, with what it is in the end.
@@ -77,6 +93,10 @@ fn in_order(mut entries: Vec<Entry>) -> Vec<Placed> {
         }
         let differs = |at: &&usize| placed.get(**at).is_some_and(|up| up.entry.what != What::Same);
         let within = above.iter().rev().find(differs).copied();
+        let is_seen = within.and_then(|at| placed.get(at)).is_some_and(|up| up.entry.shows(&entry));
+        if is_seen && (read_only, no_exec) == up.map_or((false, false), Placed::around) {
+            continue;
+        }
         above.push(placed.len());
         placed.push(Placed { entry, read_only, no_exec, within });
     }
@@ -124,9 +144,12 @@ impl Placed {
 
 pub(super) struct Plan<'a> {
     pub(super) host: &'a Host<'a>,
+    view: &'a View<'a>,
     placed: &'a [Placed],
     holds: u16,
-    /// Steps in the file systems as they are on the host.
+    /// Steps on the host, before a root of its own is entered.
+    outside: Vec<MountStep>,
+    /// Steps in the file systems as they are before anything is changed.
     pub(super) before: Vec<MountStep>,
     /// Steps from the root down.
     pub(super) then: Vec<MountStep>,
@@ -139,7 +162,7 @@ impl Plan<'_> {
         match what {
             What::Inaccessible => self.hide(path, fresh, *may_miss),
             What::Bind { source, recursive } => {
-                self.make_room(placed, self.kind(source));
+                self.make_room(placed, kind(self.host.look, source));
                 let place = self.hold(source, *recursive, *may_miss);
                 self.put(place, path, *may_miss);
                 self.restrict(placed, true);
@@ -151,11 +174,13 @@ impl Plan<'_> {
                 self.restrict(placed, false);
             }
             What::Devices => {
+                self.make_room(placed, FileKind::Directory);
                 devices::make(self, path);
                 self.make_room_within(placed);
                 self.restrict(placed, false);
             }
             What::Processes { options } => {
+                self.make_room(placed, FileKind::Directory);
                 self.mount("proc", path, NO_SUID | NO_DEVICES | NO_EXEC, options, false);
                 self.restrict(placed, false);
             }
@@ -167,12 +192,12 @@ impl Plan<'_> {
             What::Same if path.parent().is_none() => self.restrict(placed, true),
             What::Same => {
                 let place = self.next_place();
-                let hold =
-                    MountStep::Hold { place, path: text(&self.on_host(placed)), recursive: true, may_miss: *may_miss };
-                if fresh {
-                    self.then.push(hold)
-                } else {
-                    self.before.push(hold)
+                let (is_bound, source) = self.source(placed);
+                let hold = MountStep::Hold { place, path: text(&source), recursive: true, may_miss: *may_miss };
+                match (fresh, is_bound) {
+                    (true, _) => self.then.push(hold),
+                    (false, true) => self.on_host().push(hold),
+                    (false, false) => self.before.push(hold),
                 }
                 self.put(place, path, *may_miss);
                 self.restrict(placed, true);
@@ -181,7 +206,7 @@ impl Plan<'_> {
     }
 
     fn hide(&mut self, path: &Path, fresh: bool, may_miss: bool) {
-        let mask = self.host.masks.join(self.kind(path).mask());
+        let mask = self.host.masks.join(kind(&|path| self.view.look(path), path).mask());
         let place = self.hold(&mask, false, false);
         // What is fresh may not have it.
         self.put(place, path, may_miss || fresh);
@@ -194,18 +219,16 @@ impl Plan<'_> {
         placed.within.and_then(|at| self.placed.get(at))
     }
 
-    /// Where on the host the thing is that is found at this path when the sandbox stands.
-    fn on_host(&self, placed: &Placed) -> PathBuf {
-        let path = &placed.entry.path;
-        let Some(up) = self.within(placed) else { return path.clone() };
-        match (&up.entry.what, path.strip_prefix(&up.entry.path)) {
-            (What::Bind { source, .. }, Ok(rest)) => source.join(rest),
-            _ => path.clone(),
-        }
+    /// Where the thing is before anything is changed that is found at this path when the sandbox stands, and whether that
+    /// is a path of the host, from which it is bound.
+    fn source(&self, placed: &Placed) -> (bool, PathBuf) {
+        let bound = self.within(placed).and_then(|up| up.entry.source_of(&placed.entry.path));
+        (bound.is_some(), bound.unwrap_or_else(|| placed.entry.path.clone()))
     }
 
-    fn kind(&self, path: &Path) -> FileKind {
-        (self.host.look)(path).map_or(FileKind::Directory, |seen| seen.kind)
+    /// Steps on the host.
+    const fn on_host(&mut self) -> &mut Vec<MountStep> {
+        if self.host.root.is_some() { &mut self.outside } else { &mut self.before }
     }
 
     const fn next_place(&mut self) -> u16 {
@@ -216,7 +239,7 @@ impl Plan<'_> {
 
     pub(super) fn hold(&mut self, path: &Path, recursive: bool, may_miss: bool) -> u16 {
         let place = self.next_place();
-        self.before.push(MountStep::Hold { place, path: text(path), recursive, may_miss });
+        self.on_host().push(MountStep::Hold { place, path: text(path), recursive, may_miss });
         place
     }
 
@@ -242,10 +265,14 @@ impl Plan<'_> {
         if self.within(placed).is_some_and(|up| up.entry.what.is_fresh()) {
             return;
         }
-        let target = self.on_host(placed);
-        let made = |path: &Path| (self.host.look)(path).is_none();
-        let steps = room(&target, Path::new("/"), kind, made);
-        self.before.extend(steps);
+        let (is_bound, target) = self.source(placed);
+        let wanted = |path: &Path| match is_bound {
+            true => (self.host.look)(path).is_none(),
+            false => self.view.stands(path).is_none(),
+        };
+        let steps = room(&target, Path::new("/"), kind, wanted);
+        let before = if is_bound { self.on_host() } else { &mut self.before };
+        before.extend(steps);
     }
 
     /// Makes what others of this plan are to be mounted on in a fresh file system.
@@ -254,7 +281,7 @@ impl Plan<'_> {
         let mut steps = Vec::new();
         for placed in self.placed.iter().filter(here) {
             let kind = match &placed.entry.what {
-                What::Bind { source, .. } => self.kind(source),
+                What::Bind { source, .. } => kind(self.host.look, source),
                 What::Empty { .. } | What::Queues => FileKind::Directory,
                 What::Inaccessible | What::Devices | What::Processes { .. } | What::Same => continue,
             };
@@ -262,6 +289,11 @@ impl Plan<'_> {
         }
         self.then.extend(steps);
     }
+}
+
+/// What stands at a path; what is not there yet will be a directory.
+fn kind(look: &dyn Fn(&Path) -> Option<Seen>, path: &Path) -> FileKind {
+    look(path).map_or(FileKind::Directory, |seen| seen.kind)
 }
 
 /// The steps that make `path`, and the directories between `below` and it.

@@ -1,5 +1,7 @@
 //! Paths and their steps, on a host that is a list.
 
+mod root; // below a root of its own
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -71,16 +73,17 @@ impl World {
         self.steps_with(spec, &[])
     }
 
-    fn steps_with(&self, spec: &SandboxSpec, writable: &[PathBuf]) -> Vec<String> {
+    fn steps_with(&self, spec: &SandboxSpec, own: &[Own]) -> Vec<String> {
         let look = |path: &Path| {
             let (path, kind) = self.0.get(path)?;
             Some(Seen { path: path.clone(), kind: *kind })
         };
         let host = Host {
             look: &look,
+            root: None,
             masks: Path::new("/masks"),
             private_tmp: Some([Path::new("/tmp/own"), Path::new("/var/tmp/own")]),
-            writable,
+            own,
             machine: Machine::HERE,
         };
         plan(spec, &host, &BTreeSet::new()).mounts.iter().map(shown).collect()
@@ -91,6 +94,7 @@ fn shown(step: &MountStep) -> String {
     let may = |may: bool| if may { "?" } else { "" };
     match step {
         MountStep::Propagate(flags) => format!("propagate {}", flags.trailing_zeros()),
+        MountStep::EnterRoot { path } => format!("enter {path}"),
         MountStep::Hold { place, path, recursive, may_miss } => {
             format!("hold{} {place} {path}{}", may(*may_miss), if *recursive { " all" } else { "" })
         }
@@ -119,23 +123,36 @@ fn check(spec: &SandboxSpec, wanted: &[&str]) {
 /// As under systemd 252, which shows StateDirectory= in a TemporaryFileSystem= that lies over it.
 #[test]
 fn a_units_own_directory_can_be_written_and_is_seen_also_in_what_is_put_over_it() {
-    let own = [PathBuf::from("/var/lib/own")];
+    let own = [own("/var/lib/own", false), own("/run/credentials/own", true)];
     let mut world = World::usual();
     world.add("/var/lib", "/data/lib", FileKind::Directory);
     let strict = with(|spec| spec.protect_system = ProtectSystem::Strict);
     let steps = world.steps_with(&strict, &own);
     let has = |steps: &[String], step: &str| steps.iter().any(|line| line.ends_with(step));
     assert!(has(&steps, " /data/lib/own all"), "a link that leads there is followed: {steps:#?}");
+    assert!(!steps.iter().any(|line| line.contains("credentials")), "seen as it is: {steps:#?}");
     let covered = with(|spec| {
-        let empty =
-            TemporaryFileSystem { path: Path::new("/var/lib").into(), read_only: true, flags: 0, options: "".into() };
-        spec.temporary_file_systems = vec![empty];
+        spec.temporary_file_systems = vec![empty("/var/lib", true), empty("/run", false)];
     });
     let steps = world.steps_with(&covered, &own);
     let at =
         |step: &str| steps.iter().position(|line| line.contains(step)).unwrap_or_else(|| panic!("{step}: {steps:#?}"));
-    assert!(at("/var/lib/own all") < at("mount tmpfs /data/lib"), "{steps:#?}");
+    assert!(at("hold 0 /data/lib/own all") < at("mount tmpfs /data/lib"), "{steps:#?}");
     assert!(at("mount tmpfs /data/lib") < at("dir /data/lib/own"), "{steps:#?}");
+    assert!(at("mount tmpfs /run") < at("dir /run/credentials/own"), "{steps:#?}");
+    assert!(has(&steps, "set 1 /run/credentials/own all"), "{steps:#?}");
+}
+
+fn own(path: &str, read_only: bool) -> Own {
+    Own { path: path.into(), read_only, key: "own" }
+}
+
+fn empty(path: &str, read_only: bool) -> TemporaryFileSystem {
+    TemporaryFileSystem { path: Path::new(path).into(), read_only, flags: 0, options: "".into() }
+}
+
+fn bare<'a>(look: &'a dyn Fn(&Path) -> Option<Seen>) -> Host<'a> {
+    Host { look, root: None, masks: Path::new("/m"), private_tmp: None, own: &[], machine: Machine::HERE }
 }
 
 fn with(change: impl FnOnce(&mut SandboxSpec)) -> SandboxSpec {
@@ -146,7 +163,8 @@ fn with(change: impl FnOnce(&mut SandboxSpec)) -> SandboxSpec {
 
 fn path(text: &str) -> SandboxPath {
     let (text, may_miss) = text.strip_prefix('-').map_or((text, false), |rest| (rest, true));
-    SandboxPath { path: Path::new(text).into(), may_miss, in_root: false }
+    let (text, in_root) = text.strip_prefix('+').map_or((text, false), |rest| (rest, true));
+    SandboxPath { path: Path::new(text).into(), may_miss, in_root }
 }
 
 fn paths(texts: &[&str]) -> Vec<SandboxPath> {
@@ -392,7 +410,7 @@ fn what_a_host_lacks_is_left_out() {
     for switch in [Switch::PrivateNetwork, Switch::ProtectHostname, Switch::PrivateIpc, Switch::ProtectKernelLogs] {
         spec.on.set(switch, true);
     }
-    let needed = needs(&spec);
+    let needed = needs(&spec, &[], false);
     let features: Vec<_> = needed.keys().copied().collect();
     assert_eq!(
         features,
@@ -402,7 +420,7 @@ fn what_a_host_lacks_is_left_out() {
         needed[&Feature::Mounts].contains("protect_system") && needed[&Feature::Filter].contains("protect_hostname")
     );
     let look = |path: &Path| Some(Seen { path: path.to_owned(), kind: FileKind::Directory });
-    let host = Host { look: &look, masks: Path::new("/m"), private_tmp: None, writable: &[], machine: Machine::HERE };
+    let host = bare(&look);
     let all: BTreeSet<Feature> = features.iter().copied().collect();
     assert_eq!(plan(&spec, &host, &all), Confinement::default());
     let whole = plan(&spec, &host, &BTreeSet::new());
@@ -433,6 +451,7 @@ impl View {
                 }
                 MountStep::Restrict { .. }
                 | MountStep::Propagate(_)
+                | MountStep::EnterRoot { .. }
                 | MountStep::Hold { .. }
                 | MountStep::Mount { .. }
                 | MountStep::MakeDirectory { .. }
@@ -471,7 +490,7 @@ proptest! {
             spec.read_write_paths = listed(&read_write);
         });
         let look = |path: &Path| Some(Seen { path: path.to_owned(), kind: FileKind::Directory });
-        let host = Host { look: &look, masks: Path::new("/m"), private_tmp: None, writable: &[], machine: Machine::HERE };
+        let host = bare(&look);
         let steps = plan(&spec, &host, &BTreeSet::new()).mounts;
         let view = View::of(&steps);
         for path in asked {

@@ -1,6 +1,9 @@
 //! systemd.exec(5), "Sandboxing" and "System call filtering": what a process may see and do less than others.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// What a process may see and do less than others. Lists are in the order of the files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,6 +48,18 @@ pub struct SandboxSpec {
     pub restrict_address_families: Option<AddressFamilies>,
     /// Which namespaces it may make and join, as flags of unshare(2); `None` is all.
     pub restrict_namespaces: Option<u32>,
+}
+
+impl SandboxSpec {
+    /// What of it says what a process finds where, and not what it may: a command with full privileges has that too.
+    pub fn arrangements(&self) -> Self {
+        Self {
+            fallback: self.fallback,
+            bind_paths: self.bind_paths.clone(),
+            temporary_file_systems: self.temporary_file_systems.clone(),
+            ..Self::default()
+        }
+    }
 }
 
 /// A thing that is on or off.
@@ -224,8 +239,18 @@ pub struct SandboxPath {
     pub path: Box<Path>,
     /// `-`: it is left out where it is not there.
     pub may_miss: bool,
-    /// `+`: it lies below the unit's root directory.
+    /// `+`: it is taken from the unit's root directory and not from the host's.
     pub in_root: bool,
+}
+
+impl SandboxPath {
+    /// What it is called by a process whose `/` is `root`; nothing when it lies outside of that.
+    pub fn within(&self, root: Option<&Path>) -> Option<PathBuf> {
+        match root.filter(|_| !self.in_root) {
+            None => Some(self.path.to_path_buf()),
+            Some(root) => self.path.strip_prefix(root).ok().map(|rest| Path::new("/").join(rest)),
+        }
+    }
 }
 
 /// An entry of bind_paths or bind_read_only_paths.

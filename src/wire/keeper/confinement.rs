@@ -23,4 +23,5 @@ wire_enum!(MountStep {
     5 MakeFile { path },
     6 MakeLink { path, to },
     7 Restrict { path, attributes, recursive, may_miss },
+    8 EnterRoot { path },
 });

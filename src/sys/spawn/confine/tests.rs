@@ -222,3 +222,79 @@ fn a_large_confinement_has_room_of_its_own() {
     });
     assert_eq!(seen("echo fine", mounts(missing)), "fine\n");
 }
+
+fn enter(path: &Path) -> MountStep {
+    MountStep::EnterRoot { path: path.display().to_string() }
+}
+
+/// A root with the host's programs, at which links of all kinds lead out of it.
+fn jail() -> (tempfile::TempDir, Vec<MountStep>) {
+    let folder = folder();
+    let root = folder.path().join("a");
+    fs::create_dir(root.join("usr")).unwrap();
+    fs::create_dir(root.join("place")).unwrap();
+    for name in ["bin", "lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name)).unwrap();
+    }
+    std::os::unix::fs::symlink(folder.path().join("b"), root.join("out")).unwrap();
+    std::os::unix::fs::symlink("../../../../../../place", root.join("up")).unwrap();
+    let steps =
+        vec![hold(0, Path::new("/usr")), hold(1, &folder.path().join("b")), enter(&root), put(0, Path::new("/usr"))];
+    (folder, steps)
+}
+
+#[test]
+fn a_root_that_was_entered_is_all_that_there_is() {
+    if !is_root() {
+        return;
+    }
+    let (folder, steps) = jail();
+    fs::write(folder.path().join("b/secret"), "").unwrap();
+    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let inside = [
+        // Where a link says that it leads is looked for below the root.
+        MountStep::MakeDirectory { path: "/up/made".into() },
+        put(1, Path::new("/up/made")),
+        MountStep::Mount {
+            kind: "tmpfs".into(),
+            path: "/../..//up".into(),
+            flags: 0,
+            options: "size=1m".into(),
+            may_miss: false,
+        },
+        MountStep::MakeFile { path: "/place/file".into() },
+        restrict(Path::new("/"), READ_ONLY),
+    ];
+    let script = "cd /; cd ../..; ls; ls place; ls out 2>&- || echo nothing; touch new 2>&- || echo read-only";
+    let said = seen(script, mounts(steps.into_iter().chain(inside)));
+    assert_eq!(said, "bin\nfile\nlib\nlib64\nout\nplace\nup\nusr\nfile\nnothing\nread-only\n");
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    assert!(folder.path().join("a/place/made").is_dir(), "made below the root");
+    assert!(fs::read_dir(folder.path().join("b")).unwrap().count() == 1, "and nowhere else");
+}
+
+#[test]
+fn a_link_does_not_lead_a_mount_out_of_the_root() {
+    if !is_root() {
+        return;
+    }
+    let (_folder, steps) = jail();
+    let empty = MountStep::Mount {
+        kind: "tmpfs".into(),
+        path: "/out".into(),
+        flags: 0,
+        options: "size=1m".into(),
+        may_miss: false,
+    };
+    let failure = refused(mounts(steps.into_iter().chain([empty])));
+    assert_eq!(failure, SpawnFailure { step: SpawnStep::Namespace, errno: libc::ENOENT });
+}
+
+#[test]
+fn a_root_that_is_not_there_is_named() {
+    if !is_root() {
+        return;
+    }
+    let failure = refused(mounts([enter(Path::new("/nonexistent/root"))]));
+    assert_eq!(failure, SpawnFailure { step: SpawnStep::Chroot, errno: libc::ENOENT });
+}

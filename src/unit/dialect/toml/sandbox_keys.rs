@@ -28,7 +28,7 @@ pub(super) const SANDBOX: &[Key<Draft>] = &[
     Key { name: "inaccessible_paths", set: |d, w, v| extend(&mut sandbox(d).inaccessible_paths, w, v, path) },
     Key { name: "lock_personality", set: |d, w, v| switch(d, w, v, Switch::LockPersonality) },
     Key { name: "memory_deny_write_execute", set: |d, w, v| switch(d, w, v, Switch::MemoryDenyWriteExecute) },
-    Key { name: "mount_api_vfs", set: |d, w, v| switch(d, w, v, Switch::MountApiVfs) },
+    Key { name: "mount_api_vfs", set: |d, w, v| put(&mut d.exec_draft.mount_api_vfs, w.boolean(v).map(Some)) },
     Key { name: "mount_flags", set: |d, w, v| put(&mut sandbox(d).mount_flags, unset_or(w, v, PROPAGATIONS)) },
     Key { name: "network_namespace_path", set: network_namespace_path },
     Key { name: "no_exec_paths", set: |d, w, v| extend(&mut sandbox(d).no_exec_paths, w, v, path) },
