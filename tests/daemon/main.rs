@@ -41,6 +41,7 @@ mod reload; // files that change
 mod templates; // instances and targets
 mod resources; // what units ask of the machine
 mod restart; // services that die
+mod root; // services below a root of their own
 mod sandbox; // services that are shut in
 mod set_up; // what comes before the program fails
 mod shortage; // there are no more processes, or no time for all of them
@@ -204,6 +205,10 @@ const TESTS: &[Test] = tests![
     panics::a_keeper_that_panics_ends_and_the_next_takes_over,
     restart::a_service_that_is_killed_again_and_again_comes_back_and_each_end_is_told,
     restart::five_crashes_in_the_window_are_the_end_until_someone_resets,
+    root::what_is_the_services_is_shown_below_its_root_whoever_is_killed,
+    root::commands_have_the_root_that_their_prefix_and_the_unit_give_them,
+    root::a_link_below_the_root_leads_nowhere_else,
+    root::a_root_without_anything_to_mount_is_only_entered,
     sandbox::what_a_sandbox_forbids_cannot_be_done_and_can_without_it,
     sandbox::a_call_that_is_not_let_through_kills,
     sandbox::a_command_with_a_plus_is_not_shut_in,
