@@ -175,6 +175,119 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// What is tried below a root as well.
+const WORDS_BELOW: &[&str] = &[
+    "list /",
+    "list /run/systemd/journal",
+    "list /run/credentials",
+    "write /var/lib/own",
+    "write /run/own",
+    "write /opt",
+    "read /file",
+    "read /opt/link/file",
+    "mount /var/lib/own",
+    "mount /run/own",
+    "mount /run/credentials",
+    "mount /opt/link",
+];
+
+/// The same for services whose root is /srv/jail, which holds what the machine itself does for these tests.
+const TABLE_BELOW: &[(&str, &str, &str)] = &[
+    ("plain", "", ""),
+    ("no-api", "MountAPIVFS=no\nBindPaths=/proc", "mount_api_vfs = false\nbind_paths = ['/proc']"),
+    ("system-yes", "ProtectSystem=yes", "protect_system = true"),
+    (
+        "strict",
+        "ProtectSystem=strict\nReadWritePaths=+/opt /srv/jail/srv/full -/srv/empty -+/none\nPrivateTmp=yes",
+        "protect_system = 'strict'\nread_write_paths = ['+/opt', '/srv/jail/srv/full', '-/srv/empty', '-+/none']\n\
+         private_tmp = true",
+    ),
+    ("home-yes", "ProtectHome=yes", "protect_home = true"),
+    ("home-read-only", "ProtectHome=read-only", "protect_home = 'read-only'"),
+    (
+        "listed",
+        "ReadOnlyPaths=+/opt /srv/full\nInaccessiblePaths=+/home /srv/jail/srv/empty\nNoExecPaths=+/tmp",
+        "read_only_paths = ['+/opt', '/srv/full']\ninaccessible_paths = ['+/home', '/srv/jail/srv/empty']\n\
+         no_exec_paths = '+/tmp'",
+    ),
+    (
+        "bind",
+        "BindPaths=/srv/full:/opt/link /srv/full:/new/place",
+        "bind_paths = ['/srv/full:/opt/link', '/srv/full:/new/place']",
+    ),
+    ("tmpfs", "TemporaryFileSystem=/opt:ro /srv/empty", "temporary_file_system = ['/opt:ro', '/srv/empty']"),
+    ("private-tmp", "PrivateTmp=yes", "private_tmp = true"),
+    ("private-devices", "PrivateDevices=yes", "private_devices = true"),
+    (
+        "kernel",
+        "ProtectKernelTunables=yes\nProtectKernelModules=yes\nProtectKernelLogs=yes\nProtectControlGroups=yes",
+        "protect_kernel_tunables = true\nprotect_kernel_modules = true\nprotect_kernel_logs = true\n\
+         protect_control_groups = true",
+    ),
+    (
+        "tunables-no-api",
+        "ProtectKernelTunables=yes\nMountAPIVFS=no",
+        "protect_kernel_tunables = true\nmount_api_vfs = false",
+    ),
+    ("proc", "ProtectProc=invisible\nUser=daemon", "protect_proc = 'invisible'\nuser = 'daemon'"),
+    ("ipc", "PrivateIPC=yes", "private_ipc = true"),
+    (
+        "own",
+        "StateDirectory=own\nRuntimeDirectory=own\nSetCredential=key:value\nUser=daemon\nProtectSystem=strict\nPrivateTmp=yes",
+        "state_directory = 'own'\nruntime_directory = 'own'\nset_credential = 'key:value'\nuser = 'daemon'\n\
+         protect_system = 'strict'\nprivate_tmp = true",
+    ),
+    (
+        "own-no-api",
+        "StateDirectory=own\nUser=daemon\nPrivateTmp=yes\nMountAPIVFS=no\nBindPaths=/proc /dev/null",
+        "state_directory = 'own'\nuser = 'daemon'\nprivate_tmp = true\nmount_api_vfs = false\nbind_paths = ['/proc', '/dev/null']",
+    ),
+    (
+        "everything",
+        "User=daemon\nPrivateTmp=yes\nPrivateDevices=yes\nProtectSystem=strict\nProtectHome=yes\nNoNewPrivileges=yes\n\
+         ProtectKernelTunables=yes\nProtectKernelModules=yes\nProtectKernelLogs=yes\nProtectControlGroups=yes\n\
+         ProtectProc=invisible\nStateDirectory=own\nReadWritePaths=+/opt",
+        "user = 'daemon'\nprivate_tmp = true\nprivate_devices = true\nprotect_system = 'strict'\nprotect_home = true\n\
+         no_new_privileges = true\nprotect_kernel_tunables = true\nprotect_kernel_modules = true\n\
+         protect_kernel_logs = true\nprotect_control_groups = true\nprotect_proc = 'invisible'\nstate_directory = 'own'\n\
+         read_write_paths = '+/opt'",
+    ),
+];
+
+/// One setting under both.
+struct Row {
+    name: String,
+    command: String,
+    words: usize,
+    theirs: String,
+    own: String,
+}
+
+impl Row {
+    fn of(&(name, theirs, own): &(&str, &str, &str)) -> Self {
+        let command = format!("/usr/bin/perl /run/probe.pl {}", WORDS.join(" "));
+        Self { name: name.to_owned(), command, words: WORDS.len(), theirs: theirs.to_owned(), own: own.to_owned() }
+    }
+
+    fn below(&(name, theirs, own): &(&str, &str, &str)) -> Self {
+        let words = [WORDS, WORDS_BELOW].concat();
+        // What programs need is bound, as a root has it itself.
+        let programs = ["/usr", "/usr/bin:/bin", "/usr/lib:/lib", "/usr/lib64:/lib64"];
+        let theirs = format!("RootDirectory=/srv/jail\nBindPaths={}\n{theirs}", programs.join(" "));
+        let (binds, more) = match own.split_once("bind_paths = [") {
+            Some((before, after)) => (format!("{before}bind_paths = ['{}', {after}", programs.join("', '")), ""),
+            None => (format!("bind_paths = {programs:?}"), own),
+        };
+        Self {
+            name: format!("below-{name}"),
+            command: format!("/usr/bin/perl /probe.pl {}", words.join(" ")),
+            words: words.len(),
+            theirs,
+            own: format!("root_directory = '/srv/jail'\n{binds}\n{more}"),
+        }
+    }
+}
+
 /// Where we differ on purpose: the row, the word, what systemd does, what we do.
 const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     // Its manual says that they are read-only.
@@ -191,6 +304,16 @@ const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     // An empty directory, and a link to where its journal would be.
     ("private-devices", "devices", SYSTEMDS_DEVICES, OUR_DEVICES),
     ("as-debian-has-it", "devices", SYSTEMDS_DEVICES, OUR_DEVICES),
+    ("below-private-devices", "devices", SYSTEMDS_DEVICES, OUR_DEVICES),
+    ("below-everything", "devices", SYSTEMDS_DEVICES, OUR_DEVICES),
+    // It means a mode of 0755 and forgets it: there everyone may write into the root's /run.
+    ("below-proc", "write /run", "ok", "EACCES"),
+    ("below-proc", "write /run/own", "ok", "EACCES"),
+    ("below-own", "write /run", "ok", "EACCES"),
+    ("below-everything", "write /run", "ok", "EACCES"),
+    ("below-everything", "write /run/own", "ok", "EACCES"),
+    // A file system of its own for one directory, in a /run that is empty anyway.
+    ("below-own", "mount /run/credentials", "ro,noexec", "rw"),
 ];
 const SYSTEMDS_DEVICES: &str =
     "char fd full hugepages log mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero";
@@ -209,17 +332,24 @@ fn ours(machine: &Machine, name: &str) -> String {
 fn the_same_settings_make_the_same_sandbox() {
     let program = include_str!("../support/sandbox-probe.pl").to_owned();
     let mut files = vec![
-        ("run/probe.pl".to_owned(), program),
-        ("srv/full/file".to_owned(), "x".to_owned()),
-        ("srv/empty/.keep".to_owned(), String::new()),
-        ("home/me/file".to_owned(), "x".to_owned()),
-        ("home/shown/.keep".to_owned(), String::new()),
-        ("root/file".to_owned(), "x".to_owned()),
-        ("run/user/0/file".to_owned(), "x".to_owned()),
+        ("run/probe.pl".to_owned(), program.clone()),
+        ("srv/jail/probe.pl".to_owned(), program),
         ("run/said/.keep".to_owned(), String::new()),
+        ("home/shown/.keep".to_owned(), String::new()),
+        ("run/user/0/file".to_owned(), "x".to_owned()),
     ];
-    let command = format!("/usr/bin/perl /run/probe.pl {}", WORDS.join(" "));
-    for (name, theirs, own) in TABLE {
+    for root in ["", "srv/jail/"] {
+        for name in ["srv/full/file", "home/me/file", "root/file"] {
+            files.push((format!("{root}{name}"), "x".to_owned()));
+        }
+        files.push((format!("{root}srv/empty/.keep"), String::new()));
+    }
+    for name in ["boot", "dev/shm", "etc", "opt", "opt/link", "tmp", "var/tmp", "var/lib"] {
+        files.push((format!("srv/jail/{name}/.keep"), String::new()));
+    }
+    files.push(("srv/jail/dev/null".to_owned(), String::new()));
+    let rows: Vec<Row> = TABLE.iter().map(Row::of).chain(TABLE_BELOW.iter().map(Row::below)).collect();
+    for Row { name, command, theirs, own, .. } in &rows {
         let unit =
             format!("[Service]\nType=oneshot\nExecStart={command}\nStandardOutput=file:/run/said/{name}\n{theirs}\n");
         files.push((format!("etc/systemd/system/probe-{name}.service"), unit));
@@ -231,7 +361,7 @@ fn the_same_settings_make_the_same_sandbox() {
     let known: BTreeMap<_, _> =
         DIFFERENCES.iter().map(|(row, word, theirs, own)| ((*row, *word), (*theirs, *own))).collect();
     let mut found = Vec::new();
-    for (name, ..) in TABLE {
+    for Row { name, words, .. } in &rows {
         let unit = format!("probe-{name}");
         let started = machine.run(&[
             "sh",
@@ -246,11 +376,11 @@ fn the_same_settings_make_the_same_sandbox() {
             own.ends_with("end")
         });
         let own = lines(&own);
-        assert_eq!((theirs.len(), own.len()), (WORDS.len(), WORDS.len()), "{name}: {theirs:#?} {own:#?}");
+        assert_eq!((theirs.len(), own.len()), (*words, *words), "{name}: {theirs:#?} {own:#?}");
         for (their, own) in theirs.iter().zip(&own) {
             let (word, their) = their.split_once(": ").unwrap_or_default();
             let (_, own) = own.split_once(": ").unwrap_or_default();
-            if their != own && known.get(&(*name, word)) != Some(&(their, own)) {
+            if their != own && known.get(&(name.as_str(), word)) != Some(&(their, own)) {
                 found.push(format!("{name}, {word}: systemd {their}, we {own}"));
             }
         }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::{Host, Own, Root, Seen, mount_options, view::View};
-use crate::unit::spec::{ProcSubset, ProtectHome, ProtectProc, ProtectSystem, SandboxPath, SandboxSpec, Switch};
+use crate::unit::spec::{
+    BindPath, ProcSubset, ProtectHome, ProtectProc, ProtectSystem, SandboxPath, SandboxSpec, Switch,
+};
 
 /// What is done at one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +153,7 @@ const NOT_STRICT: [&str; 6] = ["/dev", "/proc", "/sys", "/home", "/root", "/run/
 
 /// Everything that a unit asks for, in no order. Paths that need not be there and are not are left out.
 pub(super) fn entries(spec: &SandboxSpec, host: &Host<'_>, view: &View<'_>, own_queues: bool) -> Vec<Entry> {
-    let mut all = All { host, view, entries: Vec::new() };
+    let mut all = All { host, view, binds: binds(spec, host, view), entries: Vec::new() };
     all.system(spec);
     all.own(spec);
     all.home(spec);
@@ -167,6 +169,7 @@ pub(super) fn entries(spec: &SandboxSpec, host: &Host<'_>, view: &View<'_>, own_
 struct All<'a> {
     host: &'a Host<'a>,
     view: &'a View<'a>,
+    binds: Vec<Bind<'a>>,
     entries: Vec<Entry>,
 }
 
@@ -248,15 +251,10 @@ impl All<'_> {
         for (path, may_miss) in within(&spec.inaccessible_paths) {
             self.add(path, entry(What::Inaccessible, may_miss));
         }
-        for bind in &spec.bind_paths {
-            let source = match (self.host.look)(&bind.source) {
-                Some(seen) => seen.path,
-                None if bind.may_miss => continue,
-                // The child will say so.
-                None => bind.source.to_path_buf(),
-            };
-            let what = What::Bind { source, recursive: bind.recursive };
-            self.place(&bind.target, Entry { read_only: Some(bind.read_only), ..entry(what, bind.may_miss) });
+        for Bind { asked, source, target } in &self.binds {
+            let what = What::Bind { source: source.clone(), recursive: asked.recursive };
+            let read_only = Some(asked.read_only);
+            self.entries.push(Entry { path: target.clone(), read_only, ..entry(what, asked.may_miss) });
         }
         for empty in &spec.temporary_file_systems {
             let what = What::Empty { flags: empty.flags, options: empty.options.to_string() };
@@ -322,7 +320,7 @@ impl All<'_> {
 
     /// Something about what is there.
     fn add(&mut self, path: impl AsRef<Path>, entry: Entry) {
-        let path = match self.view.look(path.as_ref()) {
+        let path = match self.look(path.as_ref()) {
             Some(seen) => seen.path,
             None if entry.may_miss => return,
             None => path.as_ref().components().collect(),
@@ -330,11 +328,41 @@ impl All<'_> {
         self.entries.push(Entry { path, ..entry });
     }
 
+    /// What the process finds at a path, also where that is bound.
+    fn look(&self, path: &Path) -> Option<Seen> {
+        let covers = |bind: &&Bind<'_>| path.starts_with(&bind.target);
+        let bind = self.binds.iter().filter(covers).max_by_key(|bind| bind.target.components().count());
+        let Some(Bind { source, target, .. }) = bind else { return self.view.look(path) };
+        let Seen { path, kind } = (self.host.look)(&source.join(path.strip_prefix(target).ok()?))?;
+        Some(Seen { path: target.join(path.strip_prefix(source).ok()?).components().collect(), kind })
+    }
+
     /// Something for which room is made where there is none: the links of what leads there are followed.
     fn place(&mut self, path: &Path, entry: Entry) {
         let path = reached(path, &|path| self.view.look(path));
         self.entries.push(Entry { path, ..entry });
     }
+}
+
+/// An entry of bind_paths.
+struct Bind<'a> {
+    asked: &'a BindPath,
+    /// Where both are behind their links.
+    source: PathBuf,
+    target: PathBuf,
+}
+
+fn binds<'a>(spec: &'a SandboxSpec, host: &Host<'_>, view: &View<'_>) -> Vec<Bind<'a>> {
+    let bind = |asked: &'a BindPath| {
+        let source = match (host.look)(&asked.source) {
+            Some(seen) => seen.path,
+            None if asked.may_miss => return None,
+            // The child will say so.
+            None => asked.source.to_path_buf(),
+        };
+        Some(Bind { asked, source, target: reached(&asked.target, &|path| view.look(path)) })
+    };
+    spec.bind_paths.iter().filter_map(bind).collect()
 }
 
 /// Where a path leads of which the end may not be there yet.

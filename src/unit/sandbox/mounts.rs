@@ -160,7 +160,7 @@ impl Plan<'_> {
         let Entry { path, what, may_miss, .. } = &placed.entry;
         let fresh = self.within(placed).is_some_and(|up| up.entry.what.is_fresh());
         match what {
-            What::Inaccessible => self.hide(path, fresh, *may_miss),
+            What::Inaccessible => self.hide(placed, fresh),
             What::Bind { source, recursive } => {
                 self.make_room(placed, kind(self.host.look, source));
                 let place = self.hold(source, *recursive, *may_miss);
@@ -205,8 +205,14 @@ impl Plan<'_> {
         }
     }
 
-    fn hide(&mut self, path: &Path, fresh: bool, may_miss: bool) {
-        let mask = self.host.masks.join(kind(&|path| self.view.look(path), path).mask());
+    fn hide(&mut self, placed: &Placed, fresh: bool) {
+        let Entry { path, may_miss, .. } = &placed.entry;
+        let (path, may_miss) = (path.as_path(), *may_miss);
+        let kind = match self.source(placed) {
+            (true, source) => kind(self.host.look, &source),
+            (false, path) => kind(&|path| self.view.look(path), &path),
+        };
+        let mask = self.host.masks.join(kind.mask());
         let place = self.hold(&mask, false, false);
         // What is fresh may not have it.
         self.put(place, path, may_miss || fresh);

@@ -135,6 +135,30 @@ fn what_is_protected_is_what_lies_below_the_root() {
     );
 }
 
+/// A root may be nothing but places to bind on.
+#[test]
+fn what_is_bound_below_a_root_is_protected_as_well() {
+    let spec = with(|spec| {
+        spec.protect_system = ProtectSystem::Yes;
+        spec.bind_paths = vec![bind("/usr", "/usr", false)];
+        spec.on.set(Switch::ProtectKernelModules, true);
+    });
+    Jail::of(&[]).check(
+        &spec,
+        &[],
+        &[
+            "hold 0 /usr all",
+            "hold 1 /m/dir",
+            "enter /srv/jail",
+            "dir /usr",
+            "put 0 /usr",
+            "set 1 /usr all",
+            "put? 1 /usr/lib/modules",
+            "set? 15 /usr/lib/modules",
+        ],
+    );
+}
+
 #[test]
 fn the_kernels_own_files_are_protected_below_a_root_too() {
     let mut spec = SandboxSpec::default();
