@@ -146,6 +146,11 @@ const CASES: &[Case] = &[
     case(
         "root",
         "RootDirectory=/run/jail\nMountAPIVFS=no\nWorkingDirectory=/usr",
+        "root_directory = '/run/jail'\nmount_api_vfs = false\nworking_directory = '/usr'",
+    ),
+    case(
+        "root-with-mounts",
+        "RootDirectory=/run/jail\nWorkingDirectory=/usr",
         "root_directory = '/run/jail'\nworking_directory = '/usr'",
     ),
     case(
@@ -241,7 +246,11 @@ exit 0
 /// What cannot be had, so that the set-up stops; systemd's exit code tells where.
 const FAILURES: &[Case] = &[
     case("no-folder", "WorkingDirectory=/nonexistent", "working_directory = '/nonexistent'"),
-    case("no-root", "RootDirectory=/nonexistent\nMountAPIVFS=no", "root_directory = '/nonexistent'"),
+    case(
+        "no-root",
+        "RootDirectory=/nonexistent\nMountAPIVFS=no",
+        "root_directory = '/nonexistent'\nmount_api_vfs = false",
+    ),
     case("no-input", "StandardInput=file:/nonexistent", "standard_input = 'file:/nonexistent'"),
     case("no-output", "StandardOutput=file:/nonexistent/x", "standard_output = 'file:/nonexistent/x'"),
     case("no-error", "StandardError=append:/nonexistent/x", "standard_error = 'append:/nonexistent/x'"),

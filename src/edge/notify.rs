@@ -106,6 +106,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_shown_socket_is_the_one_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, shown) = (folder.path().join("notify"), folder.path().join("shown"));
+        for _ in 0..2 {
+            drop(fs::remove_file(&socket));
+            let receiver = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+            // The next manager does it again.
+            for _ in 0..2 {
+                show(&socket, &shown).unwrap();
+            }
+            let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
+            sender.send_to(b"READY=1", within(&shown)).unwrap();
+            assert_eq!(receiver.recv(&mut [0; 16]).unwrap(), 7);
+            assert_eq!(fs::read_dir(&shown).unwrap().count(), 1, "and nothing else");
+        }
+        fs::remove_file(&socket).unwrap();
+        assert_eq!(show(&socket, &shown).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
     fn the_fields_that_decide_are_read() {
         let datagram = parse(b"READY=1\nSTATUS=serving 3 uploads\nWATCHDOG_USEC=20000\nX_OURS=1\nWATCHDOG=1");
         let expected = NotifyMessage {

@@ -188,6 +188,32 @@ mod tests {
     }
 
     #[test]
+    fn links_in_a_root_are_followed_within_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap().join("root");
+        fs::create_dir_all(root.join("etc/deep")).unwrap();
+        fs::create_dir(folder.path().join("outside")).unwrap();
+        for (name, to) in [("absolute", "/etc/deep"), ("up", "../../../etc"), ("out", "/proc/self/root/etc")] {
+            std::os::unix::fs::symlink(to, root.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(folder.path().join("outside"), root.join("gone")).unwrap();
+        fs::write(root.join("file"), "").unwrap();
+        let jail = Jail::open(&root).unwrap();
+        let seen = |path: &str| jail.look(Path::new(path)).map(|seen| (seen.path.display().to_string(), seen.kind));
+        let directory = |path: &str| Some((path.to_owned(), FileKind::Directory));
+        assert_eq!(seen("/"), directory("/"));
+        assert_eq!(seen("/absolute"), directory("/etc/deep"));
+        assert_eq!(seen("/up/deep"), directory("/etc/deep"));
+        assert_eq!(seen("/absolute/../../.."), directory("/"));
+        assert_eq!(seen("/file"), Some(("/file".to_owned(), FileKind::Regular)));
+        assert_eq!((seen("/gone"), seen("/out"), seen("/none")), (None, None, None));
+        assert!(!jail.is_mounted(Path::new("/etc")));
+        assert!(Jail::open(&root.join("none")).is_none() && Jail::open(&root.join("file")).is_none());
+        let host = Jail::open(Path::new("/")).unwrap();
+        assert!(host.is_mounted(Path::new("/proc")) && !host.is_mounted(Path::new("/proc/self/task")));
+    }
+
+    #[test]
     fn masks_are_made_once_and_nobody_may_use_them() {
         let folder = tempfile::tempdir().unwrap();
         let masks = folder.path().join("masks");

@@ -235,3 +235,33 @@ impl Check<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(root: &str, mount_api_vfs: Option<bool>, notify_access: NotifyAccess, state: &str) -> ExecSpec {
+        let mut service = ServiceSpec { notify_access, ..ServiceSpec::default() };
+        service.exec.root_directory = (!root.is_empty()).then(|| Path::new(root).into());
+        let mut draft = ExecDraft { mount_api_vfs, ..ExecDraft::default() };
+        if !state.is_empty() {
+            draft.directories(DirectoryKind::State).push((state.into(), None));
+        }
+        draft.finish(&mut service);
+        (*service.exec).clone()
+    }
+
+    /// MountAPIVFS= is on under systemd 252 wherever there is another root, unless it says otherwise.
+    #[test]
+    fn a_root_is_mounted_in_unless_there_is_nothing_to_mount() {
+        let api = |exec: &ExecSpec| exec.sandbox.as_ref().map(|sandbox| sandbox.on.has(Switch::MountApiVfs));
+        let none = NotifyAccess::None;
+        assert_eq!(api(&finished("/srv/jail", None, none, "")), Some(true));
+        assert_eq!(api(&finished("/srv/jail", Some(false), none, "")), None, "a plain chroot");
+        assert_eq!(api(&finished("/srv/jail", Some(false), none, "own")), Some(false));
+        assert_eq!(api(&finished("/srv/jail", Some(false), NotifyAccess::Main, "")), Some(false));
+        assert_eq!(api(&finished("", None, NotifyAccess::Main, "own")), None);
+        let host = finished("/", None, none, "");
+        assert_eq!((api(&host), host.root_directory), (None, None), "the host's own root is none");
+    }
+}

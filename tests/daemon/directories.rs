@@ -176,7 +176,7 @@ pub(crate) fn its_directories_can_be_written_where_all_else_cannot() {
     need_root("it makes a mount namespace");
     let own = Own::new("strict");
     let script = "touch $$RUNTIME_DIRECTORY/mine && echo mine; ls /mnt; touch /etc/rm-test || echo shut";
-    let covered = "temporary_file_system = ['/mnt', '/run']\nbind_paths = '/run/credentials'";
+    let covered = "temporary_file_system = ['/mnt', '/run']";
     let world = World::with(&[(
         &own.0,
         &format!(

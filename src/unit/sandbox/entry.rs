@@ -24,19 +24,15 @@ pub(super) struct Entry {
 impl Entry {
     /// Where on the host a path below it is bound from, if it is.
     pub(super) fn source_of(&self, path: &Path) -> Option<PathBuf> {
-        match (&self.what, path.strip_prefix(&self.path)) {
-            (What::Bind { source, .. }, Ok(rest)) => Some(source.join(rest)),
-            _ => None,
-        }
+        let What::Bind { source, .. } = &self.what else { return None };
+        Some(source.join(path.strip_prefix(&self.path).ok()?))
     }
 
     /// Whether what the other binds is seen already in what this one does.
     pub(super) fn shows(&self, other: &Self) -> bool {
+        let What::Bind { source, .. } = &other.what else { return false };
         let is_whole = matches!(self.what, What::Bind { recursive: true, .. });
-        match &other.what {
-            What::Bind { source, .. } => is_whole && self.source_of(&other.path).as_ref() == Some(source),
-            _ => false,
-        }
+        is_whole && self.source_of(&other.path).as_ref() == Some(source)
     }
 }
 

@@ -77,6 +77,7 @@ fn confinement() -> Confinement {
         namespaces: 1 << 17,
         mounts: vec![
             MountStep::Propagate(1 << 19),
+            MountStep::EnterRoot { path: path.clone() },
             MountStep::Hold { place: 1, path: path.clone(), recursive: true, may_miss: false },
             MountStep::Put { place: 1, path: path.clone(), may_miss: true },
             MountStep::Mount { kind, path: path.clone(), flags: 6, options, may_miss: true },
