@@ -149,11 +149,6 @@ const CASES: &[Case] = &[
         "root_directory = '/run/jail'\nmount_api_vfs = false\nworking_directory = '/usr'",
     ),
     case(
-        "root-with-mounts",
-        "RootDirectory=/run/jail\nWorkingDirectory=/usr",
-        "root_directory = '/run/jail'\nworking_directory = '/usr'",
-    ),
-    case(
         "variables",
         "Environment=A=1 B=2 \"C=3 4\"\nEnvironmentFile=/run/env/*.env\nEnvironmentFile=-/run/env/none*\nUnsetEnvironment=B D=4\nUnsetEnvironment=E",
         "environment = ['A=1', 'B=2', 'C=3 4']\nenvironment_file = ['/run/env/*.env', '-/run/env/none*']\nunset_environment = ['B', 'D=4', 'E']",
