@@ -62,26 +62,27 @@ fn mounts(jail: &Jail) -> Vec<String> {
     all.lines().filter(ours).map(str::to_owned).collect()
 }
 
-/// Says READY=1 or whatever else.
-const NOTIFY: &str = "notify() { perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Type => SOCK_DGRAM, \
-                      Peer => $ENV{NOTIFY_SOCKET})->send($ARGV[0]) or die' \"$1\"; }\n";
+/// Is ready, and says so each time that it is asked.
+const SERVE: &str = "use IO::Socket::UNIX; $| = 1; my $asked = 0;\n\
+    sub notify { IO::Socket::UNIX->new(Type => SOCK_DGRAM, Peer => $ENV{NOTIFY_SOCKET})->send($_[0]) or die }\n\
+    $SIG{USR1} = sub { $asked++; notify(\"STATUS=asked-$asked\") };\n\
+    notify('READY=1'); print \"up\\n\"; sleep 1000 while 1;\n";
 
 pub(crate) fn what_is_the_services_is_shown_below_its_root_whoever_is_killed() {
     let jail = Jail::new("whole");
-    let settings = "type = 'notify'\nnotify_access = 'all'\nrestart = 'always'\nstate_directory = 'OWN'\n\
+    let settings = "type = 'notify'\nrestart = 'always'\nstate_directory = 'OWN'\n\
                     runtime_directory = 'OWN'\nset_credential = 'key:value'\nprivate_tmp = true\nprotect_system = 'strict'\n\
                     private_devices = true\nprotect_home = true\nread_write_paths = '+/data'";
     fs::create_dir(jail.path("data")).unwrap();
+    fs::write(jail.path("serve.pl"), SERVE).unwrap();
     let script = format!(
-        "{NOTIFY}\
-         echo run >> $STATE_DIRECTORY/runs; echo run $(wc -l < $STATE_DIRECTORY/runs)\n\
+        "echo run >> $STATE_DIRECTORY/runs; echo run $(wc -l < $STATE_DIRECTORY/runs)\n\
          touch $RUNTIME_DIRECTORY/here /tmp/here /data/here && echo written\n\
          touch /here 2>&- || echo root read-only\n\
          touch /usr/here 2>&- || echo usr read-only\n\
          touch $CREDENTIALS_DIRECTORY/here 2>&- || echo credential $(cat $CREDENTIALS_DIRECTORY/key)\n\
-         ls /dev/sda /proc/1/exe >&- 2>&-; ls -d /inside /dev/null /proc/self /sys/kernel {host} 2>&-\n\
-         n=0; trap 'n=$((n+1)); notify STATUS=asked-$n' USR1; notify READY=1; echo up\n\
-         while :; do sleep 1000 & wait $!; done\n",
+         ls -d /inside /dev/null /proc/self /sys/kernel {host} 2>&-\n\
+         exec perl /serve.pl\n",
         host = jail.folder.path().display(),
     );
     let mut world = World::new();
