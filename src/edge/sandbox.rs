@@ -12,7 +12,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat},
     sched::CloneFlags,
     sys::stat::{Mode, SFlag, mknod},
 };
@@ -64,21 +64,27 @@ impl Jail {
 
     /// What stands at a path, behind its symbolic links, which do not lead out.
     pub fn look(&self, path: &Path) -> Option<Seen> {
-        let found = self.find(path)?;
+        let found = self.find(path, OFlag::empty())?;
         let real = Path::new("/").join(named(&found)?.strip_prefix(&self.path).ok()?);
         Some(Seen { path: real, kind: kind(found.metadata().ok()?.file_type()) })
     }
 
+    /// What the symbolic link at a path says, if there is one.
+    pub fn link(&self, path: &Path) -> Option<PathBuf> {
+        let link = self.find(path, OFlag::O_NOFOLLOW)?;
+        readlinkat(&link, "").ok().map(PathBuf::from)
+    }
+
     /// Whether a path is where something is mounted.
     pub fn is_mounted(&self, path: &Path) -> bool {
-        let mount = |path: &Path| mount_id(&self.find(path)?);
+        let mount = |path: &Path| mount_id(&self.find(path, OFlag::empty())?);
         let above = path.parent().and_then(mount);
         mount(path).is_some_and(|here| above != Some(here))
     }
 
-    fn find(&self, path: &Path) -> Option<fs::File> {
+    fn find(&self, path: &Path, more: OFlag) -> Option<fs::File> {
         let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve);
+        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC | more).resolve(resolve);
         // EAGAIN: something was renamed meanwhile, and ".." may have been wrong.
         let found =
             (0..TRIES_MAX).map(|_| openat2(&self.folder, path, how)).find(|found| !matches!(found, Err(Errno::EAGAIN)));
@@ -207,6 +213,8 @@ mod tests {
         assert_eq!(seen("/absolute/../../.."), directory("/"));
         assert_eq!(seen("/file"), Some(("/file".to_owned(), FileKind::Regular)));
         assert_eq!((seen("/gone"), seen("/out"), seen("/none")), (None, None, None));
+        assert_eq!(jail.link(Path::new("/up")), Some("../../../etc".into()));
+        assert_eq!((jail.link(Path::new("/etc")), jail.link(Path::new("/none"))), (None, None));
         assert!(!jail.is_mounted(Path::new("/etc")));
         assert!(Jail::open(&root.join("none")).is_none() && Jail::open(&root.join("file")).is_none());
         let host = Jail::open(Path::new("/")).unwrap();

@@ -179,12 +179,20 @@ pub(crate) fn a_link_below_the_root_leads_nowhere_else() {
     }
     symlink(outside.path().join("one"), jail.path("absolute")).unwrap();
     symlink(format!("../../../..{}/two", outside.path().display()), jail.path("relative")).unwrap();
+    // As a root has it in which the host's resolver is to be shown.
+    symlink("../made/there/file", jail.path("nowhere")).unwrap();
     let settings = "type = 'oneshot'\nmount_api_vfs = false\nread_only_paths = '-+/relative'\n\
-                    bind_paths = ['/etc:/absolute', '/etc:/relative/deep']\ntemporary_file_system = '/relative/empty'";
-    let script = "ls /absolute/passwd /relative/deep/passwd; echo end\n";
+                    bind_paths = ['/etc:/absolute', '/etc:/relative/deep', '/etc/passwd:/nowhere']\n\
+                    temporary_file_system = '/relative/empty'";
+    let script = "ls /absolute/passwd /relative/deep/passwd; grep -c ^root: /nowhere /made/there/file; echo end\n";
     let world = World::with(&[(&jail.own, &jail.unit(settings, script))]);
     until("it has looked", || world.captured(&jail.own).ends_with("end\n").then_some(()));
-    assert_eq!(world.captured(&jail.own), "/absolute/passwd\n/relative/deep/passwd\nend\n", "{}", world.log());
+    assert_eq!(
+        world.captured(&jail.own),
+        "/absolute/passwd\n/relative/deep/passwd\n/nowhere:1\n/made/there/file:1\nend\n",
+        "{}",
+        world.log()
+    );
     let two = |root: &Path| fs::read_dir(root.join("two")).unwrap().count();
     assert_eq!((two(outside.path()), two(&inside)), (0, 2), "what is made to mount on is made below the root");
 }

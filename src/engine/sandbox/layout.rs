@@ -105,11 +105,18 @@ impl Grounds {
             (path, host::Jail::open(path))
         });
         let look_inside = |path: &Path| jail.as_ref()?.1.as_ref()?.look(path);
+        let link_inside = |path: &Path| jail.as_ref()?.1.as_ref()?.link(path);
         let is_mounted =
             |path: &Path| jail.as_ref().is_some_and(|(_, jail)| jail.as_ref().is_some_and(|it| it.is_mounted(path)));
-        let root = jail.as_ref().map(|(path, _)| Root { path, look: &look_inside, is_mounted: &is_mounted });
+        let root = jail.as_ref().map(|(path, _)| Root {
+            path,
+            look: &look_inside,
+            link: &link_inside,
+            is_mounted: &is_mounted,
+        });
         let host = Host {
             look: &look,
+            link: &|path| std::fs::read_link(path).ok(),
             root,
             masks: &self.masks,
             private_tmp: private_tmp.as_ref().map(|[tmp, var_tmp]| [&**tmp, &**var_tmp]),

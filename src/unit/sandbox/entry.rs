@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Host, Own, Root, Seen, mount_options, view::View};
+use super::{
+    Host, Own, Root, Seen, mount_options,
+    view::{View, reached_on},
+};
 use crate::unit::spec::{
     BindPath, ProcSubset, ProtectHome, ProtectProc, ProtectSystem, SandboxPath, SandboxSpec, Switch,
 };
@@ -186,7 +189,7 @@ impl All<'_> {
         for Own { path, read_only, .. } in self.host.own {
             let is_covered = spec.temporary_file_systems.iter().any(|empty| path.starts_with(&empty.path));
             let what = match self.host.root.is_some() || is_covered {
-                true => What::Bind { source: reached(path, self.host.look), recursive: true },
+                true => What::Bind { source: reached_on(self.host, path), recursive: true },
                 false if *read_only => continue,
                 false => What::Same,
             };
@@ -299,7 +302,7 @@ impl All<'_> {
             all.push(("/run", What::Empty { flags, options: "mode=0755,size=20%,nr_inodes=800k".to_owned() }));
         }
         for (path, what) in all {
-            let place = reached(Path::new(path), &|path| self.view.look(path));
+            let place = self.view.reach(Path::new(path));
             if !self.entries.iter().any(|entry| entry.path == place && entry.what != What::Same) {
                 self.entries.push(Entry { path: place, ..entry(what, false) });
             }
@@ -335,7 +338,7 @@ impl All<'_> {
 
     /// Something for which room is made where there is none: the links of what leads there are followed.
     fn place(&mut self, path: &Path, entry: Entry) {
-        let path = reached(path, &|path| self.view.look(path));
+        let path = self.view.reach(path);
         self.entries.push(Entry { path, ..entry });
     }
 }
@@ -356,18 +359,9 @@ fn binds<'a>(spec: &'a SandboxSpec, host: &Host<'_>, view: &View<'_>) -> Vec<Bin
             // The child will say so.
             None => asked.source.to_path_buf(),
         };
-        Some(Bind { asked, source, target: reached(&asked.target, &|path| view.look(path)) })
+        Some(Bind { asked, source, target: view.reach(&asked.target) })
     };
     spec.bind_paths.iter().filter_map(bind).collect()
-}
-
-/// Where a path leads of which the end may not be there yet.
-fn reached(path: &Path, look: &dyn Fn(&Path) -> Option<Seen>) -> PathBuf {
-    let there = path.ancestors().find_map(|up| Some((look(up)?.path, path.strip_prefix(up).ok()?)));
-    match there {
-        Some((real, rest)) => real.join(rest).components().collect(),
-        None => path.components().collect(),
-    }
 }
 
 const fn entry(what: What, may_miss: bool) -> Entry {

@@ -36,6 +36,8 @@ use crate::base::confinement::{Confinement, Network};
 pub struct Host<'a> {
     /// What stands at a path, behind its symbolic links; `None` where nothing does.
     pub look: &'a dyn Fn(&Path) -> Option<Seen>,
+    /// What the symbolic link at a path says, if there is one.
+    pub link: &'a dyn Fn(&Path) -> Option<PathBuf>,
     /// What the process sees as `/`, where that is not the host's.
     pub root: Option<Root<'a>>,
     /// The directory of what is put over things that are not to be seen, each named by its kind: `dir`, `reg`, `chr` ….
@@ -50,7 +52,7 @@ pub struct Host<'a> {
 
 impl fmt::Debug for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { look: _, root, masks, private_tmp, own, machine } = self;
+        let Self { look: _, link: _, root, masks, private_tmp, own, machine } = self;
         f.debug_struct("Host")
             .field("root", root)
             .field("masks", masks)
@@ -68,6 +70,8 @@ pub struct Root<'a> {
     pub path: &'a Path,
     /// What stands at a path, behind its symbolic links, none of which leads out; both paths are as the process has them.
     pub look: &'a dyn Fn(&Path) -> Option<Seen>,
+    /// What the symbolic link at such a path says, if there is one.
+    pub link: &'a dyn Fn(&Path) -> Option<PathBuf>,
     /// Whether something of its own is mounted at a path there.
     pub is_mounted: &'a dyn Fn(&Path) -> bool,
 }

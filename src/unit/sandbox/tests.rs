@@ -12,12 +12,12 @@ use crate::{
     unit::spec::{BindPath, ProtectHome, ProtectProc, ProtectSystem, SandboxPath, TemporaryFileSystem},
 };
 
-/// A host with these files; each is a directory unless another kind or a link stands behind it.
-struct World(BTreeMap<PathBuf, (PathBuf, FileKind)>);
+/// A host with these files; each is a directory unless another kind or a link stands behind it. And links to nowhere.
+struct World(BTreeMap<PathBuf, (PathBuf, FileKind)>, BTreeMap<PathBuf, PathBuf>);
 
 impl World {
     fn usual() -> Self {
-        let mut world = Self(BTreeMap::new());
+        let mut world = Self(BTreeMap::new(), BTreeMap::new());
         for path in [
             "/",
             "/usr",
@@ -80,6 +80,7 @@ impl World {
         };
         let host = Host {
             look: &look,
+            link: &|path| self.1.get(path).cloned(),
             root: None,
             masks: Path::new("/masks"),
             private_tmp: Some([Path::new("/tmp/own"), Path::new("/var/tmp/own")]),
@@ -152,7 +153,15 @@ fn empty(path: &str, read_only: bool) -> TemporaryFileSystem {
 }
 
 fn bare<'a>(look: &'a dyn Fn(&Path) -> Option<Seen>) -> Host<'a> {
-    Host { look, root: None, masks: Path::new("/m"), private_tmp: None, own: &[], machine: Machine::HERE }
+    Host {
+        look,
+        link: &|_| None,
+        root: None,
+        masks: Path::new("/m"),
+        private_tmp: None,
+        own: &[],
+        machine: Machine::HERE,
+    }
 }
 
 fn with(change: impl FnOnce(&mut SandboxSpec)) -> SandboxSpec {
@@ -339,6 +348,31 @@ fn targets_are_found_behind_links_though_they_are_not_there_yet() {
         spec.temporary_file_systems = vec![TemporaryFileSystem { path, read_only: false, flags: 0, options }];
     });
     check(&spec, &["dir /run/a", "dir /run/a/b", "mount tmpfs /run/a/b mode=0755"]);
+}
+
+/// As under systemd 252: the end of the link is made.
+#[test]
+fn a_link_to_nowhere_leads_to_where_something_is_put() {
+    let mut world = World::usual();
+    for (link, to) in [("/srv/link", "../var/none/other"), ("/var/none", "/srv/a/deep"), ("/etc/circle", "circle")] {
+        world.1.insert(link.into(), to.into());
+    }
+    let steps = |target: &str| {
+        let spec = with(|spec| spec.bind_paths = vec![bind("/srv/b", target, false)]);
+        let steps = world.steps(&spec);
+        steps[1..steps.len() - 1].to_vec()
+    };
+    assert_eq!(
+        steps("/srv/link/x"),
+        [
+            "dir /srv/a/deep",
+            "dir /srv/a/deep/other",
+            "dir /srv/a/deep/other/x",
+            "hold 0 /srv/b all",
+            "put 0 /srv/a/deep/other/x"
+        ]
+    );
+    assert_eq!(steps("/etc/circle").last().unwrap(), "put 0 /etc/circle", "the child says why not");
 }
 
 #[test]

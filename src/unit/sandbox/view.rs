@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use super::{Host, Root, Seen, entry::mounts_api};
 use crate::unit::spec::{SandboxSpec, Switch};
@@ -35,6 +35,12 @@ impl<'a> View<'a> {
         if is_shown { (self.host.look)(path) } else { self.stands(path) }
     }
 
+    /// Where a path leads of which the end may not be there yet, nor that of a symbolic link on the way.
+    pub(super) fn reach(&self, path: &Path) -> PathBuf {
+        let link = |path: &Path| self.host.root.map_or(self.host.link, |root| root.link)(path);
+        reached(path, &|path| self.look(path), &link)
+    }
+
     /// What is there without what is shown: what can be mounted on.
     pub(super) fn stands(&self, path: &Path) -> Option<Seen> {
         match self.host.root {
@@ -43,3 +49,36 @@ impl<'a> View<'a> {
         }
     }
 }
+
+/// Where a path leads on the host of which the end may not be there yet.
+pub(super) fn reached_on(host: &Host<'_>, path: &Path) -> PathBuf {
+    reached(path, host.look, host.link)
+}
+
+fn reached(path: &Path, look: &dyn Fn(&Path) -> Option<Seen>, link: &dyn Fn(&Path) -> Option<PathBuf>) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let there = path.ancestors().find_map(|up| Some((look(up)?.path, path.strip_prefix(up).ok()?)));
+        let Some((real, rest)) = there else { break };
+        let mut missing = rest.components();
+        let led = missing.next().and_then(|first| link(&real.join(first)));
+        let Some(to) = led else { return real.join(rest).components().collect() };
+        path = followed(&real, &to).join(missing.as_path());
+    }
+    path.components().collect()
+}
+
+/// Where a link in a directory leads that has no link in its own path.
+fn followed(folder: &Path, to: &Path) -> PathBuf {
+    let mut folder = if to.is_absolute() { PathBuf::from("/") } else { folder.to_owned() };
+    let mut rest = to.components();
+    while let Some(Component::RootDir | Component::CurDir | Component::ParentDir) = rest.clone().next() {
+        if rest.next() == Some(Component::ParentDir) {
+            folder.pop();
+        }
+    }
+    folder.join(rest.as_path())
+}
+
+/// As many links on one way as the kernel follows, path_resolution(7).
+const LINKS_MAX: usize = 40;

@@ -10,7 +10,7 @@ struct Jail {
 
 impl Jail {
     fn of(inside: &[(&str, &str)]) -> Self {
-        let mut world = World(BTreeMap::new());
+        let mut world = World(BTreeMap::new(), BTreeMap::new());
         for (path, real) in [("/", "/")].iter().chain(inside) {
             world.add(path, real, FileKind::Directory);
         }
@@ -25,7 +25,8 @@ impl Jail {
         };
         let (look, look_inside) = (|path: &Path| seen(&outside, path), |path: &Path| seen(&self.inside, path));
         let is_mounted = |path: &Path| self.mounted.iter().any(|mounted| path == Path::new(mounted));
-        let root = Root { path: Path::new("/srv/jail"), look: &look_inside, is_mounted: &is_mounted };
+        let link = |path: &Path| self.inside.1.get(path).cloned();
+        let root = Root { path: Path::new("/srv/jail"), look: &look_inside, link: &link, is_mounted: &is_mounted };
         let private_tmp = Some([Path::new("/tmp/own"), Path::new("/var/tmp/own")]);
         let host = Host { root: Some(root), private_tmp, own, ..bare(&look) };
         plan(spec, &host, &BTreeSet::new()).mounts
