@@ -238,6 +238,18 @@ const TABLE_BELOW: &[(&str, &str, &str)] = &[
          protect_system = 'strict'\nprivate_tmp = true",
     ),
     (
+        "plus",
+        "StateDirectory=own\nUser=daemon\nPrivateTmp=yes\nProtectSystem=strict\nLockPersonality=yes\nBindPaths=/proc\n\
+         TemporaryFileSystem=/opt",
+        "state_directory = 'own'\nuser = 'daemon'\nprivate_tmp = true\nprotect_system = 'strict'\nlock_personality = true\n\
+         bind_paths = ['/proc']\ntemporary_file_system = '/opt'",
+    ),
+    (
+        "bang",
+        "StateDirectory=own\nUser=daemon\nPrivateTmp=yes\nProtectSystem=strict\nTemporaryFileSystem=/opt",
+        "state_directory = 'own'\nuser = 'daemon'\nprivate_tmp = true\nprotect_system = 'strict'\ntemporary_file_system = '/opt'",
+    ),
+    (
         "own-no-api",
         "StateDirectory=own\nUser=daemon\nPrivateTmp=yes\nMountAPIVFS=no\nBindPaths=/proc /dev/null",
         "state_directory = 'own'\nuser = 'daemon'\nprivate_tmp = true\nmount_api_vfs = false\nbind_paths = ['/proc', '/dev/null']",
@@ -271,6 +283,11 @@ impl Row {
 
     fn below(&(name, theirs, own): &(&str, &str, &str)) -> Self {
         let words = [WORDS, WORDS_BELOW].concat();
+        let prefix = match name {
+            "plus" => "+",
+            "bang" => "!",
+            _ => "",
+        };
         // What programs need is bound, as a root has it itself.
         let programs = ["/usr", "/usr/bin:/bin", "/usr/lib:/lib", "/usr/lib64:/lib64"];
         let theirs = format!("RootDirectory=/srv/jail\nBindPaths={}\n{theirs}", programs.join(" "));
@@ -280,7 +297,7 @@ impl Row {
         };
         Self {
             name: format!("below-{name}"),
-            command: format!("/usr/bin/perl /probe.pl {}", words.join(" ")),
+            command: format!("{prefix}/usr/bin/perl /probe.pl {}", words.join(" ")),
             words: words.len(),
             theirs,
             own: format!("root_directory = '/srv/jail'\n{binds}\n{more}"),
