@@ -317,6 +317,11 @@ pub(crate) fn what_the_host_cannot_do_is_refused_or_left_out_as_the_unit_says() 
     world.unit("refused", &probe.unit(settings, "write /usr call personality"));
     let warned = format!("{settings}\nsandbox_fallback = \"warn\"");
     world.unit("warned", &probe.unit(&warned, "write /usr call personality status NoNewPrivs"));
+    // A root is entered all the same, and holds no program.
+    let root =
+        format!("[service]\nexec_start = \"/bin/true\"\nroot_directory = \"{}\"\n", probe.folder.path().display());
+    world.unit("root-refused", &root);
+    world.unit("root-warned", &format!("{root}sandbox_fallback = \"warn\"\n"));
     let plain = world.command();
     let mut command = Command::new("setpriv");
     command.arg("--bounding-set=-sys_admin").arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
@@ -330,6 +335,11 @@ pub(crate) fn what_the_host_cannot_do_is_refused_or_left_out_as_the_unit_says() 
     assert_eq!(world.captured("refused"), "");
     assert_eq!(said(&world, "warned"), ["write /usr: ok", "call personality: EPERM", "status NoNewPrivs: 1"]);
     assert_eq!(world.status("warned")["sandbox_unmet"], unmet);
+    for (unit, why) in [("root-refused", "namespace: operation not permitted"), ("root-warned", "exec: no such file")] {
+        let unmet = "no mount namespaces (Operation not permitted) for mount_api_vfs";
+        assert_eq!(world.until_active(unit, "failed")["sandbox_unmet"], unmet);
+        until("the reason is told", || world.ok(&["why", unit]).out.contains(why).then_some(()));
+    }
     let shown = world.ctl(&["status", "warned"]).out;
     assert!(shown.contains(&format!("Sandbox: {unmet}")), "{shown}");
     assert!(world.log().contains("sandbox_fallback"), "the remedy is named");
