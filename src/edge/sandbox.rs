@@ -29,6 +29,11 @@ pub fn look(path: &Path) -> Option<Seen> {
     Some(Seen { path: real, kind })
 }
 
+/// What the symbolic link at a path says, if there is one.
+pub fn link(path: &Path) -> Option<PathBuf> {
+    fs::read_link(path).ok()
+}
+
 fn kind(kind: fs::FileType) -> FileKind {
     if kind.is_dir() {
         FileKind::Directory
@@ -48,24 +53,23 @@ fn kind(kind: fs::FileType) -> FileKind {
 /// A directory that is a process' `/`: paths in there are as the process has them.
 #[derive(Debug)]
 pub struct Jail {
-    folder: fs::File,
-    /// Where it is, as the kernel says.
-    path: PathBuf,
+    /// With where it is, as the kernel says; nothing where there is no directory.
+    folder: Option<(fs::File, PathBuf)>,
 }
 
 impl Jail {
-    /// Opens it, if it is there.
-    pub fn open(path: &Path) -> Option<Self> {
+    /// The one at this path. One that is not there holds nothing.
+    pub fn open(path: &Path) -> Self {
         let flags = (OFlag::O_PATH | OFlag::O_DIRECTORY).bits();
-        let folder = fs::File::options().read(true).custom_flags(flags).open(path).ok()?;
-        let path = named(&folder)?;
-        Some(Self { folder, path })
+        let folder = fs::File::options().read(true).custom_flags(flags).open(path).ok();
+        Self { folder: folder.and_then(|folder| named(&folder).map(|path| (folder, path))) }
     }
 
     /// What stands at a path, behind its symbolic links, which do not lead out.
     pub fn look(&self, path: &Path) -> Option<Seen> {
+        let (_, top) = self.folder.as_ref()?;
         let found = self.find(path, OFlag::empty())?;
-        let real = Path::new("/").join(named(&found)?.strip_prefix(&self.path).ok()?);
+        let real = Path::new("/").join(named(&found)?.strip_prefix(top).ok()?);
         Some(Seen { path: real, kind: kind(found.metadata().ok()?.file_type()) })
     }
 
@@ -83,11 +87,12 @@ impl Jail {
     }
 
     fn find(&self, path: &Path, more: OFlag) -> Option<fs::File> {
+        let (folder, _) = self.folder.as_ref()?;
         let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC | more).resolve(resolve);
         // EAGAIN: something was renamed meanwhile, and ".." may have been wrong.
         let found =
-            (0..TRIES_MAX).map(|_| openat2(&self.folder, path, how)).find(|found| !matches!(found, Err(Errno::EAGAIN)));
+            (0..TRIES_MAX).map(|_| openat2(folder, path, how)).find(|found| !matches!(found, Err(Errno::EAGAIN)));
         found?.ok().map(fs::File::from)
     }
 }
@@ -204,7 +209,7 @@ mod tests {
         }
         std::os::unix::fs::symlink(folder.path().join("outside"), root.join("gone")).unwrap();
         fs::write(root.join("file"), "").unwrap();
-        let jail = Jail::open(&root).unwrap();
+        let jail = Jail::open(&root);
         let seen = |path: &str| jail.look(Path::new(path)).map(|seen| (seen.path.display().to_string(), seen.kind));
         let directory = |path: &str| Some((path.to_owned(), FileKind::Directory));
         assert_eq!(seen("/"), directory("/"));
@@ -216,8 +221,10 @@ mod tests {
         assert_eq!(jail.link(Path::new("/up")), Some("../../../etc".into()));
         assert_eq!((jail.link(Path::new("/etc")), jail.link(Path::new("/none"))), (None, None));
         assert!(!jail.is_mounted(Path::new("/etc")));
-        assert!(Jail::open(&root.join("none")).is_none() && Jail::open(&root.join("file")).is_none());
-        let host = Jail::open(Path::new("/")).unwrap();
+        for none in ["none", "file"] {
+            assert_eq!(Jail::open(&root.join(none)).look(Path::new("/")), None);
+        }
+        let host = Jail::open(Path::new("/"));
         assert!(host.is_mounted(Path::new("/proc")) && !host.is_mounted(Path::new("/proc/self/task")));
     }
 

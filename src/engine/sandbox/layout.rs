@@ -100,14 +100,18 @@ impl Grounds {
             begins(path);
             host::look(path)
         };
-        let jail = inmate.root.filter(|_| mounts).map(|path| {
-            begins(path);
-            (path, host::Jail::open(path))
+        let jail = inmate.root.filter(|_| mounts).map(|root| {
+            begins(root);
+            (root, host::Jail::open(root))
         });
-        let look_inside = |path: &Path| jail.as_ref()?.1.as_ref()?.look(path);
-        let link_inside = |path: &Path| jail.as_ref()?.1.as_ref()?.link(path);
-        let is_mounted =
-            |path: &Path| jail.as_ref().is_some_and(|(_, jail)| jail.as_ref().is_some_and(|it| it.is_mounted(path)));
+        let inside = |path: &Path| {
+            let (root, jail) = jail.as_ref()?;
+            begins(&root.join(path.strip_prefix("/").unwrap_or(path)));
+            Some(jail)
+        };
+        let look_inside = |path: &Path| inside(path)?.look(path);
+        let link_inside = |path: &Path| inside(path)?.link(path);
+        let is_mounted = |path: &Path| inside(path).is_some_and(|jail| jail.is_mounted(path));
         let root = jail.as_ref().map(|(path, _)| Root {
             path,
             look: &look_inside,
@@ -116,7 +120,7 @@ impl Grounds {
         });
         let host = Host {
             look: &look,
-            link: &|path| std::fs::read_link(path).ok(),
+            link: &host::link,
             root,
             masks: &self.masks,
             private_tmp: private_tmp.as_ref().map(|[tmp, var_tmp]| [&**tmp, &**var_tmp]),
