@@ -10,6 +10,8 @@ pub enum Topic {
     UnitRestarted,
     /// A probe's verdict is unhealthy.
     UnitUnhealthy,
+    /// Processes of the unit do not die on the final signal: it is down, and nothing more can be tried.
+    UnitUnkillable,
     /// The unit is failed and is not restarted.
     UnitFailed,
     /// The unit is failed: too many starts in the window. Inhibits [`Topic::UnitFailed`].
@@ -28,9 +30,10 @@ pub enum Topic {
 
 impl Topic {
     /// Every one, in the order of the enum.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UnitRestarted,
         Self::UnitUnhealthy,
+        Self::UnitUnkillable,
         Self::UnitFailed,
         Self::StartLimitHit,
         Self::Recovered,
@@ -45,6 +48,7 @@ impl Topic {
         match self {
             Self::UnitRestarted => "unit_restarted",
             Self::UnitUnhealthy => "unit_unhealthy",
+            Self::UnitUnkillable => "unit_unkillable",
             Self::UnitFailed => "unit_failed",
             Self::StartLimitHit => "start_limit_hit",
             Self::Recovered => "recovered",
@@ -60,9 +64,20 @@ impl Topic {
         Self::ALL.into_iter().find(|topic| topic.as_str() == text)
     }
 
-    /// Whether it is an end that nothing but a person changes.
-    const fn is_final(self) -> bool {
-        matches!(self, Self::UnitFailed | Self::StartLimitHit)
+    /// How far an incident has come with it; each step is told once.
+    const fn stage(self) -> u8 {
+        match self {
+            Self::UnitUnkillable => 1,
+            // An end that nothing but a person changes.
+            Self::UnitFailed | Self::StartLimitHit => 2,
+            Self::UnitRestarted
+            | Self::UnitUnhealthy
+            | Self::Recovered
+            | Self::ConfigRejected
+            | Self::StoreDegraded
+            | Self::StoreReplaced
+            | Self::LogsDegraded => 0,
+        }
     }
 }
 
@@ -252,12 +267,12 @@ impl Incident {
         }
     }
 
-    /// Adds what was reported to an open incident; whether people must be told (it has become final only now).
+    /// Adds what was reported to an open incident; whether people must be told (it has become so bad only now).
     pub(super) fn join(&mut self, topic: Topic, report: &Report<'_>) -> bool {
         self.generation = self.generation.max(report.generation().unwrap_or_default());
         self.result = report.result.or(self.result);
         self.restarts = self.restarts.saturating_add(u32::from(topic == Topic::UnitRestarted));
-        let worse = topic.is_final() && !self.topic.is_final();
+        let worse = topic.stage() > self.topic.stage();
         if worse {
             self.severity = report.severity;
             self.text.clone_from(&report.text);

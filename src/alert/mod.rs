@@ -1,12 +1,12 @@
-//! Who is told what, and how often: one alert when an incident opens, at most one more when it gets worse, one when
-//! it is over, reminders in between.
+//! Who is told what, and how often: one alert when an incident opens, at most one more at each step by which it gets
+//! worse, one when it is over, reminders in between.
 //!
 //! Pure: notices come in with the time, messages and incident rows go out as values. Whoever changes this usually
 //! breaks idempotence: the id of a message derives from the unit, the generation that opened the incident, the event
 //! and the route alone, so that a replay after a crash makes the same id and the store drops it.
 //!
-//! An incident of a unit is in one stage. *Restarted* and *unhealthy* open it; *failed* and *start limit hit* open it
-//! or make it worse, and the second inhibits the first. It is closed by `Recovered` or a clean end that rests (people
+//! An incident of a unit is in one stage. *Restarted* and *unhealthy* open it; *unkillable*, and after it *failed* and *start
+//! limit hit*, open it or make it worse, and the last inhibits the one before. It is closed by `Recovered` or a clean end that rests (people
 //! are told), by a wanted stop, a reset of a failed unit, the unit's removal, or shutdown (nobody is told). A run ends once: an end at or
 //! below the highest one seen changes nothing.
 #![forbid(unsafe_code)]
@@ -173,10 +173,15 @@ impl Alerts {
                 }
             }
             Happening::Unhealthy { run, severity, .. } => {
-                let over = self.marks.get(&run.unit).is_some_and(|mark| run.generation <= mark.ended);
-                if !over && *severity != Severity::Info {
+                if !self.is_over(run) && *severity != Severity::Info {
                     self.saw(run);
-                    self.worsen(now, Topic::UnitUnhealthy, &Report { run: Some(run), ..Report::of(notice) });
+                    self.worsen(now, Topic::UnitUnhealthy, &Report::of(notice));
+                }
+            }
+            Happening::Unkillable { run } => {
+                if !self.is_over(run) {
+                    self.saw(run);
+                    self.worsen(now, Topic::UnitUnkillable, &Report::of(notice));
                 }
             }
             Happening::StartLimitHit { unit, .. } => {
@@ -219,7 +224,6 @@ impl Alerts {
             | Happening::ControlFailed { .. }
             | Happening::RestartScheduled { .. }
             | Happening::TimedOut { .. }
-            | Happening::Unkillable { .. }
             | Happening::WatchdogExpired { .. }
             | Happening::OomKilled { .. }
             | Happening::Reloaded { .. }
@@ -339,6 +343,11 @@ impl Alerts {
     fn saw(&mut self, run: &RunId) {
         let mark = self.mark(&run.unit);
         mark.seen = mark.seen.max(run.generation);
+    }
+
+    /// Whether the end of the run was seen.
+    fn is_over(&self, run: &RunId) -> bool {
+        self.marks.get(&run.unit).is_some_and(|mark| run.generation <= mark.ended)
     }
 
     /// Whether this end is new; a replayed one is not.

@@ -56,6 +56,10 @@ fn unhealthy(generation: u64) -> Happening {
     Happening::Unhealthy { run: run(generation), probe, reason, severity: Severity::Warning }
 }
 
+fn unkillable(generation: u64) -> Happening {
+    Happening::Unkillable { run: run(generation) }
+}
+
 fn recovered(generation: u64) -> Happening {
     Happening::Recovered { run: run(generation) }
 }
@@ -109,7 +113,13 @@ fn an_incident_is_one_alert_and_one_end_not_one_per_retry() {
 #[test]
 fn it_gets_worse_once_and_the_start_limit_inhibits_failed() {
     use Consequence::{Fail, Restart, StartLimit};
-    let cases: [(&[Happening], &[&str]); 6] = [
+    let cases: [(&[Happening], &[&str]); 9] = [
+        (&[starting(1), unkillable(1), unkillable(1)], &["unit_unkillable"]),
+        (&[unkillable(1), wanted(ended(1, Restart)), starting(2), recovered(2)], &["unit_unkillable", "recovered"]),
+        (
+            &[unhealthy(1), unkillable(1), ended(1, Restart), unkillable(2), ended(2, Fail)],
+            &["unit_unhealthy", "unit_unkillable", "unit_failed"],
+        ),
         (&[ended(1, Restart), ended(2, StartLimit), limit(), failed()], &["unit_restarted", "start_limit_hit"]),
         (&[ended(1, StartLimit), limit(), failed()], &["start_limit_hit"]),
         (&[ended(1, Fail), failed(), limit()], &["unit_failed"]),
@@ -128,12 +138,13 @@ fn what_was_wanted_alerts_nobody() {
     let shutdown = Happening::ShuttingDown { actor: Actor::Daemon, machine: true };
     let reset =
         Happening::CountersReset { unit: unit(), actor: Actor::User(0), restarts: 1, starts: 1, was_failed: true };
-    let cases: [(&[Happening], &[&str]); 6] = [
+    let cases: [(&[Happening], &[&str]); 7] = [
         (&[starting(1), wanted(ended(1, Rest)), stopped()], &[]),
         (&[starting(1), wanted(ended(1, Fail)), failed()], &[]),
         (&[starting(1), ended(1, Rest)], &[]),
         (&[ended(1, Restart), wanted(ended(2, Rest)), stopped(), recovered(2)], &["unit_restarted"]),
         (&[ended(1, Fail), reset, recovered(1)], &["unit_failed"]),
+        (&[wanted(ended(1, Rest)), stopped(), unkillable(1)], &[]),
         (&[ended(1, Restart), shutdown, ended(2, Fail), recovered(2)], &["unit_restarted"]),
     ];
     for (story, expected) in cases {
@@ -277,6 +288,7 @@ enum Step {
     Begin,
     End(Consequence, bool),
     Sick,
+    Stuck,
     Well,
     Limit,
     Failed,
@@ -295,6 +307,7 @@ fn any_step() -> impl Strategy<Value = (usize, Step, u8)> {
         3 => Just(Step::Begin),
         4 => (consequence, prop::bool::weighted(0.2)).prop_map(|(then, wanted)| Step::End(then, wanted)),
         2 => Just(Step::Sick),
+        1 => Just(Step::Stuck),
         2 => Just(Step::Well),
         1 => Just(Step::Limit),
         1 => Just(Step::Failed),
@@ -312,6 +325,7 @@ fn happening_of(unit: &UnitName, step: Step, newest: &mut u64, alive: &mut bool)
         if let Happening::RunStarting { run, .. }
         | Happening::RunEnded { run, .. }
         | Happening::Unhealthy { run, .. }
+        | Happening::Unkillable { run }
         | Happening::Recovered { run } = &mut what
         {
             *run = id;
@@ -333,6 +347,7 @@ fn happening_of(unit: &UnitName, step: Step, newest: &mut u64, alive: &mut bool)
             of(if is_wanted { wanted(ended(0, then)) } else { ended(0, then) }, *newest)
         }
         Step::Sick if *alive => of(unhealthy(0), *newest),
+        Step::Stuck if *alive => of(unkillable(0), *newest),
         Step::Well if *alive => of(recovered(0), *newest),
         Step::Limit if !*alive => of(limit(), 0),
         Step::Failed if !*alive => of(failed(), 0),
@@ -344,7 +359,14 @@ fn happening_of(unit: &UnitName, step: Step, newest: &mut u64, alive: &mut bool)
             starts: 0,
             was_failed: !*alive,
         }),
-        Step::Begin | Step::End(..) | Step::Sick | Step::Well | Step::Limit | Step::Failed | Step::Stop => None,
+        Step::Begin
+        | Step::End(..)
+        | Step::Sick
+        | Step::Stuck
+        | Step::Well
+        | Step::Limit
+        | Step::Failed
+        | Step::Stop => None,
     }
 }
 
@@ -387,12 +409,13 @@ proptest! {
         let unique: BTreeSet<_> = expected.iter().cloned().collect();
         prop_assert_eq!(unique.len(), expected.len(), "an id came twice: {:?}", expected);
         prop_assert_eq!(unique, kept);
-        // One opening, at most one word that it got worse, at most one end.
+        // One opening, at most one word at each step by which it got worse, at most one end.
         for incident in expected.iter().map(|id| id.split('/').take(4).collect::<Vec<_>>().join("/")) {
             let of = |event: &str| expected.iter().filter(|id| **id == format!("{incident}/{event}/ops")).count();
             let opened = of("unit_restarted") + of("unit_unhealthy");
-            let worse = of("unit_failed") + of("start_limit_hit");
-            prop_assert!(opened <= 1 && worse <= 1 && opened + worse >= 1 && of("recovered") <= 1, "{incident}");
+            let (stuck, last) = (of("unit_unkillable"), of("unit_failed") + of("start_limit_hit"));
+            let each_once = opened <= 1 && stuck <= 1 && last <= 1;
+            prop_assert!(each_once && opened + stuck + last >= 1 && of("recovered") <= 1, "{incident}");
         }
     }
 }

@@ -107,7 +107,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         io_read_bytes: used.io_read_bytes,
         io_write_bytes: used.io_write_bytes,
         resources_unmet: resources_unmet.clone(),
-        cause: cause(state),
+        cause: stopped(status).unwrap_or_else(|| cause(state)),
         needs_restart: status.needs_restart,
         sandbox_unmet: sandbox_unmet.clone(),
         output: output.map(self::output),
@@ -203,6 +203,12 @@ pub(super) fn cause(state: &UnitState) -> String {
         }
         (Some(_), Active::Active | Active::Inactive | Active::Failed) | (None, _) => cause_of(&state.status),
     }
+}
+
+/// What a process that does nothing shows as. A table of a thousand units has no time to ask for each.
+fn stopped(status: &UnitStatus) -> Option<String> {
+    let pid = status.main_pid.filter(|pid| proctree::is_stopped(*pid))?;
+    Some(format!("its main process {pid} is stopped (T); supervisorctl signal CONT {} lets it go on", status.name))
 }
 
 fn cause_of(status: &UnitStatus) -> String {

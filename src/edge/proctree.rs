@@ -133,6 +133,11 @@ pub fn lives(pid: Pid) -> bool {
     stat_of(pid.raw()).is_some_and(|stat| !matches!(stat.state, b'Z' | b'X'))
 }
 
+/// Whether a process was stopped by a signal (T in proc_pid_stat(5)), and only SIGCONT lets it go on.
+pub fn is_stopped(pid: Pid) -> bool {
+    stat_of(pid.raw()).is_some_and(|stat| stat.state == b'T')
+}
+
 /// The run that a process below `keeper` belongs to by its environment, which it inherited.
 pub fn invocation_of(keeper: Option<Pid>, pid: Pid) -> Option<InvocationId> {
     let mut at = pid;

@@ -422,6 +422,9 @@ impl Engine {
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
         self.alerts.keep_units(now, |unit| host.units.contains_key(unit));
         self.node.restore(now, units, restored);
+        if !self.unseeded {
+            self.alert_of_unkillable(now);
+        }
         self.account_for(&snapshot.processes, &snapshot.pending);
         let replayed = snapshot.pending.len();
         let started = Happening::ManagerStarted {

@@ -12,8 +12,8 @@ use super::{Engine, boot::ended, config::Host, fanout::Told, handle::Report};
 use crate::{
     alert::{Alerts, Closing, Saved},
     base::{
-        Chain, Consequence, ExitStatus, Generation, Happening, InvocationId, Mono, Notice, RunId, RunResult, TimeSpan,
-        UnitName,
+        Chain, Consequence, ExitStatus, Generation, Happening, InvocationId, Mono, Notice, Now, RunId, RunResult,
+        TimeSpan, UnitName,
     },
     edge::{
         clock,
@@ -231,8 +231,17 @@ impl Engine {
         };
         self.alerts.learn(now, saved, over);
         self.alerts.keep_units(now, |unit| self.units.contains_key(unit));
-        self.write_alerts(now);
+        self.alert_of_unkillable(now);
         self.hear_all();
+    }
+
+    /// Runs that the manager before found unkillable: it may have died before people were told. Whose incident is open
+    /// already is not told of again.
+    pub(super) fn alert_of_unkillable(&mut self, now: Now) {
+        for run in self.node.stuck_runs().filter(|run| self.units.contains_key(&run.unit)) {
+            self.alerts.handle(now, &Notice { at: now, what: Happening::Unkillable { run } });
+        }
+        self.write_alerts(now);
     }
 
     /// Nothing waits any more for what the store might say.

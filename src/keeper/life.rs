@@ -13,9 +13,9 @@ pub struct Timings {
     pub start: Duration,
     /// The same for the first one of a program that has replaced another.
     pub upgrade: Duration,
-    /// From one sign of life to the next while it starts, and from a ping to its answer afterwards.
-    pub answer: Duration,
-    /// Between two pings.
+    /// From one sign of life to the next: while it starts, and afterwards with the ping that asks for one.
+    pub silence: Duration,
+    /// From a sign of life to the next ping; a part of `silence`.
     pub ping: Duration,
     /// From SIGABRT to SIGKILL: time for a core dump.
     pub abort: Duration,
@@ -32,9 +32,10 @@ impl Default for Timings {
         Self {
             start: Duration::from_secs(60),
             upgrade: Duration::from_secs(10),
-            answer: Duration::from_secs(10),
+            silence: Duration::from_secs(10),
             ping: Duration::from_secs(2),
-            abort: Duration::from_secs(5),
+            // Two seconds after the verdict at the latest another is to look after the services.
+            abort: Duration::from_secs(1),
             early: Duration::from_secs(10),
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
@@ -203,9 +204,9 @@ impl Life {
     pub(super) fn next_deadline(&self) -> Option<Mono> {
         match self.state {
             State::Down { due, .. } => Some(due),
-            State::Starting { heard, .. } => Some(heard.later(self.timings.answer).min(self.born.later(self.start))),
+            State::Starting { heard, .. } => Some(heard.later(self.timings.silence).min(self.born.later(self.start))),
             State::Up { ask, .. } => Some(ask),
-            State::Asked { since, .. } => Some(since.later(self.timings.answer)),
+            State::Asked { since, .. } => Some(since.later(self.timings.silence.saturating_sub(self.timings.ping))),
             State::Aborting { kill, .. } => Some(kill),
             State::Killed { .. } => None,
         }
@@ -299,13 +300,13 @@ mod tests {
         assert_eq!(life.due(at(3)), Some(Act::Ping));
         life.alive(at(4));
         assert_eq!(life.due(at(6)), Some(Act::Ping));
-        assert_eq!(life.due(at(15)), None);
-        assert_eq!(life.due(at(16)), Some(Act::Signal(pid(), Signal::ABRT)));
-        life.alive(at(17));
-        assert_eq!(life.due(at(21)), Some(Act::Signal(pid(), Signal::KILL)));
+        assert_eq!(life.due(at(13)), None);
+        assert_eq!(life.due(at(14)), Some(Act::Signal(pid(), Signal::ABRT)), "ten seconds after its last sign of life");
+        life.alive(at(14));
+        assert_eq!(life.due(at(15)), Some(Act::Signal(pid(), Signal::KILL)));
         assert_eq!(life.next_deadline(), None);
-        life.died(at(22));
-        assert_eq!(life.due(at(22)), Some(Act::Start(ManagerCause::Hang)));
+        life.died(at(16));
+        assert_eq!(life.due(at(16)), Some(Act::Start(ManagerCause::Hang)));
     }
 
     #[test]
@@ -314,8 +315,8 @@ mod tests {
         life.ready(at(1));
         assert_eq!(life.due(at(3)), Some(Act::Ping));
         assert_eq!(life.due(at(3600)), None, "everything stood still from 3 or later");
-        assert_eq!(life.next_deadline(), Some(at(3610)), "it has its time anew, once");
-        assert_eq!(life.due(at(3610)), Some(Act::Signal(pid(), Signal::ABRT)));
+        assert_eq!(life.next_deadline(), Some(at(3608)), "it has its time anew, once");
+        assert_eq!(life.due(at(3608)), Some(Act::Signal(pid(), Signal::ABRT)));
     }
 
     #[test]

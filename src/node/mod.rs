@@ -73,7 +73,9 @@ use status::Active;
 pub use status::UnitStatus;
 
 use crate::{
-    base::{Happening, InvocationId, Mono, Notice, Now, ProcessKey, Rng, STOOD_STILL, Ticket, TimeSpan, UnitName},
+    base::{
+        Happening, InvocationId, Mono, Notice, Now, ProcessKey, Rng, RunId, STOOD_STILL, Ticket, TimeSpan, UnitName,
+    },
     unit::{UnitDef, spec::EmergencyAction},
 };
 use fact::ExitFact;
@@ -341,6 +343,12 @@ impl Node {
     #[must_use]
     pub fn is_in_incident(&self, unit: &UnitName) -> bool {
         self.names.get(unit).and_then(|place| self.unit(*place)).is_some_and(|unit| unit.incident)
+    }
+
+    /// Runs whose processes do not die on the final signal.
+    pub fn stuck_runs(&self) -> impl Iterator<Item = RunId> {
+        let runs = self.names.values().filter_map(|place| self.run(*place));
+        runs.filter(|run| run.unkillable).map(Run::id)
     }
 
     /// Every unit, in the order of names, for people.

@@ -263,6 +263,9 @@ impl Node {
         let (id, phase) = (run.id(), run.phase);
         if first {
             self.stuck += 1;
+            if let Some(unit) = self.unit_mut(place) {
+                unit.incident = true;
+            }
             self.touch(place);
             self.notice(now, Happening::Unkillable { run: id });
             self.give_up_waiting(now, place);

@@ -459,7 +459,7 @@ fn show(file: &str) -> ExitCode {
     for_ever()
 }
 
-fn for_ever() -> ! {
+pub(crate) fn for_ever() -> ! {
     loop {
         pause(60_000);
     }

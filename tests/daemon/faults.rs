@@ -3,7 +3,7 @@ use std::{
     fs,
     os::{fd::AsRawFd, unix::net::UnixStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
@@ -17,18 +17,18 @@ use crate::{
     store::Small,
     support::{
         hook::Hook,
-        process::{self, Signal, kill, lives, need_root, pause, until},
+        process::{self, Signal, kill, need_root, pause, until},
         world::World,
     },
 };
 
 /// Dies every 20 to 40 ms, for ever, and writes down what became of it.
-fn mortal(world: &World) {
+pub(crate) fn mortal(world: &World) {
     let more = "restart = \"always\"\nrestart_sec = \"20ms\"\n[unit]\nstart_limit_burst = 0";
     world.unit("web", &actor::unit("crash @/truth web 20 40", more));
 }
 
-fn until_it_starts_again(world: &World, times: usize) {
+pub(crate) fn until_it_starts_again(world: &World, times: usize) {
     until_starts_are_told(world, "truth", times);
 }
 
@@ -41,7 +41,7 @@ fn until_starts_are_told(world: &World, file: &str, times: usize) {
     }
 }
 
-fn stop_and_compare(mut world: World) {
+pub(crate) fn stop_and_compare(mut world: World) {
     world.ok(&["stop", "web"]);
     let restarts = world.status("web")["restarts_total"].as_i64().unwrap();
     assert!(world.stop().success());
@@ -473,77 +473,6 @@ impl Drop for Hanging {
     }
 }
 
-pub(crate) fn a_process_that_cannot_die_is_told_and_never_doubled() {
-    let mut world = World::new();
-    mortal(&world);
-    world.unit("stuck", &actor::unit("steady @/stuck stuck", "timeout_stop_sec = \"300ms\"\nrestart = \"always\""));
-    world.start();
-    let pid = world.pid("stuck");
-    let ice = Ice::new(world.path("ice"));
-    ice.freeze(pid);
-    let mut asked = restart(&world, "stuck");
-    world.until_notices("unkillable", 1);
-    let status = world.status("stuck");
-    assert_eq!(
-        (status["active"].as_str(), status["pid"].as_i64()),
-        (Some("deactivating"), Some(pid.into())),
-        "{status:#}"
-    );
-    assert!(status["cause"].as_str().unwrap().contains("do not die on SIGKILL"), "{status:#}");
-    world.kill_manager();
-    until_it_starts_again(&world, 20);
-    assert!(lives(pid) && world.lines("stuck").len() == 1, "there is one and no other");
-    ice.thaw();
-    world
-        .until_status("stuck", "the next one runs", |status| status["generation"] == 2 && status["active"] == "active");
-    assert!(!lives(pid));
-    let _lost_its_manager = asked.wait();
-    stop_and_compare(world);
-}
-
-fn restart(world: &World, unit: &str) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisorctl"));
-    command.arg("--socket").arg(world.path("run/control.sock")).args(["restart", unit]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
-
-/// A freezer of version 1, in which a process dies of no signal.
-struct Ice(PathBuf);
-
-impl Ice {
-    fn new(at: PathBuf) -> Self {
-        need_root("it freezes a process");
-        fs::create_dir(&at).unwrap();
-        mount(Some("cgroup"), &at, Some("cgroup"), MsFlags::empty(), Some("freezer")).expect("CONFIG_CGROUP_FREEZER");
-        let group = at.join(format!("roundsman-{}", std::process::id()));
-        fs::create_dir(&group).unwrap();
-        Self(group)
-    }
-
-    fn freeze(&self, pid: i32) {
-        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
-        fs::write(self.0.join("freezer.state"), "FROZEN").unwrap();
-        until("it is frozen", || {
-            (fs::read_to_string(self.0.join("freezer.state")).unwrap() == "FROZEN\n").then_some(())
-        });
-    }
-
-    fn thaw(&self) {
-        fs::write(self.0.join("freezer.state"), "THAWED").unwrap();
-    }
-}
-
-impl Drop for Ice {
-    fn drop(&mut self) {
-        let _gone = fs::write(self.0.join("freezer.state"), "THAWED");
-        let deadline = Instant::now() + process::PATIENCE;
-        while fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
-            pause(20);
-        }
-        let _gone = umount2(self.0.parent().unwrap(), MntFlags::MNT_DETACH);
-    }
-}
-
 pub(crate) fn a_service_that_closes_its_output_costs_nobody_anything() {
     let world = World::with(&[("web", "[service]\nexec_start = \"/bin/sh -c 'exec 1>&- 2>&-; exec sleep 1000'\"\n")]);
     let pid = world.pid("web");
@@ -561,25 +490,4 @@ fn used_ticks(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
-pub(crate) fn a_service_that_stops_itself_is_ended_by_a_stop() {
-    let world = World::with(&[("web", "[service]\nexec_start = \"/bin/sh -c 'kill -STOP $$$$; exec sleep 1000'\"\n")]);
-    let pid = world.pid("web");
-    until("it is stopped", || process::stat(pid).filter(|(state, _)| *state == 'T'));
-    let began = Instant::now();
-    world.ok(&["stop", "web"]);
-    assert!(began.elapsed() < Duration::from_secs(10), "SIGCONT follows SIGTERM: {:?}", began.elapsed());
-    assert!(!lives(pid));
-    assert_eq!(world.status("web")["result"], "success");
-}
-
-pub(crate) fn a_service_that_kills_its_group_kills_nobody_else() {
-    let suicide = "[service]\nexec_start = \"/bin/sh -c 'kill -9 0'\"\nrestart = \"always\"\nrestart_sec = \"20ms\"\n[unit]\nstart_limit_burst = 0\n";
-    let world = World::with(&[("wild", suicide), ("web", &actor::unit("steady @/truth web", ""))]);
-    let (keeper, manager, web) = (world.keeper(), world.manager(), world.pid("web"));
-    world.until_status("wild", "it died ten times", |status| status["generation"].as_u64() > Some(10));
-    assert!(lives(keeper));
-    assert_eq!((world.manager(), world.pid("web")), (manager, web));
-    assert_eq!(world.status("web")["generation"], 1);
 }

@@ -48,6 +48,7 @@ mod shortage; // there are no more processes, or no time for all of them
 mod lazy; // services that wait for traffic
 mod sockets; // sockets that the keeper holds
 mod stop; // what is to go, goes
+mod stuck; // what stands still
 mod strangers; // pids that are others' by now
 mod store; // the database and its disk
 mod syscalls; // a kill at each system call
@@ -109,10 +110,7 @@ const TESTS: &[Test] = tests![
     faults::a_disk_that_hangs_below_a_file_of_variables_holds_its_service_and_nobody_else,
     faults::a_disk_that_hangs_below_a_folder_of_path_holds_its_service_and_nobody_else,
     faults::a_hundred_services_whose_disk_hangs_hold_none_whose_disk_does_not,
-    faults::a_process_that_cannot_die_is_told_and_never_doubled,
     faults::a_service_that_closes_its_output_costs_nobody_anything,
-    faults::a_service_that_stops_itself_is_ended_by_a_stop,
-    faults::a_service_that_kills_its_group_kills_nobody_else,
     set_up::a_program_that_cannot_be_run_is_told_by_kind_and_path_and_no_shell_tries_it,
     set_up::a_set_up_that_the_kernel_refuses_is_told_by_step_and_its_program_does_not_run,
     set_up::a_service_that_cannot_become_its_user_never_runs_as_another,
@@ -152,7 +150,6 @@ const TESTS: &[Test] = tests![
     life::a_second_daemon_is_refused_and_told_who_is_there,
     life::it_goes_on_when_nobody_reads_its_log,
     life::sigterm_stops_everything_and_ends_with_0,
-    life::a_manager_that_hangs_is_replaced_within_15_seconds_and_services_do_not_notice,
     life::an_upgrade_in_place_touches_no_service,
     life::supervisorctl_upgrade_says_what_runs_then_or_why_not,
     life::a_program_that_does_not_know_the_database_is_refused_beforehand_and_at_start,
@@ -245,6 +242,10 @@ const TESTS: &[Test] = tests![
     stop::the_last_command_is_spared_by_what_ends_the_service,
     strangers::who_has_the_pid_of_a_dead_service_is_neither_taken_over_nor_signalled,
     strangers::who_has_the_pid_in_a_pid_file_is_neither_taken_over_nor_signalled,
+    stuck::a_manager_that_hangs_is_replaced_within_12_seconds_and_services_do_not_notice,
+    stuck::a_process_that_cannot_die_is_told_within_5_seconds_and_never_doubled,
+    stuck::a_service_that_stops_itself_shows_it_and_is_ended_by_a_stop,
+    stuck::a_service_that_stops_itself_is_restarted_by_its_watchdog_and_by_its_probes,
     store::a_damaged_database_is_set_aside_and_services_come_up,
     store::a_full_disk_delays_no_restart_and_loses_no_count,
     timers::a_timer_runs_its_unit_again_and_again_and_status_says_when,

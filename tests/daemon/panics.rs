@@ -9,24 +9,26 @@ use std::{
 use nix::sys::signal::{SigSet, SigmaskHow};
 
 use crate::{
-    actor,
+    actor::{self, for_ever},
     support::{
         process::{Signal, lives, pause, until},
         world::World,
     },
 };
 
-/// Names the file whose content says whose thread is to panic.
+/// Names the file whose content says whose thread is to panic, or what else it is to do.
 const WORD: &str = "TEST_PANIC";
 const MANAGER: &str = "manager";
 const KEEPER: &str = "keeper";
+/// A lock that everyone needs who logs is taken in the manager and never given back.
+pub(crate) const DEADLOCK: &str = "manager deadlock";
 
 /// Whether these are the arguments of supervisord.
 pub(crate) fn is_daemon(arguments: &[String]) -> bool {
     matches!(arguments.first().map(String::as_str), Some("--config" | MANAGER))
 }
 
-/// A thread of this daemon that panics, and whose end nobody asks for, as soon as the file is there.
+/// A thread of this daemon that does it as soon as the file is there, and whose end nobody asks for.
 pub(crate) fn wait_for_the_word() {
     let Some(file) = env::var_os(WORD) else { return };
     let own = if env::args().nth(1).is_some_and(|first| first == MANAGER) { MANAGER } else { KEEPER };
@@ -34,9 +36,15 @@ pub(crate) fn wait_for_the_word() {
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK).unwrap();
     let _unasked = thread::Builder::new().name("doomed".to_owned()).spawn(move || {
         loop {
-            if fs::read_to_string(&file).is_ok_and(|whose| whose == own) {
+            let word = fs::read_to_string(&file).unwrap_or_default();
+            if word == own {
                 fs::remove_file(&file).unwrap();
                 panic!("told to");
+            }
+            if word == DEADLOCK && own == MANAGER {
+                let _never_given_back = std::io::stderr().lock();
+                fs::remove_file(&file).unwrap();
+                for_ever();
             }
             pause(5);
         }
@@ -45,7 +53,7 @@ pub(crate) fn wait_for_the_word() {
 }
 
 /// A daemon of this program.
-fn start(world: &mut World) {
+pub(crate) fn start(world: &mut World) {
     let plain = world.command();
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(plain.get_args()).env(WORD, world.path("word"));
@@ -55,7 +63,7 @@ fn start(world: &mut World) {
     world.await_answer();
 }
 
-fn say(world: &World, word: &str) {
+pub(crate) fn say(world: &World, word: &str) {
     // Whole at once, as it is read at any moment.
     let (file, beside) = (world.path("word"), world.path("word.new"));
     fs::write(&beside, word).unwrap();

@@ -63,7 +63,7 @@ pub(crate) fn kill_9_of_the_manager_kills_nothing_and_loses_nothing() {
 }
 
 pub(crate) fn a_manager_that_does_not_answer_is_replaced() {
-    let world = World::with(&[("TEST_PING_MS", "50"), ("TEST_ANSWER_MS", "400"), ("TEST_ABORT_MS", "100")]);
+    let world = World::with(&[("TEST_PING_MS", "50"), ("TEST_SILENCE_MS", "450"), ("TEST_ABORT_MS", "100")]);
     let mut manager = world.ready_manager();
     let key = manager.spawn_shell("a", 1, "exec sleep 1000");
     let pid = manager.spawned(&key);

@@ -42,7 +42,7 @@ fn play_keeper(folder: &str) -> ExitCode {
     let timings = Timings {
         start: millis("TEST_START_MS", 20_000),
         upgrade: millis("TEST_UPGRADE_MS", 20_000),
-        answer: millis("TEST_ANSWER_MS", 20_000),
+        silence: millis("TEST_SILENCE_MS", 20_000),
         ping: millis("TEST_PING_MS", 5000),
         abort: millis("TEST_ABORT_MS", 5000),
         ..Timings::default()
