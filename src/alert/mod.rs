@@ -105,6 +105,15 @@ impl Alerts {
         }
     }
 
+    /// Closes the incidents of units that `over` says are over: a machine before this one did not write that down.
+    pub fn settle(&mut self, now: Now, over: impl Fn(&UnitName) -> Option<Closing>) {
+        let ended: Vec<_> =
+            self.open.keys().filter_map(|subject| Some((subject.clone(), over(subject.unit()?)?))).collect();
+        for (subject, how) in ended {
+            self.close(now, &subject, how);
+        }
+    }
+
     /// What the store is asked to keep, for a machine that goes on later.
     pub fn snapshot(&self) -> Saved {
         Saved { open: self.open().cloned().collect(), marks: self.marks.clone() }
@@ -167,7 +176,8 @@ impl Alerts {
         match what {
             Happening::RunStarting { run, .. } => self.saw(run),
             Happening::RunEnded { run, result, wanted, consequence, .. } => {
-                if self.ends_first_time(run) && !wanted {
+                let is_new = self.ends_first_time(run);
+                if !wanted && (is_new || self.turned_out_final(run, *consequence)) {
                     let ended = Report { run: Some(run), result: Some(*result), ..Report::of(notice) };
                     self.ended(now, *consequence, &ended);
                 }
@@ -357,6 +367,15 @@ impl Alerts {
         let new = run.generation > mark.ended;
         mark.ended = mark.ended.max(run.generation);
         new
+    }
+
+    /// Whether the newest end, of which people know, has come to more than that: of a manager that died as it found the start
+    /// limit hit, only the end's consequence is told again.
+    fn turned_out_final(&self, run: &RunId, consequence: Consequence) -> bool {
+        let is_newest = self.marks.get(&run.unit).is_some_and(|mark| mark.ended == run.generation);
+        is_newest
+            && matches!(consequence, Consequence::Fail | Consequence::StartLimit)
+            && self.open.contains_key(&Subject::Unit(run.unit.clone()))
     }
 
     /// Whether the newest run of the unit has had no incident yet.

@@ -192,6 +192,34 @@ fn a_replay_makes_the_same_ids_and_a_stale_end_changes_nothing() {
 }
 
 #[test]
+fn an_end_that_is_told_again_as_final_is_told_and_opens_nothing() {
+    use Consequence::{Restart, StartLimit};
+    let cases: [(&[Happening], &[&str]); 3] = [
+        (&[ended(1, Restart), ended(1, StartLimit), ended(1, StartLimit)], &["unit_restarted", "start_limit_hit"]),
+        (&[ended(1, Restart), limit(), failed(), ended(1, StartLimit)], &["unit_restarted", "start_limit_hit"]),
+        (&[ended(1, Restart), recovered(2), ended(1, StartLimit)], &["unit_restarted", "recovered"]),
+    ];
+    for (story, expected) in cases {
+        assert_eq!(told(&mut Alerts::new(settings(Vec::new())), story), expected, "{story:?}");
+    }
+}
+
+#[test]
+fn what_is_over_and_was_not_written_down_is_closed_once_it_is_known() {
+    for (how, said) in [(Closing::Recovered, vec!["recovered"]), (Closing::Stopped, Vec::new())] {
+        let (_, saved) = known();
+        let mut later = Alerts::restore(settings(Vec::new()), saved, now(3));
+        later.settle(now(3), |_| None);
+        assert_eq!(later.open().count(), 1);
+        later.settle(now(3), |_| Some(how));
+        let events = messages(&mut later);
+        assert_eq!(events.iter().map(|said| said.split(' ').next().unwrap()).collect::<Vec<_>>(), said);
+        // The next outage is a new one.
+        assert_eq!(told(&mut later, &[starting(2), ended(2, Consequence::Restart)]), ["unit_restarted"]);
+    }
+}
+
+#[test]
 fn a_second_incident_of_the_same_run_has_its_own_id() {
     let mut alerts = Alerts::new(settings(Vec::new()));
     for (second, what) in (1..).zip([unhealthy(1), recovered(1), unhealthy(1)]) {

@@ -422,9 +422,7 @@ impl Engine {
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
         self.alerts.keep_units(now, |unit| host.units.contains_key(unit));
         self.node.restore(now, units, restored);
-        if !self.unseeded {
-            self.alert_of_unkillable(now);
-        }
+        self.settle_incidents(now);
         self.account_for(&snapshot.processes, &snapshot.pending);
         let replayed = snapshot.pending.len();
         let started = Happening::ManagerStarted {
@@ -441,6 +439,11 @@ impl Engine {
         self.node.handle(clock::now(), Input::Boot);
         self.watch_clock();
         self.drain()?;
+        if !fresh {
+            // What is told again may be over, too.
+            self.tell_all()?;
+            self.settle_incidents(clock::now());
+        }
         self.end_rows()?;
         self.keeper.send(&Order::Ready, Vec::new())?;
         self.keeper

@@ -20,7 +20,7 @@ use crate::{
         store::{self, Batch, StoreError, Write},
     },
     keeper::client::{ClientError, Pending},
-    node::{input::Restored, status::Active},
+    node::{Node, input::Restored, status::Active},
     wire::keeper::{ManagerCause, Order, RunningProcess},
 };
 
@@ -115,6 +115,8 @@ impl Engine {
                 self.counters().seed(totals, &restored.generations);
                 restored.enablement = enablement;
                 restored.elapsed = elapsed;
+                restored.incidents =
+                    saved.open.iter().filter_map(|incident| incident.subject.unit().cloned()).collect();
                 self.alerts = Alerts::restore(self.settings.alert.clone(), saved, clock::now());
             }
             Ok(Err(error)) => tracing::error!(error = %Chain(&error), "the store cannot be read; starting without it"),
@@ -223,25 +225,31 @@ impl Engine {
         let now = clock::now();
         let unheard: BTreeSet<&UnitName> =
             self.unheard.waiting.iter().filter_map(|told| told.notice.what.unit()).collect();
-        // Of others the machine knows whether all is well. The manager that died may have told so, and not written it down.
-        let over = |unit: &UnitName| match self.node.active(unit) {
-            _ if unheard.contains(unit) || self.node.is_in_incident(unit) => None,
-            Some(Active::Active | Active::Reloading | Active::Activating) => Some(Closing::Recovered),
-            Some(Active::Inactive | Active::Deactivating | Active::Failed) | None => Some(Closing::Stopped),
-        };
+        let over = |unit: &UnitName| if unheard.contains(unit) { None } else { how_it_ended(&self.node, now, unit) };
         self.alerts.learn(now, saved, over);
         self.alerts.keep_units(now, |unit| self.units.contains_key(unit));
         self.alert_of_unkillable(now);
+        self.write_alerts(now);
         self.hear_all();
+    }
+
+    /// Brings the incidents that the store knows and the machine that was restored into step: the manager that died may not
+    /// have written down what it did last.
+    pub(super) fn settle_incidents(&mut self, now: Now) {
+        // Otherwise it is learnt late.
+        if !self.unseeded {
+            self.alerts.settle(now, |unit| how_it_ended(&self.node, now, unit));
+            self.alert_of_unkillable(now);
+            self.write_alerts(now);
+        }
     }
 
     /// Runs that the manager before found unkillable: it may have died before people were told. Whose incident is open
     /// already is not told of again.
-    pub(super) fn alert_of_unkillable(&mut self, now: Now) {
+    fn alert_of_unkillable(&mut self, now: Now) {
         for run in self.node.stuck_runs().filter(|run| self.units.contains_key(&run.unit)) {
             self.alerts.handle(now, &Notice { at: now, what: Happening::Unkillable { run } });
         }
-        self.write_alerts(now);
     }
 
     /// Nothing waits any more for what the store might say.
@@ -249,5 +257,15 @@ impl Engine {
         for told in std::mem::take(&mut self.unheard).waiting {
             self.write_down(told);
         }
+    }
+}
+
+/// How an incident of the unit ended that is open in the store; `None` when it did not. Whoever is not up long enough to be
+/// well was stopped or reset meanwhile.
+fn how_it_ended(node: &Node, now: Now, unit: &UnitName) -> Option<Closing> {
+    match node.active(unit) {
+        _ if node.is_in_incident(unit) => None,
+        Some(Active::Active | Active::Reloading) if node.is_settled(now, unit) => Some(Closing::Recovered),
+        Some(_) | None => Some(Closing::Stopped),
     }
 }

@@ -355,6 +355,9 @@ impl Node {
         let by_run = run.ending.as_ref().filter(|ending| ending.is_wanted()).map(Ending::actor);
         if let Some(actor) = by_run.or(by_job) {
             let unit = unit.name.clone();
+            if let Some(unit) = self.unit_mut(place) {
+                unit.incident = false;
+            }
             self.notice(now, Happening::UnitStopped { unit, actor });
         }
     }

@@ -172,8 +172,7 @@ impl Node {
             return;
         }
         let reset_after = unit.def.service.restart.reset_after.filter(|_| unit.restarts > 0);
-        let silent_kind = matches!(run.def.service.kind, ServiceKind::Simple | ServiceKind::Exec);
-        let must_settle = silent_kind && run.probes.is_empty();
+        let must_settle = run.must_settle();
         let (up_since, incident) = (run.begin.ready_at.unwrap_or(now).mono, unit.incident);
         if let Some(span) = reset_after {
             self.timers.set(place, Slot::RowEnds, now.mono.after(span));
@@ -183,6 +182,16 @@ impl Node {
         } else {
             self.is_well(now, place);
         }
+    }
+
+    /// Whether the unit is up, and long enough to be called well if that is how it shows.
+    #[must_use]
+    pub fn is_settled(&self, now: Now, unit: &UnitName) -> bool {
+        let run = self.names.get(unit).and_then(|place| self.run(*place)).filter(|run| run.phase.is_up());
+        run.is_some_and(|run| {
+            let settled = run.begin.ready_at.and_then(|at| at.mono.after(SETTLED_AFTER));
+            !run.must_settle() || settled.is_some_and(|settled| settled <= now.mono)
+        })
     }
 
     /// The unit is up and well, or has finished well: an outage is over.
@@ -239,6 +248,11 @@ impl Node {
 }
 
 impl super::service::Run {
+    /// Whether nothing but time shows that it is well.
+    fn must_settle(&self) -> bool {
+        matches!(self.def.service.kind, ServiceKind::Simple | ServiceKind::Exec) && self.probes.is_empty()
+    }
+
     /// Gives the answer to whoever waits for it; those who have all theirs now are returned.
     fn report(
         &mut self,

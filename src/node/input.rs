@@ -304,6 +304,8 @@ pub struct Restored {
     pub waiting: BTreeSet<ProcessKey>,
     /// Units that the operator disabled or enabled against their file.
     pub enablement: BTreeMap<UnitName, bool>,
+    /// Units that something went wrong with and that were not well again, as the store knows; a memo knows better.
+    pub incidents: BTreeSet<UnitName>,
     /// When persistent timers last elapsed, or were first armed.
     pub elapsed: BTreeMap<UnitName, Wall>,
     /// What timers need to know of the machine.

@@ -459,6 +459,7 @@ impl Node {
                 let Some(unit) = self.unit_mut(place) else { return };
                 unit.state = State::Inactive;
                 unit.since = now;
+                unit.incident = false;
                 let name = unit.name.clone();
                 self.timers.clear(place, Slot::HoldOff);
                 self.release(place, Some(&ending));

@@ -164,6 +164,7 @@ impl Node {
             unit.state = State::Inactive;
             unit.since = now;
             unit.result = RunResult::Success;
+            unit.incident = false;
         }
         unit.restarts = 0;
         unit.window = StartWindow::default();

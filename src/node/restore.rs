@@ -39,8 +39,11 @@ impl Node {
         let mut found = Vec::new();
         for (name, (def, gone)) in defs {
             let memo = restored.memos.get(&name).and_then(|memo| memo::decode(memo, &name, &def));
-            let (mut unit, deadlines) =
-                memo.unwrap_or_else(|| (Unit::new(name.clone(), def, now), Deadlines::default()));
+            let (mut unit, deadlines) = memo.unwrap_or_else(|| {
+                let mut unit = Unit::new(name.clone(), def, now);
+                unit.incident = restored.incidents.contains(&name);
+                (unit, Deadlines::default())
+            });
             unit.gone = gone;
             unit.enabled = restored.enablement.get(&name).copied();
             unit.generation = unit.generation.max(restored.generations.get(&name).copied().unwrap_or_default());

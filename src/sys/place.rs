@@ -40,19 +40,21 @@ impl LockFile {
     /// Takes the lock at `path` and writes our pid into it.
     ///
     /// # Errors
-    /// When another process holds it, named by the pid in the file.
+    /// When another process holds it, named by its pid.
     pub fn take(path: &Path) -> Result<Self, LockError> {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o644);
         let mut file = options.open(path).map_err(LockError::File)?;
-        match fcntl(&file, FcntlArg::F_SETLK(&WHOLE_FILE)) {
-            Ok(_) => {}
-            Err(Errno::EAGAIN | Errno::EACCES) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder).map_err(LockError::File)?;
-                return Err(LockError::Held(holder.trim().to_owned()));
+        loop {
+            match fcntl(&file, FcntlArg::F_SETLK(&WHOLE_FILE)) {
+                Ok(_) => break,
+                Err(Errno::EAGAIN | Errno::EACCES) => {
+                    if let Some(holder) = holder_of(&mut file).map_err(LockError::File)? {
+                        return Err(LockError::Held(holder));
+                    }
+                }
+                Err(errno) => return Err(LockError::File(errno.into())),
             }
-            Err(errno) => return Err(LockError::File(errno.into())),
         }
         let write = |file: &mut File| {
             file.set_len(0)?;
@@ -67,6 +69,23 @@ impl LockFile {
     pub fn into_fd(self) -> OwnedFd {
         self.0.into()
     }
+}
+
+/// Who holds the lock; `None` when nobody does any more. The kernel knows it before the file says so, but does not name who
+/// is in another pid namespace.
+fn holder_of(file: &mut File) -> io::Result<Option<String>> {
+    let mut asked = WHOLE_FILE;
+    fcntl(&*file, FcntlArg::F_GETLK(&mut asked))?;
+    if i32::from(asked.l_type) == libc::F_UNLCK {
+        return Ok(None);
+    }
+    if asked.l_pid > 0 {
+        return Ok(Some(asked.l_pid.to_string()));
+    }
+    let mut written = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut written)?;
+    Ok(Some(written.trim().to_owned()))
 }
 
 /// libc's numbers in the width of the structure.

@@ -118,6 +118,25 @@ pub(crate) fn where_the_init_system_reaps_nobody_each_end_is_told_as_it_was() {
     });
 }
 
+/// The tests themselves: nobody would end what outlives the keeper of a test that fails.
+pub(crate) fn what_a_dead_keeper_leaves_ends_with_the_test() {
+    let mut world = World::with(&[
+        ("web", "[service]\nexec_start = \"/bin/sh -c 'setsid sleep 1000 & exec sleep 1000'\"\nrestart = \"always\"\n"),
+        ("other", &actor::unit("steady @/truth other", "")),
+    ]);
+    let (web, other) = (world.pid("web"), world.pid("other"));
+    let child = until("its child is there", || process::children(web).first().copied());
+    until("it leads a session", || process::command_line(child).starts_with("sleep").then_some(()));
+    world.kill_keeper();
+    let mut left = world.services();
+    left.sort_unstable();
+    let mut all = vec![web, child, other];
+    all.sort_unstable();
+    assert_eq!(left, all);
+    drop(world);
+    until("all are gone", || all.iter().all(|pid| !lives(*pid)).then_some(()));
+}
+
 /// A keeper of another boot takes over nothing: pids mean nothing any more.
 pub(crate) fn after_a_reboot_nothing_is_taken_over_and_everything_starts() {
     process::need_root("it shows another boot id");

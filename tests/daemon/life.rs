@@ -1,14 +1,26 @@
 //! The daemon's own life: one at a time, an end in order, a manager that hangs, the upgrade.
-use std::time::{Duration, Instant};
+use std::{
+    env,
+    fs::{self, File},
+    io::Write,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
 
 use crate::{
     actor,
+    faults::{mortal, until_it_starts_again},
+    manager::{Known, compare_with_truth},
     support::{
         process::{self, Signal, kill, lives, need_root, until},
         world::World,
     },
 };
 
+/// Races in the long test, at least; `ROUNDSMAN_TEST_RACES` sets another number.
+const RACES: usize = 40;
+/// Upgrades, good and bad, and deaths of managers with a full runtime directory.
+const FULL: usize = 100;
 const SLEEP: &str = "[service]\nexec_start = \"sleep 1000\"\n";
 
 pub(crate) fn a_second_daemon_is_refused_and_told_who_is_there() {
@@ -20,6 +32,64 @@ pub(crate) fn a_second_daemon_is_refused_and_told_who_is_there() {
     assert!(said.contains(&world.keeper().to_string()), "names {}: {said}", world.keeper());
     assert_eq!(world.pid("web"), pid);
     assert_eq!(process::with_command("sleep 1000").iter().filter(|found| **found == pid).count(), 1);
+}
+
+pub(crate) fn of_daemons_that_race_one_begins_and_each_other_names_it() {
+    let wanted: usize = env::var("ROUNDSMAN_TEST_RACES").map_or(RACES, |text| text.parse().unwrap());
+    let beside_nothing = race(wanted / 2, |world, _| assert!(world.stop().success())).1;
+    // What a keeper left that was killed is there for the first to take.
+    let mut steady = None;
+    let (mut world, beside_services) = race(wanted.div_ceil(2), |world, now| {
+        assert_eq!(*steady.get_or_insert(now), now, "it lives on");
+        until_it_starts_again(world, 2);
+        world.kill_keeper();
+    });
+    println!("{beside_nothing} and {beside_services} races were lost");
+    world.ok(&["stop", "web"]);
+    let restarts = world.status("web")["restarts_total"].as_i64().unwrap();
+    assert!(world.stop().success());
+    compare_with_truth(&world, "web", restarts, Known::SomeEndsUnknown);
+}
+
+/// Some daemons are started at once, again and again until so many have lost. `between` ends the one that won; it is told the
+/// pid of a service that does not end by itself.
+fn race(wanted: usize, mut between: impl FnMut(&mut World, i32)) -> (World, usize) {
+    const RACERS: usize = 6;
+    let mut world = World::new();
+    mortal(&world);
+    world.unit("steady", &actor::unit("steady @/steady steady", "restart = \"always\""));
+    let mut lost = 0;
+    loop {
+        // Nobody reads what the winner goes on to say.
+        let words = |number: usize| world.path(&format!("racer-{number}.log"));
+        let start = |number| {
+            let log = File::create(words(number)).unwrap();
+            (number, world.command().stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        };
+        let mut racers: Vec<(usize, Child)> = (0..RACERS).map(start).collect();
+        let mut losers = Vec::new();
+        until("all but one have ended", || {
+            let at = racers.iter_mut().position(|(_, racer)| racer.try_wait().unwrap().is_some());
+            losers.extend(at.map(|at| racers.swap_remove(at)));
+            (losers.len() >= RACERS - 1).then_some(())
+        });
+        let (_, winner) = racers.pop().expect("one begins");
+        lost += losers.len();
+        for (number, mut loser) in losers {
+            let said = fs::read_to_string(words(number)).unwrap();
+            assert_eq!(loser.wait().unwrap().code(), Some(1), "{said}");
+            assert!(said.contains(&format!("held by process {}\n", winner.id())), "of {}: {said}", winner.id());
+        }
+        world.adopt(winner);
+        world.await_answer();
+        let steady = world.pid("steady");
+        let command = format!("steady {} steady", world.path("steady").display());
+        assert_eq!(process::with_command(&command), [steady]);
+        if lost >= wanted {
+            return (world, lost);
+        }
+        between(&mut world, steady);
+    }
 }
 
 pub(crate) fn it_goes_on_when_nobody_reads_its_log() {
@@ -71,8 +141,8 @@ pub(crate) fn an_upgrade_in_place_touches_no_service() {
 /// A program that stands in for a new release.
 fn release(world: &World, script: &str) -> String {
     let path = world.path("release");
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     path.display().to_string()
 }
 
@@ -83,7 +153,7 @@ pub(crate) fn supervisorctl_upgrade_says_what_runs_then_or_why_not() {
     assert!(said.out.starts_with("supervisord ") && said.out.contains(" took over from "), "{said:?}");
     // Another file, as after an installation elsewhere.
     let copy = world.path("new-supervisord");
-    std::fs::copy(env!("CARGO_BIN_EXE_supervisord"), &copy).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_supervisord"), &copy).unwrap();
     let answer = world.ok(&["upgrade", "--to", copy.to_str().unwrap(), "--json"]).json();
     assert_eq!((answer["program"].as_str(), answer["cause"].as_str()), (copy.to_str(), Some("upgrade")));
     assert_eq!((world.keeper(), world.pid("web")), (keeper, pid));
@@ -131,12 +201,12 @@ pub(crate) fn a_program_that_does_not_know_the_database_is_refused_beforehand_an
     assert_eq!(world.history("web", 1).last().unwrap()["generation"], 1);
     assert!(world.stop().success());
     set_version(99);
-    let bytes = std::fs::read(world.path("state/state.db")).unwrap();
+    let bytes = fs::read(world.path("state/state.db")).unwrap();
     let output = world.command().output().unwrap();
     assert_eq!(output.status.code(), Some(78));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("version 99 is newer") && said.contains(&format!("state.db.version-{ours}")), "{said}");
-    assert_eq!(std::fs::read(world.path("state/state.db")).unwrap(), bytes, "it is left as it is");
+    assert_eq!(fs::read(world.path("state/state.db")).unwrap(), bytes, "it is left as it is");
 }
 
 /// The state crosses in memory, so a runtime directory without room stops no upgrade; what cannot be written down is told.
@@ -144,24 +214,49 @@ pub(crate) fn an_upgrade_needs_no_room_in_the_runtime_directory() {
     need_root("it mounts a file system");
     let mut world = World::new();
     let run = world.path("run");
-    std::fs::create_dir_all(&run).unwrap();
+    fs::create_dir_all(&run).unwrap();
     nix::mount::mount(Some("tmpfs"), &run, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=256k")).unwrap();
     world.unit("web", &actor::unit("steady @/truth web", "restart = \"always\""));
     world.start();
-    let pid = world.pid("web");
-    let full = std::fs::write(run.join("filler"), vec![0; 1 << 20]);
-    assert!(full.is_err(), "it is full");
+    let keeper = world.keeper();
+    let fill = || {
+        let mut filler = File::options().create(true).append(true).open(run.join("filler")).unwrap();
+        while filler.write(&[0; 4096]).is_ok() {}
+    };
+    fill();
     // Its record is a long one, which needs a page of its own.
     let long = "w".repeat(200);
     world.unit(&long, &actor::unit("steady @/truth long", ""));
     world.ok(&["reload-config"]);
-    world.pid(&long);
-    for _ in 0..3 {
-        world.ok(&["upgrade"]);
-        assert_eq!(world.pid("web"), pid);
+    let pids = || [world.pid("web"), world.pid(&long)];
+    let before = pids();
+    let bad = release(&world, "#!/bin/sh\nexit 1\n");
+    let mut refused = 0;
+    for round in 0..FULL {
+        match round % 3 {
+            0 => drop(world.ok(&["upgrade"])),
+            1 => {
+                let manager = world.manager();
+                let said = world.ctl(&["upgrade", "--to", &bad]);
+                assert!(said.code == 1 && said.err.contains("does not understand our state"), "{said:?}");
+                assert_eq!(world.manager(), manager, "it is refused beforehand");
+                refused += 1;
+            }
+            _ => {
+                let up = world.managers_up();
+                world.kill_manager();
+                until("the next manager is up", || (world.managers_up() > up).then_some(()));
+            }
+        }
+        assert_eq!((world.keeper(), pids()), (keeper, before), "in round {round}");
+        fill();
     }
-    assert_eq!(world.lines("truth").len(), 2);
+    println!("{FULL} rounds, {refused} refused");
+    until("both have said so", || (world.lines("truth").len() == 2).then_some(()));
     assert!(world.log().contains("what runs is not written down"), "it is told");
+    // A death is a restart as ever.
+    kill(before[0], Signal::SIGKILL);
+    world.until_status("web", "it is back", |status| status["generation"] == 2 && status["active"] == "active");
     let status = world.stop();
     nix::mount::umount2(&run, nix::mount::MntFlags::MNT_DETACH).unwrap();
     assert!(status.success());
@@ -193,15 +288,15 @@ pub(crate) fn a_storm_of_reload_signals_is_a_few_reloads_and_restarts_nothing() 
 pub(crate) fn an_upgrade_with_broken_files_goes_on_with_what_was_in_force() {
     let world = World::with(&[("web", &actor::unit("steady @/truth web", "restart = \"always\""))]);
     let pid = world.pid("web");
-    let sound = std::fs::read(world.path("roundsman.toml")).unwrap();
-    std::fs::write(world.path("roundsman.toml"), "[path]\nnonsense\n").unwrap();
+    let sound = fs::read(world.path("roundsman.toml")).unwrap();
+    fs::write(world.path("roundsman.toml"), "[path]\nnonsense\n").unwrap();
     world.unit("web", "[servis]\n");
     world.ok(&["upgrade"]);
     assert_eq!(world.pid("web"), pid);
     let told = world.until_notices("config_rejected", 1);
     let reason = told[0]["fields"]["reason"].as_str().unwrap();
     assert!(reason.contains("roundsman.toml:2:9") && reason.contains("servis"), "{reason}");
-    std::fs::write(world.path("roundsman.toml"), sound).unwrap();
+    fs::write(world.path("roundsman.toml"), sound).unwrap();
     assert_eq!(world.ctl(&["reload-config"]).code, 1, "the unit is still broken");
     world.unit("web", &actor::unit("steady @/truth web", "restart = \"always\""));
     world.ok(&["reload-config"]);
@@ -239,7 +334,7 @@ pub(crate) fn a_unit_whose_end_is_the_daemons_gives_it_its_exit_status() {
     // USR1 ends sleep(1); QUIT was not to be forwarded.
     let status = world.await_end();
     assert_eq!(status.code(), Some(128 + Signal::SIGUSR1 as i32), "{}", world.log());
-    std::fs::write(world.path("roundsman.toml"), "[container]\nmain = \"nobody\"\n").unwrap();
+    fs::write(world.path("roundsman.toml"), "[container]\nmain = \"nobody\"\n").unwrap();
     let output = world.command().output().unwrap();
     assert_eq!(output.status.code(), Some(78), "{output:?}");
 }
@@ -267,10 +362,10 @@ pub(crate) fn as_pid_1_it_reaps_orphans_and_sigterm_ends_it() {
         "for n in 1 2 3 4 5 6 7 8; do (setsid sleep 0.2 &); done; sleep 0.5; touch @/orphaned; exec sleep 1000";
     // Only what ends when its cgroup or group is told would hide a reaper that does not reap.
     world.unit("web", &format!("[service]\nexec_start = \"/bin/sh -c '{script}'\"\n"));
-    let log = std::fs::File::create(world.path("daemon.log")).unwrap();
+    let log = File::create(world.path("daemon.log")).unwrap();
     let mut command = process::command("unshare");
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(env!("CARGO_BIN_EXE_supervisord"));
-    command.arg("--config").arg(world.path("roundsman.toml")).stdin(std::process::Stdio::null());
+    command.arg("--config").arg(world.path("roundsman.toml")).stdin(Stdio::null());
     command.stdout(log.try_clone().unwrap()).stderr(log);
     world.adopt(command.spawn().unwrap());
     world.await_answer();

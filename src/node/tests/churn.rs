@@ -1,7 +1,11 @@
 //! A day of churn under a virtual clock: services that crash every few seconds, timers, probes, connections, traffic, orders,
 //! reloads, managers that die. When all is at rest at the end of an hour, the machine holds no more than after the first.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::super::{
     Effect, Input, Node,
@@ -420,6 +424,7 @@ impl Day {
             processes: self.processes.values().map(|(adopted, _)| adopted.clone()).collect(),
             waiting: waits.collect(),
             enablement: BTreeMap::new(),
+            incidents: BTreeSet::new(),
             elapsed: self.elapsed.clone(),
             host: Host::default(),
         };

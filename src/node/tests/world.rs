@@ -689,6 +689,7 @@ impl World {
             processes: self.processes.iter().filter_map(adopted).collect(),
             waiting,
             enablement: BTreeMap::new(),
+            incidents: BTreeSet::new(),
             elapsed: self.stamps.clone(),
             host: Host::default(),
         };

@@ -279,6 +279,24 @@ impl World {
         status
     }
 
+    /// Processes of the runs that the keeper, dead or alive, wrote down: their environment names one.
+    pub(crate) fn services(&self) -> Vec<i32> {
+        let written =
+            ["processes", "processes.long"].map(|name| fs::read(self.path("run").join(name)).unwrap_or_default());
+        let is_ours = |pid: &i32| {
+            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let mut variables = environ.split(|byte| *byte == 0);
+            let id = variables.find_map(|variable| variable.strip_prefix(b"INVOCATION_ID="));
+            let id = id.and_then(|id| u128::from_str_radix(std::str::from_utf8(id).ok()?, 16).ok());
+            let is_in = |id: u128| {
+                let id = id.to_be_bytes();
+                written.iter().any(|bytes| bytes.windows(id.len()).any(|window| window == id))
+            };
+            id.is_some_and(is_in)
+        };
+        process::all().into_iter().filter(is_ours).collect()
+    }
+
     /// The cgroup below which this daemon has its units' cgroups; `None` where the host has no cgroup2.
     pub(crate) fn cgroup(&self) -> Option<PathBuf> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -336,6 +354,8 @@ impl Drop for World {
                 process::pause(5);
             }
         }
+        // Whoever a keeper that did not end in order has left.
+        self.services().into_iter().for_each(process::kill_tree);
         if let Some(cgroup) = self.cgroup() {
             remove_cgroups(&cgroup);
         }
