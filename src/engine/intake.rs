@@ -166,7 +166,9 @@ impl Engine {
             self.tree_of_run(&key.run).into_iter().for_each(|tree| self.tree.watch(tree));
         }
         let now = clock::now();
-        let killed = matches!(status, ExitStatus::Signaled { signal: Signal::KILL, .. });
+        // The counter is the present run's; the end of an earlier one that is told again would take its kill.
+        let killed =
+            matches!(status, ExitStatus::Signaled { signal: Signal::KILL, .. }) && self.node.is_present(&key.run);
         let unit = &key.run.unit;
         if killed && let Some(killed) = self.resources.new_kills(unit, now.mono) {
             self.node.handle(now, Input::OomKilled { run: key.run.clone(), killed, whose: OomVictim::Known });

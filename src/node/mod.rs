@@ -319,6 +319,13 @@ impl Node {
         self.stale
     }
 
+    /// Whether it is the present run of its unit.
+    #[must_use]
+    pub fn is_present(&self, run: &RunId) -> bool {
+        let place = self.names.get(&run.unit).copied();
+        place.and_then(|place| self.run(place)).is_some_and(|present| present.generation == run.generation)
+    }
+
     /// How many processes of the unit's present run the kernel has ended for want of memory, as far as it was told.
     #[must_use]
     pub fn oom_kills(&self, unit: &UnitName) -> u64 {

@@ -53,6 +53,7 @@ mod strangers; // pids that are others' by now
 mod store; // the database and its disk
 mod syscalls; // a kill at each system call
 mod timers; // units that are started by time
+mod wild; // services that signal whomever they can
 
 use std::{env, process::ExitCode};
 
@@ -196,6 +197,7 @@ const TESTS: &[Test] = tests![
     resources::a_service_may_use_the_devices_that_its_unit_names,
     resources::a_service_that_forks_without_end_goes_at_a_stop,
     resources::a_service_that_takes_too_much_memory_is_ended_by_the_kernel_and_said_to_be_so,
+    resources::each_kill_for_memory_is_known_from_every_other_kill,
     resources::cpus_weights_and_disks_are_what_the_unit_says,
     resources::limits_and_kills_outlive_the_manager,
     resources::nothing_of_a_units_cgroups_stays,
@@ -255,6 +257,8 @@ const TESTS: &[Test] = tests![
     timers::kill_9_of_the_manager_loses_and_doubles_no_elapse,
     timers::a_calendar_that_was_missed_while_the_daemon_was_down_is_made_up_for_once,
     timers::a_time_zone_that_is_not_there_is_refused_by_name,
+    wild::a_service_that_kills_all_it_may_kills_neither_keeper_nor_manager_and_no_others_service,
+    wild::a_service_of_roots_that_kills_everyone_leaves_a_keeper_that_brings_all_back,
 ];
 
 fn main() -> ExitCode {

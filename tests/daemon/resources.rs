@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use crate::support::{
-    process::{self, Signal, kill, lives, need_root, until, until_within},
+    process::{self, PATIENCE, Signal, kill, lives, need_root, until, until_within},
     world::World,
 };
 
@@ -75,6 +75,55 @@ pub(crate) fn a_service_that_takes_too_much_memory_is_ended_by_the_kernel_and_sa
     kill(world.pid("asleep"), Signal::SIGKILL);
     assert_eq!(world.history("asleep", 1)[0]["result"], "signal");
     assert_eq!(world.notices("oom_killed").len(), 2);
+}
+
+/// Some die for want of memory, others beside them of a SIGKILL that anybody may send, and managers die as well.
+pub(crate) fn each_kill_for_memory_is_known_from_every_other_kill() {
+    const KILLS: i64 = 100;
+    const EACH: usize = 4;
+    let policy = "restart = \"always\"\nrestart_sec = \"10ms\"\nmemory_max = \"24M\"\nmemory_swap_max = 0\n[unit]\nstart_limit_burst = 0\n";
+    let text = |command: &str| format!("[service]\nexec_start = \"{command}\"\n{policy}");
+    let (eats, sleeps) = (text("tail /dev/zero"), text("sleep infinity"));
+    let names = |kind: &str| -> Vec<String> { (0..EACH).map(|number| format!("{kind}{number}")).collect() };
+    let (eaters, sleepers) = (names("eater"), names("sleeper"));
+    let units: Vec<(&str, &str)> = eaters
+        .iter()
+        .map(|name| (name.as_str(), eats.as_str()))
+        .chain(sleepers.iter().map(|name| (name.as_str(), sleeps.as_str())))
+        .collect();
+    let mut world = world(&units);
+    if !has(&world, "eater0", "memory") {
+        return;
+    }
+    let count = |world: &World, kind: &str, result: &str| -> i64 {
+        let sql = "SELECT count(*) FROM invocations WHERE unit LIKE ?1 || '%' AND result = ?2 AND status_code = 9";
+        world.database().query_row(sql, [kind, result], |row| row.get(0)).unwrap()
+    };
+    let mut killed = 0;
+    until_within(PATIENCE * 6, "so many were killed", || {
+        let pid = world.try_pid(&sleepers[killed % EACH]);
+        pid.into_iter().for_each(|pid| {
+            kill(pid, Signal::SIGKILL);
+            killed += 1;
+        });
+        if killed % 20 == 19 {
+            world.kill_manager();
+        }
+        (count(&world, "eater", "oom-kill") >= KILLS && count(&world, "sleeper", "signal") > KILLS / 5).then_some(())
+    });
+    let all: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
+    world.await_answer();
+    world.ok(&[["stop"].as_slice(), &all].concat());
+    assert!(world.stop().success());
+    let (eaten, sent) = (count(&world, "eater", "oom-kill"), count(&world, "sleeper", "signal"));
+    println!("{eaten} kills for memory, {sent} others, {} managers", world.managers_up());
+    let wrong = "SELECT unit, generation, result FROM invocations WHERE status_code = 9
+                 AND result != iif(unit LIKE 'eater%', 'oom-kill', 'signal')";
+    let database = world.database();
+    let mut wrong = database.prepare(wrong).unwrap();
+    let wrong = wrong.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    let wrong: Vec<(String, i64, String)> = wrong.map(Result::unwrap).collect();
+    assert_eq!(wrong, []);
 }
 
 pub(crate) fn a_command_that_takes_too_much_memory_stops_the_service_unless_it_is_to_continue() {

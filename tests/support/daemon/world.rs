@@ -184,6 +184,11 @@ impl World {
         if matches!(said.code, 0 | 3) { Ok(said.json()["units"][0].clone()) } else { Err(said) }
     }
 
+    /// The pid of the unit's main process, if it has one and there is a manager to tell.
+    pub(crate) fn try_pid(&self, unit: &str) -> Option<i32> {
+        number(&self.try_status(unit).ok()?["pid"])?.try_into().ok()
+    }
+
     /// The pid of the unit's main process, once it has one.
     pub(crate) fn pid(&self, unit: &str) -> i32 {
         until("the unit has a main process", || number(&self.status(unit)["pid"])).try_into().unwrap()
