@@ -439,11 +439,7 @@ impl Engine {
         self.node.handle(clock::now(), Input::Boot);
         self.watch_clock();
         self.drain()?;
-        if !fresh {
-            // What is told again may be over, too.
-            self.tell_all()?;
-            self.settle_incidents(clock::now());
-        }
+        self.settle_what_is_told_again(cause)?;
         self.end_rows()?;
         self.keeper.send(&Order::Ready, Vec::new())?;
         self.keeper

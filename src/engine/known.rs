@@ -244,6 +244,15 @@ impl Engine {
         }
     }
 
+    /// The same of incidents that open as ends are told again.
+    pub(super) fn settle_what_is_told_again(&mut self, cause: ManagerCause) -> Result<(), ClientError> {
+        if cause != ManagerCause::Boot {
+            self.tell_all()?;
+            self.settle_incidents(clock::now());
+        }
+        Ok(())
+    }
+
     /// Runs that the manager before found unkillable: it may have died before people were told. Whose incident is open
     /// already is not told of again.
     fn alert_of_unkillable(&mut self, now: Now) {

@@ -48,6 +48,7 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["crash", log, name, least, most] => crash(log, name, least.parse().unwrap()..=most.parse().unwrap()),
         ["steady", log, name] => steady(log, name),
         ["notify", texts @ ..] => notify(texts),
+        ["babble", log, count, texts @ ..] => babble(log, count.parse().unwrap(), texts),
         ["feed", millis] => feed(Duration::from_millis(millis.parse().unwrap())),
         ["slow", millis] => slow(Duration::from_millis(millis.parse().unwrap())),
         ["barrier", file] => barrier(file),
@@ -66,6 +67,13 @@ pub(crate) fn play(words: &[String]) -> ExitCode {
         ["show", file, ..] => show(file),
         _ => panic!("no such part: {words:?}"),
     }
+}
+
+/// Says these texts in turn, so many times in all, writes down that it has, and lives on.
+fn babble(log: &str, count: usize, texts: &[&str]) -> ExitCode {
+    texts.iter().cycle().take(count).for_each(|text| tell(text));
+    append(log, "all is said");
+    for_ever()
 }
 
 /// One line, whole, after all that others have written.

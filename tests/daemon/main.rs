@@ -178,6 +178,8 @@ const TESTS: &[Test] = tests![
     manager::kill_9_of_the_manager_200_times_doubles_orphans_and_miscounts_nothing,
     notify::a_ready_that_another_service_sends_is_not_believed,
     notify::a_ready_from_outside_of_all_services_is_refused,
+    notify::of_ten_thousand_words_from_others_a_service_is_told_none,
+    notify::a_ready_that_comes_too_late_changes_nothing,
     notify::only_the_main_process_is_believed_unless_the_unit_says_all,
     notify::a_barrier_is_lifted_when_all_that_came_before_is_taken_in,
     notify::a_daemon_that_left_the_session_may_speak_where_the_unit_believes_all,

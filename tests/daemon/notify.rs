@@ -1,4 +1,6 @@
 //! What services say, and who is believed.
+use serde_json::Value;
+
 use crate::{
     actor,
     support::{process::until, world::World},
@@ -12,7 +14,7 @@ pub(crate) fn a_ready_that_another_service_sends_is_not_believed() {
     let silent = world.until_active("silent", "failed");
     assert_eq!(silent["result"], "timeout", "{silent:#}");
     assert_eq!(world.until_active("liar", "active")["status_text"], "lies", "it speaks for itself alone");
-    assert_eq!(world.history("silent", 1)[0]["ready_us"], serde_json::Value::Null);
+    assert_eq!(world.history("silent", 1)[0]["ready_us"], Value::Null);
 }
 
 pub(crate) fn a_ready_from_outside_of_all_services_is_refused() {
@@ -23,6 +25,64 @@ pub(crate) fn a_ready_from_outside_of_all_services_is_refused() {
     let silent = world.until_active("silent", "failed");
     assert_eq!(silent["result"], "timeout", "{silent:#}");
     world.until_notices("notify_refused", 1);
+}
+
+/// From outside of all services, from another service, and from a child of its own whom the unit does not believe.
+pub(crate) fn of_ten_thousand_words_from_others_a_service_is_told_none() {
+    const OUTSIDE: usize = 5000;
+    const EACH: usize = 2500;
+    let lies = ["READY=1", "STATUS=lies", "MAINPID=1", "STOPPING=1", "RELOADING=1", "WATCHDOG=trigger", "ERRNO=5"];
+    let words = lies.join(" ");
+    let child = actor::command(&format!("babble @/child {EACH} {words}"));
+    let honest = actor::command("notify READY=1 STATUS=true READY=1");
+    let script = format!("{child} & while ! test -e @/go; do sleep 0.05; done; exec {honest}");
+    let silent = format!(
+        "[service]\ntype = \"notify\"\nnotify_access = \"main\"\ntimeout_start_sec = \"2min\"\nwatchdog_sec = \"2min\"\n\
+         exec_start = \"/bin/sh -c '{script}'\"\n"
+    );
+    let liar = actor::unit(&format!("babble @/liar {EACH} READY=1 STATUS=lies"), "notify_access = \"all\"");
+    let world = World::with(&[("silent", &silent), ("liar", &liar)]);
+    let pid = world.pid("silent");
+    let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    let place = world.path("run/notify");
+    for text in lies.iter().cycle().take(OUTSIDE) {
+        socket.send_to(text.as_bytes(), &place).unwrap();
+    }
+    for file in ["child", "liar"] {
+        until("all is said", || (world.lines(file).len() == 1).then_some(()));
+    }
+    // Whatever came before is taken in by the time that the last word of another is.
+    world.until_status("liar", "it speaks for itself", |status| status["status_text"] == "lies");
+    until("the last is refused", || world.notices("notify_refused").last().cloned());
+    let status = world.status("silent");
+    let seen = [&status["active"], &status["sub"], &status["status_text"], &status["errno"]];
+    assert_eq!(seen, [&"activating".into(), &"start".into(), &Value::Null, &Value::Null], "{status:#}");
+    assert_eq!((world.pid("silent"), world.status("silent")["generation"].as_i64()), (pid, Some(1)));
+    std::fs::write(world.path("go"), "").unwrap();
+    let status = world.until_active("silent", "active");
+    assert_eq!((status["pid"].as_i64(), &status["generation"]), (Some(pid.into()), &1.into()), "{status:#}");
+    world.until_status("silent", "its own word is believed", |status| status["status_text"] == "true");
+    let ready = world.notices("run_ready").into_iter().filter(|told| told["unit"] == "silent").count();
+    assert_eq!(ready, 1, "ready twice is ready once");
+}
+
+pub(crate) fn a_ready_that_comes_too_late_changes_nothing() {
+    // It does not end when it is told to, and then says that it is ready.
+    let script = format!(
+        "trap \\\"\\\" TERM; sleep 0.8; {} & sleep 0.4; touch @/said; sleep 1000",
+        actor::command("notify READY=1")
+    );
+    let late = format!(
+        "[service]\ntype = \"notify\"\nnotify_access = \"all\"\ntimeout_start_sec = \"300ms\"\ntimeout_stop_sec = \"2s\"\n\
+         exec_start = \"/bin/sh -c '{script}'\"\n"
+    );
+    let world = World::with(&[("late", &late)]);
+    world.until_status("late", "it is told to end", |status| status["active"] == "deactivating");
+    until("it waits for its child, which has said so", || world.path("said").exists().then_some(()));
+    let status = world.until_status("late", "it is ended", |status| status["active"] != "deactivating");
+    assert_eq!((&status["active"], &status["result"]), (&"failed".into(), &"timeout".into()), "{status:#}");
+    assert_eq!(world.history("late", 1)[0]["ready_us"], Value::Null);
+    assert_eq!(world.notices("run_ready"), Vec::<Value>::new());
 }
 
 pub(crate) fn only_the_main_process_is_believed_unless_the_unit_says_all() {
