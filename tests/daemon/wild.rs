@@ -2,7 +2,7 @@
 //! meant.
 use std::{
     fs::{self, File, Permissions},
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     process::Stdio,
 };
 
@@ -34,6 +34,8 @@ fn start(world: &mut World) -> i32 {
     let mut command = process::command("unshare");
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(env!("CARGO_BIN_EXE_supervisord"));
     command.arg("--config").arg(world.path("roundsman.toml")).stdin(Stdio::null());
+    // A namespace does not part a process group: nobody else is in this one.
+    command.process_group(0);
     world.adopt(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     world.await_answer();
     let unshare = world.keeper();
