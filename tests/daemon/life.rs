@@ -2,7 +2,6 @@
 use std::{
     env,
     fs::{self, File},
-    io::Write,
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
@@ -11,6 +10,7 @@ use crate::{
     actor,
     faults::{mortal, until_it_starts_again},
     manager::{Known, compare_with_truth},
+    store::Small,
     support::{
         process::{self, Signal, kill, lives, need_root, until},
         world::World,
@@ -61,7 +61,8 @@ fn race(wanted: usize, mut between: impl FnMut(&mut World, i32)) -> (World, usiz
     let mut lost = 0;
     loop {
         // Nobody reads what the winner goes on to say.
-        let words = |number: usize| world.path(&format!("racer-{number}.log"));
+        let folder = world.folder.path().to_owned();
+        let words = |number: usize| folder.join(format!("racer-{number}.log"));
         let start = |number| {
             let log = File::create(words(number)).unwrap();
             (number, world.command().stdout(Stdio::null()).stderr(log).spawn().unwrap())
@@ -74,13 +75,14 @@ fn race(wanted: usize, mut between: impl FnMut(&mut World, i32)) -> (World, usiz
             (losers.len() >= RACERS - 1).then_some(())
         });
         let (_, winner) = racers.pop().expect("one begins");
+        let holder = winner.id();
+        world.adopt(winner);
         lost += losers.len();
         for (number, mut loser) in losers {
             let said = fs::read_to_string(words(number)).unwrap();
             assert_eq!(loser.wait().unwrap().code(), Some(1), "{said}");
-            assert!(said.contains(&format!("held by process {}\n", winner.id())), "of {}: {said}", winner.id());
+            assert!(said.contains(&format!("held by process {holder}\n")), "of {holder}: {said}");
         }
-        world.adopt(winner);
         world.await_answer();
         let steady = world.pid("steady");
         let command = format!("steady {} steady", world.path("steady").display());
@@ -211,18 +213,14 @@ pub(crate) fn a_program_that_does_not_know_the_database_is_refused_beforehand_an
 
 /// The state crosses in memory, so a runtime directory without room stops no upgrade; what cannot be written down is told.
 pub(crate) fn an_upgrade_needs_no_room_in_the_runtime_directory() {
-    need_root("it mounts a file system");
-    let mut world = World::new();
-    let run = world.path("run");
-    fs::create_dir_all(&run).unwrap();
-    nix::mount::mount(Some("tmpfs"), &run, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=256k")).unwrap();
+    let world = World::new();
+    let disk = Small::new(world.path("run"), "256k");
+    // What is in there is needed as long as the daemon is.
+    let mut world = world;
     world.unit("web", &actor::unit("steady @/truth web", "restart = \"always\""));
     world.start();
     let keeper = world.keeper();
-    let fill = || {
-        let mut filler = File::options().create(true).append(true).open(run.join("filler")).unwrap();
-        while filler.write(&[0; 4096]).is_ok() {}
-    };
+    let fill = || drop(disk.fill());
     fill();
     // Its record is a long one, which needs a page of its own.
     let long = "w".repeat(200);
@@ -257,9 +255,7 @@ pub(crate) fn an_upgrade_needs_no_room_in_the_runtime_directory() {
     // A death is a restart as ever.
     kill(before[0], Signal::SIGKILL);
     world.until_status("web", "it is back", |status| status["generation"] == 2 && status["active"] == "active");
-    let status = world.stop();
-    nix::mount::umount2(&run, nix::mount::MntFlags::MNT_DETACH).unwrap();
-    assert!(status.success());
+    assert!(world.stop().success());
 }
 
 pub(crate) fn a_storm_of_reload_signals_is_a_few_reloads_and_restarts_nothing() {

@@ -60,7 +60,7 @@ impl Small {
     /// Takes all that is left; gives it back when the file is removed.
     pub(crate) fn fill(&self) -> PathBuf {
         let path = self.0.join("ballast");
-        let mut ballast = fs::File::create(&path).unwrap();
+        let mut ballast = fs::File::options().create(true).append(true).open(&path).unwrap();
         let piece = [0_u8; 4096];
         while std::io::Write::write(&mut ballast, &piece).is_ok_and(|written| written > 0) {}
         path
