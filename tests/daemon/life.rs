@@ -86,7 +86,9 @@ fn race(wanted: usize, mut between: impl FnMut(&mut World, i32)) -> (World, usiz
         world.await_answer();
         let steady = world.pid("steady");
         let command = format!("steady {} steady", world.path("steady").display());
-        assert_eq!(process::with_command(&command), [steady]);
+        // It has a pid before it runs its own program.
+        let found = until("it runs", || Some(process::with_command(&command)).filter(|found| !found.is_empty()));
+        assert_eq!(found, [steady]);
         if lost >= wanted {
             return (world, lost);
         }
