@@ -52,7 +52,7 @@ fn size(world: &World, unit: &str) -> u64 {
 
 /// How often the manager is killed; more when someone asks for it.
 fn kills() -> u64 {
-    std::env::var("ROUNDSMAN_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(20)
+    env::var("ROUNDSMAN_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(20)
 }
 
 pub(crate) fn no_line_is_lost_doubled_or_torn_by_twenty_kills_of_the_manager() {

@@ -147,7 +147,7 @@ async fn no_mutation_of_the_file_stops_the_store() {
                 // The head of each page decides how the rest is read; a second flip lies anywhere.
                 mutated[place.start + below(12)] ^= 0xff;
                 mutated[place.start + below(4096)] ^= 0x55;
-                if page % 3 == 0 {
+                if page.is_multiple_of(3) {
                     mutated.truncate(place.start + 100);
                 }
             }
