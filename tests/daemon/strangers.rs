@@ -27,13 +27,15 @@ struct Stranger(Child);
 
 impl Stranger {
     fn with(world: &World, pid: i32) -> Self {
-        until("the pid is free", || (process::stat(pid).is_none()).then_some(()));
-        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
         let mut command = process::command(env::current_exe().unwrap().to_str().unwrap());
-        let child = command.args(["actor", "stranger"]).arg(world.path("strangers")).stdin(Stdio::null()).spawn();
-        let stranger = Self(child.unwrap());
-        assert_eq!(stranger.pid(), pid, "the pid is given out again");
-        stranger
+        command.args(["actor", "stranger"]).arg(world.path("strangers")).stdin(Stdio::null());
+        // Whoever else is born in between takes the pid, for a while.
+        until("the pid is given out again", || {
+            process::stat(pid).is_none().then_some(())?;
+            fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+            let stranger = Self(command.spawn().unwrap());
+            (stranger.pid() == pid).then_some(stranger)
+        })
     }
 
     fn pid(&self) -> i32 {
@@ -50,10 +52,14 @@ impl Drop for Stranger {
 
 /// Strangers with these pids, each of which notices a signal by now.
 fn strangers(world: &World, pids: &[i32]) -> Vec<Stranger> {
-    let before = world.lines("strangers").len();
-    let all: Vec<Stranger> = pids.iter().map(|pid| Stranger::with(world, *pid)).collect();
-    until("all of them listen", || (world.lines("strangers").len() == before + all.len()).then_some(()));
-    all
+    let listens = |pid: &i32| {
+        let said = || world.lines("strangers").iter().filter(|line| **line == format!("S {pid}")).count();
+        let before = said();
+        let stranger = Stranger::with(world, *pid);
+        until("it listens", || (said() > before).then_some(()));
+        stranger
+    };
+    pids.iter().map(listens).collect()
 }
 
 fn are_unharmed(world: &World, all: &[Stranger]) {
