@@ -49,8 +49,8 @@ fn disk_trouble(settings: &Settings) -> Option<(&'static str, String)> {
     let wanted = settings.disk_min_free;
     let level = match free.0 {
         free if free >= wanted.0 => return None,
-        free if free >= wanted.0 / 4 => "degraded",
-        _ => "unhealthy",
+        free if disk::is_bad(free, wanted.0) => "unhealthy",
+        _ => "degraded",
     };
     Some((level, format!("{}: {free} bytes free, {wanted} wanted", state.display())))
 }

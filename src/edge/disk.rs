@@ -10,6 +10,11 @@ pub fn free(path: &Path) -> Option<ByteSize> {
     Some(ByteSize(space.blocks_available().saturating_mul(space.fragment_size())))
 }
 
+/// Whether what is free is not only less than it should be, but less than a quarter of that.
+pub const fn is_bad(free: u64, least: u64) -> bool {
+    free < least / 4
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

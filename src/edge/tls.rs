@@ -9,7 +9,8 @@ use rustls::{
 };
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::TlsConnector;
+pub(super) use tokio_rustls::client::TlsStream;
 
 use crate::{base::Chain, unit::spec::TlsCheck};
 
@@ -18,15 +19,6 @@ pub(super) fn provide() {
     static PROVIDER: Once = Once::new();
     // An error says that a program that embeds us has chosen one already.
     PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap_or(()));
-}
-
-/// Speaks TLS with `host` over a connection.
-pub(super) async fn connect(stream: TcpStream, host: &str, check: &TlsCheck) -> Result<TlsStream<TcpStream>, String> {
-    let of = check.clone();
-    // Reads files, those of the machine's authorities too.
-    let made = tokio::task::spawn_blocking(move || config(&of)).await;
-    let config = made.map_err(|error| error.to_string()).and_then(|made| made)?;
-    handshake(stream, check.server_name.as_deref().unwrap_or(host), config).await
 }
 
 /// The first certificate that is shown over a connection to whoever asks for `name`; nobody checks it.
@@ -45,7 +37,12 @@ pub(super) fn first_of_pem(pem: &[u8]) -> Result<Vec<u8>, String> {
     read.map(|certificate| certificate.to_vec()).map_err(|error| format!("it holds no certificate: {error}"))
 }
 
-async fn handshake(stream: TcpStream, name: &str, config: ClientConfig) -> Result<TlsStream<TcpStream>, String> {
+/// Speaks TLS over a connection with whoever bears `name`.
+pub(super) async fn handshake(
+    stream: TcpStream,
+    name: &str,
+    config: ClientConfig,
+) -> Result<TlsStream<TcpStream>, String> {
     let bare = name.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name =
         ServerName::try_from(bare).map_err(|error| format!("{name:?} is no name that a certificate bears: {error}"))?;
@@ -53,7 +50,8 @@ async fn handshake(stream: TcpStream, name: &str, config: ClientConfig) -> Resul
     connected.map_err(|error| format!("TLS: {}", Chain(&error)))
 }
 
-fn config(check: &TlsCheck) -> Result<ClientConfig, String> {
+/// How TLS is spoken. Reads files, those of the machine's authorities too: may wait for a disk.
+pub(super) fn config(check: &TlsCheck) -> Result<ClientConfig, String> {
     provide();
     let shown = |error: Error| Chain(&error).to_string();
     let builder = ClientConfig::builder();

@@ -12,7 +12,7 @@ use x509_cert::{Certificate, der::Decode};
 use super::Prober;
 use crate::{
     base::ByteSize,
-    edge::{clock, tls},
+    edge::{clock, disk, tls},
     node::input::Finding,
     unit::spec::{CertificateCheck, CertificatePlace, DiskCheck, FileCheck},
 };
@@ -20,8 +20,6 @@ use crate::{
 /// Largest certificate file that is read.
 const CERTIFICATE_BYTES_MAX: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Less than this part of what a disk should have free is bad.
-const BAD_PART: u64 = 4;
 
 impl Prober {
     pub(super) async fn look_at_certificate(&self, check: &CertificateCheck) -> Result<Finding, String> {
@@ -85,7 +83,7 @@ pub(super) fn look_at_disk(check: &DiskCheck) -> Result<Finding, String> {
         .filter(|_| counts)
         .map(|least| (inodes, least, format!("{inodes} inodes free at {place}, less than {least}")));
     let short: Vec<_> = by_bytes.into_iter().chain(by_inodes).filter(|(has, least, _)| has < least).collect();
-    let is_bad = short.iter().any(|(has, least, _)| has.saturating_mul(BAD_PART) < *least);
+    let is_bad = short.iter().any(|(has, least, _)| disk::is_bad(*has, *least));
     if short.is_empty() {
         return Ok(Finding::Good);
     }

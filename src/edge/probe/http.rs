@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::Prober;
-use crate::{base::Chain, edge::tls, node::input::Finding, unit::spec::HttpCheck};
+use crate::{base::Chain, node::input::Finding, unit::spec::HttpCheck};
 
 /// Longest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -46,7 +46,7 @@ impl Prober {
             }
             (Some("https"), None) => {
                 let (stream, host) = self.connect_to(&uri, 443).await?;
-                let stream = tls::connect(stream, &host, &check.tls).await?;
+                let stream = self.shield(stream, &host, &check.tls).await?;
                 exchange(stream, request(check, &uri)?, limit(check)).await?
             }
             (_, None) => return Err(format!("the url {:?} is neither http nor https", check.url)),

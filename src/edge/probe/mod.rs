@@ -20,14 +20,17 @@ use tokio::{
 pub use self::usage::{Sample, Used};
 use crate::{
     base::TimeSpan,
+    edge::tls::{self, TlsStream},
     node::input::{Finding, ProbeOutcome},
-    unit::spec::ProbeCheck,
+    unit::spec::{ProbeCheck, TlsCheck},
 };
 
 /// Probes under way at a time; others wait for a slot, outside their deadline.
 const PROBES_MAX: usize = 64;
-/// Name lookups and looks at disks at a time. One that is given up still holds a thread until the resolver or the disk lets go.
+/// Name lookups at a time. One that is given up still holds a thread until the resolver lets go.
 const LOOKUPS_MAX: usize = 16;
+/// Looks at disks at a time, by the same rule: a disk that hangs holds up no name.
+const LOOKS_MAX: usize = 16;
 /// Addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 8;
 /// The deadline of a probe whose own is infinite.
@@ -40,11 +43,16 @@ const REASON_CHARS_MAX: usize = 300;
 pub struct Prober {
     slots: Semaphore,
     lookups: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
 }
 
 impl Default for Prober {
     fn default() -> Self {
-        Self { slots: Semaphore::new(PROBES_MAX), lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+        Self {
+            slots: Semaphore::new(PROBES_MAX),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+        }
     }
 }
 
@@ -76,12 +84,19 @@ impl Prober {
         .await
     }
 
+    /// Speaks TLS with `host` over a connection.
+    async fn shield(&self, stream: TcpStream, host: &str, check: &TlsCheck) -> Result<TlsStream<TcpStream>, String> {
+        let of = check.clone();
+        let config = self.beside(move || tls::config(&of)).await?;
+        tls::handshake(stream, check.server_name.as_deref().unwrap_or(host), config).await
+    }
+
     /// Does what a disk may hold up. One that hangs keeps its thread, and its slot, until it lets go.
     async fn beside<T: Send + 'static>(
         &self,
         look: impl FnOnce() -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
-        let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(|error| error.to_string())?;
+        let permit = Arc::clone(&self.looks).acquire_owned().await.map_err(|error| error.to_string())?;
         let looked = tokio::task::spawn_blocking(move || {
             let found = look();
             drop(permit);

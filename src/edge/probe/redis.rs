@@ -19,8 +19,8 @@ impl Prober {
         tls::provide();
         let mut info = (&*check.url).into_connection_info().map_err(|error| error.to_string())?;
         if let Some(file) = check.password_file.clone() {
-            let read = tokio::task::spawn_blocking(move || password(&file)).await;
-            let settings = info.redis_settings().clone().set_password(read.map_err(|error| error.to_string())??);
+            let password = self.beside(move || password(&file)).await?;
+            let settings = info.redis_settings().clone().set_password(password);
             info = info.set_redis_settings(settings);
         }
         let limits = AsyncConnectionConfig::new().set_connection_timeout(Some(WAIT)).set_response_timeout(Some(WAIT));

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Prober;
-use crate::{edge::tls, node::input::Finding, unit::spec::TcpCheck};
+use crate::{node::input::Finding, unit::spec::TcpCheck};
 
 /// How much of an answer is looked at.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -14,7 +14,7 @@ impl Prober {
         match &check.tls {
             Some(tls) => {
                 let host = check.address.rsplit_once(':').map_or(&*check.address, |(host, _)| host);
-                exchange(tls::connect(stream, host, tls).await?, check).await
+                exchange(self.shield(stream, host, tls).await?, check).await
             }
             None => exchange(stream, check).await,
         }
