@@ -6,7 +6,7 @@ use crate::{
         context::Context,
         exit::Exit,
         failure::Failure,
-        http::HttpError,
+        http::{HttpError, TICK, Wait},
         interrupt::Interrupt,
         progress::Progress,
         view,
@@ -14,9 +14,9 @@ use crate::{
     wire::v1::{Daemon, Problem, Upgrade},
 };
 
-/// How often it is asked who is there after the old manager is gone: askers wait at its socket, which the keeper holds, so
-/// each time takes as long as there is no manager.
-const ASKS_MAX: u32 = 10;
+/// How often it is asked who is there, a [`TICK`] apart: for 10 seconds, or longer while there is no manager, as askers then
+/// wait at its socket, which the keeper holds.
+const ASKS_MAX: u32 = 100;
 
 /// `upgrade`: the daemon answers only if it refuses; otherwise who answers next says how it went.
 pub(super) fn run(context: &Context, to: Option<&Path>) -> Result<Exit, Failure> {
@@ -35,7 +35,7 @@ pub(super) fn run(context: &Context, to: Option<&Path>) -> Result<Exit, Failure>
         Err(error) => return Err(error.into()),
         Ok(_) => return Err(Failure::Upgrade("the daemon did not say what became of it".to_owned())),
     }
-    let after = next_manager(context, &mut wait)?;
+    let after = next_manager(context, &before.value, &interrupt, &mut wait)?;
     drop(progress);
     if after.value.cause == "upgrade" && after.value.manager_pid != before.value.manager_pid {
         context.show(&after, |_, after| view::unit::upgraded(&before.value, after))?;
@@ -45,17 +45,22 @@ pub(super) fn run(context: &Context, to: Option<&Path>) -> Result<Exit, Failure>
     Err(Failure::Upgrade(reason))
 }
 
+/// Who answers after `before`, which may do so itself while it goes.
 fn next_manager(
     context: &Context,
-    wait: &mut dyn FnMut(u32) -> Result<(), crate::cli::http::Stop>,
-) -> Result<Answer<Daemon>, CallError> {
+    before: &Daemon,
+    interrupt: &Interrupt,
+    wait: Wait<'_>,
+) -> Result<Answer<Daemon>, Failure> {
     let mut asks = 0;
     loop {
         asks += 1;
-        match context.client.get_patiently("/v1/daemon", wait) {
+        match context.client.get_patiently::<Daemon>("/v1/daemon", wait) {
             Err(error) if is_cut(&error) && asks < ASKS_MAX => {}
-            answer => return answer,
+            Ok(answer) if answer.value.manager_pid == before.manager_pid && asks < ASKS_MAX => {}
+            answer => return Ok(answer?),
         }
+        interrupt.pause(TICK)?;
     }
 }
 
