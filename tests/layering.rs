@@ -102,8 +102,8 @@ const FENCES: &[(&str, &[&str])] = &[
     // unit: the rules of a time zone are a table; whoever reads them from the disk hands them in. alert writes wall times
     // for people.
     ("jiff", &["unit/calendar/zone.rs", "alert", "edge", "fileserver", "cli"]),
-    // unit: the digest of a set of units.
-    ("sha2", &["unit", "fileserver"]),
+    // unit: the digest of a set of units. deliver: the signature of a webhook.
+    ("sha2", &["unit", "edge/deliver/route.rs", "fileserver"]),
     ("toml", &["unit", "engine/settings.rs", "engine/alerting.rs", "fileserver/settings"]),
     // Pure layers do not log: they return notices.
     ("tracing", &["edge", "engine", "web", "fileserver", "bin/supervisord.rs"]),
@@ -136,7 +136,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("hyper_util", &["edge/probe", "web"]),
     ("http_body_util", &["edge/probe", "web", "fileserver"]),
     ("tower", &["web", "fileserver"]),
-    ("hmac", &["fileserver/token.rs"]),
+    ("hmac", &["edge/deliver/route.rs", "fileserver/token.rs"]),
     ("subtle", &["fileserver/token.rs"]),
     ("getrandom", &["fileserver"]),
     // unit: systemd's StandardInputData=.

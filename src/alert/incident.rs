@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, collections::BTreeSet, fmt};
 
-use super::{Report, RouteName};
-use crate::base::{Generation, RunResult, Severity, UnitName, Wall};
+use super::{Report, RouteName, Silence};
+use crate::base::{Generation, RunResult, Severity, Shortage, UnitName, Wall};
 
 /// What alerts are about; the names are those of rules (`event =`), rows and messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,11 +26,19 @@ pub enum Topic {
     StoreReplaced,
     /// Output of services cannot be written.
     LogsDegraded,
+    /// A probe finds that the service does its work, but not for ever.
+    UnitDegraded,
+    /// A disk is short of room.
+    DiskLow,
+    /// A certificate expires soon.
+    CertificateExpiring,
+    /// A replica is behind.
+    SlowReplication,
 }
 
 impl Topic {
     /// Every one, in the order of the enum.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::UnitRestarted,
         Self::UnitUnhealthy,
         Self::UnitUnkillable,
@@ -41,6 +49,10 @@ impl Topic {
         Self::StoreDegraded,
         Self::StoreReplaced,
         Self::LogsDegraded,
+        Self::UnitDegraded,
+        Self::DiskLow,
+        Self::CertificateExpiring,
+        Self::SlowReplication,
     ];
 
     /// Its stable name.
@@ -56,12 +68,26 @@ impl Topic {
             Self::StoreDegraded => "store_degraded",
             Self::StoreReplaced => "store_replaced",
             Self::LogsDegraded => "logs_degraded",
+            Self::UnitDegraded => "unit_degraded",
+            Self::DiskLow => "disk_low",
+            Self::CertificateExpiring => "certificate_expiring",
+            Self::SlowReplication => "slow_replication",
         }
     }
 
     /// Reads its name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|topic| topic.as_str() == text)
+    }
+
+    /// What is said of a probe that is degraded.
+    pub(super) const fn of(shortage: Shortage) -> Self {
+        match shortage {
+            Shortage::Disk => Self::DiskLow,
+            Shortage::Certificate => Self::CertificateExpiring,
+            Shortage::Replication => Self::SlowReplication,
+            Shortage::Service => Self::UnitDegraded,
+        }
     }
 
     /// How far an incident has come with it; each step is told once.
@@ -76,7 +102,11 @@ impl Topic {
             | Self::ConfigRejected
             | Self::StoreDegraded
             | Self::StoreReplaced
-            | Self::LogsDegraded => 0,
+            | Self::LogsDegraded
+            | Self::UnitDegraded
+            | Self::DiskLow
+            | Self::CertificateExpiring
+            | Self::SlowReplication => 0,
         }
     }
 }
@@ -86,20 +116,33 @@ impl Topic {
 pub enum Subject {
     /// A unit.
     Unit(UnitName),
+    /// What a probe of a unit looks at, while it is short.
+    Probe(UnitName, String),
     /// The configuration of this node.
     Config,
     /// The database of this node.
     Store,
     /// The captured output of this node.
     Logs,
+    /// The disk of the daemon's own files.
+    Disk,
 }
 
 impl Subject {
-    /// The unit, if it is one.
+    /// The unit that it belongs to, if it does.
     pub const fn unit(&self) -> Option<&UnitName> {
         match self {
-            Self::Unit(unit) => Some(unit),
-            Self::Config | Self::Store | Self::Logs => None,
+            Self::Unit(unit) | Self::Probe(unit, _) => Some(unit),
+            Self::Config | Self::Store | Self::Logs | Self::Disk => None,
+        }
+    }
+
+    /// What patterns may call it.
+    pub(super) fn names(&self, node: &str) -> Vec<String> {
+        match self {
+            Self::Unit(unit) => vec![unit.to_string()],
+            Self::Probe(unit, _) => vec![unit.to_string(), self.to_string()],
+            Self::Config | Self::Store | Self::Logs | Self::Disk => vec![node.to_owned()],
         }
     }
 
@@ -109,7 +152,11 @@ impl Subject {
             "/config" => Some(Self::Config),
             "/store" => Some(Self::Store),
             "/logs" => Some(Self::Logs),
-            unit => UnitName::new(unit).ok().map(Self::Unit),
+            "/disk" => Some(Self::Disk),
+            other => match other.split_once('/') {
+                Some((unit, probe)) => Some(Self::Probe(UnitName::new(unit).ok()?, probe.to_owned())),
+                None => UnitName::new(other).ok().map(Self::Unit),
+            },
         }
     }
 }
@@ -122,6 +169,8 @@ impl fmt::Display for Subject {
             Self::Config => f.write_str("/config"),
             Self::Store => f.write_str("/store"),
             Self::Logs => f.write_str("/logs"),
+            Self::Disk => f.write_str("/disk"),
+            Self::Probe(unit, probe) => write!(f, "{unit}/{probe}"),
         }
     }
 }
@@ -143,7 +192,7 @@ impl IncidentId {
         Some((Generation(generation.parse().ok()?), nth.parse().ok()?))
     }
 
-    /// Opened at this moment; for what has no runs and is never replayed.
+    /// Opened at this moment; for what is of no run and is never replayed.
     pub(super) fn of_subject(subject: &Subject, at: Wall) -> Self {
         Self(format!("{subject}/{}", at.0))
     }
@@ -217,6 +266,15 @@ pub struct Closed {
     pub how: Closing,
 }
 
+/// Someone has taken it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// When.
+    pub at: Wall,
+    /// Who.
+    pub by: String,
+}
+
 /// One incident, from the first unexpected end to health.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
@@ -244,6 +302,12 @@ pub struct Incident {
     pub told_at: Wall,
     /// Who was told.
     pub told: BTreeSet<RouteName>,
+    /// Whether what it has come to is yet to be told: something hushes it.
+    pub held: bool,
+    /// Who has taken it on: there are no reminders until it gets worse.
+    pub acknowledged: Option<Acknowledged>,
+    /// Whether those were told who are told when nobody takes it on.
+    pub escalated: bool,
     /// Its end.
     pub closed: Option<Closed>,
 }
@@ -263,6 +327,9 @@ impl Incident {
             reminders: 0,
             told_at: at,
             told: BTreeSet::new(),
+            held: false,
+            acknowledged: None,
+            escalated: false,
             closed: None,
         }
     }
@@ -276,6 +343,7 @@ impl Incident {
         if worse {
             self.severity = report.severity;
             self.text.clone_from(&report.text);
+            self.acknowledged = None;
         }
         if worse || topic == Topic::StartLimitHit {
             self.topic = topic;
@@ -302,4 +370,6 @@ pub struct Saved {
     pub open: Vec<Incident>,
     /// Marks of every unit that ever ran.
     pub marks: BTreeMap<UnitName, Mark>,
+    /// Silences that may hold.
+    pub silences: Vec<Silence>,
 }

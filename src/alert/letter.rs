@@ -33,6 +33,11 @@ impl Message {
             let _written = writeln!(html, "<tr><td>{name}</td><td>{}</td></tr>", escaped(&value));
         }
         html.push_str("</table>\n");
+        if !self.last_output.is_empty() {
+            let output = self.last_output.join("\n");
+            let _written = write!(text, "\nits last output:\n{output}\n");
+            let _written = writeln!(html, "<pre>{}</pre>", escaped(&output));
+        }
         Letter {
             id: format!("<{}@{}>", atom(&self.id), atom(&self.node)),
             thread: format!("<{}@{}>", atom(&self.incident), atom(&self.node)),
@@ -50,6 +55,8 @@ impl Message {
             ("node", Some(self.node.clone())),
             ("unit", self.unit.clone()),
             ("result", self.result.clone()),
+            ("probe", self.probe.clone()),
+            ("done", self.action.clone()),
             ("restarts", (self.restarts > 0).then(|| self.restarts.to_string())),
             ("since", self.since.clone()),
             ("at", Some(self.at.clone())),
@@ -82,16 +89,11 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        alert::{Route, RouteName, Settings, Target},
-        base::{Now, Secret},
-    };
+    use crate::{alert::RouteName, base::Now};
 
     fn message() -> Message {
         let name = RouteName::new("ops").unwrap();
-        let route = Route { name: name.clone(), target: Target::Webhook(Secret::new("http://x")) };
-        let settings = Settings { node: "vm1".to_owned(), routes: vec![route], rules: Vec::new() };
-        let test = Message::test(&settings, &name, Now::default()).unwrap();
+        let test = Message::test("vm1", &name, Now::default());
         Message {
             id: "vm1/web@1/2/0/unit_failed/ops".to_owned(),
             incident: "web@1/2/0".to_owned(),

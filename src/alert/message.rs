@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Incident, RouteName, Settings, Subject, Target, Topic, Verdict};
+use super::{Incident, RouteName, Subject, Target, Topic, Verdict};
 use crate::base::{Now, Severity, TimeSpan, Wall};
 
 /// The version of [`Message`]'s JSON; it grows when a reader of the old form would be misled.
@@ -60,6 +60,15 @@ pub struct Message {
     pub reminder: u32,
     /// What receivers group by.
     pub dedup_key: String,
+    /// The probe of the unit that it is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+    /// What the supervisor did, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// What the unit wrote last before it; filled in when it is sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_output: Vec<String>,
     /// Where people read what to do.
     pub runbook: Option<String>,
     /// Whom it is for.
@@ -101,8 +110,17 @@ impl Message {
             at: rfc3339(at),
             until,
             reminder,
+            action: Some(action(incident)),
             ..base
         }
+    }
+
+    /// For those who are told because nobody has taken it on.
+    pub(super) fn escalated(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName, at: Wall) -> Self {
+        let base = Self::firing(incident, verdict, node, route, 0);
+        let since = rfc3339(incident.opened_at);
+        let message = format!("nobody has taken this on since {since}: {}", incident.text);
+        Self { id: format!("{}/escalation", base.id), message, at: rfc3339(at), ..base }
     }
 
     pub(super) fn resolved(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName, at: Wall) -> Self {
@@ -114,6 +132,8 @@ impl Message {
             Subject::Config => "the configuration is accepted again".to_owned(),
             Subject::Store => "the database is written again".to_owned(),
             Subject::Logs => "output of services is written again".to_owned(),
+            Subject::Disk => "the disk has room again".to_owned(),
+            Subject::Probe(unit, probe) => format!("probe {probe} of {unit} is healthy again"),
         };
         Self {
             id: format!("{node}/{}/{event}/{route}", incident.id),
@@ -126,17 +146,16 @@ impl Message {
         }
     }
 
-    /// A message that only proves that a route works; `None` when there is no such route.
-    pub fn test(settings: &Settings, route: &RouteName, now: Now) -> Option<Self> {
-        settings.routes.iter().find(|known| known.name == *route)?;
-        Some(Self {
+    /// A message that only proves that a route works.
+    pub fn test(node: &str, route: &RouteName, now: Now) -> Self {
+        Self {
             version: MESSAGE_VERSION,
-            id: format!("{}/test/{}/{route}", settings.node, now.wall.0),
+            id: format!("{node}/test/{}/{route}", now.wall.0),
             event: "test".to_owned(),
             severity: Severity::Info.as_str().to_owned(),
             status: Status::Firing,
             unit: None,
-            node: settings.node.clone(),
+            node: node.to_owned(),
             generation: 0,
             restarts: 0,
             result: None,
@@ -147,10 +166,45 @@ impl Message {
             incident: "test".to_owned(),
             reminder: 0,
             dedup_key: "test".to_owned(),
+            probe: None,
+            action: None,
+            last_output: Vec::new(),
             runbook: None,
             route: route.to_string(),
             possible_duplicate: false,
-        })
+        }
+    }
+
+    /// Several in one, for people: the worst first. `first` is one of them.
+    pub fn digest(first: &Self, messages: &[Self]) -> Self {
+        let rank = |message: &Self| (message.status == Status::Firing, Severity::parse(&message.severity));
+        let mut sorted: Vec<&Self> = messages.iter().collect();
+        sorted.sort_by_key(|message| std::cmp::Reverse(rank(message)));
+        let firing = messages.iter().filter(|message| message.status == Status::Firing).count();
+        let over = messages.len() - firing;
+        let last = messages.last().map_or(&first.id, |last| &last.id);
+        Self {
+            id: format!("{}/with-{}-to/{last}", first.id, messages.len()),
+            event: "digest".to_owned(),
+            severity: sorted.first().map_or_else(String::new, |worst| worst.severity.clone()),
+            status: if firing > 0 { Status::Firing } else { Status::Resolved },
+            unit: None,
+            probe: None,
+            generation: 0,
+            restarts: 0,
+            result: None,
+            message: format!("{} alerts at once: {firing} new, {over} over", messages.len()),
+            since: None,
+            until: None,
+            incident: "digest".to_owned(),
+            reminder: 0,
+            dedup_key: "digest".to_owned(),
+            action: None,
+            runbook: None,
+            possible_duplicate: messages.iter().any(|message| message.possible_duplicate),
+            last_output: sorted.iter().map(|message| format!("[{}] {}", message.state(), message.message)).collect(),
+            ..first.clone()
+        }
     }
 
     fn about(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName) -> Self {
@@ -182,6 +236,12 @@ impl Message {
             incident: incident.id.to_string(),
             reminder: 0,
             dedup_key,
+            probe: match &incident.subject {
+                Subject::Probe(_, probe) => Some(probe.clone()),
+                Subject::Unit(_) | Subject::Config | Subject::Store | Subject::Logs | Subject::Disk => None,
+            },
+            action: None,
+            last_output: Vec::new(),
             runbook: verdict.runbook.clone(),
             route: route.to_string(),
             possible_duplicate: false,
@@ -206,8 +266,10 @@ impl Message {
     /// The body of the POST to a target; mail has none.
     pub fn body(&self, target: &Target) -> Option<String> {
         match target {
-            Target::Webhook(_) => Some(self.to_json()),
-            Target::Slack(_) => Some(serde_json::json!({ "text": self.slack_text() }).to_string()),
+            Target::Webhook(webhook) => {
+                Some(webhook.template.as_ref().map_or_else(|| self.to_json(), |template| template.render(self)))
+            }
+            Target::Slack(_) | Target::SlackBot(_) => Some(self.slack().to_string()),
             Target::Alertmanager(_) => Some(self.alertmanager().to_string()),
             Target::Email(_) => None,
         }
@@ -216,7 +278,11 @@ impl Message {
     /// What `POST /api/v2/alerts` takes. An alert there is known by its labels, and people sort by severity; so all
     /// severities are told at each time, and at most one of them is not over.
     fn alertmanager(&self) -> serde_json::Value {
-        let subject = self.unit.as_ref().map_or_else(|| self.event.clone(), |_| "unit".to_owned());
+        let subject = match (&self.unit, &self.probe) {
+            (Some(_), Some(_)) => "probe",
+            (Some(_), None) => "unit",
+            (None, _) => &self.event,
+        };
         let alerts = [Severity::Info, Severity::Warning, Severity::Critical].map(|severity| {
             let fires = self.status == Status::Firing && severity.as_str() == self.severity;
             let mut labels = serde_json::json!({
@@ -224,6 +290,7 @@ impl Message {
             });
             if let (Some(unit), Some(labels)) = (&self.unit, labels.as_object_mut()) {
                 labels.insert("unit".to_owned(), unit.clone().into());
+                labels.extend(self.probe.iter().map(|probe| ("probe".to_owned(), probe.clone().into())));
             }
             let mut alert = serde_json::json!({
                 "labels": labels,
@@ -251,17 +318,56 @@ impl Message {
         }
     }
 
-    /// Slack's mrkdwn: & < > are escaped (so no link, mention or `<!channel>` can be made), and nobody is pinged.
-    fn slack_text(&self) -> String {
-        let state = self.state();
-        let runbook = self.runbook.iter().map(|link| format!("\nrunbook: {link}")).collect::<String>();
-        let duplicate = if self.possible_duplicate { "\n(this may be a duplicate)" } else { "" };
-        let plain = format!("[{state}] {}: {}{runbook}{duplicate}", self.node, self.message);
-        let mut escaped = plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        for ping in ["channel", "here", "everyone"] {
-            escaped = escaped.replace(&format!("@{ping}"), &format!("@\u{200b}{ping}"));
+    /// Whether it tells that a run has ended.
+    pub fn speaks_of_an_end(&self) -> bool {
+        let of_an_end = [Topic::UnitRestarted, Topic::UnitFailed, Topic::StartLimitHit];
+        self.status == Status::Firing && of_an_end.iter().any(|topic| topic.as_str() == self.event)
+    }
+
+    /// One of a template's fields; empty where there is none.
+    pub(super) fn field(&self, name: &str) -> String {
+        let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
+        match name {
+            "id" => self.id.clone(),
+            "event" => self.event.clone(),
+            "severity" => self.severity.clone(),
+            "status" => if self.status == Status::Firing { "firing" } else { "resolved" }.to_owned(),
+            "state" => self.state(),
+            "unit" => or_empty(&self.unit),
+            "node" => self.node.clone(),
+            "generation" => self.generation.to_string(),
+            "restarts" => self.restarts.to_string(),
+            "result" => or_empty(&self.result),
+            "message" => self.message.clone(),
+            "action" => or_empty(&self.action),
+            "at" => self.at.clone(),
+            "since" => or_empty(&self.since),
+            "incident" => self.incident.clone(),
+            "runbook" => or_empty(&self.runbook),
+            "dedup_key" => self.dedup_key.clone(),
+            "last_output" => self.last_output.join("\n"),
+            _ => String::new(),
         }
-        escaped
+    }
+}
+
+/// What was done about what an incident has come to.
+fn action(incident: &Incident) -> String {
+    match incident.topic {
+        Topic::UnitRestarted => "it is started again".to_owned(),
+        Topic::UnitFailed => "it stays down: nothing starts it again but a person".to_owned(),
+        Topic::StartLimitHit => "it stays down until `supervisorctl reset` and `start`".to_owned(),
+        Topic::UnitUnkillable => "it has been sent the last signal; nothing more can be tried".to_owned(),
+        Topic::UnitUnhealthy => "what its probe says (on_unhealthy)".to_owned(),
+        Topic::ConfigRejected => "the configuration before stays in force".to_owned(),
+        Topic::StoreDegraded => "supervision goes on, rows wait in memory".to_owned(),
+        Topic::StoreReplaced => "a new database was begun, the damaged one is kept".to_owned(),
+        Topic::LogsDegraded
+        | Topic::UnitDegraded
+        | Topic::DiskLow
+        | Topic::CertificateExpiring
+        | Topic::SlowReplication => "nothing: someone has to act".to_owned(),
+        Topic::Recovered => "nothing".to_owned(),
     }
 }
 
@@ -286,9 +392,7 @@ mod tests {
 
     fn message(text: &str) -> Message {
         let name = RouteName::new("ops").unwrap();
-        let route = super::super::Route { name: name.clone(), target: Target::Slack(Secret::new("http://x")) };
-        let settings = Settings { node: "vm1".to_owned(), routes: vec![route], rules: Vec::new() };
-        Message { message: text.to_owned(), ..Message::test(&settings, &name, Now::default()).unwrap() }
+        Message { message: text.to_owned(), ..Message::test("vm1", &name, Now::default()) }
     }
 
     #[test]
@@ -306,16 +410,6 @@ mod tests {
     fn a_message_of_a_newer_version_is_refused() {
         let newer = Message { version: 2, ..message("x") };
         assert!(matches!(Message::from_json(&newer.to_json()), Err(MessageError::Version(2))));
-    }
-
-    #[test]
-    fn slack_text_can_ping_nobody() {
-        let body = message("<!channel> a & b <http://evil|x> @channel @here")
-            .body(&Target::Slack(Secret::new("http://x")))
-            .unwrap();
-        let json: serde_json::Value = serde_json::from_str(&body).unwrap();
-        let text = json["text"].as_str().unwrap();
-        assert_eq!(text, "[INFO] vm1: &lt;!channel&gt; a &amp; b &lt;http://evil|x&gt; @\u{200b}channel @\u{200b}here");
     }
 
     #[test]

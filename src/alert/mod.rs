@@ -6,26 +6,42 @@
 //! and the route alone, so that a replay after a crash makes the same id and the store drops it.
 //!
 //! An incident of a unit is in one stage. *Restarted* and *unhealthy* open it; *unkillable*, and after it *failed* and *start
-//! limit hit*, open it or make it worse, and the last inhibits the one before. It is closed by `Recovered` or a clean end that rests (people
+//! limit hit*, open it or make it worse, and the last inhibits the one before. What a probe finds short (room, time until a
+//! certificate expires …) is an incident of its own, until that probe is healthy. An incident is closed by `Recovered` or a clean end that rests (people
 //! are told), by a wanted stop, a reset of a failed unit, the unit's removal, or shutdown (nobody is told). A run ends once: an end at or
 //! below the highest one seen changes nothing.
+//!
+//! An incident is *held* while a silence, quiet hours or another incident hush it; it is told when they are over, if it lasts.
+//! Who is told of its end is who was told of it. Whoever *acknowledges* it ends its reminders and its escalation until it gets worse.
 #![forbid(unsafe_code)]
 
+mod hush; // what keeps an alert from being told now
 mod incident;
 mod letter; // a message as mail
 mod message;
+mod people; // what people say of alerts
 mod settings;
+mod slack; // a message in Slack's blocks
+mod template; // a webhook's body as its receiver wants it
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::{Consequence, Generation, Happening, Mono, Notice, Now, RunId, Severity, TimeSpan, UnitName, pack};
+use crate::base::{
+    Consequence, Generation, Happening, Mono, Notice, Now, RunId, Severity, TimeSpan, UnitName, Wall, pack,
+};
 
-pub use incident::{Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
+use hush::Hush;
+
+pub use hush::{Pattern, QuietHours, QuietHoursError, Silence};
+pub use incident::{Acknowledged, Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
 pub use letter::Letter;
 pub use message::{MESSAGE_VERSION, Message, MessageError, Status, TEXT_CHARS_MAX};
+pub use people::{SILENCE_MAX, SILENCES_MAX, SilenceOrder, SilenceRefusal};
 pub use settings::{
-    Mailbox, Protection, ROUTES_MAX, Route, RouteName, RouteNameError, Rule, Settings, Target, Verdict, default_rules,
+    Escalation, Heartbeat, Mailbox, Protection, Quiet, ROUTES_MAX, Route, RouteName, RouteNameError, Rule, Settings,
+    SlackBot, Target, Verdict, Webhook, default_rules,
 };
+pub use template::{Template, TemplateError};
 
 /// Most units whose marks are kept; past it those that are in no incident are forgotten first.
 pub const MARKS_MAX: usize = 10_000;
@@ -37,6 +53,8 @@ pub enum Effect {
     Save(Box<Incident>),
     /// Put a message into the outbox, unless one of its id is or was there; in the same transaction.
     Send(Box<Message>),
+    /// Write the row of a silence, new or ended early.
+    Silence(Box<Silence>),
 }
 
 /// The machine that decides who is told.
@@ -45,6 +63,7 @@ pub struct Alerts {
     settings: Settings,
     marks: BTreeMap<UnitName, Mark>,
     open: BTreeMap<Subject, Open>,
+    silences: Vec<Silence>,
     effects: VecDeque<Effect>,
     shutting_down: bool,
 }
@@ -53,21 +72,32 @@ pub struct Alerts {
 struct Open {
     incident: Incident,
     remind_at: Option<Mono>,
+    /// When it is looked whether one that is held may be told.
+    look_at: Option<Mono>,
+    escalate_at: Option<Mono>,
 }
 
 impl Alerts {
     /// A machine that knows of no incident.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, marks: BTreeMap::new(), open: BTreeMap::new(), effects: VecDeque::new(), shutting_down: false }
+        Self {
+            settings,
+            marks: BTreeMap::new(),
+            open: BTreeMap::new(),
+            silences: Vec::new(),
+            effects: VecDeque::new(),
+            shutting_down: false,
+        }
     }
 
     /// A machine that goes on where the rows of the store end. Effects may wait in it.
     pub fn restore(settings: Settings, saved: Saved, now: Now) -> Self {
         let mut alerts = Self::new(settings);
         alerts.marks = saved.marks;
+        alerts.silences = saved.silences.into_iter().filter(|silence| silence.holds(now.wall)).collect();
         for incident in saved.open {
-            let remind_at = alerts.reminder_left(&incident, now);
-            alerts.open.insert(incident.subject.clone(), Open { incident, remind_at });
+            let open = alerts.resumed(now, incident);
+            alerts.open.insert(open.incident.subject.clone(), open);
         }
         // Its row could be read, so the store works.
         alerts.close(now, &Subject::Store, Closing::Recovered);
@@ -76,7 +106,9 @@ impl Alerts {
 
     /// Takes in late what the rows of the store say, for a machine that began without. `over` tells of a unit whose incident
     /// is not open any more how it ended meanwhile. Of what was told since, nothing is told again.
-    pub fn learn(&mut self, now: Now, saved: Saved, over: impl Fn(&UnitName) -> Option<Closing>) {
+    pub fn learn(&mut self, now: Now, saved: Saved, over: impl Fn(&Subject) -> Option<Closing>) {
+        let known: Vec<u64> = self.silences.iter().map(|silence| silence.id).collect();
+        self.silences.extend(saved.silences.into_iter().filter(|silence| !known.contains(&silence.id)));
         for (unit, known) in saved.marks {
             let mark = self.mark(&unit);
             mark.seen = mark.seen.max(known.seen);
@@ -95,20 +127,19 @@ impl Alerts {
                 }
                 continue;
             }
-            let remind_at = self.reminder_left(&incident, now);
-            self.open.insert(subject.clone(), Open { incident, remind_at });
+            let open = self.resumed(now, incident);
+            self.open.insert(subject.clone(), open);
             // That its row could be read says that the store works.
-            let how = if subject == Subject::Store { Some(Closing::Recovered) } else { subject.unit().and_then(&over) };
+            let how = if subject == Subject::Store { Some(Closing::Recovered) } else { over(&subject) };
             if let Some(how) = how {
                 self.close(now, &subject, how);
             }
         }
     }
 
-    /// Closes the incidents of units that `over` says are over: a machine before this one did not write that down.
-    pub fn settle(&mut self, now: Now, over: impl Fn(&UnitName) -> Option<Closing>) {
-        let ended: Vec<_> =
-            self.open.keys().filter_map(|subject| Some((subject.clone(), over(subject.unit()?)?))).collect();
+    /// Closes the incidents that `over` says are over: a machine before this one did not write that down.
+    pub fn settle(&mut self, now: Now, over: impl Fn(&Subject) -> Option<Closing>) {
+        let ended: Vec<_> = self.open.keys().filter_map(|subject| Some((subject.clone(), over(subject)?))).collect();
         for (subject, how) in ended {
             self.close(now, &subject, how);
         }
@@ -116,21 +147,24 @@ impl Alerts {
 
     /// What the store is asked to keep, for a machine that goes on later.
     pub fn snapshot(&self) -> Saved {
-        Saved { open: self.open().cloned().collect(), marks: self.marks.clone() }
+        Saved { open: self.open().cloned().collect(), marks: self.marks.clone(), silences: self.silences.clone() }
     }
 
     /// Takes other rules and routes into use; open incidents stay, and are reminded of by the new rules.
     pub fn configure(&mut self, now: Now, settings: Settings) {
         self.settings = settings;
-        let remind: Vec<_> = self.open().map(|incident| self.reminder_left(incident, now)).collect();
-        for (open, remind_at) in self.open.values_mut().zip(remind) {
-            open.remind_at = remind_at;
-        }
+        let open = std::mem::take(&mut self.open);
+        self.open = open.into_iter().map(|(subject, open)| (subject, self.resumed(now, open.incident))).collect();
     }
 
-    /// Closes the incidents of units that are no more, and tells nobody: after a restore, and with each new set of units.
-    pub fn keep_units(&mut self, now: Now, is_there: impl Fn(&UnitName) -> bool) {
-        let gone = |subject: &Subject| subject.unit().is_some_and(|unit| !is_there(unit));
+    /// Closes the incidents of units and probes that are no more, and tells nobody: after a restore, and with each new set of
+    /// units.
+    pub fn keep_units(&mut self, now: Now, is_there: impl Fn(&UnitName, Option<&str>) -> bool) {
+        let gone = |subject: &Subject| match subject {
+            Subject::Unit(unit) => !is_there(unit, None),
+            Subject::Probe(unit, probe) => !is_there(unit, Some(probe)),
+            Subject::Config | Subject::Store | Subject::Logs | Subject::Disk => false,
+        };
         let subjects: Vec<_> = self.open.keys().filter(|subject| gone(subject)).cloned().collect();
         for subject in subjects {
             self.close(now, &subject, Closing::Removed);
@@ -154,16 +188,27 @@ impl Alerts {
 
     /// When [`Alerts::handle_timeout`] is due.
     pub fn next_deadline(&self) -> Option<Mono> {
-        self.open.values().filter_map(|open| open.remind_at).min()
+        self.open.values().flat_map(|open| [open.remind_at, open.look_at, open.escalate_at]).flatten().min()
     }
 
-    /// Reminds of incidents whose time has come.
+    /// Reminds of incidents whose time has come, tells those that were held, and tells others of what nobody takes on.
     pub fn handle_timeout(&mut self, now: Now) {
-        let due = |open: &Open| open.remind_at.is_some_and(|at| at <= now.mono);
-        let subjects: Vec<_> = self.open.iter().filter(|(_, open)| due(open)).map(|(s, _)| s.clone()).collect();
+        let due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
+        let subjects: Vec<_> = self.open.keys().cloned().collect();
         for subject in subjects {
-            self.remind(now, &subject);
+            let Some(open) = self.open.get(&subject) else { continue };
+            let (remind, look, escalate) = (due(open.remind_at), due(open.look_at), due(open.escalate_at));
+            if look {
+                self.tell_held(now, &subject);
+            }
+            if remind {
+                self.remind(now, &subject);
+            }
+            if escalate {
+                self.escalate(now, &subject);
+            }
         }
+        self.silences.retain(|silence| silence.holds(now.wall));
     }
 
     /// Hears of one happening.
@@ -188,6 +233,18 @@ impl Alerts {
                     self.worsen(now, Topic::UnitUnhealthy, &Report::of(notice));
                 }
             }
+            Happening::Degraded { run, probe, shortage, .. } => {
+                if !self.is_over(run) {
+                    self.saw(run);
+                    let subject = Subject::Probe(run.unit.clone(), probe.clone());
+                    self.worsen(now, Topic::of(*shortage), &Report { subject, ..Report::of(notice) });
+                }
+            }
+            Happening::Healthy { run, probe } => {
+                self.close(now, &Subject::Probe(run.unit.clone(), probe.clone()), Closing::Recovered);
+            }
+            Happening::DiskLow { .. } => self.disk_is_low(now, &Report::of(notice)),
+            Happening::DiskRecovered => self.close(now, &Subject::Disk, Closing::Recovered),
             Happening::Unkillable { run } => {
                 if !self.is_over(run) {
                     self.saw(run);
@@ -214,7 +271,10 @@ impl Alerts {
                     self.close(now, &subject, Closing::Recovered);
                 }
             }
-            Happening::UnitStopped { unit, .. } => self.close(now, &Subject::Unit(unit.clone()), Closing::Stopped),
+            Happening::UnitStopped { unit, .. } => {
+                self.close(now, &Subject::Unit(unit.clone()), Closing::Stopped);
+                self.close_probes(now, unit);
+            }
             Happening::CountersReset { unit, was_failed: true, .. } => {
                 self.close(now, &Subject::Unit(unit.clone()), Closing::Reset);
             }
@@ -238,8 +298,6 @@ impl Alerts {
             | Happening::OomKilled { .. }
             | Happening::Reloaded { .. }
             | Happening::ReloadFailed { .. }
-            | Happening::Healthy { .. }
-            | Happening::Degraded { .. }
             | Happening::DependencyFailed { .. }
             | Happening::NotifyRefused { .. }
             | Happening::MainPidRefused { .. }
@@ -255,7 +313,12 @@ impl Alerts {
             Consequence::Restart => self.worsen(now, Topic::UnitRestarted, report),
             Consequence::Fail => self.worsen(now, Topic::UnitFailed, report),
             Consequence::StartLimit => self.worsen(now, Topic::StartLimitHit, report),
-            Consequence::Rest => self.close(now, &report.subject, Closing::Finished),
+            Consequence::Rest => {
+                self.close(now, &report.subject, Closing::Finished);
+                if let Subject::Unit(unit) = &report.subject {
+                    self.close_probes(now, unit);
+                }
+            }
         }
     }
 
@@ -266,7 +329,7 @@ impl Alerts {
             None => {
                 let id = self.fresh_id(now, &report.subject);
                 let incident = Incident::begin(id, topic, now.wall, report);
-                self.open.insert(report.subject.clone(), Open { incident, remind_at: None });
+                self.open.insert(report.subject.clone(), Open::new(incident));
                 true
             }
         };
@@ -274,6 +337,18 @@ impl Alerts {
             self.tell(now, &report.subject, 0);
         }
         self.save(&report.subject);
+    }
+
+    /// One that gets worse is reminded of.
+    fn disk_is_low(&mut self, now: Now, report: &Report<'_>) {
+        match self.open.get_mut(&report.subject) {
+            Some(open) if report.severity > open.incident.severity => {
+                open.incident.severity = report.severity;
+                open.incident.text.clone_from(&report.text);
+                self.remind(now, &report.subject);
+            }
+            Some(_) | None => self.worsen(now, Topic::DiskLow, report),
+        }
     }
 
     fn remind(&mut self, now: Now, subject: &Subject) {
@@ -284,18 +359,81 @@ impl Alerts {
         self.save(subject);
     }
 
-    /// Sends what the open incident says now; `reminder` 0 is the first word about its stage.
+    /// Says of an incident that was held what it has come to, if nothing hushes it any more.
+    fn tell_held(&mut self, now: Now, subject: &Subject) {
+        if self.open.get(subject).is_some_and(|open| open.incident.held) {
+            self.tell(now, subject, 0);
+            self.save(subject);
+        }
+    }
+
+    /// Sends what the open incident says now; `reminder` 0 is the first word about its stage. One that is hushed is held,
+    /// or reminded of later.
     fn tell(&mut self, now: Now, subject: &Subject, reminder: u32) {
-        let Some(open) = self.open.get_mut(subject) else { return };
+        let Some(open) = self.open.get(subject) else { return };
         let verdict = self.settings.verdict(open.incident.topic, subject, open.incident.severity);
-        open.remind_at = repeat_after(&verdict, now);
+        let hush = self.hush(now.wall, &open.incident, &verdict);
+        let Some(open) = self.open.get_mut(subject) else { return };
         open.incident.severity = verdict.severity;
+        open.look_at = None;
+        if let Some(hush) = hush {
+            let again = match hush {
+                Hush::Until(end) => at_wall(now, end),
+                Hush::Inhibited => None,
+            };
+            if reminder == 0 {
+                (open.incident.held, open.look_at) = (true, again);
+            } else {
+                open.remind_at = again.or_else(|| repeat_after(&verdict, now));
+            }
+            return;
+        }
+        open.incident.held = false;
         open.incident.told_at = now.wall;
-        open.incident.told.extend(verdict.routes.iter().cloned());
-        for route in &verdict.routes {
+        open.remind_at = repeat_after(&verdict, now);
+        open.escalate_at = escalation_left(&open.incident, &verdict, now);
+        let mut routes = verdict.routes.clone();
+        if open.incident.escalated {
+            let more = verdict.escalation.iter().flat_map(|escalation| &escalation.routes);
+            routes.extend(more.filter(|route| !verdict.routes.contains(route)).cloned());
+        }
+        open.incident.told.extend(routes.iter().cloned());
+        for route in &routes {
             let message = Message::firing(&open.incident, &verdict, &self.settings.node, route, reminder);
             self.effects.push_back(Effect::Send(Box::new(message)));
         }
+    }
+
+    /// Nobody has taken it on: others are told.
+    fn escalate(&mut self, now: Now, subject: &Subject) {
+        let Some(open) = self.open.get_mut(subject) else { return };
+        open.escalate_at = None;
+        let verdict = self.settings.verdict(open.incident.topic, subject, open.incident.severity);
+        let Some(escalation) = &verdict.escalation else { return };
+        open.incident.escalated = true;
+        open.incident.told.extend(escalation.routes.iter().cloned());
+        for route in &escalation.routes {
+            let message = Message::escalated(&open.incident, &verdict, &self.settings.node, route, now.wall);
+            self.effects.push_back(Effect::Send(Box::new(message)));
+        }
+        self.save(subject);
+    }
+
+    /// What keeps people from being told of an incident now.
+    fn hush(&self, at: Wall, incident: &Incident, verdict: &Verdict) -> Option<Hush> {
+        let node = &self.settings.node;
+        let silenced =
+            |silence: &&Silence| silence.holds(at) && silence.pattern.matches(incident.topic, &incident.subject, node);
+        let silence = self.silences.iter().filter(silenced).map(|silence| silence.until).max();
+        let quiet = verdict.quiet_hours.as_ref().and_then(|hours| hours.end(at));
+        if let Some(end) = silence.max(quiet) {
+            return Some(Hush::Until(end));
+        }
+        let inhibits = |other: &Incident| {
+            other.subject != incident.subject
+                && verdict.inhibited_by.iter().any(|pattern| pattern.matches(other.topic, &other.subject, node))
+        };
+        self.open().any(inhibits).then_some(Hush::Inhibited)
     }
 
     fn save(&mut self, subject: &Subject) {
@@ -309,15 +447,37 @@ impl Alerts {
         let Some(Open { mut incident, .. }) = self.open.remove(subject) else { return };
         incident.closed = Some(Closed { at: now.wall, how });
         let verdict = self.settings.verdict(Topic::Recovered, subject, Severity::Info);
+        let node = &self.settings.node;
+        let is_silenced = self
+            .silences
+            .iter()
+            .any(|silence| silence.holds(now.wall) && silence.pattern.matches(incident.topic, subject, node));
+        // Who has escalation to thank for it is told the end too.
+        let listens = |route: &RouteName| verdict.routes.contains(route) || incident.escalated;
         for route in &incident.told {
             // People know of what they did themselves; who keeps a list of what is open does not.
-            let is_told = how.is_told() && verdict.routes.contains(route);
+            let is_told = how.is_told() && !is_silenced && listens(route);
             if is_told || how != Closing::Joined && self.settings.keeps_list(route) {
                 let message = Message::resolved(&incident, &verdict, &self.settings.node, route, now.wall);
                 self.effects.push_back(Effect::Send(Box::new(message)));
             }
         }
         self.effects.push_back(Effect::Save(Box::new(incident)));
+        // It may have been what inhibited others.
+        let held = self.open.iter().filter(|(_, open)| open.incident.held && open.look_at.is_none());
+        let held: Vec<_> = held.map(|(subject, _)| subject.clone()).collect();
+        if !self.shutting_down {
+            held.iter().for_each(|subject| self.tell_held(now, subject));
+        }
+    }
+
+    /// The unit is down because someone wants it so: nothing of it is looked at.
+    fn close_probes(&mut self, now: Now, unit: &UnitName) {
+        let of_unit = |subject: &&Subject| matches!(subject, Subject::Probe(of, _) if of == unit);
+        let subjects: Vec<_> = self.open.keys().filter(of_unit).cloned().collect();
+        for subject in subjects {
+            self.close(now, &subject, Closing::Stopped);
+        }
     }
 
     fn shut_down(&mut self, now: Now) {
@@ -336,6 +496,15 @@ impl Alerts {
             let message = Message::firing(&incident, &verdict, &self.settings.node, route, 0);
             self.effects.push_back(Effect::Send(Box::new(message)));
         }
+    }
+
+    /// An incident that is known already, with what time has in store for it.
+    fn resumed(&self, now: Now, incident: Incident) -> Open {
+        let verdict = self.settings.verdict(incident.topic, &incident.subject, incident.severity);
+        let remind_at = if incident.held { None } else { self.reminder_left(&incident, now) };
+        let look_at = incident.held.then_some(now.mono);
+        let escalate_at = if incident.held { None } else { escalation_left(&incident, &verdict, now) };
+        Open { incident, remind_at, look_at, escalate_at }
     }
 
     fn fresh_id(&mut self, now: Now, subject: &Subject) -> IncidentId {
@@ -396,6 +565,9 @@ impl Alerts {
     /// When to remind of an incident that was last told of before this machine began. The wall clock alone knows how
     /// long that is; whatever it says, the wait is at most one interval.
     fn reminder_left(&self, incident: &Incident, now: Now) -> Option<Mono> {
+        if incident.acknowledged.is_some() {
+            return None;
+        }
         let verdict = self.settings.verdict(incident.topic, &incident.subject, incident.severity);
         let interval = verdict.repeat_interval.micros().filter(|micros| *micros != 0)?;
         let passed = u64::try_from(now.wall.0.saturating_sub(incident.told_at.0)).unwrap_or(0);
@@ -405,6 +577,28 @@ impl Alerts {
 
 fn repeat_after(verdict: &Verdict, now: Now) -> Option<Mono> {
     if verdict.repeat_interval.is_zero() { None } else { now.mono.after(verdict.repeat_interval) }
+}
+
+/// The moment at which the clock on the wall will show `wall`, going on as it goes.
+fn at_wall(now: Now, wall: Wall) -> Option<Mono> {
+    let left = u64::try_from(wall.0.saturating_sub(now.wall.0)).unwrap_or(0);
+    now.mono.after(TimeSpan::from_micros(left))
+}
+
+/// When others are to be told, unless someone has taken it on.
+fn escalation_left(incident: &Incident, verdict: &Verdict, now: Now) -> Option<Mono> {
+    let escalation = verdict.escalation.as_ref()?;
+    if incident.escalated || incident.acknowledged.is_some() {
+        return None;
+    }
+    let after = i64::try_from(escalation.after.micros()?).unwrap_or(i64::MAX);
+    at_wall(now, Wall(incident.opened_at.0.saturating_add(after)))
+}
+
+impl Open {
+    const fn new(incident: Incident) -> Self {
+        Self { incident, remind_at: None, look_at: None, escalate_at: None }
+    }
 }
 
 /// What a notice says of a subject, for an incident.
@@ -424,6 +618,7 @@ impl<'a> Report<'a> {
             Some(unit) => Subject::Unit(unit.clone()),
             None if what.event().starts_with("store") => Subject::Store,
             None if what.event().starts_with("logs") => Subject::Logs,
+            None if what.event().starts_with("disk") => Subject::Disk,
             None => Subject::Config,
         };
         let text = message::bounded(&what.message());

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use super::{Subject, Topic};
+use super::{Pattern, QuietHours, Subject, Template, Topic};
 use crate::base::{Secret, Severity, TimeSpan};
 
 /// Most routes that may be configured.
@@ -42,10 +42,12 @@ impl fmt::Display for RouteName {
 /// Where alerts go, and how a route speaks. A URL is the only credential there, so it is never shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Our JSON by POST.
-    Webhook(Secret),
+    /// A POST.
+    Webhook(Box<Webhook>),
     /// Slack's incoming webhook.
     Slack(Secret),
+    /// A Slack app: a thread per incident.
+    SlackBot(Box<SlackBot>),
     /// Alertmanager: the URL of its `/api/v2/alerts`.
     Alertmanager(Secret),
     /// Mail.
@@ -53,15 +55,55 @@ pub enum Target {
 }
 
 impl Target {
+    /// Whether several messages can be sent as one: to people, but not to programs that read ours one by one.
+    pub const fn takes_digests(&self) -> bool {
+        match self {
+            Self::Webhook(webhook) => webhook.template.is_some(),
+            Self::Slack(_) | Self::SlackBot(_) | Self::Email(_) => true,
+            Self::Alertmanager(_) => false,
+        }
+    }
+
     /// Its name in settings.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Webhook(_) => "webhook",
-            Self::Slack(_) => "slack",
+            Self::Slack(_) | Self::SlackBot(_) => "slack",
             Self::Alertmanager(_) => "alertmanager",
             Self::Email(_) => "email",
         }
     }
+}
+
+/// Where a POST goes, and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// The URL.
+    pub url: Secret,
+    /// The body; our JSON when `None`.
+    pub template: Option<Template>,
+    /// Signs the body (HMAC-SHA256).
+    pub key: Option<Secret>,
+    /// Whether a name may stand for an address of this machine or of a private network.
+    pub allow_private: bool,
+}
+
+impl Webhook {
+    /// Our JSON, unsigned.
+    pub const fn new(url: Secret) -> Self {
+        Self { url, template: None, key: None, allow_private: false }
+    }
+}
+
+/// An app that posts into a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlackBot {
+    /// `xoxb-…`
+    pub token: Secret,
+    /// The channel's id or name.
+    pub channel: String,
+    /// Where Slack's methods are.
+    pub api: String,
 }
 
 /// Whom mail is sent to, and through which server.
@@ -101,13 +143,15 @@ pub struct Route {
     pub name: RouteName,
     /// Where to.
     pub target: Target,
+    /// How long a message waits for others to come with it.
+    pub group_wait: TimeSpan,
 }
 
 /// What is done about alerts whose name it matches. The first rule that matches decides.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rule {
-    /// `unit_failed`, `unit_failed:web`, `unit_*:web-*`, `*`: a topic, or a topic and a unit; `*` is any text.
-    pub event: String,
+    /// Which alerts.
+    pub event: Pattern,
     /// Instead of the happening's own.
     pub severity: Option<Severity>,
     /// Whom to tell; everyone when `None`, nobody when empty.
@@ -118,11 +162,35 @@ pub struct Rule {
     pub runbook: Option<String>,
     /// What receivers group by, with `<unit>`, `<event>`, `<node>`, `<incident>` filled in; the incident's id unless set.
     pub dedup_key: Option<String>,
+    /// Nobody is told while an incident is open that one of these matches.
+    pub inhibited_by: Vec<Pattern>,
+    /// What is not critical waits for the end of these hours; of [`Settings::quiet_hours`] when `None`.
+    pub quiet_hours: Option<Quiet>,
+    /// Who else is told when nobody has taken it on for a time.
+    pub escalation: Option<Escalation>,
+}
+
+/// What a rule says of quiet hours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Quiet {
+    /// There are none.
+    Never,
+    /// These.
+    Hours(QuietHours),
+}
+
+/// Who is told when nobody has taken an incident on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Escalation {
+    /// How long after it opened.
+    pub after: TimeSpan,
+    /// Who.
+    pub routes: Vec<RouteName>,
 }
 
 /// The rules that hold where no rule of the operator matches.
 pub fn default_rules() -> Vec<Rule> {
-    Topic::ALL.into_iter().map(|topic| Rule { event: topic.as_str().to_owned(), ..Rule::default() }).collect()
+    Topic::ALL.into_iter().map(|topic| Rule { event: Pattern::new(topic.as_str()), ..Rule::default() }).collect()
 }
 
 /// Everything an operator may set about alerts on this node.
@@ -134,6 +202,21 @@ pub struct Settings {
     pub routes: Vec<Route>,
     /// The operator's rules, first match first; the default ones follow them.
     pub rules: Vec<Rule>,
+    /// For rules that say nothing of them.
+    pub quiet_hours: Option<QuietHours>,
+    /// Whom to tell that we are here.
+    pub heartbeat: Option<Heartbeat>,
+    /// A link to what people read about a topic, where no rule names one; `<event>` is filled in.
+    pub runbooks: Option<String>,
+}
+
+/// A URL that is asked while all is well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Which; a secret, as whoever knows it can pretend to be us.
+    pub url: Secret,
+    /// From one time to the next.
+    pub interval: TimeSpan,
 }
 
 /// What the rules say about one alert.
@@ -149,6 +232,12 @@ pub struct Verdict {
     pub runbook: Option<String>,
     /// See [`Rule::dedup_key`].
     pub dedup_key: Option<String>,
+    /// See [`Rule::inhibited_by`].
+    pub(super) inhibited_by: Vec<Pattern>,
+    /// Hours that it waits for.
+    pub(super) quiet_hours: Option<QuietHours>,
+    /// See [`Rule::escalation`]; only routes that exist.
+    pub(super) escalation: Option<Escalation>,
 }
 
 impl Settings {
@@ -159,48 +248,35 @@ impl Settings {
 
     /// What the first matching rule says, with the defaults for what it leaves open.
     pub fn verdict(&self, topic: Topic, subject: &Subject, severity: Severity) -> Verdict {
-        let about = match subject {
-            Subject::Unit(unit) => unit.as_str(),
-            Subject::Config | Subject::Store | Subject::Logs => &self.node,
-        };
-        let rule = self.rules.iter().find(|rule| rule.matches(topic, about));
+        let rule = self.rules.iter().find(|rule| rule.event.matches(topic, subject, &self.node));
         let known = || self.routes.iter().map(|route| route.name.clone());
         let routes = match rule.and_then(|rule| rule.routes.as_ref()) {
             Some(wanted) => known().filter(|name| wanted.contains(name)).collect(),
             None => known().collect(),
         };
+        let severity = rule.and_then(|rule| rule.severity).unwrap_or(severity);
+        let quiet_hours = match rule.and_then(|rule| rule.quiet_hours.as_ref()) {
+            _ if severity >= Severity::Critical => None,
+            Some(Quiet::Never) => None,
+            Some(Quiet::Hours(hours)) => Some(hours.clone()),
+            None => self.quiet_hours.clone(),
+        };
+        let escalation = rule.and_then(|rule| rule.escalation.as_ref()).map(|escalation| Escalation {
+            after: escalation.after,
+            routes: known().filter(|name| escalation.routes.contains(name)).collect(),
+        });
+        let runbook = rule.and_then(|rule| rule.runbook.clone());
         Verdict {
-            severity: rule.and_then(|rule| rule.severity).unwrap_or(severity),
+            severity,
             routes,
             repeat_interval: rule.and_then(|rule| rule.repeat_interval).unwrap_or(REPEAT_INTERVAL),
-            runbook: rule.and_then(|rule| rule.runbook.clone()),
+            runbook: runbook.or_else(|| Some(self.runbooks.as_ref()?.replace("<event>", topic.as_str()))),
             dedup_key: rule.and_then(|rule| rule.dedup_key.clone()),
+            inhibited_by: rule.map(|rule| rule.inhibited_by.clone()).unwrap_or_default(),
+            quiet_hours,
+            escalation,
         }
     }
-}
-
-impl Rule {
-    fn matches(&self, topic: Topic, about: &str) -> bool {
-        match self.event.split_once(':') {
-            Some((event, unit)) => glob(event, topic.as_str()) && glob(unit, about),
-            None => glob(&self.event, topic.as_str()),
-        }
-    }
-}
-
-/// Whether `text` is what `pattern` says, `*` being any text. In linear memory and at most quadratic time.
-fn glob(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(head) else { return false };
-    let mut parts = rest.split('*').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return text.ends_with(part);
-        }
-        let Some(at) = text.find(part) else { return false };
-        text = &text[at + part.len()..];
-    }
-    true
 }
 
 #[cfg(test)]
@@ -209,20 +285,14 @@ mod tests {
     use crate::base::UnitName;
 
     #[test]
-    fn a_star_is_any_text() {
-        for (pattern, text) in [("*", ""), ("a*", "a"), ("*a", "bba"), ("a*c*e", "abcde"), ("a**b", "ab"), ("x", "x")] {
-            assert!(glob(pattern, text), "{pattern} {text}");
-        }
-        for (pattern, text) in [("a*", "b"), ("*a", "ab"), ("a*a", "a"), ("a*c*e", "abed"), ("", "x")] {
-            assert!(!glob(pattern, text), "{pattern} {text}");
-        }
-    }
-
-    #[test]
     fn the_first_rule_that_matches_decides() {
         let name = |text| RouteName::new(text).unwrap();
-        let route = |text| Route { name: name(text), target: Target::Webhook(Secret::new("http://x")) };
-        let rule = |event: &str, routes| Rule { event: event.to_owned(), routes, ..Rule::default() };
+        let route = |text| Route {
+            name: name(text),
+            target: Target::Webhook(Box::new(Webhook::new(Secret::new("http://x")))),
+            group_wait: TimeSpan::ZERO,
+        };
+        let rule = |event: &str, routes| Rule { event: Pattern::new(event), routes, ..Rule::default() };
         let settings = Settings {
             node: "vm1".to_owned(),
             routes: vec![route("ops"), route("dev")],
@@ -230,6 +300,7 @@ mod tests {
                 rule("unit_*:web", Some(vec![name("dev"), name("gone")])),
                 rule("unit_restarted", Some(Vec::new())),
             ],
+            ..Settings::default()
         };
         let told = |topic, unit: &str| {
             let subject = Subject::Unit(UnitName::new(unit).unwrap());
@@ -242,7 +313,7 @@ mod tests {
 
     #[test]
     fn every_topic_has_a_default_rule() {
-        assert!(default_rules().iter().all(|rule| Topic::parse(&rule.event).is_some()));
+        assert!(default_rules().iter().all(|rule| Topic::parse(rule.event.as_str()).is_some()));
         assert_eq!(default_rules().len(), Topic::ALL.len());
     }
 

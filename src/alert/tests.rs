@@ -1,3 +1,5 @@
+mod hushed;
+
 use proptest::prelude::*;
 
 use std::collections::BTreeSet;
@@ -18,11 +20,15 @@ fn now(seconds: u64) -> Now {
 }
 
 fn route(name: &str) -> Route {
-    Route { name: RouteName::new(name).unwrap(), target: Target::Webhook(Secret::new("http://127.0.0.1/")) }
+    Route {
+        name: RouteName::new(name).unwrap(),
+        target: Target::Webhook(Box::new(Webhook::new(Secret::new("http://127.0.0.1/")))),
+        group_wait: TimeSpan::ZERO,
+    }
 }
 
 fn settings(rules: Vec<Rule>) -> Settings {
-    Settings { node: "vm1".to_owned(), routes: vec![route("ops")], rules }
+    Settings { node: "vm1".to_owned(), routes: vec![route("ops")], rules, ..Settings::default() }
 }
 
 fn starting(generation: u64) -> Happening {
@@ -82,7 +88,7 @@ fn messages(alerts: &mut Alerts) -> Vec<String> {
     while let Some(effect) = alerts.poll_effect() {
         match effect {
             Effect::Send(message) => said.push(format!("{} {:?} {}", message.event, message.status, message.id)),
-            Effect::Save(_) => {}
+            Effect::Save(_) | Effect::Silence(_) => {}
         }
     }
     said
@@ -232,7 +238,7 @@ fn a_second_incident_of_the_same_run_has_its_own_id() {
 
 #[test]
 fn people_are_reminded_while_it_lasts_and_a_restart_of_us_keeps_the_rhythm() {
-    let hourly = Rule { event: "*".to_owned(), repeat_interval: Some(TimeSpan::from_secs(3600)), ..Rule::default() };
+    let hourly = Rule { event: Pattern::new("*"), repeat_interval: Some(TimeSpan::from_secs(3600)), ..Rule::default() };
     let mut alerts = Alerts::new(settings(vec![hourly.clone()]));
     alerts.handle(now(0), &Notice { at: now(0), what: ended(1, Consequence::Fail) });
     messages(&mut alerts);
@@ -245,7 +251,7 @@ fn people_are_reminded_while_it_lasts_and_a_restart_of_us_keeps_the_rhythm() {
     let restored = Alerts::restore(settings(vec![hourly]), alerts.snapshot(), now(5000));
     assert_eq!(restored.next_deadline(), Some(now(7200).mono));
     let mut off = restored;
-    let never = Rule { event: "unit_failed".to_owned(), repeat_interval: Some(TimeSpan::ZERO), ..Rule::default() };
+    let never = Rule { event: Pattern::new("unit_failed"), repeat_interval: Some(TimeSpan::ZERO), ..Rule::default() };
     off.configure(now(5001), settings(vec![never]));
     assert_eq!(off.next_deadline(), None);
 }
@@ -253,7 +259,7 @@ fn people_are_reminded_while_it_lasts_and_a_restart_of_us_keeps_the_rhythm() {
 #[test]
 fn the_end_is_told_to_those_who_heard_of_the_beginning() {
     let only = |event: &str, name: &str| Rule {
-        event: event.to_owned(),
+        event: Pattern::new(event),
         routes: Some(vec![RouteName::new(name).unwrap()]),
         ..Rule::default()
     };
@@ -291,9 +297,9 @@ fn the_incident_of_a_removed_unit_is_closed_in_silence() {
     alerts.handle(now(1), &Notice { at: now(1), what: ended(1, Consequence::Fail) });
     alerts.handle(now(1), &Notice { at: now(1), what: Happening::StoreDegraded { reason: "full".to_owned() } });
     messages(&mut alerts);
-    alerts.keep_units(now(2), |unit| unit.as_str() == "web");
+    alerts.keep_units(now(2), |unit, _| unit.as_str() == "web");
     assert_eq!(alerts.open().count(), 2);
-    alerts.keep_units(now(2), |unit| unit.as_str() == "db");
+    alerts.keep_units(now(2), |unit, _| unit.as_str() == "db");
     assert_eq!(alerts.open().map(|incident| incident.subject.clone()).collect::<Vec<_>>(), [Subject::Store]);
     assert_eq!(messages(&mut alerts), [""; 0]);
 }

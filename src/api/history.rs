@@ -54,5 +54,7 @@ pub(super) async fn why(State(handle): State<Handle>, Path(unit): Path<String>) 
     let mut chain: Vec<v1::Event> = material.notices.into_iter().map(view::stored_event).collect();
     chain.sort_by_key(|event| (event.at_us, event.id));
     let now = format!("{} ({}): {}", state.status.active.as_str(), state.status.sub.as_str(), view::cause(state));
-    Ok(Json(v1::Why { unit: name.to_string(), now, chain }))
+    let ended = material.runs.iter().find(|run| run.ended_at.is_some());
+    let last_output = view::last_output(ended.and_then(|run| run.last_output.as_deref()));
+    Ok(Json(v1::Why { unit: name.to_string(), now, chain, last_output }))
 }

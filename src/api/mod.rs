@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod access; // who may ask for what
+mod alerts; // what is open, and what is hushed
 mod check; // every probe once, now
 mod daemon; // health, metrics, reload
 mod events; // notices, past and as they happen
@@ -37,6 +38,7 @@ pub fn router(handle: Handle) -> Router {
         .route("/v1/history", get(history::history))
         .route("/v1/notices", get(events::past))
         .route("/v1/events", get(events::stream))
+        .route("/v1/alerts", get(alerts::list))
         .route("/v1/daemon", get(daemon::about))
         .route("/health", get(daemon::health))
         .route("/healthz", get(daemon::alive))
@@ -46,6 +48,10 @@ pub fn router(handle: Handle) -> Router {
     let operate = Router::new()
         .route("/v1/orders", post(orders::order))
         .route("/v1/check", post(check::pass))
+        .route("/v1/alerts/silence", post(alerts::silence_for))
+        .route("/v1/alerts/unsilence", post(alerts::unsilence))
+        .route("/v1/alerts/ack", post(alerts::acknowledge))
+        .route("/v1/alerts/test", post(alerts::test))
         .route_layer(middleware::from_fn(access::may_operate));
     let admin = Router::new()
         .route("/admin/reload", post(daemon::reload))

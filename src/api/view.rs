@@ -375,7 +375,13 @@ pub(super) fn run(row: store::RunRow) -> v1::Run {
         consequence: row.consequence,
         cpu_us: row.usage.map(|usage| micros(usage.user + usage.system)),
         max_rss_kib: row.usage.map(|usage| usage.max_rss_kib),
+        last_output: last_output(row.last_output.as_deref()),
     }
+}
+
+/// What a run wrote last.
+pub(super) fn last_output(text: Option<&str>) -> Vec<String> {
+    text.unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 /// What a probe found just now.

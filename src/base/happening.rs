@@ -2,7 +2,7 @@
 //!
 //! Rows, alerts, the event stream and users' scripts depend on the names and fields: add to them, rename nothing.
 
-use super::{Consequence, Field, Happening, RunId, RunResult, Severity, UnitName};
+use super::{ByteSize, Consequence, Field, Happening, RunId, RunResult, Severity, UnitName};
 
 /// The closed list of field names that a happening may carry.
 pub const FIELD_NAMES: [&str; 32] = [
@@ -77,6 +77,8 @@ impl Happening {
             Self::StoreDegraded { .. } => "store_degraded",
             Self::StoreReplaced { .. } => "store_replaced",
             Self::StoreRecovered => "store_recovered",
+            Self::DiskLow { .. } => "disk_low",
+            Self::DiskRecovered => "disk_recovered",
             Self::OutputDropped { .. } => "output_dropped",
             Self::LogsDegraded { .. } => "logs_degraded",
             Self::LogsRecovered => "logs_recovered",
@@ -121,6 +123,8 @@ impl Happening {
             | Self::StoreDegraded { .. }
             | Self::StoreReplaced { .. }
             | Self::StoreRecovered
+            | Self::DiskLow { .. }
+            | Self::DiskRecovered
             // The disk is everyone's; the unit is only the first that met it.
             | Self::LogsDegraded { .. }
             | Self::LogsRecovered => None,
@@ -164,6 +168,8 @@ impl Happening {
             | Self::StoreDegraded { .. }
             | Self::StoreReplaced { .. }
             | Self::StoreRecovered
+            | Self::DiskLow { .. }
+            | Self::DiskRecovered
             | Self::LogsDegraded { .. }
             | Self::LogsRecovered => None,
         }
@@ -208,6 +214,8 @@ impl Happening {
             | Self::ConfigRejected { .. }
             | Self::StoreDegraded { .. }
             | Self::StoreReplaced { .. }
+            | Self::DiskLow { .. }
+            | Self::DiskRecovered
             | Self::StoreRecovered => None,
         }
     }
@@ -222,7 +230,8 @@ impl Happening {
                 Consequence::Fail | Consequence::StartLimit => Severity::Critical,
             },
             Self::Unhealthy { severity, .. } => *severity,
-            Self::Degraded { .. } => Severity::Warning,
+            Self::Degraded { .. } | Self::DiskLow { is_bad: false, .. } => Severity::Warning,
+            Self::DiskLow { is_bad: true, .. } => Severity::Critical,
             Self::RunStarting { .. }
             | Self::MainStarted { .. }
             | Self::RunReady { .. }
@@ -237,6 +246,7 @@ impl Happening {
             | Self::ShuttingDown { .. }
             | Self::ConfigLoaded { .. }
             | Self::StoreRecovered
+            | Self::DiskRecovered
             | Self::LogsRecovered => Severity::Info,
             Self::SpawnFailed { .. }
             | Self::ControlFailed { .. }
@@ -311,7 +321,7 @@ impl Happening {
                 format!("{} is unhealthy: probe {probe}: {reason}", run.unit)
             }
             Self::Healthy { run, probe } => format!("probe {probe} of {} is healthy", run.unit),
-            Self::Degraded { run, probe, reason } => format!("probe {probe} of {} is degraded: {reason}", run.unit),
+            Self::Degraded { run, probe, reason, .. } => format!("probe {probe} of {} is degraded: {reason}", run.unit),
             Self::Recovered { run } => format!("{} is up and healthy", run.unit),
             Self::DependencyFailed { unit, needs } => format!("{unit} cannot start: it needs {needs}"),
             Self::CountersReset { unit, actor, restarts, starts, was_failed } => {
@@ -336,6 +346,10 @@ impl Happening {
             Self::StoreDegraded { reason } => format!("the database cannot be written, rows wait: {reason}"),
             Self::StoreReplaced { kept } => format!("the database was damaged; it is kept as {kept}, a new one begins"),
             Self::StoreRecovered => "the database is written again".to_owned(),
+            Self::DiskLow { path, free, wanted, is_bad: _ } => {
+                format!("the disk of {path} is short of room: {} free, {} wanted", ByteSize(*free), ByteSize(*wanted))
+            }
+            Self::DiskRecovered => "the disk has room again".to_owned(),
             Self::OutputDropped { unit, bytes } => format!("{bytes} bytes of output of {unit} were dropped"),
             Self::LogsDegraded { unit, reason, dropped: true } => {
                 format!("output cannot be written and is dropped ({unit} first): {reason}")
@@ -402,7 +416,7 @@ impl Happening {
                 fields.extend([("probe", text(probe)), ("reason", text(reason))]);
             }
             Self::Healthy { run: _, probe } => fields.push(("probe", text(probe))),
-            Self::Degraded { run: _, probe, reason } => {
+            Self::Degraded { run: _, probe, reason, shortage: _ } => {
                 fields.extend([("probe", text(probe)), ("reason", text(reason))]);
             }
             Self::DependencyFailed { unit: _, needs } => fields.push(("needs", text(needs))),
@@ -424,12 +438,18 @@ impl Happening {
             Self::UpgradeFailed { reason } => fields.push(("reason", text(reason))),
             Self::StoreDegraded { reason } => fields.push(("reason", text(reason))),
             Self::StoreReplaced { kept } => fields.push(("kept", text(kept))),
+            Self::DiskLow { path, free, wanted, is_bad: _ } => fields.extend([
+                ("path", text(path)),
+                ("free", Field::Number(*free)),
+                ("wanted_bytes", Field::Number(*wanted)),
+            ]),
             Self::OutputDropped { unit: _, bytes } => fields.push(("bytes", Field::Number(*bytes))),
             Self::LogsDegraded { unit, reason, dropped } => {
                 fields.extend([("unit", text(unit)), ("reason", text(reason)), ("dropped", Field::Flag(*dropped))]);
             }
             Self::Bug { unit: _, text: what } => fields.push(("text", text(what))),
-            Self::RunReady { run: _ }
+            Self::DiskRecovered
+            | Self::RunReady { run: _ }
             | Self::Listening { unit: _ }
             | Self::Unkillable { run: _ }
             | Self::WatchdogExpired { run: _ }

@@ -24,7 +24,7 @@ pub use happening::FIELD_NAMES;
 pub use id::{Generation, InvocationId, Ticket};
 pub use in_step::InStep;
 pub use name::{NameError, UnitName};
-pub use notice::{Field, Happening, Notice, Severity};
+pub use notice::{Field, Happening, Notice, Severity, Shortage};
 pub use pack::pack;
 pub use places::{Places, ServicePlaces};
 pub use process::{Actor, Consequence, ExitStatus, Pid, ProcessKey, Role, RunId, RunResult, Signal, StartCause, Usage};

@@ -25,6 +25,19 @@ pub enum Severity {
     Bug,
 }
 
+/// What runs short where a probe is degraded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shortage {
+    /// Room on a disk.
+    Disk,
+    /// The time until a certificate expires.
+    Certificate,
+    /// A replica is behind.
+    Replication,
+    /// Something else of the service.
+    Service,
+}
+
 /// Everything that can happen. Names and fields are stable: rows, alerts and the stream depend on them.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happening {
@@ -183,6 +196,8 @@ pub enum Happening {
         run: RunId,
         /// Which probe.
         probe: String,
+        /// What runs short.
+        shortage: Shortage,
         /// Why, for people.
         reason: String,
     },
@@ -277,6 +292,19 @@ pub enum Happening {
     },
     /// The store works again.
     StoreRecovered,
+    /// The disk of the daemon's own files is short of room.
+    DiskLow {
+        /// Where it was looked at.
+        path: String,
+        /// Bytes free.
+        free: u64,
+        /// Bytes wanted (`[disk] min_free_bytes`).
+        wanted: u64,
+        /// Whether less than a quarter of that is free.
+        is_bad: bool,
+    },
+    /// It has room again.
+    DiskRecovered,
     /// Output of a service was dropped because it could not be written.
     OutputDropped {
         /// Whose.

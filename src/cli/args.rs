@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::base::{Signal, UnitName};
+use crate::base::{Signal, TimeSpan, UnitName};
 
 /// Controls the supervisor on this machine.
 #[derive(Debug, Parser)]
@@ -196,6 +196,22 @@ On a terminal control characters are shown escaped; into a pipe or file go the b
         #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
         lines: u32,
     },
+    /// Show open alerts and silences; take them on, hush them, test a route
+    #[command(after_help = "\
+Examples:
+  supervisorctl alerts                                    what is open, and what is hushed
+  supervisorctl alerts ack web                            I am on it: no reminders, no escalation
+  supervisorctl alerts silence web --for 2h               tell nobody about web for two hours
+  supervisorctl alerts silence disk_low:db --for 1d --comment 'disk is ordered'
+  supervisorctl alerts silence web --for 1h --maintenance and `check` leaves it alone
+  supervisorctl alerts unsilence web
+  supervisorctl alerts test ops                           send a test to the route ops, now
+
+What opens under a silence and outlasts it is told when it ends.")]
+    Alerts {
+        #[command(subcommand)]
+        what: Option<AlertsCommand>,
+    },
     /// List all units
     List {
         /// Print nothing but names, one a line
@@ -262,6 +278,46 @@ Examples:
     Completions {
         /// For which shell
         shell: Shell,
+    },
+}
+
+/// What `alerts` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertsCommand {
+    /// Show what is open and what is hushed
+    List,
+    /// Take open alerts on: no reminders and no escalation, until it gets worse
+    Ack {
+        /// A unit, UNIT/PROBE, or the id of an incident
+        #[arg(value_name = "WHAT")]
+        what: String,
+    },
+    /// Tell nobody of these alerts for a time
+    Silence {
+        /// A unit, or a pattern as in rules: unit_failed:web, disk_low, *:web-*
+        #[arg(value_name = "WHAT")]
+        what: String,
+        /// For how long: 30min, 2h, 1d
+        #[arg(long = "for", value_name = "TIME")]
+        span: TimeSpan,
+        /// Why, for the others
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        comment: String,
+        /// Someone works there: `check` restarts nothing of it meanwhile
+        #[arg(long)]
+        maintenance: bool,
+    },
+    /// End silences before their time
+    Unsilence {
+        /// A silence's number, or what it was given for
+        #[arg(value_name = "WHAT")]
+        what: String,
+    },
+    /// Send a test message to a route, at once
+    Test {
+        /// Its name in roundsman.toml
+        #[arg(value_name = "ROUTE")]
+        route: String,
     },
 }
 

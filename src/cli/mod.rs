@@ -138,6 +138,7 @@ impl Family {
             | Command::Why { .. }
             | Command::Logs { .. }
             | Command::Events { .. }
+            | Command::Alerts { .. }
             | Command::List { .. }
             | Command::Cat { .. }
             | Command::Show { .. }

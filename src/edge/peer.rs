@@ -46,10 +46,15 @@ pub(super) struct Peer {
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
-type Script = Arc<dyn Fn(usize) -> Reply + Send + Sync>;
+type Script = Arc<dyn Fn(usize, &Request) -> Reply + Send + Sync>;
 
 impl Peer {
     pub(super) async fn start(script: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::answering(move |nth, _| script(nth)).await
+    }
+
+    /// A server whose answer depends on what it is asked.
+    pub(super) async fn answering(script: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -66,7 +71,7 @@ impl Peer {
     pub(super) fn start_unix(path: &Path, script: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let (script, seen): (Script, _) = (Arc::new(script), Arc::clone(&requests));
+        let (script, seen): (Script, _) = (Arc::new(move |nth, _: &Request| script(nth)), Arc::clone(&requests));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&seen)));
@@ -99,10 +104,10 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: Script, 
     let Some(request) = read(&mut stream).await else { return };
     let nth = {
         let mut seen = seen.lock().unwrap();
-        seen.push(request);
+        seen.push(request.clone());
         seen.len() - 1
     };
-    let reply = script(nth);
+    let reply = script(nth, &request);
     let (Reply::Say(text) | Reply::Hang(text) | Reply::Trickle(text) | Reply::Flood(text)) = &reply;
     stream.write_all(text.as_bytes()).await.ok();
     match reply {

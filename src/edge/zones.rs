@@ -4,7 +4,7 @@ use std::{env, fs, path::Path};
 
 use jiff::tz::TimeZone;
 
-use crate::unit::calendar::Zone;
+use crate::{alert::QuietHours, unit::calendar::Zone};
 
 /// The file that says which zone the host is in, localtime(5).
 pub const LOCALTIME: &str = "/etc/localtime";
@@ -28,6 +28,20 @@ pub fn local() -> Zone {
         false => TimeZone::get(&name).or_else(|_| TimeZone::posix(&name)).ok(),
     });
     Zone::new(from_variable.or_else(|| from_file(Path::new(LOCALTIME))).unwrap_or(TimeZone::UTC))
+}
+
+/// Reads `22:00-07:00`, of this host's clocks, or `22:00-07:00 Europe/Berlin`.
+///
+/// # Errors
+/// A sentence when it is neither.
+pub fn quiet_hours(text: &str) -> Result<QuietHours, String> {
+    let (hours, zone) = match text.trim().rsplit_once(' ') {
+        Some((hours, name)) if name.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            (hours, find(name).map_err(|error| error.to_string())?)
+        }
+        Some(_) | None => (text, local()),
+    };
+    QuietHours::new(hours, zone.rules().clone()).map_err(|error| error.to_string())
 }
 
 /// Whether the zone of this process can only change with its environment.

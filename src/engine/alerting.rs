@@ -1,17 +1,18 @@
 //! `[[alert.route]]` and `[[alert.rule]]` as they are written, and what the alert machine makes of them.
 
-use std::{
-    fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
-};
+mod routes; // where alerts go
+
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use routes::{RouteFile, checked_route, secret_url};
+
 use crate::{
-    alert::{Mailbox, Protection, ROUTES_MAX, Route, RouteName, Rule, Settings, Target},
-    base::{Secret, Severity, TimeSpan},
-    edge::deliver::check_address,
+    alert::{Escalation, Heartbeat, Pattern, Quiet, ROUTES_MAX, Route, Rule, Settings, Topic},
+    base::{Severity, TimeSpan},
+    edge::zones,
+    unit::similar,
 };
 
 /// `[alert]` as it is written.
@@ -22,44 +23,36 @@ pub(super) struct AlertFile {
     routes: Vec<RouteFile>,
     #[serde(default, rename = "rule")]
     rules: Vec<RuleFile>,
+    /// Where people read what to do about a topic, `<event>`.
+    runbooks: Option<String>,
+    heartbeat: Option<HeartbeatFile>,
+    quiet_hours: Option<String>,
 }
+
+/// The documents that come with the program.
+const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/runbooks/<event>.md");
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RouteFile {
-    name: String,
-    kind: Kind,
-    /// A secret, which stands better in a file or a variable.
+struct HeartbeatFile {
     url: Option<String>,
-    /// Readable by its owner only.
     url_file: Option<PathBuf>,
     url_env: Option<String>,
-    // What follows is of `kind = "email"` alone.
-    server: Option<String>,
-    tls: Option<ProtectionFile>,
-    ca_file: Option<PathBuf>,
-    user: Option<String>,
-    password_file: Option<PathBuf>,
-    password_env: Option<String>,
-    from: Option<String>,
-    to: Option<Vec<String>>,
+    interval: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ProtectionFile {
-    StartTls,
-    Tls,
-    None,
-}
+/// How often a heartbeat is sent unless its settings say otherwise.
+const HEARTBEAT_INTERVAL: TimeSpan = TimeSpan::from_secs(60);
+/// No more often.
+const HEARTBEAT_INTERVAL_MIN: TimeSpan = TimeSpan::from_secs(1);
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Webhook,
-    Slack,
-    Alertmanager,
-    Email,
+fn heartbeat(file: HeartbeatFile, base: &Path) -> Result<Heartbeat, String> {
+    let url = secret_url(file.url, file.url_file, file.url_env, base)?;
+    let interval = file.interval.as_deref().map_or(Ok(HEARTBEAT_INTERVAL), span)?;
+    if interval < HEARTBEAT_INTERVAL_MIN || interval.micros().is_none() {
+        return Err(format!("its interval is shorter than {HEARTBEAT_INTERVAL_MIN} or infinite"));
+    }
+    Ok(Heartbeat { url, interval })
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,6 +64,11 @@ struct RuleFile {
     repeat_interval: Option<String>,
     runbook: Option<String>,
     dedup_key: Option<String>,
+    inhibited_by: Option<Vec<String>>,
+    /// Empty: none.
+    quiet_hours: Option<String>,
+    escalate_after: Option<String>,
+    escalate_to: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -84,9 +82,18 @@ enum SeverityFile {
 /// Who is told, checked: every route has a URL, every rule names routes that exist. All problems at once.
 pub(super) fn settings(file: AlertFile, base: &Path, node: String) -> Result<Settings, Vec<String>> {
     let mut problems = Vec::new();
-    let mut settings = Settings { node, ..Settings::default() };
+    let runbooks = Some(file.runbooks.unwrap_or_else(|| RUNBOOKS.to_owned())).filter(|link| !link.is_empty());
+    let mut settings = Settings { node, runbooks, ..Settings::default() };
+    match file.quiet_hours.as_deref().filter(|text| !text.is_empty()).map(zones::quiet_hours).transpose() {
+        Ok(hours) => settings.quiet_hours = hours,
+        Err(problem) => problems.push(format!("alert quiet_hours: {problem}")),
+    }
     if file.routes.len() > ROUTES_MAX {
         problems.push(format!("more than {ROUTES_MAX} alert routes"));
+    }
+    match file.heartbeat.map(|file| heartbeat(file, base)).transpose() {
+        Ok(heartbeat) => settings.heartbeat = heartbeat,
+        Err(problem) => problems.push(format!("alert heartbeat: {problem}")),
     }
     for route in file.routes {
         let name = route.name.clone();
@@ -108,104 +115,20 @@ pub(super) fn settings(file: AlertFile, base: &Path, node: String) -> Result<Set
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
 
-fn checked_route(file: RouteFile, base: &Path) -> Result<Route, String> {
-    let name = RouteName::new(&file.name).map_err(|error| error.to_string())?;
-    let target = match file.kind {
-        Kind::Email => Target::Email(Box::new(mailbox(file, base)?)),
-        Kind::Webhook => Target::Webhook(url(file, base)?),
-        Kind::Slack => Target::Slack(url(file, base)?),
-        Kind::Alertmanager => Target::Alertmanager(url(file, base)?),
-    };
-    Ok(Route { name, target })
+fn span(text: &str) -> Result<TimeSpan, String> {
+    text.parse::<TimeSpan>().map_err(|error| error.to_string())
 }
 
-fn url(file: RouteFile, base: &Path) -> Result<Secret, String> {
-    let is_mail = [file.server.is_some(), file.tls.is_some(), file.ca_file.is_some(), file.user.is_some()]
-        .into_iter()
-        .chain([file.password_file.is_some(), file.password_env.is_some(), file.from.is_some(), file.to.is_some()])
-        .any(|given| given);
-    if is_mail {
-        return Err("server, tls, ca_file, user, password_file, password_env, from and to are keys of kind \"email\""
-            .to_owned());
+/// A pattern whose topic there is.
+fn pattern(text: &str) -> Result<Pattern, String> {
+    let topic = text.split_once(':').map_or(text, |(topic, _)| topic);
+    if topic.contains('*') || Topic::parse(topic).is_some() {
+        return Ok(Pattern::new(text));
     }
-    let url = match (file.url, file.url_file, file.url_env) {
-        (Some(url), None, None) => url,
-        (None, Some(path), None) => secret_file(&base.join(path))?,
-        (None, None, Some(name)) => variable(&name, "url_env")?,
-        _ => return Err("give exactly one of url, url_file and url_env".to_owned()),
-    };
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err("its URL begins with neither http:// nor https://".to_owned());
-    }
-    Ok(Secret::new(url))
-}
-
-fn mailbox(file: RouteFile, base: &Path) -> Result<Mailbox, String> {
-    if file.url.is_some() || file.url_file.is_some() || file.url_env.is_some() {
-        return Err("mail has a server and receivers, but no url".to_owned());
-    }
-    let protection = match file.tls.unwrap_or(ProtectionFile::StartTls) {
-        ProtectionFile::StartTls => Protection::StartTls,
-        ProtectionFile::Tls => Protection::Tls,
-        ProtectionFile::None => Protection::None,
-    };
-    let usual = match protection {
-        Protection::StartTls => 587,
-        Protection::Tls => 465,
-        Protection::None => 25,
-    };
-    let server =
-        file.server.ok_or("mail needs a server (\"smtp.example.org\", or with a port \"smtp.example.org:587\")")?;
-    let (host, port) = match server.rsplit_once(':') {
-        Some((host, port)) => (host.to_owned(), port.parse().map_err(|_| format!("{port:?} in server is no port"))?),
-        None => (server, usual),
-    };
-    let password = match (file.password_file, file.password_env) {
-        (Some(path), None) => Some(secret_file(&base.join(path))?),
-        (None, Some(name)) => Some(variable(&name, "password_env")?),
-        (None, None) => None,
-        (Some(_), Some(_)) => return Err("give one of password_file and password_env".to_owned()),
-    };
-    let login = match (file.user, password) {
-        (Some(user), Some(password)) => Some((user, Secret::new(password))),
-        (None, None) => None,
-        (Some(_), None) => return Err("user needs a password_file or password_env".to_owned()),
-        (None, Some(_)) => return Err("the password needs a user".to_owned()),
-    };
-    if login.is_some() && protection == Protection::None {
-        return Err(
-            "without TLS everyone on the way could read the password (tls = \"starttls\" or \"tls\")".to_owned()
-        );
-    }
-    let authorities = match file.ca_file.map(|path| base.join(path)) {
-        Some(path) => Some(fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?),
-        None => None,
-    };
-    let from = file.from.ok_or("mail needs a sender: from = \"roundsman@example.org\"")?;
-    let to = file.to.filter(|to| !to.is_empty()).ok_or("mail needs receivers: to = [\"ops@example.org\"]")?;
-    for address in to.iter().chain([&from]) {
-        check_address(address)?;
-    }
-    Ok(Mailbox { host, port, protection, authorities, login, from, to })
-}
-
-fn variable(name: &str, key: &str) -> Result<String, String> {
-    std::env::var(name).map_err(|_| format!("the variable {name} of {key} is not set"))
-}
-
-/// The first line of a file that nobody but its owner, root or us, may read.
-fn secret_file(path: &Path) -> Result<String, String> {
-    let shown = path.display();
-    let meta = fs::metadata(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(format!("{shown} has mode {mode:04o}, others can read this secret (chmod 0600 {shown})"));
-    }
-    if meta.uid() != 0 && meta.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(format!("{shown} belongs to another user, who could change it"));
-    }
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    let meant = similar(topic, Topic::ALL.iter().map(|topic| topic.as_str()));
+    let help =
+        meant.map_or_else(|| Topic::ALL.map(Topic::as_str).join(", "), |meant| format!("did you mean {meant:?}?"));
+    Err(format!("{topic:?} is no event ({help})"))
 }
 
 fn checked_rule(file: RuleFile, routes: &[Route]) -> Result<Rule, String> {
@@ -216,26 +139,48 @@ fn checked_rule(file: RuleFile, routes: &[Route]) -> Result<Rule, String> {
             format!("there is no route {name:?} (routes: {})", names.join(", "))
         })
     };
+    let escalation = match (file.escalate_after, file.escalate_to) {
+        (Some(after), Some(to)) if !to.is_empty() => {
+            Some(Escalation { after: span(&after)?, routes: to.iter().map(known).collect::<Result<_, _>>()? })
+        }
+        (None, None) => None,
+        _ => return Err("escalate_after and escalate_to belong together".to_owned()),
+    };
     Ok(Rule {
-        event: file.event,
+        event: pattern(&file.event)?,
         severity: file.severity.map(|severity| match severity {
             SeverityFile::Info => Severity::Info,
             SeverityFile::Warning => Severity::Warning,
             SeverityFile::Critical => Severity::Critical,
         }),
         routes: file.routes.map(|names| names.iter().map(known).collect()).transpose()?,
-        repeat_interval: file
-            .repeat_interval
-            .map(|text| text.parse::<TimeSpan>().map_err(|error| error.to_string()))
-            .transpose()?,
+        repeat_interval: file.repeat_interval.as_deref().map(span).transpose()?,
         runbook: file.runbook,
         dedup_key: file.dedup_key,
+        inhibited_by: file
+            .inhibited_by
+            .unwrap_or_default()
+            .iter()
+            .map(|text| pattern(text))
+            .collect::<Result<_, _>>()?,
+        quiet_hours: match file.quiet_hours.as_deref() {
+            Some("") => Some(Quiet::Never),
+            Some(text) => Some(Quiet::Hours(zones::quiet_hours(text)?)),
+            None => None,
+        },
+        escalation,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
     use super::*;
+    use crate::{
+        alert::{Protection, Target, Webhook},
+        base::Secret,
+    };
 
     fn check(text: &str, base: &Path) -> Result<Settings, Vec<String>> {
         settings(toml::from_str(text).expect("well formed"), base, "here".into())
@@ -272,7 +217,75 @@ mod tests {
         assert!(problems[0].contains("has mode 0640"), "{problems:?}");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("chmod");
         let settings = check(text, dir.path()).expect("secret enough");
-        assert_eq!(settings.routes[0].target, Target::Webhook(Secret::new("http://127.0.0.1/hook")));
+        assert_eq!(
+            settings.routes[0].target,
+            Target::Webhook(Box::new(Webhook::new(Secret::new("http://127.0.0.1/hook"))))
+        );
+    }
+
+    #[test]
+    fn a_template_is_refused_with_its_place_and_a_key_of_another_kind_with_its_kind() {
+        let route = |more: &str| {
+            check(
+                &format!("[[route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"http://x/\"\n{more}"),
+                Path::new("/"),
+            )
+        };
+        assert!(route("template = '{\"text\": \"{{message}}\"}'").is_ok());
+        let wrong = [
+            ("template = \"{{ nobody }}\"", "template:1:1: there is no field"),
+            ("template = \"{\\n{{node}}}\"", "no JSON"),
+            ("template_file = \"/no/such\"", "cannot read /no/such"),
+            ("channel = \"C1\"", "of kind \"slack\""),
+            ("secret_env = \"ROUNDSMAN_NO_SUCH\"", "is not set"),
+        ];
+        for (text, says) in wrong {
+            let problems = route(text).expect_err(text);
+            assert!(problems[0].contains(says), "{text}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn an_app_of_slack_has_a_token_and_a_channel() {
+        let route = |more: &str| check(&format!("[[route]]\nname = \"ops\"\nkind = \"slack\"\n{more}"), Path::new("/"));
+        let settings = route("token_env = \"PATH\"\nchannel = \"C1\"").expect("all that is needed");
+        assert!(matches!(&settings.routes[0].target, Target::SlackBot(bot) if bot.api == "https://slack.com/api"));
+        for (text, says) in [
+            ("token_env = \"PATH\"", "needs a channel"),
+            ("channel = \"C1\"", "token_file"),
+            ("token_env = \"PATH\"\nchannel = \"C1\"\nurl = \"http://x\"", "or the token"),
+        ] {
+            assert!(route(text).expect_err(text)[0].contains(says), "{text}");
+        }
+    }
+
+    #[test]
+    fn rules_name_events_that_there_are_and_hours_that_can_be() {
+        let settings = check(
+            "quiet_hours = \"22:00-07:00 Europe/Berlin\"\n[heartbeat]\nurl = \"https://x/\"\n\
+             [[route]]\nname = \"a\"\nkind = \"webhook\"\nurl = \"http://x\"\n\
+             [[rule]]\nevent = \"unit_*:web\"\ninhibited_by = [\"disk_low\"]\nquiet_hours = \"\"\n\
+             escalate_after = \"15min\"\nescalate_to = [\"a\"]\n",
+            Path::new("/"),
+        );
+        let settings = settings.expect("sound");
+        assert_eq!(settings.heartbeat.expect("there").interval, TimeSpan::from_secs(60));
+        assert_eq!(settings.rules[0].quiet_hours, Some(Quiet::Never));
+        assert!(settings.quiet_hours.is_some());
+        let wrong = [
+            ("quiet_hours = \"late\"", "quiet_hours"),
+            ("quiet_hours = \"22:00-07:00 Europe/Atlantis\"", "time zone"),
+            ("[heartbeat]\nurl = \"https://x/\"\ninterval = \"0\"", "heartbeat"),
+            ("[heartbeat]\nurl = \"x\"", "heartbeat"),
+            ("[[rule]]\nevent = \"unit_fialed\"", "did you mean \"unit_failed\"?"),
+            ("[[rule]]\nevent = \"*\"\ninhibited_by = [\"nothing\"]", "no event"),
+            ("[[rule]]\nevent = \"*\"\nescalate_after = \"1min\"", "belong together"),
+            ("[[rule]]\nevent = \"*\"\nescalate_after = \"1min\"\nescalate_to = [\"b\"]", "no route \"b\""),
+        ];
+        for (text, says) in wrong {
+            let problems = check(text, Path::new("/")).expect_err(text);
+            assert!(problems[0].contains(says), "{text}: {problems:?}");
+        }
     }
 
     #[test]

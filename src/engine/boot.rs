@@ -286,6 +286,9 @@ impl Parts {
             counters: Arc::default(),
             asks,
             own_asks,
+            room: super::room::Room::default(),
+            last_words: super::last_words::LastWords::default(),
+            heartbeat: None,
             reports: self.reports,
             reporter: self.reporter,
             runtime: self.edges,
@@ -420,7 +423,7 @@ impl Engine {
         self.adopt_logs(snapshot.logs);
         let units = self.with_connections(&snapshot.stored, &restored);
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
-        self.alerts.keep_units(now, |unit| host.units.contains_key(unit));
+        self.alerts.keep_units(now, |unit, probe| super::known::is_there(&host.units, unit, probe));
         self.node.restore(now, units, restored);
         self.settle_incidents(now);
         self.account_for(&snapshot.processes, &snapshot.pending);
@@ -449,6 +452,7 @@ impl Engine {
         for warning in &host.warnings {
             tracing::warn!("{warning}");
         }
+        self.begin_heartbeat();
         self.keep_settings();
         if let Err(error) = config::keep(&host, &self.settings.paths.runtime) {
             tracing::warn!(%error, fresh, "cannot keep a copy of the units; after a crash the directories must be sound");

@@ -2,7 +2,7 @@
 
 use crate::{
     alert::{self, Message},
-    base::{Field, Happening, Notice, Now, Severity, Wall, pack},
+    base::{Consequence, Field, Happening, Notice, Now, Severity, Wall, pack},
     edge::{
         leftovers,
         store::{Batch, Write},
@@ -80,6 +80,12 @@ impl Engine {
             self.sandboxes.run_ended(*invocation);
             self.preparations.run_ended(&run.unit, *invocation);
         }
+        if let Happening::RunEnded { run, wanted: false, consequence, replayed: false, .. } = &notice.what
+            && *consequence != Consequence::Rest
+            && folded.is_none()
+        {
+            self.keep_last_words(run);
+        }
         self.events.publish(notice.clone());
         let told = Told { seq, notice, folded };
         if let Some(told) = self.unheard.keep(told) {
@@ -147,7 +153,13 @@ pub(super) struct Told {
 fn message_of(write: &Write) -> Option<Message> {
     match write {
         Write::Message(message, _) => Some((**message).clone()),
-        Write::Notice(_) | Write::Incident(_) | Write::Outbox(_) | Write::Enablement(..) | Write::Timer(..) => None,
+        Write::Notice(_)
+        | Write::Incident(_)
+        | Write::Outbox(_)
+        | Write::Silence(_)
+        | Write::LastOutput(..)
+        | Write::Enablement(..)
+        | Write::Timer(..) => None,
     }
 }
 
@@ -155,6 +167,7 @@ fn write_of(effect: alert::Effect, now: Wall) -> Write {
     match effect {
         alert::Effect::Save(incident) => Write::Incident(incident),
         alert::Effect::Send(message) => Write::Message(message, now),
+        alert::Effect::Silence(silence) => Write::Silence(silence),
     }
 }
 

@@ -10,11 +10,13 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
+    alert_asks::{AlertAsk, AlertList},
     config::{ConfigError, Reload},
     counters::Counters,
     tree::Found,
 };
 use crate::{
+    alert::{Incident, Silence, SilenceOrder, SilenceRefusal},
     base::{Actor, Notice, RunId, Ticket, UnitName, Wall},
     edge::{cgroup::usage::Places, deliver::Deliveries, log, store},
     node::{
@@ -70,6 +72,13 @@ pub enum Ask {
         to: Option<PathBuf>,
         /// Where the answer goes.
         reply: oneshot::Sender<String>,
+    },
+    /// About alerts.
+    Alerts(AlertAsk),
+    /// Whether alerts would reach people.
+    Well {
+        /// Where the answer goes.
+        reply: oneshot::Sender<bool>,
     },
     /// Run every probe of these units once, now.
     Probe {
@@ -135,6 +144,8 @@ pub enum Report {
     Log(log::Report),
     /// What the store knows from before this manager began, late.
     Learnt(Box<super::known::Learnt>),
+    /// How much room the disk of our own files has, if the kernel said.
+    Room(Option<crate::base::ByteSize>),
     /// The clock on the wall was set.
     ClockSet,
     /// The host came into another time zone.
@@ -245,6 +256,26 @@ impl Handle {
     /// Runs every probe of these units once, now; of all units when none is named.
     pub async fn probe_now(&self, units: Vec<UnitName>) -> Result<Vec<(UnitName, Outcome)>, Gone> {
         self.ask(|reply| Ask::Probe { units, reply }).await
+    }
+
+    /// Open incidents, and silences.
+    pub async fn alert_list(&self) -> Result<AlertList, Gone> {
+        self.ask(|reply| Ask::Alerts(AlertAsk::List { reply })).await
+    }
+
+    /// Hushes alerts for a time.
+    pub async fn silence(&self, actor: Actor, order: SilenceOrder) -> Result<Result<Silence, SilenceRefusal>, Gone> {
+        self.ask(|reply| Ask::Alerts(AlertAsk::Silence { actor, order, reply })).await
+    }
+
+    /// Ends silences, by number or pattern, before their time.
+    pub async fn unsilence(&self, text: String) -> Result<Vec<Silence>, Gone> {
+        self.ask(|reply| Ask::Alerts(AlertAsk::Unsilence { text, reply })).await
+    }
+
+    /// Takes incidents on, by their id or by what they are about.
+    pub async fn acknowledge(&self, actor: Actor, text: String) -> Result<Vec<Incident>, Gone> {
+        self.ask(|reply| Ask::Alerts(AlertAsk::Acknowledge { actor, text, reply })).await
     }
 
     /// Has the daemon's program replaced. There is an answer only if that does not come about: this manager ends otherwise.

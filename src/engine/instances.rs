@@ -73,9 +73,12 @@ impl Engine {
                 self.order(actor, units, verb, reply);
                 Ok(())
             }
-            other @ (Ask::States { .. } | Ask::Reload { .. } | Ask::Probe { .. } | Ask::Upgrade { .. }) => {
-                self.take_ask(other)
-            }
+            other @ (Ask::States { .. }
+            | Ask::Reload { .. }
+            | Ask::Probe { .. }
+            | Ask::Alerts(_)
+            | Ask::Well { .. }
+            | Ask::Upgrade { .. }) => self.take_ask(other),
         }
     }
 

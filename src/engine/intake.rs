@@ -76,6 +76,7 @@ impl Engine {
             Fact::DaemonSignal { signal } => self.daemon_signal(signal)?,
             Fact::Ping => {
                 self.keeper.send(&Order::Alive, Vec::new())?;
+                self.look_for_room();
                 if self.init.watchdog {
                     self.keeper.send(&Order::TellInit { bytes: b"WATCHDOG=1".to_vec() }, Vec::new())?;
                 }
@@ -351,6 +352,7 @@ impl Engine {
             Report::Store(report) => self.take_store_report(report)?,
             Report::Log(report) => self.take_log_report(report),
             Report::Learnt(learnt) => self.learn(*learnt),
+            Report::Room(free) => self.take_room(free),
             Report::ClockSet => self.clock_set(),
             Report::Zone(local) => self.take_local_zone(local),
             Report::Signal(signal) => self.daemon_signal(signal)?,
@@ -419,6 +421,10 @@ impl Engine {
                 let ticket = self.tickets.next();
                 self.waiting.insert(ticket, reply);
                 self.node.handle(clock::now(), Input::ProbeNow { ticket, units });
+            }
+            Ask::Alerts(ask) => self.take_alert_ask(ask),
+            Ask::Well { reply } => {
+                reply.send(self.is_well()).ok();
             }
             Ask::Upgrade { actor, to, reply } => self.upgrade(&actor, to, reply)?,
             Ask::Reload { loaded, reply } => {

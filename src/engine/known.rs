@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,7 +11,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{Engine, boot::ended, config::Host, fanout::Told, handle::Report};
 use crate::{
-    alert::{Alerts, Closing, Saved},
+    alert::{Alerts, Closing, Saved, Subject},
     base::{
         Chain, Consequence, ExitStatus, Generation, Happening, InvocationId, Mono, Notice, Now, RunId, RunResult,
         TimeSpan, UnitName,
@@ -20,7 +21,12 @@ use crate::{
         store::{self, Batch, StoreError, Write},
     },
     keeper::client::{ClientError, Pending},
-    node::{Node, input::Restored, status::Active},
+    node::{
+        Node,
+        input::Restored,
+        status::{Active, Verdict},
+    },
+    unit::UnitDef,
     wire::keeper::{ManagerCause, Order, RunningProcess},
 };
 
@@ -116,7 +122,7 @@ impl Engine {
                 restored.enablement = enablement;
                 restored.elapsed = elapsed;
                 restored.incidents =
-                    saved.open.iter().filter_map(|incident| incident.subject.unit().cloned()).collect();
+                    saved.open.iter().filter_map(|incident| unit_of(&incident.subject).cloned()).collect();
                 self.alerts = Alerts::restore(self.settings.alert.clone(), saved, clock::now());
             }
             Ok(Err(error)) => tracing::error!(error = %Chain(&error), "the store cannot be read; starting without it"),
@@ -225,10 +231,11 @@ impl Engine {
         let now = clock::now();
         let unheard: BTreeSet<&UnitName> =
             self.unheard.waiting.iter().filter_map(|told| told.notice.what.unit()).collect();
-        let over = |unit: &UnitName| if unheard.contains(unit) { None } else { how_it_ended(&self.node, now, unit) };
+        let is_unheard = |subject: &Subject| subject.unit().is_some_and(|unit| unheard.contains(unit));
+        let over = |subject: &Subject| if is_unheard(subject) { None } else { how_it_ended(&self.node, now, subject) };
         self.alerts.learn(now, saved, over);
-        self.alerts.keep_units(now, |unit| self.units.contains_key(unit));
-        self.alert_of_unkillable(now);
+        self.alerts.keep_units(now, |unit, probe| is_there(&self.units, unit, probe));
+        self.alert_of_what_is_so(now);
         self.write_alerts(now);
         self.hear_all();
     }
@@ -238,8 +245,8 @@ impl Engine {
     pub(super) fn settle_incidents(&mut self, now: Now) {
         // Otherwise it is learnt late.
         if !self.unseeded {
-            self.alerts.settle(now, |unit| how_it_ended(&self.node, now, unit));
-            self.alert_of_unkillable(now);
+            self.alerts.settle(now, |subject| how_it_ended(&self.node, now, subject));
+            self.alert_of_what_is_so(now);
             self.write_alerts(now);
         }
     }
@@ -253,11 +260,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs that the manager before found unkillable: it may have died before people were told. Whose incident is open
-    /// already is not told of again.
-    fn alert_of_unkillable(&mut self, now: Now) {
-        for run in self.node.stuck_runs().filter(|run| self.units.contains_key(&run.unit)) {
-            self.alerts.handle(now, &Notice { at: now, what: Happening::Unkillable { run } });
+    /// Runs that the manager before found unkillable, and probes that it found bad or short: it may have died before people
+    /// were told. Whose incident is open already is not told of again.
+    fn alert_of_what_is_so(&mut self, now: Now) {
+        let stuck = self.node.stuck_runs().map(|run| Happening::Unkillable { run });
+        for what in stuck.chain(self.node.fallen_probes()) {
+            if what.unit().is_some_and(|unit| self.units.contains_key(unit)) {
+                self.alerts.handle(now, &Notice { at: now, what });
+            }
         }
     }
 
@@ -269,9 +279,34 @@ impl Engine {
     }
 }
 
-/// How an incident of the unit ended that is open in the store; `None` when it did not. Whoever is not up long enough to be
-/// well was stopped or reset meanwhile.
-fn how_it_ended(node: &Node, now: Now, unit: &UnitName) -> Option<Closing> {
+/// The unit that an incident is about, other than about one of its probes.
+const fn unit_of(subject: &Subject) -> Option<&UnitName> {
+    match subject {
+        Subject::Unit(unit) => Some(unit),
+        Subject::Probe(..) | Subject::Config | Subject::Store | Subject::Logs | Subject::Disk => None,
+    }
+}
+
+/// Whether there is such a unit, with such a probe.
+pub(super) fn is_there(units: &BTreeMap<UnitName, Arc<UnitDef>>, unit: &UnitName, probe: Option<&str>) -> bool {
+    let has = |def: &Arc<UnitDef>, name: &str| def.health.iter().any(|probe| *probe.name == *name);
+    units.get(unit).is_some_and(|def| probe.is_none_or(|name| has(def, name)))
+}
+
+/// How an incident ended that is open in the store; `None` when it did not. Whoever is not up long enough to be well was
+/// stopped or reset meanwhile.
+fn how_it_ended(node: &Node, now: Now, subject: &Subject) -> Option<Closing> {
+    let unit = match subject {
+        Subject::Unit(unit) => unit,
+        Subject::Probe(unit, probe) => {
+            return match (node.verdict(unit, probe), node.active(unit)) {
+                (Some(Verdict::Healthy), _) => Some(Closing::Recovered),
+                (None, Some(Active::Inactive) | None) => Some(Closing::Stopped),
+                (Some(_) | None, _) => None,
+            };
+        }
+        Subject::Config | Subject::Store | Subject::Logs | Subject::Disk => return None,
+    };
     match node.active(unit) {
         _ if node.is_in_incident(unit) => None,
         Some(Active::Active | Active::Reloading) if node.is_settled(now, unit) => Some(Closing::Recovered),

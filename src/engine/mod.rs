@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod accept; // connections of units that accept
+pub mod alert_asks; // what people ask of the alerts
 mod acks; // which exits the keeper may forget
 mod alerting; // who is told, from the settings
 mod basis; // units and database, before anything begins
@@ -17,15 +18,18 @@ mod dispatch; // effects of the node machine -> edges
 mod fanout; // notices -> log, stream, alerts, store
 mod fds; // what services keep with us
 pub mod handle; // what the API holds
+mod heartbeat; // that we are here
 mod instances; // of templates
 mod intake; // facts and asks -> inputs of the node machine
 mod mainpid; // which process is the main one, where a service made it
 mod known; // what the store knows
+mod last_words; // what services said before they died
 mod launch; // orders -> the keeper's exact instructions
 mod prepare; // what a start needs from disks
 mod probes; // probes under way
 mod reload; // a new configuration, taken while we run
 mod resources; // what units ask of the machine
+mod room; // on the disk of our own files
 mod sandbox; // what processes are shut in with
 pub mod settings; // roundsman.toml
 mod sockets; // what units listen on
@@ -136,6 +140,9 @@ pub struct Engine {
     upgrading: Option<oneshot::Sender<String>>,
     about: Arc<About>,
     strays: strays::Strays,
+    room: room::Room,
+    last_words: last_words::LastWords,
+    heartbeat: Option<heartbeat::Beating>,
     /// What the store counted before this manager began is not known.
     unseeded: bool,
     /// What the alerts hear when it is.

@@ -34,6 +34,7 @@ impl Engine {
         for key in &lasting {
             tracing::warn!(key, "changed in roundsman.toml; it holds once supervisord was stopped and started");
         }
+        let beats = newer.alert.heartbeat != self.settings.alert.heartbeat;
         if newer.alert != self.settings.alert {
             self.alerts.configure(clock::now(), newer.alert.clone());
             let _in_runtime = self.runtime.enter();
@@ -48,6 +49,9 @@ impl Engine {
         let before = std::mem::replace(&mut settings.text, newer.text);
         settings.lasting.get_or_insert(before);
         self.settings = Arc::new(settings);
+        if beats {
+            self.begin_heartbeat();
+        }
         self.keep_settings();
         lasting
     }
@@ -83,7 +87,7 @@ impl Engine {
         self.take_identities(host.identities);
         self.templates = host.templates;
         self.connections.take(host.acceptors);
-        self.alerts.keep_units(clock::now(), |unit| host.units.contains_key(unit));
+        self.alerts.keep_units(clock::now(), |unit, probe| super::known::is_there(&host.units, unit, probe));
         self.take_zones(host.zones);
         self.node.handle(clock::now(), Input::Units(host.units));
         self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });

@@ -134,11 +134,38 @@ impl Node {
             }
             Verdict::Degraded => {
                 self.touch(place);
-                self.notice(now, Happening::Degraded { run: id.clone(), probe: spec.name.to_string(), reason });
+                let what = Happening::Degraded {
+                    run: id.clone(),
+                    probe: spec.name.to_string(),
+                    shortage: spec.check.shortage(),
+                    reason,
+                };
+                self.notice(now, what);
                 self.weigh(now, place);
             }
             Verdict::Unhealthy => self.fell(now, place, spec, reason),
         }
+    }
+
+    /// The probes that are unhealthy or degraded, as it was told when they became so.
+    pub fn fallen_probes(&self) -> impl Iterator<Item = Happening> {
+        let runs = self.names.values().filter_map(|place| self.run(*place)).filter(|run| run.phase.is_up());
+        let fallen = |run: &super::service::Run, spec: &ProbeSpec, probe: &Probe| {
+            let (id, name) = (run.id(), spec.name.to_string());
+            let reason = probe.last_failure.as_deref().unwrap_or("so the manager before this one found").to_owned();
+            match probe.verdict {
+                Verdict::Unhealthy => {
+                    Some(Happening::Unhealthy { run: id, probe: name, reason, severity: spec.severity })
+                }
+                Verdict::Degraded => {
+                    Some(Happening::Degraded { run: id, probe: name, shortage: spec.check.shortage(), reason })
+                }
+                Verdict::Unknown | Verdict::Healthy => None,
+            }
+        };
+        runs.flat_map(move |run| {
+            run.def.health.iter().zip(&run.probes).filter_map(move |(spec, probe)| fallen(run, spec, probe))
+        })
     }
 
     /// A verdict fell.

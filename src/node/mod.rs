@@ -69,8 +69,8 @@ use std::{
 
 pub use effect::Effect;
 pub use input::Input;
-use status::Active;
 pub use status::UnitStatus;
+use status::{Active, Verdict};
 
 use crate::{
     base::{
@@ -356,6 +356,14 @@ impl Node {
     pub fn stuck_runs(&self) -> impl Iterator<Item = RunId> {
         let runs = self.names.values().filter_map(|place| self.run(*place));
         runs.filter(|run| run.unkillable).map(Run::id)
+    }
+
+    /// What the present run's probe of this name has come to, while the unit is up.
+    #[must_use]
+    pub fn verdict(&self, unit: &UnitName, probe: &str) -> Option<Verdict> {
+        let run = self.names.get(unit).and_then(|place| self.run(*place)).filter(|run| run.phase.is_up())?;
+        let index = run.def.health.iter().position(|spec| *spec.name == *probe)?;
+        run.probes.get(index).map(|probe| probe.verdict)
     }
 
     /// Every unit, in the order of names, for people.

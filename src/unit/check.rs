@@ -304,6 +304,12 @@ fn finish_probe(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Opt
         }
         return None;
     };
+    for (key, span) in [("startup_grace", draft.startup_grace), ("jitter", draft.jitter)] {
+        if span.micros().is_none() && clean == Clean::Yes {
+            let help = Some(format!("{key} = \"30s\", for example"));
+            report.error(place, format!("{key} of the probe {name:?} is infinite: it would never say anything"), help);
+        }
+    }
     // A restart makes neither room nor a certificate.
     let of_the_host = matches!(check, CheckDraft::Ready(ProbeCheck::Disk(_) | ProbeCheck::Certificate(_)));
     let usual = if of_the_host { OnUnhealthy::Alert } else { OnUnhealthy::Restart };

@@ -20,6 +20,8 @@ mod support;
 mod accept; // connections
 mod actor; // what its services do
 mod alerts; // who is told
+mod hushed; // what people say of alerts
+mod routes; // how each kind of route speaks
 mod churn; // a day at once
 mod crowd; // a thousand die at once
 mod config; // files that are wrong
@@ -80,6 +82,14 @@ const TESTS: &[Test] = tests![
     alerts::an_incident_is_two_mails_over_tls_and_a_server_that_is_busy_gets_the_same_one_again,
     alerts::a_mail_server_that_does_not_know_us_is_named_by_health_and_no_password_is_shown,
     alerts::a_manager_that_begins_without_its_database_tells_no_incident_twice_and_its_end_once,
+    hushed::what_outlasts_its_silence_is_told_when_that_ends_whoever_was_killed_meanwhile,
+    hushed::what_nobody_takes_on_goes_to_others_and_what_someone_does_does_not,
+    hushed::check_leaves_alone_what_is_in_maintenance,
+    hushed::a_disk_that_a_probe_finds_short_is_an_alert_until_it_has_room,
+    routes::a_webhook_gets_the_body_that_it_wants_signed_and_with_what_the_service_said_last,
+    routes::an_app_of_slack_has_one_thread_for_an_incident_also_over_a_dead_manager,
+    routes::an_app_that_slack_does_not_know_is_named_by_health_and_by_a_test_of_the_route,
+    routes::the_heartbeat_beats_while_alerts_reach_people_and_ends_with_the_daemon,
     churn::a_days_deaths_leave_everything_as_it_was,
     config::a_program_that_is_missing_is_named_with_step_and_cause,
     config::a_user_that_is_not_there_is_refused_at_load,

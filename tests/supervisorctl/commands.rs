@@ -175,7 +175,9 @@ fn the_other_commands_ask_at_their_places() {
         .route("/v1/units", get(|| async { Json(Units { units: vec![unit("web", "active")] }) }))
         .route(
             "/v1/units/{unit}/why",
-            get(|| async { Json(Why { unit: "a@b".into(), now: "active".into(), chain: vec![] }) }),
+            get(|| async {
+                Json(Why { unit: "a@b".into(), now: "active".into(), chain: vec![], last_output: vec![] })
+            }),
         )
         .route(
             "/v1/units/{unit}/files",

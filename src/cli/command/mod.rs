@@ -1,5 +1,6 @@
 //! The commands: arguments become calls, answers become views and an exit code. One command per function.
 
+mod alerts;
 mod check;
 mod events;
 mod logs;
@@ -33,6 +34,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<Exit, Fai
         }
         Command::Events { follow: false, lines } => events::past(context, lines),
         Command::Events { follow: true, lines } => events::follow(context, lines),
+        Command::Alerts { what } => alerts::run(context, what),
         Command::List { names } => unit::list(context, names),
         Command::Cat { unit } => unit::cat(context, &unit),
         Command::Show { unit, properties } => unit::show(context, &unit, &properties),

@@ -48,6 +48,12 @@ pub(crate) fn why(screen: &Screen, why: &Why) -> String {
         let text = one_line(&format!("{whose}{}", event.message));
         writeln!(out, "{}{}", screen.paint(FAINT, &before), screen.paint(severity(event).0, &text)).ok();
     }
+    if !why.last_output.is_empty() {
+        out.push_str("What it wrote last before it ended:\n");
+    }
+    for line in &why.last_output {
+        writeln!(out, "  │ {}", one_line(line)).ok();
+    }
     out
 }
 
@@ -102,15 +108,21 @@ mod tests {
     #[test]
     fn why_reads_as_a_chain() {
         let now = "web is failed because redis is not up".into();
-        let chain = Why { unit: "web".into(), now, chain: chain() };
+        let chain = Why {
+            unit: "web".into(),
+            now,
+            chain: chain(),
+            last_output: vec!["cannot bind\u{1b}[31m".into(), "giving up".into()],
+        };
         insta::assert_snapshot!(why(&Screen::page(NOW_US), &chain));
         let narrow = why(&Screen::of_width(40, NOW_US), &chain);
-        assert!(narrow.ends_with("failed because redis, which it requires, is not up\n"), "the reason is never cut");
+        assert!(narrow.contains("failed because redis, which it requires, is not up\n"), "the reason is never cut");
     }
 
     #[test]
     fn a_unit_without_a_past_says_so() {
-        let fresh = Why { unit: "web".into(), now: "inactive: never started".into(), chain: vec![] };
+        let fresh =
+            Why { unit: "web".into(), now: "inactive: never started".into(), chain: vec![], last_output: vec![] };
         insta::assert_snapshot!(why(&Screen::page(NOW_US), &fresh), @r"
         web: inactive: never started
         Nothing that is on record led to it.

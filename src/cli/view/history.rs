@@ -117,6 +117,7 @@ mod tests {
             consequence: Some("restart".into()),
             cpu_us: Some(90_000),
             max_rss_kib: Some(12_600),
+            last_output: Vec::new(),
         }
     }
 
@@ -129,6 +130,7 @@ mod tests {
             consequence: None,
             cpu_us: None,
             max_rss_kib: None,
+            last_output: Vec::new(),
             cause: "manual".into(),
             actor: Some("uid 0".into()),
             ..run(4, 10)

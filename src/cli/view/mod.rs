@@ -3,6 +3,7 @@
 //! They write into a String, which cannot fail: `.ok()` after `writeln!` drops nothing.
 //! All text that is not ours goes through `one_line` or `many_lines` before it is shown.
 
+pub(crate) mod alerts;
 pub(crate) mod check;
 pub(crate) mod detail;
 pub(crate) mod events;

@@ -42,6 +42,29 @@ pub(super) fn of_response(status: StatusCode, retry_after: Option<&str>, said: &
     }
 }
 
+/// Reads what Slack's methods answer with status 200.
+pub(super) fn of_slack(said: &str) -> Answer {
+    let answer: serde_json::Value = serde_json::from_str(said).unwrap_or_default();
+    let error = answer["error"].as_str().unwrap_or("no answer of Slack's").to_owned();
+    match error.as_str() {
+        _ if answer["ok"] == true => Answer::Taken,
+        "ratelimited"
+        | "rate_limited"
+        | "internal_error"
+        | "fatal_error"
+        | "service_unavailable"
+        | "request_timeout" => Answer::Later { reason: error, after: None, maybe_taken: false },
+        "msg_too_long" | "no_text" | "invalid_blocks" | "invalid_blocks_format" => Answer::RefusesMessage(error),
+        _ => Answer::RefusesUs(error),
+    }
+}
+
+/// What Slack calls the message that it took: its timestamp, by which a thread is named.
+pub(super) fn slack_receipt(said: &str) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_str(said).ok()?;
+    answer["ts"].as_str().map(str::to_owned)
+}
+
 /// Reads a failure before or in the middle of an answer.
 pub(super) fn of_error(error: reqwest::Error) -> Answer {
     // Nothing was sent on a connection that did not come about.

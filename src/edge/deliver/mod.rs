@@ -22,10 +22,13 @@ use tokio::{
 };
 
 pub use self::mail::check_address;
-use super::store::Store;
+use super::{
+    http::{self, Tls},
+    store::Store,
+};
 use crate::{
     alert::{Message, ROUTES_MAX, Route, RouteName},
-    base::Now,
+    base::{Chain, Now, Secret},
 };
 
 /// Most messages of a route that are sent past the store.
@@ -120,6 +123,22 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+/// Asks a URL, once, whoever answers what.
+///
+/// # Errors
+/// Why nobody answered well, for people, without the URL.
+pub async fn ask(url: &Secret) -> Result<(), String> {
+    let exchange = async {
+        let client = http::client(Tls::of(url.expose()))?;
+        client.get(url.expose()).send().await?.error_for_status()
+    };
+    match timeout(Timing::default().deadline, exchange).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(Chain(&error.without_url()).to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
 /// Messages that do not wait for the store.
 #[derive(Debug, Default)]
 struct Urgent {
@@ -194,6 +213,32 @@ impl Deliveries {
         }
         drop(messages);
         running.urgent.came.notify_one();
+    }
+
+    /// Names of the routes.
+    pub fn routes(&self) -> Vec<RouteName> {
+        self.running().keys().cloned().collect()
+    }
+
+    /// Sends a message once, now, past the outbox and past those that wait there.
+    ///
+    /// # Errors
+    /// Why the receiver did not take it, for people.
+    pub async fn try_once(&self, message: Message) -> Result<(), String> {
+        let found = self
+            .running()
+            .iter()
+            .find(|(name, _)| name.as_str() == message.route)
+            .map(|(_, running)| running.route.clone());
+        let Some(route) = found else { return Err("the route is gone".to_owned()) };
+        let (_stop, stopped) = watch::channel(false);
+        let mut worker = route::Worker::new(Arc::clone(&self.common), route, Arc::default(), stopped);
+        match worker.deliver(&message).await {
+            answer::Answer::Taken => Ok(()),
+            answer::Answer::Later { reason, .. }
+            | answer::Answer::RefusesMessage(reason)
+            | answer::Answer::RefusesUs(reason) => Err(reason),
+        }
     }
 
     /// How many tries ended how, by route, since the start.

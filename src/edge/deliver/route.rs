@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{
     Client,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
+use sha2::Sha256;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout},
@@ -18,10 +20,10 @@ use super::{
     mail,
 };
 use crate::{
-    alert::{Message, Route, Target},
-    base::{Rng, Secret, TimeSpan, Wall},
+    alert::{Message, MessageError, Route, SlackBot, Status, Target, Template},
+    base::{Generation, Rng, Secret, TimeSpan, UnitName, Wall},
     edge::{
-        http::{self, Tls},
+        http::{self, Reach, Tls},
         store::{Batch, OutboxRow, OutboxState, OutboxUpdate, Write},
     },
 };
@@ -32,6 +34,10 @@ const PAGE_ROWS: u32 = 64;
 const ATTEMPTS_MAX: u32 = 1000;
 /// Tries of one message at a dead route, an hour apart.
 const DEAD_ATTEMPTS_MAX: u32 = 24;
+/// More that wait than this are sent as one, to people: a receiver takes one a second.
+const CROWD: usize = 21;
+/// Most messages in one.
+const DIGEST_MAX: usize = PAGE_ROWS as usize;
 /// Messages that a task remembers; past it the store alone knows what became of them.
 const KNOWN_MAX: usize = 1024;
 /// What is read of an answer.
@@ -40,6 +46,21 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 const REASON_CHARS_MAX: usize = 200;
 /// When the outbox cannot be read, it is asked again after this.
 const READ_AGAIN: Duration = Duration::from_secs(5);
+
+/// When it is looked for what a run said last.
+const OUTPUT_PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(10),
+    Duration::from_millis(10),
+    Duration::from_millis(15),
+    Duration::from_millis(15),
+];
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+/// Bears the signature of a webhook's body.
+const SIGNATURE: HeaderName = HeaderName::from_static("x-roundsman-signature");
+/// Threads that are remembered; of older incidents the store knows them.
+const THREADS_MAX: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -59,6 +80,12 @@ pub(super) struct Worker {
     failures: u32,
     /// Messages refused in a row.
     refusals: u32,
+    /// By incident, what the receiver calls its thread.
+    threads: BTreeMap<String, String>,
+    /// A crowd was refused: messages are sent one by one until one is taken.
+    apart: bool,
+    /// What the receiver calls the message that it took just now.
+    receipt: Option<String>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -72,8 +99,12 @@ struct Known {
     possible_duplicate: bool,
 }
 
-/// One message that may be sent now.
+/// What may be sent now: one message, or a crowd as one.
 struct Due {
+    parts: Vec<Part>,
+}
+
+struct Part {
     id: String,
     payload: String,
     known: Known,
@@ -94,6 +125,9 @@ impl Worker {
             paused_until: Instant::now(),
             failures: 0,
             refusals: 0,
+            threads: BTreeMap::new(),
+            apart: false,
+            receipt: None,
         }
     }
 
@@ -143,12 +177,34 @@ impl Worker {
         while self.known.len() > KNOWN_MAX {
             self.known.pop_first();
         }
-        let next = rows.into_iter().find(|row| !self.known.get(&row.id).is_some_and(|known| known.settled));
+        let is_settled = |row: &OutboxRow| self.known.get(&row.id).is_some_and(|known| known.settled);
+        let waiting: Vec<OutboxRow> = rows.into_iter().filter(|row| !is_settled(row)).collect();
         let inherits = std::mem::take(&mut self.inherits);
-        let Some(row) = next else { return Ok(None) };
+        let Some(oldest) = waiting.first() else { return Ok(None) };
         if inherits {
-            self.inherit(&row);
+            self.inherit(oldest);
         }
+        if let Some(left) = self.gathers_for(oldest) {
+            return Err(Instant::now() + left);
+        }
+        let count = if self.gathers(waiting.len()) { waiting.len().min(DIGEST_MAX) } else { 1 };
+        Ok(Some(Due { parts: waiting.into_iter().take(count).map(|row| self.part(row)).collect() }))
+    }
+
+    /// How long the oldest message still waits for others to come with it.
+    fn gathers_for(&self, oldest: &OutboxRow) -> Option<Duration> {
+        let wait = self.route.group_wait.duration().filter(|_| self.route.target.takes_digests())?;
+        let waited = u64::try_from((self.common.clock)().wall.0.saturating_sub(oldest.created.0)).unwrap_or(0);
+        wait.checked_sub(Duration::from_micros(waited)).filter(|left| !left.is_zero())
+    }
+
+    /// Whether so many that wait are sent as one.
+    fn gathers(&self, waiting: usize) -> bool {
+        let least = if self.route.group_wait.is_zero() { CROWD } else { 2 };
+        waiting >= least && self.route.target.takes_digests() && !self.apart
+    }
+
+    fn part(&mut self, row: OutboxRow) -> Part {
         let first_seen = Known {
             settled: false,
             listed: true,
@@ -157,7 +213,7 @@ impl Worker {
             possible_duplicate: row.possible_duplicate || row.sending,
         };
         let known = self.known.entry(row.id.clone()).or_insert(first_seen).clone();
-        Ok(Some(Due { id: row.id, payload: row.payload, known }))
+        Part { id: row.id, payload: row.payload, known }
     }
 
     fn next_urgent(&self) -> Option<Due> {
@@ -165,7 +221,7 @@ impl Worker {
         while let Some(message) = messages.front() {
             let known = self.known.get(&message.id).cloned().unwrap_or_default();
             if !known.settled {
-                return Some(Due { id: message.id.clone(), payload: message.to_json(), known });
+                return Some(Due { parts: vec![Part { id: message.id.clone(), payload: message.to_json(), known }] });
             }
             messages.pop_front();
         }
@@ -182,49 +238,92 @@ impl Worker {
     }
 
     async fn send(&mut self, due: Due) {
-        let Due { id, payload, mut known } = due;
-        known.attempts = known.attempts.saturating_add(1);
-        let answer = match Message::from_json(&payload) {
+        let mut parts = due.parts;
+        parts.iter_mut().for_each(|part| part.known.attempts = part.known.attempts.saturating_add(1));
+        let answer = match self.compose(&parts).await {
             Ok(message) => {
-                self.note(&id, OutboxState::Sending, &known);
-                let message = Message { possible_duplicate: known.possible_duplicate, ..message };
+                for part in &parts {
+                    self.note(&part.id, OutboxState::Sending, &part.known);
+                }
                 self.deliver(&message).await
             }
             Err(error) => Answer::RefusesMessage(crate::base::Chain(&error).to_string()),
         };
-        let timing = self.common.timing;
-        let (state, pause) = match answer {
-            Answer::Taken => {
-                self.failures = 0;
-                self.refusals = 0;
-                self.common.seen().dead.remove(&self.route.name);
-                (OutboxState::Delivered, timing.gap)
+        let was_one = parts.len() == 1;
+        let pause = self.take_answer(&answer, was_one);
+        self.paused_until = Instant::now() + pause;
+        for mut part in parts {
+            let state = self.state_of(&answer, &mut part.known, pause, was_one);
+            part.known.settled = matches!(state, OutboxState::Delivered | OutboxState::Failed(_));
+            self.count(&state);
+            self.note(&part.id, state, &part.known);
+            self.known.insert(part.id, part.known);
+        }
+    }
+
+    /// The message that says what these say.
+    async fn compose(&self, parts: &[Part]) -> Result<Message, MessageError> {
+        let read = |part: &Part| {
+            let message = Message::from_json(&part.payload)?;
+            Ok(Message { possible_duplicate: part.known.possible_duplicate, ..message })
+        };
+        // One that cannot be read is refused when it is alone.
+        let messages = parts.iter().map(read).collect::<Result<Vec<_>, MessageError>>()?;
+        match messages.as_slice() {
+            [first, _, ..] => Ok(Message::digest(first, &messages)),
+            _ => {
+                let message = messages.into_iter().next().ok_or(MessageError::Version(0))?;
+                Ok(Message { last_output: self.last_output(&message).await, ..message })
             }
-            Answer::Later { reason, after, maybe_taken } => {
+        }
+    }
+
+    /// What an answer says of the route; how long nothing is sent.
+    fn take_answer(&mut self, answer: &Answer, was_one: bool) -> Duration {
+        let timing = self.common.timing;
+        match answer {
+            Answer::Taken => {
+                (self.failures, self.refusals, self.apart) = (0, 0, false);
+                self.common.seen().dead.remove(&self.route.name);
+                timing.gap
+            }
+            Answer::Later { reason, after, .. } => {
                 debug!(route = %self.route.name, reason, "an alert was not delivered; it is tried again");
-                known.possible_duplicate |= maybe_taken;
                 self.failures = self.failures.saturating_add(1);
                 let backoff = self.backoff();
-                let pause = after.map_or(backoff, |wanted| wanted.max(timing.gap)).min(timing.retry_after_max);
-                (self.waiting_or_failed(&known, ATTEMPTS_MAX, known.attempts, pause, reason), pause)
+                after.map_or(backoff, |wanted| wanted.max(timing.gap)).min(timing.retry_after_max)
+            }
+            // Which of them it is, is found out one by one.
+            Answer::RefusesMessage(_) if !was_one => {
+                self.apart = true;
+                timing.gap
             }
             Answer::RefusesMessage(reason) => {
                 self.refusals += 1;
                 // A second message that is refused says that it is not the messages.
-                let pause = if self.refusals > 1 { self.died(reason.clone()) } else { timing.gap };
-                (OutboxState::Failed(reason), pause)
+                if self.refusals > 1 { self.died(reason.clone()) } else { timing.gap }
             }
+            Answer::RefusesUs(reason) => self.died(reason.clone()),
+        }
+    }
+
+    /// What an answer says of one message.
+    fn state_of(&self, answer: &Answer, known: &mut Known, pause: Duration, was_one: bool) -> OutboxState {
+        match answer {
+            Answer::Taken => OutboxState::Delivered,
+            Answer::Later { reason, maybe_taken, .. } => {
+                known.possible_duplicate |= maybe_taken;
+                self.waiting_or_failed(known, ATTEMPTS_MAX, known.attempts, pause, reason.clone())
+            }
+            Answer::RefusesMessage(reason) if !was_one => {
+                self.waiting_or_failed(known, ATTEMPTS_MAX, known.attempts, pause, reason.clone())
+            }
+            Answer::RefusesMessage(reason) => OutboxState::Failed(reason.clone()),
             Answer::RefusesUs(reason) => {
-                let pause = self.died(reason.clone());
                 known.refused += 1;
-                (self.waiting_or_failed(&known, DEAD_ATTEMPTS_MAX, known.refused, pause, reason), pause)
+                self.waiting_or_failed(known, DEAD_ATTEMPTS_MAX, known.refused, pause, reason.clone())
             }
-        };
-        self.paused_until = Instant::now() + pause;
-        known.settled = matches!(state, OutboxState::Delivered | OutboxState::Failed(_));
-        self.count(&state);
-        self.note(&id, state, &known);
-        self.known.insert(id, known);
+        }
     }
 
     fn waiting_or_failed(&self, known: &Known, max: u32, tries: u32, pause: Duration, reason: String) -> OutboxState {
@@ -251,65 +350,133 @@ impl Worker {
     }
 
     /// Tells the store, without waiting for it.
-    fn note(&self, id: &str, state: OutboxState, known: &Known) {
+    fn note(&mut self, id: &str, state: OutboxState, known: &Known) {
         let update = OutboxUpdate {
             id: id.to_owned(),
             state,
             attempts: known.attempts,
             possible_duplicate: known.possible_duplicate,
+            receipt: self.receipt.take(),
         };
         self.common.store.submit(Batch { seq: None, writes: vec![Write::Outbox(update)] });
     }
 
-    pub(super) async fn deliver(&mut self, message: &Message) -> Answer {
-        let body = message.body(&self.route.target);
-        match (&self.route.target, body) {
-            (Target::Email(mailbox), _) => mail::send(mailbox, &message.letter(), self.common.timing.deadline).await,
-            (Target::Webhook(url) | Target::Slack(url) | Target::Alertmanager(url), body) => {
-                self.post(&url.clone(), body.unwrap_or_default()).await
+    /// What the run said last of whose end a message speaks. It is written down at the same time as the message, so it is
+    /// waited for a little.
+    async fn last_output(&self, message: &Message) -> Vec<String> {
+        let unit = message.unit.as_deref().and_then(|unit| UnitName::new(unit).ok());
+        let Some(unit) = unit.filter(|_| message.speaks_of_an_end()) else { return Vec::new() };
+        for pause in OUTPUT_PAUSES {
+            tokio::time::sleep(pause).await;
+            let Ok(Some(run)) = self.common.store.run(unit.clone(), Generation(message.generation)).await else {
+                break;
+            };
+            if let Some(text) = run.last_output {
+                return text.lines().map(str::to_owned).collect();
             }
+        }
+        Vec::new()
+    }
+
+    pub(super) async fn deliver(&mut self, message: &Message) -> Answer {
+        let body = message.body(&self.route.target).unwrap_or_default();
+        match self.route.target.clone() {
+            Target::Email(mailbox) => mail::send(&mailbox, &message.letter(), self.common.timing.deadline).await,
+            Target::Webhook(webhook) => {
+                let is_json = webhook.template.as_ref().is_none_or(Template::is_json);
+                let mut headers = HeaderMap::new();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(if is_json { JSON } else { TEXT }));
+                let signature = webhook.key.as_ref().map(|key| sign(key, &body, (self.common.clock)().wall));
+                if let Some(Ok(value)) = signature.map(|text| HeaderValue::from_str(&text)) {
+                    headers.insert(SIGNATURE, value);
+                }
+                let reach = if webhook.allow_private { Reach::Anywhere } else { Reach::Public };
+                self.post(&webhook.url, body, headers, reach).await
+            }
+            Target::Slack(url) => self.post(&url, body, json(), Reach::Public).await,
+            Target::Alertmanager(url) => self.post(&url, body, json(), Reach::Anywhere).await,
+            Target::SlackBot(bot) => self.post_as_bot(&bot, message).await,
         }
     }
 
-    async fn post(&mut self, url: &Secret, body: String) -> Answer {
+    /// chat.postMessage: the first message of an incident begins a thread, the others are in it.
+    async fn post_as_bot(&mut self, bot: &SlackBot, message: &Message) -> Answer {
+        let known = self.threads.get(&message.incident).cloned();
+        let thread = match known {
+            Some(thread) => Some(thread),
+            None => self.common.store.receipt(self.route.name.clone(), message.incident.clone()).await.ok().flatten(),
+        };
+        let mut body = message.slack();
+        if let Some(fields) = body.as_object_mut() {
+            fields.insert("channel".to_owned(), bot.channel.clone().into());
+            fields.insert("unfurl_links".to_owned(), false.into());
+            if let Some(thread) = &thread {
+                fields.insert("thread_ts".to_owned(), thread.clone().into());
+                // The end is for those too who do not read threads.
+                fields.insert("reply_broadcast".to_owned(), (message.status == Status::Resolved).into());
+            }
+        }
+        let mut headers = json();
+        let Ok(mut token) = HeaderValue::from_str(&format!("Bearer {}", bot.token.expose())) else {
+            return Answer::RefusesUs("the token has characters that no header may have".to_owned());
+        };
+        token.set_sensitive(true);
+        headers.insert(AUTHORIZATION, token);
+        let url = Secret::new(format!("{}/chat.postMessage", bot.api.trim_end_matches('/')));
+        let (answer, said) = self.exchange(&url, body.to_string(), headers, Reach::Anywhere).await;
+        if answer != Answer::Taken {
+            return answer;
+        }
+        let answer = answer::of_slack(&said);
+        if let (Answer::Taken, None, Some(receipt)) = (&answer, thread, answer::slack_receipt(&said)) {
+            self.receipt = Some(receipt.clone());
+            self.threads.insert(message.incident.clone(), receipt);
+            while self.threads.len() > THREADS_MAX {
+                self.threads.pop_first();
+            }
+        }
+        answer
+    }
+
+    async fn post(&mut self, url: &Secret, body: String, headers: HeaderMap, reach: Reach) -> Answer {
+        self.exchange(url, body, headers, reach).await.0
+    }
+
+    /// A POST: what came of it, and the beginning of what was said.
+    async fn exchange(&mut self, url: &Secret, body: String, headers: HeaderMap, reach: Reach) -> (Answer, String) {
         let url = url.expose();
         let client = match &self.client {
             Some(client) => client.clone(),
-            None => match http::client(Tls::of(url)) {
+            None => match http::client_within(Tls::of(url), reach) {
                 Ok(client) => self.client.insert(client).clone(),
                 // No certificate authorities today may be some tomorrow.
                 Err(error) => {
                     let reason = crate::base::Chain(&error.without_url()).to_string();
-                    return Answer::Later { reason, after: None, maybe_taken: false };
+                    return (Answer::Later { reason, after: None, maybe_taken: false }, String::new());
                 }
             },
         };
-        let request = client.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        let request = client.post(url).headers(headers).body(body);
         let exchange = async {
             let mut response = request.send().await?;
             let status = response.status();
             let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             let retry_after = retry_after.map(str::to_owned);
-            let said = if status.is_success() {
-                // Taken is taken, whatever becomes of the rest.
-                String::new()
-            } else {
-                reason_in(&http::body(&mut response, ANSWER_BYTES_MAX).await.unwrap_or_default().0)
-            };
-            Ok((status, retry_after, said))
+            // Taken is taken, whatever becomes of the rest.
+            let said = http::body(&mut response, ANSWER_BYTES_MAX).await.unwrap_or_default().0;
+            Ok((status, retry_after, String::from_utf8_lossy(&said).into_owned()))
         };
         let now = (self.common.clock)().wall;
         match timeout(self.common.timing.deadline, exchange).await {
             Ok(Ok((status, retry_after, said))) => {
-                let said = said.replace(url, "(secret)");
-                answer::of_response(status, retry_after.as_deref(), &said, now)
+                let reason = reason_in(&said).replace(url, "(secret)");
+                (answer::of_response(status, retry_after.as_deref(), &reason, now), said)
             }
-            Ok(Err(error)) => answer::of_error(error),
-            Err(_) => Answer::Later {
-                reason: format!("no answer within {}", shown(self.common.timing.deadline)),
-                after: None,
-                maybe_taken: true,
-            },
+            Ok(Err(error)) => (answer::of_error(error), String::new()),
+            Err(_) => {
+                let reason = format!("no answer within {}", shown(self.common.timing.deadline));
+                (Answer::Later { reason, after: None, maybe_taken: true }, String::new())
+            }
         }
     }
 
@@ -328,10 +495,24 @@ fn shown(span: Duration) -> TimeSpan {
     TimeSpan::from_micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
 }
 
+fn json() -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))])
+}
+
+/// `t=SECONDS,v1=HEX`: HMAC-SHA256 over `SECONDS.BODY`, so that who checks it can refuse what is old.
+fn sign(key: &Secret, body: &str, now: Wall) -> String {
+    let seconds = now.0 / 1_000_000;
+    // A key of any length will do (RFC 2104).
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()) else { return String::new() };
+    mac.update(format!("{seconds}.{body}").as_bytes());
+    let digest: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("t={seconds},v1={digest}")
+}
+
 /// The beginning of a body, on one line.
-fn reason_in(body: &[u8]) -> String {
+fn reason_in(body: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
-    String::from_utf8_lossy(body).trim().chars().take(REASON_CHARS_MAX).map(clean).collect()
+    body.trim().chars().take(REASON_CHARS_MAX).map(clean).collect()
 }
 
 async fn until(wake: Option<Instant>) {

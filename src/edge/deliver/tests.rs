@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::*;
 use crate::{
-    alert::{Settings, Target},
-    base::{Mono, Secret, Wall},
+    alert::{Target, Webhook},
+    base::{Mono, Secret, TimeSpan, Wall},
     edge::{
         peer::{Peer, Reply},
         store::{self, Batch, Options, OutboxState, OutboxUpdate, Retention, Write},
@@ -37,14 +37,16 @@ fn open(path: &Path) -> Store {
     store
 }
 
+fn webhook(url: Secret) -> Target {
+    Target::Webhook(Box::new(Webhook::new(url)))
+}
+
 fn route(url: &str, target: fn(Secret) -> Target) -> Route {
-    Route { name: RouteName::new("ops").unwrap(), target: target(Secret::new(url)) }
+    Route { name: RouteName::new("ops").unwrap(), target: target(Secret::new(url)), group_wait: TimeSpan::ZERO }
 }
 
 fn message(id: u32) -> Message {
-    let settings =
-        Settings { node: "vm1".to_owned(), routes: vec![route("http://unused", Target::Webhook)], rules: Vec::new() };
-    let test = Message::test(&settings, &settings.routes[0].name, clock()).unwrap();
+    let test = Message::test("vm1", &RouteName::new("ops").unwrap(), clock());
     Message { id: format!("m{id}"), message: format!("message {id}"), ..test }
 }
 
@@ -84,7 +86,7 @@ async fn messages_arrive_once_and_in_order_also_those_that_come_later() {
     let store = open(dir.path());
     let peer = Peer::start(|_| Reply::status(200, "", "ok")).await;
     put(&store, 1..=3);
-    let deliveries = deliver(&store, route(&peer.url("/hook"), Target::Webhook), quick());
+    let deliveries = deliver(&store, route(&peer.url("/hook"), webhook), quick());
     peer.arrived(3).await;
     put(&store, 3..=5);
     peer.arrived(5).await;
@@ -107,7 +109,8 @@ async fn slack_gets_its_own_form() {
     let deliveries = deliver(&store, route(&peer.url("/services/T/B/X"), Target::Slack), quick());
     peer.arrived(1).await;
     let body: serde_json::Value = serde_json::from_str(&peer.requests()[0].body).unwrap();
-    assert_eq!(body, serde_json::json!({ "text": "[INFO] vm1: message 1" }));
+    assert_eq!(body["text"], "[INFO] vm1: message 1");
+    assert!(body["blocks"].as_array().is_some_and(|blocks| blocks.len() == 2), "{body:#}");
     deliveries.stop(SOON).await;
 }
 
@@ -125,7 +128,7 @@ async fn an_answer_that_may_hide_success_makes_a_possible_duplicate() {
         let store = open(dir.path());
         let peer = Peer::start(move |nth| if nth == 0 { first.clone() } else { Reply::status(204, "", "") }).await;
         put(&store, [1, 2]);
-        let deliveries = deliver(&store, route(&peer.url("/"), Target::Webhook), quick());
+        let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
         peer.arrived(3).await;
         emptied(&store).await;
         let expected = [("m1", false), ("m1", duplicate), ("m2", false)].map(|(id, dup)| (id.to_owned(), dup));
@@ -143,7 +146,7 @@ async fn a_refused_connection_is_no_possible_duplicate() {
     let address = free.local_addr().unwrap();
     drop(free);
     put(&store, [1]);
-    let deliveries = deliver(&store, route(&format!("http://{address}/"), Target::Webhook), quick());
+    let deliveries = deliver(&store, route(&format!("http://{address}/"), webhook), quick());
     let failed = async {
         while count(&deliveries, Outcome::Retried) < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -166,7 +169,7 @@ async fn retry_after_is_honoured_and_capped() {
             Peer::start(move |nth| if nth == 0 { Reply::status(429, header, "") } else { Reply::status(200, "", "") })
                 .await;
         put(&store, [1, 2]);
-        let deliveries = deliver(&store, route(&peer.url("/"), Target::Webhook), quick());
+        let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
         let requests = peer.arrived(3).await;
         let waited = requests[1].at - requests[0].at;
         assert!(waited >= Duration::from_millis(at_least), "{header}: {waited:?}");
@@ -182,7 +185,7 @@ async fn a_route_gets_at_most_one_message_per_gap() {
     let peer = Peer::start(|_| Reply::status(200, "", "")).await;
     put(&store, 1..=4);
     let gap = Duration::from_millis(150);
-    let deliveries = deliver(&store, route(&peer.url("/"), Target::Webhook), Timing { gap, ..quick() });
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), Timing { gap, ..quick() });
     let requests = peer.arrived(4).await;
     assert!(requests.windows(2).all(|pair| pair[1].at - pair[0].at >= gap * 9 / 10), "{requests:?}");
     deliveries.stop(SOON).await;
@@ -200,7 +203,7 @@ async fn a_dead_route_is_asked_now_and_then_and_loses_nothing() {
         })
         .await;
         put(&store, 1..=3);
-        let deliveries = deliver(&store, route(&peer.url("/"), Target::Webhook), quick());
+        let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
         peer.arrived(1).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         let dead = deliveries.dead();
@@ -222,7 +225,7 @@ async fn a_message_that_is_refused_does_not_hold_up_the_others() {
     let store = open(dir.path());
     let peer = Peer::start(|nth| Reply::status(if nth == 0 { 400 } else { 200 }, "", "")).await;
     put(&store, 1..=2);
-    let deliveries = deliver(&store, route(&peer.url("/"), Target::Webhook), quick());
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
     peer.arrived(2).await;
     emptied(&store).await;
     assert_eq!((count(&deliveries, Outcome::Failed), count(&deliveries, Outcome::Delivered)), (1, 1));
@@ -240,7 +243,7 @@ async fn an_endless_answer_is_cut_off() {
     })
     .await;
     put(&store, [1]);
-    let deliveries = deliver(&store, route(&peer.url("/"), Target::Webhook), quick());
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
     let requests = peer.arrived(3).await;
     assert!(requests[1].at - requests[0].at < Duration::from_millis(400), "the flood was read to the deadline");
     assert!(requests[2].at - requests[1].at < Duration::from_secs(2));
@@ -253,12 +256,17 @@ async fn what_was_under_way_at_our_death_is_sent_again_as_a_possible_duplicate()
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     put(&store, [1, 2]);
-    let update =
-        OutboxUpdate { id: "m1".to_owned(), state: OutboxState::Sending, attempts: 1, possible_duplicate: false };
+    let update = OutboxUpdate {
+        id: "m1".to_owned(),
+        state: OutboxState::Sending,
+        attempts: 1,
+        possible_duplicate: false,
+        receipt: None,
+    };
     store.submit(Batch { seq: None, writes: vec![Write::Outbox(update)] });
     assert!(store.flush(SOON).await);
     let peer = Peer::start(|_| Reply::status(200, "", "")).await;
-    let deliveries = deliver(&store, route(&peer.url("/"), Target::Webhook), quick());
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
     peer.arrived(2).await;
     assert_eq!(ids(&peer), [("m1".to_owned(), true), ("m2".to_owned(), false)]);
     deliveries.stop(SOON).await;
@@ -270,7 +278,7 @@ async fn an_urgent_message_goes_past_the_store_and_only_once() {
     let store = open(dir.path());
     let peer = Peer::start(|_| Reply::status(200, "", "")).await;
     let lock = store::lock(&dir.path().join("state.db"));
-    let deliveries = deliver(&store, route(&peer.url("/"), Target::Webhook), quick());
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
     put(&store, [1]);
     deliveries.send_now(message(1));
     peer.arrived(1).await;
@@ -290,9 +298,9 @@ async fn a_changed_route_takes_over_where_the_old_one_was() {
     let new = Peer::start(|_| Reply::status(200, "", "")).await;
     put(&store, [1]);
     let dead_pause = Duration::from_secs(3600);
-    let deliveries = deliver(&store, route(&old.url("/"), Target::Webhook), Timing { dead_pause, ..quick() });
+    let deliveries = deliver(&store, route(&old.url("/"), webhook), Timing { dead_pause, ..quick() });
     old.arrived(1).await;
-    deliveries.set_routes(&[route(&new.url("/"), Target::Webhook)]);
+    deliveries.set_routes(&[route(&new.url("/"), webhook)]);
     new.arrived(1).await;
     assert!(deliveries.dead().is_empty());
     deliveries.stop(SOON).await;
@@ -309,10 +317,45 @@ async fn no_error_text_shows_the_url() {
     for url in ["http://127.0.0.1:1/t0psecret", "http://[bad/t0psecret", own.get().unwrap()] {
         let (_stop, stopped) = watch::channel(false);
         let common = Common { store: store.clone(), clock, timing: quick(), seen: Mutex::default() };
-        let route = route(url, Target::Webhook);
+        let route = route(url, webhook);
         let mut worker = route::Worker::new(Arc::new(common), route, Arc::default(), stopped);
         let text = format!("{:?} {worker:?}", worker.deliver(&message(1)).await);
         assert!(text.contains("reason") || text.contains("Refuses"), "{text}");
         assert!(!text.contains("t0psecret"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_crowd_is_sent_to_people_as_one_and_to_programs_one_by_one() {
+    for (target, most) in [(Target::Slack as fn(Secret) -> Target, 2), (webhook, 40)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let peer = Peer::start(|_| Reply::status(200, "", "")).await;
+        put(&store, 1..=40);
+        assert!(store.flush(SOON).await);
+        let deliveries = deliver(&store, route(&peer.url("/"), target), quick());
+        emptied(&store).await;
+        assert_eq!(count(&deliveries, Outcome::Delivered), 40);
+        let requests = peer.requests().len();
+        assert!(if most == 2 { requests <= 2 } else { requests == 40 }, "{requests}");
+        deliveries.stop(SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_crowd_that_is_refused_loses_only_the_message_that_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // Whatever has the seventh in it is refused.
+    let peer = Peer::answering(|_, request| {
+        let bad = request.body.contains("message 7\"") || request.body.contains("message 7\\n");
+        if bad { Reply::status(400, "", "invalid_blocks") } else { Reply::status(200, "", "ok") }
+    })
+    .await;
+    put(&store, 1..=40);
+    assert!(store.flush(SOON).await);
+    let deliveries = deliver(&store, route(&peer.url("/"), Target::Slack), quick());
+    emptied(&store).await;
+    assert_eq!((count(&deliveries, Outcome::Delivered), count(&deliveries, Outcome::Failed)), (39, 1));
+    deliveries.stop(SOON).await;
 }

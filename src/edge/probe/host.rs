@@ -26,7 +26,7 @@ impl Prober {
         let der = match &check.of {
             CertificatePlace::File(file) => {
                 let file = file.clone();
-                self.beside(move || certificate_of(&file)).await?
+                self.beside(file.to_path_buf(), move || certificate_of(&file)).await?
             }
             CertificatePlace::Presented(address, name) => {
                 let host = address.rsplit_once(':').map_or(&**address, |(host, _)| host);

@@ -9,7 +9,14 @@ mod redis;
 mod tcp;
 mod usage; // memory and CPU
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     net::TcpStream,
@@ -38,12 +45,38 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(300);
 /// Longest reason of a failure, in characters.
 const REASON_CHARS_MAX: usize = 300;
 
+/// A look that takes longer has to do with a disk or a server that hangs.
+const HANGS: Duration = Duration::from_secs(1);
+
+/// A look under way; it is over when this is gone.
+struct UnderWay {
+    looking: Arc<Mutex<BTreeMap<PathBuf, Vec<Instant>>>>,
+    place: PathBuf,
+    begun: Instant,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(others) = looking.get_mut(&self.place) {
+            if let Some(own) = others.iter().position(|begun| *begun == self.begun) {
+                others.swap_remove(own);
+            }
+            if others.is_empty() {
+                looking.remove(&self.place);
+            }
+        }
+    }
+}
+
 /// Sends probes.
 #[derive(Debug)]
 pub struct Prober {
     slots: Semaphore,
     lookups: Arc<Semaphore>,
     looks: Arc<Semaphore>,
+    /// Looks under way by place, with when each began.
+    looking: Arc<Mutex<BTreeMap<PathBuf, Vec<Instant>>>>,
 }
 
 impl Default for Prober {
@@ -52,6 +85,7 @@ impl Default for Prober {
             slots: Semaphore::new(PROBES_MAX),
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+            looking: Arc::default(),
         }
     }
 }
@@ -66,12 +100,12 @@ impl Prober {
                 ProbeCheck::Redis(redis) => self.ask_redis(redis).await,
                 ProbeCheck::Certificate(certificate) => self.look_at_certificate(certificate).await,
                 ProbeCheck::Disk(disk) => {
-                    let disk = disk.clone();
-                    self.beside(move || host::look_at_disk(&disk)).await
+                    let (path, disk) = (disk.path.to_path_buf(), disk.clone());
+                    self.beside(path, move || host::look_at_disk(&disk)).await
                 }
                 ProbeCheck::File(file) => {
-                    let file = file.clone();
-                    self.beside(move || host::look_at_file(&file)).await
+                    let (path, file) = (file.path.to_path_buf(), file.clone());
+                    self.beside(path, move || host::look_at_file(&file)).await
                 }
                 ProbeCheck::Memory(ceiling) => Ok(usage::memory(*ceiling, used)),
                 ProbeCheck::Cpu(ceiling) => Ok(usage::cpu(*ceiling, used).await),
@@ -87,19 +121,35 @@ impl Prober {
     /// Speaks TLS with `host` over a connection.
     async fn shield(&self, stream: TcpStream, host: &str, check: &TlsCheck) -> Result<TlsStream<TcpStream>, String> {
         let of = check.clone();
-        let config = self.beside(move || tls::config(&of)).await?;
+        let place = of.ca_file.as_ref().or_else(|| of.identity.as_ref().map(|(certificate, _)| certificate));
+        let place = place.map_or_else(PathBuf::new, |path| path.to_path_buf());
+        let config = self.beside(place, move || tls::config(&of)).await?;
         tls::handshake(stream, check.server_name.as_deref().unwrap_or(host), config).await
     }
 
-    /// Does what a disk may hold up. One that hangs keeps its thread, and its slot, until it lets go.
+    /// Does what a disk may hold up. One that hangs keeps its thread, and its slot, until it lets go; so there is no other
+    /// look at the same place meanwhile.
     async fn beside<T: Send + 'static>(
         &self,
+        place: PathBuf,
         look: impl FnOnce() -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
+        let begun = Instant::now();
+        let looking = Arc::clone(&self.looking);
+        {
+            let mut looking = looking.lock().unwrap_or_else(PoisonError::into_inner);
+            let others = looking.entry(place.clone()).or_default();
+            if let Some(hangs) = others.iter().map(|other| begun - *other).max().filter(|hangs| *hangs > HANGS) {
+                return Err(format!("a look at {} has hung for {} s", place.display(), hangs.as_secs()));
+            }
+            others.push(begun);
+        }
+        // Also when this future is dropped before the look has begun.
+        let under_way = UnderWay { looking, place, begun };
         let permit = Arc::clone(&self.looks).acquire_owned().await.map_err(|error| error.to_string())?;
         let looked = tokio::task::spawn_blocking(move || {
             let found = look();
-            drop(permit);
+            drop((permit, under_way));
             found
         });
         looked.await.map_err(|error| error.to_string())?

@@ -19,7 +19,7 @@ impl Prober {
         tls::provide();
         let mut info = (&*check.url).into_connection_info().map_err(|error| error.to_string())?;
         if let Some(file) = check.password_file.clone() {
-            let password = self.beside(move || password(&file)).await?;
+            let password = self.beside(file.to_path_buf(), move || password(&file)).await?;
             let settings = info.redis_settings().clone().set_password(password);
             info = info.set_redis_settings(settings);
         }

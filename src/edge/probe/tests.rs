@@ -254,3 +254,31 @@ async fn a_tcp_server_says_what_is_expected() {
     let silent = finding(ProbeCheck::Tcp(say("", "PONG"))).await;
     assert_eq!(silent.reason(), Some("no answer within 1s"));
 }
+
+#[tokio::test]
+async fn a_look_that_hangs_is_not_begun_again_and_takes_no_second_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("secret");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let prober = Prober::default();
+    // Nobody writes into the pipe: who opens it hangs, as on a server that is gone.
+    let hang = || {
+        let path = pipe.clone();
+        prober.beside(pipe.clone(), move || std::fs::read(&path).map_err(|error| error.to_string()))
+    };
+    assert!(timeout(Duration::from_millis(1200), hang()).await.is_err());
+    for _ in 0..LOOKS_MAX * 2 {
+        let refused = timeout(Duration::from_millis(500), hang()).await.expect("at once").unwrap_err();
+        assert!(refused.contains("has hung for 1 s"), "{refused}");
+    }
+    let elsewhere = prober.beside(dir.path().to_path_buf(), || Ok(1)).await;
+    assert_eq!(elsewhere, Ok(1), "another place is looked at");
+    // It lets go, and is looked at again.
+    std::fs::write(&pipe, "x").unwrap();
+    let again = async {
+        while prober.beside(pipe.clone(), || Ok(())).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), again).await.expect("it is not forgotten");
+}

@@ -24,8 +24,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    alert::{Incident, Message},
-    base::{Notice, Now, UnitName, Wall},
+    alert::{Incident, Message, Silence},
+    base::{Notice, Now, RunId, UnitName, Wall},
 };
 
 pub use error::StoreError;
@@ -54,6 +54,10 @@ pub enum Write {
     Message(Box<Message>, Wall),
     /// What became of a message.
     Outbox(OutboxUpdate),
+    /// A silence, new or ended early.
+    Silence(Box<Silence>),
+    /// What a run said last before it ended; written once.
+    LastOutput(RunId, String),
     /// Whether the operator wants a unit at daemon start; `None` leaves it to its file.
     Enablement(UnitName, Option<bool>),
     /// When the unit's timer last elapsed.
@@ -71,6 +75,8 @@ pub struct OutboxUpdate {
     pub attempts: u32,
     /// Whether an earlier try may have arrived.
     pub possible_duplicate: bool,
+    /// What the receiver calls it.
+    pub receipt: Option<String>,
 }
 
 /// Where a message in the outbox stands.

@@ -38,6 +38,7 @@ pub(super) fn step(connection: &mut Connection, keep: Retention, now: Wall) -> r
         ("resets", "seq", "at", "true"),
         ("probe_transitions", "seq", "at", "true"),
         ("incidents", "seq", "opened_at", "closed_at IS NOT NULL"),
+        ("silences", "id", "until", "true"),
         ("outbox", "seq", "created", "state IN ('delivered', 'failed')"),
     ] {
         let sql = format!(

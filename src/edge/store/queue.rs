@@ -195,7 +195,13 @@ impl Shared {
 /// Whether something is counted, told or decided from this row, so that it must not be lost.
 fn is_essential(write: &Write) -> bool {
     match write {
-        Write::Incident(_) | Write::Message(..) | Write::Outbox(_) | Write::Enablement(..) | Write::Timer(..) => true,
+        Write::Incident(_)
+        | Write::Message(..)
+        | Write::Outbox(_)
+        | Write::Silence(_)
+        | Write::LastOutput(..)
+        | Write::Enablement(..)
+        | Write::Timer(..) => true,
         Write::Notice(notice) => match &notice.what {
             Happening::RunStarting { .. }
             | Happening::MainStarted { .. }
@@ -230,6 +236,8 @@ fn is_essential(write: &Write) -> bool {
             | Happening::StoreDegraded { .. }
             | Happening::StoreReplaced { .. }
             | Happening::StoreRecovered
+            | Happening::DiskLow { .. }
+            | Happening::DiskRecovered
             | Happening::OutputDropped { .. }
             | Happening::LogsDegraded { .. }
             | Happening::LogsRecovered

@@ -6,7 +6,10 @@ use rusqlite::{Connection, Row, params};
 
 use super::{Store, StoreError, rows};
 use crate::{
-    alert::{Closed, Closing, Incident, IncidentId, Mark, RouteName, Saved, Subject, Topic},
+    alert::{
+        Acknowledged, Closed, Closing, Incident, IncidentId, Mark, Pattern, RouteName, SILENCES_MAX, Saved, Silence,
+        Subject, Topic,
+    },
     base::{ExitStatus, Generation, RunResult, Severity, UnitName, Usage, Wall},
 };
 
@@ -54,6 +57,8 @@ pub struct RunRow {
     pub consequence: Option<String>,
     /// What it used.
     pub usage: Option<Usage>,
+    /// What it said last, up to ten lines; `None` where that was not looked at.
+    pub last_output: Option<String>,
 }
 
 /// One notice.
@@ -228,7 +233,23 @@ impl Store {
 
     /// Where the alert machine left off.
     pub async fn alerts_saved(&self) -> Result<Saved, StoreError> {
-        self.0.reads.ask(|connection| Ok(Saved { open: open_incidents(connection)?, marks: marks(connection)? })).await
+        let saved = |connection: &Connection| {
+            Ok(Saved {
+                open: open_incidents(connection)?,
+                marks: marks(connection)?,
+                silences: newest_silences(connection)?,
+            })
+        };
+        self.0.reads.ask(saved).await
+    }
+
+    /// What a receiver called the first message of an incident that it took from this route.
+    pub async fn receipt(&self, route: RouteName, incident: String) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT receipt FROM outbox WHERE route = ?1 AND incident = ?2 AND receipt IS NOT NULL ORDER BY seq LIMIT 1";
+        let read = move |connection: &Connection| {
+            Ok(list(connection, sql, params![route.as_str(), incident], |row| row.get(0))?.pop())
+        };
+        self.0.reads.ask(read).await
     }
 
     /// Messages of a route that are not delivered nor given up, oldest first, at most `limit`.
@@ -241,7 +262,7 @@ impl Store {
 const RUN_COLUMNS: &str =
     "SELECT seq, unit, generation, invocation, boot_id, pid, cause, cause_detail, actor, restarts,
     started_at, ready_at, ended_at, status_kind, status_code, result, wanted, consequence,
-    cpu_user_us, cpu_system_us, max_rss_kib FROM invocations";
+    cpu_user_us, cpu_system_us, max_rss_kib, last_output FROM invocations";
 
 fn one_run(connection: &Connection, unit: &UnitName, generation: Generation) -> rusqlite::Result<Option<RunRow>> {
     let sql = format!("{RUN_COLUMNS} WHERE unit = ?1 AND generation = ?2");
@@ -301,6 +322,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         wanted: row.get("wanted")?,
         consequence: row.get("consequence")?,
         usage,
+        last_output: row.get("last_output")?,
     })
 }
 
@@ -424,7 +446,7 @@ fn marks(connection: &Connection) -> rusqlite::Result<BTreeMap<UnitName, Mark>> 
 
 fn open_incidents(connection: &Connection) -> rusqlite::Result<Vec<Incident>> {
     let sql = "SELECT id, subject, topic, severity, opened_at, generation, restarts, result, text, reminders, told_at,
-        told, closed_at, closed_how FROM incidents WHERE closed_at IS NULL ORDER BY seq";
+        told, held, acknowledged_at, acknowledged_by, escalated, closed_at, closed_how FROM incidents WHERE closed_at IS NULL ORDER BY seq";
     // A row with words that no version of us wrote is left out.
     Ok(list(connection, sql, [], incident_row)?.into_iter().flatten().collect())
 }
@@ -438,6 +460,8 @@ fn incident_row(row: &Row<'_>) -> rusqlite::Result<Option<Incident>> {
     };
     let result: Option<String> = row.get("result")?;
     let how: Option<String> = row.get("closed_how")?;
+    let by: Option<String> = row.get("acknowledged_by")?;
+    let acknowledged = wall(row, "acknowledged_at")?.zip(by).map(|(at, by)| Acknowledged { at, by });
     let closed = wall(row, "closed_at")?.zip(how.as_deref().and_then(Closing::parse));
     Ok(Some(Incident {
         id: IncidentId(word("id")?),
@@ -452,8 +476,27 @@ fn incident_row(row: &Row<'_>) -> rusqlite::Result<Option<Incident>> {
         reminders: row.get("reminders")?,
         told_at: Wall(row.get("told_at")?),
         told: word("told")?.split_whitespace().filter_map(|name| RouteName::new(name).ok()).collect(),
+        held: row.get("held")?,
+        acknowledged,
+        escalated: row.get("escalated")?,
         closed: closed.map(|(at, how)| Closed { at, how }),
     }))
+}
+
+/// Those that may hold; whoever reads them knows the time.
+fn newest_silences(connection: &Connection) -> rusqlite::Result<Vec<Silence>> {
+    let sql = "SELECT id, pattern, since, until, by, comment, maintenance FROM silences ORDER BY until DESC LIMIT ?1";
+    list(connection, sql, params![SILENCES_MAX], |row| {
+        Ok(Silence {
+            id: row.get::<_, i64>("id")?.cast_unsigned(),
+            pattern: Pattern::new(&row.get::<_, String>("pattern")?),
+            since: Wall(row.get("since")?),
+            until: Wall(row.get("until")?),
+            by: row.get("by")?,
+            comment: row.get("comment")?,
+            maintenance: row.get("maintenance")?,
+        })
+    })
 }
 
 fn outbox_waiting(connection: &Connection, route: &RouteName, limit: u32) -> rusqlite::Result<Vec<OutboxRow>> {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::{OutboxState, OutboxUpdate, Write};
 use crate::{
-    alert::{Incident, Message},
+    alert::{Incident, Message, Silence},
     base::{
         Consequence, ExitStatus, Field, Generation, Happening, InvocationId, Notice, RunId, RunResult, Signal,
         StartCause, UnitName, Usage, Wall,
@@ -41,6 +41,14 @@ impl<'a> Pass<'a> {
             Write::Incident(incident) => self.incident(incident),
             Write::Message(message, at) => self.message(message, *at),
             Write::Outbox(update) => self.outbox(update),
+            Write::Silence(silence) => self.silence(silence),
+            Write::LastOutput(run, text) => self
+                .execute(
+                    "UPDATE invocations SET last_output = ?3
+                     WHERE unit = ?1 AND generation = ?2 AND last_output IS NULL",
+                    params![run.unit.as_str(), number(run.generation), text],
+                )
+                .map(drop),
             Write::Enablement(unit, Some(enabled)) => self
                 .execute(
                     "INSERT INTO enablement (unit, enabled) VALUES (?1, ?2)
@@ -117,6 +125,8 @@ impl<'a> Pass<'a> {
             | Happening::StoreDegraded { .. }
             | Happening::StoreReplaced { .. }
             | Happening::StoreRecovered
+            | Happening::DiskLow { .. }
+            | Happening::DiskRecovered
             | Happening::OutputDropped { .. }
             | Happening::LogsDegraded { .. }
             | Happening::LogsRecovered
@@ -250,13 +260,15 @@ impl<'a> Pass<'a> {
         self.execute(
             "INSERT INTO incidents
                  (id, subject, topic, severity, opened_in, nth, opened_at, generation, restarts, result, text,
-                  reminders, told_at, told, closed_at, closed_how)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+                  reminders, told_at, told, closed_at, closed_how, held, acknowledged_at, acknowledged_by, escalated)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
              ON CONFLICT (id) DO UPDATE SET
                  topic = excluded.topic, severity = excluded.severity, generation = excluded.generation,
                  restarts = excluded.restarts, result = excluded.result, text = excluded.text,
                  reminders = excluded.reminders, told_at = excluded.told_at, told = excluded.told,
-                 closed_at = excluded.closed_at, closed_how = excluded.closed_how
+                 closed_at = excluded.closed_at, closed_how = excluded.closed_how, held = excluded.held,
+                 acknowledged_at = excluded.acknowledged_at, acknowledged_by = excluded.acknowledged_by,
+                 escalated = excluded.escalated
              WHERE closed_at IS NULL",
             params![
                 incident.id.0,
@@ -275,6 +287,27 @@ impl<'a> Pass<'a> {
                 told.join(" "),
                 incident.closed.map(|closed| closed.at.0),
                 incident.closed.map(|closed| closed.how.as_str()),
+                incident.held,
+                incident.acknowledged.as_ref().map(|known| known.at.0),
+                incident.acknowledged.as_ref().map(|known| &known.by),
+                incident.escalated,
+            ],
+        )
+        .map(drop)
+    }
+
+    fn silence(&self, silence: &Silence) -> rusqlite::Result<()> {
+        self.execute(
+            "INSERT INTO silences (id, pattern, since, until, by, comment, maintenance) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT (id) DO UPDATE SET until = excluded.until",
+            params![
+                silence.id.cast_signed(),
+                silence.pattern.as_str(),
+                silence.since.0,
+                silence.until.0,
+                silence.by,
+                silence.comment,
+                silence.maintenance,
             ],
         )
         .map(drop)
@@ -282,9 +315,9 @@ impl<'a> Pass<'a> {
 
     fn message(&mut self, message: &Message, at: Wall) -> rusqlite::Result<()> {
         let inserted = self.execute(
-            "INSERT INTO outbox (id, route, payload, created, next_try) VALUES (?1, ?2, ?3, ?4, ?4)
+            "INSERT INTO outbox (id, route, payload, created, next_try, incident) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
              ON CONFLICT DO NOTHING",
-            params![message.id, message.route, message.to_json(), at.0],
+            params![message.id, message.route, message.to_json(), at.0, message.incident],
         )?;
         self.outbox_filled |= inserted == 1;
         Ok(())
@@ -299,9 +332,9 @@ impl<'a> Pass<'a> {
         };
         self.execute(
             "UPDATE outbox SET state = ?2, next_try = coalesce(?3, next_try), reason = ?4, attempts = ?5,
-                 possible_duplicate = max(possible_duplicate, ?6)
+                 possible_duplicate = max(possible_duplicate, ?6), receipt = coalesce(?7, receipt)
              WHERE id = ?1 AND state IN ('waiting', 'sending')",
-            params![update.id, state, next_try, reason, update.attempts, update.possible_duplicate],
+            params![update.id, state, next_try, reason, update.attempts, update.possible_duplicate, update.receipt],
         )
         .map(drop)
     }

@@ -6,11 +6,11 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x524e_444d;
 
 /// What brings a database to each version from the one before; the first begins an empty one. Only ever add to the end.
-const STEPS: [(i32, &str); 2] = [(1, V1), (2, V2)];
+pub(super) const STEPS: [(i32, &str); 3] = [(1, V1), (2, V2), (3, V3)];
 /// The version this program writes (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS[STEPS.len() - 1].0;
 /// The tables of [`VERSION`]; a file of ours that lacks one is damaged.
-pub(super) const TABLES: [&str; 10] = [
+pub(super) const TABLES: [&str; 11] = [
     "meta",
     "invocations",
     "pruned",
@@ -21,6 +21,7 @@ pub(super) const TABLES: [&str; 10] = [
     "outbox",
     "enablement",
     "timers",
+    "silences",
 ];
 
 /// Times are microseconds since 1970 UTC. `pruned` holds what rows that retention removed had counted.
@@ -82,6 +83,22 @@ CREATE TABLE enablement (unit TEXT PRIMARY KEY, enabled INTEGER NOT NULL) STRICT
 /// When persistent timers last elapsed, or were first armed.
 const V2: &str = "
 CREATE TABLE timers (unit TEXT PRIMARY KEY, elapsed_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// What people say of alerts; what receivers answer (a thread of Slack); what a run said last.
+const V3: &str = "
+ALTER TABLE incidents ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE incidents ADD COLUMN acknowledged_at INTEGER;
+ALTER TABLE incidents ADD COLUMN acknowledged_by TEXT;
+ALTER TABLE incidents ADD COLUMN escalated INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE silences (
+    id INTEGER PRIMARY KEY, pattern TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL, by TEXT NOT NULL,
+    comment TEXT NOT NULL, maintenance INTEGER NOT NULL
+) STRICT;
+ALTER TABLE outbox ADD COLUMN incident TEXT;
+ALTER TABLE outbox ADD COLUMN receipt TEXT;
+CREATE INDEX outbox_receipts ON outbox (route, incident) WHERE receipt IS NOT NULL;
+ALTER TABLE invocations ADD COLUMN last_output TEXT;
 ";
 
 /// Brings the database to [`VERSION`], each step in its own transaction.

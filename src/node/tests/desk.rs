@@ -306,7 +306,7 @@ fn tell_notice(what: &Happening) -> String {
         Happening::TimedOut { run, what, .. } => format!("TimedOut {} {what}", show_run(run)),
         Happening::Unkillable { run } => format!("Unkillable {}", show_run(run)),
         Happening::Healthy { run, probe } => format!("Healthy {} {probe}", show_run(run)),
-        Happening::Degraded { run, probe, reason } => format!("Degraded {} {probe}: {reason}", show_run(run)),
+        Happening::Degraded { run, probe, reason, .. } => format!("Degraded {} {probe}: {reason}", show_run(run)),
         Happening::Unhealthy { run, probe, reason, .. } => format!("Unhealthy {} {probe}: {reason}", show_run(run)),
         Happening::Reloaded { run, actor } => format!("Reloaded {} {actor}", show_run(run)),
         Happening::ControlFailed { run, command, status, ignored } => {

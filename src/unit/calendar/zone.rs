@@ -72,6 +72,11 @@ pub(super) enum Moment {
 }
 
 impl Zone {
+    /// The rules themselves.
+    pub const fn rules(&self) -> &TimeZone {
+        &self.0
+    }
+
     /// The rules in `zone`.
     pub const fn new(zone: TimeZone) -> Self {
         Self(zone)

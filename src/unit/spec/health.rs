@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Command, Pairs};
-use crate::base::{ByteSize, Severity, TimeSpan};
+use crate::base::{ByteSize, Severity, Shortage, TimeSpan};
 
 /// One `[[health]]` probe.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +72,24 @@ pub enum ProbeCheck {
     Memory(Ceiling),
     /// The CPU time of the unit's processes since the last answer, in hundredths of one CPU.
     Cpu(Ceiling),
+}
+
+impl ProbeCheck {
+    /// What runs short when its answer is degraded.
+    pub const fn shortage(&self) -> Shortage {
+        match self {
+            Self::Disk(_) => Shortage::Disk,
+            Self::Certificate(_) => Shortage::Certificate,
+            Self::Redis(_) => Shortage::Replication,
+            Self::Http(_)
+            | Self::Tcp(_)
+            | Self::Exec(_)
+            | Self::Plugin(_)
+            | Self::File(_)
+            | Self::Memory(_)
+            | Self::Cpu(_) => Shortage::Service,
+        }
+    }
 }
 
 /// Limits of something that should not grow.

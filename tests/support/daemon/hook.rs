@@ -19,6 +19,10 @@ pub(crate) struct Hook {
 struct Seen {
     /// What was answered with 200.
     taken: Vec<Value>,
+    /// The head and body of each of those, as they came.
+    raw: Vec<(String, String)>,
+    /// The body of each such answer.
+    says: String,
     /// How many were answered with 500.
     refused: usize,
     /// How many are yet to be.
@@ -26,6 +30,13 @@ struct Seen {
 }
 
 impl Hook {
+    /// Answers 200 with this body.
+    pub(crate) fn saying(body: &str) -> Self {
+        let hook = Self::new(0);
+        body.clone_into(&mut hook.seen.lock().unwrap().says);
+        hook
+    }
+
     /// Answers 500 to the first `refuse` requests and 200 to all others.
     pub(crate) fn new(refuse: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -46,6 +57,11 @@ impl Hook {
         self.seen.lock().unwrap().taken.clone()
     }
 
+    /// Heads, in small letters, and bodies of what was taken.
+    pub(crate) fn raw(&self) -> Vec<(String, String)> {
+        self.seen.lock().unwrap().raw.clone()
+    }
+
     pub(crate) fn refused(&self) -> usize {
         self.seen.lock().unwrap().refused
     }
@@ -57,7 +73,7 @@ fn serve(stream: TcpStream, seen: &Mutex<Seen>) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut writer = stream;
     loop {
-        let mut length = 0;
+        let (mut length, mut head) = (0, String::new());
         loop {
             let mut line = String::new();
             if reader.read_line(&mut line).ok()? == 0 {
@@ -70,20 +86,25 @@ fn serve(stream: TcpStream, seen: &Mutex<Seen>) -> Option<()> {
             if line.is_empty() {
                 break;
             }
+            head = format!("{head}{line}\n");
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
-        let status = take(&body, &mut seen.lock().unwrap());
-        write!(writer, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").ok()?;
+        let mut seen = seen.lock().unwrap();
+        let status = take(head, &body, &mut seen);
+        let says = seen.says.clone();
+        drop(seen);
+        write!(writer, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{says}", says.len()).ok()?;
     }
 }
 
-fn take(body: &[u8], seen: &mut Seen) -> &'static str {
+fn take(head: String, body: &[u8], seen: &mut Seen) -> &'static str {
     if seen.refuse > 0 {
         seen.refuse -= 1;
         seen.refused += 1;
         return "500 Internal Server Error";
     }
+    seen.raw.push((head, String::from_utf8_lossy(body).into_owned()));
     seen.taken.push(serde_json::from_slice(body).unwrap_or(Value::Null));
     "200 OK"
 }

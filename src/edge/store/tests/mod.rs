@@ -13,7 +13,7 @@ use std::{
 
 use super::*;
 use crate::{
-    alert::{Alerts, Effect, Route, RouteName, Settings, Target},
+    alert::{Alerts, Effect, Route, RouteName, Settings, Target, Webhook},
     base::{
         Actor, Consequence, ExitStatus, Generation, Happening, InvocationId, Mono, Pid, RunId, RunResult, Secret,
         StartCause, TimeSpan, Usage,
@@ -125,8 +125,12 @@ fn alerts() -> Alerts {
 
 fn alert_settings() -> Settings {
     let url = Secret::new("http://127.0.0.1/");
-    let route = Route { name: RouteName::new("ops").unwrap(), target: Target::Webhook(url) };
-    Settings { node: "vm1".to_owned(), routes: vec![route], rules: Vec::new() }
+    let route = Route {
+        name: RouteName::new("ops").unwrap(),
+        target: Target::Webhook(Box::new(Webhook::new(url))),
+        group_wait: TimeSpan::ZERO,
+    };
+    Settings { node: "vm1".to_owned(), routes: vec![route], rules: Vec::new(), ..Settings::default() }
 }
 
 /// What the engine does with one happening: its notice and what the alert machine makes of it, in one batch.
@@ -138,6 +142,7 @@ fn happening(alerts: &mut Alerts, second: u64, what: Happening) -> Vec<Write> {
         writes.push(match effect {
             Effect::Save(incident) => Write::Incident(incident),
             Effect::Send(message) => Write::Message(message, at(second).wall),
+            Effect::Silence(silence) => Write::Silence(silence),
         });
     }
     writes
@@ -175,6 +180,7 @@ async fn a_run_is_kept_from_its_order_to_its_end() {
             wanted: Some(false),
             consequence: Some("fail".to_owned()),
             usage: Some(Usage { user: Duration::from_millis(5), system: Duration::from_millis(6), max_rss_kib: 700 }),
+            last_output: None,
         }]
     );
     let known = bench.store.generations().await.unwrap();
@@ -282,19 +288,31 @@ async fn a_timers_last_elapse_is_kept_whatever_the_clock_says() {
 }
 
 #[tokio::test]
-async fn a_database_of_the_first_version_is_brought_up_to_date() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state.db");
-    let bench = open(&path);
-    bench.submit(1, vec![Write::Enablement(unit(), Some(false))]);
-    bench.committed(1);
-    assert!(bench.store.close(Duration::from_secs(10)).await);
-    let other = rusqlite::Connection::open(&path).unwrap();
-    other.execute_batch("DROP TABLE timers; PRAGMA user_version = 1").unwrap();
-    drop(other);
-    let bench = open(&path);
-    assert!(bench.store.timers().await.unwrap().is_empty());
-    assert!(!bench.store.enablement().await.unwrap()[&unit()]);
+async fn a_database_of_each_earlier_version_is_brought_up_to_date() {
+    for version in 1..schema::VERSION {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let old = rusqlite::Connection::open(&path).unwrap();
+        for (_, step) in schema::STEPS.into_iter().filter(|(of, _)| *of <= version) {
+            old.execute_batch(step).unwrap();
+        }
+        old.execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; PRAGMA application_id = {}; PRAGMA user_version = {version};
+             INSERT INTO enablement VALUES ('web', 0);
+             INSERT INTO invocations (unit, generation, cause, started_at) VALUES ('web', 7, 'boot', 1);
+             INSERT INTO incidents (id, subject, topic, severity, opened_at, generation, restarts, text, reminders, told_at, told)
+                 VALUES ('web/7/0', 'web', 'unit_failed', 'critical', 1, 7, 0, 'web is failed', 0, 1, 'ops');",
+            schema::APPLICATION_ID
+        ))
+        .unwrap();
+        drop(old);
+        let bench = open(&path);
+        assert_eq!(bench.opened, Opened::default(), "of version {version}");
+        assert!(!bench.store.enablement().await.unwrap()[&unit()]);
+        assert_eq!(bench.store.history(None, 10, None).await.unwrap()[0].generation, Generation(7));
+        let saved = bench.store.alerts_saved().await.unwrap();
+        assert_eq!((saved.open[0].held, saved.open[0].escalated, &saved.open[0].acknowledged), (false, false, &None));
+    }
 }
 
 #[tokio::test]

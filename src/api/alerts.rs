@@ -1,0 +1,122 @@
+//! `/v1/alerts`: what is open and what is hushed, and what people say of it.
+
+use axum::{Extension, Json, extract::State};
+use hyper::StatusCode;
+
+use super::{access, problem::Failure};
+use crate::{
+    alert::{Incident, Message, Pattern, RouteName, Silence, SilenceOrder},
+    base::TimeSpan,
+    edge::clock,
+    engine::Handle,
+    web::Peer,
+    wire::v1,
+};
+
+/// Characters of a comment that are kept.
+const COMMENT_CHARS_MAX: usize = 500;
+
+pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<v1::Alerts>, Failure> {
+    let list = handle.alert_list().await?;
+    let mut incidents: Vec<_> = list.open.iter().map(incident).collect();
+    incidents.sort_by_key(|incident| incident.opened_us);
+    let mut silences: Vec<_> = list.silences.iter().map(silence).collect();
+    silences.sort_by_key(|silence| silence.until_us);
+    let dead = handle.deliveries().dead().into_iter();
+    let dead_routes = dead.map(|(route, reason)| v1::DeadRoute { route: route.to_string(), reason }).collect();
+    Ok(Json(v1::Alerts { incidents, silences, dead_routes }))
+}
+
+pub(super) async fn silence_for(
+    State(handle): State<Handle>,
+    peer: Option<Extension<Peer>>,
+    Json(asked): Json<v1::SilenceRequest>,
+) -> Result<Json<v1::Silence>, Failure> {
+    let order = SilenceOrder {
+        pattern: Pattern::about(&asked.what),
+        span: TimeSpan::from_micros(asked.span_us),
+        comment: asked.comment.chars().filter(|c| !c.is_control()).take(COMMENT_CHARS_MAX).collect(),
+        maintenance: asked.maintenance,
+    };
+    let silence = handle.silence(access::actor(peer.as_deref()), order).await?;
+    let made = silence.map_err(|refusal| Failure::bad_request(refusal.to_string()))?;
+    handle.settled().await?;
+    Ok(Json(self::silence(&made)))
+}
+
+pub(super) async fn unsilence(
+    State(handle): State<Handle>,
+    Json(asked): Json<v1::Which>,
+) -> Result<Json<v1::Silences>, Failure> {
+    let ended = handle.unsilence(asked.what.clone()).await?;
+    if ended.is_empty() {
+        let detail = format!("no silence is numbered or covers {:?}; supervisorctl alerts shows them", asked.what);
+        return Err(Failure::new(StatusCode::NOT_FOUND, "no such silence", detail));
+    }
+    handle.settled().await?;
+    Ok(Json(v1::Silences { silences: ended.iter().map(silence).collect() }))
+}
+
+pub(super) async fn acknowledge(
+    State(handle): State<Handle>,
+    peer: Option<Extension<Peer>>,
+    Json(asked): Json<v1::Which>,
+) -> Result<Json<v1::Incidents>, Failure> {
+    let found = handle.acknowledge(access::actor(peer.as_deref()), asked.what.clone()).await?;
+    if found.is_empty() {
+        let detail = format!("nothing is open about {:?}; supervisorctl alerts shows what is", asked.what);
+        return Err(Failure::new(StatusCode::NOT_FOUND, "no such incident", detail));
+    }
+    handle.settled().await?;
+    Ok(Json(v1::Incidents { incidents: found.iter().map(incident).collect() }))
+}
+
+/// Sends a message past everything, at once and once.
+pub(super) async fn test(
+    State(handle): State<Handle>,
+    Json(asked): Json<v1::Which>,
+) -> Result<Json<v1::RouteTest>, Failure> {
+    let routes = handle.deliveries().routes();
+    let named = RouteName::new(&asked.what).ok().filter(|name| routes.contains(name));
+    let Some(route) = named else {
+        let known: Vec<_> = routes.iter().map(ToString::to_string).collect();
+        let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
+        let detail = format!("there is no alert route {:?} (routes: {known})", asked.what);
+        return Err(Failure::new(StatusCode::NOT_FOUND, "no such route", detail));
+    };
+    let message = Message::test(&handle.settings().alert.node, &route, clock::now());
+    let reason = handle.deliveries().try_once(message).await.err();
+    Ok(Json(v1::RouteTest { route: route.to_string(), ok: reason.is_none(), reason }))
+}
+
+fn incident(incident: &Incident) -> v1::Incident {
+    let known = incident.acknowledged.as_ref();
+    v1::Incident {
+        id: incident.id.to_string(),
+        event: incident.topic.as_str().to_owned(),
+        about: incident.subject.to_string(),
+        severity: incident.severity.as_str().to_owned(),
+        message: incident.text.clone(),
+        opened_us: incident.opened_at.0,
+        told_us: incident.told_at.0,
+        restarts: incident.restarts,
+        reminders: incident.reminders,
+        told: incident.told.iter().map(ToString::to_string).collect(),
+        held: incident.held,
+        acknowledged_by: known.map(|known| known.by.clone()),
+        acknowledged_us: known.map(|known| known.at.0),
+        escalated: incident.escalated,
+    }
+}
+
+fn silence(silence: &Silence) -> v1::Silence {
+    v1::Silence {
+        id: silence.id,
+        pattern: silence.pattern.to_string(),
+        since_us: silence.since.0,
+        until_us: silence.until.0,
+        by: silence.by.clone(),
+        comment: silence.comment.clone(),
+        maintenance: silence.maintenance,
+    }
+}

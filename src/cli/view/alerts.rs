@@ -1,0 +1,183 @@
+//! `alerts`: what is open, what is hushed, and what became of an order about them.
+
+use std::fmt::Write;
+
+use crate::{
+    cli::screen::{BAD, CARE, FAINT, GOOD, STRONG, Screen, one_line},
+    wire::v1::{Alerts, Incident, Incidents, RouteTest, Silence, Silences},
+};
+
+/// Open incidents, silences, and routes that refuse us.
+pub(crate) fn list(screen: &Screen, alerts: &Alerts) -> String {
+    let mut out = String::new();
+    if alerts.incidents.is_empty() {
+        out.push_str("Nothing is open.\n");
+    }
+    alerts.incidents.iter().for_each(|incident| open(screen, &mut out, incident));
+    if !alerts.silences.is_empty() {
+        writeln!(out, "\nSilences:").ok();
+    }
+    alerts.silences.iter().for_each(|silence| hushed(screen, &mut out, silence));
+    for dead in &alerts.dead_routes {
+        let text = format!("the route {} refuses alerts: {}", one_line(&dead.route), one_line(&dead.reason));
+        writeln!(out, "\n{}", screen.paint(BAD, &text)).ok();
+    }
+    out
+}
+
+fn open(screen: &Screen, out: &mut String, incident: &Incident) {
+    let style = if incident.severity == "critical" { BAD } else { CARE };
+    let name = format!("{}:{}", one_line(&incident.event), one_line(&incident.about));
+    let word = screen.paint(style, &format!("{:<8}", one_line(&incident.severity)));
+    writeln!(out, "{word}  {}  since {}", screen.paint(STRONG, &name), screen.local(incident.opened_us)).ok();
+    writeln!(out, "          {}", one_line(&incident.message)).ok();
+    let mut known = Vec::new();
+    if incident.restarts > 0 {
+        known.push(counted(incident.restarts, "restart"));
+    }
+    if incident.held {
+        known.push("hushed, nobody was told".to_owned());
+    } else if incident.told.is_empty() {
+        known.push("no route is for it".to_owned());
+    } else {
+        known.push(format!("told {}", one_line(&incident.told.join(", "))));
+    }
+    if incident.escalated {
+        known.push("escalated".to_owned());
+    }
+    if incident.reminders > 0 {
+        known.push(counted(incident.reminders, "reminder"));
+    }
+    if let Some(by) = &incident.acknowledged_by {
+        known.push(format!("taken on by {}", one_line(by)));
+    }
+    writeln!(out, "          {}", screen.paint(FAINT, &known.join(", "))).ok();
+}
+
+fn counted(count: u32, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn hushed(screen: &Screen, out: &mut String, silence: &Silence) {
+    let comment = if silence.comment.is_empty() { String::new() } else { format!(": {}", one_line(&silence.comment)) };
+    let work = if silence.maintenance { ", in maintenance" } else { "" };
+    let (id, pattern) = (silence.id, one_line(&silence.pattern));
+    let until = screen.local(silence.until_us);
+    writeln!(
+        out,
+        "  {id}  {}  until {until}, by {}{work}{comment}",
+        screen.paint(STRONG, &pattern),
+        one_line(&silence.by)
+    )
+    .ok();
+}
+
+/// Who takes what on.
+pub(crate) fn acknowledged(screen: &Screen, taken: &Incidents) -> String {
+    let mut out = String::new();
+    for incident in &taken.incidents {
+        let name = format!("{}:{}", one_line(&incident.event), one_line(&incident.about));
+        let by = incident.acknowledged_by.as_deref().unwrap_or("someone");
+        writeln!(
+            out,
+            "{} is taken on by {}: no reminders until it gets worse",
+            screen.paint(STRONG, &name),
+            one_line(by)
+        )
+        .ok();
+    }
+    out
+}
+
+/// A new silence.
+pub(crate) fn silenced(screen: &Screen, silence: &Silence) -> String {
+    let mut out = String::from("Nobody is told of:\n");
+    hushed(screen, &mut out, silence);
+    out
+}
+
+/// Silences that ended.
+pub(crate) fn unsilenced(screen: &Screen, ended: &Silences) -> String {
+    let mut out = String::new();
+    for silence in &ended.silences {
+        writeln!(out, "{} is told again", screen.paint(STRONG, &one_line(&silence.pattern))).ok();
+    }
+    out
+}
+
+/// What became of a test.
+pub(crate) fn tested(screen: &Screen, test: &RouteTest) -> String {
+    let route = one_line(&test.route);
+    match &test.reason {
+        None => format!("{}\n", screen.paint(GOOD, &format!("{route} has taken the test"))),
+        Some(reason) => {
+            let text = format!("{route} has not taken the test: {}", one_line(reason));
+            format!("{}\n", screen.paint(BAD, &text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incident() -> Incident {
+        Incident {
+            id: "web/3/0".to_owned(),
+            event: "unit_failed".to_owned(),
+            about: "web".to_owned(),
+            severity: "critical".to_owned(),
+            message: "web is failed: exit-code\u{1b}[31m".to_owned(),
+            opened_us: -60_000_000,
+            told_us: -60_000_000,
+            restarts: 4,
+            reminders: 1,
+            told: vec!["ops".to_owned(), "boss".to_owned()],
+            held: false,
+            acknowledged_by: Some("uid 0".to_owned()),
+            acknowledged_us: Some(0),
+            escalated: true,
+        }
+    }
+
+    #[test]
+    fn what_is_open_and_hushed_is_a_page() {
+        let held = Incident {
+            event: "disk_low".to_owned(),
+            about: "db/root".to_owned(),
+            severity: "warning".to_owned(),
+            message: "probe root of db is degraded: 1G free".to_owned(),
+            told: Vec::new(),
+            held: true,
+            restarts: 0,
+            reminders: 0,
+            acknowledged_by: None,
+            escalated: false,
+            ..incident()
+        };
+        let silence = Silence {
+            id: 7,
+            pattern: "*:db".to_owned(),
+            since_us: 0,
+            until_us: 3_600_000_000,
+            by: "uid 0".to_owned(),
+            comment: "new disk".to_owned(),
+            maintenance: true,
+        };
+        let alerts = Alerts { incidents: vec![incident(), held], silences: vec![silence], dead_routes: Vec::new() };
+        insta::assert_snapshot!(list(&Screen::page(0), &alerts));
+        let none = Alerts { incidents: Vec::new(), silences: Vec::new(), dead_routes: Vec::new() };
+        assert_eq!(list(&Screen::page(0), &none), "Nothing is open.\n");
+    }
+
+    #[test]
+    fn a_test_says_how_it_went() {
+        let test = |reason: Option<&str>| RouteTest {
+            route: "ops".to_owned(),
+            ok: reason.is_none(),
+            reason: reason.map(str::to_owned),
+        };
+        assert_eq!(tested(&Screen::page(0), &test(None)), "ops has taken the test\n");
+        assert_eq!(tested(&Screen::page(0), &test(Some("no service"))), "ops has not taken the test: no service\n");
+    }
+}

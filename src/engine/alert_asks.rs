@@ -1,0 +1,83 @@
+//! What people ask of the alerts.
+
+use std::collections::BTreeSet;
+
+use tokio::sync::oneshot;
+
+use super::Engine;
+use crate::{
+    alert::{Incident, Silence, SilenceOrder, SilenceRefusal},
+    base::{Actor, UnitName},
+    edge::clock,
+};
+
+/// One question or order to the alerts.
+#[derive(Debug)]
+pub enum AlertAsk {
+    /// What is open, and what is hushed.
+    List {
+        /// Where the answer goes.
+        reply: oneshot::Sender<AlertList>,
+    },
+    /// Hush alerts for a time.
+    Silence {
+        /// Who asks.
+        actor: Actor,
+        /// What.
+        order: SilenceOrder,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Silence, SilenceRefusal>>,
+    },
+    /// End silences before their time.
+    Unsilence {
+        /// A silence's number, or its pattern.
+        text: String,
+        /// Where the answer goes: those that ended.
+        reply: oneshot::Sender<Vec<Silence>>,
+    },
+    /// Take incidents on.
+    Acknowledge {
+        /// Who does.
+        actor: Actor,
+        /// Which: an incident's id, or what it is about.
+        text: String,
+        /// Where the answer goes: those that were found.
+        reply: oneshot::Sender<Vec<Incident>>,
+    },
+}
+
+/// What is open, and what is hushed.
+#[derive(Debug, Clone, Default)]
+pub struct AlertList {
+    /// Open incidents.
+    pub open: Vec<Incident>,
+    /// Silences that hold.
+    pub silences: Vec<Silence>,
+    /// Units on which someone works.
+    pub maintained: BTreeSet<UnitName>,
+}
+
+impl Engine {
+    pub(super) fn take_alert_ask(&mut self, ask: AlertAsk) {
+        let now = clock::now();
+        match ask {
+            AlertAsk::List { reply } => {
+                let maintained =
+                    self.units.keys().filter(|unit| self.alerts.is_maintained(now, unit)).cloned().collect();
+                let (open, silences) =
+                    (self.alerts.open().cloned().collect(), self.alerts.silences(now).cloned().collect());
+                reply.send(AlertList { open, silences, maintained }).ok();
+            }
+            AlertAsk::Silence { actor, order, reply } => {
+                reply.send(self.alerts.silence(now, order, actor.to_string())).ok();
+            }
+            AlertAsk::Unsilence { text, reply } => {
+                reply.send(self.alerts.unsilence(now, &text)).ok();
+            }
+            AlertAsk::Acknowledge { actor, text, reply } => {
+                reply.send(self.alerts.acknowledge(now, &text, &actor.to_string())).ok();
+            }
+        }
+        self.write_alerts(now);
+    }
+}

@@ -1,0 +1,266 @@
+//! `[[alert.route]]`: where alerts go.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::{
+    alert::{Mailbox, Protection, Route, RouteName, SlackBot, Target, Template, Webhook},
+    base::{Secret, TimeSpan},
+    edge::deliver::check_address,
+};
+
+/// The longest wait for others.
+const GROUP_WAIT_MAX: TimeSpan = TimeSpan::from_secs(3600);
+/// Where Slack's methods are.
+const SLACK_API: &str = "https://slack.com/api";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteFile {
+    pub(super) name: String,
+    kind: Kind,
+    group_wait: Option<String>,
+    /// A secret, which stands better in a file or a variable.
+    url: Option<String>,
+    /// Readable by its owner only.
+    url_file: Option<PathBuf>,
+    url_env: Option<String>,
+    // Of `kind = "webhook"` alone.
+    template: Option<String>,
+    template_file: Option<PathBuf>,
+    /// What signs the body.
+    secret_file: Option<PathBuf>,
+    secret_env: Option<String>,
+    allow_private: Option<bool>,
+    // Of `kind = "slack"` alone: an app instead of an incoming webhook.
+    token_file: Option<PathBuf>,
+    token_env: Option<String>,
+    channel: Option<String>,
+    api_url: Option<String>,
+    // Of `kind = "email"` alone.
+    server: Option<String>,
+    tls: Option<ProtectionFile>,
+    ca_file: Option<PathBuf>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    password_env: Option<String>,
+    from: Option<String>,
+    to: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ProtectionFile {
+    StartTls,
+    Tls,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Webhook,
+    Slack,
+    Alertmanager,
+    Email,
+}
+
+pub(super) fn checked_route(file: RouteFile, base: &Path) -> Result<Route, String> {
+    let name = RouteName::new(&file.name).map_err(|error| error.to_string())?;
+    file.check_kind()?;
+    let wait = file.group_wait.clone();
+    let target = match file.kind {
+        Kind::Email => Target::Email(Box::new(mailbox(file, base)?)),
+        Kind::Webhook => Target::Webhook(Box::new(webhook(file, base)?)),
+        Kind::Slack if file.channel.is_some() || file.token_file.is_some() || file.token_env.is_some() => {
+            Target::SlackBot(Box::new(bot(file, base)?))
+        }
+        Kind::Slack => Target::Slack(file.url(base)?),
+        Kind::Alertmanager => Target::Alertmanager(file.url(base)?),
+    };
+    let group_wait = wait.as_deref().map_or(Ok(TimeSpan::ZERO), super::span)?;
+    if !group_wait.is_zero() && !target.takes_digests() {
+        return Err("group_wait is for routes to people: slack, email, and webhooks with a template".to_owned());
+    }
+    if group_wait > GROUP_WAIT_MAX {
+        return Err(format!("group_wait is longer than {GROUP_WAIT_MAX}"));
+    }
+    Ok(Route { name, target, group_wait })
+}
+
+impl RouteFile {
+    /// Refuses keys of other kinds.
+    fn check_kind(&self) -> Result<(), String> {
+        let of_mail: &[_] = &[
+            ("server", self.server.is_some()),
+            ("tls", self.tls.is_some()),
+            ("ca_file", self.ca_file.is_some()),
+            ("user", self.user.is_some()),
+            ("password_file", self.password_file.is_some()),
+            ("password_env", self.password_env.is_some()),
+            ("from", self.from.is_some()),
+            ("to", self.to.is_some()),
+        ];
+        let of_webhooks: &[_] = &[
+            ("template", self.template.is_some()),
+            ("template_file", self.template_file.is_some()),
+            ("secret_file", self.secret_file.is_some()),
+            ("secret_env", self.secret_env.is_some()),
+            ("allow_private", self.allow_private.is_some()),
+        ];
+        let of_slack: &[_] = &[
+            ("token_file", self.token_file.is_some()),
+            ("token_env", self.token_env.is_some()),
+            ("channel", self.channel.is_some()),
+            ("api_url", self.api_url.is_some()),
+        ];
+        let tables = [
+            (Kind::Email, "email", of_mail),
+            (Kind::Webhook, "webhook", of_webhooks),
+            (Kind::Slack, "slack", of_slack),
+        ];
+        for (_, word, keys) in tables.into_iter().filter(|(kind, ..)| *kind != self.kind) {
+            if let Some((key, _)) = keys.iter().find(|(_, given)| *given) {
+                return Err(format!("{key} is a key of kind {word:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn url(self, base: &Path) -> Result<Secret, String> {
+        secret_url(self.url, self.url_file, self.url_env, base)
+    }
+}
+
+fn webhook(file: RouteFile, base: &Path) -> Result<Webhook, String> {
+    let url = secret_url(file.url, file.url_file, file.url_env, base)?;
+    let (text, place) = match (file.template, file.template_file) {
+        (Some(text), None) => (Some(text), "template".to_owned()),
+        (None, Some(path)) => {
+            let path = base.join(path);
+            let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            (Some(text), path.display().to_string())
+        }
+        (None, None) => (None, String::new()),
+        (Some(_), Some(_)) => return Err("give one of template and template_file".to_owned()),
+    };
+    let template = text.as_deref().map(Template::new).transpose().map_err(|error| format!("{place}:{error}"))?;
+    let key = match (file.secret_file, file.secret_env) {
+        (Some(path), None) => Some(secret_file(&base.join(path))?),
+        (None, Some(name)) => Some(variable(&name, "secret_env")?),
+        (None, None) => None,
+        (Some(_), Some(_)) => return Err("give one of secret_file and secret_env".to_owned()),
+    };
+    if key.as_ref().is_some_and(String::is_empty) {
+        return Err("the secret that is to sign is empty".to_owned());
+    }
+    Ok(Webhook { url, template, key: key.map(Secret::new), allow_private: file.allow_private.unwrap_or(false) })
+}
+
+fn bot(file: RouteFile, base: &Path) -> Result<SlackBot, String> {
+    if file.url.is_some() || file.url_file.is_some() || file.url_env.is_some() {
+        return Err("give the url of an incoming webhook, or the token and channel of an app".to_owned());
+    }
+    let token = match (file.token_file, file.token_env) {
+        (Some(path), None) => secret_file(&base.join(path))?,
+        (None, Some(name)) => variable(&name, "token_env")?,
+        (None, None) | (Some(_), Some(_)) => return Err("give one of token_file and token_env".to_owned()),
+    };
+    let channel = file.channel.ok_or("an app needs a channel: channel = \"C0123456789\"")?;
+    let api = file.api_url.unwrap_or_else(|| SLACK_API.to_owned());
+    if !api.starts_with("https://") && !api.starts_with("http://") {
+        return Err("its api_url begins with neither http:// nor https://".to_owned());
+    }
+    Ok(SlackBot { token: Secret::new(token), channel, api })
+}
+
+pub(super) fn secret_url(
+    url: Option<String>,
+    file: Option<PathBuf>,
+    env: Option<String>,
+    base: &Path,
+) -> Result<Secret, String> {
+    let url = match (url, file, env) {
+        (Some(url), None, None) => url,
+        (None, Some(path), None) => secret_file(&base.join(path))?,
+        (None, None, Some(name)) => variable(&name, "url_env")?,
+        _ => return Err("give exactly one of url, url_file and url_env".to_owned()),
+    };
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err("its URL begins with neither http:// nor https://".to_owned());
+    }
+    Ok(Secret::new(url))
+}
+
+fn mailbox(file: RouteFile, base: &Path) -> Result<Mailbox, String> {
+    if file.url.is_some() || file.url_file.is_some() || file.url_env.is_some() {
+        return Err("mail has a server and receivers, but no url".to_owned());
+    }
+    let protection = match file.tls.unwrap_or(ProtectionFile::StartTls) {
+        ProtectionFile::StartTls => Protection::StartTls,
+        ProtectionFile::Tls => Protection::Tls,
+        ProtectionFile::None => Protection::None,
+    };
+    let usual = match protection {
+        Protection::StartTls => 587,
+        Protection::Tls => 465,
+        Protection::None => 25,
+    };
+    let server =
+        file.server.ok_or("mail needs a server (\"smtp.example.org\", or with a port \"smtp.example.org:587\")")?;
+    let (host, port) = match server.rsplit_once(':') {
+        Some((host, port)) => (host.to_owned(), port.parse().map_err(|_| format!("{port:?} in server is no port"))?),
+        None => (server, usual),
+    };
+    let password = match (file.password_file, file.password_env) {
+        (Some(path), None) => Some(secret_file(&base.join(path))?),
+        (None, Some(name)) => Some(variable(&name, "password_env")?),
+        (None, None) => None,
+        (Some(_), Some(_)) => return Err("give one of password_file and password_env".to_owned()),
+    };
+    let login = match (file.user, password) {
+        (Some(user), Some(password)) => Some((user, Secret::new(password))),
+        (None, None) => None,
+        (Some(_), None) => return Err("user needs a password_file or password_env".to_owned()),
+        (None, Some(_)) => return Err("the password needs a user".to_owned()),
+    };
+    if login.is_some() && protection == Protection::None {
+        return Err(
+            "without TLS everyone on the way could read the password (tls = \"starttls\" or \"tls\")".to_owned()
+        );
+    }
+    let authorities = match file.ca_file.map(|path| base.join(path)) {
+        Some(path) => Some(fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?),
+        None => None,
+    };
+    let from = file.from.ok_or("mail needs a sender: from = \"roundsman@example.org\"")?;
+    let to = file.to.filter(|to| !to.is_empty()).ok_or("mail needs receivers: to = [\"ops@example.org\"]")?;
+    for address in to.iter().chain([&from]) {
+        check_address(address)?;
+    }
+    Ok(Mailbox { host, port, protection, authorities, login, from, to })
+}
+
+fn variable(name: &str, key: &str) -> Result<String, String> {
+    std::env::var(name).map_err(|_| format!("the variable {name} of {key} is not set"))
+}
+
+/// The first line of a file that nobody but its owner, root or us, may read.
+fn secret_file(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let meta = fs::metadata(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let mode = meta.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(format!("{shown} has mode {mode:04o}, others can read this secret (chmod 0600 {shown})"));
+    }
+    if meta.uid() != 0 && meta.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(format!("{shown} belongs to another user, who could change it"));
+    }
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}

@@ -1,0 +1,141 @@
+//! What people say of alerts, and what is told later because of it.
+use serde_json::Value;
+
+use crate::{
+    actor,
+    support::{
+        hook::Hook,
+        process::{Signal, kill, pause, until},
+        world::World,
+    },
+};
+
+const STEADY: &str = "type = \"notify\"\nrestart = \"no\"";
+
+fn world_with(hook: &Hook, more: &str) -> World {
+    let world = World::new();
+    world.settings(&format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{}\"\n{more}", hook.url));
+    world
+}
+
+fn events(hook: &Hook) -> Vec<String> {
+    hook.taken().iter().map(|message| message["event"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+fn open(world: &World) -> Vec<Value> {
+    world.ok(&["alerts", "--json"]).json()["incidents"].as_array().unwrap().clone()
+}
+
+pub(crate) fn what_outlasts_its_silence_is_told_when_that_ends_whoever_was_killed_meanwhile() {
+    let hook = Hook::new(0);
+    let mut world = world_with(&hook, "");
+    world.unit("web", &actor::unit("notify READY=1", STEADY));
+    world.start();
+    world.until_active("web", "active");
+    let said = world.ok(&["alerts", "silence", "web", "--for", "4s", "--comment", "new disk"]);
+    assert!(said.out.contains("*:web") && said.out.contains("new disk"), "{said:?}");
+    kill(world.pid("web"), Signal::SIGKILL);
+    world.until_active("web", "failed");
+    until("it is written down", || open(&world).first().filter(|incident| incident["held"] == true).map(drop));
+    world.kill_manager();
+    assert!(world.ok(&["alerts"]).out.contains("hushed, nobody was told"));
+    assert_eq!(events(&hook), [] as [&str; 0]);
+    until("it is told", || (!hook.taken().is_empty()).then_some(()));
+    assert_eq!(events(&hook), ["unit_failed"]);
+    assert_eq!(open(&world)[0]["told"][0], "ops");
+    // Over before its end: never told, and neither is its end.
+    world.ok(&["start", "web"]);
+    until("the end of the first", || (hook.taken().len() == 2).then_some(()));
+    world.ok(&["alerts", "silence", "unit_failed:web", "--for", "1h"]);
+    kill(world.pid("web"), Signal::SIGKILL);
+    world.until_active("web", "failed");
+    world.ok(&["start", "web"]);
+    let ended = world.ok(&["alerts", "unsilence", "unit_failed:web"]);
+    assert!(ended.out.contains("told again"), "{ended:?}");
+    pause(1000);
+    assert_eq!(events(&hook), ["unit_failed", "recovered"]);
+    let none = world.ctl(&["alerts", "unsilence", "web"]);
+    assert!(none.code == 1 && none.err.contains("supervisorctl alerts shows them"), "{none:?}");
+}
+
+pub(crate) fn what_nobody_takes_on_goes_to_others_and_what_someone_does_does_not() {
+    let (hook, boss) = (Hook::new(0), Hook::new(0));
+    let rules = format!(
+        "[[alert.route]]\nname = \"boss\"\nkind = \"webhook\"\nurl = \"{}\"\n\
+         [[alert.rule]]\nevent = \"unit_*\"\nroutes = [\"ops\"]\nescalate_after = \"2s\"\nescalate_to = [\"boss\"]\nrepeat_interval = \"1s\"\n",
+        boss.url
+    );
+    let mut world = world_with(&hook, &rules);
+    for name in ["web", "db"] {
+        world.unit(name, &actor::unit("notify READY=1", STEADY));
+    }
+    world.start();
+    ["web", "db"].iter().for_each(|name| drop(world.until_active(name, "active")));
+    kill(world.pid("db"), Signal::SIGKILL);
+    until("db is told", || (!hook.taken().is_empty()).then_some(()));
+    let said = world.ok(&["alerts", "ack", "db"]);
+    assert!(said.out.contains("unit_failed:db is taken on by uid 0"), "{said:?}");
+    world.kill_manager();
+    kill(world.pid("web"), Signal::SIGKILL);
+    until("the boss is told", || (!boss.taken().is_empty()).then_some(()));
+    let told = boss.taken();
+    assert_eq!((told[0]["unit"].as_str(), told[0]["event"].as_str()), (Some("web"), Some("unit_failed")));
+    assert!(told[0]["message"].as_str().unwrap().starts_with("nobody has taken this on since"), "{told:#?}");
+    until("web is reminded of", || {
+        hook.taken().iter().any(|message| message["unit"] == "web" && message["reminder"] != 0).then_some(())
+    });
+    let of_db = |hook: &Hook| hook.taken().iter().filter(|message| message["unit"] == "db").count();
+    assert_eq!((of_db(&hook), of_db(&boss)), (1, 0));
+    let by = |name: &str| open(&world).into_iter().find(|incident| incident["about"] == name).unwrap();
+    assert_eq!(by("db")["acknowledged_by"], "uid 0");
+    assert_eq!(by("web")["escalated"], true);
+}
+
+pub(crate) fn check_leaves_alone_what_is_in_maintenance() {
+    let hook = Hook::new(0);
+    let mut world = world_with(&hook, "");
+    world.unit("web", &actor::unit("notify READY=1", STEADY));
+    world.start();
+    world.until_active("web", "active");
+    world.ok(&["alerts", "silence", "web", "--for", "1h", "--maintenance"]);
+    kill(world.pid("web"), Signal::SIGKILL);
+    world.until_active("web", "failed");
+    let check = world.ctl(&["check"]);
+    assert!(check.code == 2 && check.out.contains("in maintenance"), "{check:?}");
+    assert_eq!(world.status("web")["active"], "failed");
+    world.ok(&["alerts", "unsilence", "web"]);
+    world.ctl(&["check"]);
+    world.until_active("web", "active");
+}
+
+pub(crate) fn a_disk_that_a_probe_finds_short_is_an_alert_until_it_has_room() {
+    let hook = Hook::new(0);
+    let mut world = world_with(&hook, "[disk]\nmin_free_bytes = \"900T\"\n");
+    let probe = |least: &str| {
+        let text = actor::unit("notify READY=1", STEADY);
+        format!(
+            "{text}[[health]]\nname = \"root\"\ndisk = {{ path = \"/\", min_free_bytes = \"{least}\" }}\ninterval = \"100ms\"\nunhealthy_after = 1\n"
+        )
+    };
+    // More than there is, and less than four times as much: degraded.
+    let free = nix::sys::statvfs::statvfs("/").map(|space| space.blocks_available() * space.fragment_size()).unwrap();
+    world.unit("web", &probe(&(free * 2).to_string()));
+    world.start();
+    let about_web = || hook.taken().into_iter().filter(|message| message["unit"] == "web").collect::<Vec<_>>();
+    until("it is told", || (!about_web().is_empty()).then_some(()));
+    let told = &about_web()[0];
+    assert_eq!((told["event"].as_str(), told["probe"].as_str()), (Some("disk_low"), Some("root")), "{told:#}");
+    world.kill_manager();
+    world.until_active("web", "active");
+    // The disk of the daemon's own files, too.
+    until("the node's own disk", || {
+        hook.taken().iter().any(|message| message["event"] == "disk_low" && message["unit"].is_null()).then_some(())
+    });
+    world.unit("web", &probe("1"));
+    world.ok(&["reload-config"]);
+    world.ok(&["restart", "web"]);
+    until("its end is told", || about_web().iter().any(|message| message["event"] == "recovered").then_some(()));
+    let ids: std::collections::BTreeSet<_> =
+        about_web().iter().map(|message| message["incident"].to_string()).collect();
+    assert_eq!(ids.len(), 1, "one incident, whoever died");
+}
