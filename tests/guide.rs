@@ -82,7 +82,8 @@ fn every_key_of_the_file_server_is_in_the_guide() {
 #[test]
 fn the_examples_are_read_without_a_complaint() {
     let mut sources = vec![unit::SourceText::new("db.toml", "[service]\nexec_start = \"/bin/db\"\n").expect("a name")];
-    for (at, example) in examples("docs/guide/units.md").into_iter().enumerate() {
+    let pages = ["docs/guide/units.md", "docs/guide/monitoring.md"];
+    for (at, example) in pages.into_iter().flat_map(examples).enumerate() {
         // One that is a template says so in its first line.
         let is_template = example.lines().next().is_some_and(|line| line.ends_with("@.toml"));
         let name = format!("example-{at}{}.toml", if is_template { "@" } else { "" });

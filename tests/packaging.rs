@@ -1,7 +1,14 @@
 //! What ships beside the programs is accepted by those who read it.
 #![expect(clippy::expect_used, reason = "a helper of tests stops the test")]
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
 
 /// What systemd says about our unit with `text`, its program being the one built here.
 #[expect(clippy::disallowed_methods, reason = "asks systemd")]
@@ -50,4 +57,40 @@ fn the_directories_of_our_unit_are_the_daemons() {
         let line = unit.lines().find_map(|line| line.strip_prefix(&format!("{key}Directory="))).expect("a directory");
         assert_eq!(&Path::new(root).join(line), path);
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "asks promtool")]
+fn promtool(arguments: &[&str], file: &Path) {
+    let said = Command::new("promtool").args(arguments).arg(file).output();
+    let said = said.expect("promtool is in the Debian package prometheus");
+    assert!(said.status.success(), "{said:?}");
+}
+
+fn packaging(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)
+}
+
+/// The scenarios name what would be told, so that a rule that never fires fails them.
+#[test]
+fn the_rules_for_prometheus_are_read_and_tell_what_they_should() {
+    promtool(&["check", "rules"], &packaging("prometheus/roundsman.rules.yml"));
+    promtool(&["test", "rules"], &packaging("prometheus/roundsman.test.yml"));
+}
+
+/// Grafana is not asked; Prometheus is, about every query.
+#[test]
+fn every_query_of_the_dashboard_is_one_for_prometheus() {
+    let text = fs::read_to_string(packaging("grafana/roundsman.json")).expect("shipped");
+    let dashboard: Value = serde_json::from_str(&text).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let queries: Vec<_> =
+        panels.iter().flat_map(|panel| panel["targets"].as_array().expect("targets")).map(|t| &t["expr"]).collect();
+    assert!(queries.len() > 15);
+    let rules: Vec<_> =
+        queries.iter().enumerate().map(|(at, expr)| json!({"record": format!("query:{at}"), "expr": expr})).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("queries.yml");
+    // YAML takes JSON.
+    fs::write(&file, json!({"groups": [{"name": "queries", "rules": rules}]}).to_string()).expect("written");
+    promtool(&["check", "rules"], &file);
 }

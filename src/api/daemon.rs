@@ -7,9 +7,14 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use hyper::{StatusCode, header};
+use hyper::{HeaderMap, StatusCode, header};
 
-use super::{access, metrics, problem::Failure, view};
+use super::{
+    access,
+    metrics::{self, Form},
+    problem::Failure,
+    view,
+};
 use crate::{
     edge::{clock, disk},
     engine::{Handle, UnitState, config, settings::Settings},
@@ -67,10 +72,12 @@ pub(super) async fn ready(State(handle): State<Handle>) -> Result<&'static str, 
     Ok("ready\n")
 }
 
-/// Prometheus text.
-pub(super) async fn metrics(State(handle): State<Handle>) -> Result<Response, Failure> {
-    let text = metrics::text(&handle.states().await?, &handle.counters(), handle.deliveries());
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+/// Prometheus text, or OpenMetrics for whoever asks for it.
+pub(super) async fn metrics(State(handle): State<Handle>, headers: HeaderMap) -> Result<Response, Failure> {
+    let form = Form::asked(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default());
+    let states = handle.states().await?;
+    let text = metrics::text(form, handle.about(), &states, &handle.counters(), handle.deliveries());
+    Ok(([(header::CONTENT_TYPE, form.content_type())], text).into_response())
 }
 
 /// Who answers.
@@ -107,12 +114,13 @@ pub(super) async fn upgrade(
 pub(super) async fn reload(State(handle): State<Handle>) -> Result<Json<v1::Reloaded>, Failure> {
     let settings = Arc::clone(handle.settings());
     let instances = handle.instances();
+    let begun = clock::now().mono;
     let loaded = tokio::task::spawn_blocking(move || config::reload(&settings, &instances)).await;
     let loaded =
         loaded.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "reload failed", error.to_string()))?;
     let revision = loaded.as_ref().map(|loaded| loaded.host.digest.clone()).unwrap_or_default();
     let taken = handle
-        .take_reload(loaded)
+        .take_reload(begun, loaded)
         .await?
         .map_err(|problems| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "configuration refused", problems))?;
     Ok(Json(v1::Reloaded {

@@ -1,34 +1,56 @@
-//! `GET /metrics`: Prometheus' text format, written from the unit table, so that a unit that is gone leaves no series.
+//! `GET /metrics`: Prometheus' text format or OpenMetrics, written from the unit table, so that a unit that is gone leaves
+//! no series.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use super::view;
 use crate::{
     edge::{cgroup::usage::UnitUse, cpus, deliver::Deliveries},
-    engine::{Counters, UnitState},
-    node::status::Verdict,
+    engine::{About, Counters, Durations, UnitState},
+    node::status::{Active, Verdict},
 };
 
+/// The two forms that Prometheus reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Prometheus' own, version 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+impl Form {
+    /// What an `Accept:` header asks for. Whoever reads OpenMetrics names it, and prefers it.
+    pub(super) fn asked(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// For `Content-Type:`.
+    pub(super) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// A page that is being written.
+struct Page {
+    form: Form,
+    text: String,
+}
+
 /// The whole page.
-pub(super) fn text(states: &[UnitState], counters: &Counters, deliveries: &Deliveries) -> String {
-    let mut page = String::new();
-    family(&mut page, "roundsman_unit_up", "gauge", "Whether the unit is up.", |page| {
-        for state in states {
-            let up = u8::from(view::is_up(&state.status, &state.def));
-            sample(page, "roundsman_unit_up", &[("unit", state.status.name.as_str())], up);
-        }
-    });
-    family(&mut page, "roundsman_unit_restarts_total", "counter", "Automatic restarts.", |page| {
-        for ((unit, cause), count) in &counters.restarts {
-            sample(page, "roundsman_unit_restarts_total", &[("unit", unit.as_str()), ("cause", cause)], count);
-        }
-    });
-    let name = "roundsman_unit_start_limit_hit_total";
-    family(&mut page, name, "counter", "How often the start limit was hit.", |page| {
-        for (unit, count) in &counters.start_limits {
-            sample(page, name, &[("unit", unit.as_str())], count);
-        }
-    });
+pub(super) fn text(
+    form: Form,
+    about: &About,
+    states: &[UnitState],
+    counters: &Counters,
+    deliveries: &Deliveries,
+) -> String {
+    let mut page = Page { form, text: String::new() };
+    daemon(&mut page, about, counters);
+    units(&mut page, states, counters);
     usage(&mut page, states);
     probes(&mut page, states);
     output(&mut page, states);
@@ -38,16 +60,82 @@ pub(super) fn text(states: &[UnitState], counters: &Counters, deliveries: &Deliv
             sample(page, "roundsman_alerts_total", &labels, count);
         }
     });
-    family(&mut page, "roundsman_config_reloads_total", "counter", "Reloads of unit files.", |page| {
-        for (result, count) in &counters.reloads {
+    // Of routes that had something to deliver.
+    let dead = deliveries.dead();
+    let routes: BTreeSet<_> = deliveries.counts().into_keys().map(|(route, _)| route).collect();
+    family(
+        &mut page,
+        "roundsman_alert_route_up",
+        "gauge",
+        "Whether the route's receiver takes alerts of ours.",
+        |page| {
+            for route in &routes {
+                let up = !dead.iter().any(|(refusing, _)| refusing == route);
+                sample(page, "roundsman_alert_route_up", &[("route", route.as_str())], u8::from(up));
+            }
+        },
+    );
+    if form == Form::OpenMetrics {
+        page.text.push_str("# EOF\n");
+    }
+    page.text
+}
+
+fn daemon(page: &mut Page, about: &About, counters: &Counters) {
+    family(page, "roundsman_build_info", "gauge", "The release that answers; always 1.", |page| {
+        sample(page, "roundsman_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    });
+    let name = "roundsman_manager_start_time_seconds";
+    family(page, name, "gauge", "When this manager took over, since 1970.", |page| {
+        sample(page, name, &[], number(u64::try_from(about.since.0).unwrap_or(0)) / 1e6);
+    });
+    family(page, "roundsman_store_up", "gauge", "Whether the database can be written.", |page| {
+        sample(page, "roundsman_store_up", &[], u8::from(counters.store_trouble.is_none()));
+    });
+    family(page, "roundsman_config_reloads_total", "counter", "Reloads of unit files.", |page| {
+        for result in Counters::RELOADS {
+            let count = counters.reloads.get(result).copied().unwrap_or_default();
             sample(page, "roundsman_config_reloads_total", &[("result", result)], count);
         }
     });
-    page
+    let name = "roundsman_config_reload_duration_seconds";
+    family(page, name, "histogram", "How long reloads took, refused ones too.", |page| {
+        durations(page, name, &counters.reload_times);
+    });
+}
+
+fn units(page: &mut Page, states: &[UnitState], counters: &Counters) {
+    family(page, "roundsman_unit_up", "gauge", "Whether the unit is up.", |page| {
+        for state in states {
+            let up = u8::from(view::is_up(&state.status, &state.def));
+            sample(page, "roundsman_unit_up", &[("unit", state.status.name.as_str())], up);
+        }
+    });
+    family(page, "roundsman_unit_failed", "gauge", "Whether the unit is failed: down until someone acts.", |page| {
+        for state in states {
+            let failed = u8::from(state.status.active == Active::Failed);
+            sample(page, "roundsman_unit_failed", &[("unit", state.status.name.as_str())], failed);
+        }
+    });
+    // From the first scrape on and for each unit: of a count that begins at 1, Prometheus sees no increase.
+    family(page, "roundsman_unit_restarts_total", "counter", "Automatic restarts.", |page| {
+        for (state, cause) in states.iter().flat_map(|state| Counters::CAUSES.map(|cause| (state, cause))) {
+            let unit = &state.status.name;
+            let count = counters.restarts.get(&(unit.clone(), cause)).copied().unwrap_or_default();
+            sample(page, "roundsman_unit_restarts_total", &[("unit", unit.as_str()), ("cause", cause)], count);
+        }
+    });
+    let name = "roundsman_unit_start_limit_hit_total";
+    family(page, name, "counter", "How often the start limit was hit.", |page| {
+        for unit in states.iter().map(|state| &state.status.name) {
+            let count = counters.start_limits.get(unit).copied().unwrap_or_default();
+            sample(page, name, &[("unit", unit.as_str())], count);
+        }
+    });
 }
 
 /// Of all processes where the unit asks for counters, else of its main process; nothing where nothing is known.
-fn usage(page: &mut String, states: &[UnitState]) {
+fn usage(page: &mut Page, states: &[UnitState]) {
     type Pick = fn(&UnitUse) -> Option<f64>;
     let all: Vec<_> = cpus::map(&states.iter().collect::<Vec<_>>(), |state| view::used(state).0);
     let families: [(&str, &str, &str, Pick); 6] = [
@@ -80,7 +168,7 @@ const fn number(value: u64) -> f64 {
     value as f64
 }
 
-fn probes(page: &mut String, states: &[UnitState]) {
+fn probes(page: &mut Page, states: &[UnitState]) {
     let all = || states.iter().flat_map(|state| state.status.health.iter().map(move |probe| (state, probe)));
     family(page, "roundsman_probe_up", "gauge", "Whether the probe's verdict is healthy or degraded.", |page| {
         for (state, probe) in all().filter(|(_, probe)| probe.verdict != Verdict::Unknown) {
@@ -103,7 +191,7 @@ fn probes(page: &mut String, states: &[UnitState]) {
     });
 }
 
-fn output(page: &mut String, states: &[UnitState]) {
+fn output(page: &mut Page, states: &[UnitState]) {
     let all = || states.iter().filter_map(|state| Some((state.status.name.as_str(), state.output?)));
     family(page, "roundsman_log_bytes_total", "counter", "Output that was captured.", |page| {
         for (unit, counts) in all() {
@@ -125,15 +213,34 @@ fn output(page: &mut String, states: &[UnitState]) {
     });
 }
 
-fn family(page: &mut String, name: &str, kind: &str, help: &str, samples: impl FnOnce(&mut String)) {
+fn family(page: &mut Page, name: &str, kind: &str, help: &str, samples: impl FnOnce(&mut Page)) {
+    // OpenMetrics names a family of counters without what its samples end with.
+    let family = match page.form {
+        Form::OpenMetrics => name.strip_suffix("_total").unwrap_or(name),
+        Form::Prometheus => name,
+    };
     // Writing to a String does not fail.
-    writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
+    writeln!(page.text, "# HELP {family} {help}\n# TYPE {family} {kind}").ok();
     samples(page);
 }
 
-fn sample(page: &mut String, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+fn sample(page: &mut Page, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
     let labels: Vec<String> = labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escaped(text))).collect();
-    writeln!(page, "{name}{{{}}} {value}", labels.join(",")).ok();
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+    writeln!(page.text, "{name}{labels} {value}").ok();
+}
+
+/// The samples of a histogram.
+fn durations(page: &mut Page, name: &str, times: &Durations) {
+    let bucket = format!("{name}_bucket");
+    for (bound, within) in Durations::BOUNDS.into_iter().zip(times.within) {
+        let bound = bound.duration().map_or(f64::INFINITY, |bound| bound.as_secs_f64());
+        // With a point, as OpenMetrics wants a bound.
+        sample(page, &bucket, &[("le", &format!("{bound:?}"))], within);
+    }
+    sample(page, &bucket, &[("le", "+Inf")], times.count);
+    sample(page, &format!("{name}_sum"), &[], number(times.sum_us) / 1e6);
+    sample(page, &format!("{name}_count"), &[], times.count);
 }
 
 /// Label values escape backslash, quote and newline (Prometheus exposition formats).
@@ -147,8 +254,20 @@ mod tests {
 
     #[test]
     fn a_label_cannot_end_its_own_quotes() {
-        let mut page = String::new();
+        let mut page = Page { form: Form::Prometheus, text: String::new() };
         sample(&mut page, "m", &[("unit", "a\"b\\c\nd")], 1);
-        assert_eq!(page, "m{unit=\"a\\\"b\\\\c\\nd\"} 1\n");
+        assert_eq!(page.text, "m{unit=\"a\\\"b\\\\c\\nd\"} 1\n");
+    }
+
+    #[test]
+    fn a_counter_has_the_name_that_each_form_gives_it() {
+        let of = |form| {
+            let mut page = Page { form, text: String::new() };
+            family(&mut page, "m_total", "counter", "h", |page| sample(page, "m_total", &[], 1));
+            page.text
+        };
+        assert_eq!(of(Form::asked("*/*")), "# HELP m_total h\n# TYPE m_total counter\nm_total 1\n");
+        let prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        assert_eq!(of(Form::asked(prometheus)), "# HELP m h\n# TYPE m counter\nm_total 1\n");
     }
 }

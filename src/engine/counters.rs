@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    base::{Generation, Happening, Notice, StartCause, UnitName, pack},
+    base::{Generation, Happening, Notice, StartCause, TimeSpan, UnitName, pack},
     edge::store::RestartTotals,
 };
 
@@ -16,12 +16,47 @@ pub struct Counters {
     pub start_limits: BTreeMap<UnitName, u64>,
     /// Reloads of unit files by result.
     pub reloads: BTreeMap<&'static str, u64>,
+    /// How long they took, whatever their result, from the first look at a file on.
+    pub reload_times: Durations,
     /// Why the daemon's program was not replaced when that was asked for last, by this manager or the one before it.
     pub upgrade_trouble: Option<String>,
     /// Why the store cannot be written, while it cannot.
     pub store_trouble: Option<String>,
     /// Which runs of each unit are counted.
     counted: BTreeMap<UnitName, Counted>,
+}
+
+/// How often something took how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Durations {
+    /// How many took no longer than each of [`Durations::BOUNDS`].
+    pub within: [u64; Self::BOUNDS.len()],
+    /// How many there were.
+    pub count: u64,
+    /// What they took together, in microseconds.
+    pub sum_us: u64,
+}
+
+impl Durations {
+    /// From a few small files to thousands of them on a slow disk.
+    pub const BOUNDS: [TimeSpan; 7] = [
+        TimeSpan::from_millis(5),
+        TimeSpan::from_millis(25),
+        TimeSpan::from_millis(100),
+        TimeSpan::from_millis(500),
+        TimeSpan::from_secs(1),
+        TimeSpan::from_secs(5),
+        TimeSpan::from_secs(30),
+    ];
+
+    /// One that took `span`.
+    pub(super) fn add(&mut self, span: TimeSpan) {
+        for (within, bound) in self.within.iter_mut().zip(Self::BOUNDS) {
+            *within += u64::from(span <= bound);
+        }
+        self.count += 1;
+        self.sum_us = self.sum_us.saturating_add(span.micros().unwrap_or(u64::MAX));
+    }
 }
 
 /// All runs up to one, and some beyond: a manager that takes over tells the last runs first, and then older ones whose
@@ -58,8 +93,15 @@ impl Counted {
 
 const AUTO: &str = "auto-restart";
 const UNHEALTHY: &str = "unhealthy";
+const TAKEN: &str = "success";
+const REFUSED: &str = "rejected";
 
 impl Counters {
+    /// Causes of automatic restarts.
+    pub const CAUSES: [&'static str; 2] = [AUTO, UNHEALTHY];
+    /// Results of reloads.
+    pub const RELOADS: [&'static str; 2] = [TAKEN, REFUSED];
+
     /// What the store counted: totals, and up to which run.
     pub(super) fn seed(
         &mut self,
@@ -101,7 +143,7 @@ impl Counters {
 
     /// Automatic restarts of a unit, whatever their cause.
     pub fn restarts_of(&self, unit: &UnitName) -> u64 {
-        [AUTO, UNHEALTHY].iter().filter_map(|cause| self.restarts.get(&(unit.clone(), *cause))).sum()
+        Self::CAUSES.iter().filter_map(|cause| self.restarts.get(&(unit.clone(), *cause))).sum()
     }
 
     /// Hears of one happening. A run that is told again (by a new manager) is not counted again.
@@ -129,9 +171,9 @@ impl Counters {
                 *self.restarts.entry((run.unit.clone(), cause)).or_default() += 1;
             }
             Happening::StartLimitHit { unit, .. } => *self.start_limits.entry(unit.clone()).or_default() += 1,
-            Happening::ConfigLoaded { .. } => *self.reloads.entry("success").or_default() += 1,
+            Happening::ConfigLoaded { .. } => *self.reloads.entry(TAKEN).or_default() += 1,
             Happening::UpgradeFailed { reason } => self.upgrade_trouble = Some(reason.clone()),
-            Happening::ConfigRejected { .. } => *self.reloads.entry("rejected").or_default() += 1,
+            Happening::ConfigRejected { .. } => *self.reloads.entry(REFUSED).or_default() += 1,
             Happening::StoreDegraded { reason } => self.store_trouble = Some(reason.clone()),
             Happening::StoreRecovered => self.store_trouble = None,
             _ => {}
@@ -153,6 +195,16 @@ mod tests {
             restarts: 1,
         };
         Notice { at: Now::default(), what }
+    }
+
+    #[test]
+    fn a_duration_counts_for_its_bound_and_every_longer_one() {
+        let mut times = Durations::default();
+        for millis in [5, 6, 700, 60_000] {
+            times.add(TimeSpan::from_millis(millis));
+        }
+        assert_eq!(times.within, [1, 2, 2, 2, 3, 3, 3]);
+        assert_eq!((times.count, times.sum_us), (4, 60_711_000));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     alert::{Incident, Silence, SilenceOrder, SilenceRefusal},
-    base::{Actor, Notice, RunId, Ticket, UnitName, Wall},
+    base::{Actor, Mono, Notice, RunId, Ticket, UnitName, Wall},
     edge::{cgroup::usage::Places, deliver::Deliveries, log, store},
     node::{
         effect::Outcome,
@@ -59,6 +59,8 @@ pub enum Ask {
     },
     /// Settings and units that were read from their files take the place of those in force.
     Reload {
+        /// When reading began.
+        begun: Mono,
         /// What was read.
         loaded: Result<Box<Reload>, ConfigError>,
         /// Where the answer goes: what is in force, or every problem.
@@ -239,12 +241,13 @@ impl Handle {
         &self.deliveries
     }
 
-    /// Puts into force what was read; all or nothing.
+    /// Puts into force what was read from `begun` on; all or nothing.
     pub async fn take_reload(
         &self,
+        begun: Mono,
         loaded: Result<Box<Reload>, ConfigError>,
     ) -> Result<Result<Reloaded, String>, Gone> {
-        self.ask(|reply| Ask::Reload { loaded, reply }).await
+        self.ask(|reply| Ask::Reload { begun, loaded, reply }).await
     }
 
     /// Takes an order without waiting for its outcome.

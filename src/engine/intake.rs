@@ -331,11 +331,12 @@ impl Engine {
         let (asks, settings) = (self.own_asks.clone(), Arc::clone(&self.settings));
         let instances = self.instances.all();
         self.runtime.spawn(async move {
+            let begun = clock::now().mono;
             let Ok(loaded) = tokio::task::spawn_blocking(move || config::reload(&settings, &instances)).await else {
                 return;
             };
             let (reply, _nobody_waits) = tokio::sync::oneshot::channel();
-            asks.send(Ask::Reload { loaded, reply }).await.ok();
+            asks.send(Ask::Reload { begun, loaded, reply }).await.ok();
         });
     }
 
@@ -427,8 +428,10 @@ impl Engine {
                 reply.send(self.is_well()).ok();
             }
             Ask::Upgrade { actor, to, reply } => self.upgrade(&actor, to, reply)?,
-            Ask::Reload { loaded, reply } => {
-                reply.send(self.take_reload(loaded)?).ok();
+            Ask::Reload { begun, loaded, reply } => {
+                let taken = self.take_reload(loaded)?;
+                self.count_reload(begun);
+                reply.send(taken).ok();
             }
         }
         Ok(())

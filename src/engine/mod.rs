@@ -73,7 +73,7 @@ use crate::{
 pub use crate::edge::cgroup::way::make_way;
 pub use basis::could_go_on;
 pub use boot::{BootError, Given, Started, start};
-pub use counters::Counters;
+pub use counters::{Counters, Durations};
 pub use handle::{About, Ask, Gone, Handle, NumberedNotice, Report, UnitState};
 pub use instances::{Instances, Made};
 pub use known::Learnt;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Engine, config, handle::Reloaded, settings::Settings};
 use crate::{
-    base::{Happening, Notice, UnitName},
+    base::{Happening, Mono, Notice, TimeSpan, UnitName},
     edge::{clock, log},
     keeper::client::ClientError,
     node::Input,
@@ -26,6 +26,11 @@ impl Engine {
         };
         let lasting = self.take_settings(settings);
         Ok(Ok(Reloaded { units: self.take_units(host)?, lasting }))
+    }
+
+    pub(super) fn count_reload(&self, begun: Mono) {
+        let took = clock::now().mono.0.saturating_sub(begun.0) / 1000;
+        self.counters().reload_times.add(TimeSpan::from_micros(took));
     }
 
     /// Takes what can be taken while we run: who is told of what, and where units are. The rest is named.

@@ -35,6 +35,7 @@ mod kinds; // when a service is up
 mod life; // the daemon's own life
 mod logs; // what services write
 mod memory; // there is none left
+mod metrics; // what Prometheus is told
 mod manager; // the manager is killed, again and again
 mod notify; // who is believed
 mod order; // who goes first
@@ -186,6 +187,9 @@ const TESTS: &[Test] = tests![
     memory::a_keeper_that_can_have_no_more_memory_goes_on_reaping_and_restarting,
     manager::a_manager_that_finds_its_settings_broken_goes_on_with_those_in_force,
     manager::kill_9_of_the_manager_200_times_doubles_orphans_and_miscounts_nothing,
+    metrics::promtool_finds_nothing_to_complain_of_and_counts_are_there_from_the_start,
+    metrics::prometheus_itself_is_given_openmetrics,
+    metrics::what_ships_for_prometheus_and_grafana_asks_for_metrics_that_there_are,
     notify::a_ready_that_another_service_sends_is_not_believed,
     notify::a_ready_from_outside_of_all_services_is_refused,
     notify::of_ten_thousand_words_from_others_a_service_is_told_none,
