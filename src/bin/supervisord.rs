@@ -34,6 +34,8 @@ Usage: supervisord [--config FILE]           run in the foreground until SIGTERM
        supervisord [--config FILE] --check   check settings and units, start nothing
        supervisord check [--config FILE] [--json] [UNIT...]
                                              ask the probes once, as supervisorctl check does without a daemon
+       supervisord doctor [--config FILE] [--json]
+                                             say what is wrong with this host, as supervisorctl doctor does
        supervisord make-way                  for ExecStopPost= of a unit of systemd that runs supervisord and has
                                              Delegate=: lets the next start while services live
 
@@ -48,6 +50,7 @@ enum Wanted {
     Manager { config: Option<PathBuf>, runtime: Option<PathBuf> },
     Check(Option<PathBuf>),
     Probe { config: Option<PathBuf>, units: Vec<String>, json: bool },
+    Doctor { config: Option<PathBuf>, json: bool },
     KeeperState(Option<PathBuf>),
     MakeWay,
     Help,
@@ -88,6 +91,8 @@ pub(crate) fn main() -> ExitCode {
         Wanted::Probe { config, units, json } => {
             load(config.as_ref()).map_or_else(refused, |settings| probe(&settings, &units, json))
         }
+        // Settings that cannot be used are a finding like any other.
+        Wanted::Doctor { config, json } => doctor(config, json),
         Wanted::Manager { config, runtime } => match load(config.as_ref()) {
             Ok(settings) => manage(Given { settings, rejected: None, runtime }),
             Err(error) => manage_as_before(config.as_ref(), runtime, error),
@@ -100,6 +105,7 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
     let takeover = arguments.next_if(|first| first == keeper::CHECK_STATE).is_some();
     let manager = arguments.next_if(|first| first == "manager").is_some();
     let probe = arguments.next_if(|first| first == "check").is_some();
+    let doctor = arguments.next_if(|first| first == "doctor").is_some();
     if arguments.next_if(|first| first == "make-way").is_some() {
         return arguments
             .next()
@@ -114,7 +120,7 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
             }
             Some("--runtime") if manager => runtime = arguments.next().map(PathBuf::from),
             Some("--check") => check = true,
-            Some("--json") if probe => json = true,
+            Some("--json") if probe || doctor => json = true,
             // Without a daemon nothing is ever restarted.
             Some("--no-restart") if probe => {}
             Some(unit) if probe && !unit.starts_with('-') => units.push(unit.to_owned()),
@@ -126,6 +132,7 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
     Ok(match (manager, check) {
         _ if takeover => Wanted::KeeperState(config),
         _ if probe => Wanted::Probe { config, units, json },
+        _ if doctor => Wanted::Doctor { config, json },
         (true, _) => Wanted::Manager { config, runtime },
         (false, true) => Wanted::Check(config),
         (false, false) => Wanted::Daemon(config),
@@ -243,6 +250,22 @@ fn probe(settings: &Settings, units: &[String], json: bool) -> ExitCode {
     match runtime.block_on(engine::check::pass(&host, &names)) {
         Ok(answer) => cli::show_check(&answer, json),
         Err(reason) => unknown(reason),
+    }
+}
+
+/// Looks for what is wrong with this host; 3 when that cannot be done.
+fn doctor(config: Option<PathBuf>, json: bool) -> ExitCode {
+    match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let found = runtime.block_on(engine::doctor::examine(config, places()));
+            // Whoever looks at a disk or asks a resolver that hangs is left behind.
+            runtime.shutdown_background();
+            cli::show_diagnosis(&found, json)
+        }
+        Err(error) => {
+            sys::complain(&format!("cannot look: {error}"));
+            ExitCode::from(3)
+        }
     }
 }
 

@@ -252,6 +252,23 @@ Exit status: 0 the units can be used, 1 they cannot.")]
         #[arg(value_name = "FILE|DIR")]
         paths: Vec<PathBuf>,
     },
+    /// Say what is wrong with this machine, and what to do about it
+    #[command(after_help = "\
+Examples:
+  supervisorctl doctor
+  supervisorctl doctor --config site.toml
+  supervisorctl doctor --json | jq -r '.findings[] | select(.level != \"ok\")'
+
+Ports and who holds them, DNS, Redis, permissions of files and secrets, clock, disks, limits, cgroups, processes without
+a supervisor, the database, the unit of systemd. It needs no daemon and changes nothing; root sees most.
+Each line: OK, WARN, FAIL or UNKNOWN, topic, place, what is so, and what to do.
+
+Exit status: 0 all is well, 1 warnings or what could not be seen, 2 failures, 3 it could not look.")]
+    Doctor {
+        /// Settings to look at [default: those of the system, or your own]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Read unit files anew and take them into use, as SIGHUP does
     ReloadConfig,
     /// Replace supervisord's program in place; no service notices
@@ -391,6 +408,25 @@ mod tests {
             let words = ["supervisorctl"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn every_command_line_of_the_runbooks_is_one_of_ours() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks");
+        let mut lines = 0;
+        for page in std::fs::read_dir(folder).unwrap() {
+            let page = page.unwrap().path();
+            let text = std::fs::read_to_string(&page).unwrap();
+            let fenced = text.lines().filter_map(|line| line.trim().strip_prefix("# "));
+            let inline = text.split('`').skip(1).step_by(2);
+            for line in fenced.chain(inline).filter(|line| line.starts_with("supervisorctl ")) {
+                lines += 1;
+                if let Err(error) = Cli::try_parse_from(line.split_whitespace()) {
+                    panic!("{}: {line}: {error}", page.display());
+                }
+            }
+        }
+        assert!(lines > 80, "only {lines} were found");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Exit codes. Scripts depend on each number; each family has one table.
 
-use crate::wire::v1::{CheckAnswer, OrderAnswer};
+use crate::wire::v1::{CheckAnswer, Diagnosis, OrderAnswer};
 
 /// How a command ended, as its caller will see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     Check(CheckExit),
     /// Of all others.
     Plain(PlainExit),
+    /// `doctor` could not look, or not say what it saw.
+    CannotLook,
     /// Asked for in a form that cannot be meant.
     Usage,
     /// Ended by the user.
@@ -64,6 +66,7 @@ impl Exit {
             Self::Check(check) => check.code(),
             Self::Plain(PlainExit::Done) => 0,
             Self::Plain(PlainExit::Failed) => 1,
+            Self::CannotLook => 3,
             Self::Usage => 2,
             Self::Interrupted => 130,
         }
@@ -154,6 +157,41 @@ impl CheckExit {
     }
 }
 
+/// What `doctor` found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum DoctorExit {
+    /// All is well.
+    Well,
+    /// Something will not be well for ever, or could not be seen.
+    Warnings,
+    /// Something does not work.
+    Failures,
+}
+
+impl DoctorExit {
+    /// What one level amounts to; one that we do not know is unknown.
+    pub(crate) fn of_level(level: &str) -> Self {
+        match level {
+            "ok" => Self::Well,
+            "fail" => Self::Failures,
+            _ => Self::Warnings,
+        }
+    }
+
+    /// The worst of all.
+    pub(crate) fn of(found: &Diagnosis) -> Self {
+        found.findings.iter().map(|symptom| Self::of_level(&symptom.level)).max().unwrap_or(Self::Warnings)
+    }
+
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Well => 0,
+            Self::Warnings => 1,
+            Self::Failures => 2,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +213,7 @@ mod tests {
             (Exit::Check(CheckExit::Unknown), 3),
             (Exit::DONE, 0),
             (Exit::Plain(PlainExit::Failed), 1),
+            (Exit::CannotLook, 3),
             (Exit::Usage, 2),
             (Exit::Interrupted, 130),
         ];

@@ -32,12 +32,12 @@ use clap::Parser;
 use args::{Cli, Command, Global};
 use client::{CallError, Client};
 use context::Context;
-use exit::{CheckExit, Exit, OrderExit, PlainExit, StatusExit};
+use exit::{CheckExit, DoctorExit, Exit, OrderExit, PlainExit, StatusExit};
 use failure::{Failure, say};
 use screen::{Screen, one_line};
 use target::{SYSTEM_SOCKET, Surroundings, Target, Token};
 
-use crate::wire::v1::CheckAnswer;
+use crate::wire::v1::{CheckAnswer, Diagnosis};
 
 /// Runs supervisorctl with the arguments, environment and streams of this process.
 pub fn run() -> ExitCode {
@@ -69,6 +69,17 @@ pub fn show_check(answer: &CheckAnswer, json: bool) -> ExitCode {
     // Who cannot be told does not know.
     let exit = printed.map_or(CheckExit::Unknown, |_| CheckExit::of(answer));
     ExitCode::from(Exit::Check(exit).code())
+}
+
+/// Prints what is wrong with this host, as `supervisorctl doctor` does; its exit code. For `supervisord doctor`.
+pub fn show_diagnosis(found: &Diagnosis, json: bool) -> ExitCode {
+    let text = if json {
+        serde_json::to_string(found).map(|line| line + "\n").unwrap_or_default()
+    } else {
+        view::doctor::lines(&Screen::of_stdout(), found)
+    };
+    let printed = context::print(text.as_bytes());
+    ExitCode::from(printed.map_or(Exit::CannotLook.code(), |_| DoctorExit::of(found).code()))
 }
 
 fn carry_out(cli: Cli) -> Exit {
@@ -103,7 +114,7 @@ fn tell(family: Family, failure: &Failure, json: bool) {
             let text = one_line(&crate::base::Chain(failure).to_string()).replace('|', "¦");
             Some(format!("{} - {text}", CheckExit::Unknown.word()))
         }
-        (_, Family::Status | Family::Order | Family::Check | Family::Plain) => None,
+        (_, Family::Status | Family::Order | Family::Check | Family::Doctor | Family::Plain) => None,
     };
     if let Some(line) = line {
         // It is being said that something failed; a second failure adds nothing.
@@ -117,6 +128,7 @@ enum Family {
     Status,
     Order,
     Check,
+    Doctor,
     Plain,
 }
 
@@ -134,6 +146,7 @@ impl Family {
             | Command::Enable(_)
             | Command::Disable(_) => Self::Order,
             Command::Check { .. } => Self::Check,
+            Command::Doctor { .. } => Self::Doctor,
             Command::History { .. }
             | Command::Why { .. }
             | Command::Logs { .. }
@@ -164,6 +177,7 @@ impl Family {
             (Self::Order, true) => Exit::Order(OrderExit::UnknownUnit),
             (Self::Order, false) => Exit::Order(OrderExit::SomeFailed),
             (Self::Check, _) => Exit::Check(CheckExit::Unknown),
+            (Self::Doctor, _) => Exit::CannotLook,
             (Self::Plain, _) => Exit::Plain(PlainExit::Failed),
         }
     }

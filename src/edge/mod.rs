@@ -16,6 +16,7 @@ pub mod log; // what services write
 pub mod notify; // what services say on the notify socket
 #[cfg(test)]
 mod peer; // the other end of a request
+pub mod ports; // who listens where
 pub mod probe; // is a service well?
 pub mod private_tmp; // directories for temporary files of one run
 pub mod proctree; // processes found by walking /proc

@@ -87,6 +87,23 @@ pub fn orphans(invocation: InvocationId) -> Vec<Member> {
     living.filter_map(|(pid, stat)| Some(Member { pid: Pid::new(pid)?, start_time: stat.start_time })).collect()
 }
 
+/// Every living process whose environment names a run, of whatever supervisor.
+pub fn with_runs() -> Vec<(Pid, InvocationId)> {
+    let living = processes().into_iter().filter(|(_, stat)| stat.state != b'Z');
+    living.filter_map(|(pid, _)| Some((Pid::new(pid)?, named_run(pid)?))).collect()
+}
+
+/// Every living process that descends from `ancestor`.
+pub fn below(ancestor: Pid) -> Vec<Pid> {
+    let all = processes();
+    all.keys().filter(|pid| descends(&all, **pid, ancestor.raw())).filter_map(|pid| Pid::new(*pid)).collect()
+}
+
+/// What a process calls itself, proc_pid_comm(5).
+pub fn name(pid: Pid) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim_end().to_owned())
+}
+
 /// Whether nobody is in the process group that `leader` led. Its pid is not given to another while the group has members.
 pub fn group_is_empty(leader: Pid) -> bool {
     nix::sys::signal::killpg(nix::unistd::Pid::from_raw(leader.raw()), None) == Err(nix::Error::ESRCH)

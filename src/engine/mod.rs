@@ -14,6 +14,7 @@ mod boot; // from the keeper's snapshot and the store to a running engine
 pub mod check; // one pass over the probes without a daemon
 pub mod config; // the units in force
 mod counters; // counts for metrics and status
+pub mod doctor; // what is wrong with this host
 mod dispatch; // effects of the node machine -> edges
 mod fanout; // notices -> log, stream, alerts, store
 mod fds; // what services keep with us

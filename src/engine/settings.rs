@@ -336,6 +336,31 @@ impl Settings {
         }
     }
 
+    /// What of a file that cannot be used can be: where things are, if it says so, and else the defaults.
+    pub fn salvage(file: Option<&Path>, places: &Places) -> Option<Self> {
+        #[derive(Default, Deserialize)]
+        struct Known {
+            #[serde(default)]
+            paths: PathsFile,
+        }
+        let path = file_of(file, places);
+        let known = fs::read_to_string(&path).ok().and_then(|text| toml::from_str::<Known>(&text).ok());
+        let file = File { paths: known.unwrap_or_default().paths, ..File::default() };
+        Self::assemble(Some(&path), "", file, places).ok()
+    }
+
+    /// The routes whose secret stands in the file itself, by name.
+    pub fn routes_with_open_secrets(&self) -> Vec<&alert::RouteName> {
+        let stands_here = |secret: &Secret| self.text.expose().contains(secret.expose());
+        let has_one = |route: &&alert::Route| match &route.target {
+            alert::Target::Webhook(url) | alert::Target::Slack(url) | alert::Target::Alertmanager(url) => {
+                stands_here(url)
+            }
+            alert::Target::Email(_) => false,
+        };
+        self.alert.routes.iter().filter(has_one).map(|route| &route.name).collect()
+    }
+
     /// Reads the file anew.
     pub fn again(&self) -> Result<Self, SettingsError> {
         Self::load(self.source.as_deref(), &self.places)

@@ -434,6 +434,30 @@ pub struct UnitCheck {
     pub action: Option<String>,
 }
 
+/// What `doctor` found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// Each thing that was looked at, in a fixed order of topics.
+    pub findings: Vec<Symptom>,
+}
+
+/// One finding of `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Symptom {
+    /// `ok`, `warn`, `fail` or `unknown`.
+    pub level: String,
+    /// What was looked at: `settings`, `units`, `daemon`, `ports`, `dns`, `redis`, `permissions`, `clock`, `disk`, `limits`, `cgroup`,
+    /// `processes`, `database`, `init`.
+    pub topic: String,
+    /// Where: a path, an address, a unit.
+    pub place: String,
+    /// What is so, one sentence.
+    pub message: String,
+    /// What to do about it; none where all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
 /// The answer of `GET /health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {

@@ -25,6 +25,7 @@ mod routes; // how each kind of route speaks
 mod churn; // a day at once
 mod crowd; // a thousand die at once
 mod config; // files that are wrong
+mod doctor; // what is wrong here
 mod directories; // what is made for a service
 mod exec; // what a service is given
 mod faults; // the machine goes wrong
@@ -106,6 +107,14 @@ const TESTS: &[Test] = tests![
     directories::credentials_are_for_the_service_alone_and_nobody_else_says_them,
     directories::its_directories_can_be_written_where_all_else_cannot,
     directories::what_a_service_cannot_have_fails_its_start_by_name,
+    doctor::a_world_that_is_well_is_said_to_be,
+    doctor::whoever_has_a_units_port_is_named,
+    doctor::a_secret_that_everyone_can_read_and_a_unit_that_everyone_can_change_are_found,
+    doctor::a_disk_that_is_full_has_no_files_left_or_is_read_only_is_found,
+    doctor::a_resolver_that_hangs_is_found_and_holds_nothing_up,
+    doctor::a_service_that_outlived_keeper_and_manager_is_found_until_a_daemon_has_it_again,
+    doctor::a_damaged_database_a_dead_redis_and_a_daemon_that_hangs_are_found,
+    doctor::whatever_cannot_be_used_is_said_by_its_place_and_the_rest_is_looked_at,
     exec::a_service_gets_exactly_its_environment_and_descriptors,
     exec::a_service_runs_as_its_unit_says,
     exec::a_service_that_says_nothing_of_open_files_has_as_many_as_under_systemd,

@@ -2,10 +2,12 @@
 
 mod alerts;
 mod check;
+mod doctor;
 mod events;
 mod logs;
 mod order;
 mod status;
+mod supervisord;
 mod unit;
 mod upgrade;
 
@@ -39,6 +41,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Cat { unit } => unit::cat(context, &unit),
         Command::Show { unit, properties } => unit::show(context, &unit, &properties),
         Command::Deps { unit } => unit::deps(context, &unit),
+        Command::Doctor { config } => doctor::run(context, config.as_deref()),
         Command::Lint { paths } => lint::run(context, &paths),
         Command::ReloadConfig => unit::reload_config(context),
         Command::Upgrade { to } => upgrade::run(context, to.as_deref()),

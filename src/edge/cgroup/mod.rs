@@ -19,7 +19,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{base::UnitName, sys};
+use crate::{
+    base::{Pid, UnitName},
+    sys,
+};
 
 /// The folder of cgroups that this daemon made.
 ///
@@ -286,6 +289,22 @@ fn here() -> Result<(PathBuf, String), NoCgroups> {
     let mount = mount_point(&read("/proc/self/mountinfo")).ok_or(NoCgroups::NotMounted)?;
     let own = own_path(&read("/proc/self/cgroup")).ok_or(NoCgroups::NotMounted)?.to_owned();
     Ok((mount, own))
+}
+
+/// Where cgroup2 is mounted, if it is.
+pub fn mounted() -> Option<PathBuf> {
+    mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
+/// The folder of a process' cgroup (version 2).
+pub fn of_process(pid: Pid) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    Some(mounted()?.join(own_path(&text)?.trim_start_matches('/')))
+}
+
+/// Whether the init system gave a cgroup, or the one above it, to whoever runs there.
+pub fn is_given_to_us(dir: &Path) -> bool {
+    is_delegated(dir) || dir.parent().is_some_and(is_delegated)
 }
 
 /// Where cgroup2 is mounted, from the text of /proc/self/mountinfo.

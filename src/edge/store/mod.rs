@@ -10,6 +10,7 @@
 //! hold what the disk does not. And a connection must never outlive the name of its file: SQLite deletes a WAL by name.
 
 mod error;
+mod examine;
 mod open;
 mod prune;
 mod queue;
@@ -29,6 +30,7 @@ use crate::{
 };
 
 pub use error::StoreError;
+pub use examine::{Examined, KnownRun, examine};
 pub use open::fits;
 pub use prune::Retention;
 pub use queue::{ESSENTIALS_WAITING_MAX, NOTICES_WAITING_MAX};

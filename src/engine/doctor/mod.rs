@@ -1,0 +1,213 @@
+//! What is wrong with this host, as far as the supervisor and its units are concerned: `supervisord doctor`.
+//!
+//! Works beside a daemon and without one, and changes nothing. Each section looks at one topic in a thread of its own, with a
+//! deadline: a disk, a resolver or a server that hangs is a finding, and the others are found all the same. What is said never
+//! has a secret in it: of a URL only the host.
+
+mod database; // is it sound?
+mod files; // who may read and change what
+mod init; // what systemd is told about us
+mod machine; // clock, disks, limits, cgroups
+mod ports; // who listens where
+mod processes; // services without a supervisor
+mod reach; // names and servers
+mod report; // findings
+
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use self::report::Report;
+use super::{
+    config::{self, Host},
+    settings::Settings,
+};
+use crate::{
+    base::{Chain, Pid, Places},
+    wire::v1::{Daemon, Diagnosis},
+};
+
+/// How long a section may take.
+const SECTION_MAX: Duration = Duration::from_secs(10);
+/// How long a server, a name or a disk may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// What all sections look at.
+#[derive(Debug)]
+struct Case {
+    settings: Settings,
+    /// Units that can be used; none where they cannot.
+    host: Host,
+    /// The keeper of the daemon that runs with these settings.
+    keeper: Option<Pid>,
+}
+
+impl Case {
+    fn database(&self) -> PathBuf {
+        self.settings.paths.state.join("state.db")
+    }
+}
+
+/// Looks at everything; `file` is where the settings are, if somebody said so.
+pub async fn examine(file: Option<PathBuf>, places: Places) -> Diagnosis {
+    let mut report = Report::default();
+    let begun = aside("settings", move || {
+        let mut report = Report::default();
+        let case = begin(&mut report, file.as_deref(), &places);
+        (report, case)
+    });
+    let case = match begun.await {
+        Ok((said, case)) => {
+            report.add(said);
+            case
+        }
+        Err(said) => {
+            report.add(said);
+            None
+        }
+    };
+    let Some(case) = case.map(Arc::new) else { return report.diagnosis() };
+    type Section = (&'static str, fn(&Case, &mut Report));
+    let sections: [Section; 7] = [
+        ("ports", ports::look),
+        ("permissions", files::look),
+        ("clock", machine::clock),
+        ("limits", machine::limits),
+        ("cgroup", machine::cgroup),
+        ("processes", processes::look),
+        ("init", init::look),
+    ];
+    let all = sections.map(|(topic, look)| {
+        let case = Arc::clone(&case);
+        aside(topic, move || {
+            let mut report = Report::default();
+            look(&case, &mut report);
+            report
+        })
+    });
+    let beside = tokio::join!(reach::names(&case), reach::redis(&case), machine::disks(&case), database::look(&case));
+    for section in all {
+        report.add(section.await.unwrap_or_else(|said| said));
+    }
+    for said in [beside.0, beside.1, beside.2, beside.3] {
+        report.add(said);
+    }
+    report.diagnosis()
+}
+
+/// Does what a disk may hold up, in a thread of its own; one that hangs is left behind.
+async fn aside<T: Send + 'static>(topic: &'static str, look: impl FnOnce() -> T + Send + 'static) -> Result<T, Report> {
+    let task = tokio::task::spawn_blocking(look);
+    let mut report = Report::default();
+    match timeout(SECTION_MAX, task).await {
+        Ok(Ok(found)) => return Ok(found),
+        Ok(Err(error)) => report.unknown(topic, "doctor", format!("could not look: {error}"), "report this as a bug"),
+        Err(_) => {
+            let message = format!("the look did not end within {} s", SECTION_MAX.as_secs());
+            report.fail(topic, "doctor", message, "find the disk that hangs (dmesg, ps -eo pid,stat,wchan:30,args)");
+        }
+    }
+    Err(report)
+}
+
+/// Settings, units and the daemon: what the other sections stand on.
+fn begin(report: &mut Report, file: Option<&Path>, places: &Places) -> Option<Case> {
+    let settings = match Settings::load(file, places) {
+        Ok(settings) => {
+            let place = settings.source.as_deref().map_or_else(|| "defaults".into(), Path::to_string_lossy);
+            report.ok("settings", place, "they can be used");
+            settings
+        }
+        Err(error) => {
+            let path = file.map_or_else(|| places.config.join("roundsman.toml"), Path::to_owned);
+            let place = path.to_string_lossy();
+            for problem in Chain(&error).to_string().lines() {
+                report.fail("settings", &*place, problem, "correct it; supervisord --check says whether it is well");
+            }
+            Settings::salvage(file, places)?
+        }
+    };
+    let host = match config::load_for(&settings, &BTreeSet::new()) {
+        Ok(host) => {
+            let place = settings.paths.units.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join(", ");
+            report.ok("units", place, format!("{} can be used", host.units.len()));
+            host
+        }
+        Err(problems) => {
+            for problem in problems.to_string().lines() {
+                report.fail("units", "unit files", problem, "correct it; supervisorctl lint says whether it is well");
+            }
+            Host::default()
+        }
+    };
+    for warning in &host.warnings {
+        report.warn("units", "unit files", warning.as_str(), "correct it; supervisorctl lint shows it with its place");
+    }
+    let keeper = daemon(report, &settings);
+    Some(Case { settings, host, keeper })
+}
+
+/// Who answers on the socket.
+fn daemon(report: &mut Report, settings: &Settings) -> Option<Pid> {
+    let socket = settings.paths.runtime.join("control.sock");
+    let place = socket.to_string_lossy().into_owned();
+    match ask(&socket, "/v1/daemon").and_then(|body| Ok(serde_json::from_slice::<Daemon>(&body)?)) {
+        Ok(daemon) => {
+            let keeper = i32::try_from(daemon.keeper_pid).ok().and_then(Pid::new);
+            let (keeper_pid, version) = (daemon.keeper_pid, daemon.version);
+            match ask(&socket, "/healthz") {
+                Ok(_) => report.ok("daemon", place, format!("supervisord {version} answers, its keeper is pid {keeper_pid}")),
+                Err(error) => report.fail(
+                    "daemon",
+                    place,
+                    format!("the engine of supervisord (keeper: pid {keeper_pid}) does not answer: {error}"),
+                    "the keeper replaces a manager that hangs within 12 s; if it stays so, keep a core of the manager and kill it",
+                ),
+            }
+            keeper
+        }
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
+            report.warn(
+                "daemon",
+                place,
+                "no supervisord runs with these settings",
+                "systemctl start roundsman, or supervisord --config FILE",
+            );
+            None
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            report.unknown("daemon", place, "we may not ask", "run this as root or in the group roundsman");
+            None
+        }
+        Err(error) => {
+            report.fail(
+                "daemon",
+                place,
+                format!("whoever listens does not answer: {error}"),
+                "look at its log and whether it is stopped (ps -o pid,stat,args -C supervisord)",
+            );
+            None
+        }
+    }
+}
+
+/// The body of an answer of 200. HTTP/1.0: the end of the connection is its end.
+fn ask(socket: &Path, path: &str) -> std::io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(ANSWER_MAX))?;
+    stream.set_write_timeout(Some(ANSWER_MAX))?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(1 << 20).read_to_end(&mut answer)?;
+    let wrong = || std::io::Error::other("it does not speak as supervisord does");
+    let at = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(wrong)?;
+    let is_good = answer.split(|byte| *byte == b' ').nth(1) == Some(b"200");
+    if is_good { Ok(answer.split_off(at + 4)) } else { Err(wrong()) }
+}

@@ -1,0 +1,169 @@
+//! Names that have to be found, and servers that have to answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::{net::lookup_host, task::JoinSet, time::timeout};
+
+use super::{ANSWER_MAX, Case, report::Report};
+use crate::{
+    alert::Target,
+    base::TimeSpan,
+    edge::probe::Prober,
+    node::input::Finding,
+    unit::spec::{CertificatePlace, Forward, ProbeCheck},
+};
+
+/// Names that are looked up; more are not looked at, and that is said.
+const NAMES_MAX: usize = 200;
+
+/// Every name, and who needs it.
+fn wanted(case: &Case) -> BTreeMap<String, BTreeSet<String>> {
+    let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut want = |host: &str, who: String| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if !host.is_empty() && host.parse::<std::net::IpAddr>().is_err() {
+            names.entry(host.to_owned()).or_default().insert(who);
+        }
+    };
+    for route in &case.settings.alert.routes {
+        let who = format!("alert route {}", route.name);
+        match &route.target {
+            Target::Webhook(url) | Target::Slack(url) | Target::Alertmanager(url) => {
+                want(host_of_url(url.expose()), who)
+            }
+            Target::Email(mailbox) => want(&mailbox.host, who),
+        }
+    }
+    for (unit, def) in &case.host.units {
+        for probe in &def.health {
+            let who = format!("probe {} of {unit}", probe.name);
+            match &*probe.check {
+                ProbeCheck::Http(http) if http.unix_socket.is_none() => want(host_of_url(&http.url), who),
+                ProbeCheck::Tcp(tcp) => want(host_of(&tcp.address), who),
+                ProbeCheck::Redis(redis) => want(host_of_url(&redis.url), who),
+                ProbeCheck::Certificate(certificate) => {
+                    if let CertificatePlace::Presented(address, _) = &certificate.of {
+                        want(host_of(address), who);
+                    }
+                }
+                ProbeCheck::Http(_)
+                | ProbeCheck::Exec(_)
+                | ProbeCheck::Plugin(_)
+                | ProbeCheck::Disk(_)
+                | ProbeCheck::File(_)
+                | ProbeCheck::Memory(_)
+                | ProbeCheck::Cpu(_) => {}
+            }
+        }
+    }
+    let logs = case.host.units.iter().map(|(unit, def)| (format!("output of {unit}"), &*def.log));
+    for (who, log) in logs.chain([("output".to_owned(), &case.settings.log)]) {
+        for forward in log.forward.iter().flatten() {
+            if let Forward::SyslogTcp(address) | Forward::SyslogUdp(address) = forward {
+                want(host_of(address), who.clone());
+            }
+        }
+    }
+    names
+}
+
+/// The host of an address with a port.
+fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+/// The host of a URL; whoever logs in there is not shown.
+fn host_of_url(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    if place.ends_with(']') { place } else { host_of(place) }
+}
+
+/// Looks up every name, all at once.
+pub(super) async fn names(case: &Case) -> Report {
+    let mut report = Report::default();
+    let wanted = wanted(case);
+    let mut lookups = JoinSet::new();
+    for name in wanted.keys().take(NAMES_MAX).cloned() {
+        lookups.spawn(async move {
+            let found = timeout(ANSWER_MAX, lookup_host((name.as_str(), 0))).await;
+            let found = found.map(|found| found.map(Iterator::count).map_err(|error| error.to_string()));
+            (name, found.map_err(drop))
+        });
+    }
+    let mut answers = BTreeMap::new();
+    while let Some(done) = lookups.join_next().await {
+        answers.extend(done.ok());
+    }
+    for (name, who) in &wanted {
+        let who = who.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let remedy = format!("correct the name, or the resolver (/etc/resolv.conf, /etc/hosts; getent ahosts {name})");
+        match answers.get(name) {
+            Some(Ok(Ok(1..))) => report.ok("dns", name, format!("found, for {who}")),
+            Some(Ok(Ok(0))) => report.fail("dns", name, format!("it has no address, and {who} needs one"), remedy),
+            Some(Ok(Err(error))) => report.fail("dns", name, format!("not found, for {who}: {error}"), remedy),
+            Some(Err(())) => report.fail(
+                "dns",
+                name,
+                format!("no answer within {} s, for {who}", ANSWER_MAX.as_secs()),
+                "the resolver hangs: is the server in /etc/resolv.conf there, does a firewall swallow port 53?",
+            ),
+            None => report.unknown("dns", name, "not looked up: there are too many names", "getent ahosts NAME"),
+        }
+    }
+    if wanted.is_empty() {
+        report.ok("dns", "names", "no route, probe or log needs one");
+    }
+    report
+}
+
+/// Asks every Redis that a probe asks.
+pub(super) async fn redis(case: &Case) -> Report {
+    let mut report = Report::default();
+    let prober = Prober::default();
+    let deadline = TimeSpan::from_micros(u64::try_from(ANSWER_MAX.as_micros()).unwrap_or(u64::MAX));
+    for (unit, def) in &case.host.units {
+        for probe in &def.health {
+            let ProbeCheck::Redis(redis) = &*probe.check else { continue };
+            let place = format!("{} (probe {} of {unit})", host_and_port(&redis.url), probe.name);
+            match prober.ask(&probe.check, None, deadline).await.finding {
+                Finding::Good => report.ok("redis", place, "it answers, and is what it should be"),
+                Finding::Degraded(reason) => report.warn("redis", place, reason, "see the runbook of slow_replication"),
+                Finding::Bad(reason) => report.fail(
+                    "redis",
+                    place,
+                    reason,
+                    "is it up (redis-cli ping), does it listen there (bind, port, protected-mode), is the password right?",
+                ),
+                Finding::Unasked(reason) => report.unknown("redis", place, reason, "ask with redis-cli ping"),
+            }
+        }
+    }
+    report
+}
+
+fn host_and_port(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, place)| place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_url_only_the_host_is_told() {
+        for (url, host) in [
+            ("https://hooks.example.org/services/SECRET", "hooks.example.org"),
+            ("https://user:secret@mail.example.org:8443/x?token=secret", "mail.example.org"),
+            ("redis://[::1]:6379/0", "[::1]"),
+            ("http://[::1]/", "[::1]"),
+            ("http://localhost", "localhost"),
+        ] {
+            assert_eq!(host_of_url(url), host);
+        }
+        assert_eq!(host_and_port("rediss://me:secret@redis.example.org:6380/1"), "redis.example.org:6380");
+    }
+}

@@ -1,0 +1,260 @@
+//! Each thing is broken for real, and the doctor finds it and says what to do.
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Output,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    process::{self, Signal, kill, need_root, until},
+    world::{World, free_port},
+};
+
+const SLEEPS: &str = "[service]\nexec_start = \"sleep 1000\"\n";
+
+/// What it finds, with its exit code, which is always that of the worst.
+fn findings(world: &World) -> Vec<Value> {
+    let said = world.ctl(&["doctor", "--config", world.path("roundsman.toml").to_str().unwrap(), "--json"]);
+    let all = said.json()["findings"].as_array().unwrap().clone();
+    let has = |level: &str| all.iter().any(|one| one["level"] == level);
+    let code = if has("fail") { 2 } else { i32::from(has("warn") || has("unknown")) };
+    assert_eq!(said.code, code, "{said:?}");
+    for one in &all {
+        assert_eq!(one["level"] == "ok", one["remedy"].is_null(), "whatever is not well has a remedy: {one}");
+    }
+    all
+}
+
+/// The one finding of this topic about this place.
+#[track_caller]
+fn finding(all: &[Value], topic: &str, place: &str) -> (String, String, String) {
+    let found = all.iter().find(|one| one["topic"] == topic && one["place"].as_str().unwrap().contains(place));
+    let one = found.unwrap_or_else(|| panic!("nothing on {topic} {place} in {all:#?}"));
+    let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    (text("level"), text("message"), text("remedy"))
+}
+
+#[track_caller]
+fn level(all: &[Value], topic: &str, place: &str) -> String {
+    finding(all, topic, place).0
+}
+
+pub(crate) fn a_world_that_is_well_is_said_to_be() {
+    let port = free_port();
+    let socket = format!("{SLEEPS}[socket]\nlisten_stream = \"127.0.0.1:{port}\"\n");
+    let world = World::with(&[("web", &socket)]);
+    world.until_active("web", "active");
+    let all = findings(&world);
+    // These are the machine's, whatever they are.
+    let machine = ["clock", "limits", "cgroup", "init"];
+    let ill: Vec<_> =
+        all.iter().filter(|one| !machine.contains(&one["topic"].as_str().unwrap()) && one["level"] != "ok").collect();
+    assert!(ill.is_empty(), "{ill:#?}");
+    for topic in machine {
+        assert!(all.iter().any(|one| one["topic"] == topic), "{topic}");
+    }
+    let (_, message, _) = finding(&all, "ports", &format!("127.0.0.1:{port}"));
+    assert!(message.ends_with("listens there for web"), "{message}");
+    let people = world.ctl(&["doctor", "--config", world.path("roundsman.toml").to_str().unwrap()]);
+    assert!(people.out.lines().any(|line| line.starts_with("OK      daemon ")), "{people:?}");
+}
+
+pub(crate) fn whoever_has_a_units_port_is_named() {
+    let world = World::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let probed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let asked = probed.local_addr().unwrap().port();
+    world.unit("web", &format!("{SLEEPS}[socket]\nlisten_stream = \"0.0.0.0:{port}\"\n"));
+    world.unit("app", &format!("{SLEEPS}[[health]]\nname = \"live\"\nhttp = \"http://localhost:{asked}/\"\n"));
+    let all = findings(&world);
+    let own = std::process::id();
+    let (level, message, remedy) = finding(&all, "ports", &format!("0.0.0.0:{port}"));
+    assert_eq!(level, "fail", "{all:#?}");
+    assert!(message.contains(&format!("(pid {own}) listens there, so web cannot")), "{message}");
+    assert!(remedy.contains(&format!("kill {own}")) && remedy.contains("another port"), "{remedy}");
+    let (level, message, _) = finding(&all, "ports", &format!("127.0.0.1:{asked}"));
+    assert_eq!(level, "warn", "{message}");
+    assert!(message.contains("probe live of app asks it"), "{message}");
+    drop(taken);
+    drop(probed);
+    let all = findings(&world);
+    assert_eq!(finding(&all, "ports", &format!("0.0.0.0:{port}")).1, "free for web");
+    assert_eq!(finding(&all, "ports", &format!("127.0.0.1:{asked}")).1, "free for app");
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+pub(crate) fn a_secret_that_everyone_can_read_and_a_unit_that_everyone_can_change_are_found() {
+    const SECRET: &str = "very-secret-words";
+    let world = World::new();
+    let (password, hook) = (world.path("password"), world.path("hook"));
+    fs::write(&password, SECRET).unwrap();
+    fs::write(&hook, format!("http://127.0.0.1:9/{SECRET}\n")).unwrap();
+    chmod(&password, 0o644);
+    chmod(&hook, 0o600);
+    world.unit("web", &format!("{SLEEPS}load_credential = [\"pw:{}\"]\n", password.display()));
+    chmod(&world.unit_path("web"), 0o666);
+    world.settings("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl_file = \"hook\"\n");
+    let all = findings(&world);
+    let (level_of_it, message, remedy) = finding(&all, "permissions", "password");
+    assert_eq!(level_of_it, "fail");
+    assert!(message.contains("(mode 0644)") && remedy.starts_with("chmod 0600 "), "{message} {remedy}");
+    let (level_of_it, _, remedy) = finding(&all, "permissions", "web.toml");
+    assert!(level_of_it == "fail" && remedy.starts_with("chmod o-w "), "{remedy}");
+    chmod(&password, 0o600);
+    chmod(&world.unit_path("web"), 0o644);
+    let all = findings(&world);
+    assert_eq!(level(&all, "permissions", "password"), "ok");
+    assert_eq!(level(&all, "permissions", "settings and units"), "ok");
+    // One of the settings themselves, which then cannot be used; the rest is looked at all the same.
+    chmod(&hook, 0o644);
+    let all = findings(&world);
+    let (level_of_it, message, _) = finding(&all, "settings", "roundsman.toml");
+    assert!(level_of_it == "fail" && message.contains("chmod 0600"), "{message}");
+    assert_eq!(level(&all, "permissions", "password"), "ok");
+    // And one that stands in the settings.
+    let open = format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"http://127.0.0.1:9/{SECRET}\"\n");
+    world.settings(&open);
+    chmod(&world.path("roundsman.toml"), 0o644);
+    let all = findings(&world);
+    let (level_of_it, message, _) = finding(&all, "permissions", "roundsman.toml");
+    assert!(level_of_it == "fail" && message.contains("alert route ops"), "{message}");
+    assert!(!Value::from(all).to_string().contains(SECRET), "no secret is said");
+}
+
+/// Runs the doctor in namespaces of its own, after `before`, which is for the shell.
+fn in_namespaces(world: &World, namespaces: &[&str], before: &str) -> (Output, Vec<Value>) {
+    need_root("it makes namespaces");
+    let mut command = process::command("unshare");
+    command.args(namespaces).args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec"]);
+    command.arg(format!("{before}\nexec \"$0\" doctor --config \"$1\" --json"));
+    command.arg(env!("CARGO_BIN_EXE_supervisord")).arg(world.path("roundsman.toml"));
+    let output = command.output().expect("unshare is in the Debian package util-linux");
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let all = said["findings"].as_array().unwrap().clone();
+    (output, all)
+}
+
+pub(crate) fn a_disk_that_is_full_has_no_files_left_or_is_read_only_is_found() {
+    let world = World::new();
+    for folder in ["state", "logs", "run"] {
+        fs::create_dir(world.path(folder)).unwrap();
+    }
+    world.settings("[disk]\nmin_free_bytes = \"1M\"");
+    let at = |name: &str| world.path(name).display().to_string();
+    let before = format!(
+        "mount -t tmpfs -o size=1m none {state}\nhead -c 1000000 /dev/zero > {state}/full\n\
+         mount -t tmpfs -o size=16m,nr_inodes=3 none {logs}\ntouch {logs}/a {logs}/b\n\
+         mount -t tmpfs -o ro none {run}",
+        state = at("state"),
+        logs = at("logs"),
+        run = at("run")
+    );
+    let (output, all) = in_namespaces(&world, &["--mount"], &before);
+    assert_eq!(output.status.code(), Some(2));
+    let (level, message, remedy) = finding(&all, "disk", &at("state"));
+    assert!(level == "fail" && message.contains("free, less than 1M") && remedy.contains("make room"), "{message}");
+    let (level, message, remedy) = finding(&all, "disk", &at("logs"));
+    assert!(level == "fail" && message.starts_with("0 files") && remedy.contains("du --inodes"), "{message}");
+    let (level, message, remedy) = finding(&all, "disk", &at("run"));
+    assert!(level == "fail" && message.contains("read-only") && remedy.contains("remount,rw"), "{message}");
+    let all = findings(&world);
+    for folder in ["state", "logs", "run"] {
+        assert_eq!(self::level(&all, "disk", &at(folder)), "ok");
+    }
+}
+
+pub(crate) fn a_resolver_that_hangs_is_found_and_holds_nothing_up() {
+    let world = World::new();
+    let probe = |name: &str, host: &str| {
+        format!("[[health]]\nname = \"{name}\"\ntcp = \"{host}:80\"\non_unhealthy = \"alert\"\n")
+    };
+    let text = format!("{SLEEPS}{}{}", probe("far", "far.example"), probe("near", "localhost"));
+    world.unit("web", &text);
+    world.settings("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"http://hook.example/secret\"\n");
+    fs::write(world.path("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:30 attempts:3\n").unwrap();
+    // Whatever is asked at port 53 is never answered.
+    let before = format!(
+        "ip link set lo up\nmount --bind {} /etc/resolv.conf\n\
+         perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalAddr => \"127.0.0.1\", LocalPort => 53, \
+         Proto => \"udp\") or die; close(STDOUT); sleep 120' &\n\
+         until grep -q ':0035 ' /proc/self/net/udp; do :; done",
+        world.path("resolv.conf").display()
+    );
+    let begun = Instant::now();
+    let (output, all) = in_namespaces(&world, &["--mount", "--net"], &before);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(output.status.code(), Some(2));
+    for (name, who) in [("far.example", "probe far of web"), ("hook.example", "alert route ops")] {
+        let (level, message, remedy) = finding(&all, "dns", name);
+        assert_eq!((level.as_str(), message.as_str()), ("fail", format!("no answer within 2 s, for {who}").as_str()));
+        assert!(remedy.contains("/etc/resolv.conf"), "{remedy}");
+    }
+    assert_eq!(level(&all, "dns", "localhost"), "ok");
+}
+
+pub(crate) fn a_service_that_outlived_keeper_and_manager_is_found_until_a_daemon_has_it_again() {
+    let mut world = World::with(&[("web", SLEEPS)]);
+    world.until_active("web", "active");
+    let pid = world.pid("web");
+    world.history("web", 0);
+    assert_eq!(level(&findings(&world), "processes", "services"), "ok");
+    let manager = world.manager();
+    world.kill_keeper();
+    until("the manager is gone with its keeper", || (!process::lives(manager)).then_some(()));
+    let all = findings(&world);
+    let (level_of_it, message, remedy) = finding(&all, "processes", "web");
+    assert_eq!(level_of_it, "warn", "{all:#?}");
+    assert!(message.contains(&format!("nobody supervises it: pid {pid} (sleep)")), "{message}");
+    assert!(remedy.contains("start supervisord") && remedy.ends_with(&format!("kill {pid}")), "{remedy}");
+    assert_eq!(level(&all, "daemon", "control.sock"), "warn");
+    world.start();
+    assert_eq!(level(&findings(&world), "processes", "services"), "ok");
+    assert_eq!(world.pid("web"), pid);
+}
+
+pub(crate) fn a_damaged_database_a_dead_redis_and_a_daemon_that_hangs_are_found() {
+    let port = free_port();
+    let probe = format!(
+        "{SLEEPS}[[health]]\nname = \"ping\"\nredis = \"redis://127.0.0.1:{port}\"\non_unhealthy = \"alert\"\n"
+    );
+    let mut world = World::with(&[("web", &probe)]);
+    let all = findings(&world);
+    let (level_of_it, _, remedy) = finding(&all, "redis", &format!("127.0.0.1:{port} (probe ping of web)"));
+    assert!(level_of_it == "fail" && remedy.contains("redis-cli ping"), "{remedy}");
+    assert_eq!(level(&all, "database", "state.db"), "ok");
+    let manager = world.manager();
+    kill(manager, Signal::SIGSTOP);
+    let (level_of_it, message, _) = finding(&findings(&world), "daemon", "control.sock");
+    kill(manager, Signal::SIGCONT);
+    assert!(level_of_it == "fail" && message.contains("does not answer"), "{message}");
+    world.await_answer();
+    world.stop();
+    let database = world.path("state/state.db");
+    let mut bytes = fs::read(&database).unwrap();
+    bytes.iter_mut().skip(4096).for_each(|byte| *byte = 0x5a);
+    fs::write(&database, bytes).unwrap();
+    let (level_of_it, message, remedy) = finding(&findings(&world), "database", "state.db");
+    assert!(level_of_it == "fail" && remedy.contains("save a copy"), "{message} {remedy}");
+}
+
+pub(crate) fn whatever_cannot_be_used_is_said_by_its_place_and_the_rest_is_looked_at() {
+    let world = World::new();
+    world.unit("web", "[service]\nexec_start = \"sleep 1\"\nrestrat = \"always\"\n");
+    let all = findings(&world);
+    let (level_of_it, message, _) = finding(&all, "units", "unit files");
+    assert!(level_of_it == "fail" && message.contains("web.toml:3"), "{message}");
+    world.settings("[nonsense]\n");
+    let all = findings(&world);
+    assert_eq!(level(&all, "settings", "roundsman.toml"), "fail");
+    let runtime = world.path("run").display().to_string();
+    assert_eq!(level(&all, "disk", &runtime), "ok", "where things are is still known");
+}
