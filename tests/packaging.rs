@@ -77,6 +77,18 @@ fn the_rules_for_prometheus_are_read_and_tell_what_they_should() {
     promtool(&["test", "rules"], &packaging("prometheus/roundsman.test.yml"));
 }
 
+/// Each alert's runbook is one of ours.
+#[test]
+fn every_rule_leads_to_a_runbook() {
+    let rules = fs::read_to_string(packaging("prometheus/roundsman.rules.yml")).expect("shipped");
+    let links: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: ")).collect();
+    assert_eq!(links.len(), rules.matches("- alert: ").count());
+    for link in links {
+        let page = link.trim_matches('"').rsplit_once("/blob/main/").expect("a file of the repository").1;
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(page).is_file(), "{page}");
+    }
+}
+
 /// Grafana is not asked; Prometheus is, about every query.
 #[test]
 fn every_query_of_the_dashboard_is_one_for_prometheus() {

@@ -1,0 +1,94 @@
+//! Each alert has a runbook, and each runbook can be followed.
+#![expect(clippy::expect_used, reason = "a helper of tests stops the test")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use roundsman::alert::default_rules;
+
+/// Alerts that have no topic: of Prometheus' rules, and of what is to come.
+const BESIDE: [&str; 8] = [
+    "alerts_undelivered",
+    "certificate_expiring",
+    "disk_low",
+    "node_failed",
+    "quorum_lost",
+    "slow_replication",
+    "supervisor_absent",
+    "unit_degraded",
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks")
+}
+
+/// Every page with its text, but for the index.
+fn pages() -> Vec<(String, String)> {
+    let files = fs::read_dir(folder()).expect("docs/runbooks");
+    let paths = files.map(|file| file.expect("an entry").path());
+    let named = paths.map(|path| (path.file_stem().expect("a name").to_str().expect("UTF-8").to_owned(), path));
+    named
+        .filter(|(name, _)| name != "README")
+        .map(|(name, path)| (name, fs::read_to_string(path).expect("a text")))
+        .collect()
+}
+
+#[test]
+fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
+    let have: BTreeSet<_> = pages().into_iter().map(|(name, _)| name).collect();
+    let alerts = default_rules().into_iter().map(|rule| rule.event);
+    let wanted: BTreeSet<_> = alerts.chain(BESIDE.map(str::to_owned)).collect();
+    assert_eq!(have, wanted);
+    let index = fs::read_to_string(folder().join("README.md")).expect("the index");
+    for name in &have {
+        assert!(index.contains(&format!("| [{name}]({name}.md) |")), "the index lacks {name}");
+    }
+}
+
+#[test]
+fn a_runbook_says_what_it_looks_like_what_to_do_and_when_it_is_over() {
+    for (name, text) in pages() {
+        let heads: Vec<_> = text.lines().filter(|line| line.starts_with('#') && !line.starts_with("# s")).collect();
+        let own = format!("# {name}");
+        let heads: Vec<_> = heads.into_iter().filter(|head| *head != own).collect();
+        assert_eq!(heads, ["## Symptoms", "## Steps", "## Is it over?"], "{name}");
+        assert!(text.starts_with(&own), "{name}");
+        assert!(text.contains("supervisorctl "), "{name} has no command");
+    }
+}
+
+#[test]
+fn every_link_of_the_documentation_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let mut links = 0;
+    for file in ["runbooks", "guide"].iter().flat_map(|sub| fs::read_dir(root.join(sub)).expect("a folder")) {
+        let file = file.expect("an entry").path();
+        let text = fs::read_to_string(&file).expect("a text");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (page, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if page.contains("://") || link.contains(' ') {
+                continue;
+            }
+            links += 1;
+            let target = if page.is_empty() { file.clone() } else { file.with_file_name(page) };
+            let text =
+                fs::read_to_string(&target).unwrap_or_else(|error| panic!("{}: {link}: {error}", file.display()));
+            assert!(anchor.is_empty() || anchors(&text).contains(anchor), "{}: {link}", file.display());
+        }
+    }
+    assert!(links > 20, "{links}");
+}
+
+/// The anchors of a page's headings: lower case, hyphens for spaces, nothing else but letters and digits.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let heads = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |head: &str| {
+        let kept =
+            head.to_lowercase().chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c)).collect::<String>();
+        kept.replace(' ', "-")
+    };
+    heads.map(anchor).collect()
+}
