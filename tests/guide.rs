@@ -57,15 +57,24 @@ fn every_key_of_the_daemon_is_in_the_guide() {
     let file = folder.path().join("roundsman.toml");
     let mut keys = BTreeSet::new();
     // The reader itself says what it would have taken.
-    for table in
-        ["", "[paths]", "[log]", "[cgroup]", "[disk]", "[container]", "[alert]", "[[alert.route]]", "[[alert.rule]]"]
-    {
+    for table in [
+        "",
+        "[paths]",
+        "[log]",
+        "[cgroup]",
+        "[disk]",
+        "[history]",
+        "[container]",
+        "[alert]",
+        "[[alert.route]]",
+        "[[alert.rule]]",
+    ] {
         fs::write(&file, format!("{table}\nno_such_key = 1\n")).expect("written");
         let error = Settings::load(Some(&file), &Places::of(0, |_| None)).expect_err("an unknown key").to_string();
         let (_, expected) = error.split_once("expected").unwrap_or_else(|| panic!("{table}: {error}"));
         keys.extend(expected.split('`').skip(1).step_by(2).map(str::to_owned));
     }
-    let tables = ["paths", "log", "cgroup", "disk", "container", "alert", "route", "rule"];
+    let tables = ["paths", "log", "cgroup", "disk", "history", "container", "alert", "route", "rule"];
     keys.retain(|key| !tables.contains(&key.as_str()));
     all_are_named(&keys, "docs/guide/settings.md", 15);
 }

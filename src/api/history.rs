@@ -20,6 +20,8 @@ const RUNS_DEFAULT: u32 = 50;
 pub(super) struct Which {
     unit: Option<String>,
     limit: Option<u32>,
+    /// Oldest first, from the run after this one on.
+    after: Option<i64>,
 }
 
 pub(super) async fn history(
@@ -37,7 +39,11 @@ pub(super) async fn history(
         let runs = row.map(|row| view::run(RunRow { unit: name.to_string(), ..row })).into_iter().collect();
         return Ok(Json(v1::History { runs }));
     }
-    let rows = handle.store().history(unit.clone(), which.limit.unwrap_or(RUNS_DEFAULT), None).await?;
+    let limit = which.limit.unwrap_or(RUNS_DEFAULT);
+    let rows = match which.after {
+        Some(after) => handle.store().history_after(unit.clone(), limit, after).await?,
+        None => handle.store().history(unit.clone(), limit, None).await?,
+    };
     if let (true, Some(unit)) = (rows.is_empty(), &unit) {
         // No runs: either it never ran, or there is no such unit.
         find(&handle.states().await?, unit)?;

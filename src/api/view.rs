@@ -359,6 +359,7 @@ fn refused(unit: &UnitName, refusal: &Refusal) -> (bool, &'static str, String) {
 /// A past run.
 pub(super) fn run(row: store::RunRow) -> v1::Run {
     v1::Run {
+        seq: row.seq,
         unit: row.unit,
         generation: row.generation.0,
         invocation: row.invocation.unwrap_or_default(),

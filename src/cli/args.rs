@@ -138,13 +138,23 @@ Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.")]
         config: Option<PathBuf>,
     },
     /// Show past runs: start, end, cause, exit status, what was done about it, by whom
+    #[command(after_help = "\
+Examples:
+  supervisorctl history web -n 50
+  supervisorctl history --export > runs.jsonl            every run that is kept, the oldest first
+  supervisorctl history web --export | jq -r 'select(.result == \"oom-kill\") | .ended_us'
+
+With --export each line is a JSON object, with the fields of `history --json` and `seq`, which only grows.")]
     History {
         /// Whose runs [default: everyone's]
         #[arg(value_name = "UNIT")]
         unit: Option<UnitName>,
         /// How many, the newest
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20, conflicts_with = "export")]
         lines: u32,
+        /// All that are kept, the oldest first, as JSON, one a line
+        #[arg(long)]
+        export: bool,
     },
     /// Show the chain of causes behind a unit's present state
     Why {

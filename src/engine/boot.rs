@@ -198,7 +198,7 @@ impl Parts {
         let options = store::Options {
             path: settings.paths.state.join("state.db"),
             boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
-            retention: store::Retention::default(),
+            retention: settings.history,
             clock: clock::now,
         };
         let (cgroups, controllers) = cgroups(settings, snapshot.keeper);

@@ -4,6 +4,7 @@ use std::{
     fs, io,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use super::{
 use crate::{
     alert,
     base::{ByteSize, Places, Secret, Signal, TimeSpan, UnitName},
+    edge::store::Retention,
     unit::spec::{Compress, Forward, LINE_BYTES, LogSpec, OnFull, SEGMENT_BYTES},
 };
 
@@ -40,6 +42,8 @@ pub struct Settings {
     pub cgroups: CgroupMode,
     /// Free space of the state directory below which we say that we are degraded.
     pub disk_min_free: ByteSize,
+    /// How long history is kept.
+    pub history: Retention,
     /// Who is told.
     pub alert: alert::Settings,
     /// The daemon as the first process of a container.
@@ -130,6 +134,8 @@ struct File {
     #[serde(default)]
     disk: DiskFile,
     #[serde(default)]
+    history: HistoryFile,
+    #[serde(default)]
     alert: AlertFile,
     #[serde(default)]
     container: ContainerFile,
@@ -192,6 +198,26 @@ struct CgroupFile {
 #[serde(deny_unknown_fields)]
 struct DiskFile {
     min_free_bytes: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryFile {
+    retention_sec: Option<Span>,
+    rows_max: Option<u32>,
+}
+
+impl HistoryFile {
+    fn retention(&self) -> Retention {
+        let Retention { age, rows_min, rows } = Retention::default();
+        // As elsewhere: zero is no limit.
+        let wanted = |span: Span| span.0.duration().filter(|age| !age.is_zero()).unwrap_or(Duration::MAX);
+        Retention {
+            age: self.retention_sec.map_or(age, wanted),
+            rows_min,
+            rows: self.rows_max.map_or(rows, |rows| if rows == 0 { u32::MAX } else { rows }),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -375,15 +401,17 @@ impl Settings {
             ("[log]", self.log != other.log),
             ("[cgroup] mode", self.cgroups != other.cgroups),
             ("[disk] min_free_bytes", self.disk_min_free != other.disk_min_free),
+            ("[history]", self.history != other.history),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 
     /// Takes the same keys from `inforce`.
     fn go_on_with(&mut self, inforce: &Self) {
-        let Self { paths, log, cgroups, disk_min_free, lasting, .. } = inforce;
+        let Self { paths, log, cgroups, disk_min_free, history, lasting, .. } = inforce;
         self.paths = Paths { units: std::mem::take(&mut self.paths.units), ..paths.clone() };
         (self.log, self.cgroups, self.disk_min_free) = (log.clone(), *cgroups, *disk_min_free);
+        self.history = *history;
         self.lasting = lasting.clone().or_else(|| Some(inforce.text.clone()));
     }
 
@@ -472,6 +500,7 @@ impl Settings {
             log,
             cgroups: file.cgroup.mode,
             disk_min_free: file.disk.min_free_bytes.map_or(ByteSize(64 << 20), |size| size.0),
+            history: file.history.retention(),
             alert,
             container,
         })
@@ -544,6 +573,17 @@ mod tests {
         let log = Settings::parse(Path::new("r.toml"), good, &places()).expect("good").log;
         assert_eq!((log.retention, log.segment_age), (Some(TimeSpan::from_secs(604_800)), Some(TimeSpan::INFINITY)));
         assert_eq!((log.on_full, log.forward), (Some(OnFull::Block), Some(vec![Forward::Journal])));
+    }
+
+    #[test]
+    fn history_is_kept_as_long_as_is_said_and_zero_is_for_ever() {
+        let read = |text: &str| Settings::parse(Path::new("r.toml"), text, &places()).expect("good").history;
+        assert_eq!(read(""), Retention::default());
+        let said = read("[history]\nretention_sec = \"30d\"\nrows_max = 7000\n");
+        assert_eq!((said.age.as_secs(), said.rows), (30 * 24 * 3600, 7000));
+        let ever = read("[history]\nretention_sec = 0\nrows_max = 0\n");
+        assert_eq!((ever.age, ever.rows), (Duration::MAX, u32::MAX));
+        assert_eq!(read("[history]\nretention_sec = \"infinity\"\n").age, Duration::MAX);
     }
 
     #[test]

@@ -283,6 +283,9 @@ pub struct UnitOutcome {
 /// One past or present run: `GET /v1/history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
+    /// Its place among all runs of this database; `after=` of the next page. 0 where it is not known.
+    #[serde(default)]
+    pub seq: i64,
     /// Whose.
     pub unit: String,
     /// Which.
@@ -320,7 +323,7 @@ pub struct Run {
     pub last_output: Vec<String>,
 }
 
-/// Runs, newest first.
+/// Runs: newest first, or with `after=SEQ` those that follow it, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The runs.

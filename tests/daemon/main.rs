@@ -31,6 +31,7 @@ mod exec; // what a service is given
 mod faults; // the machine goes wrong
 mod fd_store; // what services keep with us
 mod health; // services that are not well
+mod history; // what was
 mod keeper; // the keeper is killed
 mod kinds; // when a service is up
 mod life; // the daemon's own life
@@ -154,6 +155,8 @@ const TESTS: &[Test] = tests![
     health::a_monitoring_plugin_speaks_by_its_exit_code,
     health::a_redis_server_is_asked_what_it_is,
     health::tls_is_spoken_with_ones_own_authority_and_certificates_are_watched,
+    history::an_export_has_every_run_once_in_order_over_many_pages,
+    history::rows_beyond_what_is_kept_go,
     kinds::a_daemon_with_a_pid_file_is_followed_through_its_life,
     kinds::a_daemon_without_a_pid_file_is_guessed_and_a_group_of_daemons_lives_as_long_as_one,
     kinds::a_pid_file_that_names_a_stranger_is_not_believed_unless_root_wrote_it,

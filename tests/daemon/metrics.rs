@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// What /metrics of this daemon says to whoever accepts this.
-fn page(world: &World, accept: &str) -> String {
+pub(crate) fn page(world: &World, accept: &str) -> String {
     let mut curl = process::command("curl");
     curl.args(["--silent", "--fail", "--max-time", "20", "--header", &format!("Accept: {accept}")]);
     curl.arg("--unix-socket").arg(world.path("run/control.sock")).arg("http://localhost/metrics");

@@ -28,7 +28,8 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Clean { what, order } => order::run(context, Verb::Clean(what), order),
         Command::Reset { units, all, dry_run } => order::reset(context, &units, all, dry_run),
         Command::Check { units, no_restart, config } => check::run(context, &units, no_restart, config.as_deref()),
-        Command::History { unit, lines } => unit::history(context, unit.as_ref(), lines),
+        Command::History { unit, export: true, lines: _ } => unit::export(context, unit.as_ref()),
+        Command::History { unit, export: false, lines } => unit::history(context, unit.as_ref(), lines),
         Command::Why { unit } => unit::why(context, &unit),
         Command::Logs { unit, follow, lines, since, until, grep, timestamps } => {
             let (since, until, grep) = (since.as_deref(), until.as_deref(), grep.as_deref());

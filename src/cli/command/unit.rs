@@ -2,14 +2,14 @@ use crate::{
     base::UnitName,
     cli::{
         client::{Answer, encoded, path_with},
-        context::Context,
+        context::{Context, Reader, print},
         exit::Exit,
         failure::Failure,
         interrupt::Interrupt,
         progress::Progress,
         view,
     },
-    wire::v1::{Dependencies, Properties, Reloaded, UnitFiles, Units, Why},
+    wire::v1::{Dependencies, History, Properties, Reloaded, UnitFiles, Units, Why},
 };
 
 fn unit_path(unit: &UnitName, part: &str) -> String {
@@ -25,6 +25,32 @@ pub(super) fn history(context: &Context, unit: Option<&UnitName>, lines: u32) ->
     let answer = context.client.get(&path_with("/v1/history", &pairs))?;
     context.show(&answer, view::history::table)?;
     Ok(Exit::DONE)
+}
+
+/// Runs of one page of an export.
+const PAGE: usize = 1000;
+
+/// `history --export`: page by page, so that neither here nor there more than one is in memory.
+pub(super) fn export(context: &Context, unit: Option<&UnitName>) -> Result<Exit, Failure> {
+    let mut after = 0;
+    loop {
+        let mut pairs = vec![("limit", PAGE.to_string()), ("after", after.to_string())];
+        pairs.extend(unit.map(|unit| ("unit", unit.to_string())));
+        let page: Answer<History> = match context.client.get(&path_with("/v1/history", &pairs)) {
+            // It was there a page ago, and its files have gone since.
+            Err(error) if error.is_unknown_unit() && after > 0 => return Ok(Exit::DONE),
+            page => page?,
+        };
+        let mut lines = Vec::new();
+        for run in &page.value.runs {
+            serde_json::to_writer(&mut lines, run).map_err(Failure::Json)?;
+            lines.push(b'\n');
+            after = run.seq;
+        }
+        if print(&lines)? == Reader::Gone || page.value.runs.len() < PAGE {
+            return Ok(Exit::DONE);
+        }
+    }
 }
 
 /// `why`

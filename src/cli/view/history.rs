@@ -101,6 +101,7 @@ mod tests {
 
     fn run(generation: u64, minutes_ago: i64) -> Run {
         Run {
+            seq: 1,
             unit: "web".into(),
             generation,
             invocation: "0123456789abcdef0123456789abcdef".into(),

@@ -176,6 +176,17 @@ impl Store {
         self.0.reads.ask(move |connection| runs(connection, unit.as_ref(), limit, before)).await
     }
 
+    /// The same, oldest first, from the one after `after` on: page by page all of them, those that begin meanwhile too.
+    pub async fn history_after(
+        &self,
+        unit: Option<UnitName>,
+        limit: u32,
+        after: i64,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        let limit = limit.min(HISTORY_ROWS_MAX);
+        self.0.reads.ask(move |connection| runs_after(connection, unit.as_ref(), limit, after)).await
+    }
+
     /// One run of a unit.
     pub async fn run(&self, unit: UnitName, generation: Generation) -> Result<Option<RunRow>, StoreError> {
         self.0.reads.ask(move |connection| one_run(connection, &unit, generation)).await
@@ -290,6 +301,17 @@ fn runs(
             run_row,
         ),
     }
+}
+
+/// In the order of the rows, which is that of no index with a unit in it: all pages together look at each row once.
+fn runs_after(
+    connection: &Connection,
+    unit: Option<&UnitName>,
+    limit: u32,
+    after: i64,
+) -> rusqlite::Result<Vec<RunRow>> {
+    let sql = format!("{RUN_COLUMNS} WHERE seq > ?1 AND (?2 IS NULL OR unit = ?2) ORDER BY seq LIMIT ?3");
+    list(connection, &sql, params![after, unit.map(UnitName::as_str), limit], run_row)
 }
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
