@@ -26,6 +26,7 @@ mod churn; // a day at once
 mod crowd; // a thousand die at once
 mod config; // files that are wrong
 mod doctor; // what is wrong here
+mod examples; // units that people copy
 mod directories; // what is made for a service
 mod exec; // what a service is given
 mod faults; // the machine goes wrong
@@ -116,6 +117,9 @@ const TESTS: &[Test] = tests![
     doctor::a_service_that_outlived_keeper_and_manager_is_found_until_a_daemon_has_it_again,
     doctor::a_damaged_database_a_dead_redis_and_a_daemon_that_hangs_are_found,
     doctor::whatever_cannot_be_used_is_said_by_its_place_and_the_rest_is_looked_at,
+    examples::a_service_that_people_copy_comes_back_four_times_and_is_then_given_up_and_told,
+    examples::what_the_shipped_files_say_without_a_drop_in_is_ten_seconds_and_five_starts_in_three_hundred,
+    examples::the_line_for_cron_writes_what_it_found_and_says_it_by_its_exit_code,
     exec::a_service_gets_exactly_its_environment_and_descriptors,
     exec::a_service_runs_as_its_unit_says,
     exec::a_service_that_says_nothing_of_open_files_has_as_many_as_under_systemd,
