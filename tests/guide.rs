@@ -37,6 +37,7 @@ fn every_key_of_a_unit_is_in_the_guide() {
     let folder = "src/unit/dialect/toml";
     let files = [
         "exec_keys.rs",
+        "external_keys.rs",
         "health_keys.rs",
         "log_keys.rs",
         "resource_keys.rs",

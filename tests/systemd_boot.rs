@@ -3,6 +3,8 @@
 
 #[path = "support/machine.rs"]
 mod machine;
+#[path = "systemd_boot/external.rs"]
+mod external; // services that systemd keeps
 #[path = "systemd_boot/sandbox.rs"]
 mod sandbox; // services that are shut in
 

@@ -109,6 +109,16 @@ fn what_a_probe_lacks_is_said() {
 }
 
 #[test]
+fn an_external_service_is_one_without_a_process_of_ours() {
+    check("external");
+}
+
+#[test]
+fn what_an_external_service_cannot_have_is_refused_by_name() {
+    check("external_errors");
+}
+
+#[test]
 fn a_mistyped_word_is_answered_with_the_likely_one() {
     check("typos");
 }

@@ -6,7 +6,8 @@ use crate::{
         UnitDef,
         spec::{
             Amount, At, Command, CpuWeight, DeviceAllow, DeviceName, DevicePolicy, DirectoryKind, EmergencyAction,
-            ExitSet, KillMode, NotifyAccess, OomPolicy, Preserve, Restart, TasksMax, TimerSpec, WorkingDirectory,
+            ExitSet, ExternalManager, ExternalSpec, KillMode, NotifyAccess, OomPolicy, Preserve, Restart,
+            SupervisorServer, TasksMax, TimerSpec, WorkingDirectory,
         },
     },
 };
@@ -16,6 +17,9 @@ pub(super) fn of(def: &UnitDef) -> Vec<(String, String)> {
     let mut all = Vec::new();
     unit(def, &mut all);
     service(def, &mut all);
+    if let Some(spec) = &def.external {
+        external(spec, &mut all);
+    }
     exec(def, &mut all);
     if let Some(sandbox) = &def.service.exec.sandbox {
         all.extend(super::sandbox::of(sandbox));
@@ -55,6 +59,25 @@ fn unit(def: &UnitDef, all: &mut List) {
     }
     all.push(("success_action_exit_status", status(def.actions.success_status)));
     all.push(("failure_action_exit_status", status(def.actions.failure_status)));
+}
+
+fn external(spec: &ExternalSpec, all: &mut List) {
+    match &spec.manager {
+        ExternalManager::Systemd(unit) => all.push(("external_systemd", unit.to_string())),
+        ExternalManager::Supervisor { process, server } => {
+            all.push(("external_supervisor", process.to_string()));
+            all.push(match server {
+                SupervisorServer::Config(path) => ("external_config", path.display().to_string()),
+                SupervisorServer::Url(url) => ("external_server", url.to_string()),
+            });
+        }
+        ExternalManager::Commands { status } => all.push(("external_status", commands(std::slice::from_ref(status)))),
+    }
+    all.push((
+        "external_restart",
+        spec.restart.as_ref().map_or_else(String::new, |it| commands(std::slice::from_ref(it))),
+    ));
+    all.push(("external_poll_interval", span(spec.poll_interval)));
 }
 
 fn service(def: &UnitDef, all: &mut List) {

@@ -212,6 +212,10 @@ pub enum StartCause {
     Timer(UnitName),
     /// It serves a connection. The unit is the instance that was made for it.
     Connection(UnitName),
+    /// Whoever keeps an external service had started it, or someone through them.
+    ExternalStart,
+    /// Whoever keeps an external service has restarted it, or someone through them.
+    ExternalRestart,
 }
 
 impl StartCause {
@@ -227,6 +231,8 @@ impl StartCause {
             Self::Traffic => "traffic",
             Self::Timer(_) => "timer",
             Self::Connection(_) => "connection",
+            Self::ExternalStart => "external-start",
+            Self::ExternalRestart => "external-restart",
         }
     }
 
@@ -237,7 +243,12 @@ impl StartCause {
                 Some(unit.as_str())
             }
             Self::Unhealthy { probe } => Some(probe),
-            Self::Boot | Self::Manual(_) | Self::AutoRestart | Self::Traffic => None,
+            Self::Boot
+            | Self::Manual(_)
+            | Self::AutoRestart
+            | Self::Traffic
+            | Self::ExternalStart
+            | Self::ExternalRestart => None,
         }
     }
 
@@ -252,13 +263,15 @@ impl StartCause {
             | Self::Triggered(_)
             | Self::Traffic
             | Self::Timer(_)
-            | Self::Connection(_) => None,
+            | Self::Connection(_)
+            | Self::ExternalStart
+            | Self::ExternalRestart => None,
         }
     }
 
     /// Whether such a start counts as a restart.
     pub const fn is_restart(&self) -> bool {
-        matches!(self, Self::AutoRestart | Self::Unhealthy { .. })
+        matches!(self, Self::AutoRestart | Self::Unhealthy { .. } | Self::ExternalRestart)
     }
 }
 

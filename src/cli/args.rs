@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::adopt::AdoptArgs;
 use crate::base::{Signal, TimeSpan, UnitName};
 
 /// Controls the supervisor on this machine.
@@ -281,6 +282,16 @@ Exit status: 0 all is well, 1 warnings or what could not be seen, 2 failures, 3 
     },
     /// Read unit files anew and take them into use, as SIGHUP does
     ReloadConfig,
+    /// Watch services of the host's systemd, and have it tell us when one of them has failed
+    #[command(after_help = "\
+Examples:
+  supervisorctl adopt nginx --dry-run           the files as they would be
+  supervisorctl adopt nginx postgresql          watch both from now on
+  supervisorctl adopt nginx --undo              take it back; nginx runs on
+
+For each service a drop-in with Restart=, StartLimit and OnFailure=, and a unit of ours with [external]. systemd goes on to
+run it. A file that adopt did not write is never touched.")]
+    Adopt(AdoptArgs),
     /// Replace supervisord's program in place; no service notices
     #[command(after_help = "\
 Examples:

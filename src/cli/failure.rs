@@ -50,6 +50,9 @@ pub(crate) enum Failure {
     /// The daemon's program is what it was.
     #[error("cannot upgrade supervisord: {0}")]
     Upgrade(String),
+    /// A service of systemd that does not become a unit of ours.
+    #[error("{text}")]
+    Adopt { text: String, remedy: String },
     /// The user ended it.
     #[error("interrupted")]
     Interrupted,
@@ -87,6 +90,7 @@ impl Failure {
         match self {
             Self::Target(error) => error.remedy(),
             Self::Call(error) => error.remedy(),
+            Self::Adopt { remedy, .. } => Some(remedy.clone()),
             Self::Usage { remedy, .. } => Some((*remedy).to_owned()),
             Self::Property(_) => Some("`supervisorctl show UNIT` lists all of them".to_owned()),
             Self::Exec { .. } => Some("install supervisord beside supervisorctl, or start the daemon".to_owned()),

@@ -5,6 +5,7 @@
 //! only ever added to. Views for people may change at any time.
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod args;
 mod captured;
 mod client;
@@ -158,6 +159,7 @@ impl Family {
             | Command::Deps { .. }
             | Command::Lint { .. }
             | Command::ReloadConfig
+            | Command::Adopt(_)
             | Command::Upgrade { .. }
             | Command::Completions { .. } => Self::Plain,
         }

@@ -158,7 +158,7 @@ impl Counters {
                     return;
                 }
                 let cause = match cause {
-                    StartCause::AutoRestart => AUTO,
+                    StartCause::AutoRestart | StartCause::ExternalRestart => AUTO,
                     StartCause::Unhealthy { .. } => UNHEALTHY,
                     StartCause::Boot
                     | StartCause::Manual(_)
@@ -166,7 +166,8 @@ impl Counters {
                     | StartCause::Triggered(_)
                     | StartCause::Traffic
                     | StartCause::Timer(_)
-                    | StartCause::Connection(_) => return,
+                    | StartCause::Connection(_)
+                    | StartCause::ExternalStart => return,
                 };
                 *self.restarts.entry((run.unit.clone(), cause)).or_default() += 1;
             }

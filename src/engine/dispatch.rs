@@ -11,7 +11,10 @@ use crate::{
         effect::{Leftovers, SpawnOrder},
         input::{ProbeOutcome, Sender},
     },
-    unit::{self, UnitDef, spec::ProbeCheck},
+    unit::{
+        self, UnitDef,
+        spec::{Command, ExternalManager, ProbeCheck},
+    },
     wire::keeper::{Order, Output, SpawnOrder as KeeperSpawn, SpawnSpec, Stream},
 };
 
@@ -71,15 +74,12 @@ impl Engine {
                 Ok(())
             }
             Effect::WatchTree { run } => {
-                match self.tree_of_run(&run) {
-                    Some(tree) => self.tree.watch(tree),
-                    // Nobody could be found of it, so nobody is waited for.
-                    None => self.node.handle(clock::now(), Input::TreeEmpty { run }),
-                }
+                self.watch_tree(run);
                 Ok(())
             }
             Effect::Tidy { def, leftovers } => self.tidy(&def, leftovers),
             Effect::Probe { run, probe, def } => self.probe(run, probe, def),
+            Effect::Watch { run, number, def } => self.watch(run, number, def),
             Effect::CancelProbes { run } => self.cancel_probes(&run),
             Effect::Remember { unit, memo } => {
                 self.untold.remember(unit, memo);
@@ -118,6 +118,14 @@ impl Engine {
                 self.fan_out(notice);
                 Ok(())
             }
+        }
+    }
+
+    fn watch_tree(&mut self, run: RunId) {
+        match self.tree_of_run(&run) {
+            Some(tree) => self.tree.watch(tree),
+            // Nobody could be found of it, so nobody is waited for.
+            None => self.node.handle(clock::now(), Input::TreeEmpty { run }),
         }
     }
 
@@ -202,8 +210,8 @@ impl Engine {
         let input = match key.role {
             Role::Main | Role::Named(_) | Role::Control(_) => Input::SpawnFailed { key: key.clone(), failure },
             Role::Probe(_) => {
-                let Some((probe, outcome)) = self.probes.fail_exec(key, failure) else { return };
-                Input::Probed { run: key.run.clone(), probe, outcome }
+                let Some(input) = self.probes.fail_exec(key, failure) else { return };
+                input
             }
         };
         self.node.handle(clock::now(), input);
@@ -366,15 +374,38 @@ impl Engine {
             self.probes.ask(run, place, spec, used);
             return Ok(());
         };
-        let key = self.probes.begin_exec(clock::now(), run.clone(), place, spec);
-        let invocation = self.runs.get(&run.unit).map(|tree| tree.invocation).unwrap_or_default();
+        let key = self.probes.begin_exec(clock::now(), run, place, spec);
+        self.ask_by_command(key, "health", command.clone(), def)
+    }
+
+    /// Asks whoever keeps an external service.
+    fn watch(&mut self, run: RunId, number: u32, def: Arc<UnitDef>) -> Result<(), ClientError> {
+        let Some(external) = &def.external else { return Ok(()) };
+        let ExternalManager::Commands { status } = &external.manager else {
+            self.probes.look(run.unit, number, external.manager.clone());
+            return Ok(());
+        };
+        let command = status.clone();
+        let key = self.probes.begin_watch(clock::now(), run, number);
+        self.ask_by_command(key, "status", command, def)
+    }
+
+    /// Has a command run whose end is an answer.
+    fn ask_by_command(
+        &mut self,
+        key: ProcessKey,
+        directive: &'static str,
+        command: Command,
+        def: Arc<UnitDef>,
+    ) -> Result<(), ClientError> {
+        let invocation = self.runs.get(&key.run.unit).map(|tree| tree.invocation).unwrap_or_default();
         let order = SpawnOrder {
             key,
             invocation,
-            directive: "health",
+            directive,
             is_start: false,
-            command: command.clone(),
-            def: Arc::clone(&def),
+            command,
+            def,
             environment: Vec::new(),
             confirm_exec: false,
             is_first: false,

@@ -21,7 +21,7 @@ use crate::{
     edge::{cgroup::usage::Places, deliver::Deliveries, log, store},
     node::{
         effect::Outcome,
-        input::{ProbeOutcome, Verb},
+        input::{ProbeOutcome, Sight, Verb},
         status::UnitStatus,
     },
     unit::{UnitDef, calendar::Zone},
@@ -127,6 +127,15 @@ pub enum Report {
         probe: usize,
         /// What it found.
         outcome: ProbeOutcome,
+    },
+    /// Whoever keeps an external service was asked.
+    Watched {
+        /// Of which unit.
+        unit: UnitName,
+        /// The question's number.
+        number: u32,
+        /// The answer.
+        sight: Sight,
     },
     /// Instances of templates were made.
     Instances(Box<super::instances::Made>),

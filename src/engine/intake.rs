@@ -138,8 +138,8 @@ impl Engine {
     ) -> Result<(), ClientError> {
         self.processes.remove(&key);
         if let Role::Probe(_) = key.role {
-            if let Some((probe, outcome)) = self.probes.fail_exec(&key, failure) {
-                self.node.handle(clock::now(), Input::Probed { run: key.run.clone(), probe, outcome });
+            if let Some(input) = self.probes.fail_exec(&key, failure) {
+                self.node.handle(clock::now(), input);
             }
             return self.keeper.send(&Order::AckExit { key }, Vec::new());
         }
@@ -152,8 +152,8 @@ impl Engine {
         let Exit { key, pid, status, usage, at, .. } = exit;
         self.processes.remove(&key);
         if let Role::Probe(_) = key.role {
-            if let Some((probe, outcome)) = self.probes.end_exec(clock::now(), &key, status) {
-                self.node.handle(clock::now(), Input::Probed { run: key.run.clone(), probe, outcome });
+            if let Some(input) = self.probes.end_exec(clock::now(), &key, status) {
+                self.node.handle(clock::now(), input);
             }
             return self.keeper.send(&Order::AckExit { key }, Vec::new());
         }
@@ -343,6 +343,9 @@ impl Engine {
     pub(super) fn take_report(&mut self, report: Report) -> Result<(), ClientError> {
         match report {
             Report::Probed { run, probe, outcome } => self.probed(run, probe, outcome),
+            Report::Watched { unit, number, sight } => {
+                self.node.handle(clock::now(), Input::Watched { unit, number, sight });
+            }
             Report::Instances(made) => self.take_instances(*made)?,
             Report::AcceptAgain(unit) => self.accept_again(&unit),
             Report::Main(candidate) => self.take_candidate(candidate)?,

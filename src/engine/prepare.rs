@@ -235,8 +235,8 @@ impl Engine {
         for key in self.preparations.withdraw(unit, is_meant) {
             let (now, status) = (clock::now(), ExitStatus::Signaled { signal, core: false });
             if let Role::Probe(_) = key.role {
-                if let Some((probe, outcome)) = self.probes.end_exec(now, &key, status) {
-                    self.node.handle(now, Input::Probed { run: key.run, probe, outcome });
+                if let Some(input) = self.probes.end_exec(now, &key, status) {
+                    self.node.handle(now, input);
                 }
             } else {
                 let alone = self.is_alone(&key, None, now.mono);

@@ -1,20 +1,25 @@
 //! Probes under way: those that are commands are processes of the keeper's like all others, the rest are tasks.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{runtime, sync::mpsc};
 
 use super::handle::Report;
 use crate::{
-    base::{ExitStatus, Mono, Now, ProcessKey, Role, RunId, SpawnFailure, TimeSpan},
+    base::{ExitStatus, Mono, Now, ProcessKey, Role, RunId, RunResult, SpawnFailure, TimeSpan, UnitName},
     edge::probe::{Prober, Sample, Used},
-    node::input::{Finding, ProbeOutcome},
-    unit::spec::{ProbeCheck, ProbeSpec},
+    node::{
+        Input,
+        input::{Finding, Life, LifeEnd, ProbeOutcome, Sight},
+    },
+    unit::spec::{ExternalManager, ProbeCheck, ProbeSpec},
 };
 
 /// What monitoring plugins end with when all is not well but works, and when they cannot tell.
 const PLUGIN_WARNING: u8 = 1;
 const PLUGIN_UNKNOWN: u8 = 3;
+/// How long a status command of an external service may take.
+const STATUS_TIMEOUT: TimeSpan = TimeSpan::from_secs(10);
 
 /// Where probes run and which are under way.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(super) struct Probes {
     reporter: mpsc::UnboundedSender<Report>,
     /// Tasks by run and place.
     tasks: BTreeMap<(RunId, usize), tokio::task::AbortHandle>,
+    /// Questions to those who keep external services, the newest of each unit.
+    looks: BTreeMap<UnitName, tokio::task::AbortHandle>,
     /// What was seen last of CPU time.
     samples: BTreeMap<(RunId, usize), Sample>,
     /// Processes.
@@ -33,12 +40,20 @@ pub(super) struct Probes {
 
 #[derive(Debug)]
 struct Exec {
-    probe: usize,
-    is_plugin: bool,
+    asks: Asks,
     started: Mono,
     deadline: Option<Mono>,
     timeout: TimeSpan,
     timed_out: bool,
+}
+
+/// What a command is to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// Whether a service is well, for the probe in this place; a plugin says more than yes or no.
+    Probe { place: usize, is_plugin: bool },
+    /// Whether an external service is up; the number of the question.
+    Watch { number: u32 },
 }
 
 impl Probes {
@@ -48,6 +63,7 @@ impl Probes {
             prober: Arc::default(),
             reporter,
             tasks: BTreeMap::new(),
+            looks: BTreeMap::new(),
             samples: BTreeMap::new(),
             execs: BTreeMap::new(),
             next: 0,
@@ -73,41 +89,68 @@ impl Probes {
 
     /// Names the process of an exec probe that begins now.
     pub(super) fn begin_exec(&mut self, now: Now, run: RunId, place: usize, spec: &ProbeSpec) -> ProcessKey {
+        let is_plugin = matches!(*spec.check, ProbeCheck::Plugin(_));
+        self.begin(now, run, Asks::Probe { place, is_plugin }, spec.timeout)
+    }
+
+    /// Names the process of a status command that begins now.
+    pub(super) fn begin_watch(&mut self, now: Now, run: RunId, number: u32) -> ProcessKey {
+        self.begin(now, run, Asks::Watch { number }, STATUS_TIMEOUT)
+    }
+
+    fn begin(&mut self, now: Now, run: RunId, asks: Asks, timeout: TimeSpan) -> ProcessKey {
         self.next = self.next.wrapping_add(1);
         let key = ProcessKey { run, role: Role::Probe(self.next) };
-        let exec = Exec {
-            probe: place,
-            is_plugin: matches!(*spec.check, ProbeCheck::Plugin(_)),
-            started: now.mono,
-            deadline: now.mono.after(spec.timeout),
-            timeout: spec.timeout,
-            timed_out: false,
-        };
+        let deadline = now.mono.after(timeout);
+        let exec = Exec { asks, started: now.mono, deadline, timeout, timed_out: false };
         self.execs.insert(key.clone(), exec);
         key
     }
 
-    /// A probe's process ended: whose probe it was and what it found.
-    pub(super) fn end_exec(&mut self, now: Now, key: &ProcessKey, status: ExitStatus) -> Option<(usize, ProbeOutcome)> {
-        let exec = self.execs.remove(key)?;
-        let finding = match status {
-            _ if exec.timed_out => Finding::Bad(format!("no answer within {}", exec.timeout)),
-            ExitStatus::Exited(0) => Finding::Good,
-            ExitStatus::Exited(PLUGIN_WARNING) if exec.is_plugin => Finding::Degraded(status.to_string()),
-            ExitStatus::Exited(PLUGIN_UNKNOWN) if exec.is_plugin => Finding::Unasked(status.to_string()),
-            ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => {
-                Finding::Bad(status.to_string())
-            }
-        };
-        Some((exec.probe, ProbeOutcome { finding, took: now.mono.since(exec.started) }))
+    /// Asks the manager of an external service that needs no process for it; comes back as [`Report::Watched`].
+    pub(super) fn look(&mut self, unit: UnitName, number: u32, manager: ExternalManager) {
+        let (prober, reporter, of) = (Arc::clone(&self.prober), self.reporter.clone(), unit.clone());
+        let task = self.runtime.spawn(async move {
+            let sight = prober.look(&manager).await;
+            // The engine is gone: nobody wants to know.
+            reporter.send(Report::Watched { unit: of, number, sight }).ok();
+        });
+        if let Some(older) = self.looks.insert(unit, task.abort_handle()) {
+            older.abort();
+        }
     }
 
-    /// A probe's process could not be started.
-    pub(super) fn fail_exec(&mut self, key: &ProcessKey, failure: SpawnFailure) -> Option<(usize, ProbeOutcome)> {
+    /// A probe's process ended: what the machine is told.
+    pub(super) fn end_exec(&mut self, now: Now, key: &ProcessKey, status: ExitStatus) -> Option<Input> {
+        let exec = self.execs.remove(key)?;
+        let took = now.mono.since(exec.started);
+        let late = exec.timed_out.then(|| format!("no answer within {}", exec.timeout));
+        Some(match exec.asks {
+            Asks::Probe { place, is_plugin } => {
+                let finding = late.map_or_else(|| finding(status, is_plugin), Finding::Bad);
+                probed(key, place, finding, took)
+            }
+            Asks::Watch { number } => {
+                let sight = late.map_or_else(|| sight(status), |late| Sight::Unasked(late.into()));
+                Input::Watched { unit: key.run.unit.clone(), number, sight }
+            }
+        })
+    }
+
+    /// A probe's process could not be started: what the machine is told.
+    pub(super) fn fail_exec(&mut self, key: &ProcessKey, failure: SpawnFailure) -> Option<Input> {
         let exec = self.execs.remove(key)?;
         let reason = failure.to_string();
-        let finding = if failure.is_shortage() { Finding::Unasked(reason) } else { Finding::Bad(reason) };
-        Some((exec.probe, ProbeOutcome { finding, took: std::time::Duration::ZERO }))
+        Some(match exec.asks {
+            Asks::Probe { place, .. } => {
+                let finding = if failure.is_shortage() { Finding::Unasked(reason) } else { Finding::Bad(reason) };
+                probed(key, place, finding, Duration::ZERO)
+            }
+            Asks::Watch { number } => {
+                let sight = Sight::Unasked(format!("cannot run the status command: {reason}").into());
+                Input::Watched { unit: key.run.unit.clone(), number, sight }
+            }
+        })
     }
 
     /// The probe came back: its task is no more.
@@ -144,5 +187,32 @@ impl Probes {
             }
         }
         keys
+    }
+}
+
+fn probed(key: &ProcessKey, place: usize, finding: Finding, took: Duration) -> Input {
+    Input::Probed { run: key.run.clone(), probe: place, outcome: ProbeOutcome { finding, took } }
+}
+
+fn finding(status: ExitStatus, is_plugin: bool) -> Finding {
+    match status {
+        ExitStatus::Exited(0) => Finding::Good,
+        ExitStatus::Exited(PLUGIN_WARNING) if is_plugin => Finding::Degraded(status.to_string()),
+        ExitStatus::Exited(PLUGIN_UNKNOWN) if is_plugin => Finding::Unasked(status.to_string()),
+        ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => Finding::Bad(status.to_string()),
+    }
+}
+
+/// What `status` of an LSB init script means by its exit code: 1 and 2 are a service that died and left its files. How it
+/// ended nobody knows; 3 is an orderly stop.
+fn sight(status: ExitStatus) -> Sight {
+    let down = |said: &str, result| Sight::Down { said: said.into(), end: LifeEnd { result, status: None } };
+    match status {
+        ExitStatus::Exited(0) => Sight::Up { said: "up".into(), life: Life { id: "".into(), restarts: None } },
+        ExitStatus::Exited(1 | 2) => down("dead", RunResult::Unknown),
+        ExitStatus::Exited(3) => down("down", RunResult::Success),
+        ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => {
+            Sight::Unasked(format!("the status command says nothing ({status})").into())
+        }
     }
 }

@@ -78,6 +78,16 @@ pub enum Effect {
         /// Whose.
         run: RunId,
     },
+    /// Ask whoever keeps an external service how it is. Comes back as `Watched` with the same number, always; a newer
+    /// question for the same unit takes the place of an older one, which need not be answered.
+    Watch {
+        /// The unit's newest run, whether or not it is over.
+        run: RunId,
+        /// Names the question.
+        number: u32,
+        /// The definition whose manager is to be asked.
+        def: Arc<UnitDef>,
+    },
     /// Keep these bytes with the keeper (at most 4096), so that a new manager goes on from here. It may wait, but not longer
     /// than the next spawn or kill of the unit, a reply, or any notice.
     Remember {

@@ -7,6 +7,7 @@ use super::{
     restart,
     service::{End, Monitor, Run, State},
     timers::Slot,
+    watch::Elsewhere,
     wish::{Ending, JobKind, Wish},
 };
 use crate::{
@@ -36,6 +37,8 @@ enum Plan {
     StartLimit,
     /// Down until there is traffic.
     Listen,
+    /// It runs already: whoever keeps it has restarted it.
+    Elsewhere,
 }
 
 impl Node {
@@ -43,6 +46,7 @@ impl Node {
     pub(super) fn finish(&mut self, now: Now, place: Place) {
         self.end_probes(place);
         self.timers.clear_run(place);
+        self.end_watch(place);
         let Some(unit) = self.unit_mut(place) else { return };
         let State::Live(run) = std::mem::replace(&mut unit.state, State::Inactive) else { return };
         unit.since = now;
@@ -70,7 +74,7 @@ impl Node {
             self.finish_job(now, place, &outcome);
         }
         let follows = match plan {
-            Plan::Pending | Plan::Restart { .. } => true,
+            Plan::Pending | Plan::Restart { .. } | Plan::Elsewhere => true,
             Plan::Rest | Plan::Fail | Plan::StartLimit | Plan::Listen => false,
         };
         self.tidy(place, &run, follows);
@@ -78,6 +82,7 @@ impl Node {
         self.stop_bound(place, &end);
         self.continue_job(now, place);
         self.plan_timers_of(now, place);
+        self.settle_watch(now, place);
         self.ended.push(place);
     }
 
@@ -89,6 +94,9 @@ impl Node {
         }
         if unit.job.as_ref().is_some_and(|job| !job.begun || matches!(job.kind, JobKind::Restart(_))) {
             return Plan::Pending;
+        }
+        if run.elsewhere == Some(Elsewhere::Restarted) || run.elsewhere == Some(Elsewhere::Failed) {
+            return Plan::Elsewhere;
         }
         if unit.is_connection() {
             let is_well = matches!(run.result, RunResult::Success | RunResult::ExecCondition) && run.ending.is_none();
@@ -144,10 +152,11 @@ impl Node {
     }
 
     fn say_end(&mut self, now: Now, place: Place, run: &Run, plan: &Plan) -> End {
-        let wanted = run.ending.as_ref().is_some_and(Ending::is_wanted);
+        // Someone restarted it through whoever keeps it.
+        let wanted = run.ending.as_ref().is_some_and(Ending::is_wanted) || run.elsewhere == Some(Elsewhere::Restarted);
         let consequence = match plan {
             Plan::Pending if wanted => Consequence::Rest,
-            Plan::Pending | Plan::Restart { .. } => Consequence::Restart,
+            Plan::Pending | Plan::Restart { .. } | Plan::Elsewhere => Consequence::Restart,
             Plan::Listen if run.result == RunResult::Success => Consequence::Rest,
             Plan::Rest => Consequence::Rest,
             Plan::Listen | Plan::Fail => Consequence::Fail,
@@ -176,6 +185,12 @@ impl Node {
         match plan {
             // `continue_job` goes on with it.
             Plan::Pending => {}
+            Plan::Elsewhere => {
+                if let Some(unit) = self.unit_mut(place) {
+                    unit.restarts = unit.restarts.saturating_add(1);
+                }
+                self.begin_run(now, place, StartCause::ExternalRestart, None);
+            }
             Plan::Restart { cause, counts, row, delay } => {
                 let state = State::HoldOff { due: now.mono.after(delay), cause, counts };
                 self.restart(now, place, state, row, delay);

@@ -248,6 +248,7 @@ impl Node {
                 self.answer(Some(ask), Outcome::Failed(Refusal::UnknownUnit { similar }));
                 continue;
             };
+            self.look(place);
             self.probe_unit(place, ask);
         }
     }
@@ -277,7 +278,8 @@ impl Node {
 impl super::service::Run {
     /// Whether nothing but time shows that it is well.
     fn must_settle(&self) -> bool {
-        matches!(self.def.service.kind, ServiceKind::Simple | ServiceKind::Exec) && self.probes.is_empty()
+        let says_nothing = matches!(self.def.service.kind, ServiceKind::Simple | ServiceKind::Exec);
+        (says_nothing || self.def.external.is_some()) && self.probes.is_empty()
     }
 
     /// Gives the answer to whoever waits for it; those who have all theirs now are returned.

@@ -9,8 +9,8 @@ use std::{
 
 use crate::{
     base::{
-        Actor, ExitStatus, Generation, InvocationId, Mono, Now, Pid, ProcessKey, RunId, Signal, SpawnFailure, Ticket,
-        UnitName, Usage, Wall,
+        Actor, ExitStatus, Generation, InvocationId, Mono, Now, Pid, ProcessKey, RunId, RunResult, Signal,
+        SpawnFailure, Ticket, UnitName, Usage, Wall,
     },
     unit::{UnitDef, calendar::Zones},
 };
@@ -128,6 +128,15 @@ pub enum Input {
         probe: usize,
         /// What it found.
         outcome: ProbeOutcome,
+    },
+    /// The answer to [`super::Effect::Watch`]: what whoever keeps an external service says of it.
+    Watched {
+        /// Of which unit.
+        unit: UnitName,
+        /// The number of the question.
+        number: u32,
+        /// What was said.
+        sight: Sight,
     },
     /// Something came to a socket of a unit that listens: the answer to [`super::Effect::Listen`].
     Traffic {
@@ -256,6 +265,52 @@ pub struct NotifyMessage {
     pub errno: Option<u32>,
     /// EXIT_STATUS=, for show.
     pub exit_status: Option<u8>,
+}
+
+/// What the manager that keeps an external service says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// It is up.
+    Up {
+        /// In its own words, for people: `active (running)`.
+        said: Box<str>,
+        /// Its run.
+        life: Life,
+    },
+    /// It is on its way between the two; that manager is about to decide.
+    Moving {
+        /// In its own words.
+        said: Box<str>,
+        /// How the run before ended, as far as that is said.
+        end: LifeEnd,
+    },
+    /// It is down, and stays so unless someone acts.
+    Down {
+        /// In its own words.
+        said: Box<str>,
+        /// How it ended.
+        end: LifeEnd,
+    },
+    /// Nobody could be asked, and why; it says nothing of the service.
+    Unasked(Box<str>),
+}
+
+/// A run of an external service, as far as the manager that keeps it tells one from the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Life {
+    /// Another one is another run; empty where runs cannot be told apart.
+    pub id: Box<str>,
+    /// How often that manager has restarted it by itself; `None` where it does not say.
+    pub restarts: Option<u32>,
+}
+
+/// How a run of an external service ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LifeEnd {
+    /// Its class.
+    pub result: RunResult,
+    /// How its main process ended, where that is known.
+    pub status: Option<ExitStatus>,
 }
 
 /// What a probe found.

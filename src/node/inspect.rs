@@ -54,6 +54,7 @@ impl Node {
         for (slot, _) in self.timers.of(place) {
             let belongs = match (&unit.state, slot) {
                 (_, Slot::Elapse | Slot::Calendar) => unit.timer.is_some() && self.shutdown.is_none(),
+                (_, Slot::Watch) => unit.watch.is_some(),
                 (State::HoldOff { .. }, Slot::HoldOff) => true,
                 (State::Live(run), Slot::Phase) => !matches!(run.phase, Phase::Running | Phase::Exited),
                 (State::Live(run), Slot::Look) => run.claim.is_some(),
@@ -147,7 +148,8 @@ impl Node {
             | Phase::FinalSigterm
             | Phase::FinalSigkill => None,
         };
-        if wants.is_some_and(|wants| run.control.is_none_or(|control| control.directive != wants)) {
+        let fits = |is: Directive, wants| is == wants || (is == Directive::Restart && wants == Directive::Stop);
+        if wants.is_some_and(|wants| run.control.is_none_or(|control| !fits(control.directive, wants))) {
             say("its command is not under way");
         }
         match run.phase {

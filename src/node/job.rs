@@ -481,6 +481,7 @@ impl Node {
 
     /// Takes a run down that is not on its way already; its `ending` says why.
     pub(super) fn take_down(&mut self, now: Now, place: Place) {
+        self.owe_stop(place);
         let Some(run) = self.run(place) else { return };
         match run.phase {
             // What runs beside the main process is not waited for (systemd does the same).

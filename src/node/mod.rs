@@ -57,6 +57,7 @@ mod timer;
 mod timers;
 mod units;
 mod up;
+mod watch;
 mod wish;
 
 #[cfg(test)]
@@ -234,6 +235,7 @@ impl Node {
             Input::TreeEmpty { run } => self.tree_empty(now, &run),
             Input::Notified { run, sender, pid, message } => self.notified(now, &run, sender, pid, message),
             Input::Probed { run, probe, outcome } => self.probed(now, &run, probe, &outcome),
+            Input::Watched { unit, number, sight } => self.watched(now, &unit, number, sight),
             Input::Traffic { unit } => self.traffic(now, &unit),
             Input::Connected { unit, source } => self.connected(now, &unit, source),
             Input::Instance { number, def } => self.instance(now, number, def),
@@ -279,6 +281,7 @@ impl Node {
             Slot::Settled => self.is_well(now, place),
             Slot::Elapse => self.elapse(now, place),
             Slot::Calendar => self.calendar_due(now, place),
+            Slot::Watch => self.watch_due(now, place),
             Slot::Probe(index) => self.probe_due(now, place, index),
         }
     }

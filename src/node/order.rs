@@ -200,7 +200,10 @@ impl Node {
         let wanted = |place: &&Place| self.unit(**place).is_some_and(|unit| unit.starts_with_daemon() && !unit.known);
         let roots: Vec<_> = places.iter().filter(wanted).copied().collect();
         self.begin_enabled(now, &roots);
-        places.into_iter().for_each(|place| self.settle_timer(now, place));
+        for place in places {
+            self.settle_timer(now, place);
+            self.settle_watch(now, place);
+        }
     }
 
     /// Starts these; those that are lazy only listen.

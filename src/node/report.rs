@@ -46,7 +46,10 @@ impl Node {
             health: health(run.map_or(&unit.def, |run| &run.def), run),
             errno: run.and_then(|run| run.errno),
             exit_status: run.and_then(|run| run.exit_status),
-            status_text: run.and_then(|run| run.status_text.as_deref()).map(str::to_owned),
+            status_text: run
+                .and_then(|run| run.status_text.as_deref())
+                .or_else(|| unit.watch.as_ref()?.said())
+                .map(str::to_owned),
             enabled: unit.is_enabled(),
             wanted: unit.wish == Wish::Up || (unit.accepts() && matches!(unit.state, State::Listening)),
             accepted: self.accepted(place, unit),

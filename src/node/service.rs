@@ -25,6 +25,7 @@ use super::{
     limit::StartWindow,
     probe::Probe,
     timer::Timer,
+    watch::{Elsewhere, Watch},
     wish::{Ask, Ending, Job, Wish},
 };
 use crate::{
@@ -76,6 +77,8 @@ pub(super) struct Unit {
     pub(super) incident: bool,
     /// Its timer, while that is armed.
     pub(super) timer: Option<Box<Timer>>,
+    /// What is known of an external service.
+    pub(super) watch: Option<Box<Watch>>,
     /// It was started or stopped at least once since the machine booted: [`super::Input::Boot`] leaves it alone.
     pub(super) known: bool,
     /// Its file is gone; it leaves the table as soon as it is down.
@@ -154,6 +157,8 @@ pub(super) struct Run {
     pub(super) checks: Vec<Checking>,
     /// The reload that is under way.
     pub(super) reload: Option<Box<Reloading>>,
+    /// An external service ended, or was restarted, without us.
+    pub(super) elsewhere: Option<Elsewhere>,
     /// Whose end triggered this run.
     pub(super) monitor: Option<Box<Monitor>>,
 }
@@ -246,6 +251,8 @@ pub(super) enum Directive {
     Reload,
     Stop,
     StopPost,
+    /// Of an external service: stop and start in one.
+    Restart,
 }
 
 /// How a run came up, as it was said.
@@ -336,6 +343,7 @@ impl Unit {
             waits_back: false,
             incident: false,
             timer: None,
+            watch: None,
             known: false,
             gone: false,
             ends_daemon: false,
@@ -415,6 +423,7 @@ impl Run {
             probes: Vec::new(),
             checks: Vec::new(),
             reload: None,
+            elsewhere: None,
             monitor: None,
         }
     }
@@ -521,6 +530,7 @@ impl Directive {
             Self::Reload => "exec_reload",
             Self::Stop => "exec_stop",
             Self::StopPost => "exec_stop_post",
+            Self::Restart => "restart",
         }
     }
 
@@ -534,6 +544,9 @@ impl Directive {
             Self::Reload => &service.exec_reload,
             Self::Stop => &service.exec_stop,
             Self::StopPost => &service.exec_stop_post,
+            Self::Restart => {
+                return def.external.as_ref().and_then(|external| external.restart.as_ref()).filter(|_| step == 0);
+            }
         };
         list.get(usize::from(step))
     }
@@ -545,6 +558,7 @@ impl Directive {
                 def.service.timeouts.start
             }
             Self::Stop | Self::StopPost => def.service.timeouts.stop,
+            Self::Restart => def.service.timeouts.stop.max(def.service.timeouts.start),
         }
     }
 }

@@ -100,7 +100,12 @@ fn control_order(run: &Run, control: Control, command: Command) -> SpawnOrder {
             environment.push(("SERVICE_RESULT".to_owned(), run.result.to_string()));
             environment.extend(exit_environment("EXIT_CODE", "EXIT_STATUS", run.main.status()));
         }
-        Directive::Condition | Directive::StartPre | Directive::Start | Directive::StartPost | Directive::Reload => {}
+        Directive::Condition
+        | Directive::StartPre
+        | Directive::Start
+        | Directive::StartPost
+        | Directive::Reload
+        | Directive::Restart => {}
     }
     SpawnOrder {
         key: ProcessKey { run: run.id(), role: Role::Control(control.number) },

@@ -21,7 +21,10 @@ impl Node {
         let Some(unit) = self.unit_mut(place) else { return };
         unit.generation = unit.generation.next();
         match cause {
-            StartCause::AutoRestart | StartCause::Unhealthy { .. } => {}
+            StartCause::AutoRestart
+            | StartCause::Unhealthy { .. }
+            | StartCause::ExternalStart
+            | StartCause::ExternalRestart => {}
             // A start that someone asked for while the hold-off ran is one more try of the same row.
             StartCause::Boot
             | StartCause::Manual(_)
@@ -58,6 +61,8 @@ impl Node {
         self.notice(now, what);
         // The memo that goes out with the first process knows of it.
         self.plan_timers_of(now, place);
+        self.settle_watch(now, place);
+        self.forget_life(place);
         self.next_condition(now, place, 0);
     }
 
@@ -79,7 +84,11 @@ impl Node {
         let Some(run) = self.run(place) else { return };
         let commands = &run.def.service.exec_start;
         let step_index = usize::from(step);
-        let is_command = step_index + 1 < commands.len() || run.def.service.kind == ServiceKind::Forking;
+        let is_external = run.def.external.is_some() && step_index < commands.len();
+        if is_external && run.began_elsewhere() {
+            return self.started(now, place);
+        }
+        let is_command = step_index + 1 < commands.len() || run.def.service.kind == ServiceKind::Forking || is_external;
         if is_command {
             self.run_command(now, place, Directive::Start, step, Phase::Start);
         } else if let Some(command) = commands.get(step_index).cloned() {
@@ -142,6 +151,7 @@ impl Node {
         self.timers.set(place, Slot::RuntimeMax, now.mono.after(runtime_max));
         self.watch_tree(place);
         self.begin_probes(now, place);
+        self.look(place);
         self.up_for_others(now, place);
     }
 

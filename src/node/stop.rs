@@ -19,7 +19,8 @@ impl Node {
     /// The run was up and goes down, whatever the reason: ExecStop= first, even if the main process is gone.
     pub(super) fn enter_stop(&mut self, now: Now, place: Place) {
         self.leave_up(place);
-        if !self.run_command(now, place, Directive::Stop, 0, Phase::Stop) {
+        let directive = self.way_down(now, place);
+        if !directive.is_some_and(|directive| self.run_command(now, place, directive, 0, Phase::Stop)) {
             self.enter_signals(now, place, Phase::StopSigterm { tree: false });
         }
     }
@@ -40,7 +41,7 @@ impl Node {
     }
 
     /// What only makes sense while it is up or starting.
-    fn leave_up(&mut self, place: Place) {
+    pub(super) fn leave_up(&mut self, place: Place) {
         for slot in [Slot::Watchdog, Slot::RuntimeMax, Slot::RowEnds, Slot::Settled] {
             self.timers.clear(place, slot);
         }
@@ -159,6 +160,9 @@ impl Node {
     }
 
     pub(super) fn next_stop_post(&mut self, now: Now, place: Place, step: u16) {
+        if step == 0 && self.pay_stop(now, place) {
+            return;
+        }
         if !self.run_command(now, place, Directive::StopPost, step, Phase::StopPost) {
             self.enter_final(now, place, Phase::FinalSigterm);
         }

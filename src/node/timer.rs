@@ -308,7 +308,9 @@ impl Begin {
             | StartCause::Unhealthy { .. }
             | StartCause::Triggered(_)
             | StartCause::Traffic
-            | StartCause::Connection(_) => None,
+            | StartCause::Connection(_)
+            | StartCause::ExternalStart
+            | StartCause::ExternalRestart => None,
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum Slot {
     Elapse,
     /// The unit's timer may elapse, by the calendar: the clock on the wall decides.
     Calendar,
+    /// The next look at an external service.
+    Watch,
     /// The next start of a probe.
     Probe(u16),
 }
@@ -68,7 +70,7 @@ impl Timers {
 
     /// Clears every slot that belongs to a run.
     pub(super) fn clear_run(&mut self, place: Place) {
-        let of_run = |slot: &Slot| !matches!(slot, Slot::Elapse | Slot::Calendar);
+        let of_run = |slot: &Slot| !matches!(slot, Slot::Elapse | Slot::Calendar | Slot::Watch);
         let slots: Vec<_> = self.of(place).map(|(slot, _)| slot).filter(of_run).collect();
         for slot in slots {
             self.clear(place, slot);

@@ -49,7 +49,10 @@ impl Node {
         }
         if self.booted && self.shutdown.is_none() {
             let places: Vec<_> = self.names.values().copied().collect();
-            places.into_iter().for_each(|place| self.settle_timer(now, place));
+            for place in places {
+                self.settle_timer(now, place);
+                self.settle_watch(now, place);
+            }
             let enabled = |place: &Place| self.unit(*place).is_some_and(Unit::starts_with_daemon);
             let roots: Vec<_> = new.into_iter().filter(enabled).collect();
             self.begin_enabled(now, &roots);

@@ -6,7 +6,7 @@ use super::{
     accepting,
     diag::{Place, Report},
     draft::{CheckDraft, Draft, HttpDraft, Places, ProbeDraft, Relation, RelationKind, TimerDraft, exit_set, pairs},
-    listening,
+    external, listening,
     sandbox::contradictions,
     spec::{
         Amount, HttpCheck, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Relations, ResourcesSpec, Restart,
@@ -29,18 +29,21 @@ pub(super) fn finish(
     check_relations(&draft, report);
     *draft.def.relations = relations(&draft);
     service(&mut draft);
+    let is_external = draft.external.is_some();
+    external::finish(&mut draft, places, clean, report);
     let timer_of_another = draft.timer.as_ref().and_then(|timer| timer.unit.as_ref());
     let timer_only = timer_of_another.is_some_and(|(unit, _)| *unit != draft.def.name);
     draft.def.sockets.accept = accepting::finish(&mut draft, at, report);
     if draft.def.name.is_target() {
         target(&mut draft.def.service);
-    } else {
+    } else if !is_external {
         check.commands(&draft.def.service, timer_only, report);
     }
-    check.restart(&draft.def.service, report);
+    check.restart(&draft.def, report);
     check.notify(&draft.def.service, report);
     check.sandbox(&draft.def.service, report);
     check.resources(&draft.def.service.resources, report);
+    external::check_probes(&draft, report);
     draft.def.health = draft.health.into_iter().filter_map(|probe| finish_probe(probe, clean, report)).collect();
     let list = listening::finish(draft.sockets, &draft.def.name, at, report);
     // What an instance has of them is its connection.
@@ -181,10 +184,11 @@ impl Check<'_> {
         }
     }
 
-    fn restart(&self, service: &ServiceSpec, report: &mut Report<'_>) {
+    fn restart(&self, unit: &UnitDef, report: &mut Report<'_>) {
+        let service = &unit.service;
         let restart = &service.restart;
         let again_after_success = matches!(restart.when, Restart::Always | Restart::OnSuccess);
-        if service.kind == ServiceKind::Oneshot && again_after_success {
+        if service.kind == ServiceKind::Oneshot && again_after_success && unit.external.is_none() {
             let help = "a oneshot that succeeded is done: use on-failure, or another type".to_owned();
             report.error(self.service_at("restart"), "a oneshot cannot restart after success", Some(help));
         }
@@ -298,8 +302,9 @@ fn finish_probe(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Opt
     }
     let Some(check) = check else {
         if clean == Clean::Yes {
-            let help =
-                Some("give one of http, tcp, exec, plugin, disk, certificate, redis, file, memory, cpu".to_owned());
+            let help = Some(
+                "give one of http, tcp, exec, plugin, systemd, disk, certificate, redis, file, memory, cpu".to_owned(),
+            );
             report.error(place, format!("the probe {name:?} asks nothing"), help);
         }
         return None;
@@ -310,8 +315,9 @@ fn finish_probe(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Opt
             report.error(place, format!("{key} of the probe {name:?} is infinite: it would never say anything"), help);
         }
     }
-    // A restart makes neither room nor a certificate.
-    let of_the_host = matches!(check, CheckDraft::Ready(ProbeCheck::Disk(_) | ProbeCheck::Certificate(_)));
+    // A restart makes neither room nor a certificate, and no other unit of the host well.
+    let of_the_host =
+        matches!(check, CheckDraft::Ready(ProbeCheck::Disk(_) | ProbeCheck::Certificate(_) | ProbeCheck::Systemd(_)));
     let usual = if of_the_host { OnUnhealthy::Alert } else { OnUnhealthy::Restart };
     let on_unhealthy = draft.on_unhealthy.unwrap_or(usual);
     let severity = draft.severity.unwrap_or(match on_unhealthy {

@@ -32,6 +32,7 @@ pub(super) struct Draft {
     pub exec_draft: ExecDraft,
     pub sockets: SocketDraft,
     pub timer: Option<Box<TimerDraft>>,
+    pub external: Option<Box<ExternalDraft>>,
     pub health: Vec<ProbeDraft>,
     /// Instances of a template that are there from the start.
     pub instances: Vec<(Box<str>, Place)>,
@@ -128,6 +129,46 @@ pub(super) struct TimerDraft {
     pub place: Place,
 }
 
+/// The `[external]` table.
+#[derive(Debug)]
+pub(super) struct ExternalDraft {
+    pub systemd: Option<Box<str>>,
+    pub supervisor: Option<Box<str>>,
+    pub config: Option<Box<Path>>,
+    pub server: Option<Box<str>>,
+    pub supervisorctl: Option<Box<str>>,
+    pub start: Option<Command>,
+    pub stop: Option<Command>,
+    pub restart: Option<Command>,
+    pub reload: Option<Command>,
+    pub status: Option<Command>,
+    pub poll_interval: TimeSpan,
+    /// Where the last such table stands.
+    pub place: Place,
+}
+
+/// How often another manager is asked.
+const POLL_INTERVAL_DEFAULT: TimeSpan = TimeSpan::from_secs(5);
+
+impl Default for ExternalDraft {
+    fn default() -> Self {
+        Self {
+            systemd: None,
+            supervisor: None,
+            config: None,
+            server: None,
+            supervisorctl: None,
+            start: None,
+            stop: None,
+            restart: None,
+            reload: None,
+            status: None,
+            poll_interval: POLL_INTERVAL_DEFAULT,
+            place: Place::default(),
+        }
+    }
+}
+
 /// A `[[health]]` table.
 #[derive(Debug)]
 pub(super) struct ProbeDraft {
@@ -180,6 +221,11 @@ impl Places {
         self.0.push((table, key, place));
     }
 
+    /// Keys that were given in this table, each once, with its last place.
+    pub(super) fn of(&self, table: &str) -> BTreeMap<&'static str, Place> {
+        self.0.iter().filter(|(t, _, _)| *t == table).map(|(_, key, place)| (*key, *place)).collect()
+    }
+
     pub(super) fn find(&self, table: &str, key: &str) -> Option<Place> {
         self.0.iter().rev().find(|(t, k, _)| *t == table && *k == key).map(|(_, _, place)| *place)
     }
@@ -204,6 +250,7 @@ impl Draft {
             exec_draft: ExecDraft::default(),
             sockets: SocketDraft::default(),
             timer: None,
+            external: None,
             health: Vec::new(),
             instances: Vec::new(),
             wanted_by: Vec::new(),

@@ -20,6 +20,7 @@ mod exec_draft;
 mod exec_line;
 mod expand;
 pub mod env_file; // files of variables
+mod external; // one unit that another manager keeps
 pub mod graph;
 pub mod resources; // what units ask of the machine, as the kernel wants it
 pub mod sandbox; // what a sandbox takes: mounts, namespaces, a filter

@@ -29,6 +29,7 @@ mod doctor; // what is wrong here
 mod examples; // units that people copy
 mod directories; // what is made for a service
 mod exec; // what a service is given
+mod external; // services that others keep
 mod faults; // the machine goes wrong
 mod fd_store; // what services keep with us
 mod health; // services that are not well
@@ -161,6 +162,8 @@ const TESTS: &[Test] = tests![
     health::tls_is_spoken_with_ones_own_authority_and_certificates_are_watched,
     history::an_export_has_every_run_once_in_order_over_many_pages,
     history::rows_beyond_what_is_kept_go,
+    external::a_service_of_commands_is_kept_up_through_them,
+    external::a_process_of_supervisor_is_kept_up_through_it,
     kinds::a_daemon_with_a_pid_file_is_followed_through_its_life,
     kinds::a_daemon_without_a_pid_file_is_guessed_and_a_group_of_daemons_lives_as_long_as_one,
     kinds::a_pid_file_that_names_a_stranger_is_not_believed_unless_root_wrote_it,

@@ -11,7 +11,7 @@ mod supervisord;
 mod unit;
 mod upgrade;
 
-use super::{args::Command, completions, context::Context, exit::Exit, failure::Failure, lint};
+use super::{adopt, args::Command, completions, context::Context, exit::Exit, failure::Failure, lint};
 use order::Verb;
 
 /// Carries out `command`.
@@ -45,6 +45,7 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Doctor { config } => doctor::run(context, config.as_deref()),
         Command::Lint { paths } => lint::run(context, &paths),
         Command::ReloadConfig => unit::reload_config(context),
+        Command::Adopt(args) => adopt::run(context, &args),
         Command::Upgrade { to } => upgrade::run(context, to.as_deref()),
         Command::Completions { shell } => completions::run(shell),
     }

@@ -5,7 +5,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, StatusCode, Uri,
     body::Incoming,
-    header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
+    header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -60,6 +60,36 @@ impl Prober {
         let stream = self.connect(&format!("{host}:{}", uri.port_u16().unwrap_or(port))).await?;
         Ok((stream, host.to_owned()))
     }
+}
+
+/// Posts XML; the body of an answer that is good and not longer than `limit`.
+pub(super) async fn post(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    host: &str,
+    path: &str,
+    authorization: Option<String>,
+    body: String,
+    limit: usize,
+) -> Result<String, String> {
+    let unfit = |error: hyper::http::Error| format!("cannot ask {host}: {error}");
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(HOST, host)
+        .header(USER_AGENT, AGENT)
+        .header(CONNECTION, "close")
+        .header(CONTENT_TYPE, "text/xml");
+    if let Some(authorization) = authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    let answer = exchange(stream, request.body(Full::new(Bytes::from(body))).map_err(unfit)?, limit).await?;
+    if !answer.status.is_success() {
+        return Err(format!("status {}", answer.status.as_u16()));
+    }
+    if answer.cut {
+        return Err("the answer is too long".to_owned());
+    }
+    String::from_utf8(answer.body).map_err(|_| "the answer is no text".to_owned())
 }
 
 fn limit(check: &HttpCheck) -> usize {

@@ -3,6 +3,7 @@
 //! Each has one deadline over name lookup, connection and the whole answer; nothing a probed service says or withholds
 //! can hold more than one slot until then. No redirect is followed and no proxy asked: the service itself is meant.
 
+mod external; // services that others keep
 mod host; // disks, files, certificates
 mod http;
 mod redis;
@@ -109,6 +110,7 @@ impl Prober {
                 }
                 ProbeCheck::Memory(ceiling) => Ok(usage::memory(*ceiling, used)),
                 ProbeCheck::Cpu(ceiling) => Ok(usage::cpu(*ceiling, used).await),
+                ProbeCheck::Systemd(unit) => self.ask_systemd(unit).await,
                 ProbeCheck::Exec(_) | ProbeCheck::Plugin(_) => {
                     Ok(Finding::Unasked("a command needs the daemon".to_owned()))
                 }

@@ -71,7 +71,7 @@ fn runs(connection: &Connection, keep: Retention, before: i64) -> rusqlite::Resu
     }
     connection.execute_batch(
         "INSERT INTO pruned (unit, auto_restarts, unhealthy, start_limits)
-             SELECT unit, sum(cause = 'auto-restart'), sum(cause = 'unhealthy'), sum(consequence = 'start-limit')
+             SELECT unit, sum(cause IN ('auto-restart', 'external-restart')), sum(cause = 'unhealthy'), sum(consequence = 'start-limit')
              FROM (SELECT unit, ifnull(cause, '') AS cause, ifnull(consequence, '') AS consequence
                    FROM invocations WHERE seq IN (SELECT seq FROM going))
              GROUP BY unit

@@ -413,7 +413,7 @@ fn notice_row(row: &Row<'_>) -> rusqlite::Result<NoticeRow> {
 
 fn restart_totals(connection: &Connection) -> rusqlite::Result<BTreeMap<UnitName, RestartTotals>> {
     let sql = "SELECT unit, sum(auto), sum(unhealthy), sum(limits) FROM (
-            SELECT unit, ifnull(cause, '') = 'auto-restart' AS auto, ifnull(cause, '') = 'unhealthy' AS unhealthy,
+            SELECT unit, ifnull(cause, '') IN ('auto-restart', 'external-restart') AS auto, ifnull(cause, '') = 'unhealthy' AS unhealthy,
                 ifnull(consequence, '') = 'start-limit' AS limits FROM invocations
             UNION ALL SELECT unit, auto_restarts, unhealthy, start_limits FROM pruned)
         GROUP BY unit";
@@ -428,7 +428,8 @@ fn restart_totals_without(
     is_counted: impl Fn(&UnitName, Generation) -> bool,
 ) -> rusqlite::Result<BTreeMap<UnitName, RestartTotals>> {
     let mut totals = restart_totals(connection)?;
-    let sql = "SELECT generation, ifnull(cause, '') = 'auto-restart', ifnull(cause, '') = 'unhealthy',
+    let sql =
+        "SELECT generation, ifnull(cause, '') IN ('auto-restart', 'external-restart'), ifnull(cause, '') = 'unhealthy',
             ifnull(consequence, '') = 'start-limit' FROM invocations WHERE unit = ?1";
     let mut of_unit = connection.prepare(sql)?;
     for (unit, total) in &mut totals {

@@ -33,6 +33,8 @@ const PART_TIMER: u8 = 1;
 const PART_MAIN: u8 = 3;
 /// The part that says how many processes of the run the kernel has ended for want of memory.
 const PART_OOM: u8 = 4;
+/// What is known of an external service.
+const PART_EXTERNAL: u8 = 5;
 /// Verdicts that are kept; further probes begin without.
 const VERDICTS_MAX: usize = 64;
 /// The longest text that is kept (a unit's name fits), in bytes.
@@ -82,6 +84,9 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
         }
     }
     out.listening_part(unit);
+    if let Some(watch) = &unit.watch {
+        out.part(PART_EXTERNAL, |out| out.watch(watch));
+    }
     if let Some(timer) = &unit.timer {
         out.part(PART_TIMER, |out| out.timer(timer));
     }
@@ -127,6 +132,7 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
         match (tag, unit.run_mut()) {
             (PART_LISTENING, _) => part.listening_part(&mut unit)?,
             (PART_TIMER, _) => unit.timer = Some(Box::new(part.timer()?)),
+            (PART_EXTERNAL, _) => unit.watch = Some(Box::new(part.watch()?)),
             (PART_MAIN, Some(run)) => part.main_part(run)?,
             (PART_OOM, Some(run)) => part.oom_part(run)?,
             _ => {}
@@ -152,7 +158,7 @@ const RESULTS: [RunResult; 13] = [
     RunResult::TriggerLimitHit,
 ];
 /// The order is the format: add at the end only.
-const DIRECTIVES: [Directive; 7] = [
+const DIRECTIVES: [Directive; 8] = [
     Directive::StartPre,
     Directive::Start,
     Directive::StartPost,
@@ -160,6 +166,7 @@ const DIRECTIVES: [Directive; 7] = [
     Directive::Stop,
     Directive::StopPost,
     Directive::Condition,
+    Directive::Restart,
 ];
 /// The order is the format: add at the end only.
 const PHASES: [Phase; 19] = [

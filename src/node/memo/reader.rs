@@ -1,11 +1,13 @@
 use std::sync::Arc;
 
 use super::super::{
+    input::{Life, LifeEnd},
     limit::StartWindow,
     probe::Probe,
     service::{Begin, Claim, Control, End, Main, Monitor, Naming, Reloading, Run, State, Unit},
     status::Verdict,
     timer::{Planned, Timer},
+    watch::Watch,
     wish::Ending,
 };
 use super::{CALLERS, DIRECTIVES, PHASES, RESULTS};
@@ -54,6 +56,15 @@ impl<'a> Reader<'a> {
     pub(super) fn oom_part(&mut self, run: &mut Run) -> Option<()> {
         run.oom_kills = self.number()?;
         self.0.is_empty().then_some(())
+    }
+
+    pub(super) fn watch(&mut self) -> Option<Watch> {
+        let [seen_down, owes_stop, _, _] = self.flags()?;
+        let life =
+            self.option(|input| Some(Life { id: input.text()?.into(), restarts: input.option(Self::small)? }))?;
+        let end = self.option(|input| Some(LifeEnd { result: input.result()?, status: input.status()? }))?;
+        let watch = Watch::known(life, end, seen_down, owes_stop);
+        self.0.is_empty().then_some(watch)
     }
 
     fn claim(&mut self) -> Option<Claim> {
@@ -220,6 +231,8 @@ impl<'a> Reader<'a> {
             6 => StartCause::Traffic,
             7 => StartCause::Timer(self.unit()?),
             8 => StartCause::Connection(self.unit()?),
+            9 => StartCause::ExternalStart,
+            10 => StartCause::ExternalRestart,
             _ => return None,
         })
     }

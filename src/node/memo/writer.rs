@@ -2,6 +2,7 @@ use super::super::{
     service::{Begin, Claim, Control, End, Main, Naming, Phase, Run, State, Unit},
     status::Verdict,
     timer::{Planned, Timer},
+    watch::Watch,
     wish::Ending,
 };
 use super::{CALLERS, DIRECTIVES, PART_LISTENING, PART_MAIN, PART_OOM, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX};
@@ -161,6 +162,8 @@ impl Writer {
                 self.byte(8);
                 self.text(unit.as_str());
             }
+            StartCause::ExternalStart => self.byte(9),
+            StartCause::ExternalRestart => self.byte(10),
             StartCause::Timer(unit) => {
                 self.byte(7);
                 self.text(unit.as_str());
@@ -202,6 +205,18 @@ impl Writer {
         if run.oom_kills > 0 {
             self.part(PART_OOM, |out| out.number(run.oom_kills));
         }
+    }
+
+    pub(super) fn watch(&mut self, watch: &Watch) {
+        self.flags([watch.seen_down, watch.owes_stop, false, false]);
+        self.option(watch.life.as_ref(), |out, life| {
+            out.text(&life.id);
+            out.option(life.restarts, |out, restarts| out.number(u64::from(restarts)));
+        });
+        self.option(watch.end, |out, end| {
+            out.result(end.result);
+            out.status(end.status);
+        });
     }
 
     pub(super) fn listening_part(&mut self, unit: &Unit) {

@@ -224,6 +224,7 @@ impl Day {
             | Effect::CancelProbes { .. }
             | Effect::Release { .. }
             | Effect::HangUp { .. }
+            | Effect::Watch { .. }
             | Effect::AllStopped { .. } => {}
         }
     }

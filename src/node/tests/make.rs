@@ -5,8 +5,8 @@ use crate::{
     unit::{
         UnitDef,
         spec::{
-            Accept, Address, Command, ConnectionLimits, Listen, NotifyAccess, OnUnhealthy, Privilege, ProbeCheck,
-            ProbeSpec, Restart, ServiceKind, SocketKind, SocketSpec, TcpCheck,
+            Accept, Address, Command, ConnectionLimits, ExternalManager, ExternalSpec, KillMode, Listen, NotifyAccess,
+            OnUnhealthy, Privilege, ProbeCheck, ProbeSpec, Restart, ServiceKind, SocketKind, SocketSpec, TcpCheck,
         },
     },
 };
@@ -99,4 +99,20 @@ pub(super) fn probe(text: &str, on_unhealthy: OnUnhealthy) -> ProbeSpec {
         on_unhealthy,
         severity: Severity::Critical,
     }
+}
+
+/// One that systemd keeps, looked at every five seconds.
+pub(super) fn external(text: &str) -> UnitDef {
+    with(text, |def| {
+        def.service.kind = ServiceKind::Oneshot;
+        def.service.remain_after_exit = true;
+        def.service.exec_stop = [command("stop")].into();
+        def.service.exec_reload = [command("reload")].into();
+        def.service.kill.mode = KillMode::Process;
+        def.external = Some(Box::new(ExternalSpec {
+            manager: ExternalManager::Systemd(def.name.full().into()),
+            poll_interval: TimeSpan::from_secs(5),
+            restart: Some(command("restart")),
+        }));
+    })
 }

@@ -129,6 +129,8 @@ impl Truth {
                     restarts == row || restarts == row + 1
                 }
                 StartCause::AutoRestart | StartCause::Unhealthy { .. } => restarts == row + 1,
+                // The manager that keeps it starts and restarts it as it likes.
+                StartCause::ExternalStart | StartCause::ExternalRestart => true,
                 StartCause::Boot
                 | StartCause::Manual(_)
                 | StartCause::Dependency(_)
@@ -138,6 +140,9 @@ impl Truth {
                 | StartCause::Connection(_) => restarts == 0 || restarts == row || restarts == row + 1,
             };
             assert!(fits, "{run:?} by {cause:?} says {restarts} after {row}");
+        }
+        if matches!(cause, StartCause::ExternalStart | StartCause::ExternalRestart) {
+            return;
         }
         self.starts.entry(run.unit.clone()).or_default().push((at, run.generation));
         self.check_start_limit(&run.unit, defs);

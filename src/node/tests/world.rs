@@ -10,9 +10,12 @@ use std::{
 use super::super::{
     Effect, Input, Node,
     effect::{MainSource, SpawnOrder},
-    input::{Adopted, Finding, Host, MissingMain, NotifyMessage, OomVictim, ProbeOutcome, Restored, Sender, Verb},
+    input::{
+        Adopted, Finding, Host, MissingMain, NotifyMessage, OomVictim, ProbeOutcome, Restored, Sender, Sight, Verb,
+    },
     status::Sub,
 };
+use super::elsewhere::{self, Elsewhere, GUEST};
 use super::make::{acceptor, command, connection, lazy, name, probe, with};
 use super::{
     metronome::{self, Metronome},
@@ -32,7 +35,7 @@ use crate::{
     },
 };
 
-const UNITS: [&str; 8] = ["db", "web", "front", "agent", "job", "blue", "green", "door"];
+const UNITS: [&str; 9] = ["db", "web", "front", "agent", "job", "blue", "green", "door", GUEST];
 /// A template that accepts.
 const MAIL: &str = "mail@";
 const STEPS: usize = 400;
@@ -107,6 +110,7 @@ struct World {
     /// How far the clock on the wall is ahead of the other, in microseconds.
     ahead: i64,
     metronome: Metronome,
+    elsewhere: Elsewhere,
 }
 
 fn defs(rng: &mut Rng) -> Defs {
@@ -207,6 +211,7 @@ fn defs(rng: &mut Rng) -> Defs {
     });
     let limits = ConnectionLimits { max: 4, per_source: 2 };
     defs.insert(name(MAIL), Arc::new(acceptor(MAIL, limits)));
+    defs.insert(name(GUEST), Arc::new(elsewhere::def(rng)));
     defs.extend(metronome::defs().map(|def| (def.name.clone(), Arc::new(def))));
     defs
 }
@@ -261,6 +266,7 @@ impl World {
             trace: Vec::new(),
             ahead: 1_700_000_000_000_000,
             metronome: Metronome::default(),
+            elsewhere: Elsewhere::default(),
         };
         world.metronome.begin(world.clock().wall);
         world.give(Input::Units(defs));
@@ -411,6 +417,12 @@ impl World {
                     self.stored.remove(&def.name);
                 }
             }
+            Effect::Watch { run, number, .. } => {
+                let unasked = self.chance(8).then(|| Sight::Unasked("no".into()));
+                let sight = unasked.unwrap_or_else(|| self.elsewhere.says());
+                let delay = self.rng.below(3000);
+                self.send(delay, Input::Watched { unit: run.unit, number, sight }, None);
+            }
             Effect::CancelProbes { .. } => {}
             Effect::Remember { unit, memo } => {
                 assert!(memo.len() <= 4096);
@@ -544,6 +556,9 @@ impl World {
 
     fn be_born(&mut self, order: &SpawnOrder) {
         let key = order.key.clone();
+        if key.run.unit.as_str() == GUEST {
+            self.elsewhere.ordered(order);
+        }
         self.next_pid += 1;
         let has_directory = !order.def.service.exec.directories.runtime.names.is_empty();
         let is_there = has_directory && !self.directories.insert(key.run.unit.clone());
@@ -559,8 +574,9 @@ impl World {
         }
         let pid = Pid::new(self.next_pid).unwrap();
         let obeys = self.calm || self.rng.below(4) != 0;
+        let is_guest = key.run.unit.as_str() == GUEST;
         let does_no_wrong = is_timed(&key.run.unit);
-        let immortal_until = if !does_no_wrong && self.chance(20) { self.now + 30_000_000_000 } else { 0 };
+        let immortal_until = if !does_no_wrong && !is_guest && self.chance(20) { self.now + 30_000_000_000 } else { 0 };
         let process = Process { pid, invocation: order.invocation, obeys, immortal_until, stray: false };
         self.processes.insert(key.clone(), process);
         self.send(0, Input::Spawned { key: key.clone(), pid }, None);
@@ -574,7 +590,8 @@ impl World {
             self.send(5, Input::Notified { run: key.run.clone(), sender: Sender::Main, pid: 1, message }, None);
         }
         let forks = order.is_start && order.def.service.kind == ServiceKind::Forking;
-        if !does_no_wrong && if forks { !self.chance(6) } else { self.chance(4) } {
+        // What a command of another manager leaves is that manager's.
+        if !does_no_wrong && !is_guest && if forks { !self.chance(6) } else { self.chance(4) } {
             // A process that nobody counts: it lives on after its parent.
             let stray = ProcessKey { run: key.run.clone(), role: Role::Probe(self.next_pid as u32) };
             self.next_pid += 1;
@@ -810,6 +827,7 @@ impl World {
     fn disturb(&mut self) {
         let unit = name(UNITS[self.rng.below(UNITS.len() as u64) as usize]);
         match self.rng.below(30) {
+            28 => self.elsewhere.act(&mut self.rng),
             0..8 => {
                 let verbs = [Verb::Start, Verb::Stop, Verb::Restart, Verb::Reload, Verb::Reset, Verb::Start];
                 let verb = verbs[self.rng.below(6) as usize];
@@ -966,12 +984,15 @@ impl World {
         for _ in 0..600 {
             self.step();
         }
+        // It may have been up elsewhere without our knowing.
+        self.order(Verb::Stop, vec![name(GUEST)]);
         self.now += 60_000_000_000;
         for _ in 0..600 {
             self.step();
         }
         assert!(self.tickets.is_empty(), "nobody answers {:?}", self.tickets);
         assert!(self.processes.is_empty(), "left alive: {:?}", self.processes.keys());
+        assert!(!self.elsewhere.is_up(), "it was to stop");
         for status in self.node.statuses() {
             assert!(matches!(status.sub.as_str(), "dead" | "failed"), "{} is {}", status.name, status.sub.as_str());
         }
@@ -1006,7 +1027,7 @@ impl World {
         self.waiting = 1;
         self.crash();
         assert_eq!(self.node.status(&name("door")).unwrap().sub, Sub::Listening);
-        self.order(Verb::Start, vec![name("front"), name("agent"), name("blue")]);
+        self.order(Verb::Start, vec![name("front"), name("agent"), name("blue"), name(GUEST)]);
         // Less than a watchdog's interval: nobody feeds them now.
         let until = self.now + 15_000_000_000;
         while self.now < until {
@@ -1016,11 +1037,15 @@ impl World {
             let status = self.node.status(&name(unit)).unwrap();
             assert!(matches!(status.sub.as_str(), "running"), "{unit} is {}", status.sub.as_str());
         }
+        let guest = self.node.status(&name(GUEST)).unwrap();
+        assert!(self.elsewhere.is_up() && guest.sub == Sub::Exited, "{GUEST} is {}", guest.sub.as_str());
+        let stops = self.elsewhere.stops;
         self.give(Input::Shutdown { actor: Actor::Daemon, machine: true });
         for _ in 0..300 {
             self.step();
         }
         assert!(self.stopped && self.tickets.is_empty());
+        assert!(self.elsewhere.is_up() && self.elsewhere.stops == stops, "our end is not that of others");
     }
 }
 

@@ -68,6 +68,8 @@ pub enum ProbeCheck {
     Redis(RedisCheck),
     /// A file is there, and not too old.
     File(FileCheck),
+    /// A unit of the host's systemd is active.
+    Systemd(Box<str>),
     /// The memory of the unit's processes, in bytes.
     Memory(Ceiling),
     /// The CPU time of the unit's processes since the last answer, in hundredths of one CPU.

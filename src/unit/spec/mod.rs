@@ -5,6 +5,7 @@
 //! besides has files of its own.
 
 mod exec;
+mod external;
 mod health;
 mod kill;
 mod log;
@@ -22,6 +23,7 @@ pub use self::{
         Input, IoClass, KeyringMode, Limit, Output, Preserve, Resource, SECURE_BITS, Scheduling, ServiceDirectories,
         Terminal, Value, WorkingDirectory, Write,
     },
+    external::{ExternalManager, ExternalSpec, SupervisorServer},
     health::{
         Ceiling, CertificateCheck, CertificatePlace, DiskCheck, FileCheck, HttpCheck, OnUnhealthy, ProbeCheck,
         ProbeSpec, RedisCheck, RedisRole, TcpCheck, TlsCheck,
@@ -81,6 +83,8 @@ pub struct UnitDef {
     pub log: Shared<LogSpec>,
     /// When it is started by time; then it is not started because the daemon comes up.
     pub timer: Option<Box<TimerSpec>>,
+    /// When another manager keeps it; then the commands of the service are that manager's.
+    pub external: Option<Box<ExternalSpec>>,
 }
 
 impl UnitDef {
@@ -99,6 +103,7 @@ impl UnitDef {
             health: Box::default(),
             log: Shared::default(),
             timer: None,
+            external: None,
         }
     }
 

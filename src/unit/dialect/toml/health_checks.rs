@@ -312,6 +312,12 @@ pub(super) const FILE: &[Key<FileDraft>] = &[
     Key { name: "path", set: |f, w, v| put(&mut f.path, path_of(w, v).map(Some)) },
 ];
 
+pub(super) fn systemd(probe: &mut ProbeDraft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
+    probe.checks_here.push("systemd");
+    let unit = walk.host_unit(value);
+    ready(probe, unit.map(ProbeCheck::Systemd));
+}
+
 pub(super) fn memory(probe: &mut ProbeDraft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
     probe.checks_here.push("memory");
     let ceiling = ceiling(walk, value, "health.memory", MEMORY);

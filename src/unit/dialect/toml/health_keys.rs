@@ -90,6 +90,7 @@ pub(super) const PROBE: &[Key<ProbeDraft>] = &[
     Key { name: "redis", set: health_checks::redis },
     Key { name: "severity", set: |p, w, v| put(&mut p.severity, w.choice(v, SEVERITIES).map(Some)) },
     Key { name: "startup_grace", set: |p, w, v| put(&mut p.startup_grace, w.span(v)) },
+    Key { name: "systemd", set: health_checks::systemd },
     Key { name: "tcp", set: health_checks::tcp },
     Key { name: "timeout", set: |p, w, v| put(&mut p.timeout, w.span(v)) },
     Key { name: "unhealthy_after", set: |p, w, v| put(&mut p.unhealthy_after, w.count(v, 1)) },

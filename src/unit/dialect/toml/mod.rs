@@ -13,6 +13,7 @@ mod exec_keys;
 mod exec_limits;
 mod exec_privileges;
 mod exec_stdio;
+mod external_keys;
 mod health_checks;
 mod health_keys;
 mod log_keys;
@@ -39,9 +40,9 @@ use super::super::{
 };
 
 /// The tables of a unit file.
-const TABLES: [&str; 7] = ["unit", "service", "socket", "timer", "health", "log", "install"];
+const TABLES: [&str; 8] = ["unit", "service", "external", "socket", "timer", "health", "log", "install"];
 /// The keys of those that are read into the draft itself. Those of [service] stand in one list for each manual page.
-const KEYS: [(&str, &[&[Key<Draft>]]); 6] = [
+const KEYS: [(&str, &[&[Key<Draft>]]); 7] = [
     ("unit", &[unit_keys::UNIT]),
     (
         "service",
@@ -54,13 +55,14 @@ const KEYS: [(&str, &[&[Key<Draft>]]); 6] = [
             log_keys::EXEC_LOG,
         ],
     ),
+    ("external", &[external_keys::EXTERNAL]),
     ("socket", &[socket_keys::SOCKET]),
     ("timer", &[timer_keys::TIMER]),
     ("log", &[log_keys::LOG]),
     ("install", &[unit_keys::INSTALL]),
 ];
 /// Tables that a later version will read.
-const LATER_TABLES: [&str; 3] = ["on_restart", "release", "external"];
+const LATER_TABLES: [&str; 2] = ["on_restart", "release"];
 
 /// Reads one file into `draft`.
 pub(in crate::unit) fn read<'s>(
@@ -96,6 +98,10 @@ pub(in crate::unit) fn read<'s>(
     let name = draft.def.name.clone();
     let specifiers = Specifiers { name: &name, host };
     for (key, value) in tree.get_mut() {
+        if key.get_ref() == "external" {
+            // Its commands are split into words first, and what else it has needs no specifiers.
+            continue;
+        }
         expand(value, key.get_ref(), &specifiers, &mut |offset, letter| {
             let (message, help) = specifier::refused(letter);
             report.error(at(offset), message, Some(help));
@@ -137,6 +143,9 @@ fn read_table(walk: &mut Walk<'_, '_>, name: &toml::Spanned<Cow<'_, str>>, value
         if let Some(table) = walk.as_table(value, title) {
             if *title == "timer" {
                 timer_keys::timer(draft).place = walk.place(name.span().start);
+            }
+            if *title == "external" {
+                external_keys::external(draft).place = walk.place(name.span().start);
             }
             walk.keys(title, table, keys, draft);
         }

@@ -276,6 +276,18 @@ impl Walk<'_, '_> {
         name.ok()
     }
 
+    /// The whole name of a unit of the host's systemd; without a suffix it is a service.
+    pub(super) fn host_unit(&mut self, value: &Value<'_>) -> Option<Box<str>> {
+        let text = self.text(value)?;
+        match host_unit(text) {
+            Ok(name) => Some(name.into()),
+            Err(why) => {
+                self.error(value, format!("{text:?} is no unit of systemd: {why}"), None);
+                None
+            }
+        }
+    }
+
     /// One command line.
     pub(super) fn command(&mut self, value: &Value<'_>) -> Option<Command> {
         let Some(line) = value.get_ref().as_str() else {
@@ -309,4 +321,30 @@ impl Walk<'_, '_> {
             None => start,
         }
     }
+}
+
+/// The kinds of units that systemd has; the suffix says which.
+const HOST_SUFFIXES: [&str; 11] = [
+    ".service",
+    ".socket",
+    ".device",
+    ".mount",
+    ".automount",
+    ".swap",
+    ".target",
+    ".path",
+    ".timer",
+    ".slice",
+    ".scope",
+];
+
+/// `text` with its suffix, if it can name a unit of systemd (systemd.unit(5)).
+fn host_unit(text: &str) -> Result<String, String> {
+    let is_whole = HOST_SUFFIXES.iter().any(|suffix| text.ends_with(suffix));
+    let name = if is_whole { text.to_owned() } else { format!("{text}.service") };
+    UnitName::new(&name).map_err(|error| error.to_string())?;
+    if name.contains("@.") {
+        return Err("it is a template; name one of its instances".to_owned());
+    }
+    Ok(name)
 }

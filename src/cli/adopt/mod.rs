@@ -1,0 +1,318 @@
+//! `adopt`: services of the host's systemd become external units, and systemd tells us when one of them has failed.
+//!
+//! A file whose first line does not say that we wrote it is never touched.
+
+mod files;
+mod host;
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use self::files::{MARK, Values};
+use super::{
+    client::CallError,
+    context::{Context, print},
+    exit::Exit,
+    failure::{Failure, say},
+    target::{SYSTEM_SOCKET, Target},
+};
+use crate::base::{TimeSpan, UnitName};
+
+/// Where systemd has the host's own units and drop-ins.
+const SYSTEMD_FOLDER: &str = "etc/systemd/system";
+/// Where our units are.
+const UNITS_FOLDER: &str = "etc/roundsman/units";
+const DROPIN: &str = "roundsman.conf";
+
+/// What `adopt` takes.
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// Services of the host's systemd
+    #[arg(value_name = "SERVICE", required = true)]
+    pub(crate) services: Vec<UnitName>,
+    /// Print the files and write none
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Remove what an earlier adopt has written
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// RestartSec= of the service
+    #[arg(long, value_name = "SPAN", default_value = "10s")]
+    pub(crate) restart_sec: TimeSpan,
+    /// StartLimitBurst= of the service: starts within the interval
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) start_limit: u32,
+    /// StartLimitIntervalSec= of the service
+    #[arg(long, value_name = "SPAN", default_value = "5min")]
+    pub(crate) start_limit_interval: TimeSpan,
+    /// How often its state is asked besides
+    #[arg(long, value_name = "SPAN", default_value = "5s")]
+    pub(crate) poll_interval: TimeSpan,
+    /// Folder of our units [default: /etc/roundsman/units]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) units: Option<PathBuf>,
+    /// Write below this folder, and have nobody read it anew
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+}
+
+/// A file and what it holds.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    text: String,
+}
+
+/// What was done with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Deed {
+    WouldWrite,
+    Wrote,
+    Unchanged,
+    WouldRemove,
+    Removed,
+}
+
+impl Deed {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::WouldWrite => "would write",
+            Self::Wrote => "wrote",
+            Self::Unchanged => "unchanged",
+            Self::WouldRemove => "would remove",
+            Self::Removed => "removed",
+        }
+    }
+
+    const fn changes(self) -> bool {
+        matches!(self, Self::Wrote | Self::Removed)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Done {
+    path: String,
+    action: Deed,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    files: Vec<Done>,
+}
+
+/// `adopt`
+pub(crate) fn run(context: &Context, args: &AdoptArgs) -> Result<Exit, Failure> {
+    let folders = Folders::of(args);
+    if let Some(service) = args.services.iter().find(|service| service.is_target() || service.is_template()) {
+        let remedy = "name services, and of a template its instances".to_owned();
+        return Err(failure(format!("cannot adopt {service}: it is no service"), remedy));
+    }
+    let files = if args.undo { take_back(args, &folders)? } else { set_up(context, args, &folders)? };
+    let changed = files.iter().any(|done| done.action.changes());
+    let report = Report { files };
+    if context.json {
+        context.print_json(&report)?;
+    } else {
+        print(shown(&report).as_bytes())?;
+    }
+    if changed && args.root.is_none() {
+        host::daemon_reload()?;
+        read_anew(context)?;
+    }
+    Ok(Exit::DONE)
+}
+
+fn shown(report: &Report) -> String {
+    let line = |done: &Done| match &done.text {
+        Some(text) => format!("# {}\n{text}\n", done.path),
+        None => format!("{} {}\n", done.action.as_str(), done.path),
+    };
+    if report.files.is_empty() { "nothing to undo\n".to_owned() } else { report.files.iter().map(line).collect() }
+}
+
+/// Where files go.
+#[derive(Debug)]
+struct Folders {
+    systemd: PathBuf,
+    units: PathBuf,
+}
+
+impl Folders {
+    fn of(args: &AdoptArgs) -> Self {
+        let root = args.root.as_deref().unwrap_or_else(|| Path::new("/"));
+        let units = args.units.clone().unwrap_or_else(|| root.join(UNITS_FOLDER));
+        Self { systemd: root.join(SYSTEMD_FOLDER), units }
+    }
+
+    fn dropin_folder(&self, service: &UnitName) -> PathBuf {
+        self.systemd.join(format!("{}.d", service.full()))
+    }
+
+    fn dropin(&self, service: &UnitName) -> PathBuf {
+        self.dropin_folder(service).join(DROPIN)
+    }
+
+    fn hook(&self) -> PathBuf {
+        self.systemd.join(files::HOOK)
+    }
+
+    fn unit(&self, service: &UnitName) -> PathBuf {
+        self.units.join(format!("{service}.toml"))
+    }
+}
+
+fn set_up(context: &Context, args: &AdoptArgs, folders: &Folders) -> Result<Vec<Done>, Failure> {
+    if args.root.is_none() && !args.dry_run {
+        for service in &args.services {
+            host::must_know(service)?;
+        }
+    }
+    let values = Values {
+        restart_sec: args.restart_sec,
+        start_limit: args.start_limit,
+        start_limit_interval: args.start_limit_interval,
+        poll_interval: args.poll_interval,
+    };
+    let program = std::env::current_exe().map_err(Failure::Path)?;
+    let socket = match &context.client.target {
+        Target::Unix(path) if path.as_os_str() != SYSTEM_SOCKET => Some(path.as_path()),
+        Target::Unix(_) | Target::Tcp(_) => None,
+    };
+    let mut files = vec![File { path: folders.hook(), text: files::hook(&program, socket) }];
+    for service in &args.services {
+        files.push(File { path: folders.dropin(service), text: files::dropin(&values) });
+        files.push(File { path: folders.unit(service), text: files::unit(service, &values) });
+    }
+    // All or nothing: what stands in the way is found first.
+    let found = files.iter().map(|file| ours(&file.path)).collect::<Result<Vec<_>, _>>()?;
+    let mut done = Vec::new();
+    for (file, found) in files.into_iter().zip(found) {
+        let path = file.path.display().to_string();
+        let action = if found.as_deref() == Some(&file.text) {
+            Deed::Unchanged
+        } else if args.dry_run {
+            Deed::WouldWrite
+        } else {
+            write(&file)?;
+            Deed::Wrote
+        };
+        done.push(Done { path, action, text: args.dry_run.then_some(file.text) });
+    }
+    Ok(done)
+}
+
+fn take_back(args: &AdoptArgs, folders: &Folders) -> Result<Vec<Done>, Failure> {
+    let mut paths: Vec<PathBuf> =
+        args.services.iter().flat_map(|service| [folders.dropin(service), folders.unit(service)]).collect();
+    if !others_use_the_hook(folders, &args.services)? {
+        paths.push(folders.hook());
+    }
+    let mut there = Vec::new();
+    for path in paths {
+        if ours(&path)?.is_some() {
+            there.push(path);
+        }
+    }
+    let mut done = Vec::new();
+    for path in there {
+        let action = if args.dry_run {
+            Deed::WouldRemove
+        } else {
+            fs::remove_file(&path).map_err(|error| cannot("remove", &path, &error))?;
+            Deed::Removed
+        };
+        done.push(Done { path: path.display().to_string(), action, text: None });
+    }
+    if !args.dry_run {
+        for service in &args.services {
+            // One that holds something else stays.
+            fs::remove_dir(folders.dropin_folder(service)).ok();
+        }
+    }
+    Ok(done)
+}
+
+/// Whether a service that is not named has a drop-in of ours, which names the hook.
+fn others_use_the_hook(folders: &Folders, named: &[UnitName]) -> Result<bool, Failure> {
+    let entries = match fs::read_dir(&folders.systemd) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(cannot("read", &folders.systemd, &error)),
+    };
+    for entry in entries {
+        let folder = entry.map_err(|error| cannot("read", &folders.systemd, &error))?.path();
+        let dropin = folder.join(DROPIN);
+        let is_named = named.iter().any(|service| folders.dropin(service) == dropin);
+        if !is_named && ours(&dropin).is_ok_and(|text| text.is_some()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The text of a file that we wrote, `None` where there is none. One that someone else wrote stands in the way.
+fn ours(path: &Path) -> Result<Option<String>, Failure> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(cannot("read", path, &error)),
+    };
+    if text.lines().next() == Some(MARK) {
+        return Ok(Some(text));
+    }
+    let remedy = format!("its first line is not {MARK:?}: move it away, or write what adopt would by hand (--dry-run)");
+    Err(failure(format!("cannot replace {}: adopt did not write it", path.display()), remedy))
+}
+
+/// Whoever reads it finds the whole of it or the file before.
+fn write(file: &File) -> Result<(), Failure> {
+    let failed = |error| cannot("write", &file.path, &error);
+    let folder = file.path.parent().unwrap_or_else(|| Path::new("/"));
+    fs::create_dir_all(folder).map_err(failed)?;
+    let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+    // Hidden, so that neither systemd nor we read it.
+    let beside = folder.join(format!(".{name}.new"));
+    let written = fs::write(&beside, &file.text).and_then(|()| fs::rename(&beside, &file.path));
+    if written.is_err() {
+        fs::remove_file(&beside).ok();
+    }
+    written.map_err(failed)
+}
+
+/// Has the daemon take the units into use. One that does not run reads them when it starts.
+fn read_anew(context: &Context) -> Result<(), Failure> {
+    let body = serde_json::json!({ "notifyOtherInstances": true });
+    match context.client.post::<serde_json::Value>("/admin/reload", &body, &mut |_| Ok(())) {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_no_daemon() => {
+            say("supervisord is not running: it reads the units when it starts\n");
+            Ok(())
+        }
+        Err(
+            error @ (CallError::Http(_) | CallError::Problem(_) | CallError::Status { .. } | CallError::Json { .. }),
+        ) => Err(error.into()),
+    }
+}
+
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
+    let remedies = [
+        (ErrorKind::PermissionDenied, "run it as root: sudo supervisorctl adopt …"),
+        (ErrorKind::ReadOnlyFilesystem, "write elsewhere with --root DIR, and copy it"),
+    ];
+    let known = remedies.into_iter().find(|(kind, _)| *kind == error.kind());
+    let remedy = known.map_or("look at the folder and its file system", |(_, remedy)| remedy);
+    failure(format!("cannot {what} {}: {error}", path.display()), remedy.to_owned())
+}
+
+const fn failure(text: String, remedy: String) -> Failure {
+    Failure::Adopt { text, remedy }
+}

@@ -1,0 +1,355 @@
+//! An external service: what whoever keeps it says of it, and what follows.
+//!
+//! Its run here has no main process. It is up once the start command of that manager has ended well, and then as long as the
+//! watch says so. The watch goes on while the unit is down, as others may start it: it is shown as it is. An answer that was
+//! asked for before the unit changed says nothing; so does "nobody could be asked".
+
+use super::{
+    Effect, Node,
+    graph::Place,
+    input::{Life, LifeEnd, Sight},
+    service::{Directive, Main, Phase, Run, State},
+    timers::Slot,
+    wish::{Ending, Wish},
+};
+use crate::base::{Now, RunId, RunResult, StartCause, TimeSpan, UnitName};
+
+/// First looks are spread over at most this long, as first probes are.
+const FIRST_PHASE_MAX: TimeSpan = TimeSpan::from_secs(2);
+/// Restarts between two looks that become runs of their own; a manager that counts more is believed no further.
+const MISSED_MAX: u32 = 16;
+
+/// What is known of an external service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Watch {
+    /// The run that was seen last of those that the present one here stands for; while it is down, of the last one.
+    pub(super) life: Option<Life>,
+    /// How a run ended whose manager had not decided yet what follows.
+    pub(super) end: Option<LifeEnd>,
+    /// It was down since someone stopped it here: what is seen up now was started since.
+    pub(super) seen_down: bool,
+    /// Its run is to end, and it may be up once the command that is signalled is gone.
+    pub(super) owes_stop: bool,
+    /// The number of the last question, and whether its answer is awaited.
+    number: u32,
+    asked: bool,
+    said: Option<Box<str>>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { life: None, end: None, seen_down: true, owes_stop: false, number: 0, asked: false, said: None }
+    }
+}
+
+impl Watch {
+    /// One that is remembered: whatever was asked, nobody will answer.
+    pub(super) fn known(life: Option<Life>, end: Option<LifeEnd>, seen_down: bool, owes_stop: bool) -> Self {
+        Self { life, end, seen_down, owes_stop, ..Self::default() }
+    }
+
+    /// Whether it is another run than the one that was stopped here.
+    fn is_another(&self, life: &Life) -> bool {
+        self.life.as_ref().is_some_and(|stopped| stopped.id != life.id)
+    }
+
+    /// What was said last, for people.
+    pub(super) fn said(&self) -> Option<&str> {
+        self.said.as_deref()
+    }
+}
+
+/// What happened to the run of an external service without us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// It is down.
+    Gone,
+    /// It had failed, and whoever keeps it has started it again.
+    Failed,
+    /// Someone restarted it.
+    Restarted,
+}
+
+impl Node {
+    /// Begins to watch an external service, or ends that where the unit is none any more.
+    pub(super) fn settle_watch(&mut self, now: Now, place: Place) {
+        let spread = self.rng_below_if_new(place);
+        let Some(unit) = self.unit_mut(place) else { return };
+        let def = unit.run().map_or(&unit.def, |run| &run.def);
+        let is_external = def.external.is_some() || unit.def.external.is_some();
+        if !is_external || unit.gone && unit.run().is_none() {
+            if unit.watch.take().is_some() {
+                self.timers.clear(place, Slot::Watch);
+            }
+            return;
+        }
+        unit.watch.get_or_insert_default();
+        if self.timers.get(place, Slot::Watch).is_none() {
+            self.timers.set(place, Slot::Watch, now.mono.after(spread));
+        }
+    }
+
+    /// By chance, so that many are not asked in one instant.
+    fn rng_below_if_new(&mut self, place: Place) -> TimeSpan {
+        let interval = self.poll_interval(place).filter(|_| self.timers.get(place, Slot::Watch).is_none());
+        let micros = interval.and_then(|interval| interval.min(FIRST_PHASE_MAX).micros());
+        micros.map_or(TimeSpan::ZERO, |micros| TimeSpan::from_micros(self.rng.below(micros)))
+    }
+
+    fn poll_interval(&self, place: Place) -> Option<TimeSpan> {
+        let unit = self.unit(place)?;
+        let running = unit.run().and_then(|run| run.def.external.as_ref());
+        running.or(unit.def.external.as_ref()).map(|external| external.poll_interval)
+    }
+
+    /// The next look. One that is not answered yet keeps its turn.
+    pub(super) fn watch_due(&mut self, now: Now, place: Place) {
+        let next = self.poll_interval(place).and_then(|interval| now.mono.after(interval));
+        self.timers.set(place, Slot::Watch, next);
+        if self.unit(place).and_then(|unit| unit.watch.as_ref()).is_some_and(|watch| !watch.asked) {
+            self.look(place);
+        }
+    }
+
+    /// Asks how it is, now. On the way up or down nobody wants to know: the command that is under way says it.
+    pub(super) fn look(&mut self, place: Place) {
+        let stopping = self.shutdown.is_some();
+        let Some(unit) = self.unit_mut(place) else { return };
+        let (generation, running) = (unit.generation, unit.run());
+        let rests = running.is_none_or(|run| run.phase == Phase::Exited);
+        let def = running.map_or(&unit.def, |run| &run.def).clone();
+        let run = RunId { unit: unit.name.clone(), generation };
+        let Some(watch) = unit.watch.as_deref_mut().filter(|_| rests && !stopping && def.external.is_some()) else {
+            return;
+        };
+        watch.number = watch.number.wrapping_add(1);
+        watch.asked = true;
+        let number = watch.number;
+        // Not through `order`: the unit may be half way between two states, which no memo should show.
+        self.orders.push_back(Effect::Watch { run, number, def });
+    }
+
+    /// The run is over: what is asked was about it, and the next one is another.
+    pub(super) fn end_watch(&mut self, place: Place) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        // A stop that did not work leaves it up, and that is shown.
+        let worked = unit.run().filter(|run| run.result == RunResult::Success);
+        let stopped = worked.and_then(|run| run.ending.as_ref()).is_some_and(Ending::stops_elsewhere);
+        let Some(watch) = unit.watch.as_deref_mut() else { return };
+        (watch.asked, watch.end, watch.owes_stop) = (false, None, false);
+        watch.seen_down &= !stopped;
+    }
+
+    /// A run begins, of which nothing was seen yet; what was stopped before does not matter any more.
+    pub(super) fn forget_life(&mut self, place: Place) {
+        if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
+            (watch.life, watch.seen_down) = (None, true);
+        }
+    }
+
+    /// The answer to a question.
+    pub(super) fn watched(&mut self, now: Now, name: &UnitName, number: u32, sight: Sight) {
+        let place = self.names.get(name).copied();
+        let asked = |watch: &&mut Watch| watch.asked && watch.number == number;
+        let watch = place.and_then(|place| self.unit_mut(place)?.watch.as_deref_mut()).filter(asked);
+        let (Some(place), Some(watch)) = (place, watch) else {
+            self.stale += 1;
+            return;
+        };
+        watch.asked = false;
+        watch.said = Some(shown(&sight));
+        match sight {
+            Sight::Unasked(_) => {}
+            Sight::Up { said: _, life } => self.seen_up(now, place, life),
+            Sight::Moving { said: _, end } => self.seen_moving(place, end),
+            Sight::Down { said: _, end } => self.seen_down(now, place, end),
+        }
+    }
+
+    fn seen_up(&mut self, now: Now, place: Place, life: Life) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        let Some(watch) = unit.watch.as_deref_mut() else { return };
+        match &unit.state {
+            State::Live(run) if run.phase == Phase::Exited => {
+                let end = watch.end.take();
+                let before = watch.life.replace(life.clone());
+                if before.as_ref() == Some(&life) && end.is_none() {
+                    return;
+                }
+                self.touch(place);
+                if let Some(before) = before.filter(|before| before.id != life.id || before.restarts < life.restarts) {
+                    self.lives_anew(now, place, &before, life, end);
+                }
+            }
+            // A reload is under way.
+            State::Live(_) => {}
+            _ if unit.job.is_some() || unit.gone || !(watch.seen_down || watch.is_another(&life)) => {}
+            State::HoldOff { cause: StartCause::AutoRestart, .. } => {
+                unit.restarts = unit.restarts.saturating_add(1);
+                self.found_up(now, place, StartCause::ExternalRestart, life);
+            }
+            // It was restarted for that.
+            State::HoldOff { .. } => self.hold_off_over(now, place),
+            State::Inactive | State::Failed => {
+                unit.restarts = 0;
+                self.found_up(now, place, StartCause::ExternalStart, life);
+            }
+            State::Listening => {}
+        }
+    }
+
+    fn found_up(&mut self, now: Now, place: Place, cause: StartCause, life: Life) {
+        self.begin_run(now, place, cause, None);
+        if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
+            watch.life = Some(life);
+        }
+        self.touch(place);
+    }
+
+    /// Another run than the one that was seen before, or one that was restarted since.
+    fn lives_anew(&mut self, now: Now, place: Place, before: &Life, life: Life, end: Option<LifeEnd>) {
+        let counted = life.restarts.zip(before.restarts).map(|(now, before)| now.saturating_sub(before));
+        // systemd counts its own restarts, so that others can be told from them; who does not count is not asked for any.
+        let (how, times) = match counted {
+            Some(0) if end.is_none() => (Elsewhere::Restarted, 1),
+            Some(times) => (Elsewhere::Failed, times.clamp(1, MISSED_MAX)),
+            None => (Elsewhere::Failed, 1),
+        };
+        for _ in 0..times {
+            let Some(run) = self.run_mut(place).filter(|run| run.phase == Phase::Exited) else { return };
+            run.elsewhere = Some(how);
+            match (how, end) {
+                (Elsewhere::Restarted, _) => {}
+                (_, Some(end)) => run.ended_elsewhere(end),
+                // Nobody saw how.
+                (_, None) => run.spoil(RunResult::Unknown),
+            }
+            self.leave_up(place);
+            self.finish(now, place);
+        }
+        if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
+            watch.life = Some(life);
+        }
+        self.touch(place);
+    }
+
+    /// How it ended is known now only; what follows is for its manager to say.
+    fn seen_moving(&mut self, place: Place, end: LifeEnd) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        let Some(watch) = unit.watch.as_deref_mut() else { return };
+        watch.seen_down = true;
+        let failed = end.result != RunResult::Success;
+        if failed && watch.end != Some(end) {
+            watch.end = Some(end);
+            self.touch(place);
+        }
+    }
+
+    fn seen_down(&mut self, now: Now, place: Place, end: LifeEnd) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        if let Some(watch) = unit.watch.as_deref_mut()
+            && !std::mem::replace(&mut watch.seen_down, true)
+        {
+            self.touch(place);
+        }
+        let Some(run) = self.run_mut(place).filter(|run| run.phase == Phase::Exited) else { return };
+        run.elsewhere = Some(Elsewhere::Gone);
+        run.ended_elsewhere(end);
+        self.enter_stop(now, place);
+    }
+
+    /// The command that takes a run down; `None` where nothing is to be stopped: an external service that is gone, or that
+    /// outlives this daemon and its unit file.
+    pub(super) fn way_down(&self, now: Now, place: Place) -> Option<Directive> {
+        let unit = self.unit(place)?;
+        let run = unit.run()?;
+        let Some(external) = &run.def.external else { return Some(Directive::Stop) };
+        if run.elsewhere.is_some() {
+            return None;
+        }
+        match &run.ending {
+            Some(Ending::Shutdown(_) | Ending::Removed) => None,
+            // Whoever needs it is restarted with it, which a stop and a start would not do. Not where the start limit
+            // forbids the start.
+            Some(Ending::Restart(_) | Ending::Unhealthy { .. })
+                if external.restart.is_some() && unit.wish == Wish::Up && { unit.window }
+                    .admit(now.mono, unit.def.start_limit) =>
+            {
+                Some(Directive::Restart)
+            }
+            None
+            | Some(
+                Ending::Stop(_)
+                | Ending::Restart(_)
+                | Ending::Unhealthy { .. }
+                | Ending::Conflict(_)
+                | Ending::Bound(_),
+            ) => Some(Directive::Stop),
+        }
+    }
+
+    /// A run is taken down whose command on the way up, or whose reload, is signalled first: the service is stopped once that
+    /// command is gone.
+    pub(super) fn owe_stop(&mut self, place: Place) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        let is_meant = unit.run().is_some_and(|run| {
+            let reloads = matches!(run.phase, Phase::Reload { .. }) && run.control.is_some();
+            run.def.external.is_some() && (run.phase.is_starting() || reloads)
+        });
+        if let Some(watch) = unit.watch.as_deref_mut().filter(|_| is_meant) {
+            watch.owes_stop = true;
+            self.touch(place);
+        }
+    }
+
+    /// Stops what a start command may have brought up that is gone now; whether there is something to wait for.
+    pub(super) fn pay_stop(&mut self, now: Now, place: Place) -> bool {
+        let watch = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut());
+        if !watch.is_some_and(|watch| std::mem::take(&mut watch.owes_stop)) {
+            return false;
+        }
+        self.touch(place);
+        let directive = self.way_down(now, place);
+        directive.is_some_and(|directive| self.run_command(now, place, directive, 0, Phase::Stop))
+    }
+
+    /// The restart command has ended well: the next run finds it up. Unless someone wants it down by now.
+    pub(super) fn restarted_elsewhere(&mut self, now: Now, place: Place) {
+        if self.unit(place).is_some_and(|unit| unit.wish == Wish::Down && self.shutdown.is_none()) {
+            self.next_stop(now, place, 0);
+        } else {
+            self.enter_signals(now, place, Phase::StopSigterm { tree: false });
+        }
+    }
+}
+
+impl Run {
+    /// Whether it was up before we knew: nothing is to be started.
+    pub(super) const fn began_elsewhere(&self) -> bool {
+        matches!(self.begin.cause, StartCause::ExternalStart | StartCause::ExternalRestart)
+    }
+
+    fn ended_elsewhere(&mut self, end: LifeEnd) {
+        self.spoil(end.result);
+        if let Some(status) = end.status {
+            self.main = Main::Ended { status, usage: None };
+        }
+    }
+}
+
+impl Ending {
+    /// Whether it ends an external service too, for longer than a moment.
+    const fn stops_elsewhere(&self) -> bool {
+        match self {
+            Self::Stop(_) | Self::Conflict(_) | Self::Bound(_) => true,
+            Self::Restart(_) | Self::Shutdown(_) | Self::Removed | Self::Unhealthy { .. } => false,
+        }
+    }
+}
+
+fn shown(sight: &Sight) -> Box<str> {
+    match sight {
+        Sight::Up { said, .. } | Sight::Moving { said, .. } | Sight::Down { said, .. } => said.clone(),
+        Sight::Unasked(why) => format!("unknown: {why}").into(),
+    }
+}

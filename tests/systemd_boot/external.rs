@@ -1,0 +1,174 @@
+//! Services that the machine's systemd keeps, watched and steered by us.
+
+use crate::{
+    booted_with,
+    machine::{Machine, eventually},
+};
+
+/// A service of systemd that leaves its pid in /run/guest.pid, and ends with 3 on USR1.
+const GUEST: &str = "[Service]\nExecStart=/bin/sh -c \"trap 'exit 3' USR1; echo $$$$ > /run/guest.pid; \
+                     while :; do sleep 1000 & wait; done\"\n";
+
+fn machine(more: &[(&str, &str)]) -> Machine {
+    let files = [("etc/systemd/system/guest.service", GUEST)].into_iter().chain(more.iter().copied());
+    booted_with("", files.map(|(path, text)| (path.to_owned(), text.to_owned())))
+}
+
+/// A field of the unit as our API has it.
+fn field(machine: &Machine, name: &str) -> String {
+    let said = machine.run(&["sh", "-c", "supervisorctl status guest --json 2> /dev/null || :"]);
+    let value: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
+    let value = &value["units"][0];
+    let value = &value[name];
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn systemd(machine: &Machine, property: &str) -> String {
+    machine.run(&["systemctl", "show", "guest", "--value", "--property", property])
+}
+
+fn history(machine: &Machine) -> Vec<(String, String, String)> {
+    let said = machine.run(&["supervisorctl", "history", "guest", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
+    let rows = said["runs"].as_array().cloned().unwrap_or_default();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    rows.iter().map(|row| (text(&row["cause"]), text(&row["result"]), text(&row["consequence"]))).collect()
+}
+
+fn up(machine: &Machine) {
+    eventually("it is seen up", || {
+        field(machine, "active") == "active" && field(machine, "status_text") == "active (running)"
+    });
+}
+
+const UNIT: (&str, &str) = (
+    "etc/roundsman/units/guest.toml",
+    "[external]\nsystemd = 'guest'\npoll_interval = '200ms'\n[service]\nrestart = 'on-failure'\nrestart_sec = '200ms'\n\
+     [unit]\nstart_limit_interval_sec = '10min'\nstart_limit_burst = 3\n",
+);
+
+#[test]
+fn a_service_of_systemd_is_started_watched_and_restarted_through_it() {
+    let machine = machine(&[UNIT]);
+    up(&machine);
+    let first = machine.pid_of("guest");
+    assert_eq!(systemd(&machine, "MainPID"), first);
+
+    machine.run(&["kill", "-9", &first]);
+    eventually("it is started again", || {
+        machine.pid_of("guest") != first && systemd(&machine, "ActiveState") == "active"
+    });
+    up(&machine);
+    eventually("its row is there", || history(&machine).len() == 2);
+    let rows = history(&machine);
+    assert_eq!(rows[1], ("boot".into(), "signal".into(), "restart".into()));
+    assert_eq!((rows[0].0.as_str(), field(&machine, "restarts_total").as_str()), ("auto-restart", "1"));
+
+    // Neither the manager's end nor ours is the service's.
+    let second = machine.pid_of("guest");
+    let manager = machine.manager();
+    machine.run(&["kill", "-9", &manager]);
+    eventually("another manager answers", || machine.manager() != manager && field(&machine, "active") == "active");
+    up(&machine);
+    machine.systemctl(&["restart", "roundsman"]);
+    up(&machine);
+    assert_eq!(machine.pid_of("guest"), second);
+    assert_eq!(systemd(&machine, "NRestarts"), "0");
+
+    // A restart here is one there.
+    machine.run(&["supervisorctl", "restart", "guest"]);
+    let third = machine.pid_of("guest");
+    assert!(third != second && machine.is_alive(&third));
+    up(&machine);
+    // One there is no failure here.
+    machine.systemctl(&["restart", "guest"]);
+    eventually("it is noticed", || history(&machine)[0].0 == "external-restart");
+    assert_eq!(history(&machine)[1].1, "success");
+
+    // A stop there is an end that restart = on-failure leaves alone, and a start there is seen.
+    machine.systemctl(&["stop", "guest"]);
+    eventually("it is down here too", || field(&machine, "active") == "inactive");
+    machine.systemctl(&["start", "guest"]);
+    up(&machine);
+    eventually("its row is there", || history(&machine)[0].0 == "external-start");
+    let running = machine.pid_of("guest");
+    machine.run(&["supervisorctl", "stop", "guest"]);
+    assert!(!machine.is_alive(&running));
+    assert_eq!(systemd(&machine, "ActiveState"), "inactive");
+}
+
+#[test]
+fn one_that_fails_again_and_again_fails_for_good() {
+    let machine = machine(&[UNIT]);
+    up(&machine);
+    eventually("the start limit is hit", || {
+        if systemd(&machine, "ActiveState") == "active" {
+            machine.run(&["sh", "-c", "kill -USR1 $(cat /run/guest.pid) || :"]);
+        }
+        field(&machine, "active") == "failed"
+    });
+    assert_eq!(field(&machine, "result"), "start-limit-hit");
+    let rows = history(&machine);
+    assert!(rows.iter().all(|(_, result, _)| result == "exit-code"), "{rows:?}");
+    assert!(rows.len() <= 4, "{rows:?}");
+}
+
+#[test]
+fn adopt_sets_up_what_undo_takes_back() {
+    let machine = machine(&[]);
+    machine.systemctl(&["start", "guest"]);
+    let pid = machine.pid_of("guest");
+    let dropin = "etc/systemd/system/guest.service.d/roundsman.conf";
+    let hook = "etc/systemd/system/roundsman-failed@.service";
+    let unit = "etc/roundsman/units/guest.toml";
+    let all = [dropin, hook, unit];
+    let there = |machine: &Machine| all.map(|path| machine.path(path).exists());
+
+    let shown = machine.run(&["supervisorctl", "adopt", "guest", "--dry-run"]);
+    assert!(shown.contains("# /etc/roundsman/units/guest.toml\n# Written by"), "{shown}");
+    assert_eq!(there(&machine), [false; 3]);
+    let adopt = ["supervisorctl", "adopt", "guest", "--restart-sec", "300ms", "--poll-interval", "10min"];
+    let said = machine.run(&adopt);
+    assert_eq!(said.lines().filter(|line| line.starts_with("wrote /etc/")).count(), 3, "{said}");
+    assert_eq!(machine.read(unit), shown_file(&shown, unit).replace("\"5s\"", "\"10min\""));
+    assert_eq!(there(&machine), [true; 3]);
+    up(&machine);
+    assert_eq!(machine.pid_of("guest"), pid, "it was up and is left alone");
+    assert_eq!((systemd(&machine, "Restart"), systemd(&machine, "RestartUSec")), ("on-failure".into(), "300ms".into()));
+    let again = machine.run(&adopt);
+    assert_eq!(again.lines().filter(|line| line.starts_with("unchanged ")).count(), 3, "{again}");
+
+    // systemd starts it again by itself, until it has had enough: then it tells us, long before we look.
+    machine.run(&["sh", "-c", "for i in 1 2 3 4 5 6; do kill -USR1 $(cat /run/guest.pid) || :; sleep 0.6; done"]);
+    eventually("systemd gives up", || systemd(&machine, "ActiveState") == "failed");
+    eventually("we have heard of it", || field(&machine, "sub") == "auto-restart");
+    eventually("its row is there", || history(&machine).iter().any(|(_, result, _)| result == "exit-code"));
+
+    machine.systemctl(&["reset-failed", "guest"]);
+    machine.systemctl(&["start", "guest"]);
+    let pid = systemd(&machine, "MainPID");
+    machine.run(&["supervisorctl", "adopt", "guest", "--undo"]);
+    assert_eq!(there(&machine), [false; 3]);
+    assert!(!machine.path("etc/systemd/system/guest.service.d").exists());
+    eventually("it is no unit of ours", || machine.get("/v1/units/guest").contains(" 404 "));
+    assert!(machine.is_alive(&pid));
+    assert_eq!(systemd(&machine, "Restart"), "no");
+    assert_eq!(machine.run(&["supervisorctl", "adopt", "guest", "--undo"]), "nothing to undo");
+
+    // What someone else wrote is never touched, and nothing else is written then.
+    machine.write(unit, "[external]\nsystemd = 'guest'\n");
+    let refused = machine.run(&["sh", "-c", "supervisorctl adopt guest 2>&1; echo $?"]);
+    assert!(
+        refused.contains("cannot replace /etc/roundsman/units/guest.toml") && refused.ends_with("\n1"),
+        "{refused}"
+    );
+    assert_eq!(there(&machine), [false, false, true]);
+    let unknown = machine.run(&["sh", "-c", "supervisorctl adopt nobody 2>&1; echo $?"]);
+    assert!(unknown.contains("systemd has no such service") && unknown.ends_with("\n1"), "{unknown}");
+}
+
+/// What a dry run shows of the last file.
+fn shown_file(shown: &str, path: &str) -> String {
+    let (_, text) = shown.split_once(&format!("# /{path}\n")).unwrap_or_default();
+    text.trim_end().to_owned() + "\n"
+}
