@@ -55,6 +55,15 @@ pub enum Target {
 }
 
 impl Target {
+    /// The URL that is its secret, where it has one.
+    pub fn secret_url(&self) -> Option<&Secret> {
+        match self {
+            Self::Webhook(webhook) => Some(&webhook.url),
+            Self::Slack(url) | Self::Alertmanager(url) => Some(url),
+            Self::SlackBot(_) | Self::Email(_) => None,
+        }
+    }
+
     /// Whether several messages can be sent as one: to people, but not to programs that read ours one by one.
     pub const fn takes_digests(&self) -> bool {
         match self {

@@ -378,12 +378,7 @@ impl Settings {
     /// The routes whose secret stands in the file itself, by name.
     pub fn routes_with_open_secrets(&self) -> Vec<&alert::RouteName> {
         let stands_here = |secret: &Secret| self.text.expose().contains(secret.expose());
-        let has_one = |route: &&alert::Route| match &route.target {
-            alert::Target::Webhook(url) | alert::Target::Slack(url) | alert::Target::Alertmanager(url) => {
-                stands_here(url)
-            }
-            alert::Target::Email(_) => false,
-        };
+        let has_one = |route: &&alert::Route| route.target.secret_url().is_some_and(stands_here);
         self.alert.routes.iter().filter(has_one).map(|route| &route.name).collect()
     }
 

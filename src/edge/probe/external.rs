@@ -60,7 +60,7 @@ impl Prober {
     async fn ask_supervisor(&self, process: &str, server: &SupervisorServer) -> Result<Sight, String> {
         let server = match server.clone() {
             SupervisorServer::Url(url) => Server { url: url.into(), user: None },
-            SupervisorServer::Config(path) => self.beside(move || server_of(&path)).await?,
+            SupervisorServer::Config(path) => self.beside(path.to_path_buf(), move || server_of(&path)).await?,
         };
         let body = format!(
             "<?xml version=\"1.0\"?><methodCall><methodName>supervisor.getProcessInfo</methodName><params><param><value>\

@@ -98,6 +98,7 @@ fn secrets(case: &Case, report: &mut Report) {
                 | ProbeCheck::Plugin(_)
                 | ProbeCheck::Disk(_)
                 | ProbeCheck::Certificate(_)
+                | ProbeCheck::Systemd(_)
                 | ProbeCheck::File(_)
                 | ProbeCheck::Memory(_)
                 | ProbeCheck::Cpu(_) => None,

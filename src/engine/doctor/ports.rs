@@ -59,6 +59,7 @@ fn wanted(case: &Case) -> Vec<Wanted<'_>> {
                 | ProbeCheck::Disk(_)
                 | ProbeCheck::Certificate(_)
                 | ProbeCheck::Redis(_)
+                | ProbeCheck::Systemd(_)
                 | ProbeCheck::File(_)
                 | ProbeCheck::Memory(_)
                 | ProbeCheck::Cpu(_) => None,

@@ -28,10 +28,11 @@ fn wanted(case: &Case) -> BTreeMap<String, BTreeSet<String>> {
     for route in &case.settings.alert.routes {
         let who = format!("alert route {}", route.name);
         match &route.target {
-            Target::Webhook(url) | Target::Slack(url) | Target::Alertmanager(url) => {
-                want(host_of_url(url.expose()), who)
-            }
             Target::Email(mailbox) => want(&mailbox.host, who),
+            Target::SlackBot(bot) => want(host_of_url(&bot.api), who),
+            other @ (Target::Webhook(_) | Target::Slack(_) | Target::Alertmanager(_)) => {
+                want(other.secret_url().map_or("", |url| host_of_url(url.expose())), who);
+            }
         }
     }
     for (unit, def) in &case.host.units {
@@ -50,6 +51,7 @@ fn wanted(case: &Case) -> BTreeMap<String, BTreeSet<String>> {
                 | ProbeCheck::Exec(_)
                 | ProbeCheck::Plugin(_)
                 | ProbeCheck::Disk(_)
+                | ProbeCheck::Systemd(_)
                 | ProbeCheck::File(_)
                 | ProbeCheck::Memory(_)
                 | ProbeCheck::Cpu(_) => {}

@@ -87,6 +87,7 @@ impl ProbeCheck {
             | Self::Tcp(_)
             | Self::Exec(_)
             | Self::Plugin(_)
+            | Self::Systemd(_)
             | Self::File(_)
             | Self::Memory(_)
             | Self::Cpu(_) => Shortage::Service,
