@@ -24,8 +24,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("edge", &["base", "unit", "node", "alert", "wire", "sys", "keeper"]),
     ("engine", &["base", "unit", "node", "alert", "wire", "sys", "keeper", "edge"]),
     ("web", &["base", "sys"]),
-    // unit, node and edge: what the engine answers with is made of their types, and is turned into wire types here.
-    ("api", &["base", "unit", "node", "edge", "wire", "engine", "web"]),
+    // unit, node, alert and edge: what the engine answers with is made of their types, and is turned into wire types here.
+    ("api", &["base", "unit", "node", "alert", "edge", "wire", "engine", "web"]),
     ("fileserver", &["base", "sys", "web"]),
     ("cli", &["base", "unit", "wire"]),
     // cli: `supervisord check` prints as `supervisorctl check` does.

@@ -10,12 +10,7 @@ use std::{
 use roundsman::alert::default_rules;
 
 /// Alerts that have no topic: of Prometheus' rules, and of what is to come.
-const BESIDE: [&str; 4] = [
-    "alerts_undelivered",
-    "node_failed",
-    "quorum_lost",
-    "supervisor_absent",
-];
+const BESIDE: [&str; 4] = ["alerts_undelivered", "node_failed", "quorum_lost", "supervisor_absent"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks")

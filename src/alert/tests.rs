@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::base::{Actor, ExitStatus, InvocationId, RunResult, Secret, StartCause, Wall};
+use crate::base::{Actor, ExitStatus, InvocationId, RunResult, Secret, StartCause, TimeSpan, Wall};
 
 fn unit() -> UnitName {
     UnitName::new("web").unwrap()

@@ -2,7 +2,11 @@
 //!
 //! Fields are only ever added. A reader ignores what it does not know.
 
+mod alerts;
+
 use serde::{Deserialize, Serialize};
+
+pub use alerts::{Alerts, DeadRoute, Incident, Incidents, RouteTest, Silence, SilenceRequest, Silences, Which};
 
 /// A unit as `status` shows it: `GET /v1/units`, `GET /v1/units/{unit}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -534,124 +538,4 @@ pub struct Reloaded {
     /// Keys of `roundsman.toml` that changed and hold only when the daemon was stopped and started.
     #[serde(default)]
     pub needs_restart: Vec<String>,
-}
-
-/// Open incidents and silences: `GET /v1/alerts`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alerts {
-    /// What is open, the oldest first.
-    pub incidents: Vec<Incident>,
-    /// What is hushed, the first to end first.
-    pub silences: Vec<Silence>,
-    /// Routes that refuse our messages, with the reason.
-    pub dead_routes: Vec<DeadRoute>,
-}
-
-/// An open incident.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Incident {
-    /// Its id.
-    pub id: String,
-    /// `unit_failed`, `disk_low` …
-    pub event: String,
-    /// A unit, `UNIT/PROBE`, or `/config`, `/store`, `/logs`, `/disk` of the node.
-    pub about: String,
-    /// `info`, `warning`, `critical`.
-    pub severity: String,
-    /// What people were told last, or would have been.
-    pub message: String,
-    /// When it opened.
-    pub opened_us: i64,
-    /// When people were told last.
-    pub told_us: i64,
-    /// Automatic restarts in it.
-    pub restarts: u32,
-    /// Reminders so far.
-    pub reminders: u32,
-    /// Who was told.
-    pub told: Vec<String>,
-    /// Whether what it has come to is yet to be told: a silence, quiet hours or another incident hush it.
-    pub held: bool,
-    /// Who has taken it on.
-    pub acknowledged_by: Option<String>,
-    /// When.
-    pub acknowledged_us: Option<i64>,
-    /// Whether others were told because nobody had.
-    pub escalated: bool,
-}
-
-/// Alerts that nobody is told of for a time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Silence {
-    /// Its number.
-    pub id: u64,
-    /// Which alerts: `unit_failed:web`, `*:web`, `disk_low` …
-    pub pattern: String,
-    /// From when.
-    pub since_us: i64,
-    /// Until when.
-    pub until_us: i64,
-    /// Whose word it is.
-    pub by: String,
-    /// Why.
-    pub comment: String,
-    /// Whether someone works there: `check` leaves the units alone.
-    pub maintenance: bool,
-}
-
-/// A route that refuses our messages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeadRoute {
-    /// Its name.
-    pub route: String,
-    /// What it says.
-    pub reason: String,
-}
-
-/// Hushes alerts for a time: the body of `POST /v1/alerts/silence`, answered by the [`Silence`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SilenceRequest {
-    /// A pattern, or a unit's name, which is everything about it.
-    pub what: String,
-    /// For how long.
-    pub span_us: u64,
-    /// Why.
-    #[serde(default)]
-    pub comment: String,
-    /// Whether someone works there.
-    #[serde(default)]
-    pub maintenance: bool,
-}
-
-/// Which silences or incidents: the body of `POST /v1/alerts/unsilence`, answered by [`Silences`], and of
-/// `POST /v1/alerts/ack`, answered by [`Incidents`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Which {
-    /// A number or id, or what they are about.
-    pub what: String,
-}
-
-/// Silences that ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Silences {
-    /// Each.
-    pub silences: Vec<Silence>,
-}
-
-/// Incidents that someone has taken on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Incidents {
-    /// Each.
-    pub incidents: Vec<Incident>,
-}
-
-/// What became of a test: the answer to `POST /v1/alerts/test` with the route in `what`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteTest {
-    /// Which route.
-    pub route: String,
-    /// Whether the receiver took the message.
-    pub ok: bool,
-    /// What it said otherwise.
-    pub reason: Option<String>,
 }

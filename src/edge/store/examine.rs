@@ -8,7 +8,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{open, schema};
+use super::{error::Trouble, open, schema};
 use crate::base::{InvocationId, Wall};
 
 /// A daemon that writes lets us in between.
@@ -40,7 +40,10 @@ pub struct KnownRun {
 /// When it cannot be read, in one sentence.
 pub fn examine(path: &Path, runs: &BTreeSet<InvocationId>) -> Result<Examined, String> {
     open::fits(path)?;
-    look(path, runs).map_err(|error| error.to_string())
+    look(path, runs).or_else(|error| match Trouble::from(error) {
+        Trouble::Damaged(reason) => Ok(Examined { damage: Some(reason), ..Examined::default() }),
+        Trouble::Waits(reason) | Trouble::Refuses(reason) => Err(reason),
+    })
 }
 
 fn look(path: &Path, wanted: &BTreeSet<InvocationId>) -> rusqlite::Result<Examined> {

@@ -1,0 +1,131 @@
+//! When an incident is told, and to whom: at once, later because something hushes it, again, or to others.
+use super::{Alerts, Effect, Incident, Message, Open, Silence, Subject, Verdict, hush::Hush};
+use crate::base::{Mono, Now, TimeSpan, Wall};
+
+impl Alerts {
+    pub(super) fn remind(&mut self, now: Now, subject: &Subject) {
+        let Some(open) = self.open.get_mut(subject) else { return };
+        open.incident.reminders += 1;
+        let nth = open.incident.reminders;
+        self.tell(now, subject, nth);
+        self.save(subject);
+    }
+
+    /// Says of an incident that was held what it has come to, if nothing hushes it any more.
+    pub(super) fn tell_held(&mut self, now: Now, subject: &Subject) {
+        if self.open.get(subject).is_some_and(|open| open.incident.held) {
+            self.tell(now, subject, 0);
+            self.save(subject);
+        }
+    }
+
+    /// Sends what the open incident says now; `reminder` 0 is the first word about its stage. One that is hushed is held,
+    /// or reminded of later.
+    pub(super) fn tell(&mut self, now: Now, subject: &Subject, reminder: u32) {
+        let Some(open) = self.open.get(subject) else { return };
+        let verdict = self.settings.verdict(open.incident.topic, subject, open.incident.severity);
+        let hush = self.hush(now.wall, &open.incident, &verdict);
+        let Some(open) = self.open.get_mut(subject) else { return };
+        open.incident.severity = verdict.severity;
+        open.look_at = None;
+        if let Some(hush) = hush {
+            let again = match hush {
+                Hush::Until(end) => at_wall(now, end),
+                Hush::Inhibited => None,
+            };
+            if reminder == 0 {
+                (open.incident.held, open.look_at) = (true, again);
+            } else {
+                open.remind_at = again.or_else(|| repeat_after(&verdict, now));
+            }
+            return;
+        }
+        open.incident.held = false;
+        open.incident.told_at = now.wall;
+        open.remind_at = repeat_after(&verdict, now);
+        open.escalate_at = escalation_left(&open.incident, &verdict, now);
+        let mut routes = verdict.routes.clone();
+        if open.incident.escalated {
+            let more = verdict.escalation.iter().flat_map(|escalation| &escalation.routes);
+            routes.extend(more.filter(|route| !verdict.routes.contains(route)).cloned());
+        }
+        open.incident.told.extend(routes.iter().cloned());
+        for route in &routes {
+            let message = Message::firing(&open.incident, &verdict, &self.settings.node, route, reminder);
+            self.effects.push_back(Effect::Send(Box::new(message)));
+        }
+    }
+
+    /// Nobody has taken it on: others are told.
+    pub(super) fn escalate(&mut self, now: Now, subject: &Subject) {
+        let Some(open) = self.open.get_mut(subject) else { return };
+        open.escalate_at = None;
+        let verdict = self.settings.verdict(open.incident.topic, subject, open.incident.severity);
+        let Some(escalation) = &verdict.escalation else { return };
+        open.incident.escalated = true;
+        open.incident.told.extend(escalation.routes.iter().cloned());
+        for route in &escalation.routes {
+            let message = Message::escalated(&open.incident, &verdict, &self.settings.node, route, now.wall);
+            self.effects.push_back(Effect::Send(Box::new(message)));
+        }
+        self.save(subject);
+    }
+
+    /// What keeps people from being told of an incident now.
+    fn hush(&self, at: Wall, incident: &Incident, verdict: &Verdict) -> Option<Hush> {
+        let node = &self.settings.node;
+        let silenced =
+            |silence: &&Silence| silence.holds(at) && silence.pattern.matches(incident.topic, &incident.subject, node);
+        let silence = self.silences.iter().filter(silenced).map(|silence| silence.until).max();
+        let quiet = verdict.quiet_hours.as_ref().and_then(|hours| hours.end(at));
+        if let Some(end) = silence.max(quiet) {
+            return Some(Hush::Until(end));
+        }
+        let inhibits = |other: &Incident| {
+            other.subject != incident.subject
+                && verdict.inhibited_by.iter().any(|pattern| pattern.matches(other.topic, &other.subject, node))
+        };
+        self.open().any(inhibits).then_some(Hush::Inhibited)
+    }
+
+    /// An incident that is known already, with what time has in store for it.
+    pub(super) fn resumed(&self, now: Now, incident: Incident) -> Open {
+        let verdict = self.settings.verdict(incident.topic, &incident.subject, incident.severity);
+        let remind_at = if incident.held { None } else { self.reminder_left(&incident, now) };
+        let look_at = incident.held.then_some(now.mono);
+        let escalate_at = if incident.held { None } else { escalation_left(&incident, &verdict, now) };
+        Open { incident, remind_at, look_at, escalate_at }
+    }
+
+    /// When to remind of an incident that was last told of before this machine began. The wall clock alone knows how
+    /// long that is; whatever it says, the wait is at most one interval.
+    fn reminder_left(&self, incident: &Incident, now: Now) -> Option<Mono> {
+        if incident.acknowledged.is_some() {
+            return None;
+        }
+        let verdict = self.settings.verdict(incident.topic, &incident.subject, incident.severity);
+        let interval = verdict.repeat_interval.micros().filter(|micros| *micros != 0)?;
+        let passed = u64::try_from(now.wall.0.saturating_sub(incident.told_at.0)).unwrap_or(0);
+        now.mono.after(TimeSpan::from_micros(interval.saturating_sub(passed)))
+    }
+}
+
+fn repeat_after(verdict: &Verdict, now: Now) -> Option<Mono> {
+    if verdict.repeat_interval.is_zero() { None } else { now.mono.after(verdict.repeat_interval) }
+}
+
+/// The moment at which the clock on the wall will show `wall`, going on as it goes.
+fn at_wall(now: Now, wall: Wall) -> Option<Mono> {
+    let left = u64::try_from(wall.0.saturating_sub(now.wall.0)).unwrap_or(0);
+    now.mono.after(TimeSpan::from_micros(left))
+}
+
+/// When others are to be told, unless someone has taken it on.
+fn escalation_left(incident: &Incident, verdict: &Verdict, now: Now) -> Option<Mono> {
+    let escalation = verdict.escalation.as_ref()?;
+    if incident.escalated || incident.acknowledged.is_some() {
+        return None;
+    }
+    let after = i64::try_from(escalation.after.micros()?).unwrap_or(i64::MAX);
+    at_wall(now, Wall(incident.opened_at.0.saturating_add(after)))
+}
