@@ -44,6 +44,7 @@ fn unit(def: &UnitDef, all: &mut List) {
         ("part_of", &relations.part_of),
         ("conflicts", &relations.conflicts),
         ("after", &relations.after),
+        ("after_healthy", &relations.after_healthy),
         ("before", &relations.before),
         ("on_failure", &relations.on_failure),
         ("on_success", &relations.on_success),

@@ -70,6 +70,10 @@ pub(super) struct Graph {
     pub(super) after: Edges,
     /// Who waits for our start; the other direction of `after`.
     pub(super) before: Edges,
+    /// Whom our start waits for to be well, where they are up.
+    pub(super) healthy: Edges,
+    /// Who waits for us to be well.
+    pub(super) gated: Edges,
     /// Who cannot be up together with us, both ways.
     pub(super) conflicts: Edges,
     /// Whose timers start us.
@@ -96,6 +100,7 @@ impl Graph {
         }
         let after = acyclic(&Edges::new(places, pairs.after), places);
         let before = after.iter().map(|(from, to)| (*to, *from)).collect();
+        let gated = pairs.healthy.iter().map(|(from, to)| (*to, *from)).collect();
         Self {
             pulls: Edges::new(places, pairs.pulls),
             required_by: Edges::new(places, pairs.required_by),
@@ -103,6 +108,8 @@ impl Graph {
             bound_by: Edges::new(places, pairs.bound_by),
             after: Edges::new(places, after),
             before: Edges::new(places, before),
+            healthy: Edges::new(places, pairs.healthy),
+            gated: Edges::new(places, gated),
             conflicts: Edges::new(places, pairs.conflicts),
             timed_by: Edges::new(places, pairs.timed_by),
         }
@@ -116,6 +123,7 @@ struct Pairs {
     stops_with: Vec<(Place, Place)>,
     bound_by: Vec<(Place, Place)>,
     after: Vec<(Place, Place)>,
+    healthy: Vec<(Place, Place)>,
     conflicts: Vec<(Place, Place)>,
     timed_by: Vec<(Place, Place)>,
 }
@@ -139,6 +147,7 @@ impl Pairs {
         self.pulls.extend(known(&relations.wants).into_iter().map(|other| (place, other)));
         self.stops_with.extend(known(&relations.part_of).into_iter().map(|other| (other, place)));
         self.after.extend(known(&relations.after).into_iter().map(|other| (place, other)));
+        self.healthy.extend(known(&relations.after_healthy).into_iter().map(|other| (place, other)));
         self.after.extend(known(&relations.before).into_iter().map(|other| (other, place)));
         for other in known(&relations.conflicts) {
             self.conflicts.extend([(place, other), (other, place)]);

@@ -64,6 +64,7 @@ impl Node {
 
     /// It goes down: what is under way is forgotten.
     pub(super) fn end_probes(&mut self, place: Place) {
+        self.wake_gated(place);
         let Some(run) = self.run_mut(place) else { return };
         let probes = std::mem::take(&mut run.probes);
         let checks = std::mem::take(&mut run.checks);
@@ -124,6 +125,7 @@ impl Node {
         if before == verdict {
             return;
         }
+        self.wake_gated(place);
         let reason = outcome.finding.reason().unwrap_or_default().to_owned();
         match verdict {
             Verdict::Unknown => {}

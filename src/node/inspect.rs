@@ -98,7 +98,7 @@ impl Node {
             }
         } else {
             match job.blocked_by {
-                Some(other) if self.unit(other).is_none_or(|unit| unit.job.is_none()) => {
+                Some(other) if self.unit(other).is_none_or(|unit| unit.job.is_none()) && !self.gates(place, other) => {
                     say("a job waits for a unit without job");
                 }
                 None if !ending && self.timers.get(place, Slot::Idle).is_none() => say("a job waits for nothing"),

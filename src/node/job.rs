@@ -343,10 +343,31 @@ impl Node {
         let after = self.graph.after.of(place);
         let from = job.blocked_by.and_then(|old| after.binary_search(&old).ok()).unwrap_or(0);
         let (earlier, later) = after.split_at(from);
-        let first_busy = later.iter().chain(earlier).copied().find(|other| busy(other, false));
+        let holds = |other: &Place| busy(other, false) || self.gates(place, *other);
+        let first_busy = later.iter().chain(earlier).copied().find(holds);
         first_busy
             .or_else(|| first_stop(self.graph.before.of(place)))
             .or_else(|| first_stop(self.graph.conflicts.of(place)))
+    }
+
+    /// Whether the unit's start waits for the other to be well.
+    pub(super) fn gates(&self, place: Place, other: Place) -> bool {
+        self.graph.healthy.of(place).contains(&other) && self.is_unwell(other)
+    }
+
+    /// Up, and a probe of it has not answered yet or says that it is not well.
+    fn is_unwell(&self, place: Place) -> bool {
+        let run = self.unit(place).and_then(Unit::run).filter(|run| run.phase.is_up());
+        run.is_some_and(|run| run.probes.iter().any(|probe| !probe.verdict.is_up()))
+    }
+
+    /// Has those tried again whose start waits for the unit to be well.
+    pub(super) fn wake_gated(&mut self, place: Place) {
+        let graph = self.graph.clone();
+        let waits =
+            |other: &&Place| self.unit(**other).is_some_and(|unit| unit.job.as_ref().is_some_and(|job| !job.begun));
+        let waiting: Vec<Place> = graph.gated.of(place).iter().filter(waits).copied().collect();
+        self.queue.extend(waiting);
     }
 
     fn try_start(&mut self, now: Now, place: Place) {

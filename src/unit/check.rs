@@ -77,6 +77,7 @@ fn check_relations(draft: &Draft, report: &mut Report<'_>) {
             | RelationKind::Conflicts
             | RelationKind::After
             | RelationKind::Before
+            | RelationKind::AfterHealthy
             | RelationKind::OnFailure
             | RelationKind::OnSuccess => {}
         }
@@ -84,18 +85,21 @@ fn check_relations(draft: &Draft, report: &mut Report<'_>) {
 }
 
 fn relations(draft: &Draft) -> Relations {
-    let list = |kind: RelationKind| {
+    let lists = |kinds: &[RelationKind]| {
         let mut seen = BTreeSet::new();
-        let of_kind = draft.relations.iter().filter(|relation| relation.kind == kind).map(|relation| &relation.name);
+        let of_kind =
+            draft.relations.iter().filter(|relation| kinds.contains(&relation.kind)).map(|relation| &relation.name);
         of_kind.filter(|name| seen.insert(*name)).cloned().collect::<Box<[UnitName]>>()
     };
+    let list = |kind: RelationKind| lists(&[kind]);
     Relations {
         requires: list(RelationKind::Requires),
         wants: list(RelationKind::Wants),
         binds_to: list(RelationKind::BindsTo),
         part_of: list(RelationKind::PartOf),
         conflicts: list(RelationKind::Conflicts),
-        after: list(RelationKind::After),
+        after: lists(&[RelationKind::After, RelationKind::AfterHealthy]),
+        after_healthy: list(RelationKind::AfterHealthy),
         before: list(RelationKind::Before),
         on_failure: list(RelationKind::OnFailure),
         on_success: list(RelationKind::OnSuccess),

@@ -103,6 +103,7 @@ impl Read {
             RelationKind::BindsTo
             | RelationKind::PartOf
             | RelationKind::Conflicts
+            | RelationKind::AfterHealthy
             | RelationKind::Before
             | RelationKind::OnFailure
             | RelationKind::OnSuccess => return,
@@ -122,6 +123,7 @@ fn missing(relation: &Relation, help: Option<String>, report: &mut Report<'_>) {
             report.error(*place, format!("{:?} names {name}, which does not exist", kind.as_str()), help);
         }
         RelationKind::After
+        | RelationKind::AfterHealthy
         | RelationKind::Before
         | RelationKind::Wants
         | RelationKind::Conflicts

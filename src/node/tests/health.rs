@@ -205,3 +205,29 @@ fn a_service_that_says_when_it_is_ready_has_recovered_then() {
     desk.spawned("web/2");
     assert_eq!(desk.notify("web/2", |m| m.ready = true), ["RunReady web/2", "Recovered web/2"]);
 }
+
+#[test]
+fn a_start_waits_until_those_that_it_is_after_are_well() {
+    let mut web = eager("web");
+    let db = name("db");
+    web.relations.requires = [db.clone()].into();
+    web.relations.after = [db.clone()].into();
+    web.relations.after_healthy = [db].into();
+    let mut db = eager("db");
+    db.health = [probe("live", OnUnhealthy::Alert)].into();
+    let mut desk = Desk::new([web, db]);
+    let said = desk.up("db");
+    assert!(!said.iter().any(|line| line.starts_with("spawn web")), "{said:?}");
+    assert_eq!(desk.pass(10.0), ["probe db/1 live"]);
+    assert_eq!(desk.probed("db/1", 0, Some("not yet")), Vec::<String>::new(), "it waits");
+    assert_eq!(desk.pass(10.0), ["probe db/1 live"]);
+    let said = desk.probed("db/1", 0, None);
+    assert!(said.iter().any(|line| line.starts_with("spawn web/1 ")), "{said:?}");
+    desk.up("web");
+    // An automatic restart waits for nobody.
+    for _ in 0..3 {
+        desk.pass(10.0);
+        desk.probed("db/1", 0, Some("refused"));
+    }
+    assert_eq!(desk.exited("web/1", 1)[0], "spawn web/2 exec_start");
+}

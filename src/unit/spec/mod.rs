@@ -128,6 +128,8 @@ pub struct Relations {
     pub conflicts: Box<[UnitName]>,
     /// Our start waits for theirs; our stop comes before theirs.
     pub after: Box<[UnitName]>,
+    /// Those of them that must be well, too, where they are up: none of their probes unhealthy or yet to answer.
+    pub after_healthy: Box<[UnitName]>,
     /// Their start waits for ours.
     pub before: Box<[UnitName]>,
     /// Started when we become failed.
@@ -143,9 +145,20 @@ impl Relations {
     }
 
     /// Every list.
-    pub(super) fn lists_mut(&mut self) -> [&mut [UnitName]; 9] {
-        let Self { requires, wants, binds_to, part_of, conflicts, after, before, on_failure, on_success } = self;
-        [requires, wants, binds_to, part_of, conflicts, after, before, on_failure, on_success]
+    pub(super) fn lists_mut(&mut self) -> [&mut [UnitName]; 10] {
+        let Self {
+            requires,
+            wants,
+            binds_to,
+            part_of,
+            conflicts,
+            after,
+            after_healthy,
+            before,
+            on_failure,
+            on_success,
+        } = self;
+        [requires, wants, binds_to, part_of, conflicts, after, after_healthy, before, on_failure, on_success]
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
 /// `[unit]`
 pub(super) const UNIT: &[Key<Draft>] = &[
     Key { name: "after", set: |d, w, v| relations(d, w, v, RelationKind::After) },
+    Key { name: "after_healthy", set: |d, w, v| relations(d, w, v, RelationKind::AfterHealthy) },
     Key { name: "before", set: |d, w, v| relations(d, w, v, RelationKind::Before) },
     Key { name: "binds_to", set: |d, w, v| relations(d, w, v, RelationKind::BindsTo) },
     Key { name: "conflicts", set: |d, w, v| relations(d, w, v, RelationKind::Conflicts) },
