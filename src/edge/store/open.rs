@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
     error::Trouble,
-    schema::{self, APPLICATION_ID, TABLES, VERSION},
+    schema::{self, APPLICATION_ID, VERSION},
 };
 use crate::base::Wall;
 
@@ -53,12 +53,8 @@ pub(super) fn open(path: &Path, check: Check) -> Result<Connection, Trouble> {
         keep_before_migration(&connection, path, version)?;
     }
     schema::migrate(&mut connection, version).map_err(refused_is_damage)?;
-    let names = TABLES.map(|name| format!("'{name}'")).join(",");
-    let known = format!("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ({names})");
-    let tables: u32 = connection.query_row(&known, [], |row| row.get(0))?;
-    let missing = TABLES.len() - tables as usize;
-    if missing > 0 {
-        return Err(Trouble::Damaged(format!("{missing} of its {} tables are missing", TABLES.len())));
+    if let Some(name) = schema::difference(&connection)? {
+        return Err(Trouble::Damaged(format!("its {name} is missing or not as it was made")));
     }
     make_last(&connection, check)?;
     if created {

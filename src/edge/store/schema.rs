@@ -1,5 +1,7 @@
 //! The tables, and the steps from one version of them to the next.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Marks a file as ours (`PRAGMA application_id`): "RNDM".
@@ -9,21 +11,6 @@ pub(super) const APPLICATION_ID: i32 = 0x524e_444d;
 pub(super) const STEPS: [(i32, &str); 3] = [(1, V1), (2, V2), (3, V3)];
 /// The version this program writes (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS[STEPS.len() - 1].0;
-/// The tables of [`VERSION`]; a file of ours that lacks one is damaged.
-pub(super) const TABLES: [&str; 11] = [
-    "meta",
-    "invocations",
-    "pruned",
-    "resets",
-    "probe_transitions",
-    "notices",
-    "incidents",
-    "outbox",
-    "enablement",
-    "timers",
-    "silences",
-];
-
 /// Times are microseconds since 1970 UTC. `pruned` holds what rows that retention removed had counted.
 const V1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -111,4 +98,28 @@ pub(super) fn migrate(connection: &mut Connection, from: i32) -> rusqlite::Resul
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// What of a database of [`VERSION`] is not as this program makes it: the first table or index. A flipped bit in the text of
+/// a table may leave a file that SQLite finds sound and whose columns have other names.
+pub(super) fn difference(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let mut own = Connection::open_in_memory()?;
+    migrate(&mut own, 0)?;
+    let (theirs, ours) = (texts(connection)?, texts(&own)?);
+    let differs = ours.into_iter().find(|(name, text)| theirs.get(name) != Some(text));
+    Ok(differs.map(|(name, _)| String::from_utf8_lossy(&name).into_owned()))
+}
+
+/// The text of each table and index by its name, as bytes: what is damaged may be no text.
+fn texts(connection: &Connection) -> rusqlite::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
+    let mut rows = statement.query([])?;
+    let mut texts = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let bytes = |column| {
+            row.get_ref(column).map(|value| value.as_bytes_or_null().ok().flatten().unwrap_or_default().to_vec())
+        };
+        texts.insert(bytes(0)?, bytes(1)?);
+    }
+    Ok(texts)
 }

@@ -173,6 +173,25 @@ async fn no_mutation_of_the_file_stops_the_store() {
 }
 
 #[tokio::test]
+async fn a_database_whose_tables_are_not_as_they_were_made_is_set_aside() {
+    for (was, is) in
+        [("restarts INTEGER,", "restartz INTEGER,"), ("UNIQUE (unit, generation)", "UNIQUE (unit, genaration)")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        filled(&path).await;
+        let other = rusqlite::Connection::open(&path).unwrap();
+        other.execute_batch("PRAGMA writable_schema = ON").unwrap();
+        let sql = "UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2) WHERE name = 'invocations'";
+        assert_eq!(other.execute(sql, [was, is]).unwrap(), 1);
+        drop(other);
+        let bench = open(&path);
+        assert!(bench.opened.quarantined.is_some(), "{is}");
+        works(&bench).await;
+    }
+}
+
+#[tokio::test]
 async fn a_zeroed_or_garbled_wal_is_survived() {
     for garbage in [vec![0_u8; 100_000], vec![0xa5; 100_000]] {
         let dir = tempfile::tempdir().unwrap();
