@@ -133,17 +133,19 @@ fn maintenance_is_of_the_units_that_a_silence_covers_whole() {
 
 #[test]
 fn who_takes_it_on_is_not_reminded_until_it_gets_worse() {
-    let mut alerts = Alerts::new(settings(Vec::new()));
-    at(&mut alerts, 1, &starting(1));
-    assert_eq!(at(&mut alerts, 2, &unhealthy(1)), ["unit_unhealthy ops"]);
-    assert_eq!(alerts.acknowledge(now(3), "db", "uid 0").len(), 0);
-    let taken = alerts.acknowledge(now(3), "web", "uid 0");
-    assert_eq!(taken[0].acknowledged.as_ref().unwrap().by, "uid 0");
-    let mut alerts = reborn(&alerts, 4);
-    assert_eq!(until(&mut alerts, 24 * HOUR), [] as [&str; 0]);
-    let day = 24 * HOUR;
-    assert_eq!(at(&mut alerts, day, &ended(1, Consequence::Fail)), ["unit_failed ops"], "worse");
-    assert_eq!(until(&mut alerts, day + 4 * HOUR + 1), ["unit_failed ops"], "and reminded of");
+    for is_reborn in [false, true] {
+        let mut alerts = Alerts::new(settings(Vec::new()));
+        at(&mut alerts, 1, &starting(1));
+        assert_eq!(at(&mut alerts, 2, &unhealthy(1)), ["unit_unhealthy ops"]);
+        assert_eq!(alerts.acknowledge(now(3), "db", "uid 0").len(), 0);
+        let taken = alerts.acknowledge(now(3), "web", "uid 0");
+        assert_eq!(taken[0].acknowledged.as_ref().unwrap().by, "uid 0");
+        let mut alerts = if is_reborn { reborn(&alerts, 4) } else { alerts };
+        assert_eq!(until(&mut alerts, 24 * HOUR), [] as [&str; 0]);
+        let day = 24 * HOUR;
+        assert_eq!(at(&mut alerts, day, &ended(1, Consequence::Fail)), ["unit_failed ops"], "worse");
+        assert_eq!(until(&mut alerts, day + 4 * HOUR + 1), ["unit_failed ops"], "and reminded of");
+    }
 }
 
 #[test]
@@ -162,7 +164,7 @@ fn what_nobody_takes_on_is_told_to_others_once_and_so_is_its_end() {
     at(&mut alerts, 5 * HOUR, &starting(2));
     assert_eq!(at(&mut alerts, 5 * HOUR, &recovered(2)), ["recovered boss", "recovered ops"]);
     // Someone has taken the next one on in time.
-    at(&mut alerts, 6 * HOUR, &ended(2, Consequence::Fail));
+    assert_eq!(at(&mut alerts, 6 * HOUR, &ended(2, Consequence::Fail)), ["unit_failed ops"]);
     alerts.acknowledge(now(6 * HOUR + 1), "web", "uid 0");
     said(&mut alerts);
     assert_eq!(until(&mut alerts, 20 * HOUR), [] as [&str; 0]);
