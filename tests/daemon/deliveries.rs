@@ -53,8 +53,11 @@ pub(crate) fn no_incident_is_untold_and_none_told_twice_unsaid_however_often_the
         until_within(PATIENCE, "the incidents before are over", || (over() == UNITS * round).then_some(()));
         up.iter().for_each(|pid| kill(*pid, Signal::SIGKILL));
         for nth in 0..wanted.div_ceil(rounds) {
-            pause(10 + 7 * (nth as u64 % 13));
+            // A manager that never gets ready is started later and later.
+            let up = world.managers_up();
+            pause(5 + 7 * (nth as u64 % 13));
             world.kill_manager();
+            until_within(PATIENCE, "the next manager is up", || (world.managers_up() > up).then_some(()));
             kills += 1;
         }
     }
