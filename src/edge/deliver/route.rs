@@ -34,6 +34,8 @@ const PAGE_ROWS: u32 = 64;
 const ATTEMPTS_MAX: u32 = 1000;
 /// Tries of one message at a dead route, an hour apart.
 const DEAD_ATTEMPTS_MAX: u32 = 24;
+/// How long a message waits until it is written down that it is under way.
+const NOTED_WITHIN: Duration = Duration::from_millis(250);
 /// More that wait than this are sent as one, to people: a receiver takes one a second.
 const CROWD: usize = 21;
 /// Most messages in one.
@@ -240,11 +242,13 @@ impl Worker {
     async fn send(&mut self, due: Due) {
         let mut parts = due.parts;
         parts.iter_mut().for_each(|part| part.known.attempts = part.known.attempts.saturating_add(1));
+        for part in &parts {
+            self.note(&part.id, OutboxState::Sending, &part.known);
+        }
         let answer = match self.compose(&parts).await {
             Ok(message) => {
-                for part in &parts {
-                    self.note(&part.id, OutboxState::Sending, &part.known);
-                }
+                // Who finds after our death that it was under way says so with the next try. A disk that hangs holds up no alert.
+                self.common.store.flush(NOTED_WITHIN).await;
                 self.deliver(&message).await
             }
             Err(error) => Answer::RefusesMessage(crate::base::Chain(&error).to_string()),
