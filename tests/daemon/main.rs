@@ -27,6 +27,7 @@ mod crowd; // a thousand die at once
 mod config; // files that are wrong
 mod doctor; // what is wrong here
 mod examples; // units that people copy
+mod deliveries; // alerts that leave while managers die
 mod directories; // what is made for a service
 mod exec; // what a service is given
 mod external; // services that others keep
@@ -110,6 +111,7 @@ const TESTS: &[Test] = tests![
     directories::credentials_are_for_the_service_alone_and_nobody_else_says_them,
     directories::its_directories_can_be_written_where_all_else_cannot,
     directories::what_a_service_cannot_have_fails_its_start_by_name,
+    deliveries::no_incident_is_untold_and_none_told_twice_unsaid_however_often_the_manager_dies,
     doctor::a_world_that_is_well_is_said_to_be,
     doctor::whoever_has_a_units_port_is_named,
     doctor::a_secret_that_everyone_can_read_and_a_unit_that_everyone_can_change_are_found,

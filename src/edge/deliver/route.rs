@@ -240,8 +240,7 @@ impl Worker {
     }
 
     async fn send(&mut self, due: Due) {
-        let mut parts = due.parts;
-        parts.iter_mut().for_each(|part| part.known.attempts = part.known.attempts.saturating_add(1));
+        let parts = due.parts;
         for part in &parts {
             self.note(&part.id, OutboxState::Sending, &part.known);
         }
@@ -257,6 +256,8 @@ impl Worker {
         let pause = self.take_answer(&answer, was_one);
         self.paused_until = Instant::now() + pause;
         for mut part in parts {
+            // Only what was answered counts: a try that our own death interrupted says nothing of the route.
+            part.known.attempts = part.known.attempts.saturating_add(1);
             let state = self.state_of(&answer, &mut part.known, pause, was_one);
             part.known.settled = matches!(state, OutboxState::Delivered | OutboxState::Failed(_));
             self.count(&state);

@@ -273,6 +273,20 @@ async fn what_was_under_way_at_our_death_is_sent_again_as_a_possible_duplicate()
 }
 
 #[tokio::test]
+async fn a_try_without_an_answer_yet_is_no_failure_that_the_next_life_would_wait_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, [1]);
+    let peer = Peer::start(|_| Reply::Hang(String::new())).await;
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), Timing { deadline: SOON, ..quick() });
+    peer.arrived(1).await;
+    assert!(store.flush(SOON).await);
+    let row = store.outbox_waiting(RouteName::new("ops").unwrap(), 1).await.unwrap().remove(0);
+    assert!(row.sending && row.attempts == 0, "{row:?}");
+    deliveries.stop(Duration::ZERO).await;
+}
+
+#[tokio::test]
 async fn an_urgent_message_goes_past_the_store_and_only_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

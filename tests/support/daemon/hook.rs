@@ -27,9 +27,31 @@ struct Seen {
     refused: usize,
     /// How many are yet to be.
     refuse: usize,
+    /// Whether it fails now and then.
+    flaky: bool,
+    /// All that came, and how many of those were kept and then not admitted.
+    received: Vec<Value>,
+    lied: usize,
 }
 
 impl Hook {
+    /// Refuses every eleventh request, and answers 500 to every ninth, which it keeps.
+    pub(crate) fn flaky() -> Self {
+        let hook = Self::new(0);
+        hook.seen.lock().unwrap().flaky = true;
+        hook
+    }
+
+    /// What arrived and was kept, whatever was answered.
+    pub(crate) fn received(&self) -> Vec<Value> {
+        self.seen.lock().unwrap().received.clone()
+    }
+
+    /// How often it kept what it did not admit to have.
+    pub(crate) fn refused_after_all(&self) -> usize {
+        self.seen.lock().unwrap().lied
+    }
+
     /// Answers 200 with this body.
     pub(crate) fn saying(body: &str) -> Self {
         let hook = Self::new(0);
@@ -99,9 +121,19 @@ fn serve(stream: TcpStream, seen: &Mutex<Seen>) -> Option<()> {
 }
 
 fn take(head: String, body: &[u8], seen: &mut Seen) -> &'static str {
+    let nth = seen.received.len() + seen.refused;
+    if seen.flaky && nth % 11 == 6 {
+        seen.refused += 1;
+        return "503 Service Unavailable";
+    }
     if seen.refuse > 0 {
         seen.refuse -= 1;
         seen.refused += 1;
+        return "500 Internal Server Error";
+    }
+    seen.received.push(serde_json::from_slice(body).unwrap_or(Value::Null));
+    if seen.flaky && nth % 9 == 4 {
+        seen.lied += 1;
         return "500 Internal Server Error";
     }
     seen.raw.push((head, String::from_utf8_lossy(body).into_owned()));
