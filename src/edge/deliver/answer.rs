@@ -77,8 +77,10 @@ pub(super) fn of_error(error: reqwest::Error) -> Answer {
 
 /// `Retry-After` is seconds or an HTTP date, RFC 9110 section 10.2.3.
 fn wait_of(text: &str, now: Wall) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+    let digits = text.trim();
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is long, not nothing.
+        return Some(Duration::from_secs(digits.parse().unwrap_or(u64::MAX)));
     }
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
     let micros = at.as_microsecond().saturating_sub(now.0);
@@ -97,6 +99,7 @@ mod tests {
             (" 0 ", Some(0)),
             ("Wed, 21 Oct 2015 07:29:00 GMT", Some(60)),
             ("Wed, 21 Oct 2015 07:27:00 GMT", Some(0)),
+            ("99999999999999999999", Some(u64::MAX)),
             ("soon", None),
             ("-5", None),
             ("", None),

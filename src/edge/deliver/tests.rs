@@ -192,6 +192,42 @@ async fn a_route_gets_at_most_one_message_per_gap() {
 }
 
 #[tokio::test]
+async fn a_thousand_alerts_to_who_is_told_too_much_all_arrive_once_and_none_within_a_wait() {
+    // In seconds, as a date a second from our now, and beyond what anyone may ask for.
+    let waits = [
+        (10, "retry-after: 1\r\n", 1000),
+        (300, "retry-after: Tue, 14 Nov 2023 22:13:21 GMT\r\n", 1000),
+        (700, "retry-after: 99999999999999999999\r\n", 1500),
+        (900, "", 15),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(move |nth| match waits.iter().find(|wait| wait.0 == nth) {
+        Some((_, header, _)) => Reply::status(429, header, ""),
+        None => Reply::status(200, "", ""),
+    })
+    .await;
+    put(&store, 1..=1000);
+    let gap = Duration::from_millis(2);
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), Timing { gap, ..quick() });
+    for part in 1..4 {
+        peer.arrived(250 * part).await;
+    }
+    let requests = peer.arrived(1000 + waits.len()).await;
+    assert!(requests.windows(2).all(|pair| pair[1].at - pair[0].at >= gap));
+    for (nth, header, at_least) in waits {
+        let waited = requests[nth + 1].at - requests[nth].at;
+        assert!(waited >= Duration::from_millis(at_least), "{header}: {waited:?}");
+    }
+    emptied(&store).await;
+    let mut arrived: Vec<_> = ids(&peer).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(arrived.len(), 1000 + waits.len());
+    arrived.dedup();
+    assert_eq!(arrived, (1..=1000).map(|n| format!("m{n}")).collect::<Vec<_>>());
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
 async fn a_dead_route_is_asked_now_and_then_and_loses_nothing() {
     for status in [404, 302] {
         let dir = tempfile::tempdir().unwrap();
