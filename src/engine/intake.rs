@@ -77,6 +77,7 @@ impl Engine {
             Fact::Ping => {
                 self.keeper.send(&Order::Alive, Vec::new())?;
                 self.look_for_room();
+                sys::forget_start();
                 if self.init.watchdog {
                     self.keeper.send(&Order::TellInit { bytes: b"WATCHDOG=1".to_vec() }, Vec::new())?;
                 }

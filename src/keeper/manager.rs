@@ -13,7 +13,7 @@ use super::{
 use crate::{
     base::{ExitStatus, Pid, Signal},
     sys::{
-        PacketSocket, clock, say, send_signal,
+        PacketSocket, clock, forget_start, say, send_signal,
         spawn::{Outcome, Program},
     },
     wire::keeper::{Clamped, Fact, ManagerCause},
@@ -50,6 +50,7 @@ impl Keeper {
             Act::Ping => {
                 self.daemon_signals.ask();
                 self.spawner.rest();
+                forget_start();
                 self.tell(&Fact::Ping, Vec::new());
             }
             Act::Signal(pid, signal) => {

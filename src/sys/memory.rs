@@ -4,11 +4,13 @@ use std::{
     num::NonZeroUsize,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
     ptr::{self, NonNull},
+    sync::Once,
 };
 
 use nix::{
     fcntl::{FcntlArg, SealFlag, fcntl},
     sys::memfd::{MFdFlags, memfd_create},
+    unistd::{SysconfVar, sysconf},
 };
 
 /// A file in memory that nobody can change any more, memfd_create(2).
@@ -59,6 +61,37 @@ pub fn trim_memory() {
         // that has gone cold by then. So this is that request.
         drop(std::hint::black_box(Vec::<u8>::with_capacity(PIECE)));
     }
+}
+
+/// Forgets, the first time that it is called, which pages of our own program are in use. Those that are used again come back
+/// at their next use, from the page cache; what a start alone needed, most of it, no longer counts as ours.
+pub fn forget_start() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the callback has the signature that is asked for and does not unwind; no data is passed.
+        let _stopped = unsafe { libc::dl_iterate_phdr(Some(forget_segments), ptr::null_mut()) };
+    });
+}
+
+/// Of the first object, the program itself: its segments that nobody can write, dl_iterate_phdr(3).
+unsafe extern "C" fn forget_segments(object: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> libc::c_int {
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| usize::try_from(size).ok());
+    let Some(page) = page else { return 1 };
+    // SAFETY: the loader passes a description that is valid during the call.
+    let object = unsafe { &*object };
+    // SAFETY: `dlpi_phdr` points to `dlpi_phnum` headers, which stay as long as the program.
+    let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
+    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+        let (Ok(start), Ok(length)) =
+            (usize::try_from(object.dlpi_addr.wrapping_add(header.p_vaddr)), usize::try_from(header.p_memsz))
+        else {
+            continue;
+        };
+        let within = start % page;
+        // SAFETY: whole pages of a private mapping of a file, never written: what is read there afterwards is the same.
+        let _done = unsafe { libc::madvise((start - within) as *mut _, within + length, libc::MADV_DONTNEED) };
+    }
+    1
 }
 
 /// Has the allocator hold so much room beyond what is used, from now on and after each time that it grows (mallopt(3),
@@ -146,6 +179,21 @@ mod tests {
         assert_eq!(read_sealed(fd.as_fd(), 100_000).unwrap(), bytes);
         assert_eq!(read_sealed(fd.as_fd(), 99_999).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
         assert!(File::from(fd).write_all(b"x").is_err());
+    }
+
+    #[test]
+    fn code_that_a_start_alone_needed_is_forgotten_and_runs_again() {
+        let resident = || {
+            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let own = format!("{}\n", std::env::current_exe().unwrap().display());
+            let code = maps.split_inclusive('\n').skip_while(|line| !(line.contains(" r-xp ") && line.ends_with(&own)));
+            let line = code.skip(1).find(|line| line.starts_with("Rss:")).unwrap().to_owned();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        let before = resident();
+        forget_start();
+        let after = resident();
+        assert!(after < before, "{before} KiB, then {after}");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use disk::{device_name, device_of};
 pub use glob::glob;
 pub use init::{abort_on_panic, complain, print, replace_image, say, tell_init};
 pub use listen_fds::{Inherited, ListenFdsError, take_listen_fds};
-pub use memory::{read_sealed, reserve_memory, sealed_memory, trim_memory};
+pub use memory::{forget_start, read_sealed, reserve_memory, sealed_memory, trim_memory};
 pub use namespaces::{effective_capabilities, try_filters, try_namespaces};
 pub use others::{FileId, all_processes, descriptor_of, descriptors_of, file_id, is_same_file, pipe_of, was_given};
 pub use packet::{MESSAGE_FDS_MAX, Packet, PacketSocket, Sender, receive};
