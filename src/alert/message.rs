@@ -8,6 +8,9 @@ pub const MESSAGE_VERSION: u32 = 1;
 /// Most characters of a sentence in a message; what services and probes say can be long.
 pub const TEXT_CHARS_MAX: usize = 800;
 
+/// What the names of a command's variables begin with.
+pub const VARIABLE_PREFIX: &str = "ROUNDSMAN_";
+
 /// So much later than a reminder was due, what it would have reminded of is not believed any more.
 const UNTIL_REMINDED: TimeSpan = TimeSpan::from_secs(3600);
 
@@ -266,6 +269,7 @@ impl Message {
     /// The body of the POST to a target; mail has none.
     pub fn body(&self, target: &Target) -> Option<String> {
         match target {
+            Target::Command(_) => Some(self.to_json()),
             Target::Webhook(webhook) => {
                 Some(webhook.template.as_ref().map_or_else(|| self.to_json(), |template| template.render(self)))
             }
@@ -307,6 +311,22 @@ impl Message {
             alert
         });
         serde_json::Value::from(alerts.to_vec())
+    }
+
+    /// What a command is told in variables besides, for those that read no JSON.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let status = if self.status == Status::Firing { "firing" } else { "resolved" };
+        let duplicate = if self.possible_duplicate { "true" } else { "false" };
+        let all = [
+            ("EVENT", &*self.event),
+            ("UNIT", self.unit.as_deref().unwrap_or_default()),
+            ("SEVERITY", &*self.severity),
+            ("NODE", &*self.node),
+            ("STATUS", status),
+            ("INCIDENT", &*self.incident),
+            ("POSSIBLE_DUPLICATE", duplicate),
+        ];
+        all.map(|(name, value)| (format!("{VARIABLE_PREFIX}{name}"), value.to_owned())).to_vec()
     }
 
     /// One word or two: `CRITICAL`, `WARNING, reminder 2`, `RESOLVED`.

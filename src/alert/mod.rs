@@ -32,11 +32,11 @@ use crate::base::{Consequence, Generation, Happening, Mono, Notice, Now, RunId, 
 pub use hush::{Pattern, QuietHours, QuietHoursError, Silence};
 pub use incident::{Acknowledged, Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
 pub use letter::Letter;
-pub use message::{MESSAGE_VERSION, Message, MessageError, Status, TEXT_CHARS_MAX};
+pub use message::{MESSAGE_VERSION, Message, MessageError, Status, TEXT_CHARS_MAX, VARIABLE_PREFIX};
 pub use people::{SILENCE_MAX, SILENCES_MAX, SilenceOrder, SilenceRefusal};
 pub use settings::{
-    Escalation, Heartbeat, Mailbox, Protection, Quiet, ROUTES_MAX, Route, RouteName, RouteNameError, Rule, Settings,
-    SlackBot, Target, Verdict, Webhook, default_rules,
+    Escalation, Heartbeat, Mailbox, Program, Protection, Quiet, ROUTES_MAX, Route, RouteName, RouteNameError, Rule,
+    Settings, SlackBot, Target, Verdict, Webhook, default_rules,
 };
 pub use template::{Template, TemplateError};
 

@@ -1,7 +1,7 @@
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::{Pattern, QuietHours, Subject, Template, Topic};
-use crate::base::{Secret, Severity, TimeSpan};
+use crate::base::{Identity, Secret, Severity, TimeSpan};
 
 /// Most routes that may be configured.
 pub const ROUTES_MAX: usize = 32;
@@ -52,6 +52,8 @@ pub enum Target {
     Alertmanager(Secret),
     /// Mail.
     Email(Box<Mailbox>),
+    /// A program of the operator's.
+    Command(Box<Program>),
 }
 
 impl Target {
@@ -60,7 +62,7 @@ impl Target {
         match self {
             Self::Webhook(webhook) => Some(&webhook.url),
             Self::Slack(url) | Self::Alertmanager(url) => Some(url),
-            Self::SlackBot(_) | Self::Email(_) => None,
+            Self::SlackBot(_) | Self::Email(_) | Self::Command(_) => None,
         }
     }
 
@@ -69,7 +71,7 @@ impl Target {
         match self {
             Self::Webhook(webhook) => webhook.template.is_some(),
             Self::Slack(_) | Self::SlackBot(_) | Self::Email(_) => true,
-            Self::Alertmanager(_) => false,
+            Self::Alertmanager(_) | Self::Command(_) => false,
         }
     }
 
@@ -80,6 +82,7 @@ impl Target {
             Self::Slack(_) | Self::SlackBot(_) => "slack",
             Self::Alertmanager(_) => "alertmanager",
             Self::Email(_) => "email",
+            Self::Command(_) => "command",
         }
     }
 }
@@ -132,6 +135,22 @@ pub struct Mailbox {
     pub from: String,
     /// The receivers.
     pub to: Vec<String>,
+}
+
+/// What is run for each message, which it reads as JSON from its standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Its absolute path.
+    pub path: String,
+    /// All words with the first, which is what it sees as its own name. Nothing of a message is ever among them: everyone on
+    /// the host can read them.
+    pub argv: Vec<String>,
+    /// Whom it runs as; the daemon's own user when `None`.
+    pub user: Option<Identity>,
+    /// Its variables besides ours.
+    pub environment: BTreeMap<String, Secret>,
+    /// How long it may take.
+    pub timeout: TimeSpan,
 }
 
 /// How a connection to a mail server is protected.

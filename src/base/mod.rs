@@ -7,6 +7,7 @@ mod chain;
 pub mod confinement; // what shuts a process in
 mod happening;
 mod id;
+mod identity;
 mod in_step;
 mod name;
 mod notice;
@@ -22,6 +23,7 @@ mod time;
 pub use chain::Chain;
 pub use happening::FIELD_NAMES;
 pub use id::{Generation, InvocationId, Ticket};
+pub use identity::Identity;
 pub use in_step::InStep;
 pub use name::{NameError, UnitName};
 pub use notice::{Field, Happening, Notice, Severity, Shortage};

@@ -3,22 +3,7 @@
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use std::{ffi::CString, fs};
 
-/// A user and the groups a process of theirs gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-    /// Further groups.
-    pub groups: Vec<u32>,
-    /// The user's name, for USER= and LOGNAME=.
-    pub name: String,
-    /// The home directory, for HOME=.
-    pub home: String,
-    /// The login shell, for SHELL=.
-    pub shell: String,
-}
+pub use crate::base::Identity;
 
 /// Why a user or group cannot be had.
 #[derive(Debug, thiserror::Error)]

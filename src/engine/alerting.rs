@@ -1,5 +1,6 @@
 //! `[[alert.route]]` and `[[alert.rule]]` as they are written, and what the alert machine makes of them.
 
+mod program; // commands that are told
 mod routes; // where alerts go
 
 use std::path::{Path, PathBuf};

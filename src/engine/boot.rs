@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     Engine, InitTalk, acks, basis,
     config::{self, ConfigError, Host},
+    errands::Errands,
     handle::{ASKS_MAX, About, Events, Handle, Report, Tickets},
     launch,
     prepare::{Means, Preparations},
@@ -255,7 +256,8 @@ impl Parts {
         about: About,
     ) -> (Engine, oneshot::Receiver<store::Opened>) {
         let (own_asks, asks) = mpsc::channel(ASKS_MAX);
-        let deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default());
+        let (errands, errands_asked) = mpsc::unbounded_channel();
+        let deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default(), errands);
         let in_runtime = self.edges.enter();
         deliveries.set_routes(&settings.alert.routes);
         drop(in_runtime);
@@ -281,6 +283,8 @@ impl Parts {
             sandboxes: Sandboxes::new(grounds, self.edges.clone()),
             resources,
             probes: probes::Probes::new(self.edges.clone(), self.reporter.clone()),
+            // Another sequence than the machine's, whose ids these must not bear.
+            errands: Errands::new(errands_asked, !seed),
             acks: acks::Acks::default(),
             events: Arc::new(Events::new()),
             counters: Arc::default(),
@@ -386,12 +390,13 @@ impl Engine {
     /// From here on this engine decides. What runs goes on; what waited is heard; what is wanted is started.
     async fn take_over(
         &mut self,
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         host: Host,
         opening: oneshot::Receiver<store::Opened>,
     ) -> Result<(), ClientError> {
         let now = clock::now();
         let cause = snapshot.cause;
+        self.end_left_errands(&mut snapshot)?;
         let mut restored = self.known(opening, cause).await?;
         for record in snapshot.units {
             let newest = restored.generations.entry(record.unit.clone()).or_default();
@@ -502,7 +507,7 @@ impl Engine {
         }
     }
 
-    fn adopt(&mut self, process: &crate::wire::keeper::RunningProcess) {
+    pub(super) fn adopt(&mut self, process: &crate::wire::keeper::RunningProcess) {
         let key = &process.key;
         let newer = self.runs.get(&key.run.unit).is_none_or(|tree| tree.run.generation <= key.run.generation);
         if newer && !self.runs.get(&key.run.unit).is_some_and(|tree| tree.run == key.run && tree.main.is_some()) {

@@ -286,7 +286,12 @@ impl Engine {
         (PIPE_BUDGET_BYTES / self.units.len().max(1)).clamp(PIPE_BYTES_MIN, PIPE_BYTES_MAX)
     }
 
-    fn kill_tree(&mut self, run: &RunId, signal: Signal, but: Option<&ProcessKey>) -> Result<(), ClientError> {
+    pub(super) fn kill_tree(
+        &mut self,
+        run: &RunId,
+        signal: Signal,
+        but: Option<&ProcessKey>,
+    ) -> Result<(), ClientError> {
         let spared = but.and_then(|key| self.processes.get(key)).copied();
         if signal == Signal::KILL
             && spared.is_none()
@@ -325,7 +330,7 @@ impl Engine {
     }
 
     /// Kills what a run left behind outside its group, where no cgroup holds it.
-    fn sweep(&mut self, tree: tree::Tree) {
+    pub(super) fn sweep(&mut self, tree: tree::Tree) {
         if self.cgroups.is_none() {
             let meant = self.meant(&tree.run, Signal::KILL, None);
             self.untold.sweep(tree, meant);

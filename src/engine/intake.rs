@@ -21,7 +21,7 @@ use crate::{
     base::{
         Actor, ExitStatus, Generation, Happening, InStep, Mono, Notice, Pid, ProcessKey, Role, RunId, Signal, UnitName,
     },
-    edge::{clock, log, notify, proctree, store},
+    edge::{clock, deliver::ErrandEnd, log, notify, proctree, store},
     keeper::client::{ClientError, Incoming},
     node::{
         Input, UnitStatus,
@@ -125,6 +125,9 @@ impl Engine {
 
     pub(super) fn spawned(&mut self, key: &ProcessKey, pid: Pid) {
         self.processes.insert(key.clone(), pid);
+        if self.errands.has(key) {
+            return self.errand_spawned(key, pid);
+        }
         if key.role.is_main()
             && let Some(tree) = self.runs.get_mut(&key.run.unit).filter(|tree| tree.run == key.run)
         {
@@ -139,6 +142,9 @@ impl Engine {
     ) -> Result<(), ClientError> {
         self.processes.remove(&key);
         if let Role::Probe(_) = key.role {
+            if self.errands.has(&key) {
+                return self.errand_ended(&key, ErrandEnd::NotRun(failure));
+            }
             if let Some(input) = self.probes.fail_exec(&key, failure) {
                 self.node.handle(clock::now(), input);
             }
@@ -153,6 +159,9 @@ impl Engine {
         let Exit { key, pid, status, usage, at, .. } = exit;
         self.processes.remove(&key);
         if let Role::Probe(_) = key.role {
+            if self.errands.has(&key) {
+                return self.errand_ended(&key, ErrandEnd::Ended(status));
+            }
             if let Some(input) = self.probes.end_exec(clock::now(), &key, status) {
                 self.node.handle(clock::now(), input);
             }

@@ -14,8 +14,11 @@ use std::{
 
 use nix::libc;
 
-use self::environment::{Environment, PATH_DEFAULT};
-pub(super) use self::{environment::read_variables, stdio::reads_sockets};
+use self::environment::Environment;
+pub(super) use self::{
+    environment::{PATH_DEFAULT, read_variables},
+    stdio::reads_sockets,
+};
 use crate::{
     base::{Role, ServicePlaces, SpawnFailure, SpawnStep},
     edge::{unitdir, users::Identity},

@@ -16,6 +16,7 @@ pub mod config; // the units in force
 mod counters; // counts for metrics and status
 pub mod doctor; // what is wrong with this host
 mod dispatch; // effects of the node machine -> edges
+mod errands; // commands of alert routes
 mod fanout; // notices -> log, stream, alerts, store
 mod fds; // what services keep with us
 pub mod handle; // what the API holds
@@ -99,6 +100,7 @@ pub struct Engine {
     resources: resources::Resources,
     sandboxes: sandbox::Sandboxes,
     probes: probes::Probes,
+    errands: errands::Errands,
     acks: acks::Acks,
     events: Arc<handle::Events>,
     counters: Arc<Mutex<Counters>>,
@@ -212,6 +214,7 @@ impl Engine {
                     }
                     self.node.handle_timeout(now);
                     self.probe_deadlines(now)?;
+                    self.errand_deadlines(now)?;
                     if self.unheard.due().is_some_and(|due| due <= now.mono) {
                         self.hear_all();
                     }
@@ -219,6 +222,7 @@ impl Engine {
                 }
                 Some(report) = self.reports.recv() => self.take_report(report)?,
                 Some(ask) = self.asks.recv() => self.take_ask(ask)?,
+                Some(errand) = self.errands.next() => self.run_errand(errand)?,
                 unit = self.sockets.traffic.next() => {
                     self.traffic(unit.map_err(RunError::Traffic)?)?;
                 }
@@ -227,13 +231,14 @@ impl Engine {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        let own = [self.probes.next_deadline(), self.unheard.due(), self.strays.due()];
+        let own = [self.probes.next_deadline(), self.errands.next_deadline(), self.unheard.due(), self.strays.due()];
         [self.node.next_deadline(), self.alerts.next_deadline()].into_iter().chain(own).flatten().min()
     }
 
     async fn end(mut self, code: u8) -> Result<u8, ClientError> {
         self.tell_all()?;
         self.hear_all();
+        self.end_errands().await?;
         if !self.store.flush(FLUSH_WITHIN).await {
             tracing::error!("rows could not be written in time; the last ends will be counted at the next start");
         }

@@ -21,6 +21,7 @@ mod accept; // connections
 mod actor; // what its services do
 mod alerts; // who is told
 mod hushed; // what people say of alerts
+mod commands; // routes that run a command
 mod routes; // how each kind of route speaks
 mod churn; // a day at once
 mod crowd; // a thousand die at once
@@ -96,6 +97,16 @@ const TESTS: &[Test] = tests![
     routes::an_app_of_slack_has_one_thread_for_an_incident_also_over_a_dead_manager,
     routes::an_app_that_slack_does_not_know_is_named_by_health_and_by_a_test_of_the_route,
     routes::the_heartbeat_beats_while_alerts_reach_people_and_ends_with_the_daemon,
+    commands::a_message_reaches_a_command_once_as_json_and_in_variables_and_nothing_of_it_is_an_argument,
+    commands::exit_75_is_asked_again_and_any_other_refuses_by_what_it_says,
+    commands::a_command_runs_as_its_user,
+    commands::a_program_that_is_not_there_is_refused_at_load_and_one_that_goes_is_named,
+    commands::a_command_that_hangs_is_killed_with_its_tree_and_delays_neither_a_restart_nor_another_route,
+    commands::a_manager_that_is_killed_while_a_command_runs_ends_it_and_tells_the_message_again,
+    commands::an_upgrade_while_a_command_runs_ends_it_and_tells_the_message_again,
+    commands::a_keeper_that_is_killed_while_a_command_runs_leaves_it_to_the_next_which_ends_it,
+    commands::the_end_of_the_daemon_leaves_nothing_of_a_command_and_the_next_tells_its_message,
+    commands::a_command_that_ends_while_there_is_no_manager_is_told_again_as_a_possible_duplicate,
     churn::a_days_deaths_leave_everything_as_it_was,
     config::a_program_that_is_missing_is_named_with_step_and_cause,
     config::a_user_that_is_not_there_is_refused_at_load,

@@ -5,9 +5,10 @@
 //! redirect) is dead: its messages wait, and one of them asks again every hour. Whoever changes this usually lets a URL,
 //! which is a secret, into an error text.
 
-mod answer;
+mod answer; // what a receiver says, as what it means
+mod command; // programs of the operator's
 mod mail;
-mod route;
+mod route; // the task of one
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,12 +17,15 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
 
-pub use self::mail::check_address;
+pub use self::{
+    command::{Errand, ErrandEnd},
+    mail::check_address,
+};
 use super::{
     http::{self, Tls},
     store::Store,
@@ -99,6 +103,8 @@ struct Common {
     store: Store,
     clock: fn() -> Now,
     timing: Timing,
+    /// To whom commands are handed.
+    errands: mpsc::UnboundedSender<Errand>,
     seen: Mutex<Seen>,
 }
 
@@ -153,9 +159,9 @@ impl Urgent {
 }
 
 impl Deliveries {
-    /// No routes yet.
-    pub fn new(store: Store, clock: fn() -> Now, timing: Timing) -> Self {
-        let common = Common { store, clock, timing, seen: Mutex::default() };
+    /// No routes yet. What routes have run goes to `errands`.
+    pub fn new(store: Store, clock: fn() -> Now, timing: Timing, errands: mpsc::UnboundedSender<Errand>) -> Self {
+        let common = Common { store, clock, timing, errands, seen: Mutex::default() };
         Self { common: Arc::new(common), routes: Mutex::default() }
     }
 

@@ -17,7 +17,7 @@ use tracing::debug;
 use super::{
     Common, Outcome, Urgent,
     answer::{self, Answer},
-    mail,
+    command, mail,
 };
 use crate::{
     alert::{Message, MessageError, Route, SlackBot, Status, Target, Template},
@@ -401,6 +401,7 @@ impl Worker {
             Target::Slack(url) => self.post(&url, body, json(), Reach::Public).await,
             Target::Alertmanager(url) => self.post(&url, body, json(), Reach::Anywhere).await,
             Target::SlackBot(bot) => self.post_as_bot(&bot, message).await,
+            Target::Command(program) => command::send(&program, message, &self.route.name, &self.common.errands).await,
         }
     }
 
@@ -515,7 +516,7 @@ fn sign(key: &Secret, body: &str, now: Wall) -> String {
 }
 
 /// The beginning of a body, on one line.
-fn reason_in(body: &str) -> String {
+pub(super) fn reason_in(body: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     body.trim().chars().take(REASON_CHARS_MAX).map(clean).collect()
 }

@@ -56,7 +56,8 @@ fn put(store: &Store, ids: impl IntoIterator<Item = u32>) {
 }
 
 fn deliver(store: &Store, route: Route, timing: Timing) -> Deliveries {
-    let deliveries = Deliveries::new(store.clone(), clock, timing);
+    let (errands, _nobody_runs_them) = mpsc::unbounded_channel();
+    let deliveries = Deliveries::new(store.clone(), clock, timing, errands);
     deliveries.set_routes(&[route]);
     deliveries
 }
@@ -366,7 +367,8 @@ async fn no_error_text_shows_the_url() {
     own.set(peer.url("/t0psecret")).unwrap();
     for url in ["http://127.0.0.1:1/t0psecret", "http://[bad/t0psecret", own.get().unwrap()] {
         let (_stop, stopped) = watch::channel(false);
-        let common = Common { store: store.clone(), clock, timing: quick(), seen: Mutex::default() };
+        let (errands, _nobody_runs_them) = mpsc::unbounded_channel();
+        let common = Common { store: store.clone(), clock, timing: quick(), errands, seen: Mutex::default() };
         let route = route(url, webhook);
         let mut worker = route::Worker::new(Arc::new(common), route, Arc::default(), stopped);
         let text = format!("{:?} {worker:?}", worker.deliver(&message(1)).await);

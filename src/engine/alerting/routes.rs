@@ -1,6 +1,7 @@
 //! `[[alert.route]]`: where alerts go.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -8,8 +9,10 @@ use std::{
 
 use serde::Deserialize;
 
+use super::program::{ProgramKeys, program};
+
 use crate::{
-    alert::{Mailbox, Protection, Route, RouteName, SlackBot, Target, Template, Webhook},
+    alert::{Mailbox, Program, Protection, Route, RouteName, SlackBot, Target, Template, Webhook},
     base::{Secret, TimeSpan},
     edge::deliver::check_address,
 };
@@ -46,11 +49,16 @@ pub(super) struct RouteFile {
     server: Option<String>,
     tls: Option<ProtectionFile>,
     ca_file: Option<PathBuf>,
+    /// Of `kind = "command"` too.
     user: Option<String>,
     password_file: Option<PathBuf>,
     password_env: Option<String>,
     from: Option<String>,
     to: Option<Vec<String>>,
+    // Of `kind = "command"` alone.
+    command: Option<Vec<String>>,
+    timeout: Option<String>,
+    environment: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -68,6 +76,7 @@ enum Kind {
     Slack,
     Alertmanager,
     Email,
+    Command,
 }
 
 pub(super) fn checked_route(file: RouteFile, base: &Path) -> Result<Route, String> {
@@ -82,6 +91,7 @@ pub(super) fn checked_route(file: RouteFile, base: &Path) -> Result<Route, Strin
         }
         Kind::Slack => Target::Slack(file.url(base)?),
         Kind::Alertmanager => Target::Alertmanager(file.url(base)?),
+        Kind::Command => Target::Command(Box::new(command(file)?)),
     };
     let group_wait = wait.as_deref().map_or(Ok(TimeSpan::ZERO), super::span)?;
     if !group_wait.is_zero() && !target.takes_digests() {
@@ -100,7 +110,6 @@ impl RouteFile {
             ("server", self.server.is_some()),
             ("tls", self.tls.is_some()),
             ("ca_file", self.ca_file.is_some()),
-            ("user", self.user.is_some()),
             ("password_file", self.password_file.is_some()),
             ("password_env", self.password_env.is_some()),
             ("from", self.from.is_some()),
@@ -119,7 +128,13 @@ impl RouteFile {
             ("channel", self.channel.is_some()),
             ("api_url", self.api_url.is_some()),
         ];
+        let of_commands: &[_] = &[
+            ("command", self.command.is_some()),
+            ("timeout", self.timeout.is_some()),
+            ("environment", self.environment.is_some()),
+        ];
         let tables = [
+            (Kind::Command, "command", of_commands),
             (Kind::Email, "email", of_mail),
             (Kind::Webhook, "webhook", of_webhooks),
             (Kind::Slack, "slack", of_slack),
@@ -129,12 +144,23 @@ impl RouteFile {
                 return Err(format!("{key} is a key of kind {word:?}"));
             }
         }
+        if self.user.is_some() && !matches!(self.kind, Kind::Email | Kind::Command) {
+            return Err("user is a key of kinds \"email\" and \"command\"".to_owned());
+        }
         Ok(())
     }
 
     fn url(self, base: &Path) -> Result<Secret, String> {
         secret_url(self.url, self.url_file, self.url_env, base)
     }
+}
+
+fn command(file: RouteFile) -> Result<Program, String> {
+    if file.url.is_some() || file.url_file.is_some() || file.url_env.is_some() {
+        return Err("a command has a program and arguments, but no url".to_owned());
+    }
+    let RouteFile { command, user, timeout, environment, .. } = file;
+    program(ProgramKeys { command, user, timeout, environment })
 }
 
 fn webhook(file: RouteFile, base: &Path) -> Result<Webhook, String> {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Where programs named without a path are looked for when the unit sets no PATH: systemd's list.
-pub(super) const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(in crate::engine) const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Shells that let nobody in; systemd names none of them.
 const NO_SHELLS: [&str; 4] = ["nologin", "false", "true", "sync"];
 

@@ -1,0 +1,138 @@
+//! `kind = "command"` of a route: what is run, resolved to a path and to numbers at load.
+
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path};
+
+use crate::{
+    alert::{Program, VARIABLE_PREFIX},
+    base::{Chain, Identity, Secret, TimeSpan},
+    edge::users,
+    unit::env_file::is_variable_name,
+};
+
+use super::super::launch::PATH_DEFAULT;
+
+/// How long a command may take unless its route says otherwise: as long as any other receiver.
+const TIMEOUT: TimeSpan = TimeSpan::from_secs(10);
+/// No longer: the messages behind it wait.
+const TIMEOUT_MAX: TimeSpan = TimeSpan::from_secs(600);
+
+/// The keys of a command.
+pub(super) struct ProgramKeys {
+    pub(super) command: Option<Vec<String>>,
+    pub(super) user: Option<String>,
+    pub(super) timeout: Option<String>,
+    pub(super) environment: Option<BTreeMap<String, String>>,
+}
+
+/// Everything that can be known of a command before it is run.
+pub(super) fn program(keys: ProgramKeys) -> Result<Program, String> {
+    let argv = keys.command.unwrap_or_default();
+    let program = argv.first().filter(|program| !program.is_empty());
+    let program = program.ok_or("needs a command: command = [\"/usr/local/bin/page\", \"--urgent\"]")?;
+    let environment = keys.environment.unwrap_or_default();
+    for name in environment.keys() {
+        if !is_variable_name(name) {
+            return Err(format!(
+                "environment: {name:?} is no name of a variable (letters, digits and _, no digit first)"
+            ));
+        }
+        if name.starts_with(VARIABLE_PREFIX) {
+            return Err(format!("environment: {name} is ours to set, as all that begin with {VARIABLE_PREFIX}"));
+        }
+    }
+    let path = found(program, environment.get("PATH").map_or(PATH_DEFAULT, String::as_str))?;
+    let timeout = keys.timeout.as_deref().map_or(Ok(TIMEOUT), super::span)?;
+    if timeout.is_zero() || timeout > TIMEOUT_MAX {
+        return Err(format!("its timeout is 0 or longer than {TIMEOUT_MAX}"));
+    }
+    let user = keys.user.as_deref().map(identity).transpose()?.flatten();
+    let environment = environment.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+    Ok(Program { path, argv, user, environment, timeout })
+}
+
+/// The path of a program that can be run, which is looked for in `folders` where it is named without one.
+fn found(program: &str, folders: &str) -> Result<String, String> {
+    if program.starts_with('/') {
+        return can_run(Path::new(program)).map(|()| program.to_owned());
+    }
+    if program.contains('/') {
+        return Err(format!("cannot run {program:?}: give its absolute path, or its bare name"));
+    }
+    let paths =
+        folders.split(':').filter(|folder| folder.starts_with('/')).map(|folder| Path::new(folder).join(program));
+    let mut paths = paths.filter(|path| can_run(path).is_ok());
+    let path =
+        paths.next().ok_or_else(|| format!("cannot run {program:?}: it is in none of {folders} (give its path)"))?;
+    Ok(path.display().to_string())
+}
+
+fn can_run(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let meta = fs::metadata(path).map_err(|error| format!("cannot run {shown}: {error}"))?;
+    if !meta.is_file() {
+        return Err(format!("cannot run {shown}: it is no file"));
+    }
+    if meta.permissions().mode() & 0o111 == 0 {
+        return Err(format!("cannot run {shown}: nobody may execute it (chmod +x {shown})"));
+    }
+    Ok(())
+}
+
+/// Whom a command runs as; `None` is who we are already.
+fn identity(user: &str) -> Result<Option<Identity>, String> {
+    let identity = users::look_up(user, None, &[]).map_err(|error| Chain(&error).to_string())?;
+    let own = nix::unistd::geteuid();
+    match own.is_root() {
+        true => Ok(Some(identity)),
+        false if identity.uid == own.as_raw() => Ok(None),
+        false => Err(format!("cannot run a command as {user}: only root can, and supervisord is not root here")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(words: &[&str]) -> ProgramKeys {
+        let command = Some(words.iter().map(|word| (*word).to_owned()).collect());
+        ProgramKeys { command, user: None, timeout: None, environment: None }
+    }
+
+    #[test]
+    fn a_program_is_found_by_its_path_or_its_name() {
+        let program = program(keys(&["sh", "-c", "exit 0"])).expect("every host has sh");
+        assert!(program.path.ends_with("/sh") && program.path.starts_with('/'), "{}", program.path);
+        assert_eq!((program.argv[0].as_str(), program.timeout), ("sh", TIMEOUT));
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("page");
+        fs::write(&file, "#!/bin/sh\n").expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("chmod");
+        let text = file.display().to_string();
+        let path = dir.path().display().to_string();
+        let environment = |name: &str, value: &str| Some(BTreeMap::from([(name.to_owned(), value.to_owned())]));
+        let sh = || keys(&["/bin/sh"]);
+        let wrong = [
+            (keys(&[]), "needs a command"),
+            (keys(&[""]), "needs a command"),
+            (keys(&["/no/such/program"]), "No such file"),
+            (keys(&[&text]), "chmod +x"),
+            (keys(&[&path]), "no file"),
+            (keys(&["bin/page"]), "absolute path"),
+            (keys(&["no-such-program-here"]), "give its path"),
+            (ProgramKeys { environment: environment("PATH", &path), ..keys(&["sh"]) }, "in none of"),
+            (ProgramKeys { environment: environment("1", ""), ..sh() }, "no name of a variable"),
+            (ProgramKeys { environment: environment("ROUNDSMAN_UNIT", ""), ..sh() }, "ours to set"),
+            (ProgramKeys { timeout: Some("0".to_owned()), ..sh() }, "timeout"),
+            (ProgramKeys { timeout: Some("11min".to_owned()), ..sh() }, "timeout"),
+            (ProgramKeys { user: Some("no-such-user-here".to_owned()), ..sh() }, "cannot find user"),
+        ];
+        for (keys, says) in wrong {
+            let error = program(keys).expect_err(says);
+            assert!(error.contains(says), "{says}: {error}");
+        }
+    }
+}
