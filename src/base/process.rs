@@ -43,7 +43,8 @@ pub enum Role {
     Named(u32),
     /// A command around it (ExecStartPre=, ExecReload= …); the number never repeats within a run.
     Control(u32),
-    /// An exec probe; the number never repeats within a run.
+    /// A command whose end is an answer: an exec probe, an external service's status, an alert route of no unit. The number
+    /// never repeats within a run.
     Probe(u32),
 }
 
