@@ -103,7 +103,7 @@ const FENCES: &[(&str, &[&str])] = &[
     // for people.
     ("jiff", &["unit/calendar/zone.rs", "alert", "edge", "fileserver", "cli"]),
     // unit: the digest of a set of units. deliver: the signature of a webhook.
-    ("sha2", &["unit", "edge/deliver/route.rs", "fileserver"]),
+    ("sha2", &["unit", "edge/deliver/route", "fileserver"]),
     ("toml", &["unit", "engine/settings.rs", "engine/alerting.rs", "fileserver/settings"]),
     // Pure layers do not log: they return notices.
     ("tracing", &["edge", "engine", "web", "fileserver", "bin/supervisord.rs"]),
@@ -136,7 +136,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("hyper_util", &["edge/probe", "web"]),
     ("http_body_util", &["edge/probe", "web", "fileserver"]),
     ("tower", &["web", "fileserver"]),
-    ("hmac", &["edge/deliver/route.rs", "fileserver/token.rs"]),
+    ("hmac", &["edge/deliver/route", "fileserver/token.rs"]),
     ("subtle", &["fileserver/token.rs"]),
     ("getrandom", &["fileserver"]),
     // unit: systemd's StandardInputData=. edge: Supervisor wants a password (RFC 7617).

@@ -76,6 +76,9 @@ pub struct Message {
     pub runbook: Option<String>,
     /// Whom it is for.
     pub route: String,
+    /// The route that it was for first and that did not take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_of: Option<String>,
     /// Whether an earlier delivery of it may have arrived.
     pub possible_duplicate: bool,
 }
@@ -174,6 +177,7 @@ impl Message {
             last_output: Vec::new(),
             runbook: None,
             route: route.to_string(),
+            fallback_of: None,
             possible_duplicate: false,
         }
     }
@@ -247,6 +251,7 @@ impl Message {
             last_output: Vec::new(),
             runbook: verdict.runbook.clone(),
             route: route.to_string(),
+            fallback_of: None,
             possible_duplicate: false,
         }
     }

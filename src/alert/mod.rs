@@ -15,6 +15,7 @@
 //! Who is told of its end is who was told of it. Whoever *acknowledges* it ends its reminders and its escalation until it gets worse.
 #![forbid(unsafe_code)]
 
+mod fallback; // what a route does not take
 mod hush; // what keeps an alert from being told now
 mod incident;
 mod letter; // a message as mail
@@ -29,6 +30,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::{Consequence, Generation, Happening, Mono, Notice, Now, RunId, Severity, UnitName, pack};
 
+pub use fallback::{Fallback, Trouble, fallback_faults};
 pub use hush::{Pattern, QuietHours, QuietHoursError, Silence};
 pub use incident::{Acknowledged, Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
 pub use letter::Letter;

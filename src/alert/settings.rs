@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use super::{Pattern, QuietHours, Subject, Template, Topic};
+use super::{Fallback, Pattern, QuietHours, Subject, Template, Topic};
 use crate::base::{Identity, Secret, Severity, TimeSpan};
 
 /// Most routes that may be configured.
@@ -173,6 +173,18 @@ pub struct Route {
     pub target: Target,
     /// How long a message waits for others to come with it.
     pub group_wait: TimeSpan,
+    /// How long a message is tried.
+    pub give_up_after: TimeSpan,
+    /// Where its messages go too when it does not take them.
+    pub fallback: Option<Fallback>,
+}
+
+impl Route {
+    /// A route that sets nothing else.
+    pub const fn new(name: RouteName, target: Target) -> Self {
+        let (group_wait, give_up_after) = (TimeSpan::ZERO, TimeSpan::INFINITY);
+        Self { name, target, group_wait, give_up_after, fallback: None }
+    }
 }
 
 /// What is done about alerts whose name it matches. The first rule that matches decides.
@@ -315,11 +327,8 @@ mod tests {
     #[test]
     fn the_first_rule_that_matches_decides() {
         let name = |text| RouteName::new(text).unwrap();
-        let route = |text| Route {
-            name: name(text),
-            target: Target::Webhook(Box::new(Webhook::new(Secret::new("http://x")))),
-            group_wait: TimeSpan::ZERO,
-        };
+        let target = || Target::Webhook(Box::new(Webhook::new(Secret::new("http://x"))));
+        let route = |text| Route::new(name(text), target());
         let rule = |event: &str, routes| Rule { event: Pattern::new(event), routes, ..Rule::default() };
         let settings = Settings {
             node: "vm1".to_owned(),

@@ -20,11 +20,8 @@ fn now(seconds: u64) -> Now {
 }
 
 fn route(name: &str) -> Route {
-    Route {
-        name: RouteName::new(name).unwrap(),
-        target: Target::Webhook(Box::new(Webhook::new(Secret::new("http://127.0.0.1/")))),
-        group_wait: TimeSpan::ZERO,
-    }
+    let target = Target::Webhook(Box::new(Webhook::new(Secret::new("http://127.0.0.1/"))));
+    Route::new(RouteName::new(name).unwrap(), target)
 }
 
 fn settings(rules: Vec<Rule>) -> Settings {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use routes::{RouteFile, checked_route, secret_url};
 
 use crate::{
-    alert::{Escalation, Heartbeat, Pattern, Quiet, ROUTES_MAX, Route, Rule, Settings, Topic},
+    alert::{Escalation, Heartbeat, Pattern, Quiet, ROUTES_MAX, Route, Rule, Settings, Topic, fallback_faults},
     base::{Severity, TimeSpan},
     edge::zones,
     unit::similar,
@@ -105,6 +105,9 @@ pub(super) fn settings(file: AlertFile, base: &Path, node: String) -> Result<Set
             Ok(route) => settings.routes.push(route),
             Err(problem) => problems.push(format!("alert route {name:?}: {problem}")),
         }
+    }
+    for (name, problem) in fallback_faults(&settings.routes) {
+        problems.push(format!("alert route {:?}: {problem}", name.as_str()));
     }
     for rule in file.rules {
         let event = rule.event.clone();

@@ -20,6 +20,8 @@ pub(super) enum Answer {
         /// Whether it may have been taken all the same.
         maybe_taken: bool,
     },
+    /// Not now, says a mail server (4yz, RFC 5321 section 4.2.1), and not soon: whoever greylists wants to see that we come back.
+    Deferred(String),
     /// Not this message.
     RefusesMessage(String),
     /// Not from us, not there, not any more.

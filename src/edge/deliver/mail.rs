@@ -87,7 +87,7 @@ fn of_error(error: &Error) -> Answer {
     match code {
         Some(code) if error.is_permanent() && OF_THE_MESSAGE.contains(&code) => Answer::RefusesMessage(reason),
         Some(_) if error.is_permanent() => Answer::RefusesUs(reason),
-        Some(_) => Answer::Later { reason, after: None, maybe_taken: false },
+        Some(_) => Answer::Deferred(reason),
         // Nobody knows how far it came.
         None => Answer::Later { reason, after: None, maybe_taken: !error.is_tls() && !error.is_client() },
     }

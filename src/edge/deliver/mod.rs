@@ -53,6 +53,9 @@ pub struct Timing {
     pub retry_after_max: Duration,
     /// Between two questions to a dead route.
     pub dead_pause: Duration,
+    /// The waits after a mail server wanted a mail later; the last is that of all further ones. At least half an hour from the
+    /// fourth on (RFC 5321 section 4.5.4.1).
+    pub deferrals: [Duration; 4],
 }
 
 impl Default for Timing {
@@ -64,6 +67,7 @@ impl Default for Timing {
             backoff_max: Duration::from_secs(300),
             retry_after_max: Duration::from_secs(3600),
             dead_pause: Duration::from_secs(3600),
+            deferrals: [1, 5, 15, 30].map(|minutes| Duration::from_secs(60 * minutes)),
         }
     }
 }
@@ -242,6 +246,7 @@ impl Deliveries {
         match worker.deliver(&message).await {
             answer::Answer::Taken => Ok(()),
             answer::Answer::Later { reason, .. }
+            | answer::Answer::Deferred(reason)
             | answer::Answer::RefusesMessage(reason)
             | answer::Answer::RefusesUs(reason) => Err(reason),
         }

@@ -1,29 +1,27 @@
 //! The task of one route.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod fallback; // what this route does not take
+mod post; // what is sent by HTTP
 
-use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{
-    Client,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
 };
-use sha2::Sha256;
+
+use reqwest::Client;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use tracing::debug;
 
-use super::{
-    Common, Outcome, Urgent,
-    answer::{self, Answer},
-    command, mail,
-};
+use super::{Common, Outcome, Urgent, answer::Answer, command, mail};
 use crate::{
-    alert::{Message, MessageError, Route, SlackBot, Status, Target, Template},
-    base::{Generation, Rng, Secret, TimeSpan, UnitName, Wall},
+    alert::{Message, MessageError, Route, Target, Trouble},
+    base::{Generation, Rng, TimeSpan, UnitName, Wall},
     edge::{
-        http::{self, Reach, Tls},
+        http::Reach,
         store::{Batch, OutboxRow, OutboxState, OutboxUpdate, Write},
     },
 };
@@ -42,8 +40,6 @@ const CROWD: usize = 21;
 const DIGEST_MAX: usize = PAGE_ROWS as usize;
 /// Messages that a task remembers; past it the store alone knows what became of them.
 const KNOWN_MAX: usize = 1024;
-/// What is read of an answer.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// What is kept of an answer as a reason.
 const REASON_CHARS_MAX: usize = 200;
 /// When the outbox cannot be read, it is asked again after this.
@@ -57,12 +53,6 @@ const OUTPUT_PAUSES: [Duration; 5] = [
     Duration::from_millis(15),
     Duration::from_millis(15),
 ];
-const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
-/// Bears the signature of a webhook's body.
-const SIGNATURE: HeaderName = HeaderName::from_static("x-roundsman-signature");
-/// Threads that are remembered; of older incidents the store knows them.
-const THREADS_MAX: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -82,6 +72,10 @@ pub(super) struct Worker {
     failures: u32,
     /// Messages refused in a row.
     refusals: u32,
+    /// What is wrong with the route, as far as is known.
+    trouble: Option<Trouble>,
+    /// Messages that wait here and went to another route too.
+    handed_over: BTreeSet<String>,
     /// By incident, what the receiver calls its thread.
     threads: BTreeMap<String, String>,
     /// A crowd was refused: messages are sent one by one until one is taken.
@@ -109,6 +103,7 @@ struct Due {
 struct Part {
     id: String,
     payload: String,
+    created: Wall,
     known: Known,
 }
 
@@ -127,6 +122,8 @@ impl Worker {
             paused_until: Instant::now(),
             failures: 0,
             refusals: 0,
+            trouble: None,
+            handed_over: BTreeSet::new(),
             threads: BTreeMap::new(),
             apart: false,
             receipt: None,
@@ -144,11 +141,13 @@ impl Worker {
                 Ok(due) => (due, None),
                 Err(look_again) => (None, Some(look_again)),
             };
+            let hand_over_at = self.hand_over_due().await;
             let paused = self.paused_until > Instant::now();
             match due {
                 Some(due) if !paused => self.send(due).await,
                 due => {
                     let wake = look_again.or_else(|| due.map(|_| self.paused_until));
+                    let wake = wake.into_iter().chain(hand_over_at).min();
                     let mut stopped = self.stopped.clone();
                     tokio::select! {
                         () = filled => {}
@@ -215,7 +214,7 @@ impl Worker {
             possible_duplicate: row.possible_duplicate || row.sending,
         };
         let known = self.known.entry(row.id.clone()).or_insert(first_seen).clone();
-        Part { id: row.id, payload: row.payload, known }
+        Part { id: row.id, payload: row.payload, created: row.created, known }
     }
 
     fn next_urgent(&self) -> Option<Due> {
@@ -223,7 +222,8 @@ impl Worker {
         while let Some(message) = messages.front() {
             let known = self.known.get(&message.id).cloned().unwrap_or_default();
             if !known.settled {
-                return Some(Due { parts: vec![Part { id: message.id.clone(), payload: message.to_json(), known }] });
+                let (id, created) = (message.id.clone(), (self.common.clock)().wall);
+                return Some(Due { parts: vec![Part { id, payload: message.to_json(), created, known }] });
             }
             messages.pop_front();
         }
@@ -237,6 +237,9 @@ impl Worker {
         let left = Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(self.common.timing.retry_after_max);
         self.paused_until = self.paused_until.max(Instant::now() + left);
         self.failures = row.attempts.min(u32::from(u8::MAX));
+        if self.failures > 0 {
+            self.note_trouble(Some(Trouble::Fails("an earlier try failed".to_owned())));
+        }
     }
 
     async fn send(&mut self, due: Due) {
@@ -258,9 +261,11 @@ impl Worker {
         for mut part in parts {
             // Only what was answered counts: a try that our own death interrupted says nothing of the route.
             part.known.attempts = part.known.attempts.saturating_add(1);
-            let state = self.state_of(&answer, &mut part.known, pause, was_one);
+            let state = self.state_of(&answer, &mut part, pause, was_one);
             part.known.settled = matches!(state, OutboxState::Delivered | OutboxState::Failed(_));
             self.count(&state);
+            // Before it is written down that this is over: twice is nothing, and never is too late.
+            self.settled(&part, &state).await;
             self.note(&part.id, state, &part.known);
             self.known.insert(part.id, part.known);
         }
@@ -289,14 +294,21 @@ impl Worker {
         match answer {
             Answer::Taken => {
                 (self.failures, self.refusals, self.apart) = (0, 0, false);
+                self.note_trouble(None);
                 self.common.seen().dead.remove(&self.route.name);
                 timing.gap
             }
             Answer::Later { reason, after, .. } => {
                 debug!(route = %self.route.name, reason, "an alert was not delivered; it is tried again");
-                self.failures = self.failures.saturating_add(1);
+                self.fails(reason);
                 let backoff = self.backoff();
                 after.map_or(backoff, |wanted| wanted.max(timing.gap)).min(timing.retry_after_max)
+            }
+            Answer::Deferred(reason) => {
+                debug!(route = %self.route.name, reason, "a server wants an alert later; it is tried again");
+                self.fails(reason);
+                let nth = usize::try_from(self.failures).unwrap_or(usize::MAX).saturating_sub(1);
+                timing.deferrals.get(nth).or(timing.deferrals.last()).copied().unwrap_or(timing.backoff_max)
             }
             // Which of them it is, is found out one by one.
             Answer::RefusesMessage(_) if !was_one => {
@@ -313,33 +325,43 @@ impl Worker {
     }
 
     /// What an answer says of one message.
-    fn state_of(&self, answer: &Answer, known: &mut Known, pause: Duration, was_one: bool) -> OutboxState {
+    fn state_of(&self, answer: &Answer, part: &mut Part, pause: Duration, was_one: bool) -> OutboxState {
+        let known = &mut part.known;
+        let is_old = (self.common.clock)().wall.0.saturating_sub(part.created.0) >= give_up_micros(&self.route);
         match answer {
             Answer::Taken => OutboxState::Delivered,
             Answer::Later { reason, maybe_taken, .. } => {
                 known.possible_duplicate |= maybe_taken;
-                self.waiting_or_failed(known, ATTEMPTS_MAX, known.attempts, pause, reason.clone())
+                self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, pause, reason)
             }
+            Answer::Deferred(reason) => self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, pause, reason),
             Answer::RefusesMessage(reason) if !was_one => {
-                self.waiting_or_failed(known, ATTEMPTS_MAX, known.attempts, pause, reason.clone())
+                self.waiting_or_failed(known.attempts >= ATTEMPTS_MAX, pause, reason)
             }
             Answer::RefusesMessage(reason) => OutboxState::Failed(reason.clone()),
             Answer::RefusesUs(reason) => {
                 known.refused += 1;
-                self.waiting_or_failed(known, DEAD_ATTEMPTS_MAX, known.refused, pause, reason.clone())
+                let is_over = known.refused >= DEAD_ATTEMPTS_MAX || known.attempts >= ATTEMPTS_MAX;
+                self.waiting_or_failed(is_over, pause, reason)
             }
         }
     }
 
-    fn waiting_or_failed(&self, known: &Known, max: u32, tries: u32, pause: Duration, reason: String) -> OutboxState {
-        if tries >= max || known.attempts >= ATTEMPTS_MAX {
-            return OutboxState::Failed(reason);
+    fn waiting_or_failed(&self, is_over: bool, pause: Duration, reason: &str) -> OutboxState {
+        if is_over {
+            return OutboxState::Failed(reason.to_owned());
         }
         let micros = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
         OutboxState::Waiting(Wall((self.common.clock)().wall.0.saturating_add(micros)))
     }
 
-    fn died(&self, reason: String) -> Duration {
+    fn fails(&mut self, reason: &str) {
+        self.failures = self.failures.saturating_add(1);
+        self.note_trouble(Some(Trouble::Fails(reason.to_owned())));
+    }
+
+    fn died(&mut self, reason: String) -> Duration {
+        self.note_trouble(Some(Trouble::Refuses(reason.clone())));
         debug!(route = %self.route.name, reason, "a route refuses alerts; it is asked again later");
         self.common.seen().dead.insert(self.route.name.clone(), reason);
         self.common.timing.dead_pause
@@ -387,102 +409,11 @@ impl Worker {
         let body = message.body(&self.route.target).unwrap_or_default();
         match self.route.target.clone() {
             Target::Email(mailbox) => mail::send(&mailbox, &message.letter(), self.common.timing.deadline).await,
-            Target::Webhook(webhook) => {
-                let is_json = webhook.template.as_ref().is_none_or(Template::is_json);
-                let mut headers = HeaderMap::new();
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static(if is_json { JSON } else { TEXT }));
-                let signature = webhook.key.as_ref().map(|key| sign(key, &body, (self.common.clock)().wall));
-                if let Some(Ok(value)) = signature.map(|text| HeaderValue::from_str(&text)) {
-                    headers.insert(SIGNATURE, value);
-                }
-                let reach = if webhook.allow_private { Reach::Anywhere } else { Reach::Public };
-                self.post(&webhook.url, body, headers, reach).await
-            }
-            Target::Slack(url) => self.post(&url, body, json(), Reach::Public).await,
-            Target::Alertmanager(url) => self.post(&url, body, json(), Reach::Anywhere).await,
+            Target::Webhook(webhook) => self.post_signed(&webhook, body).await,
+            Target::Slack(url) => self.post(&url, body, post::json(), Reach::Public).await,
+            Target::Alertmanager(url) => self.post(&url, body, post::json(), Reach::Anywhere).await,
             Target::SlackBot(bot) => self.post_as_bot(&bot, message).await,
             Target::Command(program) => command::send(&program, message, &self.route.name, &self.common.errands).await,
-        }
-    }
-
-    /// chat.postMessage: the first message of an incident begins a thread, the others are in it.
-    async fn post_as_bot(&mut self, bot: &SlackBot, message: &Message) -> Answer {
-        let known = self.threads.get(&message.incident).cloned();
-        let thread = match known {
-            Some(thread) => Some(thread),
-            None => self.common.store.receipt(self.route.name.clone(), message.incident.clone()).await.ok().flatten(),
-        };
-        let mut body = message.slack();
-        if let Some(fields) = body.as_object_mut() {
-            fields.insert("channel".to_owned(), bot.channel.clone().into());
-            fields.insert("unfurl_links".to_owned(), false.into());
-            if let Some(thread) = &thread {
-                fields.insert("thread_ts".to_owned(), thread.clone().into());
-                // The end is for those too who do not read threads.
-                fields.insert("reply_broadcast".to_owned(), (message.status == Status::Resolved).into());
-            }
-        }
-        let mut headers = json();
-        let Ok(mut token) = HeaderValue::from_str(&format!("Bearer {}", bot.token.expose())) else {
-            return Answer::RefusesUs("the token has characters that no header may have".to_owned());
-        };
-        token.set_sensitive(true);
-        headers.insert(AUTHORIZATION, token);
-        let url = Secret::new(format!("{}/chat.postMessage", bot.api.trim_end_matches('/')));
-        let (answer, said) = self.exchange(&url, body.to_string(), headers, Reach::Anywhere).await;
-        if answer != Answer::Taken {
-            return answer;
-        }
-        let answer = answer::of_slack(&said);
-        if let (Answer::Taken, None, Some(receipt)) = (&answer, thread, answer::slack_receipt(&said)) {
-            self.receipt = Some(receipt.clone());
-            self.threads.insert(message.incident.clone(), receipt);
-            while self.threads.len() > THREADS_MAX {
-                self.threads.pop_first();
-            }
-        }
-        answer
-    }
-
-    async fn post(&mut self, url: &Secret, body: String, headers: HeaderMap, reach: Reach) -> Answer {
-        self.exchange(url, body, headers, reach).await.0
-    }
-
-    /// A POST: what came of it, and the beginning of what was said.
-    async fn exchange(&mut self, url: &Secret, body: String, headers: HeaderMap, reach: Reach) -> (Answer, String) {
-        let url = url.expose();
-        let client = match &self.client {
-            Some(client) => client.clone(),
-            None => match http::client_within(Tls::of(url), reach) {
-                Ok(client) => self.client.insert(client).clone(),
-                // No certificate authorities today may be some tomorrow.
-                Err(error) => {
-                    let reason = crate::base::Chain(&error.without_url()).to_string();
-                    return (Answer::Later { reason, after: None, maybe_taken: false }, String::new());
-                }
-            },
-        };
-        let request = client.post(url).headers(headers).body(body);
-        let exchange = async {
-            let mut response = request.send().await?;
-            let status = response.status();
-            let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let retry_after = retry_after.map(str::to_owned);
-            // Taken is taken, whatever becomes of the rest.
-            let said = http::body(&mut response, ANSWER_BYTES_MAX).await.unwrap_or_default().0;
-            Ok((status, retry_after, String::from_utf8_lossy(&said).into_owned()))
-        };
-        let now = (self.common.clock)().wall;
-        match timeout(self.common.timing.deadline, exchange).await {
-            Ok(Ok((status, retry_after, said))) => {
-                let reason = reason_in(&said).replace(url, "(secret)");
-                (answer::of_response(status, retry_after.as_deref(), &reason, now), said)
-            }
-            Ok(Err(error)) => (answer::of_error(error), String::new()),
-            Err(_) => {
-                let reason = format!("no answer within {}", shown(self.common.timing.deadline));
-                (Answer::Later { reason, after: None, maybe_taken: true }, String::new())
-            }
         }
     }
 
@@ -497,22 +428,13 @@ impl Worker {
     }
 }
 
+/// How old a message may be when a try of it fails, in microseconds.
+fn give_up_micros(route: &Route) -> i64 {
+    route.give_up_after.micros().and_then(|micros| i64::try_from(micros).ok()).unwrap_or(i64::MAX)
+}
+
 fn shown(span: Duration) -> TimeSpan {
     TimeSpan::from_micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
-}
-
-fn json() -> HeaderMap {
-    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))])
-}
-
-/// `t=SECONDS,v1=HEX`: HMAC-SHA256 over `SECONDS.BODY`, so that who checks it can refuse what is old.
-fn sign(key: &Secret, body: &str, now: Wall) -> String {
-    let seconds = now.0 / 1_000_000;
-    // A key of any length will do (RFC 2104).
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()) else { return String::new() };
-    mac.update(format!("{seconds}.{body}").as_bytes());
-    let digest: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={digest}")
 }
 
 /// The beginning of a body, on one line.

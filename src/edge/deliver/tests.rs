@@ -1,11 +1,13 @@
 //! Deliveries to real servers that answer well, badly or never, out of a real outbox.
 
+mod fallback; // what a route does not take
+
 use std::path::Path;
 
 use super::*;
 use crate::{
     alert::{Target, Webhook},
-    base::{Mono, Secret, TimeSpan, Wall},
+    base::{Mono, Secret, Wall},
     edge::{
         peer::{Peer, Reply},
         store::{self, Batch, Options, OutboxState, OutboxUpdate, Retention, Write},
@@ -26,6 +28,7 @@ fn quick() -> Timing {
         backoff_max: Duration::from_millis(80),
         retry_after_max: Duration::from_millis(1500),
         dead_pause: Duration::from_millis(400),
+        deferrals: [30, 60, 120, 240].map(Duration::from_millis),
     }
 }
 
@@ -42,7 +45,7 @@ fn webhook(url: Secret) -> Target {
 }
 
 fn route(url: &str, target: fn(Secret) -> Target) -> Route {
-    Route { name: RouteName::new("ops").unwrap(), target: target(Secret::new(url)), group_wait: TimeSpan::ZERO }
+    Route::new(RouteName::new("ops").unwrap(), target(Secret::new(url)))
 }
 
 fn message(id: u32) -> Message {

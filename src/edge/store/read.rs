@@ -263,6 +263,15 @@ impl Store {
         self.0.reads.ask(read).await
     }
 
+    /// Whether a route was given a message of an incident.
+    pub async fn was_told(&self, route: RouteName, incident: String) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM outbox WHERE route = ?1 AND incident = ?2 LIMIT 1";
+        let read = move |connection: &Connection| {
+            Ok(!list(connection, sql, params![route.as_str(), incident], |row| row.get::<_, i64>(0))?.is_empty())
+        };
+        self.0.reads.ask(read).await
+    }
+
     /// Messages of a route that are not delivered nor given up, oldest first, at most `limit`.
     pub async fn outbox_waiting(&self, route: RouteName, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
         let limit = limit.min(HISTORY_ROWS_MAX);

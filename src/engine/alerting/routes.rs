@@ -12,13 +12,17 @@ use serde::Deserialize;
 use super::program::{ProgramKeys, program};
 
 use crate::{
-    alert::{Mailbox, Program, Protection, Route, RouteName, SlackBot, Target, Template, Webhook},
+    alert::{Fallback, Mailbox, Program, Protection, Route, RouteName, SlackBot, Target, Template, Webhook},
     base::{Secret, TimeSpan},
     edge::deliver::check_address,
 };
 
 /// The longest wait for others.
 const GROUP_WAIT_MAX: TimeSpan = TimeSpan::from_secs(3600);
+/// How long a mail is tried. For ordinary mail RFC 5321 says four to five days; an alert is of no use then.
+const MAIL_GIVEN_UP_AFTER: TimeSpan = TimeSpan::from_secs(24 * 3600);
+/// How long a message waits for its own route alone.
+const FALLBACK_AFTER: TimeSpan = TimeSpan::from_secs(120);
 /// Where Slack's methods are.
 const SLACK_API: &str = "https://slack.com/api";
 
@@ -28,6 +32,9 @@ pub(super) struct RouteFile {
     pub(super) name: String,
     kind: Kind,
     group_wait: Option<String>,
+    give_up_after: Option<String>,
+    fallback: Option<String>,
+    fallback_after: Option<String>,
     /// A secret, which stands better in a file or a variable.
     url: Option<String>,
     /// Readable by its owner only.
@@ -83,6 +90,16 @@ pub(super) fn checked_route(file: RouteFile, base: &Path) -> Result<Route, Strin
     let name = RouteName::new(&file.name).map_err(|error| error.to_string())?;
     file.check_kind()?;
     let wait = file.group_wait.clone();
+    let fallback = fallback(file.fallback.as_deref(), file.fallback_after.as_deref())?;
+    let give_up_after = match (file.give_up_after.as_deref(), file.kind) {
+        (Some(text), _) => super::span(text)?,
+        (None, Kind::Email) => MAIL_GIVEN_UP_AFTER,
+        // The number of tries ends them.
+        (None, Kind::Webhook | Kind::Slack | Kind::Alertmanager | Kind::Command) => TimeSpan::INFINITY,
+    };
+    if give_up_after.is_zero() {
+        return Err("give_up_after is 0: nothing would be tried a second time (infinity has no end)".to_owned());
+    }
     let target = match file.kind {
         Kind::Email => Target::Email(Box::new(mailbox(file, base)?)),
         Kind::Webhook => Target::Webhook(Box::new(webhook(file, base)?)),
@@ -100,7 +117,19 @@ pub(super) fn checked_route(file: RouteFile, base: &Path) -> Result<Route, Strin
     if group_wait > GROUP_WAIT_MAX {
         return Err(format!("group_wait is longer than {GROUP_WAIT_MAX}"));
     }
-    Ok(Route { name, target, group_wait })
+    Ok(Route { name, target, group_wait, give_up_after, fallback })
+}
+
+/// Whether there is such a route is asked when all are known.
+fn fallback(route: Option<&str>, after: Option<&str>) -> Result<Option<Fallback>, String> {
+    match (route, after) {
+        (Some(route), after) => {
+            let route = RouteName::new(route).map_err(|error| error.to_string())?;
+            Ok(Some(Fallback { route, after: after.map_or(Ok(FALLBACK_AFTER), super::span)? }))
+        }
+        (None, Some(_)) => Err("fallback_after needs a fallback, the name of another route".to_owned()),
+        (None, None) => Ok(None),
+    }
 }
 
 impl RouteFile {

@@ -125,11 +125,7 @@ fn alerts() -> Alerts {
 
 fn alert_settings() -> Settings {
     let url = Secret::new("http://127.0.0.1/");
-    let route = Route {
-        name: RouteName::new("ops").unwrap(),
-        target: Target::Webhook(Box::new(Webhook::new(url))),
-        group_wait: TimeSpan::ZERO,
-    };
+    let route = Route::new(RouteName::new("ops").unwrap(), Target::Webhook(Box::new(Webhook::new(url))));
     Settings { node: "vm1".to_owned(), routes: vec![route], rules: Vec::new(), ..Settings::default() }
 }
 
