@@ -250,6 +250,34 @@ mod tests {
     }
 
     #[test]
+    fn a_route_falls_back_to_one_that_there_is_and_mail_is_given_up_after_a_day() {
+        let two = |more: &str| {
+            let mail = "server = \"x\"\nfrom = \"a@b.c\"\nto = [\"d@e.f\"]";
+            let text = format!(
+                "[[route]]\nname = \"post\"\nkind = \"email\"\n{mail}\n\
+                 [[route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"http://x\"\n{more}"
+            );
+            check(&text, Path::new("/"))
+        };
+        let settings = two("fallback = \"post\"").expect("sound");
+        let (post, ops) = (&settings.routes[0], &settings.routes[1]);
+        assert_eq!((post.give_up_after, &post.fallback), (TimeSpan::from_secs(24 * 3600), &None));
+        let fallback = ops.fallback.as_ref().expect("there");
+        assert_eq!((fallback.route.as_str(), fallback.after), ("post", TimeSpan::from_secs(120)));
+        assert_eq!(ops.give_up_after, TimeSpan::INFINITY);
+        for (more, says) in [
+            ("fallback = \"nobody\"", "no route \"nobody\""),
+            ("fallback = \"ops\"", "leads back to it"),
+            ("fallback = \"a b\"", "cannot name a route"),
+            ("fallback = \"post\"\nfallback_after = \"soon\"", "soon"),
+            ("fallback_after = \"1min\"", "needs a fallback"),
+            ("give_up_after = \"0\"", "give_up_after"),
+        ] {
+            assert!(two(more).expect_err(more)[0].contains(says), "{more}");
+        }
+    }
+
+    #[test]
     fn an_app_of_slack_has_a_token_and_a_channel() {
         let route = |more: &str| check(&format!("[[route]]\nname = \"ops\"\nkind = \"slack\"\n{more}"), Path::new("/"));
         let settings = route("token_env = \"PATH\"\nchannel = \"C1\"").expect("all that is needed");

@@ -118,7 +118,7 @@ pub struct Given {
 pub async fn start(socket: OwnedFd, given: Given, edges: runtime::Handle) -> Result<Started, BootError> {
     let Given { mut settings, rejected, runtime } = given;
     let mut keeper = Client::new(socket).map_err(BootError::Keeper)?;
-    let snapshot = first(&mut keeper).await?;
+    let mut snapshot = first(&mut keeper).await?;
     if let Some(runtime) = runtime.filter(|_| snapshot.cause != ManagerCause::Boot) {
         for key in settings.go_on(&runtime) {
             tracing::warn!(key, "changed in roundsman.toml; it holds once supervisord was stopped and started");
@@ -148,6 +148,8 @@ pub async fn start(socket: OwnedFd, given: Given, edges: runtime::Handle) -> Res
     let (mut engine, opening) = parts.engine(keeper, Arc::clone(&settings), about);
     let handle = engine.handle();
     let control = engine.control_socket(&snapshot)?;
+    // What is of no unit is seen to first; the machine of units never hears of it.
+    engine.end_left_errands(&mut snapshot).map_err(BootError::Keeper)?;
     engine.take_over(*snapshot, host, opening).await.map_err(BootError::Keeper)?;
     engine.sandboxes.take_over(&engine.node.statuses().iter().filter_map(|status| status.invocation).collect());
     // A manager that was killed may not have come to it.
@@ -390,13 +392,12 @@ impl Engine {
     /// From here on this engine decides. What runs goes on; what waited is heard; what is wanted is started.
     async fn take_over(
         &mut self,
-        mut snapshot: Snapshot,
+        snapshot: Snapshot,
         host: Host,
         opening: oneshot::Receiver<store::Opened>,
     ) -> Result<(), ClientError> {
         let now = clock::now();
         let cause = snapshot.cause;
-        self.end_left_errands(&mut snapshot)?;
         let mut restored = self.known(opening, cause).await?;
         for record in snapshot.units {
             let newest = restored.generations.entry(record.unit.clone()).or_default();

@@ -281,10 +281,12 @@ impl Engine {
                 self.tree.post();
                 tokio::select! {
                     incoming = self.keeper.recv() => self.take_incoming(incoming?)?,
-                    Some(report) = self.reports.recv() => match report {
-                        Report::Tree(Found::Empty(run)) => left.retain(|known| *known != run),
-                        report => self.take_report(report)?,
-                    },
+                    Some(report) = self.reports.recv() => {
+                        if let Report::Tree(Found::Empty(run)) = &report {
+                            left.retain(|known| known != run);
+                        }
+                        self.take_report(report)?;
+                    }
                 }
             }
             Ok(())

@@ -12,7 +12,7 @@ use crate::{
     support::{
         hook::Hook,
         process::{PATIENCE, Signal, kill, lives, need_root, pause, until, until_within},
-        world::World,
+        world::{World, free_port},
     },
 };
 
@@ -59,6 +59,12 @@ fn break_it(world: &World) {
     kill(world.pid("web"), Signal::SIGKILL);
 }
 
+/// Messages in the outbox.
+fn count(world: &World, which: &str) -> u32 {
+    let sql = format!("SELECT count(*) FROM outbox WHERE {which}");
+    world.database().query_row(&sql, [], |row| row.get(0)).unwrap()
+}
+
 fn got(world: &World) -> Vec<Value> {
     world.lines("got").iter().map(|line| serde_json::from_str(line).expect("a message is one line of JSON")).collect()
 }
@@ -87,11 +93,7 @@ pub(crate) fn a_message_reaches_a_command_once_as_json_and_in_variables_and_noth
     world.start();
     break_it(&world);
     until("it is told", || (!got(&world).is_empty()).then_some(()));
-    let settled = || {
-        let sql = "SELECT count(*) FROM outbox WHERE state = 'delivered'";
-        world.database().query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap()
-    };
-    until("that is written down", || (settled() == 1).then_some(()));
+    until("that is written down", || (count(&world, "state = 'delivered'") == 1).then_some(()));
     pause(SILENCE_MS);
     let messages = got(&world);
     assert_eq!(messages.len(), 1, "{messages:#?}");
@@ -141,11 +143,7 @@ pub(crate) fn exit_75_is_asked_again_and_any_other_refuses_by_what_it_says() {
     until_within(patience, "a second refusal says that it is not the message", || {
         world.ok(&["alerts"]).out.contains("the route pager refuses alerts: exit code 3: no pager here").then_some(())
     });
-    let failed = || {
-        let sql = "SELECT count(*) FROM outbox WHERE state LIKE 'failed%'";
-        world.database().query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap()
-    };
-    until("they are given up", || (failed() > 0).then_some(()));
+    until("they are given up", || (count(&world, "state = 'failed'") > 0).then_some(()));
 }
 
 pub(crate) fn a_command_runs_as_its_user() {
@@ -235,10 +233,7 @@ fn is_cut_off_and_told_again(mode: &str, happens: impl FnOnce(&mut World)) {
     assert_eq!(messages.len(), 1, "{mode}: {messages:#?}");
     assert_eq!((&messages[0]["unit"], &messages[0]["event"]), (&"web".into(), &"unit_failed".into()));
     assert_eq!(messages[0]["possible_duplicate"], true, "{mode}: {messages:#?}");
-    let sql = "SELECT count(*) FROM outbox WHERE state != 'delivered'";
-    until("nothing waits", || {
-        (world.database().query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap() == 0).then_some(())
-    });
+    until("nothing waits", || (count(&world, "state != 'delivered'") == 0).then_some(()));
     assert!(world.stop().success());
 }
 
@@ -276,6 +271,38 @@ pub(crate) fn the_end_of_the_daemon_leaves_nothing_of_a_command_and_the_next_tel
             world.start();
         });
     }
+}
+
+pub(crate) fn a_route_whose_server_is_gone_falls_back_to_a_command_which_is_told_once() {
+    let mut world = World::new();
+    let pager = pager(&world, KEEP, "");
+    let nobody = free_port();
+    world.settings(&format!(
+        "{pager}[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"http://127.0.0.1:{nobody}/\"\n\
+         fallback = \"pager\"\nfallback_after = \"1s\"\n\
+         [[alert.rule]]\nevent = \"*\"\nroutes = [\"ops\"]\n"
+    ));
+    frail(&world);
+    world.start();
+    break_it(&world);
+    until("the other route is told", || (!got(&world).is_empty()).then_some(()));
+    until("and that is written down", || (count(&world, "route = 'pager' AND state = 'delivered'") == 1).then_some(()));
+    world.kill_manager();
+    world.await_answer();
+    pause(SILENCE_MS);
+    let messages = got(&world);
+    assert_eq!(messages.len(), 1, "{messages:#?}");
+    let message = &messages[0];
+    let text = message["message"].as_str().unwrap();
+    assert!(text.starts_with("the route ops did not take this (") && text.contains("refused"), "{text}");
+    assert_eq!((&message["fallback_of"], &message["unit"]), (&"ops".into(), &"web".into()));
+    assert_eq!(count(&world, "route = 'ops' AND state IN ('waiting', 'sending')"), 1, "it still waits there");
+    world.settings(&format!(
+        "{pager}fallback = \"ops\"\n[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\n\
+                             url = \"http://127.0.0.1:{nobody}/\"\nfallback = \"pager\"\n"
+    ));
+    let refused = world.ctl(&["reload-config"]);
+    assert!(refused.code == 1 && refused.err.contains("pager → ops → pager"), "{refused:?}");
 }
 
 /// An end that nobody heard is no success that is believed, but no second command runs beside the first either.

@@ -308,7 +308,7 @@ impl Worker {
                 debug!(route = %self.route.name, reason, "a server wants an alert later; it is tried again");
                 self.fails(reason);
                 let nth = usize::try_from(self.failures).unwrap_or(usize::MAX).saturating_sub(1);
-                timing.deferrals.get(nth).or(timing.deferrals.last()).copied().unwrap_or(timing.backoff_max)
+                timing.deferrals.get(nth).or_else(|| timing.deferrals.last()).copied().unwrap_or(timing.backoff_max)
             }
             // Which of them it is, is found out one by one.
             Answer::RefusesMessage(_) if !was_one => {

@@ -1,6 +1,7 @@
 //! Deliveries to real servers that answer well, badly or never, out of a real outbox.
 
 mod fallback; // what a route does not take
+mod mail; // servers that are slow, rude or forged
 
 use std::path::Path;
 
