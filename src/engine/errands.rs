@@ -51,6 +51,8 @@ const GONE_WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Errands {
     asked: mpsc::UnboundedReceiver<Errand>,
     under_way: BTreeMap<UnitName, UnderWay>,
+    /// Those that wait for the end of one before, at most one of each route.
+    waiting: BTreeMap<UnitName, Errand>,
     /// The newest run of all.
     newest: Generation,
     rng: Rng,
@@ -68,7 +70,8 @@ struct UnderWay {
 impl Errands {
     /// Those that are asked for by routes.
     pub(super) fn new(asked: mpsc::UnboundedReceiver<Errand>, seed: u64) -> Self {
-        Self { asked, under_way: BTreeMap::new(), newest: Generation::default(), rng: Rng::new(seed) }
+        let (under_way, waiting) = (BTreeMap::new(), BTreeMap::new());
+        Self { asked, under_way, waiting, newest: Generation::default(), rng: Rng::new(seed) }
     }
 
     /// Waits for the next one that is asked for.
@@ -97,6 +100,15 @@ impl Errands {
             }
         }
         runs
+    }
+
+    /// Puts one off until that under way has ended. Whoever asked for one before may have gone.
+    fn put_off(&mut self, unit: UnitName, errand: Errand) {
+        if self.waiting.get(&unit).is_some_and(|waiting| !waiting.reply.is_closed()) {
+            tell(Some(errand.reply), ErrandEnd::Busy);
+        } else {
+            self.waiting.insert(unit, errand);
+        }
     }
 
     fn invocation(&mut self) -> InvocationId {
@@ -149,13 +161,14 @@ fn order(key: ProcessKey, invocation: InvocationId, errand: &Errand) -> SpawnOrd
 }
 
 impl Engine {
-    /// Has a command run, unless one of its route is under way.
+    /// Has a command run as soon as none of its route is under way.
     pub(super) fn run_errand(&mut self, errand: Errand) -> Result<(), ClientError> {
-        let unit = unit_of(&errand.route).filter(|unit| !self.errands.under_way.contains_key(unit));
-        let Some(unit) = unit else {
-            tell(Some(errand.reply), ErrandEnd::Busy);
+        // Every route's name makes one.
+        let Some(unit) = unit_of(&errand.route) else { return Ok(()) };
+        if self.errands.under_way.contains_key(&unit) {
+            self.errands.put_off(unit, errand);
             return Ok(());
-        };
+        }
         self.errands.newest = self.errands.newest.next();
         let run = RunId { unit: unit.clone(), generation: self.errands.newest };
         let key = ProcessKey { run: run.clone(), role: ROLE };
@@ -198,7 +211,9 @@ impl Engine {
         }
         self.keeper.send(&Order::AckExit { key: key.clone() }, Vec::new())?;
         // Nothing of it has to be known any more.
-        self.keeper.send(&Order::DropInstance { unit: unit.clone() }, Vec::new())
+        self.keeper.send(&Order::DropInstance { unit: unit.clone() }, Vec::new())?;
+        let next = self.errands.waiting.remove(unit).filter(|next| !next.reply.is_closed());
+        next.map_or(Ok(()), |next| self.run_errand(next))
     }
 
     fn end_leftovers(&mut self, tree: Tree) {
@@ -271,6 +286,7 @@ impl Engine {
         let mut left: Vec<RunId> = self.errands.under_way.values().map(|under_way| under_way.key.run.clone()).collect();
         // Nobody waits for what is not begun any more.
         self.errands.asked.close();
+        self.errands.waiting.clear();
         for run in &left {
             self.kill_tree(run, Signal::KILL, None)?;
         }

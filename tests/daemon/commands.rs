@@ -323,3 +323,16 @@ pub(crate) fn a_command_that_ends_while_there_is_no_manager_is_told_again_as_a_p
     let marks: Vec<bool> = got(&world).iter().map(|message| message["possible_duplicate"] == true).collect();
     assert_eq!(marks, [false, true]);
 }
+
+pub(crate) fn a_test_of_a_route_waits_for_the_message_under_way_and_two_never_run_at_once() {
+    let mut world = World::new();
+    let text = format!("mkdir @/alone || {{ echo two at once; exit 1; }}; {KEEP}; sleep 0.5; rmdir @/alone");
+    world.settings(&pager(&world, &text, ""));
+    frail(&world);
+    world.start();
+    break_it(&world);
+    until("it runs", || (!got(&world).is_empty()).then_some(()));
+    let said = world.ctl(&["alerts", "test", "pager"]);
+    assert!(said.out.contains("has taken the test"), "{said:?}");
+    assert_eq!(got(&world).len(), 2);
+}

@@ -107,6 +107,7 @@ const TESTS: &[Test] = tests![
     commands::a_keeper_that_is_killed_while_a_command_runs_leaves_it_to_the_next_which_ends_it,
     commands::the_end_of_the_daemon_leaves_nothing_of_a_command_and_the_next_tells_its_message,
     commands::a_route_whose_server_is_gone_falls_back_to_a_command_which_is_told_once,
+    commands::a_test_of_a_route_waits_for_the_message_under_way_and_two_never_run_at_once,
     commands::a_command_that_ends_while_there_is_no_manager_is_told_again_as_a_possible_duplicate,
     churn::a_days_deaths_leave_everything_as_it_was,
     config::a_program_that_is_missing_is_named_with_step_and_cause,

@@ -25,8 +25,8 @@ const SAID_BYTES_MAX: usize = 4096;
 /// What is read at a time, and how often in a row.
 const CHUNK_BYTES: usize = 4096;
 const CHUNKS_MAX: usize = 16;
-/// How long it is waited for the end of one that was asked for, beyond its own time: the engine tells it always, unless it
-/// ends itself.
+/// How long it is waited for the end of one that was asked for, beyond its own time and that of one before it, which may be
+/// a test of the route: the engine tells it, unless a process cannot die.
 const ENGINE_WITHIN: Duration = Duration::from_secs(30);
 
 /// A command that is to be run for a route.
@@ -55,7 +55,7 @@ pub enum ErrandEnd {
     Late,
     /// It never ran.
     NotRun(SpawnFailure),
-    /// An earlier one of the route is under way.
+    /// Earlier ones of the route are under way and wait.
     Busy,
 }
 
@@ -82,12 +82,12 @@ pub(super) async fn send(
     if errands.send(errand).is_err() {
         return later(ENDING.to_owned(), Taken::No);
     }
-    let patience = program.timeout.duration().unwrap_or(Duration::MAX).saturating_add(ENGINE_WITHIN);
+    let patience = program.timeout.duration().unwrap_or(Duration::MAX).saturating_mul(2).saturating_add(ENGINE_WITHIN);
     match tokio::time::timeout(patience, heard(said, end)).await {
         Ok((Some(end), said)) => meaning(end, &said, program),
         // Cut off with the engine.
         Ok((None, _)) => later(ENDING.to_owned(), Taken::Maybe),
-        Err(_) => later("nobody tells how the command ended".to_owned(), Taken::Maybe),
+        Err(_) => later("the command, or one before it, does not end".to_owned(), Taken::Maybe),
     }
 }
 
@@ -155,7 +155,7 @@ fn meaning(end: ErrandEnd, said: &[u8], program: &Program) -> Answer {
             Answer::RefusesUs(format!("cannot run {}: {failure}", program.path))
         }
         ErrandEnd::NotRun(failure) => later(format!("cannot run {}: {failure}", program.path), Taken::No),
-        ErrandEnd::Busy => later("an earlier command of the route has not ended".to_owned(), Taken::No),
+        ErrandEnd::Busy => later("earlier commands of the route have not ended".to_owned(), Taken::No),
     }
 }
 
