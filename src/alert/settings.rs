@@ -151,6 +151,9 @@ pub struct Program {
     pub environment: BTreeMap<String, Secret>,
     /// How long it may take.
     pub timeout: TimeSpan,
+    /// Why it cannot be run by what was known when the settings were read. Only a daemon that goes on with settings that were in
+    /// force has such routes; new ones are refused.
+    pub unfit: Option<String>,
 }
 
 /// How a connection to a mail server is protected.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use routes::{RouteFile, checked_route, secret_url};
 
 use crate::{
-    alert::{Escalation, Heartbeat, Pattern, Quiet, ROUTES_MAX, Route, Rule, Settings, Topic, fallback_faults},
+    alert::{Escalation, Heartbeat, Pattern, Quiet, ROUTES_MAX, Route, Rule, Settings, Target, Topic, fallback_faults},
     base::{Severity, TimeSpan},
     edge::zones,
     unit::similar,
@@ -119,6 +119,19 @@ pub(super) fn settings(file: AlertFile, base: &Path, node: String) -> Result<Set
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
 
+/// Commands that cannot be run, each with the reason.
+pub(super) fn unfit(settings: &Settings) -> Vec<String> {
+    let problem = |route: &Route| match &route.target {
+        Target::Command(program) => {
+            program.unfit.as_ref().map(|reason| format!("alert route {:?}: {reason}", route.name.as_str()))
+        }
+        Target::Webhook(_) | Target::Slack(_) | Target::SlackBot(_) | Target::Alertmanager(_) | Target::Email(_) => {
+            None
+        }
+    };
+    settings.routes.iter().filter_map(problem).collect()
+}
+
 fn span(text: &str) -> Result<TimeSpan, String> {
     text.parse::<TimeSpan>().map_err(|error| error.to_string())
 }
@@ -182,7 +195,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        alert::{Protection, Target, Webhook},
+        alert::{Protection, Webhook},
         base::Secret,
     };
 

@@ -354,12 +354,19 @@ impl Settings {
     pub fn load(file: Option<&Path>, places: &Places) -> Result<Self, SettingsError> {
         let path = file_of(file, places);
         match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&path, &text, places),
+            Ok(text) => Self::parse(&path, &text, places)?.fit(path),
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {
                 Self::assemble(None, "", File::default(), places)
             }
             Err(source) => Err(SettingsError::Read { path, source }),
         }
+    }
+
+    /// Refuses what cannot work on this host as it is now. What was in force is not asked: a program that is gone for a moment must
+    /// not end the supervision of all else.
+    fn fit(self, path: PathBuf) -> Result<Self, SettingsError> {
+        let problems = alerting::unfit(&self.alert);
+        if problems.is_empty() { Ok(self) } else { Err(SettingsError::Unusable { path, problems }) }
     }
 
     /// What of a file that cannot be used can be: where things are, if it says so, and else the defaults.

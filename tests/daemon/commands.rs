@@ -176,7 +176,14 @@ pub(crate) fn a_program_that_is_not_there_is_refused_at_load_and_one_that_goes_i
     fs::remove_file(world.path("page")).unwrap();
     let said = world.ctl(&["alerts", "test", "pager"]);
     assert!(said.code == 1 && said.out.contains("cannot run ") && said.out.contains("no such file"), "{said:?}");
+    // A manager that begins meanwhile goes on with what was in force.
+    world.kill_manager();
+    world.await_answer();
+    let said = world.ctl(&["alerts", "test", "pager"]);
+    assert!(said.code == 1 && said.out.contains("cannot run "), "{said:?}");
     script(&world, KEEP);
+    world.settings(&settings);
+    world.ok(&["reload-config"]);
     assert!(world.ok(&["alerts", "test", "pager"]).out.contains("has taken the test"));
 }
 

@@ -66,6 +66,10 @@ pub(super) async fn send(
     route: &RouteName,
     errands: &mpsc::UnboundedSender<Errand>,
 ) -> Answer {
+    // Not even tried: it might run as someone else.
+    if let Some(reason) = &program.unfit {
+        return Answer::RefusesUs(reason.clone());
+    }
     let (output, said) = match pipe::pipe().and_then(|(output, said)| Ok((output.into_blocking_fd()?, said))) {
         Ok(both) => both,
         Err(error) => return later(format!("cannot make a pipe: {error}"), Taken::No),
@@ -184,7 +188,8 @@ mod tests {
 
     fn program() -> Program {
         let (path, argv) = ("/bin/page".to_owned(), vec!["page".to_owned()]);
-        Program { path, argv, user: None, environment: BTreeMap::new(), timeout: TimeSpan::from_secs(10) }
+        let (environment, timeout) = (BTreeMap::new(), TimeSpan::from_secs(10));
+        Program { path, argv, user: None, environment, timeout, unfit: None }
     }
 
     fn meaning_of(end: ErrandEnd, said: &str) -> Answer {

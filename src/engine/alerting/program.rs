@@ -24,7 +24,8 @@ pub(super) struct ProgramKeys {
     pub(super) environment: Option<BTreeMap<String, String>>,
 }
 
-/// Everything that can be known of a command before it is run.
+/// Everything that can be known of a command before it is run. What only the host knows may have changed since the settings were
+/// read first, so that is no error here.
 pub(super) fn program(keys: ProgramKeys) -> Result<Program, String> {
     let argv = keys.command.unwrap_or_default();
     let program = argv.first().filter(|program| !program.is_empty());
@@ -40,14 +41,16 @@ pub(super) fn program(keys: ProgramKeys) -> Result<Program, String> {
             return Err(format!("environment: {name} is ours to set, as all that begin with {VARIABLE_PREFIX}"));
         }
     }
-    let path = found(program, environment.get("PATH").map_or(PATH_DEFAULT, String::as_str))?;
+    let found = found(program, environment.get("PATH").map_or(PATH_DEFAULT, String::as_str));
     let timeout = keys.timeout.as_deref().map_or(Ok(TIMEOUT), super::span)?;
     if timeout.is_zero() || timeout > TIMEOUT_MAX {
         return Err(format!("its timeout is 0 or longer than {TIMEOUT_MAX}"));
     }
-    let user = keys.user.as_deref().map(identity).transpose()?.flatten();
+    let user = keys.user.as_deref().map(identity).transpose().map(Option::flatten);
+    let unfit = found.as_ref().err().or(user.as_ref().err()).cloned();
+    let path = found.unwrap_or_else(|_| program.clone());
     let environment = environment.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
-    Ok(Program { path, argv, user, environment, timeout })
+    Ok(Program { path, argv, user: user.unwrap_or_default(), environment, timeout, unfit })
 }
 
 /// The path of a program that can be run, which is looked for in `folders` where it is named without one.
@@ -102,7 +105,7 @@ mod tests {
     fn a_program_is_found_by_its_path_or_its_name() {
         let program = program(keys(&["sh", "-c", "exit 0"])).expect("every host has sh");
         assert!(program.path.ends_with("/sh") && program.path.starts_with('/'), "{}", program.path);
-        assert_eq!((program.argv[0].as_str(), program.timeout), ("sh", TIMEOUT));
+        assert_eq!((program.argv[0].as_str(), program.timeout, &program.unfit), ("sh", TIMEOUT, &None));
     }
 
     #[test]
@@ -118,21 +121,27 @@ mod tests {
         let wrong = [
             (keys(&[]), "needs a command"),
             (keys(&[""]), "needs a command"),
+            (ProgramKeys { environment: environment("1", ""), ..sh() }, "no name of a variable"),
+            (ProgramKeys { environment: environment("ROUNDSMAN_UNIT", ""), ..sh() }, "ours to set"),
+            (ProgramKeys { timeout: Some("0".to_owned()), ..sh() }, "timeout"),
+            (ProgramKeys { timeout: Some("11min".to_owned()), ..sh() }, "timeout"),
+        ];
+        for (keys, says) in wrong {
+            let error = program(keys).expect_err(says);
+            assert!(error.contains(says), "{says}: {error}");
+        }
+        let unfit = [
             (keys(&["/no/such/program"]), "No such file"),
             (keys(&[&text]), "chmod +x"),
             (keys(&[&path]), "no file"),
             (keys(&["bin/page"]), "absolute path"),
             (keys(&["no-such-program-here"]), "give its path"),
             (ProgramKeys { environment: environment("PATH", &path), ..keys(&["sh"]) }, "in none of"),
-            (ProgramKeys { environment: environment("1", ""), ..sh() }, "no name of a variable"),
-            (ProgramKeys { environment: environment("ROUNDSMAN_UNIT", ""), ..sh() }, "ours to set"),
-            (ProgramKeys { timeout: Some("0".to_owned()), ..sh() }, "timeout"),
-            (ProgramKeys { timeout: Some("11min".to_owned()), ..sh() }, "timeout"),
             (ProgramKeys { user: Some("no-such-user-here".to_owned()), ..sh() }, "cannot find user"),
         ];
-        for (keys, says) in wrong {
-            let error = program(keys).expect_err(says);
-            assert!(error.contains(says), "{says}: {error}");
+        for (keys, says) in unfit {
+            let why = program(keys).expect("well formed").unfit.expect(says);
+            assert!(why.contains(says), "{says}: {why}");
         }
     }
 }
