@@ -47,7 +47,7 @@ pub(super) fn program(keys: ProgramKeys) -> Result<Program, String> {
         return Err(format!("its timeout is 0 or longer than {TIMEOUT_MAX}"));
     }
     let user = keys.user.as_deref().map(identity).transpose().map(Option::flatten);
-    let unfit = found.as_ref().err().or(user.as_ref().err()).cloned();
+    let unfit = found.as_ref().err().or_else(|| user.as_ref().err()).cloned();
     let path = found.unwrap_or_else(|_| program.clone());
     let environment = environment.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
     Ok(Program { path, argv, user: user.unwrap_or_default(), environment, timeout, unfit })
