@@ -38,7 +38,9 @@ fn every_key_of_a_unit_is_in_the_guide() {
     let files = [
         "exec_keys.rs",
         "external_keys.rs",
+        "health_checks.rs",
         "health_keys.rs",
+        "http_keys.rs",
         "log_keys.rs",
         "resource_keys.rs",
         "sandbox_keys.rs",

@@ -102,8 +102,8 @@ const FENCES: &[(&str, &[&str])] = &[
     // unit: the rules of a time zone are a table; whoever reads them from the disk hands them in. alert writes wall times
     // for people.
     ("jiff", &["unit/calendar/zone.rs", "alert", "edge", "fileserver", "cli"]),
-    // unit: the digest of a set of units. deliver: the signature of a webhook.
-    ("sha2", &["unit", "edge/deliver/route", "fileserver"]),
+    // unit: the digest of a set of units. deliver: the signature of a webhook. probe: the one of an upload.
+    ("sha2", &["unit", "edge/deliver/route", "edge/probe/signing.rs", "fileserver"]),
     ("toml", &["unit", "engine/settings.rs", "engine/alerting.rs", "fileserver/settings"]),
     // Pure layers do not log: they return notices.
     ("tracing", &["edge", "engine", "web", "fileserver", "bin/supervisord.rs"]),
@@ -136,9 +136,10 @@ const FENCES: &[(&str, &[&str])] = &[
     ("hyper_util", &["edge/probe", "web"]),
     ("http_body_util", &["edge/probe", "web", "fileserver"]),
     ("tower", &["web", "fileserver"]),
-    ("hmac", &["edge/deliver/route", "fileserver/token.rs"]),
+    ("hmac", &["edge/deliver/route", "edge/probe/signing.rs", "fileserver/token.rs"]),
     ("subtle", &["fileserver/token.rs"]),
-    ("getrandom", &["fileserver"]),
+    // probe: a body that no server has seen.
+    ("getrandom", &["edge/probe/steps.rs", "fileserver"]),
     // unit: systemd's StandardInputData=. edge: Supervisor wants a password (RFC 7617).
     ("base64", &["unit", "fileserver", "edge/probe/external.rs"]),
     ("flate2", &["edge/log"]),

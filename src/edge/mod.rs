@@ -21,6 +21,7 @@ pub mod probe; // is a service well?
 pub mod private_tmp; // directories for temporary files of one run
 pub mod proctree; // processes found by walking /proc
 pub mod sandbox; // what this host has for sandboxes
+pub mod secret; // files that others must not read
 pub mod store;
 mod tls; // towards others // SQLite
 pub mod traffic; // listening sockets whose service is down

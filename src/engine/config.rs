@@ -20,14 +20,14 @@ use crate::{
     edge::{
         self,
         listen::Owner,
-        unitdir,
+        secret, unitdir,
         users::{self, Identity},
         zones,
     },
     unit::{
         self, SourceText, Surroundings, UnitDef,
         calendar::{ZoneName, Zones},
-        spec::EmergencyAction,
+        spec::{EmergencyAction, ProbeCheck},
     },
 };
 
@@ -110,7 +110,27 @@ pub fn load(dirs: &[PathBuf], instances: &BTreeSet<UnitName>) -> Result<Host, Co
     if !problems.is_empty() {
         return Err(ConfigError(problems.join("\n")));
     }
-    check(texts.into_iter().map(|text| StoredText { path: text.path, text: text.text }).collect(), instances)
+    let host =
+        check(texts.into_iter().map(|text| StoredText { path: text.path, text: text.text }).collect(), instances)?;
+    secrets(&host).map(|()| host)
+}
+
+/// Refuses units that name secrets which others can read. Only where the files are read anew: what is in force already goes
+/// on after a crash, and its probes say what is wrong.
+fn secrets(host: &Host) -> Result<(), ConfigError> {
+    let mut problems = Vec::new();
+    for unit in host.units.values() {
+        for probe in &unit.health {
+            let ProbeCheck::Http(steps) = &*probe.check else { continue };
+            let signatures = steps.iter().filter_map(|step| step.sign.as_ref());
+            problems.extend(
+                signatures
+                    .filter_map(|signature| secret::read(&signature.secret_file).err())
+                    .map(|error| format!("{}: error: the probe {:?} cannot sign: {error}", place(unit), probe.name)),
+            );
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems.join("\n"))) }
 }
 
 /// The units that a manager takes, by the settings.

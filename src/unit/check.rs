@@ -5,15 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     accepting,
     diag::{Place, Report},
-    draft::{CheckDraft, Draft, HttpDraft, Places, ProbeDraft, Relation, RelationKind, TimerDraft, exit_set, pairs},
-    external, listening,
+    draft::{Draft, Places, Relation, RelationKind, TimerDraft, exit_set, pairs},
+    external, listening, probing,
     sandbox::contradictions,
-    spec::{
-        Amount, HttpCheck, NotifyAccess, OnUnhealthy, ProbeCheck, ProbeSpec, Relations, ResourcesSpec, Restart,
-        ServiceKind, ServiceSpec, TimerSpec, UnitDef,
-    },
+    spec::{Amount, NotifyAccess, Relations, ResourcesSpec, Restart, ServiceKind, ServiceSpec, TimerSpec, UnitDef},
 };
-use crate::base::{Severity, TimeSpan, UnitName};
+use crate::base::{TimeSpan, UnitName};
 
 /// The definition in `draft`, with whatever is wrong with it reported; `begin` is where its first file begins. After an
 /// error in its files nothing is called missing: it may be what could not be read.
@@ -44,7 +41,7 @@ pub(super) fn finish(
     check.sandbox(&draft.def.service, report);
     check.resources(&draft.def.service.resources, report);
     external::check_probes(&draft, report);
-    draft.def.health = draft.health.into_iter().filter_map(|probe| finish_probe(probe, clean, report)).collect();
+    draft.def.health = draft.health.into_iter().filter_map(|probe| probing::finish(probe, clean, report)).collect();
     let list = listening::finish(draft.sockets, &draft.def.name, at, report);
     // What an instance has of them is its connection.
     draft.def.sockets.list = if draft.def.sockets.is_connection() { Box::default() } else { list };
@@ -278,105 +275,4 @@ impl Check<'_> {
         }
         Box::new(spec)
     }
-}
-
-/// Most answers of a probe that are remembered.
-const WINDOW_MAX: u32 = 64;
-
-fn finish_probe(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Option<ProbeSpec> {
-    let ProbeDraft { name, place, check, interval, timeout, initial_delay, .. } = draft;
-    if interval.is_zero() || interval == TimeSpan::INFINITY {
-        report.error(place, format!("the interval of the probe {name:?} must be above zero and finite"), None);
-    }
-    if timeout.is_zero() || timeout == TimeSpan::INFINITY {
-        report.error(place, format!("the timeout of the probe {name:?} must be above zero and finite"), None);
-    } else if timeout > interval {
-        let message = format!("the timeout of the probe {name:?} ({timeout}) is longer than its interval ({interval})");
-        report.warning(place, message, None);
-    }
-    let window = draft.unhealthy_window.unwrap_or(draft.unhealthy_after);
-    if !(draft.unhealthy_after..=WINDOW_MAX).contains(&window) {
-        let message = format!(
-            "of the probe {name:?}, unhealthy_after is at most unhealthy_window, and that at most {WINDOW_MAX}"
-        );
-        report.error(place, message, None);
-    }
-    if initial_delay == TimeSpan::INFINITY {
-        report.error(place, format!("the initial delay of the probe {name:?} must be finite"), None);
-    }
-    let Some(check) = check else {
-        if clean == Clean::Yes {
-            let help = Some(
-                "give one of http, tcp, exec, plugin, systemd, disk, certificate, redis, file, memory, cpu".to_owned(),
-            );
-            report.error(place, format!("the probe {name:?} asks nothing"), help);
-        }
-        return None;
-    };
-    for (key, span) in [("startup_grace", draft.startup_grace), ("jitter", draft.jitter)] {
-        if span.micros().is_none() && clean == Clean::Yes {
-            let help = Some(format!("{key} = \"30s\", for example"));
-            report.error(place, format!("{key} of the probe {name:?} is infinite: it would never say anything"), help);
-        }
-    }
-    // A restart makes neither room nor a certificate, and no other unit of the host well.
-    let of_the_host =
-        matches!(check, CheckDraft::Ready(ProbeCheck::Disk(_) | ProbeCheck::Certificate(_) | ProbeCheck::Systemd(_)));
-    let usual = if of_the_host { OnUnhealthy::Alert } else { OnUnhealthy::Restart };
-    let on_unhealthy = draft.on_unhealthy.unwrap_or(usual);
-    let severity = draft.severity.unwrap_or(match on_unhealthy {
-        OnUnhealthy::Restart => Severity::Critical,
-        OnUnhealthy::Reload | OnUnhealthy::Alert => Severity::Warning,
-        OnUnhealthy::None => Severity::Info,
-    });
-    let check = match check {
-        CheckDraft::Ready(check) => check,
-        CheckDraft::Http(http) => finish_http(*http, &name, place, clean, report)?,
-    };
-    Some(ProbeSpec {
-        name,
-        check: Box::new(check),
-        interval,
-        timeout,
-        initial_delay,
-        startup_grace: draft.startup_grace,
-        jitter: draft.jitter,
-        backoff_max: draft.backoff_max,
-        unhealthy_after: draft.unhealthy_after,
-        unhealthy_window: window,
-        healthy_after: draft.healthy_after,
-        on_unhealthy,
-        severity,
-    })
-}
-
-fn finish_http(
-    http: HttpDraft,
-    probe: &str,
-    place: Place,
-    clean: Clean,
-    report: &mut Report<'_>,
-) -> Option<ProbeCheck> {
-    let Some(url) = http.url else {
-        if clean == Clean::Yes {
-            report.error(place, format!("the http probe {probe:?} has no url"), None);
-        }
-        return None;
-    };
-    let reads_body = http.expect_body.is_some() || !http.expect_json.is_empty();
-    if http.method == "HEAD" && reads_body {
-        report.error(place, format!("the probe {probe:?} expects a body of a HEAD request"), None);
-    }
-    Some(ProbeCheck::Http(HttpCheck {
-        url,
-        method: http.method,
-        body: http.body,
-        tls: http.tls,
-        headers: pairs(http.headers),
-        unix_socket: http.unix_socket,
-        expect_status: http.expect_status.into(),
-        expect_body: http.expect_body,
-        expect_json: pairs(http.expect_json),
-        body_max: http.body_max,
-    }))
 }

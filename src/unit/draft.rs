@@ -8,7 +8,7 @@ use super::{
     exec_draft::ExecDraft,
     spec::{
         Command, ConnectionLimits, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, SocketOptions,
-        TimerSpec, TlsCheck, UnitDef,
+        TimerSpec, TlsCheck, UnitDef, UploadSignature,
     },
 };
 use crate::base::{ByteSize, Severity, Signal, TimeSpan, UnitName};
@@ -195,22 +195,28 @@ pub(super) struct ProbeDraft {
 /// What a probe asks, while it is read.
 #[derive(Debug)]
 pub(super) enum CheckDraft {
-    Http(Box<HttpDraft>),
+    Http(Vec<HttpDraft>),
     Ready(ProbeCheck),
 }
 
 /// An `http = { … }` table.
 #[derive(Debug)]
 pub(super) struct HttpDraft {
+    pub name: Option<Box<str>>,
+    pub place: Place,
     pub url: Option<Box<str>>,
     pub method: &'static str,
     pub body: Option<Box<str>>,
+    pub random_body: Option<ByteSize>,
+    pub sign: Option<UploadSignature>,
     pub tls: TlsCheck,
     pub headers: BTreeMap<Box<str>, Box<str>>,
     pub unix_socket: Option<Box<Path>>,
     pub expect_status: Vec<u16>,
     pub expect_body: Option<Box<str>>,
     pub expect_json: BTreeMap<Box<str>, Box<str>>,
+    pub expect_body_of: Option<Box<str>>,
+    pub capture: BTreeMap<Box<str>, Box<str>>,
     pub body_max: ByteSize,
 }
 
@@ -287,18 +293,24 @@ impl ProbeDraft {
     }
 }
 
-impl Default for HttpDraft {
-    fn default() -> Self {
+impl HttpDraft {
+    pub(super) fn new(place: Place) -> Self {
         Self {
+            name: None,
+            place,
             url: None,
             method: "GET",
             body: None,
+            random_body: None,
+            sign: None,
             tls: TlsCheck::default(),
             headers: BTreeMap::new(),
             unix_socket: None,
             expect_status: Vec::new(),
             expect_body: None,
             expect_json: BTreeMap::new(),
+            expect_body_of: None,
+            capture: BTreeMap::new(),
             body_max: BODY_MAX_DEFAULT,
         }
     }

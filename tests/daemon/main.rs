@@ -44,7 +44,8 @@ mod memory; // there is none left
 mod metrics; // what Prometheus is told
 mod manager; // the manager is killed, again and again
 mod notify; // who is believed
-mod order; // who goes first
+mod order;
+mod probes; // who goes first
 mod panics; // the daemon's own code is wrong
 mod reload; // files that change
 mod templates; // instances and targets
@@ -175,6 +176,8 @@ const TESTS: &[Test] = tests![
     health::a_monitoring_plugin_speaks_by_its_exit_code,
     health::a_redis_server_is_asked_what_it_is,
     health::tls_is_spoken_with_ones_own_authority_and_certificates_are_watched,
+    probes::a_signed_upload_that_comes_back_is_a_check,
+    probes::a_secret_that_others_can_read_is_refused_at_load,
     history::an_export_has_every_run_once_in_order_over_many_pages,
     history::rows_beyond_what_is_kept_go,
     external::a_service_of_commands_is_kept_up_through_them,

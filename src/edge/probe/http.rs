@@ -5,7 +5,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, StatusCode, Uri,
     body::Incoming,
-    header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
+    header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -15,43 +15,54 @@ use tokio::{
 };
 
 use super::Prober;
-use crate::{base::Chain, node::input::Finding, unit::spec::HttpCheck};
+use crate::{base::Chain, unit::spec::HttpCheck};
 
 /// Longest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// What we call ourselves, for the logs of those we probe.
 const AGENT: &str = concat!("roundsman-probe/", env!("CARGO_PKG_VERSION"));
 
+/// A request with all values filled in. It may hold secrets: what fails is told by the unit's own text.
+pub(super) struct Filled {
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// How much of the answer's body is read.
+    pub(super) limit: usize,
+}
+
 /// An answer, as far as it was read.
-struct Answer {
-    status: StatusCode,
-    body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
     /// The body goes on.
-    cut: bool,
+    pub(super) cut: bool,
 }
 
 impl Prober {
-    pub(super) async fn ask_http(&self, check: &HttpCheck) -> Result<Finding, String> {
-        let uri: Uri = check.url.parse().map_err(|error| format!("cannot read the url {:?}: {error}", check.url))?;
-        let answer = match (uri.scheme_str(), &check.unix_socket) {
+    /// Sends one request, and says what came.
+    pub(super) async fn send(&self, check: &HttpCheck, request: Filled) -> Result<Answer, String> {
+        let Filled { uri, headers, body, limit } = request;
+        let made = make(check, &uri, headers, body)?;
+        match (uri.scheme_str(), &check.unix_socket) {
             (_, Some(path)) => {
                 let stream = UnixStream::connect(path)
                     .await
                     .map_err(|error| format!("cannot connect to {}: {error}", path.display()))?;
-                exchange(stream, request(check, &uri)?, limit(check)).await?
+                exchange(stream, made, limit).await
             }
             (Some("http"), None) => {
                 let (stream, _) = self.connect_to(&uri, 80).await?;
-                exchange(stream, request(check, &uri)?, limit(check)).await?
+                exchange(stream, made, limit).await
             }
             (Some("https"), None) => {
                 let (stream, host) = self.connect_to(&uri, 443).await?;
                 let stream = self.shield(stream, &host, &check.tls).await?;
-                exchange(stream, request(check, &uri)?, limit(check)).await?
+                exchange(stream, made, limit).await
             }
-            (_, None) => return Err(format!("the url {:?} is neither http nor https", check.url)),
-        };
-        judge(check, &answer).map(|()| Finding::Good)
+            (_, None) => Err(format!("the url {:?} is neither http nor https", check.url)),
+        }
     }
 
     /// A connection to the host of a URL, and that host.
@@ -92,32 +103,20 @@ pub(super) async fn post(
     String::from_utf8(answer.body).map_err(|_| "the answer is no text".to_owned())
 }
 
-fn limit(check: &HttpCheck) -> usize {
-    usize::try_from(check.body_max.0).unwrap_or(usize::MAX)
-}
-
-fn method(check: &HttpCheck) -> Result<Method, String> {
-    Method::from_bytes(check.method.as_bytes()).map_err(|_| format!("{:?} is no HTTP method", check.method))
-}
-
-fn headers(check: &HttpCheck) -> Result<HeaderMap, String> {
+/// Whom we say we are, and what else each request bears.
+pub(super) fn own_headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    for (name, value) in &check.headers {
-        let unfit = |_| format!("cannot send the header {name:?}");
-        let name = HeaderName::try_from(&**name).map_err(|_| format!("cannot send the header {name:?}"))?;
-        headers.insert(name, HeaderValue::try_from(&**value).map_err(unfit)?);
-    }
-    Ok(headers)
+    headers
 }
 
-fn request(check: &HttpCheck, uri: &Uri) -> Result<Request<Full<Bytes>>, String> {
+fn make(check: &HttpCheck, uri: &Uri, mut headers: HeaderMap, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let unfit = |error: hyper::http::Error| format!("cannot ask {:?}: {error}", check.url);
-    let body = Full::new(check.body.as_deref().map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.as_bytes())));
-    let mut request = Request::builder().method(method(check)?).uri(target).body(body).map_err(unfit)?;
-    let mut headers = headers(check)?;
+    let method =
+        Method::from_bytes(check.method.as_bytes()).map_err(|_| format!("{:?} is no HTTP method", check.method))?;
+    let mut request = Request::builder().method(method).uri(target).body(Full::new(body)).map_err(unfit)?;
     if let (Some(authority), false) = (uri.authority(), headers.contains_key(HOST)) {
         // A name and password in a URL are no part of the host.
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
@@ -142,9 +141,9 @@ async fn exchange(
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     let response = sender.send_request(request).await.map_err(broken)?;
-    let status = response.status();
-    let (body, cut) = read(response.into_body(), limit).await.map_err(broken)?;
-    Ok(Answer { status, body, cut })
+    let (head, body) = response.into_parts();
+    let (body, cut) = read(body, limit).await.map_err(broken)?;
+    Ok(Answer { status: head.status, headers: head.headers, body, cut })
 }
 
 async fn read(mut incoming: Incoming, limit: usize) -> hyper::Result<(Vec<u8>, bool)> {
@@ -161,7 +160,8 @@ async fn read(mut incoming: Incoming, limit: usize) -> hyper::Result<(Vec<u8>, b
     Ok((body, false))
 }
 
-fn judge(check: &HttpCheck, answer: &Answer) -> Result<(), String> {
+/// Whether an answer is as expected.
+pub(super) fn judge(check: &HttpCheck, answer: &Answer) -> Result<(), String> {
     let status = answer.status.as_u16();
     let good =
         if check.expect_status.is_empty() { answer.status.is_success() } else { check.expect_status.contains(&status) };
@@ -179,11 +179,7 @@ fn judge(check: &HttpCheck, answer: &Answer) -> Result<(), String> {
     if check.expect_json.is_empty() {
         return Ok(());
     }
-    if answer.cut {
-        return Err(format!("the body is longer than {}, so its JSON cannot be read", check.body_max));
-    }
-    let json: serde_json::Value =
-        serde_json::from_slice(&answer.body).map_err(|error| format!("the body is no JSON: {error}"))?;
+    let json = json(check, answer)?;
     for (pointer, wanted) in &check.expect_json {
         let found = json.pointer(pointer);
         // What is no JSON text is meant as a string.
@@ -195,6 +191,14 @@ fn judge(check: &HttpCheck, answer: &Answer) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The body as JSON.
+pub(super) fn json(check: &HttpCheck, answer: &Answer) -> Result<serde_json::Value, String> {
+    if answer.cut {
+        return Err(format!("the body is longer than {}, so its JSON cannot be read", check.body_max));
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| format!("the body is no JSON: {error}"))
 }
 
 fn contains(body: &[u8], text: &[u8]) -> bool {

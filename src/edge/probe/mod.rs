@@ -7,6 +7,8 @@ mod external; // services that others keep
 mod host; // disks, files, certificates
 mod http;
 mod redis;
+mod signing; // of uploads
+mod steps; // the requests of one http probe
 mod tcp;
 mod usage; // memory and CPU
 
@@ -15,7 +17,10 @@ use std::{
     io,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -94,9 +99,19 @@ impl Default for Prober {
 impl Prober {
     /// Asks what needs no process; `used` is where the unit's use is seen, if it runs.
     pub async fn ask(&self, check: &ProbeCheck, used: Option<&Used>, deadline: TimeSpan) -> ProbeOutcome {
-        self.within(deadline, async {
+        // Which request is under way, for whoever gives up.
+        let at = AtomicUsize::new(0);
+        let late = || {
+            let no_answer = format!("no answer within {deadline}");
+            let ProbeCheck::Http(steps) = check else { return no_answer };
+            match steps.get(at.load(Ordering::Relaxed)).filter(|_| steps.len() > 1) {
+                Some(step) => format!("step {}: {no_answer} since the first began", step.name),
+                None => no_answer,
+            }
+        };
+        let probe = async {
             let asked = match check {
-                ProbeCheck::Http(http) => self.ask_http(http).await,
+                ProbeCheck::Http(steps) => self.ask_http(steps, &at).await,
                 ProbeCheck::Tcp(tcp) => self.talk(tcp).await,
                 ProbeCheck::Redis(redis) => self.ask_redis(redis).await,
                 ProbeCheck::Certificate(certificate) => self.look_at_certificate(certificate).await,
@@ -116,8 +131,8 @@ impl Prober {
                 }
             };
             asked.unwrap_or_else(Finding::Bad)
-        })
-        .await
+        };
+        self.within(deadline, probe, late).await
     }
 
     /// Speaks TLS with `host` over a connection.
@@ -157,14 +172,19 @@ impl Prober {
         looked.await.map_err(|error| error.to_string())?
     }
 
-    async fn within(&self, deadline: TimeSpan, probe: impl Future<Output = Finding>) -> ProbeOutcome {
+    async fn within(
+        &self,
+        deadline: TimeSpan,
+        probe: impl Future<Output = Finding>,
+        late: impl Fn() -> String,
+    ) -> ProbeOutcome {
         // The semaphore is never closed; without a slot the probe goes on all the same.
         let _slot = self.slots.acquire().await.ok();
         let begun = Instant::now();
         let limit = deadline.duration().unwrap_or(TIMEOUT_MAX).min(TIMEOUT_MAX);
         let finding = match timeout(limit, probe).await {
             Ok(finding) => bounded(finding),
-            Err(_) => Finding::Bad(format!("no answer within {deadline}")),
+            Err(_) => bounded(Finding::Bad(late())),
         };
         ProbeOutcome { finding, took: begun.elapsed() }
     }

@@ -6,26 +6,30 @@ use super::*;
 use crate::{
     base::ByteSize,
     edge::peer::{Peer, Reply},
-    unit::spec::{DiskCheck, FileCheck, HttpCheck, TcpCheck, TlsCheck},
+    unit::spec::{DiskCheck, FileCheck, HttpBody, HttpCheck, TcpCheck, TlsCheck},
 };
 
 fn check(url: String) -> HttpCheck {
     HttpCheck {
+        name: "1".into(),
         url: url.into(),
         method: "GET",
-        body: None,
+        body: HttpBody::None,
+        sign: None,
         tls: TlsCheck::default(),
         headers: Box::default(),
         unix_socket: None,
         expect_status: Box::default(),
         expect_body: None,
         expect_json: Box::default(),
+        expect_body_of: None,
+        capture: Box::default(),
         body_max: ByteSize(64 << 10),
     }
 }
 
 async fn asked(prober: &Prober, check: &HttpCheck, deadline: TimeSpan) -> Option<String> {
-    let outcome = prober.ask(&ProbeCheck::Http(check.clone()), None, deadline).await;
+    let outcome = prober.ask(&ProbeCheck::Http([check.clone()].into()), None, deadline).await;
     outcome.finding.reason().map(str::to_owned)
 }
 
@@ -116,7 +120,7 @@ async fn no_answer_holds_a_probe_beyond_its_deadline() {
     for reply in replies {
         let shown = format!("{reply:?}");
         let peer = Peer::start(move |_| reply.clone()).await;
-        let outcome = Prober::default().ask(&ProbeCheck::Http(check(peer.url("/"))), None, short).await;
+        let outcome = Prober::default().ask(&ProbeCheck::Http([check(peer.url("/"))].into()), None, short).await;
         assert_eq!(outcome.finding.reason(), Some("no answer within 200ms"), "{shown}");
         assert!(outcome.took < Duration::from_millis(600), "{shown}: {:?}", outcome.took);
     }
@@ -281,4 +285,118 @@ async fn a_look_that_hangs_is_not_begun_again_and_takes_no_second_thread() {
         }
     };
     timeout(Duration::from_secs(20), again).await.expect("it is not forgotten");
+}
+
+/// Three requests: one names a place, the next puts something there, the last wants it back.
+fn steps(peer: &Peer) -> [HttpCheck; 3] {
+    let named = |name: &str, path: &str| HttpCheck { name: name.into(), ..check(peer.url(path)) };
+    let mut slot = named("slot", "/slots");
+    slot.capture = [("id".into(), "/slot/id".into()), ("token".into(), "X-Token".into())].into();
+    let mut put = named("put", "/files/${id}/${random}?x=1");
+    (put.method, put.body) = ("PUT", HttpBody::Text("${random} $${id}".into()));
+    put.headers = [("Authorization".into(), "Bearer ${token}".into())].into();
+    let mut get = named("get", "/files/${id}/${random}");
+    // Shorter than what is to come back.
+    (get.expect_body_of, get.body_max) = (Some("put".into()), ByteSize(10));
+    [slot, put, get]
+}
+
+/// A server that keeps one text, and gives it back as `spoil` makes it.
+async fn keeper_of_one(spoil: fn(&str) -> String) -> Peer {
+    let kept = Mutex::new(String::new());
+    Peer::answering(move |_, request| {
+        let mut kept = kept.lock().unwrap();
+        if request.head.starts_with("GET /slots") {
+            return Reply::status(200, "x-token: geheim\r\n", r#"{"slot":{"id":7}}"#);
+        }
+        if request.head.starts_with("PUT") {
+            kept.clone_from(&request.body);
+            return Reply::status(201, "", "");
+        }
+        Reply::status(200, "", &spoil(&kept))
+    })
+    .await
+}
+
+async fn asked_in_order(steps: &[HttpCheck], deadline: TimeSpan) -> Option<String> {
+    let outcome = Prober::default().ask(&ProbeCheck::Http(steps.into()), None, deadline).await;
+    outcome.finding.reason().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_step_uses_what_an_earlier_one_captured() {
+    let peer = keeper_of_one(str::to_owned).await;
+    assert_eq!(asked_in_order(&steps(&peer), SECOND).await, None);
+    let requests = peer.requests();
+    let put = &requests[1];
+    let random = put.body.strip_suffix(" ${id}").unwrap();
+    assert!(random.len() == 32 && random.bytes().all(|b| b.is_ascii_hexdigit()), "{random}");
+    assert!(put.head.starts_with(&format!("PUT /files/7/{random}?x=1 ")), "{}", put.head);
+    assert!(put.head.to_lowercase().contains("\r\nauthorization: bearer geheim\r\n"), "{}", put.head);
+    assert!(requests[2].head.starts_with(&format!("GET /files/7/{random} ")), "{}", requests[2].head);
+    assert_eq!(asked_in_order(&steps(&peer), SECOND).await, None);
+    assert_ne!(peer.requests()[4].body, put.body, "each look has values of its own");
+}
+
+#[tokio::test]
+async fn random_bytes_are_others_each_time_and_as_many_as_wanted() {
+    let peer = keeper_of_one(str::to_owned).await;
+    let mut put = check(peer.url("/"));
+    (put.method, put.body) = ("PUT", HttpBody::Random(ByteSize(4099)));
+    assert_eq!(asked_in_order(&[put.clone(), HttpCheck { name: "2".into(), ..put }], SECOND).await, None);
+    let requests = peer.requests();
+    assert!(requests.iter().all(|it| it.head.to_lowercase().contains("content-length: 4099\r\n")), "{requests:?}");
+    assert_ne!(requests[0].body, requests[1].body);
+}
+
+#[tokio::test]
+async fn what_comes_back_must_be_what_was_sent_bit_for_bit() {
+    type Spoil = fn(&str) -> String;
+    let cases: [(Spoil, &str); 3] = [
+        (|kept| kept.replace(" ", "_"), "step get: the body is not the one that put sent: it differs at byte 32"),
+        (|kept| kept[..30].to_owned(), "step get: the body has 30 of the 38 bytes that put sent"),
+        (|kept| format!("{kept}x"), "step get: the body is longer than the 38 bytes that put sent"),
+    ];
+    for (spoil, reason) in cases {
+        let peer = keeper_of_one(spoil).await;
+        assert_eq!(asked_in_order(&steps(&peer), SECOND).await.as_deref(), Some(reason));
+    }
+}
+
+#[tokio::test]
+async fn a_reason_names_the_step_and_nothing_that_was_filled_in() {
+    let refusing = Peer::answering(|_, request| match request.head.starts_with("PUT") {
+        true => Reply::status(403, "", "geheim"),
+        false => Reply::status(200, "x-token: geheim\r\n", r#"{"slot":{"id":"a b"}}"#),
+    })
+    .await;
+    let reason = asked_in_order(&steps(&refusing), SECOND).await.unwrap();
+    assert!(reason.starts_with("step put: cannot read the url") && reason.contains("${id}"), "{reason}");
+    assert!(!reason.contains("a b"), "{reason}");
+    let mut all = steps(&refusing);
+    all[1].url = refusing.url("/${random}").into();
+    let reason = asked_in_order(&all, SECOND).await;
+    assert_eq!(reason.as_deref(), Some("step put: status 403, expected 2xx"));
+    all[0].capture = [("id".into(), "/slot".into())].into();
+    let reason = asked_in_order(&all, SECOND).await;
+    assert_eq!(reason.as_deref(), Some("step slot: there is no text or number at /slot to be captured"));
+    // One host is meant, whatever a server says.
+    let elsewhere = keeper_of_one(str::to_owned).await;
+    let mut away = steps(&elsewhere);
+    away[1].url = elsewhere.url("${id}.example.org/").into();
+    away[1].headers = Box::default();
+    let reason = asked_in_order(&away, SECOND).await.unwrap();
+    assert!(reason.starts_with("step put: what is filled into ") && reason.ends_with(" is no path"), "{reason}");
+    assert_eq!(elsewhere.requests().len(), 1, "nobody else was asked");
+}
+
+#[tokio::test]
+async fn all_steps_have_one_deadline_and_the_last_one_begun_is_named() {
+    let peer = Peer::start(|nth| match nth {
+        0 => Reply::status(200, "x-token: x\r\n", r#"{"slot":{"id":1}}"#),
+        _ => Reply::Hang("HTTP/1.1 200".to_owned()),
+    })
+    .await;
+    let reason = asked_in_order(&steps(&peer), TimeSpan::from_millis(300)).await;
+    assert_eq!(reason.as_deref(), Some("step put: no answer within 300ms since the first began"));
 }

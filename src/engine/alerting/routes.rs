@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -14,7 +13,7 @@ use super::program::{ProgramKeys, program};
 use crate::{
     alert::{Fallback, Mailbox, Program, Protection, Route, RouteName, SlackBot, Target, Template, Webhook},
     base::{Secret, TimeSpan},
-    edge::deliver::check_address,
+    edge::{deliver::check_address, secret},
 };
 
 /// The longest wait for others.
@@ -307,15 +306,7 @@ fn variable(name: &str, key: &str) -> Result<String, String> {
 
 /// The first line of a file that nobody but its owner, root or us, may read.
 fn secret_file(path: &Path) -> Result<String, String> {
-    let shown = path.display();
-    let meta = fs::metadata(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(format!("{shown} has mode {mode:04o}, others can read this secret (chmod 0600 {shown})"));
-    }
-    if meta.uid() != 0 && meta.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(format!("{shown} belongs to another user, who could change it"));
-    }
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let bytes = secret::read(path)?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{} is no text", path.display()))?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }

@@ -92,7 +92,12 @@ fn secrets(case: &Case, report: &mut Report) {
         for probe in &unit.health {
             let file = match &*probe.check {
                 ProbeCheck::Redis(redis) => redis.password_file.as_deref(),
-                ProbeCheck::Http(http) => http.tls.identity.as_ref().map(|(_, key)| &**key),
+                ProbeCheck::Http(steps) => {
+                    let keys = steps.iter().filter_map(|step| step.tls.identity.as_ref()).map(|(_, key)| &**key);
+                    let secrets = steps.iter().filter_map(|step| step.sign.as_ref()).map(|sign| &*sign.secret_file);
+                    all.extend(keys.chain(secrets).map(|path| (path, name.as_str())));
+                    None
+                }
                 ProbeCheck::Tcp(tcp) => tcp.tls.as_ref().and_then(|tls| tls.identity.as_ref()).map(|(_, key)| &**key),
                 ProbeCheck::Exec(_)
                 | ProbeCheck::Plugin(_)

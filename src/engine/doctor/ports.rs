@@ -50,11 +50,13 @@ fn wanted(case: &Case) -> Vec<Wanted<'_>> {
             }
         }
         for probe in &def.health {
-            let address = match &*probe.check {
-                ProbeCheck::Tcp(tcp) => local(&tcp.address),
-                ProbeCheck::Http(http) if http.unix_socket.is_none() => local_of_url(&http.url),
-                ProbeCheck::Http(_)
-                | ProbeCheck::Exec(_)
+            let addresses: Vec<SocketAddr> = match &*probe.check {
+                ProbeCheck::Tcp(tcp) => local(&tcp.address).into_iter().collect(),
+                ProbeCheck::Http(steps) => {
+                    let over_tcp = steps.iter().filter(|step| step.unix_socket.is_none());
+                    over_tcp.filter_map(|step| local_of_url(&step.url)).collect()
+                }
+                ProbeCheck::Exec(_)
                 | ProbeCheck::Plugin(_)
                 | ProbeCheck::Disk(_)
                 | ProbeCheck::Certificate(_)
@@ -62,12 +64,12 @@ fn wanted(case: &Case) -> Vec<Wanted<'_>> {
                 | ProbeCheck::Systemd(_)
                 | ProbeCheck::File(_)
                 | ProbeCheck::Memory(_)
-                | ProbeCheck::Cpu(_) => None,
+                | ProbeCheck::Cpu(_) => Vec::new(),
             };
-            if let Some(address) = address
-                && !all.iter().any(|other| other.address.port() == address.port() && other.unit == unit)
-            {
-                all.push(Wanted { unit, protocol: Protocol::Tcp, address, probe: Some(&probe.name) });
+            for address in addresses {
+                if !all.iter().any(|other| other.address.port() == address.port() && other.unit == unit) {
+                    all.push(Wanted { unit, protocol: Protocol::Tcp, address, probe: Some(&probe.name) });
+                }
             }
         }
     }
@@ -83,7 +85,8 @@ fn local(address: &str) -> Option<SocketAddr> {
 
 fn local_of_url(url: &str) -> Option<SocketAddr> {
     let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
+    // A dollar is where something is filled in.
+    let authority = rest.split(['/', '?', '#', '$']).next()?;
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
     let port = if scheme == "https" { 443 } else { 80 };
     if has_port { local(authority) } else { local(&format!("{authority}:{port}")) }

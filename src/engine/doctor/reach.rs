@@ -41,7 +41,10 @@ fn wanted(case: &Case) -> BTreeMap<String, BTreeSet<String>> {
         for probe in &def.health {
             let who = format!("probe {} of {unit}", probe.name);
             match &*probe.check {
-                ProbeCheck::Http(http) if http.unix_socket.is_none() => want(host_of_url(&http.url), who),
+                ProbeCheck::Http(steps) => {
+                    let over_tcp = steps.iter().filter(|step| step.unix_socket.is_none());
+                    over_tcp.for_each(|step| want(host_of_url(&step.url), who.clone()));
+                }
                 ProbeCheck::Tcp(tcp) => want(host_of(&tcp.address), who),
                 ProbeCheck::Redis(redis) => want(host_of_url(&redis.url), who),
                 ProbeCheck::Certificate(certificate) => {
@@ -49,8 +52,7 @@ fn wanted(case: &Case) -> BTreeMap<String, BTreeSet<String>> {
                         want(host_of(address), who);
                     }
                 }
-                ProbeCheck::Http(_)
-                | ProbeCheck::Exec(_)
+                ProbeCheck::Exec(_)
                 | ProbeCheck::Plugin(_)
                 | ProbeCheck::Disk(_)
                 | ProbeCheck::Systemd(_)
@@ -79,7 +81,8 @@ fn host_of(address: &str) -> &str {
 /// The host of a URL; whoever logs in there is not shown.
 fn host_of_url(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // A dollar is where a probe fills something in.
+    let authority = rest.split(['/', '?', '#', '$']).next().unwrap_or_default();
     let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
     if place.ends_with(']') { place } else { host_of(place) }
 }

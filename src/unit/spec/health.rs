@@ -52,8 +52,8 @@ pub enum OnUnhealthy {
 /// What a probe asks.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ProbeCheck {
-    /// An HTTP request.
-    Http(HttpCheck),
+    /// HTTP requests, one after the other; any that does not come out as expected is the answer.
+    Http(Box<[HttpCheck]>),
     /// A TCP connection is accepted, and what is said on it is as expected.
     Tcp(TcpCheck),
     /// A command ends with 0.
@@ -190,15 +190,20 @@ pub struct FileCheck {
     pub min_size: Option<ByteSize>,
 }
 
-/// What an HTTP probe asks and expects.
+/// One request of an HTTP probe: what it asks and expects. `${name}` in `url`, `headers` and `body` is what an earlier one
+/// captured, or 32 random hex digits for the name `random` (`unit::placeholder`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpCheck {
+    /// What it is called in reasons, where there are several.
+    pub name: Box<str>,
     /// Where: `http://host:port/path`.
     pub url: Box<str>,
-    /// GET, HEAD, POST or PUT.
+    /// GET, HEAD, POST, PUT or DELETE.
     pub method: &'static str,
     /// What is sent.
-    pub body: Option<Box<str>>,
+    pub body: HttpBody,
+    /// How its URL is signed.
+    pub sign: Option<UploadSignature>,
     /// For `https:`.
     pub tls: TlsCheck,
     /// Headers that are sent.
@@ -211,6 +216,43 @@ pub struct HttpCheck {
     pub expect_body: Option<Box<str>>,
     /// JSON pointer (RFC 6901) to the value (as JSON text) that must stand there.
     pub expect_json: Pairs,
+    /// The earlier request whose body must come back, bit for bit.
+    pub expect_body_of: Option<Box<str>>,
+    /// What later requests may use: a name, and the JSON pointer or the header where its value stands.
+    pub capture: Pairs,
     /// How much of a body is read.
     pub body_max: ByteSize,
+}
+
+/// The body of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum HttpBody {
+    /// There is none.
+    #[default]
+    None,
+    /// This text.
+    Text(Box<str>),
+    /// So many random bytes, others each time.
+    Random(ByteSize),
+}
+
+/// How the URL of an upload is signed for an external upload service (XEP-0363; README of Prosody's
+/// mod_http_upload_external).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadSignature {
+    /// What is signed.
+    pub scheme: UploadScheme,
+    /// Where the secret stands that is shared with the server; nobody but its owner may read it.
+    pub secret_file: Box<Path>,
+    /// What stands before the signed path in URLs; begins and ends with a slash.
+    pub base_path: Box<str>,
+}
+
+/// What the signature of an upload covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadScheme {
+    /// `?v=`: path and length.
+    V,
+    /// `?v2=`: path, length and media type.
+    V2,
 }

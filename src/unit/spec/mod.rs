@@ -25,8 +25,8 @@ pub use self::{
     },
     external::{ExternalManager, ExternalSpec, SupervisorServer},
     health::{
-        Ceiling, CertificateCheck, CertificatePlace, DiskCheck, FileCheck, HttpCheck, OnUnhealthy, ProbeCheck,
-        ProbeSpec, RedisCheck, RedisRole, TcpCheck, TlsCheck,
+        Ceiling, CertificateCheck, CertificatePlace, DiskCheck, FileCheck, HttpBody, HttpCheck, OnUnhealthy,
+        ProbeCheck, ProbeSpec, RedisCheck, RedisRole, TcpCheck, TlsCheck, UploadScheme, UploadSignature,
     },
     kill::{KillMode, KillSpec},
     log::{

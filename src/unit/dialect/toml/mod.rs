@@ -16,6 +16,7 @@ mod exec_stdio;
 mod external_keys;
 mod health_checks;
 mod health_keys;
+mod http_keys;
 mod log_keys;
 mod resource_keys;
 mod sandbox_keys;
@@ -185,6 +186,7 @@ mod tests {
             assert!(keys.is_sorted_by(|a, b| a.name < b.name), "{:?}", keys.iter().map(|k| k.name).collect::<Vec<_>>());
         }
         assert!(health_keys::PROBE.is_sorted_by(|a, b| a.name < b.name));
-        assert!(health_keys::HTTP.is_sorted_by(|a, b| a.name < b.name));
+        assert!(http_keys::HTTP.is_sorted_by(|a, b| a.name < b.name));
+        assert!(http_keys::SIGN.is_sorted_by(|a, b| a.name < b.name));
     }
 }

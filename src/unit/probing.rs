@@ -1,0 +1,81 @@
+//! The last look at one probe: what its values mean together.
+
+use super::{
+    check::Clean,
+    diag::Report,
+    draft::{CheckDraft, ProbeDraft},
+    requests,
+    spec::{OnUnhealthy, ProbeCheck, ProbeSpec},
+};
+use crate::base::{Severity, TimeSpan};
+
+/// Most answers of a probe that are remembered.
+const WINDOW_MAX: u32 = 64;
+
+/// The probe of a draft, with whatever is wrong with it reported.
+pub(super) fn finish(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Option<ProbeSpec> {
+    let ProbeDraft { name, place, check, interval, timeout, initial_delay, .. } = draft;
+    if interval.is_zero() || interval == TimeSpan::INFINITY {
+        report.error(place, format!("the interval of the probe {name:?} must be above zero and finite"), None);
+    }
+    if timeout.is_zero() || timeout == TimeSpan::INFINITY {
+        report.error(place, format!("the timeout of the probe {name:?} must be above zero and finite"), None);
+    } else if timeout > interval {
+        let message = format!("the timeout of the probe {name:?} ({timeout}) is longer than its interval ({interval})");
+        report.warning(place, message, None);
+    }
+    let window = draft.unhealthy_window.unwrap_or(draft.unhealthy_after);
+    if !(draft.unhealthy_after..=WINDOW_MAX).contains(&window) {
+        let message = format!(
+            "of the probe {name:?}, unhealthy_after is at most unhealthy_window, and that at most {WINDOW_MAX}"
+        );
+        report.error(place, message, None);
+    }
+    if initial_delay == TimeSpan::INFINITY {
+        report.error(place, format!("the initial delay of the probe {name:?} must be finite"), None);
+    }
+    let Some(check) = check else {
+        if clean == Clean::Yes {
+            let help = Some(
+                "give one of http, tcp, exec, plugin, systemd, disk, certificate, redis, file, memory, cpu".to_owned(),
+            );
+            report.error(place, format!("the probe {name:?} asks nothing"), help);
+        }
+        return None;
+    };
+    for (key, span) in [("startup_grace", draft.startup_grace), ("jitter", draft.jitter)] {
+        if span.micros().is_none() && clean == Clean::Yes {
+            let help = Some(format!("{key} = \"30s\", for example"));
+            report.error(place, format!("{key} of the probe {name:?} is infinite: it would never say anything"), help);
+        }
+    }
+    // A restart makes neither room nor a certificate, and no other unit of the host well.
+    let of_the_host =
+        matches!(check, CheckDraft::Ready(ProbeCheck::Disk(_) | ProbeCheck::Certificate(_) | ProbeCheck::Systemd(_)));
+    let usual = if of_the_host { OnUnhealthy::Alert } else { OnUnhealthy::Restart };
+    let on_unhealthy = draft.on_unhealthy.unwrap_or(usual);
+    let severity = draft.severity.unwrap_or(match on_unhealthy {
+        OnUnhealthy::Restart => Severity::Critical,
+        OnUnhealthy::Reload | OnUnhealthy::Alert => Severity::Warning,
+        OnUnhealthy::None => Severity::Info,
+    });
+    let check = match check {
+        CheckDraft::Ready(check) => check,
+        CheckDraft::Http(steps) => requests::finish(steps, &name, clean, report)?,
+    };
+    Some(ProbeSpec {
+        name,
+        check: Box::new(check),
+        interval,
+        timeout,
+        initial_delay,
+        startup_grace: draft.startup_grace,
+        jitter: draft.jitter,
+        backoff_max: draft.backoff_max,
+        unhealthy_after: draft.unhealthy_after,
+        unhealthy_window: window,
+        healthy_after: draft.healthy_after,
+        on_unhealthy,
+        severity,
+    })
+}

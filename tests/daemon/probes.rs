@@ -1,0 +1,86 @@
+//! Probes of several steps, of output, and of what others depend on.
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use crate::support::world::{World, free_port};
+
+const KEY: &str = "geheimnis";
+
+fn write_secret(world: &World, name: &str, secret: &str, mode: u32) {
+    fs::write(world.path(name), format!("{secret}\n")).unwrap();
+    fs::set_permissions(world.path(name), fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The file server, and a probe that signs with the secret of a file.
+fn upload_server(port: u16, metrics: u16, scheme: &str) -> (String, String) {
+    let settings = format!(
+        "[server]\nlisten = \"127.0.0.1:{port}\"\nmetrics_listen = \"127.0.0.1:{metrics}\"\nbase_path = \"/up\"\n\
+         [uploads]\nstorage_path = \"@/store\"\n[security]\nsecret_files = [\"@/key\"]\n"
+    );
+    let unit = format!(
+        "[service]\ntype = \"notify\"\nexec_start = \"{} --config @/hfs.toml\"\n\
+         [[health]]\nname = \"upload\"\non_unhealthy = \"alert\"\ninterval = \"500ms\"\ntimeout = \"450ms\"\n\
+         unhealthy_after = 2\n\
+         [[health.http]]\nname = \"put\"\nurl = \"http://127.0.0.1:{port}/up/probe/${{random}}/a%%20b.bin\"\nmethod = \"PUT\"\n\
+         random_body = \"200K\"\nheaders = {{ Content-Type = \"image/png\" }}\nexpect_status = 201\n\
+         sign = {{ scheme = \"{scheme}\", secret_file = \"@/probe-key\", base_path = \"/up/\" }}\n\
+         [[health.http]]\nname = \"get\"\nurl = \"http://127.0.0.1:{port}/up/probe/${{random}}/a%%20b.bin\"\n\
+         expect_body_of = \"put\"\n",
+        env!("CARGO_BIN_EXE_hmac-file-server")
+    );
+    (settings, unit)
+}
+
+/// What a probe said last.
+fn reason(status: &serde_json::Value) -> &str {
+    status["probes"][0]["failure"].as_str().unwrap_or_default()
+}
+
+pub(crate) fn a_signed_upload_that_comes_back_is_a_check() {
+    for scheme in ["v", "v2"] {
+        let (settings, unit) = upload_server(free_port(), free_port(), scheme);
+        let mut world = World::new();
+        write_secret(&world, "key", KEY, 0o600);
+        write_secret(&world, "probe-key", KEY, 0o600);
+        let root = world.path("").display().to_string();
+        fs::write(world.path("hfs.toml"), settings.replace("@/", &root)).unwrap();
+        world.unit("files", &unit);
+        world.start();
+        world.until_status("files", "healthy", |status| status["health"] == "healthy");
+        let kept = fs::read_dir(world.path("store/probe")).unwrap().count();
+        assert!(kept > 0, "the server has what was sent");
+        write_secret(&world, "probe-key", "wrong", 0o600);
+        let status = world.until_status("files", "refused", |status| status["health"] == "unhealthy");
+        assert_eq!(reason(&status), "step put: status 403, expected 201");
+        write_secret(&world, "probe-key", KEY, 0o644);
+        let status = world.until_status("files", "not signed", |status| reason(status).contains("others can read"));
+        assert!(reason(&status).starts_with("step put: ") && reason(&status).contains("chmod 0600"), "{status:#}");
+        write_secret(&world, "probe-key", KEY, 0o600);
+        world.until_status("files", "healthy again", |status| status["health"] == "healthy");
+        let everything = [&["why", "files"][..], &["events"], &["show", "files"], &["check", "files"]];
+        for args in everything {
+            let said = world.ctl(args);
+            assert!(!said.out.contains(KEY) && !said.out.contains(&format!("?{scheme}=")), "{said:?}");
+        }
+    }
+}
+
+pub(crate) fn a_secret_that_others_can_read_is_refused_at_load() {
+    let (_, unit) = upload_server(free_port(), free_port(), "v");
+    let world = World::with(&[("web", "[service]\nexec_start = \"sleep 1000\"\n")]);
+    write_secret(&world, "probe-key", KEY, 0o640);
+    world.unit("files", &unit);
+    let said = world.ctl(&["reload-config"]);
+    assert_ne!(said.code, 0, "{said:?}");
+    let all = format!("{}{}", said.out, said.err);
+    for part in ["files.toml: error: the probe \"upload\" cannot sign: ", "mode 0640", "chmod 0600"] {
+        assert!(all.contains(part), "{part}: {said:?}");
+    }
+    write_secret(&world, "probe-key", KEY, 0o600);
+    world.ok(&["reload-config"]);
+    // What is in force outlives a secret that is gone wrong, and a manager.
+    write_secret(&world, "probe-key", KEY, 0o640);
+    let pid = world.pid("web");
+    world.kill_manager();
+    assert_eq!(world.pid("web"), pid);
+    world.until_status("files", "known to the next manager", |status| !status["active"].is_null());
+}
