@@ -143,7 +143,7 @@ const FENCES: &[(&str, &[&str])] = &[
     // unit: systemd's StandardInputData=. edge: Supervisor wants a password (RFC 7617).
     ("base64", &["unit", "fileserver", "edge/probe/external.rs"]),
     ("flate2", &["edge/log"]),
-    ("regex", &["edge/log"]),
+    ("regex", &["base/line_pattern.rs"]),
     ("clap", &["cli", "fileserver/command"]),
     ("anstream", &["cli"]),
     ("anstyle", &["cli"]),

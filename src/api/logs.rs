@@ -16,8 +16,8 @@ use super::{
     units::{connection, find, name_of},
 };
 use crate::{
-    base::{Chain, Wall},
-    edge::log::{self, Flow, Line, Pattern, Reader},
+    base::{Chain, LinePattern, Wall},
+    edge::log::{self, Flow, Line, Reader},
     engine::Handle,
     wire::v1::LogLine,
 };
@@ -87,8 +87,11 @@ pub(super) async fn logs(
 
 fn wanted(asked: Asked, line_max: usize) -> Result<log::Wanted, Failure> {
     let refused = |error: String| Failure::new(StatusCode::BAD_REQUEST, "bad query", error);
-    let grep =
-        asked.grep.map(|text| Pattern::new(&text)).transpose().map_err(|error| refused(Chain(&error).to_string()))?;
+    let grep = asked
+        .grep
+        .map(|text| LinePattern::new(&text))
+        .transpose()
+        .map_err(|error| refused(Chain(&error).to_string()))?;
     let after = asked.after.map(|text| text.parse()).transpose().map_err(|error| refused(Chain(&error).to_string()))?;
     let few = asked.since.is_none() && asked.until.is_none() && grep.is_none();
     Ok(log::Wanted {

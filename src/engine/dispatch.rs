@@ -3,8 +3,13 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use crate::{
-    base::{Chain, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, UnitName},
-    edge::{clock, notify, probe::Used, proctree::Member, users::Identity},
+    base::{Chain, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, TimeSpan, UnitName, Wall},
+    edge::{
+        clock, notify,
+        probe::{self, Seen, Used},
+        proctree::Member,
+        users::Identity,
+    },
     keeper::client::ClientError,
     node::{
         Effect, Input,
@@ -197,12 +202,12 @@ impl Engine {
     }
 
     /// A probe's process is no part of what a memo tells.
-    pub(super) fn send_spawn(&mut self, spawn: KeeperSpawn, cgroup: Option<OwnedFd>) -> Result<(), ClientError> {
+    pub(super) fn send_spawn(&mut self, spawn: KeeperSpawn, along: Vec<OwnedFd>) -> Result<(), ClientError> {
         let memo = match spawn.key.role {
             Role::Probe(_) => None,
             Role::Main | Role::Named(_) | Role::Control(_) => self.untold.memos.remove(&spawn.key.run.unit),
         };
-        self.keeper.send(&Order::Spawn(Box::new(KeeperSpawn { memo, ..spawn })), cgroup.into_iter().collect())
+        self.keeper.send(&Order::Spawn(Box::new(KeeperSpawn { memo, ..spawn })), along)
     }
 
     /// A process was not even ordered.
@@ -250,8 +255,12 @@ impl Engine {
                 self.keeper.send(&order, Vec::new()).map_err(Unprepared::Keeper)?;
             }
         }
+        let heard = self.probes.hear(&order.key);
+        if heard.is_some() {
+            spec.stdout = Output::Passed;
+        }
         let spawn = KeeperSpawn { key: order.key.clone(), invocation: order.invocation, spec, memo: None };
-        self.send_spawn(spawn, entrance.cgroup).map_err(Unprepared::Keeper)
+        self.send_spawn(spawn, heard.into_iter().chain(entrance.cgroup).collect()).map_err(Unprepared::Keeper)
     }
 
     /// Whether no process of the run was let in before: a command before the service, or the service.
@@ -376,11 +385,25 @@ impl Engine {
                 used.counted = self.resources.places(&run.unit, &def.service.resources).map(|places| *places);
                 used.main = self.node.main_pid(&run.unit);
             }
+            if let ProbeCheck::Log(_) = *spec.check {
+                used.output = Some(self.output_of(&run, spec.interval));
+            }
             self.probes.ask(run, place, spec, used);
             return Ok(());
         };
         let key = self.probes.begin_exec(clock::now(), run, place, spec);
         self.ask_by_command(key, "health", command.clone(), def)
+    }
+
+    /// Where a run's output lies. A first look goes back to its beginning, but no further than a look of the manager before
+    /// this one did.
+    fn output_of(&self, run: &RunId, interval: TimeSpan) -> probe::Output {
+        let now = clock::now().wall;
+        let back = interval.micros().and_then(|micros| i64::try_from(micros).ok()).unwrap_or(i64::MAX);
+        let earliest = Wall(now.0.saturating_sub(back));
+        let begun = self.node.begun(&run.unit).map_or(now, |at| at.wall);
+        let dir = self.settings.paths.logs.join(run.unit.as_str());
+        probe::Output { dir, since: begun.max(earliest), seen: Seen::default() }
     }
 
     /// Asks whoever keeps an external service.
@@ -481,6 +504,7 @@ const fn piped(output: &Output) -> Option<Stream> {
         | Output::Terminal { .. }
         | Output::Stored(_)
         | Output::Stdin
-        | Output::Stdout => None,
+        | Output::Stdout
+        | Output::Passed => None,
     }
 }

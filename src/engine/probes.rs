@@ -1,13 +1,13 @@
 //! Probes under way: those that are commands are processes of the keeper's like all others, the rest are tasks.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use tokio::{runtime, sync::mpsc};
 
 use super::handle::Report;
 use crate::{
     base::{ExitStatus, Mono, Now, ProcessKey, Role, RunId, RunResult, SpawnFailure, TimeSpan, UnitName},
-    edge::probe::{Prober, Sample, Used},
+    edge::probe::{Prober, Sample, Seen, Used, Words},
     node::{
         Input,
         input::{Finding, Life, LifeEnd, ProbeOutcome, Sight},
@@ -15,8 +15,9 @@ use crate::{
     unit::spec::{ExternalManager, ProbeCheck, ProbeSpec},
 };
 
-/// What monitoring plugins end with when all is not well but works, and when they cannot tell.
+/// What monitoring plugins end with when all is not well but works, when it does not, and when they cannot tell.
 const PLUGIN_WARNING: u8 = 1;
+const PLUGIN_CRITICAL: u8 = 2;
 const PLUGIN_UNKNOWN: u8 = 3;
 /// How long a status command of an external service may take.
 const STATUS_TIMEOUT: TimeSpan = TimeSpan::from_secs(10);
@@ -33,6 +34,8 @@ pub(super) struct Probes {
     looks: BTreeMap<UnitName, tokio::task::AbortHandle>,
     /// What was seen last of CPU time.
     samples: BTreeMap<(RunId, usize), Sample>,
+    /// How far output was read.
+    outputs: BTreeMap<(RunId, usize), Seen>,
     /// Processes.
     execs: BTreeMap<ProcessKey, Exec>,
     next: u32,
@@ -45,6 +48,8 @@ struct Exec {
     deadline: Option<Mono>,
     timeout: TimeSpan,
     timed_out: bool,
+    /// What it writes.
+    words: Option<Words>,
 }
 
 /// What a command is to say.
@@ -65,6 +70,7 @@ impl Probes {
             tasks: BTreeMap::new(),
             looks: BTreeMap::new(),
             samples: BTreeMap::new(),
+            outputs: BTreeMap::new(),
             execs: BTreeMap::new(),
             next: 0,
         }
@@ -76,6 +82,9 @@ impl Probes {
         let timeout = spec.timeout;
         if let ProbeCheck::Cpu(_) = *check {
             used.last = Arc::clone(self.samples.entry((run.clone(), place)).or_default());
+        }
+        if let Some(output) = &mut used.output {
+            output.seen = self.outputs.entry((run.clone(), place)).or_default().clone();
         }
         let (prober, reporter) = (Arc::clone(&self.prober), self.reporter.clone());
         let reported = run.clone();
@@ -102,9 +111,18 @@ impl Probes {
         self.next = self.next.wrapping_add(1);
         let key = ProcessKey { run, role: Role::Probe(self.next) };
         let deadline = now.mono.after(timeout);
-        let exec = Exec { asks, started: now.mono, deadline, timeout, timed_out: false };
+        let exec = Exec { asks, started: now.mono, deadline, timeout, timed_out: false, words: None };
         self.execs.insert(key.clone(), exec);
         key
+    }
+
+    /// Listens to what a probe's process writes, which is about to be made; the other end is for that. Where there is no
+    /// descriptor left, its exit code is all that it says.
+    pub(super) fn hear(&mut self, key: &ProcessKey) -> Option<OwnedFd> {
+        let exec = self.execs.get_mut(key).filter(|exec| matches!(exec.asks, Asks::Probe { .. }))?;
+        let (words, writer) = Words::listen(&self.runtime).ok()?;
+        exec.words = Some(words);
+        Some(writer)
     }
 
     /// Asks the manager of an external service that needs no process for it; comes back as [`Report::Watched`].
@@ -127,7 +145,8 @@ impl Probes {
         let late = exec.timed_out.then(|| format!("no answer within {}", exec.timeout));
         Some(match exec.asks {
             Asks::Probe { place, is_plugin } => {
-                let finding = late.map_or_else(|| finding(status, is_plugin), Finding::Bad);
+                let said = exec.words.as_ref().and_then(Words::first_line);
+                let finding = late.map_or_else(|| finding(status, is_plugin, said), Finding::Bad);
                 probed(key, place, finding, took)
             }
             Asks::Watch { number } => {
@@ -162,6 +181,7 @@ impl Probes {
     pub(super) fn cancel(&mut self, run: &RunId) -> Vec<ProcessKey> {
         let of_run = (run.clone(), 0)..=(run.clone(), usize::MAX);
         self.samples.retain(|key, _| !of_run.contains(key));
+        self.outputs.retain(|key, _| !of_run.contains(key));
         let tasks: Vec<_> = self.tasks.range(of_run).map(|(key, _)| key.clone()).collect();
         for key in tasks {
             if let Some(task) = self.tasks.remove(&key) {
@@ -194,12 +214,16 @@ fn probed(key: &ProcessKey, place: usize, finding: Finding, took: Duration) -> I
     Input::Probed { run: key.run.clone(), probe: place, outcome: ProbeOutcome { finding, took } }
 }
 
-fn finding(status: ExitStatus, is_plugin: bool) -> Finding {
+/// What a command found; what it `said` is the reason. The exit code of a plugin is in the finding already.
+fn finding(status: ExitStatus, is_plugin: bool, said: Option<String>) -> Finding {
+    let told = || said.clone().map_or_else(|| status.to_string(), |said| format!("{said} ({status})"));
+    let plain = || said.clone().unwrap_or_else(|| status.to_string());
     match status {
         ExitStatus::Exited(0) => Finding::Good,
-        ExitStatus::Exited(PLUGIN_WARNING) if is_plugin => Finding::Degraded(status.to_string()),
-        ExitStatus::Exited(PLUGIN_UNKNOWN) if is_plugin => Finding::Unasked(status.to_string()),
-        ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => Finding::Bad(status.to_string()),
+        ExitStatus::Exited(PLUGIN_WARNING) if is_plugin => Finding::Degraded(plain()),
+        ExitStatus::Exited(PLUGIN_CRITICAL) if is_plugin => Finding::Bad(plain()),
+        ExitStatus::Exited(PLUGIN_UNKNOWN) if is_plugin => Finding::Unasked(plain()),
+        ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => Finding::Bad(told()),
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) fn output<'a>(
         }
         Output::Stdin => sys::Open::Same(0),
         Output::Stdout => sys::Open::Same(1),
+        // It did not come along.
+        Output::Passed => return Err(prepare(NOT_STORED)),
     };
     Ok((null, open))
 }

@@ -15,10 +15,10 @@ use crate::{
     base::{InvocationId, Pid, ProcessKey, SpawnFailure, SpawnStep},
     sys::{
         clock, end_pipe,
-        spawn::{Program, Spawned, User},
+        spawn::{self as sys, Program, Spawned, User},
         start_time,
     },
-    wire::keeper::{Clamped, Fact, MirroredStage, Passed, SpawnOrder, SpawnSpec},
+    wire::keeper::{Clamped, Fact, MirroredStage, Output, Passed, SpawnOrder, SpawnSpec},
 };
 
 /// Errors of the step `Prepare`, errno(3).
@@ -29,13 +29,22 @@ const BAD_NAME: i32 = 22; // EINVAL: LISTEN_FDNAMES joins names by colons
 const STARTED_BEFORE: i32 = 17; // EEXIST
 pub(super) const NO_LOG_PIPE: i32 = 9; // EBADF
 
+/// The descriptors that come along with an order.
+#[derive(Debug)]
+pub(super) struct Along {
+    /// What the process writes to, where its specification says so.
+    pub(super) output: Option<OwnedFd>,
+    /// The cgroup directory to start it in.
+    pub(super) cgroup: Option<OwnedFd>,
+}
+
 impl Keeper {
-    pub(super) fn spawn(&mut self, mut order: SpawnOrder, cgroup: Option<OwnedFd>) {
+    pub(super) fn spawn(&mut self, mut order: SpawnOrder, along: &Along) {
         let key = order.key.clone();
         if let Some(memo) = order.memo.take() {
             self.remember(&key.run.unit, memo);
         }
-        if let Err(failure) = self.try_spawn(order, cgroup) {
+        if let Err(failure) = self.try_spawn(order, along) {
             if failure == prepare(STARTED_BEFORE) {
                 // Of the first start of this key the manager hears by itself.
                 self.tell(&Fact::SpawnFailed { key, failure }, Vec::new());
@@ -53,7 +62,7 @@ impl Keeper {
         self.unwritten.extend(mirrored);
     }
 
-    fn try_spawn(&mut self, order: SpawnOrder, cgroup: Option<OwnedFd>) -> Result<(), SpawnFailure> {
+    fn try_spawn(&mut self, order: SpawnOrder, along: &Along) -> Result<(), SpawnFailure> {
         let SpawnOrder { mut key, invocation, spec, memo: _ } = order;
         let known = self.processes.get(&key).is_some() || self.ledger.has_end(&key);
         let unit = self.units.entry(&key.run.unit).ok_or_else(|| prepare(NO_ROOM))?;
@@ -65,8 +74,7 @@ impl Keeper {
         key.run.unit = self.units.held_name(key.run.unit);
         self.mirror_process(&key, invocation, clock::now(), MirroredStage::Intent);
         let watch = if spec.confirm_exec { Some(end_pipe().map_err(unprepared)?) } else { None };
-        let (Spawned { pid, ticket, start_time: told }, clamped) =
-            self.start(&key, &spec, cgroup.as_ref().map(AsFd::as_fd))?;
+        let (Spawned { pid, ticket, start_time: told }, clamped) = self.start(&key, &spec, along)?;
         self.pid_is_anothers(pid);
         let started = clock::now();
         // The child cannot be gone before we reap it, so this is its own.
@@ -132,18 +140,16 @@ impl Keeper {
         Ok(())
     }
 
-    fn start(
-        &mut self,
-        key: &ProcessKey,
-        spec: &SpawnSpec,
-        cgroup: Option<BorrowedFd<'_>>,
-    ) -> Result<(Spawned, Clamped), SpawnFailure> {
+    fn start(&mut self, key: &ProcessKey, spec: &SpawnSpec, along: &Along) -> Result<(Spawned, Clamped), SpawnFailure> {
         let unit = self.units.get(&key.run.unit).ok_or_else(|| prepare(NO_ROOM))?;
         let held = (&self.units, &key.run.unit);
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let null = self.null.as_fd();
         let (input, open_input) = program::input(&spec.stdin, unit, null)?;
-        let (output, open_output) = program::output(&spec.stdout, held, null, stdout.as_fd())?;
+        let (output, open_output) = match (&spec.stdout, &along.output) {
+            (Output::Passed, Some(passed)) => (passed.as_fd(), sys::Open::Given),
+            (other, _) => program::output(other, held, null, stdout.as_fd())?,
+        };
         let (error, open_error) = program::output(&spec.stderr, held, null, stderr.as_fd())?;
         let mut fds = vec![input, output, error];
         let names = listen(spec, unit, &mut fds)?;
@@ -167,7 +173,7 @@ impl Keeper {
             directories: spec.directories.iter().map(program::directory).collect(),
             secrets: spec.secrets.as_ref().map(program::secrets),
             listen: names.as_deref(),
-            cgroup,
+            cgroup: along.cgroup.as_ref().map(AsFd::as_fd),
             old_cgroups: &spec.cgroups,
             confinement: spec.confinement.as_deref(),
             ..Program::new(&spec.path, &spec.argv, &spec.env, &fds)

@@ -8,7 +8,7 @@ use super::{
     wish::{JobKind, Wish},
 };
 use crate::{
-    base::{Pid, UnitName},
+    base::{Now, Pid, UnitName},
     unit::{UnitDef, spec::Listen},
 };
 
@@ -16,6 +16,11 @@ impl Node {
     /// The main process of a unit, if one lives.
     pub fn main_pid(&self, unit: &UnitName) -> Option<Pid> {
         self.run(*self.names.get(unit)?)?.main.pid()
+    }
+
+    /// When the unit's present run began.
+    pub fn begun(&self, unit: &UnitName) -> Option<Now> {
+        self.run(*self.names.get(unit)?).map(|run| run.begin.at)
     }
 
     pub(super) fn describe(&self, place: Place) -> Option<UnitStatus> {

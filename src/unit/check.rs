@@ -47,6 +47,7 @@ pub(super) fn finish(
     draft.def.sockets.list = if draft.def.sockets.is_connection() { Box::default() } else { list };
     listening::check_lazy(&draft.def, at, report);
     listening::probes_of_own_sockets(&draft.def, at, report);
+    probing::check_output(&draft.def, at, report);
     check.exec(&draft.def, report);
     draft.def.timer = draft.timer.map(|timer| check.timer(*timer, &draft.def.name, report));
     draft.def

@@ -75,6 +75,11 @@ pub(super) fn check_probes(draft: &Draft, report: &mut Report<'_>) {
                 format!("the probe {:?} looks at processes of ours, and an external service has none", probe.name);
             report.error(probe.place, message, Some("ask the service itself, or write a plugin".to_owned()));
         }
+        if let Some(CheckDraft::Ready(ProbeCheck::Log(_))) = &probe.check {
+            let message =
+                format!("the probe {:?} reads captured output, and that of an external service is not", probe.name);
+            report.error(probe.place, message, Some("ask the service itself, or write a plugin".to_owned()));
+        }
     }
 }
 

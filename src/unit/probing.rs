@@ -4,13 +4,16 @@ use super::{
     check::Clean,
     diag::Report,
     draft::{CheckDraft, ProbeDraft},
+    listening::At,
     requests,
-    spec::{OnUnhealthy, ProbeCheck, ProbeSpec},
+    spec::{Accept, OnUnhealthy, Output, ProbeCheck, ProbeSpec, UnitDef},
 };
 use crate::base::{Severity, TimeSpan};
 
 /// Most answers of a probe that are remembered.
 const WINDOW_MAX: u32 = 64;
+/// Bad answers in a row that make a probe unhealthy unless the unit says otherwise.
+const UNHEALTHY_AFTER: u32 = 3;
 
 /// The probe of a draft, with whatever is wrong with it reported.
 pub(super) fn finish(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Option<ProbeSpec> {
@@ -24,8 +27,11 @@ pub(super) fn finish(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -
         let message = format!("the timeout of the probe {name:?} ({timeout}) is longer than its interval ({interval})");
         report.warning(place, message, None);
     }
-    let window = draft.unhealthy_window.unwrap_or(draft.unhealthy_after);
-    if !(draft.unhealthy_after..=WINDOW_MAX).contains(&window) {
+    // A line is written once.
+    let usual = if matches!(check, Some(CheckDraft::Ready(ProbeCheck::Log(_)))) { 1 } else { UNHEALTHY_AFTER };
+    let unhealthy_after = draft.unhealthy_after.unwrap_or(usual);
+    let window = draft.unhealthy_window.unwrap_or(unhealthy_after);
+    if !(unhealthy_after..=WINDOW_MAX).contains(&window) {
         let message = format!(
             "of the probe {name:?}, unhealthy_after is at most unhealthy_window, and that at most {WINDOW_MAX}"
         );
@@ -37,7 +43,8 @@ pub(super) fn finish(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -
     let Some(check) = check else {
         if clean == Clean::Yes {
             let help = Some(
-                "give one of http, tcp, exec, plugin, systemd, disk, certificate, redis, file, memory, cpu".to_owned(),
+                "give one of http, tcp, exec, plugin, systemd, disk, certificate, redis, file, log, memory, cpu"
+                    .to_owned(),
             );
             report.error(place, format!("the probe {name:?} asks nothing"), help);
         }
@@ -72,10 +79,27 @@ pub(super) fn finish(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -
         startup_grace: draft.startup_grace,
         jitter: draft.jitter,
         backoff_max: draft.backoff_max,
-        unhealthy_after: draft.unhealthy_after,
+        unhealthy_after,
         unhealthy_window: window,
         healthy_after: draft.healthy_after,
         on_unhealthy,
         severity,
     })
+}
+
+/// Probes that read output which is not captured, or not as the unit's own.
+pub(super) fn check_output(unit: &UnitDef, at: At<'_>, report: &mut Report<'_>) {
+    let is_read = |probe: &&ProbeSpec| matches!(*probe.check, ProbeCheck::Log(_));
+    let Some(probe) = unit.health.iter().find(is_read) else { return };
+    let exec = &unit.service.exec;
+    let is_captured = exec.stdout == Output::Log || exec.stderr == Some(Output::Log);
+    let (why, help) = if unit.sockets.accept != Accept::Service {
+        ("those who serve a connection have one log between them", "ask in another way: http, exec or a plugin")
+    } else if !is_captured {
+        ("nothing that the unit writes is captured", "set standard_output or standard_error to \"journal\"")
+    } else {
+        return;
+    };
+    let place = at.places.find("health", "log").unwrap_or(at.begin);
+    report.error(place, format!("the probe {:?} has nothing to read: {why}", probe.name), Some(help.to_owned()));
 }

@@ -178,6 +178,8 @@ const TESTS: &[Test] = tests![
     health::tls_is_spoken_with_ones_own_authority_and_certificates_are_watched,
     probes::a_signed_upload_that_comes_back_is_a_check,
     probes::a_secret_that_others_can_read_is_refused_at_load,
+    probes::a_line_that_a_service_writes_is_news_once,
+    probes::what_a_command_says_is_the_reason,
     history::an_export_has_every_run_once_in_order_over_many_pages,
     history::rows_beyond_what_is_kept_go,
     external::a_service_of_commands_is_kept_up_through_them,

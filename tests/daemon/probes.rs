@@ -84,3 +84,75 @@ pub(crate) fn a_secret_that_others_can_read_is_refused_at_load() {
     assert_eq!(world.pid("web"), pid);
     world.until_status("files", "known to the next manager", |status| !status["active"].is_null());
 }
+
+pub(crate) fn a_line_that_a_service_writes_is_news_once() {
+    // Each run begins with the line that ended the one before.
+    let start = "/bin/sh -c 'echo started; tail -n 0 -f @/say & wait'";
+    let mut world = World::new();
+    fs::write(world.path("say"), "").unwrap();
+    world.unit(
+        "web",
+        &format!(
+            "[service]\nexec_start = \"{start}\"\nrestart = \"always\"\nrestart_sec = 0\n[log]\nsegment_size = \"4K\"\n\
+             [[health]]\nname = \"lines\"\nlog = {{ fail_on = \"^FATAL\", warn_on = \"slow\" }}\n\
+             interval = \"300ms\"\ntimeout = \"290ms\"\n"
+        ),
+    );
+    world.start();
+    let say = |text: &str| {
+        use std::io::Write;
+        fs::File::options().append(true).open(world.path("say")).unwrap().write_all(text.as_bytes()).unwrap();
+    };
+    world.until_status("web", "healthy", |status| status["health"] == "healthy");
+    say("a slow answer\n");
+    world.until_status("web", "degraded", |status| status["health"] == "degraded");
+    world.until_status("web", "news no more", |status| status["health"] == "healthy");
+    // Through many segments, and a manager that dies.
+    say(&format!("{}\n", "x".repeat(100)).repeat(200));
+    world.kill_manager();
+    let status = world.until_status("web", "healthy", |status| status["health"] == "healthy");
+    assert_eq!(status["generation"], 1);
+    say("FATAL: no more\n");
+    world.until_status("web", "restarted", |status| status["generation"].as_u64() > Some(1));
+    let told = world.until_notices("unhealthy", 1);
+    assert!(told[0]["message"].as_str().unwrap().contains("it wrote \"FATAL: no more\""), "{told:#?}");
+    let status = world.until_status("web", "healthy", |status| status["health"] == "healthy");
+    assert_eq!(status["generation"], 2, "what the run before wrote is no news: {status:#}");
+}
+
+pub(crate) fn what_a_command_says_is_the_reason() {
+    let mut world = World::new();
+    let unit = |kind: &str, name: &str| {
+        fs::write(
+            world.path(name),
+            "echo; echo \"CRITICAL - \u{1b}queue $(basename $0)|q=7\"; echo to the log >&2; exit 2",
+        )
+        .unwrap();
+        world.unit(
+            name,
+            &format!(
+                "[service]\nexec_start = \"sleep 1000\"\n[[health]]\nname = \"queue\"\non_unhealthy = \"alert\"\n\
+                 {kind} = \"/bin/sh @/{name}\"\ninterval = \"200ms\"\ntimeout = \"190ms\"\nunhealthy_after = 2\n"
+            ),
+        );
+    };
+    unit("plugin", "one");
+    unit("exec", "two");
+    unit("exec", "much");
+    fs::write(world.path("much"), "echo too much; head -c 1000000 /dev/zero; exit 1").unwrap();
+    world.start();
+    for (name, said) in [
+        ("one", "CRITICAL -  queue one"),
+        ("two", "CRITICAL -  queue two (exit code 2)"),
+        ("much", "too much (exit code 1)"),
+    ] {
+        let status = world.until_status(name, "unhealthy", |status| status["health"] == "unhealthy");
+        assert_eq!(reason(&status), said);
+        let told = world.until_notices("unhealthy", 1);
+        assert!(!told.is_empty());
+        assert!(world.ok(&["why", name]).out.contains(said), "{name}");
+    }
+    assert!(world.captured("one").contains("to the log") && !world.captured("one").contains("CRITICAL"));
+    fs::write(world.path("one"), "exit 2").unwrap();
+    world.until_status("one", "in silence", |status| reason(status) == "exit code 2");
+}

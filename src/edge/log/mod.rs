@@ -23,5 +23,5 @@ pub use disks::Pump;
 pub use flow::{Counts, Flow};
 pub use lines::{Line, Place, PlaceError};
 pub use pump::{PumpError, Report};
-pub use read::{Pattern, PatternError, Reader, Wanted, last_words};
+pub use read::{Reader, Wanted, last_words, newest};
 pub use rules::{LINE_MAX_DEFAULT, Rules, line_max};

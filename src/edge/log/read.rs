@@ -7,13 +7,11 @@ use std::{
     path::Path,
 };
 
-use regex::bytes::{Regex, RegexBuilder};
-
 use super::{
-    files::{Source, log_path, marks, numbers},
+    files::{Source, length, log_path, marks, numbers},
     lines::{Line, Lines, Place},
 };
-use crate::base::Wall;
+use crate::base::{LinePattern, Wall};
 
 /// Read in one go.
 const PIECE_BYTES: u64 = 64 << 10;
@@ -21,24 +19,6 @@ const PIECE_BYTES: u64 = 64 << 10;
 const MATCHES_MAX: usize = 1 << 16;
 /// Where a time begins within a line, up to so much of it is not shown.
 const SKIPPED_MAX: usize = 64 << 10;
-/// Memory that a pattern may take.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
-
-/// A pattern that lines are searched for.
-#[derive(Debug, Clone)]
-pub struct Pattern(Regex);
-
-/// A text that is no pattern.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read this pattern")]
-pub struct PatternError(#[source] regex::Error);
-
-impl Pattern {
-    /// Reads a regular expression.
-    pub fn new(text: &str) -> Result<Self, PatternError> {
-        RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build().map(Self).map_err(PatternError)
-    }
-}
 
 /// Which part of a unit's output is wanted.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +32,7 @@ pub struct Wanted {
     /// Where an earlier reader ended; then `lines` and `since` say nothing.
     pub after: Option<Place>,
     /// Lines with this in them.
-    pub grep: Option<Pattern>,
+    pub grep: Option<LinePattern>,
     /// The longest line in one piece.
     pub line_max: usize,
 }
@@ -77,7 +57,7 @@ pub fn last_words(dir: &Path, lines: usize) -> Vec<String> {
 pub struct Reader {
     lines: Lines,
     until: Option<Wall>,
-    grep: Option<Pattern>,
+    grep: Option<LinePattern>,
     over: bool,
 }
 
@@ -131,6 +111,11 @@ impl Reader {
         self.wanted(line)
     }
 
+    /// Where the next line begins.
+    pub fn place(&self) -> Place {
+        self.lines.place()
+    }
+
     /// Whether nothing can come any more.
     pub const fn is_over(&self) -> bool {
         self.over
@@ -146,8 +131,24 @@ impl Reader {
             self.over = true;
             return None;
         }
-        self.grep.as_ref().is_none_or(|grep| grep.0.is_match(&line.bytes)).then_some(line)
+        self.grep.as_ref().is_none_or(|grep| grep.matches(&line.bytes)).then_some(line)
     }
+}
+
+/// Where the first line begins of which less than `bytes` are to its end and everything behind it.
+pub fn newest(dir: &Path, bytes: u64) -> io::Result<Place> {
+    let mut room = bytes;
+    let numbers = numbers(dir)?;
+    for number in numbers.iter().rev() {
+        let length = length(dir, *number);
+        let Some(rest) = room.checked_sub(length) else {
+            let mut lines = Lines::from(dir, Place { number: *number, offset: length - room }, SKIPPED_MAX);
+            lines.skip_to_begin()?;
+            return Ok(lines.place());
+        };
+        room = rest;
+    }
+    Ok(Place { number: numbers.first().copied().unwrap_or(1), offset: 0 })
 }
 
 /// Where what was written since begins, or all.
@@ -351,13 +352,16 @@ mod tests {
     fn lines_that_match_are_found_from_the_end() {
         let dir = written(&["get /a\nput /b\nget /c\n", "get /d\nput /e\n"]);
         let grep = |pattern: &str, lines| {
-            all(dir.path(), Wanted { grep: Some(Pattern::new(pattern).expect("a pattern")), lines, ..WANTED })
+            all(dir.path(), Wanted { grep: Some(LinePattern::new(pattern).expect("a pattern")), lines, ..WANTED })
         };
         assert_eq!(grep("^get", None), "get /a\nget /c\nget /d\n");
         assert_eq!(grep("^get", Some(2)), "get /c\nget /d\n");
         assert_eq!(grep("x", Some(2)), "");
         assert_eq!(grep("^get", Some(0)), "");
-        assert!(Pattern::new("(").is_err() && Pattern::new("(a{1000}){1000}").is_err(), "a pattern has its limits");
+        assert!(
+            LinePattern::new("(").is_err() && LinePattern::new("(a{1000}){1000}").is_err(),
+            "a pattern has its limits"
+        );
     }
 
     #[test]

@@ -6,11 +6,13 @@
 mod external; // services that others keep
 mod host; // disks, files, certificates
 mod http;
+mod output; // what the unit writes
 mod redis;
 mod signing; // of uploads
 mod steps; // the requests of one http probe
 mod tcp;
 mod usage; // memory and CPU
+mod words; // what a command says
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +32,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-pub use self::usage::{Sample, Used};
+pub use self::{
+    output::{Output, Seen},
+    usage::{Sample, Used},
+    words::Words,
+};
 use crate::{
     base::TimeSpan,
     edge::tls::{self, TlsStream},
@@ -97,7 +103,7 @@ impl Default for Prober {
 }
 
 impl Prober {
-    /// Asks what needs no process; `used` is where the unit's use is seen, if it runs.
+    /// Asks what needs no process; `used` is where the unit's use and output are seen, if it runs.
     pub async fn ask(&self, check: &ProbeCheck, used: Option<&Used>, deadline: TimeSpan) -> ProbeOutcome {
         // Which request is under way, for whoever gives up.
         let at = AtomicUsize::new(0);
@@ -123,6 +129,7 @@ impl Prober {
                     let (path, file) = (file.path.to_path_buf(), file.clone());
                     self.beside(path, move || host::look_at_file(&file)).await
                 }
+                ProbeCheck::Log(log) => self.look_at_output(log, used.and_then(|used| used.output.as_ref())).await,
                 ProbeCheck::Memory(ceiling) => Ok(usage::memory(*ceiling, used)),
                 ProbeCheck::Cpu(ceiling) => Ok(usage::cpu(*ceiling, used).await),
                 ProbeCheck::Systemd(unit) => self.ask_systemd(unit).await,

@@ -7,6 +7,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
+use super::Output;
 use crate::{
     base::{ByteSize, Pid},
     edge::{
@@ -23,7 +24,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(500);
 /// CPU time at a moment, in microseconds.
 pub type Sample = Arc<Mutex<Option<(Instant, u64)>>>;
 
-/// Where a unit's use is seen: its counters, or else its main process.
+/// Where a unit's use is seen: its counters, or else its main process; and what it writes.
 #[derive(Debug, Clone, Default)]
 pub struct Used {
     /// Its counters.
@@ -32,6 +33,8 @@ pub struct Used {
     pub main: Option<Pid>,
     /// What the last look at its CPU time saw.
     pub last: Sample,
+    /// What it writes.
+    pub output: Option<Output>,
 }
 
 impl Used {

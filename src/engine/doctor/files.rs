@@ -105,6 +105,7 @@ fn secrets(case: &Case, report: &mut Report) {
                 | ProbeCheck::Certificate(_)
                 | ProbeCheck::Systemd(_)
                 | ProbeCheck::File(_)
+                | ProbeCheck::Log(_)
                 | ProbeCheck::Memory(_)
                 | ProbeCheck::Cpu(_) => None,
             };

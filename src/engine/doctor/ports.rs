@@ -63,6 +63,7 @@ fn wanted(case: &Case) -> Vec<Wanted<'_>> {
                 | ProbeCheck::Redis(_)
                 | ProbeCheck::Systemd(_)
                 | ProbeCheck::File(_)
+                | ProbeCheck::Log(_)
                 | ProbeCheck::Memory(_)
                 | ProbeCheck::Cpu(_) => Vec::new(),
             };

@@ -57,6 +57,7 @@ fn wanted(case: &Case) -> BTreeMap<String, BTreeSet<String>> {
                 | ProbeCheck::Disk(_)
                 | ProbeCheck::Systemd(_)
                 | ProbeCheck::File(_)
+                | ProbeCheck::Log(_)
                 | ProbeCheck::Memory(_)
                 | ProbeCheck::Cpu(_) => {}
             }

@@ -78,7 +78,8 @@ fn stderr(unit: &UnitDef, stdout: &wire::Output, tty: &Path) -> Result<wire::Out
         | wire::Output::Terminal { .. }
         | wire::Output::Stored(_)
         | wire::Output::Stdin
-        | wire::Output::Stdout => wire::Output::Stdout,
+        | wire::Output::Stdout
+        | wire::Output::Passed => wire::Output::Stdout,
     };
     match &exec.stderr {
         None => Ok(as_stdout()),

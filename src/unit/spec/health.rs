@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Command, Pairs};
-use crate::base::{ByteSize, Severity, Shortage, TimeSpan};
+use crate::base::{ByteSize, LinePattern, Severity, Shortage, TimeSpan};
 
 /// One `[[health]]` probe.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +70,8 @@ pub enum ProbeCheck {
     File(FileCheck),
     /// A unit of the host's systemd is active.
     Systemd(Box<str>),
+    /// What the unit writes says that it is well.
+    Log(LogCheck),
     /// The memory of the unit's processes, in bytes.
     Memory(Ceiling),
     /// The CPU time of the unit's processes since the last answer, in hundredths of one CPU.
@@ -89,6 +91,7 @@ impl ProbeCheck {
             | Self::Plugin(_)
             | Self::Systemd(_)
             | Self::File(_)
+            | Self::Log(_)
             | Self::Memory(_)
             | Self::Cpu(_) => Shortage::Service,
         }
@@ -188,6 +191,17 @@ pub struct FileCheck {
     pub max_age: Option<TimeSpan>,
     /// At least so long.
     pub min_size: Option<ByteSize>,
+}
+
+/// Lines of the unit's own captured output.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogCheck {
+    /// A line like this is bad.
+    pub fail_on: Option<LinePattern>,
+    /// A line like this is degraded.
+    pub warn_on: Option<LinePattern>,
+    /// When no line like this comes within so long, that is bad.
+    pub expect: Option<(LinePattern, TimeSpan)>,
 }
 
 /// One request of an HTTP probe: what it asks and expects. `${name}` in `url`, `headers` and `body` is what an earlier one

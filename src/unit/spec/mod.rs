@@ -25,7 +25,7 @@ pub use self::{
     },
     external::{ExternalManager, ExternalSpec, SupervisorServer},
     health::{
-        Ceiling, CertificateCheck, CertificatePlace, DiskCheck, FileCheck, HttpBody, HttpCheck, OnUnhealthy,
+        Ceiling, CertificateCheck, CertificatePlace, DiskCheck, FileCheck, HttpBody, HttpCheck, LogCheck, OnUnhealthy,
         ProbeCheck, ProbeSpec, RedisCheck, RedisRole, TcpCheck, TlsCheck, UploadScheme, UploadSignature,
     },
     kill::{KillMode, KillSpec},

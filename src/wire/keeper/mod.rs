@@ -27,7 +27,7 @@ pub use state::{
 
 /// The version of this conversation; both halves must speak the same. They are of one program, as a keeper that replaced
 /// its own starts a manager of the new one.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 /// The version of what a keeper leaves to the next: by exec ([`KeeperState`]), or by its death ([`MirrorHead`]). The next may be
 /// of another release, so each change here is a change of what can be upgraded.
 pub const STATE_VERSION: u16 = 4;

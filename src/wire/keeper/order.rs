@@ -18,7 +18,8 @@ pub enum Order {
     Alive,
     /// The manager has taken everything over and works.
     Ready,
-    /// Start a process. A descriptor that comes along is the cgroup directory to start it in.
+    /// Start a process. Descriptors that come along are its output, where that is [`Output::Passed`](super::Output::Passed), and the
+    /// cgroup directory to start it in.
     Spawn(Box<SpawnOrder>),
     /// Send a signal to that process.
     Signal {

@@ -305,6 +305,8 @@ pub enum Output {
     Stdin,
     /// The same as standard output.
     Stdout,
+    /// The descriptor that comes along with the order, the first of them; of standard output alone.
+    Passed,
 }
 
 /// Which log pipe of a unit.
@@ -360,5 +362,6 @@ wire_enum!(Input { 0 Null, 1 File { path, flags }, 2 Data(bytes), 3 Terminal { p
 wire_enum!(Control { 0 Wait, 1 Force, 2 Fail });
 wire_enum!(Output {
     0 Null, 1 Inherit, 2 Log(stream), 3 File { path, flags }, 4 Terminal { path }, 5 Stored(name), 6 Stdin, 7 Stdout,
+    8 Passed,
 });
 wire_enum!(Stream { 0 Output, 1 Error });

@@ -1,6 +1,6 @@
 //! What a probe asks, kind by kind: `tcp = …`, `disk = { … }`. Each is written as one value, or as a table.
 
-use std::path::Path;
+use std::{error::Error as _, path::Path};
 
 use toml::de::DeValue;
 
@@ -10,12 +10,12 @@ use super::{
     walk::{Key, Value, Walk},
 };
 use crate::{
-    base::{ByteSize, TimeSpan},
+    base::{ByteSize, LinePattern, TimeSpan},
     unit::{
         draft::{CheckDraft, ProbeDraft},
         spec::{
-            Ceiling, CertificateCheck, CertificatePlace, DiskCheck, FileCheck, ProbeCheck, RedisCheck, RedisRole,
-            TcpCheck, TlsCheck,
+            Ceiling, CertificateCheck, CertificatePlace, DiskCheck, FileCheck, LogCheck, ProbeCheck, RedisCheck,
+            RedisRole, TcpCheck, TlsCheck,
         },
     },
 };
@@ -311,6 +311,62 @@ pub(super) const FILE: &[Key<FileDraft>] = &[
     Key { name: "min_size", set: |f, w, v| put(&mut f.min_size, w.size(v).map(Some)) },
     Key { name: "path", set: |f, w, v| put(&mut f.path, path_of(w, v).map(Some)) },
 ];
+
+pub(super) fn log(probe: &mut ProbeDraft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
+    probe.checks_here.push("log");
+    let mut draft = LogDraft::default();
+    table_or_text(walk, value, "health.log", LOG, "fail_on", &mut draft);
+    let expect = match (draft.expect, draft.expect_within) {
+        (None, None) => None,
+        (Some(pattern), Some(within)) => Some((pattern, within)),
+        (Some(_), None) | (None, Some(_)) => {
+            let given = |key| value.get_ref().as_table().is_some_and(|table| table.get(key).is_some());
+            if !(given("expect") && given("expect_within")) {
+                let help = Some("give both: what should come, and within how long".to_owned());
+                walk.error(value, "\"expect\" and \"expect_within\" go together", help);
+            }
+            return;
+        }
+    };
+    if draft.fail_on.is_none() && draft.warn_on.is_none() && expect.is_none() {
+        if value.get_ref().as_table().is_some_and(|table| table.is_empty()) {
+            missing(walk, value, "log", "fail_on, warn_on or expect");
+        }
+        return;
+    }
+    ready(probe, Some(ProbeCheck::Log(LogCheck { fail_on: draft.fail_on, warn_on: draft.warn_on, expect })));
+}
+
+/// A `log = { … }` table while it is read.
+#[derive(Default)]
+pub(super) struct LogDraft {
+    fail_on: Option<LinePattern>,
+    warn_on: Option<LinePattern>,
+    expect: Option<LinePattern>,
+    expect_within: Option<TimeSpan>,
+}
+
+pub(super) const LOG: &[Key<LogDraft>] = &[
+    Key { name: "expect", set: |l, w, v| put(&mut l.expect, pattern(w, v).map(Some)) },
+    Key { name: "expect_within", set: |l, w, v| put(&mut l.expect_within, finite(w, v).map(Some)) },
+    Key { name: "fail_on", set: |l, w, v| put(&mut l.fail_on, pattern(w, v).map(Some)) },
+    Key { name: "warn_on", set: |l, w, v| put(&mut l.warn_on, pattern(w, v).map(Some)) },
+];
+
+/// A regular expression, as `supervisorctl logs --grep` takes it.
+fn pattern(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<LinePattern> {
+    let text = walk.line(value)?;
+    match LinePattern::new(text) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            // The whole of it is a drawing of several lines.
+            let why = error.source().map(ToString::to_string).unwrap_or_default();
+            let why = why.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
+            walk.error(value, format!("cannot read {text:?} as a regular expression: {why}"), None);
+            None
+        }
+    }
+}
 
 pub(super) fn systemd(probe: &mut ProbeDraft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
     probe.checks_here.push("systemd");

@@ -81,6 +81,7 @@ pub(super) const PROBE: &[Key<ProbeDraft>] = &[
     Key { name: "initial_delay", set: |p, w, v| put(&mut p.initial_delay, w.span(v)) },
     Key { name: "interval", set: |p, w, v| put(&mut p.interval, w.span(v)) },
     Key { name: "jitter", set: |p, w, v| put(&mut p.jitter, w.span(v)) },
+    Key { name: "log", set: health_checks::log },
     Key { name: "memory", set: health_checks::memory },
     Key { name: "name", set: |_, _, _| {} },
     Key { name: "on_unhealthy", set: |p, w, v| put(&mut p.on_unhealthy, w.choice(v, ON_UNHEALTHY).map(Some)) },
@@ -91,7 +92,7 @@ pub(super) const PROBE: &[Key<ProbeDraft>] = &[
     Key { name: "systemd", set: health_checks::systemd },
     Key { name: "tcp", set: health_checks::tcp },
     Key { name: "timeout", set: |p, w, v| put(&mut p.timeout, w.span(v)) },
-    Key { name: "unhealthy_after", set: |p, w, v| put(&mut p.unhealthy_after, w.count(v, 1)) },
+    Key { name: "unhealthy_after", set: |p, w, v| put(&mut p.unhealthy_after, w.count(v, 1).map(Some)) },
     Key { name: "unhealthy_window", set: |p, w, v| put(&mut p.unhealthy_window, w.count(v, 1).map(Some)) },
 ];
 
