@@ -66,6 +66,7 @@ fn every_key_of_the_daemon_is_in_the_guide() {
         "[log]",
         "[cgroup]",
         "[disk]",
+        "[health]",
         "[history]",
         "[container]",
         "[alert]",
@@ -77,7 +78,7 @@ fn every_key_of_the_daemon_is_in_the_guide() {
         let (_, expected) = error.split_once("expected").unwrap_or_else(|| panic!("{table}: {error}"));
         keys.extend(expected.split('`').skip(1).step_by(2).map(str::to_owned));
     }
-    let tables = ["paths", "log", "cgroup", "disk", "history", "container", "alert", "route", "rule"];
+    let tables = ["paths", "log", "cgroup", "disk", "health", "history", "container", "alert", "route", "rule"];
     keys.retain(|key| !tables.contains(&key.as_str()));
     all_are_named(&keys, "docs/guide/settings.md", 15);
 }

@@ -232,3 +232,8 @@ fn every_folder_is_a_case() {
         assert!(text.contains(&format!("(\"{name}\"")), "no test for {name}");
     }
 }
+
+#[test]
+fn what_probes_depend_on_exists_and_runs_in_no_circle() {
+    check("probe_order");
+}

@@ -292,6 +292,7 @@ impl Alerts {
             | Happening::SpawnFailed { .. }
             | Happening::ControlFailed { .. }
             | Happening::RestartScheduled { .. }
+            | Happening::RestartHeld { .. }
             | Happening::TimedOut { .. }
             | Happening::WatchdogExpired { .. }
             | Happening::OomKilled { .. }

@@ -36,13 +36,14 @@ pub(super) async fn pass(
     let reports = handle.probe_now(wanted).await?;
     // The probes took time; what they found belongs to the state of now.
     let states = handle.states().await?;
-    let maintained = handle.alert_list().await?.maintained;
     let mut checks = Vec::with_capacity(reports.len());
     for (name, outcome) in &reports {
         let Ok(state) = find(&states, name) else { continue };
         let mut found = judge(state, outcome);
-        if maintained.contains(name) {
+        if state.status.maintained {
             found.action = Some("in maintenance, left alone".to_owned());
+        } else if let Some(held) = state.status.held_back.filter(|_| asked.restart) {
+            found.action = Some(format!("left alone: {}", held.as_str()));
         } else if asked.restart && should_restart(state, found.level) {
             let outcomes = handle.order(Actor::Automatic("check"), vec![name.clone()], Verb::Restart).await?;
             found.action = outcomes.first().map(|(unit, outcome)| view::outcome("restart", unit, outcome).message);

@@ -107,6 +107,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         io_read_bytes: used.io_read_bytes,
         io_write_bytes: used.io_write_bytes,
         resources_unmet: resources_unmet.clone(),
+        restart_held: status.held_back.map(|held| held.as_str().to_owned()),
         cause: stopped(status).unwrap_or_else(|| cause(state)),
         needs_restart: status.needs_restart,
         sandbox_unmet: sandbox_unmet.clone(),
@@ -214,6 +215,9 @@ fn stopped(status: &UnitStatus) -> Option<String> {
 fn cause_of(status: &UnitStatus) -> String {
     let last =
         status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.result));
+    if let Some(held) = status.held_back {
+        return format!("a probe wants a restart, which is held back: {}", held.as_str());
+    }
     match (status.sub, status.active) {
         (Sub::Listening, _) if status.accepted.is_some() => "listens; each connection makes an instance".to_owned(),
         (Sub::Listening, _) if status.generation.0 == 0 => "listens; starts with the first traffic".to_owned(),

@@ -64,6 +64,7 @@ impl Happening {
             Self::Unhealthy { .. } => "unhealthy",
             Self::Healthy { .. } => "healthy",
             Self::Degraded { .. } => "degraded",
+            Self::RestartHeld { .. } => "restart_held",
             Self::Recovered { .. } => "recovered",
             Self::DependencyFailed { .. } => "dependency_failed",
             Self::CountersReset { .. } => "counters_reset",
@@ -114,6 +115,7 @@ impl Happening {
             | Self::Unhealthy { run, .. }
             | Self::Healthy { run, .. }
             | Self::Degraded { run, .. }
+            | Self::RestartHeld { run, .. }
             | Self::Recovered { run } => Some(&run.unit),
             Self::ManagerStarted { .. }
             | Self::UpgradeFailed { .. }
@@ -159,6 +161,7 @@ impl Happening {
             | Self::Unhealthy { run, .. }
             | Self::Healthy { run, .. }
             | Self::Degraded { run, .. }
+            | Self::RestartHeld { run, .. }
             | Self::Recovered { run } => Some(&mut run.unit),
             Self::ManagerStarted { .. }
             | Self::UpgradeFailed { .. }
@@ -194,6 +197,7 @@ impl Happening {
             | Self::Unhealthy { run, .. }
             | Self::Healthy { run, .. }
             | Self::Degraded { run, .. }
+            | Self::RestartHeld { run, .. }
             | Self::Recovered { run } => Some(run),
             Self::RestartScheduled { .. }
             | Self::StartLimitHit { .. }
@@ -230,7 +234,7 @@ impl Happening {
                 Consequence::Fail | Consequence::StartLimit => Severity::Critical,
             },
             Self::Unhealthy { severity, .. } => *severity,
-            Self::Degraded { .. } | Self::DiskLow { is_bad: false, .. } => Severity::Warning,
+            Self::Degraded { .. } | Self::RestartHeld { .. } | Self::DiskLow { is_bad: false, .. } => Severity::Warning,
             Self::DiskLow { is_bad: true, .. } => Severity::Critical,
             Self::RunStarting { .. }
             | Self::MainStarted { .. }
@@ -322,6 +326,9 @@ impl Happening {
             }
             Self::Healthy { run, probe } => format!("probe {probe} of {} is healthy", run.unit),
             Self::Degraded { run, probe, reason, .. } => format!("probe {probe} of {} is degraded: {reason}", run.unit),
+            Self::RestartHeld { run, probe, reason } => {
+                format!("the restart of {} that probe {probe} wants is held back: {reason}", run.unit)
+            }
             Self::Recovered { run } => format!("{} is up and healthy", run.unit),
             Self::DependencyFailed { unit, needs } => format!("{unit} cannot start: it needs {needs}"),
             Self::CountersReset { unit, actor, restarts, starts, was_failed } => {
@@ -417,6 +424,9 @@ impl Happening {
             }
             Self::Healthy { run: _, probe } => fields.push(("probe", text(probe))),
             Self::Degraded { run: _, probe, reason, shortage: _ } => {
+                fields.extend([("probe", text(probe)), ("reason", text(reason))]);
+            }
+            Self::RestartHeld { run: _, probe, reason } => {
                 fields.extend([("probe", text(probe)), ("reason", text(reason))]);
             }
             Self::DependencyFailed { unit: _, needs } => fields.push(("needs", text(needs))),

@@ -190,6 +190,15 @@ pub enum Happening {
         /// Whether the unit asks for a warning only.
         severity: Severity,
     },
+    /// A probe wants the unit restarted, and that is held back; it is done when nothing is in its way, if it is still wanted.
+    RestartHeld {
+        /// Which run.
+        run: RunId,
+        /// Which probe.
+        probe: String,
+        /// What holds it back, for people.
+        reason: &'static str,
+    },
     /// A probe's verdict is degraded: the service does its work, but not for ever.
     Degraded {
         /// Which run.

@@ -9,6 +9,7 @@ use crate::{
     alert::{Incident, Silence, SilenceOrder, SilenceRefusal},
     base::{Actor, UnitName},
     edge::clock,
+    node::Input,
 };
 
 /// One question or order to the alerts.
@@ -53,8 +54,6 @@ pub struct AlertList {
     pub open: Vec<Incident>,
     /// Silences that hold.
     pub silences: Vec<Silence>,
-    /// Units on which someone works.
-    pub maintained: BTreeSet<UnitName>,
 }
 
 impl Engine {
@@ -62,11 +61,9 @@ impl Engine {
         let now = clock::now();
         match ask {
             AlertAsk::List { reply } => {
-                let maintained =
-                    self.units.keys().filter(|unit| self.alerts.is_maintained(now, unit)).cloned().collect();
                 let (open, silences) =
                     (self.alerts.open().cloned().collect(), self.alerts.silences(now).cloned().collect());
-                reply.send(AlertList { open, silences, maintained }).ok();
+                reply.send(AlertList { open, silences }).ok();
             }
             AlertAsk::Silence { actor, order, reply } => {
                 reply.send(self.alerts.silence(now, order, actor.to_string())).ok();
@@ -79,5 +76,22 @@ impl Engine {
             }
         }
         self.write_alerts(now);
+        self.note_maintained();
+    }
+
+    /// Tells the machine on which units someone works; it decides what is left alone. Also from time to time, as silences end.
+    /// Until the store was read nobody knows of those of before; the machine remembers itself.
+    pub(super) fn note_maintained(&mut self) {
+        let now = clock::now();
+        let is_any = self.alerts.silences(now).any(|silence| silence.maintenance);
+        if self.unseeded && !is_any {
+            return;
+        }
+        let is_maintained = |unit: &&UnitName| is_any && self.alerts.is_maintained(now, unit);
+        let maintained: BTreeSet<UnitName> = self.units.keys().filter(is_maintained).cloned().collect();
+        if self.maintained.as_ref() != Some(&maintained) {
+            self.maintained = Some(maintained.clone());
+            self.node.handle(now, Input::Maintained(maintained));
+        }
     }
 }

@@ -270,7 +270,8 @@ impl Parts {
         let (launcher, grounds) = (Arc::new(self.launcher), Arc::new(Grounds::new(&settings.paths.runtime, instance)));
         let means = Means { launcher: Arc::clone(&launcher), grounds: Arc::clone(&grounds) };
         let engine = Engine {
-            node: Node::new(seed),
+            node: machine(seed, now, &settings),
+            maintained: None,
             alerts: Alerts::new(settings.alert.clone()),
             keeper,
             store: self.store,
@@ -356,6 +357,13 @@ fn cgroups(settings: &Settings, keeper: u32) -> (Option<Arc<Cgroups>>, Controlle
         tracing::info!(reason, "no cgroups here; process groups and a walk over /proc serve instead");
     }
     (None, Controllers::new(&instance, None, Some(right), Some(reason)))
+}
+
+/// A machine that keeps to the settings.
+fn machine(seed: u64, now: crate::base::Now, settings: &Settings) -> Node {
+    let mut node = Node::new(seed);
+    node.handle(now, Input::RestartBudget(settings.restart_budget));
+    node
 }
 
 /// Names a daemon by its runtime directory (FNV-1a): the same after a restart, another for another daemon.

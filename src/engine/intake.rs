@@ -78,6 +78,7 @@ impl Engine {
                 self.keeper.send(&Order::Alive, Vec::new())?;
                 self.look_for_room();
                 sys::forget_start();
+                self.note_maintained();
                 if self.init.watchdog {
                     self.keeper.send(&Order::TellInit { bytes: b"WATCHDOG=1".to_vec() }, Vec::new())?;
                 }

@@ -249,6 +249,7 @@ impl Engine {
             self.alert_of_what_is_so(now);
             self.write_alerts(now);
         }
+        self.note_maintained();
     }
 
     /// The same of incidents that open as ends are told again.

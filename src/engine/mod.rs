@@ -144,6 +144,8 @@ pub struct Engine {
     about: Arc<About>,
     strays: strays::Strays,
     room: room::Room,
+    /// The units on which someone works, as the machine was told.
+    maintained: Option<BTreeSet<UnitName>>,
     last_words: last_words::LastWords,
     heartbeat: Option<heartbeat::Beating>,
     /// What the store counted before this manager began is not known.

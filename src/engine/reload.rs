@@ -50,6 +50,8 @@ impl Engine {
         settings.paths.units = newer.paths.units;
         settings.alert = newer.alert;
         settings.container = newer.container;
+        settings.restart_budget = newer.restart_budget;
+        self.node.handle(clock::now(), Input::RestartBudget(newer.restart_budget));
         // The text of before still says what the keys say that hold to the end.
         let before = std::mem::replace(&mut settings.text, newer.text);
         settings.lasting.get_or_insert(before);
@@ -95,6 +97,7 @@ impl Engine {
         self.alerts.keep_units(clock::now(), |unit, probe| super::known::is_there(&host.units, unit, probe));
         self.take_zones(host.zones);
         self.node.handle(clock::now(), Input::Units(host.units));
+        self.note_maintained();
         self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });
         Ok(count)
     }

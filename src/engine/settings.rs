@@ -17,8 +17,14 @@ use crate::{
     alert,
     base::{ByteSize, Places, Secret, Signal, TimeSpan, UnitName},
     edge::store::Retention,
+    node::input::RestartBudget,
     unit::spec::{Compress, Forward, LINE_BYTES, LogSpec, OnFull, SEGMENT_BYTES},
 };
+
+/// Restarts by probes of all units, unless the settings say otherwise: enough for each of some services that hang at once, and
+/// not for a crowd to go round in circles.
+const RESTART_BUDGET: u32 = 20;
+const RESTART_BUDGET_INTERVAL: TimeSpan = TimeSpan::from_secs(300);
 
 /// The copy of what is in force.
 const KEPT: &str = "settings.json";
@@ -42,6 +48,8 @@ pub struct Settings {
     pub cgroups: CgroupMode,
     /// Free space of the state directory below which we say that we are degraded.
     pub disk_min_free: ByteSize,
+    /// How many restarts by probes there may be.
+    pub restart_budget: RestartBudget,
     /// How long history is kept.
     pub history: Retention,
     /// Who is told.
@@ -134,6 +142,8 @@ struct File {
     #[serde(default)]
     disk: DiskFile,
     #[serde(default)]
+    health: HealthFile,
+    #[serde(default)]
     history: HistoryFile,
     #[serde(default)]
     alert: AlertFile,
@@ -198,6 +208,31 @@ struct CgroupFile {
 #[serde(deny_unknown_fields)]
 struct DiskFile {
     min_free_bytes: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HealthFile {
+    restart_budget: Option<u32>,
+    restart_budget_interval: Option<Span>,
+}
+
+impl HealthFile {
+    fn budget(&self) -> Result<RestartBudget, String> {
+        let burst = self.restart_budget.unwrap_or(RESTART_BUDGET);
+        let interval = self.restart_budget_interval.map_or(RESTART_BUDGET_INTERVAL, |span| span.0);
+        let most = RestartBudget::BURST_MAX;
+        if burst > most {
+            return Err(format!("[health] restart_budget is at most {most}, or 0 for no limit"));
+        }
+        if interval.is_zero() || interval.duration().is_none() {
+            return Err(
+                "[health] restart_budget_interval must be above zero and finite; restart_budget = 0 is no limit"
+                    .to_owned(),
+            );
+        }
+        Ok(RestartBudget { burst, interval })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -473,7 +508,8 @@ impl Settings {
         let node =
             nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |n| n.to_string_lossy().into_owned());
         let log = file.log.spec();
-        let wrong = log_problems(&log);
+        let mut wrong = log_problems(&log);
+        let budget = file.health.budget().map_err(|problem| wrong.push(problem)).unwrap_or_default();
         let unusable = |problems| SettingsError::Unusable {
             path: source.unwrap_or_else(|| Path::new("roundsman.toml")).to_owned(),
             problems,
@@ -502,6 +538,7 @@ impl Settings {
             log,
             cgroups: file.cgroup.mode,
             disk_min_free: file.disk.min_free_bytes.map_or(ByteSize(64 << 20), |size| size.0),
+            restart_budget: budget,
             history: file.history.retention(),
             alert,
             container,

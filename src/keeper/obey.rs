@@ -8,13 +8,12 @@ use std::{
 use super::{
     holdings::{Handle, Log, Stored, Unit},
     ledger::Kept,
-    spawn::Along,
     turn::{Ending, Keeper},
 };
 use crate::{
     base::{Mono, Pid, ProcessKey, Signal, UnitName},
     sys::{LogPipe, clock, log_pipe, open_process, send_signal, signal_group, signal_process, start_time},
-    wire::keeper::{Fact, HeldAs, MEMO_BYTES_MAX, Order, Output, Stream},
+    wire::keeper::{Fact, HeldAs, MEMO_BYTES_MAX, Order, Stream},
 };
 
 /// How long a manager that said that all is stopped may take to end.
@@ -39,11 +38,7 @@ impl Keeper {
                 self.life.alive(clock::mono());
             }
             Order::Ready => self.manager_ready(),
-            Order::Spawn(order) => {
-                let is_passed = order.spec.stdout == Output::Passed && !fds.is_empty();
-                let output = is_passed.then(|| fds.remove(0));
-                self.spawn(*order, &Along { output, cgroup: fds.pop() });
-            }
+            Order::Spawn(order) => self.spawn(*order, fds),
             Order::Signal { key, signal } => self.signal(key, signal, Reach::Process),
             Order::SignalGroup { key, signal } => {
                 self.signal(key.clone(), signal, Reach::Group);

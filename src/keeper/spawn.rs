@@ -31,20 +31,28 @@ pub(super) const NO_LOG_PIPE: i32 = 9; // EBADF
 
 /// The descriptors that come along with an order.
 #[derive(Debug)]
-pub(super) struct Along {
+struct Along {
     /// What the process writes to, where its specification says so.
-    pub(super) output: Option<OwnedFd>,
+    output: Option<OwnedFd>,
     /// The cgroup directory to start it in.
-    pub(super) cgroup: Option<OwnedFd>,
+    cgroup: Option<OwnedFd>,
+}
+
+impl Along {
+    fn of(order: &SpawnOrder, mut fds: Vec<OwnedFd>) -> Self {
+        let is_passed = order.spec.stdout == Output::Passed && !fds.is_empty();
+        Self { output: is_passed.then(|| fds.remove(0)), cgroup: fds.pop() }
+    }
 }
 
 impl Keeper {
-    pub(super) fn spawn(&mut self, mut order: SpawnOrder, along: &Along) {
+    pub(super) fn spawn(&mut self, mut order: SpawnOrder, fds: Vec<OwnedFd>) {
+        let along = Along::of(&order, fds);
         let key = order.key.clone();
         if let Some(memo) = order.memo.take() {
             self.remember(&key.run.unit, memo);
         }
-        if let Err(failure) = self.try_spawn(order, along) {
+        if let Err(failure) = self.try_spawn(order, &along) {
             if failure == prepare(STARTED_BEFORE) {
                 // Of the first start of this key the manager hears by itself.
                 self.tell(&Fact::SpawnFailed { key, failure }, Vec::new());

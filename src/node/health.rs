@@ -11,7 +11,7 @@ use super::{
     service::State,
     status::Verdict,
     timers::Slot,
-    wish::{Ask, Ending},
+    wish::Ask,
 };
 use crate::{
     base::{Actor, Happening, Now, RunId, RunResult, Ticket, TimeSpan, UnitName},
@@ -65,6 +65,8 @@ impl Node {
     /// It goes down: what is under way is forgotten.
     pub(super) fn end_probes(&mut self, place: Place) {
         self.wake_gated(place);
+        self.drop_held(place);
+        self.forgo_restart(place);
         let Some(run) = self.run_mut(place) else { return };
         let probes = std::mem::take(&mut run.probes);
         let checks = std::mem::take(&mut run.checks);
@@ -95,28 +97,40 @@ impl Node {
         self.send_probe(place, at);
     }
 
-    fn send_probe(&mut self, place: Place, index: usize) {
-        let Some(run) = self.run_mut(place) else { return };
-        let Some(probe) = run.probes.get_mut(index).filter(|probe| !probe.in_flight) else { return };
-        probe.in_flight = true;
-        let effect = Effect::Probe { run: run.id(), probe: index, def: run.def.clone() };
-        self.order(place, effect);
-    }
-
     /// A probe came back.
     pub(super) fn probed(&mut self, now: Now, id: &RunId, index: usize, outcome: &ProbeOutcome) {
         let Some(place) = self.current(id) else { return };
         let Some(run) = self.run_mut(place) else { return };
         let def = run.def.clone();
-        let probe = run.probes.get_mut(index).filter(|probe| probe.in_flight);
-        let (Some(spec), Some(probe)) = (def.health.get(index), probe) else {
+        let probe = run.probes.get_mut(index).filter(|probe| probe.in_flight && probe.held.is_none());
+        let (Some(spec), true) = (def.health.get(index), probe.is_some()) else {
             self.stale += 1;
             return;
         };
+        if !self.is_held(place, index, spec, outcome) {
+            self.count_answer(now, place, index, outcome, None);
+        }
+    }
+
+    /// Counts an answer in; `excused` says that what the probe depends on fails.
+    pub(super) fn count_answer(
+        &mut self,
+        now: Now,
+        place: Place,
+        index: usize,
+        outcome: &ProbeOutcome,
+        excused: Option<String>,
+    ) {
+        let Some(run) = self.run_mut(place) else { return };
+        let (def, id) = (run.def.clone(), run.id());
+        let (Some(spec), Some(probe)) = (def.health.get(index), run.probes.get_mut(index)) else { return };
         let before = probe.verdict;
         let ready = run.begin.ready_at.map_or(now.mono, |ready| ready.mono);
         let within_grace = ready.after(spec.startup_grace).is_some_and(|end| now.mono < end);
         probe.count(now, spec, outcome, within_grace);
+        if let Some(why) = excused {
+            probe.excuse(now, why);
+        }
         let verdict = probe.verdict;
         let answered = run.report(index, spec, outcome, verdict);
         for (ask, reports) in answered {
@@ -126,18 +140,21 @@ impl Node {
             return;
         }
         self.wake_gated(place);
+        if self.unit(place).is_some_and(|unit| !unit.wants_restart()) {
+            self.forgo_restart(place);
+        }
         let reason = outcome.finding.reason().unwrap_or_default().to_owned();
         match verdict {
-            Verdict::Unknown => {}
+            Verdict::Unknown => self.touch(place),
             Verdict::Healthy => {
                 self.touch(place);
-                self.notice(now, Happening::Healthy { run: id.clone(), probe: spec.name.to_string() });
+                self.notice(now, Happening::Healthy { run: id, probe: spec.name.to_string() });
                 self.weigh(now, place);
             }
             Verdict::Degraded => {
                 self.touch(place);
                 let what = Happening::Degraded {
-                    run: id.clone(),
+                    run: id,
                     probe: spec.name.to_string(),
                     shortage: spec.check.shortage(),
                     reason,
@@ -182,12 +199,7 @@ impl Node {
         self.touch(place);
         self.notice(now, what);
         match spec.on_unhealthy {
-            OnUnhealthy::Restart => {
-                if let Some(run) = self.run_mut(place) {
-                    run.ending = Some(Ending::Unhealthy { probe: spec.name.to_string() });
-                }
-                self.take_down(now, place);
-            }
+            OnUnhealthy::Restart => self.restart_unhealthy(now, place),
             OnUnhealthy::Reload => self.reload(now, place, Actor::Automatic("health probe"), Vec::new()),
             OnUnhealthy::Alert | OnUnhealthy::None => {}
         }

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     base::{
         Actor, ExitStatus, Generation, InvocationId, Mono, Now, Pid, ProcessKey, RunId, RunResult, Signal,
-        SpawnFailure, Ticket, UnitName, Usage, Wall,
+        SpawnFailure, Ticket, TimeSpan, UnitName, Usage, Wall,
     },
     unit::{UnitDef, calendar::Zones},
 };
@@ -170,6 +170,10 @@ pub enum Input {
         /// Where and why.
         failure: SpawnFailure,
     },
+    /// How many restarts by probes there may be.
+    RestartBudget(RestartBudget),
+    /// The units on which someone works.
+    Maintained(BTreeSet<UnitName>),
     /// Run every probe of these units once, now; answered with one reply when all have come back.
     ProbeNow {
         /// Names the request.
@@ -177,6 +181,26 @@ pub enum Input {
         /// Which units, in the order they were named.
         units: Vec<UnitName>,
     },
+}
+
+/// How many restarts by probes there may be, of all units together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartBudget {
+    /// So many at most in any span of the interval's length; 0: no limit.
+    pub burst: u32,
+    /// The length of the span.
+    pub interval: TimeSpan,
+}
+
+impl Default for RestartBudget {
+    fn default() -> Self {
+        Self { burst: 0, interval: TimeSpan::ZERO }
+    }
+}
+
+impl RestartBudget {
+    /// The largest burst: each unit can remember as many restarts of its own.
+    pub const BURST_MAX: u32 = 128;
 }
 
 /// A process that the kernel ended for want of memory.

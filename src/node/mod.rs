@@ -31,11 +31,14 @@ pub mod input;
 pub mod status;
 
 mod accept;
+mod budget;
 mod claim;
+mod depend;
 mod end;
 mod fact;
 mod graph;
 mod health;
+mod held;
 mod inspect;
 mod job;
 mod limit;
@@ -64,7 +67,7 @@ mod wish;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -79,6 +82,7 @@ use crate::{
     },
     unit::{UnitDef, spec::EmergencyAction},
 };
+use budget::Budget;
 use fact::ExitFact;
 use graph::{Graph, Place};
 use input::{Host, Restored};
@@ -115,6 +119,10 @@ pub struct Node {
     touched: Vec<Place>,
     /// Units that may have come down for good.
     ended: Vec<Place>,
+    /// Probes whose bad answers wait for others.
+    holding: BTreeSet<(Place, usize)>,
+    /// Restarts by probes, and who waits for one.
+    budget: Budget,
     /// The connections of units that accept.
     accepting: BTreeMap<Place, accept::Accepting>,
     /// Whether relations of units that are gone stand in the graph.
@@ -174,6 +182,8 @@ impl Node {
             failed_starts: VecDeque::new(),
             touched: Vec::new(),
             ended: Vec::new(),
+            holding: BTreeSet::new(),
+            budget: Budget::default(),
             accepting: BTreeMap::new(),
             graph_stale: false,
             live: 0,
@@ -200,6 +210,7 @@ impl Node {
     pub fn restore(&mut self, now: Now, units: BTreeMap<UnitName, Arc<UnitDef>>, restored: Restored) {
         self.awake = now.mono;
         self.take_over(now, units, restored);
+        self.take_over_held();
         self.conclude(now);
     }
 
@@ -241,6 +252,8 @@ impl Node {
             Input::Instance { number, def } => self.instance(now, number, def),
             Input::Listens { unit } => self.listens(now, &unit),
             Input::ListenFailed { unit, failure } => self.listen_failed(now, &unit, failure),
+            Input::RestartBudget(rule) => self.budget.rule(rule),
+            Input::Maintained(units) => self.maintain(now, &units),
             Input::ProbeNow { ticket, units } => self.probe_now(ticket, &units),
         }
         self.conclude(now);
@@ -313,7 +326,7 @@ impl Node {
     /// When [`Node::handle_timeout`] is due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        self.timers.next()
+        [self.timers.next(), self.budget.next()].into_iter().flatten().min()
     }
 
     /// Facts so far that changed nothing because their run was over.
@@ -379,6 +392,10 @@ impl Node {
 
     /// What all changes end with: jobs, the end of a shutdown, memos.
     fn conclude(&mut self, now: Now) {
+        if !self.holding.is_empty() {
+            self.settle_held(now);
+        }
+        self.spend(now);
         self.unsettled = (!self.settle(now)).then_some(now);
         if self.unsettled.is_some() {
             return;

@@ -25,6 +25,12 @@ pub(super) struct Probe {
     good_row: u32,
     fair_row: u32,
     pub(super) in_flight: bool,
+    /// When it was asked last.
+    pub(super) asked: Mono,
+    /// What the last answer came to, for those that depend on it.
+    pub(super) answer: Answer,
+    /// A bad answer that waits for others.
+    pub(super) held: Option<Box<ProbeOutcome>>,
     /// When it was due last; the next is an interval later.
     pub(super) due: Mono,
     /// Turns since it became unhealthy, for longer pauses.
@@ -32,6 +38,18 @@ pub(super) struct Probe {
     pub(super) since: Option<Now>,
     pub(super) last_failure: Option<Box<str>>,
     pub(super) took: Option<Duration>,
+}
+
+/// What an answer means for the probes that depend on this one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Answer {
+    /// They stand for themselves.
+    #[default]
+    Fair,
+    /// They are excused.
+    Bad,
+    /// So is it, for this reason.
+    Excused(Box<str>),
 }
 
 impl Probe {
@@ -44,6 +62,7 @@ impl Probe {
     pub(super) fn count(&mut self, now: Now, spec: &ProbeSpec, outcome: &ProbeOutcome, within_grace: bool) {
         self.in_flight = false;
         self.took = Some(outcome.took);
+        self.answer = if matches!(outcome.finding, Finding::Bad(_)) { Answer::Bad } else { Answer::Fair };
         if let Some(reason) = outcome.finding.reason() {
             self.last_failure = Some(shortened(reason).into());
         }
@@ -64,10 +83,21 @@ impl Probe {
                 verdict,
                 since: Some(now),
                 due: self.due,
+                asked: self.asked,
+                answer: std::mem::take(&mut self.answer),
                 last_failure: self.last_failure.take(),
                 took: self.took,
                 ..Self::default()
             };
+        }
+    }
+
+    /// What it depends on fails: nothing is known of it any more, unless it was unhealthy before.
+    pub(super) fn excuse(&mut self, now: Now, why: String) {
+        self.answer = Answer::Excused(why.into());
+        if self.verdict == Verdict::Healthy {
+            (self.verdict, self.since) = (Verdict::Unknown, Some(now));
+            (self.short, self.bad, self.good_row, self.fair_row) = (0, 0, 0, 0);
         }
     }
 

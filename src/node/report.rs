@@ -59,6 +59,8 @@ impl Node {
             wanted: unit.wish == Wish::Up || (unit.accepts() && matches!(unit.state, State::Listening)),
             accepted: self.accepted(place, unit),
             needs_restart: run.is_some_and(|run| needs_restart(&run.def, &unit.def)),
+            maintained: unit.maintained,
+            held_back: unit.held_back,
             unkillable: run.is_some_and(|run| run.unkillable),
             needed_by: needed_by.filter_map(|other| Some(self.unit(*other)?.name.clone())).collect(),
             job: unit.job.as_ref().map(|job| match &job.kind {

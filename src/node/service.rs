@@ -24,6 +24,7 @@ use super::{
     health::Checking,
     limit::StartWindow,
     probe::Probe,
+    status::HeldBack,
     timer::Timer,
     watch::{Elsewhere, Watch},
     wish::{Ask, Ending, Job, Wish},
@@ -75,6 +76,12 @@ pub(super) struct Unit {
     pub(super) waits_back: bool,
     /// Something went wrong and `Recovered` has not been said since.
     pub(super) incident: bool,
+    /// When probes restarted it, as far as the budget of all units counts that.
+    pub(super) probe_restarts: Vec<Mono>,
+    /// What holds back the restart that a probe of the present run wants.
+    pub(super) held_back: Option<HeldBack>,
+    /// Someone works on it.
+    pub(super) maintained: bool,
     /// Its timer, while that is armed.
     pub(super) timer: Option<Box<Timer>>,
     /// What is known of an external service.
@@ -342,6 +349,9 @@ impl Unit {
             job: None,
             waits_back: false,
             incident: false,
+            probe_restarts: Vec::new(),
+            held_back: None,
+            maintained: false,
             timer: None,
             watch: None,
             known: false,

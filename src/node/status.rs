@@ -56,6 +56,10 @@ pub struct UnitStatus {
     pub unkillable: bool,
     /// The connections of a unit that accepts.
     pub accepted: Option<Accepted>,
+    /// Someone works on it: no probe restarts it.
+    pub maintained: bool,
+    /// What holds back the restart that a probe wants.
+    pub held_back: Option<HeldBack>,
     /// Units that require it or are bound to it, by name.
     pub needed_by: Vec<UnitName>,
     /// What is being done with it: `start`, `stop`, `restart`.
@@ -194,6 +198,26 @@ impl Sub {
             | Self::FinalSigterm
             | Self::FinalSigkill => Active::Deactivating,
             Self::Failed => Active::Failed,
+        }
+    }
+}
+
+/// What holds a restart back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldBack {
+    /// So many were there already.
+    Budget,
+    /// Someone works on the unit.
+    Maintenance,
+}
+
+impl HeldBack {
+    /// For people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Budget => "the budget of restarts by probes is spent",
+            Self::Maintenance => "the unit is in maintenance",
         }
     }
 }

@@ -9,14 +9,14 @@ use std::{
 use super::{
     diag::{Place, Report},
     draft::{Relation, RelationKind},
-    graph,
+    graph, probe_order,
     set::{Install, Read},
     similar::did_you_mean,
     spec::SocketSpec,
 };
 use crate::base::UnitName;
 
-type All = BTreeMap<UnitName, Read>;
+pub(super) type All = BTreeMap<UnitName, Read>;
 
 /// How many missing names are compared with all names there are: each comparison of a large set takes milliseconds.
 const SEARCHES_MAX: usize = 50;
@@ -35,6 +35,7 @@ pub(super) fn check(units: &All, report: &mut Report<'_>) {
     }
     timers(units, report);
     cycles(units, report);
+    probe_order::check(units, report);
     addresses(units, report);
 }
 

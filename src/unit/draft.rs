@@ -7,8 +7,8 @@ use super::{
     diag::Place,
     exec_draft::ExecDraft,
     spec::{
-        Command, ConnectionLimits, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, SocketOptions,
-        TimerSpec, TlsCheck, UnitDef, UploadSignature,
+        Command, ConnectionLimits, ExitSet, Limit, Listen, NotifyAccess, OnUnhealthy, Pairs, ProbeCheck, ProbeName,
+        SocketOptions, TimerSpec, TlsCheck, UnitDef, UploadSignature,
     },
 };
 use crate::base::{ByteSize, Severity, Signal, TimeSpan, UnitName};
@@ -186,6 +186,7 @@ pub(super) struct ProbeDraft {
     pub unhealthy_after: Option<u32>,
     pub unhealthy_window: Option<u32>,
     pub healthy_after: u32,
+    pub depends_on: Vec<(ProbeName, Place)>,
     pub on_unhealthy: Option<OnUnhealthy>,
     pub severity: Option<Severity>,
     /// The kinds of check that the file at hand has given.
@@ -286,6 +287,7 @@ impl ProbeDraft {
             unhealthy_after: None,
             unhealthy_window: None,
             healthy_after: 1,
+            depends_on: Vec::new(),
             on_unhealthy: None,
             severity: None,
             checks_here: Vec::new(),

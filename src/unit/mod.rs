@@ -26,6 +26,7 @@ pub mod resources; // what units ask of the machine, as the kernel wants it
 pub mod sandbox; // what a sandbox takes: mounts, namespaces, a filter
 mod listening; // one unit's sockets
 pub mod placeholder; // what is filled into a text later
+mod probe_order; // which probe depends on which
 mod probing; // what one unit is asked
 mod requests; // of one http probe
 mod set;

@@ -82,6 +82,7 @@ pub(super) fn finish(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -
         unhealthy_after,
         unhealthy_window: window,
         healthy_after: draft.healthy_after,
+        depends_on: draft.depends_on.into_iter().map(|(of, _)| of).collect(),
         on_unhealthy,
         severity,
     })

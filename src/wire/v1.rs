@@ -56,6 +56,9 @@ pub struct Unit {
     pub health: String,
     /// Each probe.
     pub probes: Vec<Probe>,
+    /// Why the restart that a probe wants is held back, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_held: Option<String>,
     /// What the service says of itself (STATUS=).
     pub status_text: Option<String>,
     /// Settings of which the host lets the daemon give the main process less than the unit asks for.

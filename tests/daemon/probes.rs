@@ -1,7 +1,10 @@
 //! Probes of several steps, of output, and of what others depend on.
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 
-use crate::support::world::{World, free_port};
+use crate::support::{
+    process::pause,
+    world::{World, free_port},
+};
 
 const KEY: &str = "geheimnis";
 
@@ -155,4 +158,109 @@ pub(crate) fn what_a_command_says_is_the_reason() {
     assert!(world.captured("one").contains("to the log") && !world.captured("one").contains("CRITICAL"));
     fs::write(world.path("one"), "exit 2").unwrap();
     world.until_status("one", "in silence", |status| reason(status) == "exit code 2");
+}
+
+/// A unit whose probe falls with the first bad answer.
+fn asking(port: u16, action: &str, more: &str) -> String {
+    format!(
+        "[service]\nexec_start = \"sleep 1000\"\n[unit]\nstart_limit_burst = 0\n\
+         [[health]]\nname = \"live\"\ntcp = \"127.0.0.1:{port}\"\non_unhealthy = \"{action}\"\n\
+         interval = \"300ms\"\ntimeout = \"290ms\"\nunhealthy_after = 1\n{more}\n"
+    )
+}
+
+fn incidents(world: &World) -> Vec<String> {
+    let said = world.ok(&["alerts", "--json"]).json();
+    said["incidents"].as_array().unwrap().iter().map(ToString::to_string).collect()
+}
+
+pub(crate) fn of_twenty_probes_behind_a_dead_host_one_is_an_incident() {
+    let port = free_port();
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let mut world = World::new();
+    world.unit("host", &asking(port, "alert", ""));
+    let names: Vec<String> = (0..20).map(|n| format!("web{n}")).collect();
+    for name in &names {
+        world.unit(name, &asking(port, "restart", "depends_on = \"host/live\""));
+    }
+    world.start();
+    let all = |what: &str, is_so: &dyn Fn(&serde_json::Value) -> bool| {
+        for name in &names {
+            world.until_status(name, what, is_so);
+        }
+    };
+    all("healthy", &|status| status["health"] == "healthy");
+    drop(listener);
+    all("excused", &|status| status["health"] == "unknown");
+    world.until_status("host", "unhealthy", |status| status["health"] == "unhealthy");
+    pause(1500);
+    all("still the first run", &|status| status["generation"] == 1);
+    let status = world.status("web7");
+    assert_eq!(reason(&status), "unknown, because host/live fails");
+    let open = incidents(&world);
+    assert!(open.len() == 1 && open[0].contains("host"), "{open:#?}");
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    all("healthy again", &|status| status["health"] == "healthy");
+    drop(listener);
+}
+
+pub(crate) fn a_broken_dependency_restarts_no_more_than_the_budget() {
+    let port = free_port();
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let mut world = World::new();
+    world.settings("[health]\nrestart_budget = 2\nrestart_budget_interval = \"1h\"\n");
+    let names: Vec<String> = (0..6).map(|n| format!("web{n}")).collect();
+    for name in &names {
+        world.unit(name, &asking(port, "restart", ""));
+    }
+    world.start();
+    for name in &names {
+        world.until_status(name, "healthy", |status| status["health"] == "healthy");
+    }
+    drop(listener);
+    world.until_notices("restart_held", 4);
+    let restarts = |world: &World| {
+        let runs = names.iter().map(|name| world.until_active(name, "active")["generation"].as_u64().unwrap());
+        runs.sum::<u64>() - 6
+    };
+    assert_eq!(restarts(&world), 2);
+    world.kill_manager();
+    pause(1500);
+    assert_eq!(restarts(&world), 2, "the next manager has no budget of its own");
+    let held = names.iter().map(|name| world.status(name)).find(|status| !status["restart_held"].is_null()).unwrap();
+    assert_eq!(held["restart_held"], "the budget of restarts by probes is spent");
+    let check = world.ctl(&["check"]);
+    assert!(check.code == 2 && check.out.contains("left alone: the budget"), "{check:?}");
+    assert_eq!(restarts(&world), 2);
+    // More is allowed: whoever is still unhealthy is restarted.
+    world.settings("[health]\nrestart_budget = 3\nrestart_budget_interval = \"1h\"\n");
+    world.ok(&["reload-config"]);
+    pause(1000);
+    assert_eq!(restarts(&world), 3);
+    let refused = {
+        world.settings("[health]\nrestart_budget = 1000\n");
+        world.ctl(&["reload-config"])
+    };
+    assert!(refused.code != 0 && format!("{refused:?}").contains("restart_budget is at most 128"), "{refused:?}");
+}
+
+pub(crate) fn in_maintenance_no_probe_restarts() {
+    let port = free_port();
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let world = World::with(&[("web", &asking(port, "restart", ""))]);
+    world.until_status("web", "healthy", |status| status["health"] == "healthy");
+    world.ok(&["alerts", "silence", "web", "--for", "1h", "--maintenance"]);
+    drop(listener);
+    let status = world.until_status("web", "held", |status| !status["restart_held"].is_null());
+    assert_eq!(status["restart_held"], "the unit is in maintenance");
+    world.kill_manager();
+    pause(1500);
+    let status = world.until_status("web", "held", |status| !status["restart_held"].is_null());
+    assert_eq!(status["generation"], 1);
+    assert!(world.ctl(&["check"]).out.contains("in maintenance"));
+    world.ok(&["alerts", "unsilence", "web"]);
+    world.until_status("web", "restarted", |status| status["generation"].as_u64() > Some(1));
+    // One that ends by its time.
+    let _listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    world.until_status("web", "healthy", |status| status["health"] == "healthy");
 }

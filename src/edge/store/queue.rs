@@ -224,6 +224,7 @@ fn is_essential(write: &Write) -> bool {
             | Happening::Unhealthy { .. }
             | Happening::Healthy { .. }
             | Happening::Degraded { .. }
+            | Happening::RestartHeld { .. }
             | Happening::Recovered { .. }
             | Happening::DependencyFailed { .. }
             | Happening::NotifyRefused { .. }

@@ -113,6 +113,7 @@ impl<'a> Pass<'a> {
             | Happening::Reloaded { .. }
             | Happening::ReloadFailed { .. }
             | Happening::Degraded { .. }
+            | Happening::RestartHeld { .. }
             | Happening::Recovered { .. }
             | Happening::DependencyFailed { .. }
             | Happening::NotifyRefused { .. }

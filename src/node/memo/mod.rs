@@ -35,6 +35,8 @@ const PART_MAIN: u8 = 3;
 const PART_OOM: u8 = 4;
 /// What is known of an external service.
 const PART_EXTERNAL: u8 = 5;
+/// Restarts by probes, one that is held back, and whether someone works on the unit.
+const PART_PROBES: u8 = 8;
 /// Verdicts that are kept; further probes begin without.
 const VERDICTS_MAX: usize = 64;
 /// The longest text that is kept (a unit's name fits), in bytes.
@@ -84,6 +86,7 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
         }
     }
     out.listening_part(unit);
+    out.probes_part(unit);
     if let Some(watch) = &unit.watch {
         out.part(PART_EXTERNAL, |out| out.watch(watch));
     }
@@ -131,6 +134,7 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
         let (tag, mut part) = input.part()?;
         match (tag, unit.run_mut()) {
             (PART_LISTENING, _) => part.listening_part(&mut unit)?,
+            (PART_PROBES, _) => part.probes_part(&mut unit)?,
             (PART_TIMER, _) => unit.timer = Some(Box::new(part.timer()?)),
             (PART_EXTERNAL, _) => unit.watch = Some(Box::new(part.watch()?)),
             (PART_MAIN, Some(run)) => part.main_part(run)?,

@@ -5,7 +5,7 @@ use super::super::{
     limit::StartWindow,
     probe::Probe,
     service::{Begin, Claim, Control, End, Main, Monitor, Naming, Reloading, Run, State, Unit},
-    status::Verdict,
+    status::{HeldBack, Verdict},
     timer::{Planned, Timer},
     watch::Watch,
     wish::Ending,
@@ -38,6 +38,22 @@ impl<'a> Reader<'a> {
         let window = StartWindow { begin: self.option(Self::mono)?, count: self.small()? };
         unit.triggers = (window != StartWindow::default()).then(|| Box::new(window));
         Some(())
+    }
+
+    pub(super) fn probes_part(&mut self, unit: &mut Unit) -> Option<()> {
+        let [maintained, budget, maintenance, _] = self.flags()?;
+        let held = match (budget, maintenance) {
+            (true, _) => Some(HeldBack::Budget),
+            (false, true) => Some(HeldBack::Maintenance),
+            (false, false) => None,
+        };
+        (unit.maintained, unit.held_back) = (maintained, held);
+        let mut at = Mono::default();
+        for _ in 0..self.number()? {
+            at = Mono(at.0.checked_add(self.number()?)?);
+            unit.probe_restarts.push(at);
+        }
+        self.0.is_empty().then_some(())
     }
 
     pub(super) fn main_part(&mut self, run: &mut Run) -> Option<()> {

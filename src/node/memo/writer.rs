@@ -1,11 +1,13 @@
 use super::super::{
     service::{Begin, Claim, Control, End, Main, Naming, Phase, Run, State, Unit},
-    status::Verdict,
+    status::{HeldBack, Verdict},
     timer::{Planned, Timer},
     watch::Watch,
     wish::Ending,
 };
-use super::{CALLERS, DIRECTIVES, PART_LISTENING, PART_MAIN, PART_OOM, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX};
+use super::{
+    CALLERS, DIRECTIVES, PART_LISTENING, PART_MAIN, PART_OOM, PART_PROBES, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX,
+};
 use crate::base::{Actor, Consequence, ExitStatus, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage, Wall};
 
 pub(super) struct Writer(pub(super) Vec<u8>);
@@ -229,6 +231,23 @@ impl Writer {
             out.byte(u8::from(listens));
             out.option(window.begin, |out, begin| out.number(begin.0));
             out.number(u64::from(window.count));
+        });
+    }
+
+    pub(super) fn probes_part(&mut self, unit: &Unit) {
+        if unit.probe_restarts.is_empty() && unit.held_back.is_none() && !unit.maintained {
+            return;
+        }
+        let (budget, maintenance) =
+            (unit.held_back == Some(HeldBack::Budget), unit.held_back == Some(HeldBack::Maintenance));
+        self.part(PART_PROBES, |out| {
+            out.flags([unit.maintained, budget, maintenance, false]);
+            out.number(unit.probe_restarts.len() as u64);
+            let mut before = 0;
+            for at in &unit.probe_restarts {
+                out.number(at.0.saturating_sub(before));
+                before = at.0;
+            }
         });
     }
 

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 use super::super::{
     Effect, Input, Node, UnitStatus,
     effect::{MainSource, Outcome},
-    input::{Finding, MissingMain, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
+    input::{Finding, MissingMain, NotifyMessage, ProbeOutcome, RestartBudget, Restored, Sender, Verb},
 };
 use super::make::name;
 use crate::{
     base::{
         Actor, ExitStatus, Generation, Happening, Mono, Now, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure,
-        SpawnStep, Ticket, Wall,
+        SpawnStep, Ticket, TimeSpan, Wall,
     },
     unit::UnitDef,
 };
@@ -21,6 +21,7 @@ pub(super) struct Desk {
     pub(super) now: Now,
     pub(super) memos: BTreeMap<crate::base::UnitName, Vec<u8>>,
     tickets: u64,
+    budget: RestartBudget,
 }
 
 impl Desk {
@@ -33,7 +34,8 @@ impl Desk {
 
     pub(super) fn cold(defs: impl IntoIterator<Item = UnitDef>) -> Self {
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_700_000_000_000_000) };
-        let mut desk = Self { node: Node::new(7), now, memos: BTreeMap::new(), tickets: 0 };
+        let mut desk =
+            Self { node: Node::new(7), now, memos: BTreeMap::new(), tickets: 0, budget: RestartBudget::default() };
         desk.set(defs);
         desk
     }
@@ -44,10 +46,18 @@ impl Desk {
 
     /// A new manager on the memos of this one.
     pub(super) fn takeover(&self, defs: impl IntoIterator<Item = UnitDef>, restored: Restored) -> (Self, Vec<String>) {
-        let mut desk = Self { node: Node::new(8), now: self.now, memos: self.memos.clone(), tickets: 0 };
+        let (memos, budget) = (self.memos.clone(), self.budget);
+        let mut desk = Self { node: Node::new(8), now: self.now, memos, tickets: 0, budget };
+        desk.give(Input::RestartBudget(budget));
         desk.node.restore(desk.now, units(defs), Restored { memos: self.memos.clone(), ..restored });
         let said = desk.drain();
         (desk, said)
+    }
+
+    /// So many restarts by probes there may be, for each manager from now on.
+    pub(super) fn budget(&mut self, burst: u32, secs: u64) {
+        self.budget = RestartBudget { burst, interval: TimeSpan::from_secs(secs) };
+        self.give(Input::RestartBudget(self.budget));
     }
 
     pub(super) fn give(&mut self, input: Input) -> Vec<String> {
@@ -309,6 +319,9 @@ fn tell_notice(what: &Happening) -> String {
         Happening::Healthy { run, probe } => format!("Healthy {} {probe}", show_run(run)),
         Happening::Degraded { run, probe, reason, .. } => format!("Degraded {} {probe}: {reason}", show_run(run)),
         Happening::Unhealthy { run, probe, reason, .. } => format!("Unhealthy {} {probe}: {reason}", show_run(run)),
+        Happening::RestartHeld { run, probe, reason } => {
+            format!("RestartHeld {} {probe}: {reason}", show_run(run))
+        }
         Happening::Reloaded { run, actor } => format!("Reloaded {} {actor}", show_run(run)),
         Happening::ControlFailed { run, command, status, ignored } => {
             format!("ControlFailed {} {command} {status}{}", show_run(run), if *ignored { " ignored" } else { "" })

@@ -96,6 +96,7 @@ pub(super) fn probe(text: &str, on_unhealthy: OnUnhealthy) -> ProbeSpec {
         unhealthy_after: 3,
         unhealthy_window: 3,
         healthy_after: 2,
+        depends_on: [].into(),
         on_unhealthy,
         severity: Severity::Critical,
     }

@@ -1,9 +1,9 @@
 //! `[[health]]`: what a service is asked, and what follows.
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use super::{Command, Pairs};
-use crate::base::{ByteSize, LinePattern, Severity, Shortage, TimeSpan};
+use crate::base::{ByteSize, LinePattern, Severity, Shortage, TimeSpan, UnitName};
 
 /// One `[[health]]` probe.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,10 +30,27 @@ pub struct ProbeSpec {
     pub unhealthy_window: u32,
     /// Successes in a row that make it healthy again.
     pub healthy_after: u32,
+    /// Its bad answers count only while these are well.
+    pub depends_on: Box<[ProbeName]>,
     /// What is done when it becomes unhealthy.
     pub on_unhealthy: OnUnhealthy,
     /// How much it matters.
     pub severity: Severity,
+}
+
+/// A probe of a unit; shown as `db/live`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProbeName {
+    /// Whose.
+    pub unit: UnitName,
+    /// Which.
+    pub probe: Box<str>,
+}
+
+impl fmt::Display for ProbeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.unit, self.probe)
+    }
 }
 
 /// What is done about an unhealthy service.

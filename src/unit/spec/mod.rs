@@ -26,7 +26,7 @@ pub use self::{
     external::{ExternalManager, ExternalSpec, SupervisorServer},
     health::{
         Ceiling, CertificateCheck, CertificatePlace, DiskCheck, FileCheck, HttpBody, HttpCheck, LogCheck, OnUnhealthy,
-        ProbeCheck, ProbeSpec, RedisCheck, RedisRole, TcpCheck, TlsCheck, UploadScheme, UploadSignature,
+        ProbeCheck, ProbeName, ProbeSpec, RedisCheck, RedisRole, TcpCheck, TlsCheck, UploadScheme, UploadSignature,
     },
     kill::{KillMode, KillSpec},
     log::{

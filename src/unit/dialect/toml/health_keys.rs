@@ -2,14 +2,15 @@ use toml::de::DeTable;
 
 use super::{
     health_checks, http_keys,
-    value::put,
+    value::{extend, put},
     walk::{Key, Value, Walk},
 };
 use crate::{
-    base::Severity,
+    base::{Severity, UnitName},
     unit::{
+        diag::Place,
         draft::{Draft, ProbeDraft},
-        spec::OnUnhealthy,
+        spec::{OnUnhealthy, ProbeName},
     },
 };
 
@@ -53,13 +54,17 @@ pub(super) fn read(walk: &mut Walk<'_, '_>, value: &Value<'_>, draft: &mut Draft
 }
 
 fn probe_name(walk: &mut Walk<'_, '_>, item: &Value<'_>, table: &DeTable<'_>) -> Option<Box<str>> {
-    const NAME_BYTES_MAX: usize = 64;
     let Some(value) = table.get("name") else {
         walk.error(item, "a probe needs a name", Some("name = \"live\", for example".to_owned()));
         return None;
     };
     walk.key = "name";
     let name = walk.text(value)?;
+    checked_name(walk, value, name)
+}
+
+fn checked_name(walk: &mut Walk<'_, '_>, value: &Value<'_>, name: &str) -> Option<Box<str>> {
+    const NAME_BYTES_MAX: usize = 64;
     let fits = !name.is_empty() && name.len() <= NAME_BYTES_MAX;
     if !fits || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) {
         let help = format!("letters, digits, _ - . and at most {NAME_BYTES_MAX} of them");
@@ -69,10 +74,28 @@ fn probe_name(walk: &mut Walk<'_, '_>, item: &Value<'_>, table: &DeTable<'_>) ->
     Some(name.into())
 }
 
+/// `NAME`, of the same unit, or `UNIT/NAME`.
+fn dependency(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<(ProbeName, Place)> {
+    let place = walk.place(value.span().start);
+    let text = walk.line(value)?;
+    let (unit, probe) = match text.rsplit_once('/') {
+        None => (walk.specifiers.name.clone(), text),
+        Some((unit, probe)) => match UnitName::new(unit) {
+            Ok(unit) => (unit, probe),
+            Err(error) => {
+                walk.error(value, error.to_string(), Some("write \"UNIT/NAME\"".to_owned()));
+                return None;
+            }
+        },
+    };
+    Some((ProbeName { unit, probe: checked_name(walk, value, probe)? }, place))
+}
+
 pub(super) const PROBE: &[Key<ProbeDraft>] = &[
     Key { name: "backoff_max", set: |p, w, v| put(&mut p.backoff_max, w.span(v)) },
     Key { name: "certificate", set: health_checks::certificate },
     Key { name: "cpu", set: health_checks::cpu },
+    Key { name: "depends_on", set: |p, w, v| extend(&mut p.depends_on, w, v, dependency) },
     Key { name: "disk", set: health_checks::disk },
     Key { name: "exec", set: health_checks::exec },
     Key { name: "file", set: health_checks::file },
