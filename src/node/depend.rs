@@ -3,7 +3,13 @@
 //! Until then it is *held*: its probe is still under way. What it depends on is asked at once, so that of twenty probes behind
 //! a dead host one speaks, whichever was first. A probe that depends on what fails is *excused*: nothing is known of it.
 
-use super::{Effect, Node, graph::Place, input::Finding, input::ProbeOutcome, probe::Answer, status::Verdict};
+use super::{
+    Effect, Node,
+    graph::Place,
+    input::{Finding, ProbeOutcome},
+    probe::Answer,
+    status::Verdict,
+};
 use crate::{
     base::{Mono, Now},
     unit::spec::{ProbeName, ProbeSpec},
@@ -20,8 +26,8 @@ enum Standing {
 }
 
 impl Node {
-    /// Whether an answer has to wait for others; then it is kept.
-    pub(super) fn is_held(&mut self, place: Place, index: usize, spec: &ProbeSpec, outcome: &ProbeOutcome) -> bool {
+    /// Keeps an answer that has to wait for others; whether it is such a one.
+    pub(super) fn hold_answer(&mut self, place: Place, index: usize, spec: &ProbeSpec, outcome: &ProbeOutcome) -> bool {
         if spec.depends_on.is_empty() || !matches!(outcome.finding, Finding::Bad(_)) {
             return false;
         }

@@ -107,7 +107,7 @@ impl Node {
             self.stale += 1;
             return;
         };
-        if !self.is_held(place, index, spec, outcome) {
+        if !self.hold_answer(place, index, spec, outcome) {
             self.count_answer(now, place, index, outcome, None);
         }
     }

@@ -194,7 +194,7 @@ pub(crate) fn a_redis_server_is_asked_what_it_is() {
 }
 
 /// An authority, and a certificate of `localhost` for some days, made by openssl(1).
-pub(crate) fn certificates(world: &World, days: u32) {
+pub(crate) fn certificates(world: &World, days: i32) {
     let make = |words: &str| {
         let done =
             std::process::Command::new("openssl").args(words.split(' ')).current_dir(world.path("")).output().unwrap();

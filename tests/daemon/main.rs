@@ -183,6 +183,8 @@ const TESTS: &[Test] = tests![
     probes::of_twenty_probes_behind_a_dead_host_one_is_an_incident,
     probes::a_broken_dependency_restarts_no_more_than_the_budget,
     probes::in_maintenance_no_probe_restarts,
+    probes::a_resolver_that_is_slow_delays_nobody_else,
+    probes::an_expired_certificate_is_a_bad_answer,
     history::an_export_has_every_run_once_in_order_over_many_pages,
     history::rows_beyond_what_is_kept_go,
     external::a_service_of_commands_is_kept_up_through_them,

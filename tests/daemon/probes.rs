@@ -1,9 +1,18 @@
 //! Probes of several steps, of output, and of what others depend on.
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use crate::support::{
-    process::pause,
-    world::{World, free_port},
+use crate::{
+    health::certificates,
+    support::{
+        process::{Signal, command, kill, need_root, pause},
+        world::{World, free_port},
+    },
 };
 
 const KEY: &str = "geheimnis";
@@ -263,4 +272,75 @@ pub(crate) fn in_maintenance_no_probe_restarts() {
     // One that ends by its time.
     let _listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     world.until_status("web", "healthy", |status| status["health"] == "healthy");
+}
+
+/// A resolver that lets everyone wait for half a minute, and a server that closes each connection.
+const STUB: &str = r#"use IO::Socket::INET; my $u = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 53, Proto => "udp") or die; my $t = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 7000, Listen => 1000) or die; while (my $c = $t->accept) { close $c }"#;
+
+pub(crate) fn a_resolver_that_is_slow_delays_nobody_else() {
+    need_root("it makes namespaces");
+    let mut world = World::new();
+    fs::write(world.path("stub.pl"), STUB).unwrap();
+    fs::write(world.path("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:30 attempts:1\n").unwrap();
+    let asks = |address: &str| {
+        format!(
+            "[service]\nexec_start = \"sleep 1000\"\nrestart = \"always\"\nrestart_sec = 0\n[unit]\nstart_limit_burst = 0\n\
+             [[health]]\nname = \"live\"\ntcp = \"{address}\"\non_unhealthy = \"alert\"\ninterval = \"500ms\"\ntimeout = \"400ms\"\n"
+        )
+    };
+    world.unit("stub", "[service]\nexec_start = \"perl @/stub.pl\"\n");
+    for n in 0..40 {
+        world.unit(&format!("far{n}"), &asks(&format!("host{n}.example:80")));
+    }
+    let near: Vec<String> = (0..10).map(|n| format!("near{n}")).collect();
+    for name in &near {
+        world.unit(name, &asks("127.0.0.1:7000"));
+    }
+    let script = "ip link set lo up; mount --bind \"$2\" /etc/resolv.conf; exec \"$0\" --config \"$1\"";
+    let mut daemon = command("unshare");
+    daemon.args(["--mount", "--net", "sh", "-ec", script, env!("CARGO_BIN_EXE_supervisord")]);
+    daemon.arg(world.path("roundsman.toml")).arg(world.path("resolv.conf"));
+    let log = fs::File::create(world.path("daemon.log")).unwrap();
+    let child = daemon.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    world.adopt(child);
+    world.await_answer();
+    // So many hang that all threads for names are taken, and all who ask for one have been told.
+    for n in 0..40 {
+        let status = world.until_status(&format!("far{n}"), "unhealthy", |status| status["health"] == "unhealthy");
+        assert_eq!(reason(&status), "no answer within 400ms");
+    }
+    for turn in 0..10 {
+        for name in &near {
+            let status = world.until_status(name, "healthy", |status| status["health"] == "healthy");
+            let took = status["probes"][0]["took_us"].as_u64().unwrap();
+            assert!(took < 200_000, "{name} took {took} us in turn {turn}");
+        }
+        let before = world.pid("near0");
+        let begun = Instant::now();
+        kill(before, Signal::SIGKILL);
+        world.until_status("near0", "the next run", |status| {
+            status["pid"].as_i64().is_some_and(|pid| pid != i64::from(before))
+        });
+        assert!(begun.elapsed() < Duration::from_secs(1), "a restart waited for {:?}", begun.elapsed());
+    }
+    let told = world.notices("unhealthy");
+    assert!(told.iter().all(|notice| notice["unit"].as_str().unwrap().starts_with("far")), "{told:#?}");
+}
+
+pub(crate) fn an_expired_certificate_is_a_bad_answer() {
+    let port = free_port();
+    let mut world = World::new();
+    certificates(&world, -1);
+    let server = format!("openssl s_server -accept 127.0.0.1:{port} -cert @/own.pem -key @/own.key -www -quiet");
+    world.unit(
+        "web",
+        &format!(
+            "[service]\nexec_start = \"{server}\"\n[[health]]\nname = \"live\"\non_unhealthy = \"alert\"\ninterval = \"200ms\"\n\
+             timeout = \"190ms\"\nhttp = {{ url = \"https://localhost:{port}/\", tls = {{ ca_file = \"@/ca.pem\" }} }}\n"
+        ),
+    );
+    world.start();
+    let expired = |status: &serde_json::Value| reason(status).contains("xpired");
+    let status = world.until_status("web", "refused", |status| status["health"] == "unhealthy" && expired(status));
+    assert!(reason(&status).contains("TLS: "), "{status:#}");
 }
