@@ -202,10 +202,13 @@ impl Deliveries {
             // Someone has just mended it: the waits that the old one was told are void.
             worker.inherits = false;
         }
+        let (common, name) = (Arc::clone(&self.common), route.name.clone());
         let task = tokio::spawn(async move {
             if let Some(before) = before {
                 // How it ended does not matter, only that it does not send any more.
                 before.await.ok();
+                // What its last try said of the old one is not so of this one.
+                common.seen().dead.remove(&name);
             }
             worker.run().await;
         });
