@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     alert::Alerts,
-    base::{Chain, Happening, Notice, Pid, ProcessKey, Role, UnitName},
+    base::{Chain, Happening, Notice, Pid, ProcessKey, Role, Signal, UnitName},
     edge::{
         alarm::Alarm,
         cgroup::{Cgroups, Right, controllers::Controllers},
@@ -150,6 +150,7 @@ pub async fn start(socket: OwnedFd, given: Given, edges: runtime::Handle) -> Res
     let control = engine.control_socket(&snapshot)?;
     // What is of no unit is seen to first; the machine of units never hears of it.
     engine.end_left_errands(&mut snapshot).map_err(BootError::Keeper)?;
+    engine.end_left_probes(&snapshot).map_err(BootError::Keeper)?;
     engine.take_over(*snapshot, host, opening).await.map_err(BootError::Keeper)?;
     engine.sandboxes.take_over(&engine.node.statuses().iter().filter_map(|status| status.invocation).collect());
     // A manager that was killed may not have come to it.
@@ -498,6 +499,17 @@ impl Engine {
 
     /// What the runs that go on were given, and how many kills were told. The last process of one may be dead, and its end
     /// among what waits.
+    /// Nobody waits for the answers that an earlier manager wanted.
+    fn end_left_probes(&mut self, snapshot: &Snapshot) -> Result<(), ClientError> {
+        for process in &snapshot.processes {
+            if let Role::Probe(number) = process.key.role {
+                self.probes.pass_over(number);
+                self.keeper.send(&Order::Signal { key: process.key.clone(), signal: Signal::KILL }, Vec::new())?;
+            }
+        }
+        Ok(())
+    }
+
     fn adopt_resources(&mut self) {
         for (name, unit) in &self.units {
             if matches!(self.node.active(name), Some(state) if !matches!(state, Active::Inactive | Active::Failed)) {

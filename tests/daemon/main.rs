@@ -180,6 +180,7 @@ const TESTS: &[Test] = tests![
     probes::a_secret_that_others_can_read_is_refused_at_load,
     probes::a_line_that_a_service_writes_is_news_once,
     probes::what_a_command_says_is_the_reason,
+    probes::a_probe_of_a_dead_manager_is_ended_and_asked_again,
     probes::of_twenty_probes_behind_a_dead_host_one_is_an_incident,
     probes::a_broken_dependency_restarts_no_more_than_the_budget,
     probes::in_maintenance_no_probe_restarts,
