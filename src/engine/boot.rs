@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     alert::Alerts,
-    base::{Chain, Happening, Notice, Pid, ProcessKey, Role, Signal, UnitName},
+    base::{Chain, Happening, Notice, Pid, ProcessKey, Role, UnitName},
     edge::{
         alarm::Alarm,
         cgroup::{Cgroups, Right, controllers::Controllers},
@@ -499,17 +499,6 @@ impl Engine {
 
     /// What the runs that go on were given, and how many kills were told. The last process of one may be dead, and its end
     /// among what waits.
-    /// Nobody waits for the answers that an earlier manager wanted.
-    fn end_left_probes(&mut self, snapshot: &Snapshot) -> Result<(), ClientError> {
-        for process in &snapshot.processes {
-            if let Role::Probe(number) = process.key.role {
-                self.probes.pass_over(number);
-                self.keeper.send(&Order::Signal { key: process.key.clone(), signal: Signal::KILL }, Vec::new())?;
-            }
-        }
-        Ok(())
-    }
-
     fn adopt_resources(&mut self) {
         for (name, unit) in &self.units {
             if matches!(self.node.active(name), Some(state) if !matches!(state, Active::Inactive | Active::Failed)) {

@@ -27,7 +27,7 @@ use crate::{
     unit::{
         self, SourceText, Surroundings, UnitDef,
         calendar::{ZoneName, Zones},
-        spec::{EmergencyAction, ProbeCheck},
+        spec::EmergencyAction,
     },
 };
 
@@ -121,12 +121,9 @@ fn secrets(host: &Host) -> Result<(), ConfigError> {
     let mut problems = Vec::new();
     for unit in host.units.values() {
         for probe in &unit.health {
-            let ProbeCheck::Http(steps) = &*probe.check else { continue };
-            let signatures = steps.iter().filter_map(|step| step.sign.as_ref());
+            let faults = probe.check.secret_files().into_iter().filter_map(|file| secret::read(file).err());
             problems.extend(
-                signatures
-                    .filter_map(|signature| secret::read(&signature.secret_file).err())
-                    .map(|error| format!("{}: error: the probe {:?} cannot sign: {error}", place(unit), probe.name)),
+                faults.map(|error| format!("{}: error: the probe {:?} cannot ask: {error}", place(unit), probe.name)),
             );
         }
     }

@@ -5,7 +5,7 @@
 //! never reaches it, and neither the node machine nor `status` has heard of it. What a manager leaves under way, the next one
 //! ends: the message is still in the outbox, and is sent again as a possible duplicate.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -38,9 +38,6 @@ use crate::{
 /// How the names of routes begin and end in the keeper. A unit's file cannot have this suffix.
 const PREFIX: &str = "roundsman-alert-";
 const SUFFIX: &str = ".scope";
-/// Under this name the keeper holds the pipe that a command writes into while it makes the process. The colon says that it is
-/// the manager's own.
-const OUTPUT: &str = "alert:output";
 /// A run has one process.
 const ROLE: Role = Role::Probe(0);
 /// How long the daemon's end waits for the processes of commands that it has killed.
@@ -63,6 +60,8 @@ struct UnderWay {
     key: ProcessKey,
     /// When it has taken too long; `None` once it was killed.
     deadline: Option<Mono>,
+    /// Where its process will write to, until it is made.
+    output: Option<OwnedFd>,
     /// Who waits for its end, if anybody still does.
     reply: Option<oneshot::Sender<ErrandEnd>>,
 }
@@ -82,6 +81,11 @@ impl Errands {
     /// Whether that process is one of these and has not ended.
     pub(super) fn has(&self, key: &ProcessKey) -> bool {
         self.under_way.get(&key.run.unit).is_some_and(|under_way| under_way.key == *key)
+    }
+
+    /// Where a process that is about to be made writes to.
+    pub(super) fn output(&mut self, key: &ProcessKey) -> Option<OwnedFd> {
+        self.under_way.get_mut(&key.run.unit).filter(|under_way| under_way.key == *key)?.output.take()
     }
 
     /// When the next one has taken too long.
@@ -176,7 +180,8 @@ impl Engine {
         let order = order(key.clone(), invocation, &errand);
         let Errand { program, input, output, reply, .. } = errand;
         let deadline = clock::now().mono.after(program.timeout);
-        self.errands.under_way.insert(unit.clone(), UnderWay { key: key.clone(), deadline, reply: Some(reply) });
+        let under_way = UnderWay { key: key.clone(), deadline, output: Some(output), reply: Some(reply) };
+        self.errands.under_way.insert(unit.clone(), under_way);
         // As the newest command of its run it is reached by what reaches a whole tree.
         let tree = Tree { command: Some(key.clone()), signals_before: self.signals, ..Tree::new(&run, invocation) };
         self.runs.insert(unit.clone(), tree);
@@ -188,12 +193,8 @@ impl Engine {
             }
         };
         spec.stdin = Input::Data(input);
-        (spec.stdout, spec.stderr) = (Output::Stored(OUTPUT.to_owned()), Output::Stdout);
-        self.keeper.send(&Order::Store { unit: unit.clone(), name: OUTPUT.to_owned() }, vec![output])?;
-        let made = self.hand_over(&order, program.user.as_ref(), spec, &Disks::default());
-        // The process has its own by then.
-        self.keeper.send(&Order::Forget { unit, name: OUTPUT.to_owned() }, Vec::new())?;
-        match made {
+        spec.stderr = Output::Stdout;
+        match self.hand_over(&order, program.user.as_ref(), spec, &Disks::default()) {
             Ok(()) => Ok(()),
             Err(Unprepared::Failed(failure)) => self.errand_ended(&key, ErrandEnd::NotRun(failure)),
             Err(Unprepared::Keeper(error)) => Err(error),
@@ -242,7 +243,6 @@ impl Engine {
     /// Ends what an earlier manager has left, which nobody waits for any more, and takes it out of the snapshot: it is of no
     /// unit.
     pub(super) fn end_left_errands(&mut self, snapshot: &mut Snapshot) -> Result<(), ClientError> {
-        snapshot.stored.retain(|(unit, ..)| !is_of_route(unit));
         let is_orphaned = snapshot.cause == ManagerCause::Boot;
         for pending in snapshot.pending.extract_if(.., |pending| pending_of(pending).is_some_and(is_of_route)) {
             match pending {
@@ -275,7 +275,9 @@ impl Engine {
                 (tree.main, tree.command) = (Some(process.pid), Some(key.clone()));
             }
             let run = key.run.clone();
-            self.errands.under_way.insert(run.unit.clone(), UnderWay { key, deadline: None, reply: None });
+            self.errands
+                .under_way
+                .insert(run.unit.clone(), UnderWay { key, deadline: None, output: None, reply: None });
             self.kill_tree(&run, Signal::KILL, None)?;
         }
         Ok(())

@@ -4,15 +4,17 @@ use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use tokio::{runtime, sync::mpsc};
 
-use super::handle::Report;
+use super::{Engine, handle::Report};
 use crate::{
-    base::{ExitStatus, Mono, Now, ProcessKey, Role, RunId, RunResult, SpawnFailure, TimeSpan, UnitName},
+    base::{ExitStatus, Mono, Now, ProcessKey, Role, RunId, RunResult, Signal, SpawnFailure, TimeSpan, UnitName},
     edge::probe::{Prober, Sample, Seen, Used, Words},
+    keeper::client::{ClientError, Snapshot},
     node::{
         Input,
         input::{Finding, Life, LifeEnd, ProbeOutcome, Sight},
     },
     unit::spec::{ExternalManager, ProbeCheck, ProbeSpec},
+    wire::keeper::Order,
 };
 
 /// What monitoring plugins end with when all is not well but works, when it does not, and when they cannot tell.
@@ -212,6 +214,19 @@ impl Probes {
             }
         }
         keys
+    }
+}
+
+impl Engine {
+    /// Nobody waits for the answers that an earlier manager wanted.
+    pub(super) fn end_left_probes(&mut self, snapshot: &Snapshot) -> Result<(), ClientError> {
+        for process in &snapshot.processes {
+            if let Role::Probe(number) = process.key.role {
+                self.probes.pass_over(number);
+                self.keeper.send(&Order::Signal { key: process.key.clone(), signal: Signal::KILL }, Vec::new())?;
+            }
+        }
+        Ok(())
     }
 }
 

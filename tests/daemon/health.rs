@@ -1,6 +1,7 @@
 //! Services that live and are not well.
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     time::{Duration, Instant},
 };
 
@@ -175,6 +176,7 @@ pub(crate) fn a_redis_server_is_asked_what_it_is() {
     };
     let mut world = World::new();
     fs::write(world.path("pw"), "pw\n").unwrap();
+    fs::set_permissions(world.path("pw"), fs::Permissions::from_mode(0o600)).unwrap();
     world.unit("primary", &asking(&server(one, ""), &probe(one, "primary"), ""));
     let follows = server(other, &format!("--replicaof 127.0.0.1 {one}"));
     world.unit("replica", &asking(&follows, &probe(other, "replica"), ""));

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     health::certificates,
     support::{
-        process::{Signal, command, kill, need_root, pause},
+        process::{Signal, command, kill, lives, need_root, pause, until},
         world::{World, free_port},
     },
 };
@@ -84,7 +84,7 @@ pub(crate) fn a_secret_that_others_can_read_is_refused_at_load() {
     let said = world.ctl(&["reload-config"]);
     assert_ne!(said.code, 0, "{said:?}");
     let all = format!("{}{}", said.out, said.err);
-    for part in ["files.toml: error: the probe \"upload\" cannot sign: ", "mode 0640", "chmod 0600"] {
+    for part in ["files.toml: error: the probe \"upload\" cannot ask: ", "mode 0640", "chmod 0600"] {
         assert!(all.contains(part), "{part}: {said:?}");
     }
     write_secret(&world, "probe-key", KEY, 0o600);
@@ -181,6 +181,40 @@ fn asking(port: u16, action: &str, more: &str) -> String {
 fn incidents(world: &World) -> Vec<String> {
     let said = world.ok(&["alerts", "--json"]).json();
     said["incidents"].as_array().unwrap().iter().map(ToString::to_string).collect()
+}
+
+pub(crate) fn a_probe_of_a_dead_manager_is_ended_and_asked_again() {
+    let mut world = World::new();
+    let script = world.path("look");
+    // Two that hang, then one that answers.
+    fs::write(
+        &script,
+        "#!/bin/sh\necho $$ >> \"$0.pids\"\n[ $(wc -l < \"$0.pids\") -gt 2 ] || exec sleep 1000\necho well\n",
+    )
+    .unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let probe = format!(
+        "[[health]]\nname = \"look\"\nexec = \"{}\"\ninterval = \"100ms\"\ntimeout = \"5min\"\nunhealthy_after = 1\n",
+        script.display()
+    );
+    world.unit("web", &format!("[service]\nexec_start = \"sleep 1000\"\n{probe}"));
+    world.start();
+    let looks = |count: usize| {
+        until("it looks", || {
+            let text = fs::read_to_string(world.path("look.pids")).ok()?;
+            let pids: Vec<i32> = text.lines().map(|line| line.parse().unwrap()).collect();
+            (pids.len() >= count).then_some(pids)
+        })
+    };
+    let main = world.pid("web");
+    for count in 1..=2 {
+        let hangs = looks(count)[count - 1];
+        world.kill_manager();
+        until("nobody hangs any more", || (!lives(hangs)).then_some(()));
+    }
+    looks(3);
+    let status = world.until_status("web", "healthy", |status| status["health"] == "healthy");
+    assert_eq!((status["pid"].as_i64(), &status["restarts_total"]), (Some(main.into()), &0.into()), "{status}");
 }
 
 pub(crate) fn of_twenty_probes_behind_a_dead_host_one_is_an_incident() {

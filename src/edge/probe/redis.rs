@@ -1,12 +1,12 @@
 //! A Redis server: whether it answers, what it is, and how far behind.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
 
 use super::Prober;
 use crate::{
-    edge::tls,
+    edge::{secret, tls},
     node::input::Finding,
     unit::spec::{RedisCheck, RedisRole},
 };
@@ -40,8 +40,8 @@ impl Prober {
 }
 
 fn password(file: &Path) -> Result<String, String> {
-    let read = fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    Ok(read.trim_end_matches(['\r', '\n']).to_owned())
+    let text = String::from_utf8(secret::read(file)?).map_err(|_| format!("{} is no text", file.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// What `INFO replication` says.

@@ -96,6 +96,26 @@ pub enum ProbeCheck {
 }
 
 impl ProbeCheck {
+    /// The files of the secrets that it shows to whom it asks.
+    pub fn secret_files(&self) -> Vec<&Path> {
+        match self {
+            Self::Http(steps) => {
+                steps.iter().filter_map(|step| step.sign.as_ref()).map(|sign| &*sign.secret_file).collect()
+            }
+            Self::Redis(check) => check.password_file.iter().map(|file| &**file).collect(),
+            Self::Tcp(_)
+            | Self::Exec(_)
+            | Self::Plugin(_)
+            | Self::Disk(_)
+            | Self::Certificate(_)
+            | Self::File(_)
+            | Self::Systemd(_)
+            | Self::Log(_)
+            | Self::Memory(_)
+            | Self::Cpu(_) => Vec::new(),
+        }
+    }
+
     /// What runs short when its answer is degraded.
     pub const fn shortage(&self) -> Shortage {
         match self {
