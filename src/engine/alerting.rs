@@ -1,12 +1,14 @@
 //! `[[alert.route]]` and `[[alert.rule]]` as they are written, and what the alert machine makes of them.
 
+mod files; // what settings name beside their own file
 mod program; // commands that are told
 mod routes; // where alerts go
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub(crate) use files::{Files, Texts};
 use routes::{RouteFile, checked_route, secret_url};
 
 use crate::{
@@ -47,8 +49,8 @@ const HEARTBEAT_INTERVAL: TimeSpan = TimeSpan::from_secs(60);
 /// No more often.
 const HEARTBEAT_INTERVAL_MIN: TimeSpan = TimeSpan::from_secs(1);
 
-fn heartbeat(file: HeartbeatFile, base: &Path) -> Result<Heartbeat, String> {
-    let url = secret_url(file.url, file.url_file, file.url_env, base)?;
+fn heartbeat(file: HeartbeatFile, files: &Files) -> Result<Heartbeat, String> {
+    let url = secret_url(file.url, file.url_file, file.url_env, files)?;
     let interval = file.interval.as_deref().map_or(Ok(HEARTBEAT_INTERVAL), span)?;
     if interval < HEARTBEAT_INTERVAL_MIN || interval.micros().is_none() {
         return Err(format!("its interval is shorter than {HEARTBEAT_INTERVAL_MIN} or infinite"));
@@ -81,7 +83,7 @@ enum SeverityFile {
 }
 
 /// Who is told, checked: every route has a URL, every rule names routes that exist. All problems at once.
-pub(super) fn settings(file: AlertFile, base: &Path, node: String) -> Result<Settings, Vec<String>> {
+pub(super) fn settings(file: AlertFile, files: &Files, node: String) -> Result<Settings, Vec<String>> {
     let mut problems = Vec::new();
     let runbooks = Some(file.runbooks.unwrap_or_else(|| RUNBOOKS.to_owned())).filter(|link| !link.is_empty());
     let mut settings = Settings { node, runbooks, ..Settings::default() };
@@ -92,13 +94,13 @@ pub(super) fn settings(file: AlertFile, base: &Path, node: String) -> Result<Set
     if file.routes.len() > ROUTES_MAX {
         problems.push(format!("more than {ROUTES_MAX} alert routes"));
     }
-    match file.heartbeat.map(|file| heartbeat(file, base)).transpose() {
+    match file.heartbeat.map(|file| heartbeat(file, files)).transpose() {
         Ok(heartbeat) => settings.heartbeat = heartbeat,
         Err(problem) => problems.push(format!("alert heartbeat: {problem}")),
     }
     for route in file.routes {
         let name = route.name.clone();
-        match checked_route(route, base) {
+        match checked_route(route, files) {
             Ok(route) if settings.routes.iter().any(|known| known.name == route.name) => {
                 problems.push(format!("alert route {name:?} stands here twice"));
             }
@@ -191,7 +193,7 @@ fn checked_rule(file: RuleFile, routes: &[Route]) -> Result<Rule, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
     use super::*;
     use crate::{
@@ -200,7 +202,7 @@ mod tests {
     };
 
     fn check(text: &str, base: &Path) -> Result<Settings, Vec<String>> {
-        settings(toml::from_str(text).expect("well formed"), base, "here".into())
+        settings(toml::from_str(text).expect("well formed"), &Files::new(base, Texts::new()), "here".into())
     }
 
     #[test]

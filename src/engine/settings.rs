@@ -1,13 +1,16 @@
 //! The daemon's settings: `roundsman.toml`, or what serves without one.
 
+mod file; // as it is written
+
 use std::{
+    collections::BTreeMap,
     fs, io,
-    ops::RangeInclusive,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
+
+use file::{File, PathsFile, log_problems};
 
 use super::{
     alerting::{self, AlertFile},
@@ -15,16 +18,11 @@ use super::{
 };
 use crate::{
     alert,
-    base::{ByteSize, Places, Secret, Signal, TimeSpan, UnitName},
+    base::{ByteSize, Places, Secret, Signal, UnitName},
     edge::store::Retention,
     node::input::RestartBudget,
-    unit::spec::{Compress, Forward, LINE_BYTES, LogSpec, OnFull, SEGMENT_BYTES},
+    unit::spec::LogSpec,
 };
-
-/// Restarts by probes of all units, unless the settings say otherwise: enough for each of some services that hang at once, and
-/// not for a crowd to go round in circles.
-const RESTART_BUDGET: u32 = 20;
-const RESTART_BUDGET_INTERVAL: TimeSpan = TimeSpan::from_secs(300);
 
 /// The copy of what is in force.
 const KEPT: &str = "settings.json";
@@ -36,6 +34,8 @@ pub struct Settings {
     pub source: Option<PathBuf>,
     /// What it says; routes may name secrets in it.
     pub(super) text: Secret,
+    /// What the files say that it names.
+    files: alerting::Texts,
     /// What it said at the daemon's start, where that differs: what the keys say that hold to its end.
     pub(super) lasting: Option<Secret>,
     /// Where things are that the file does not place.
@@ -66,9 +66,6 @@ pub struct Container {
     /// Signals to the daemon that go on to its main process.
     pub forward: Vec<Signal>,
 }
-
-/// What the keeper hears and does not mean anything to the supervisor itself.
-const FORWARDABLE: [Signal; 3] = [Signal::USR1, Signal::QUIT, Signal::WINCH];
 
 /// Where things are; every one can be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,258 +127,14 @@ pub enum SettingsError {
     },
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    paths: PathsFile,
-    #[serde(default)]
-    log: LogFile,
-    #[serde(default)]
-    cgroup: CgroupFile,
-    #[serde(default)]
-    disk: DiskFile,
-    #[serde(default)]
-    health: HealthFile,
-    #[serde(default)]
-    history: HistoryFile,
-    #[serde(default)]
-    alert: AlertFile,
-    #[serde(default)]
-    container: ContainerFile,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PathsFile {
-    units: Option<Vec<PathBuf>>,
-    state: Option<PathBuf>,
-    runtime: Option<PathBuf>,
-    logs: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogFile {
-    segment_size: Option<Size>,
-    segment_sec: Option<Span>,
-    keep: Option<u32>,
-    total_size: Option<Size>,
-    retention_sec: Option<Span>,
-    compress: Option<Word<Compress>>,
-    line_max: Option<Size>,
-    rate_limit_interval_sec: Option<Span>,
-    rate_limit_burst: Option<u32>,
-    on_full: Option<Word<OnFull>>,
-    forward: Option<Vec<Word<Forward>>>,
-}
-
-impl LogFile {
-    fn spec(self) -> LogSpec {
-        // As in units: zero is no limit.
-        let limit = |span: Span| if span.0.is_zero() { TimeSpan::INFINITY } else { span.0 };
-        LogSpec {
-            segment_size: self.segment_size.map(|size| size.0),
-            segment_age: self.segment_sec.map(limit),
-            keep: self.keep,
-            total_size: self.total_size.map(|size| size.0),
-            retention: self.retention_sec.map(limit),
-            compress: self.compress.map(|word| word.0),
-            line_max: self.line_max.map(|size| size.0),
-            rate_limit_interval: self.rate_limit_interval_sec.map(|span| span.0),
-            rate_limit_burst: self.rate_limit_burst,
-            on_full: self.on_full.map(|word| word.0),
-            forward: self.forward.map(|list| list.into_iter().map(|word| word.0).collect()),
-            ..LogSpec::default()
-        }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CgroupFile {
-    #[serde(default)]
-    mode: CgroupMode,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DiskFile {
-    min_free_bytes: Option<Size>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HealthFile {
-    restart_budget: Option<u32>,
-    restart_budget_interval: Option<Span>,
-}
-
-impl HealthFile {
-    fn budget(&self) -> Result<RestartBudget, String> {
-        let burst = self.restart_budget.unwrap_or(RESTART_BUDGET);
-        let interval = self.restart_budget_interval.map_or(RESTART_BUDGET_INTERVAL, |span| span.0);
-        let most = RestartBudget::BURST_MAX;
-        if burst > most {
-            return Err(format!("[health] restart_budget is at most {most}, or 0 for no limit"));
-        }
-        if interval.is_zero() || interval.duration().is_none() {
-            return Err(
-                "[health] restart_budget_interval must be above zero and finite; restart_budget = 0 is no limit"
-                    .to_owned(),
-            );
-        }
-        Ok(RestartBudget { burst, interval })
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HistoryFile {
-    retention_sec: Option<Span>,
-    rows_max: Option<u32>,
-}
-
-impl HistoryFile {
-    fn retention(&self) -> Retention {
-        let Retention { age, rows_min, rows } = Retention::default();
-        // As elsewhere: zero is no limit.
-        let wanted = |span: Span| span.0.duration().filter(|age| !age.is_zero()).unwrap_or(Duration::MAX);
-        Retention {
-            age: self.retention_sec.map_or(age, wanted),
-            rows_min,
-            rows: self.rows_max.map_or(rows, |rows| if rows == 0 { u32::MAX } else { rows }),
-        }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ContainerFile {
-    main: Option<String>,
-    forward_signals: Option<Vec<String>>,
-}
-
-impl ContainerFile {
-    fn settings(self) -> Result<Container, Vec<String>> {
-        let mut problems = Vec::new();
-        let main = self.main.and_then(|text| {
-            UnitName::new(&text).map_err(|error| problems.push(format!("[container] main = {text:?}: {error}"))).ok()
-        });
-        let mut forward = Vec::new();
-        match (self.forward_signals, &main) {
-            (None, Some(_)) => forward.extend(FORWARDABLE),
-            (None, None) => {}
-            (Some(_), None) => problems.push("[container] forward_signals needs main, to whom they go".to_owned()),
-            (Some(names), Some(_)) => {
-                for name in names {
-                    match Signal::parse(&name).filter(|signal| FORWARDABLE.contains(signal)) {
-                        Some(signal) => forward.push(signal),
-                        None => problems.push(format!(
-                            "[container] forward_signals: {name:?} cannot go on to the unit (USR1, QUIT and WINCH can; HUP \
-                             reloads, TERM and INT stop everything, USR2 upgrades)"
-                        )),
-                    }
-                }
-            }
-        }
-        if problems.is_empty() { Ok(Container { main, forward }) } else { Err(problems) }
-    }
-}
-
 /// What is kept.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     text: String,
+    /// Of the files that it names.
+    #[serde(default)]
+    files: BTreeMap<PathBuf, String>,
     lasting: Option<String>,
-}
-
-/// A size as a number of bytes or as text ("16M").
-#[derive(Debug, Clone, Copy)]
-struct Size(ByteSize);
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Size;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number of bytes, or a size such as \"16M\"")
-            }
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Size, E> {
-                u64::try_from(number).map(|n| Size(ByteSize(n))).map_err(|_| E::custom("a size is not negative"))
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Size, E> {
-                text.parse().map(Size).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// A span of time as a number of seconds or as text ("10min").
-#[derive(Debug, Clone, Copy)]
-struct Span(TimeSpan);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Span;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number of seconds, or a span such as \"10min\"")
-            }
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Span, E> {
-                let secs = u64::try_from(number).map_err(|_| E::custom("a span is not negative"))?;
-                Ok(Span(TimeSpan::from_secs(secs)))
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Span, E> {
-                text.parse().map(Span).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// One of some words, as units have them.
-#[derive(Debug, Clone)]
-struct Word<T>(T);
-
-/// What can be read from a word.
-trait FromWord: Sized {
-    fn from_word(word: &str) -> Result<Self, String>;
-}
-
-fn choice<T: Copy>(word: &str, words: &[(&str, T)]) -> Result<T, String> {
-    let known = words.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning);
-    let all = || words.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
-    known.ok_or_else(|| format!("it cannot be {word:?} (it can be {})", all()))
-}
-
-impl FromWord for Compress {
-    fn from_word(word: &str) -> Result<Self, String> {
-        choice(word, &Self::WORDS)
-    }
-}
-
-impl FromWord for OnFull {
-    fn from_word(word: &str) -> Result<Self, String> {
-        choice(word, &Self::WORDS)
-    }
-}
-
-impl FromWord for Forward {
-    fn from_word(word: &str) -> Result<Self, String> {
-        let help = "journal, syslog, \"syslog:udp://HOST:PORT\", \"syslog:tcp://HOST:PORT\"";
-        Self::parse(word).ok_or_else(|| format!("cannot forward to {word:?} (it can be {help})"))
-    }
-}
-
-impl<'de, T: FromWord> Deserialize<'de> for Word<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        T::from_word(&word).map(Self).map_err(serde::de::Error::custom)
-    }
 }
 
 impl Settings {
@@ -391,7 +144,7 @@ impl Settings {
         match fs::read_to_string(&path) {
             Ok(text) => Self::parse(&path, &text, places)?.fit(path),
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {
-                Self::assemble(None, "", File::default(), places)
+                Self::assemble(None, "", File::default(), places, alerting::Texts::new())
             }
             Err(source) => Err(SettingsError::Read { path, source }),
         }
@@ -414,7 +167,7 @@ impl Settings {
         let path = file_of(file, places);
         let known = fs::read_to_string(&path).ok().and_then(|text| toml::from_str::<Known>(&text).ok());
         let file = File { paths: known.unwrap_or_default().paths, ..File::default() };
-        Self::assemble(Some(&path), "", file, places).ok()
+        Self::assemble(Some(&path), "", file, places, alerting::Texts::new()).ok()
     }
 
     /// The routes whose secret stands in the file itself, by name.
@@ -468,7 +221,11 @@ impl Settings {
     }
 
     fn parse(path: &Path, text: &str, places: &Places) -> Result<Self, SettingsError> {
-        let file: File = toml::from_str(text).map_err(|error| {
+        Self::assemble(Some(path), text, Self::shaped(path, text)?, places, alerting::Texts::new())
+    }
+
+    fn shaped(path: &Path, text: &str) -> Result<File, SettingsError> {
+        toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             let before = text.get(..offset).unwrap_or(text);
             SettingsError::Invalid {
@@ -477,14 +234,14 @@ impl Settings {
                 column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
                 message: error.message().to_owned(),
             }
-        })?;
-        Self::assemble(Some(path), text, file, places)
+        })
     }
 
     /// Keeps a copy in the runtime directory, for a manager that has to start while the file cannot be used.
     pub fn keep(&self) -> io::Result<()> {
         let text = |secret: &Secret| secret.expose().to_owned();
-        let kept = Kept { text: text(&self.text), lasting: self.lasting.as_ref().map(text) };
+        let files = self.files.iter().map(|(path, said)| (path.clone(), text(said))).collect();
+        let kept = Kept { text: text(&self.text), files, lasting: self.lasting.as_ref().map(text) };
         config::replace(&Self::kept_file(&self.paths.runtime), &serde_json::to_vec(&kept)?)
     }
 
@@ -494,19 +251,29 @@ impl Settings {
         let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
         let kept: Kept = read.map_err(|source| SettingsError::Read { path, source })?;
         let file = file_of(file, places);
-        let mut settings = Self::parse(&file, &kept.text, places)?;
+        let files = kept.files.into_iter().map(|(path, said)| (path, Secret::new(said))).collect();
+        let mut settings = Self::assemble(Some(&file), &kept.text, Self::shaped(&file, &kept.text)?, places, files)?;
         if let Some(lasting) = kept.lasting {
-            settings.go_on_with(&Self::parse(&file, &lasting, places)?);
+            // Whom it named to be told is over, and what it named for that may be gone.
+            let shaped = File { alert: AlertFile::default(), ..Self::shaped(&file, &lasting)? };
+            settings.go_on_with(&Self::assemble(Some(&file), &lasting, shaped, places, alerting::Texts::new())?);
         }
         Ok(settings)
     }
 
     /// Relative paths in a file are relative to the file's folder.
-    fn assemble(source: Option<&Path>, text: &str, file: File, places: &Places) -> Result<Self, SettingsError> {
+    fn assemble(
+        source: Option<&Path>,
+        text: &str,
+        file: File,
+        places: &Places,
+        were: alerting::Texts,
+    ) -> Result<Self, SettingsError> {
         let base = source.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
         let place = |path: Option<PathBuf>, default: &Path| path.map_or_else(|| default.to_owned(), |p| base.join(p));
         let node =
             nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |n| n.to_string_lossy().into_owned());
+        let files = alerting::Files::new(base, were);
         let log = file.log.spec();
         let mut wrong = log_problems(&log);
         let budget = file.health.budget().map_err(|problem| wrong.push(problem)).unwrap_or_default();
@@ -514,7 +281,7 @@ impl Settings {
             path: source.unwrap_or_else(|| Path::new("roundsman.toml")).to_owned(),
             problems,
         };
-        let (alert, container) = match (alerting::settings(file.alert, base, node), file.container.settings()) {
+        let (alert, container) = match (alerting::settings(file.alert, &files, node), file.container.settings()) {
             (Ok(alert), Ok(container)) if wrong.is_empty() => (alert, container),
             (alert, container) => {
                 let problems = wrong.into_iter().chain(alert.err().into_iter().chain(container.err()).flatten());
@@ -524,6 +291,7 @@ impl Settings {
         Ok(Self {
             source: source.map(Path::to_owned),
             text: Secret::new(text),
+            files: files.into_texts(),
             lasting: None,
             places: places.clone(),
             paths: Paths {
@@ -546,21 +314,6 @@ impl Settings {
     }
 }
 
-/// What units refuse too.
-fn log_problems(log: &LogSpec) -> Vec<String> {
-    let sizes = [
-        ("segment_size", log.segment_size, SEGMENT_BYTES),
-        ("total_size", log.total_size, SEGMENT_BYTES),
-        ("line_max", log.line_max, LINE_BYTES),
-    ];
-    let wrong = sizes.into_iter().filter(|(_, size, range)| size.is_some_and(|size| !range.contains(&size.0)));
-    let said = |(key, _, range): (&str, _, RangeInclusive<u64>)| {
-        format!("[log] {key} must be from {} to {}", ByteSize(*range.start()), ByteSize(*range.end()))
-    };
-    let keep = (log.keep == Some(0)).then(|| "[log] keep must be at least 1".to_owned());
-    wrong.map(said).chain(keep).collect()
-}
-
 /// The file that was named, or the one of the place.
 fn file_of(named: Option<&Path>, places: &Places) -> PathBuf {
     named.map_or_else(|| places.config.join("roundsman.toml"), Path::to_owned)
@@ -568,7 +321,13 @@ fn file_of(named: Option<&Path>, places: &Places) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+
+    use super::{file::FORWARDABLE, *};
+    use crate::{
+        base::TimeSpan,
+        unit::spec::{Forward, OnFull},
+    };
 
     fn places() -> Places {
         Places::of(0, |_| None)
@@ -653,6 +412,35 @@ mod tests {
             (kept.paths.state.as_path(), kept.paths.units[0].as_path()),
             (Path::new("/first"), Path::new("/u2"))
         );
+    }
+
+    #[test]
+    fn what_was_in_force_needs_none_of_the_files_that_it_names() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("r.toml");
+        let runtime = folder.path().join("run");
+        fs::create_dir(&runtime).expect("made");
+        let read = |secret: &str, state: &str| {
+            let path = folder.path().join(secret);
+            fs::write(&path, "https://hooks.example.org/T1\n").expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+            let text = format!(
+                "[paths]\nstate = \"{state}\"\nruntime = \"run\"\n\
+                 [[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl_file = \"{secret}\"\n"
+            );
+            Settings::parse(&file, &text, &places()).expect("good")
+        };
+        let kept = || Settings::kept(&runtime, Some(&file), &places()).expect("kept");
+        let first = read("first", "/first");
+        first.keep().expect("kept");
+        fs::remove_file(folder.path().join("first")).expect("removed");
+        assert_eq!(kept(), first);
+        // What held at the daemon's start was told to another address, which is of no interest any more.
+        let mut second = read("second", "/second");
+        assert_eq!(second.go_on(&runtime), ["[paths] state"]);
+        second.keep().expect("kept");
+        fs::remove_file(folder.path().join("second")).expect("removed");
+        assert_eq!((kept().alert, kept().paths.state), (second.alert, "/first".into()));
     }
 
     #[test]

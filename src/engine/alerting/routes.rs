@@ -1,19 +1,18 @@
 //! `[[alert.route]]`: where alerts go.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::program::{ProgramKeys, program};
+use super::{
+    files::Files,
+    program::{ProgramKeys, program},
+};
 
 use crate::{
     alert::{Fallback, Mailbox, Program, Protection, Route, RouteName, SlackBot, Target, Template, Webhook},
     base::{Secret, TimeSpan},
-    edge::{deliver::check_address, secret},
+    edge::deliver::check_address,
 };
 
 /// The longest wait for others.
@@ -85,7 +84,7 @@ enum Kind {
     Command,
 }
 
-pub(super) fn checked_route(file: RouteFile, base: &Path) -> Result<Route, String> {
+pub(super) fn checked_route(file: RouteFile, files: &Files) -> Result<Route, String> {
     let name = RouteName::new(&file.name).map_err(|error| error.to_string())?;
     file.check_kind()?;
     let wait = file.group_wait.clone();
@@ -100,13 +99,13 @@ pub(super) fn checked_route(file: RouteFile, base: &Path) -> Result<Route, Strin
         return Err("give_up_after is 0: nothing would be tried a second time (infinity has no end)".to_owned());
     }
     let target = match file.kind {
-        Kind::Email => Target::Email(Box::new(mailbox(file, base)?)),
-        Kind::Webhook => Target::Webhook(Box::new(webhook(file, base)?)),
+        Kind::Email => Target::Email(Box::new(mailbox(file, files)?)),
+        Kind::Webhook => Target::Webhook(Box::new(webhook(file, files)?)),
         Kind::Slack if file.channel.is_some() || file.token_file.is_some() || file.token_env.is_some() => {
-            Target::SlackBot(Box::new(bot(file, base)?))
+            Target::SlackBot(Box::new(bot(file, files)?))
         }
-        Kind::Slack => Target::Slack(file.url(base)?),
-        Kind::Alertmanager => Target::Alertmanager(file.url(base)?),
+        Kind::Slack => Target::Slack(file.url(files)?),
+        Kind::Alertmanager => Target::Alertmanager(file.url(files)?),
         Kind::Command => Target::Command(Box::new(command(file)?)),
     };
     let group_wait = wait.as_deref().map_or(Ok(TimeSpan::ZERO), super::span)?;
@@ -178,8 +177,8 @@ impl RouteFile {
         Ok(())
     }
 
-    fn url(self, base: &Path) -> Result<Secret, String> {
-        secret_url(self.url, self.url_file, self.url_env, base)
+    fn url(self, files: &Files) -> Result<Secret, String> {
+        secret_url(self.url, self.url_file, self.url_env, files)
     }
 }
 
@@ -191,67 +190,55 @@ fn command(file: RouteFile) -> Result<Program, String> {
     program(ProgramKeys { command, user, timeout, environment })
 }
 
-fn webhook(file: RouteFile, base: &Path) -> Result<Webhook, String> {
-    let url = secret_url(file.url, file.url_file, file.url_env, base)?;
+fn webhook(file: RouteFile, files: &Files) -> Result<Webhook, String> {
+    let url = secret_url(file.url, file.url_file, file.url_env, files)?;
     let (text, place) = match (file.template, file.template_file) {
         (Some(text), None) => (Some(text), "template".to_owned()),
-        (None, Some(path)) => {
-            let path = base.join(path);
-            let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-            (Some(text), path.display().to_string())
-        }
+        (None, Some(path)) => (Some(files.text(&path)?), path.display().to_string()),
         (None, None) => (None, String::new()),
         (Some(_), Some(_)) => return Err("give one of template and template_file".to_owned()),
     };
     let template = text.as_deref().map(Template::new).transpose().map_err(|error| format!("{place}:{error}"))?;
-    let key = match (file.secret_file, file.secret_env) {
-        (Some(path), None) => Some(secret_file(&base.join(path))?),
-        (None, Some(name)) => Some(variable(&name, "secret_env")?),
-        (None, None) => None,
-        (Some(_), Some(_)) => return Err("give one of secret_file and secret_env".to_owned()),
-    };
-    if key.as_ref().is_some_and(String::is_empty) {
+    let key = files.either("secret", file.secret_file, file.secret_env)?;
+    if key.as_ref().is_some_and(|key| key.expose().is_empty()) {
         return Err("the secret that is to sign is empty".to_owned());
     }
-    Ok(Webhook { url, template, key: key.map(Secret::new), allow_private: file.allow_private.unwrap_or(false) })
+    Ok(Webhook { url, template, key, allow_private: file.allow_private.unwrap_or(false) })
 }
 
-fn bot(file: RouteFile, base: &Path) -> Result<SlackBot, String> {
+fn bot(file: RouteFile, files: &Files) -> Result<SlackBot, String> {
     if file.url.is_some() || file.url_file.is_some() || file.url_env.is_some() {
         return Err("give the url of an incoming webhook, or the token and channel of an app".to_owned());
     }
-    let token = match (file.token_file, file.token_env) {
-        (Some(path), None) => secret_file(&base.join(path))?,
-        (None, Some(name)) => variable(&name, "token_env")?,
-        (None, None) | (Some(_), Some(_)) => return Err("give one of token_file and token_env".to_owned()),
-    };
+    let token = files.either("token", file.token_file, file.token_env)?;
+    let token = token.ok_or("give one of token_file and token_env")?;
     let channel = file.channel.ok_or("an app needs a channel: channel = \"C0123456789\"")?;
     let api = file.api_url.unwrap_or_else(|| SLACK_API.to_owned());
     if !api.starts_with("https://") && !api.starts_with("http://") {
         return Err("its api_url begins with neither http:// nor https://".to_owned());
     }
-    Ok(SlackBot { token: Secret::new(token), channel, api })
+    Ok(SlackBot { token, channel, api })
 }
 
 pub(super) fn secret_url(
     url: Option<String>,
     file: Option<PathBuf>,
     env: Option<String>,
-    base: &Path,
+    files: &Files,
 ) -> Result<Secret, String> {
-    let url = match (url, file, env) {
-        (Some(url), None, None) => url,
-        (None, Some(path), None) => secret_file(&base.join(path))?,
-        (None, None, Some(name)) => variable(&name, "url_env")?,
-        _ => return Err("give exactly one of url, url_file and url_env".to_owned()),
+    let url = match (url, file.is_some(), env.is_some()) {
+        (Some(url), false, false) => Some(Secret::new(url)),
+        (None, true, false) | (None, false, true) => files.either("url", file, env)?,
+        _ => None,
     };
-    if !url.starts_with("http://") && !url.starts_with("https://") {
+    let url = url.ok_or("give exactly one of url, url_file and url_env")?;
+    if !url.expose().starts_with("http://") && !url.expose().starts_with("https://") {
         return Err("its URL begins with neither http:// nor https://".to_owned());
     }
-    Ok(Secret::new(url))
+    Ok(url)
 }
 
-fn mailbox(file: RouteFile, base: &Path) -> Result<Mailbox, String> {
+fn mailbox(file: RouteFile, files: &Files) -> Result<Mailbox, String> {
     if file.url.is_some() || file.url_file.is_some() || file.url_env.is_some() {
         return Err("mail has a server and receivers, but no url".to_owned());
     }
@@ -271,14 +258,9 @@ fn mailbox(file: RouteFile, base: &Path) -> Result<Mailbox, String> {
         Some((host, port)) => (host.to_owned(), port.parse().map_err(|_| format!("{port:?} in server is no port"))?),
         None => (server, usual),
     };
-    let password = match (file.password_file, file.password_env) {
-        (Some(path), None) => Some(secret_file(&base.join(path))?),
-        (None, Some(name)) => Some(variable(&name, "password_env")?),
-        (None, None) => None,
-        (Some(_), Some(_)) => return Err("give one of password_file and password_env".to_owned()),
-    };
+    let password = files.either("password", file.password_file, file.password_env)?;
     let login = match (file.user, password) {
-        (Some(user), Some(password)) => Some((user, Secret::new(password))),
+        (Some(user), Some(password)) => Some((user, password)),
         (None, None) => None,
         (Some(_), None) => return Err("user needs a password_file or password_env".to_owned()),
         (None, Some(_)) => return Err("the password needs a user".to_owned()),
@@ -288,25 +270,11 @@ fn mailbox(file: RouteFile, base: &Path) -> Result<Mailbox, String> {
             "without TLS everyone on the way could read the password (tls = \"starttls\" or \"tls\")".to_owned()
         );
     }
-    let authorities = match file.ca_file.map(|path| base.join(path)) {
-        Some(path) => Some(fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?),
-        None => None,
-    };
+    let authorities = file.ca_file.map(|path| files.text(&path)).transpose()?.map(String::into_bytes);
     let from = file.from.ok_or("mail needs a sender: from = \"roundsman@example.org\"")?;
     let to = file.to.filter(|to| !to.is_empty()).ok_or("mail needs receivers: to = [\"ops@example.org\"]")?;
     for address in to.iter().chain([&from]) {
         check_address(address)?;
     }
     Ok(Mailbox { host, port, protection, authorities, login, from, to })
-}
-
-fn variable(name: &str, key: &str) -> Result<String, String> {
-    std::env::var(name).map_err(|_| format!("the variable {name} of {key} is not set"))
-}
-
-/// The first line of a file that nobody but its owner, root or us, may read.
-fn secret_file(path: &Path) -> Result<String, String> {
-    let bytes = secret::read(path)?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{} is no text", path.display()))?;
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }

@@ -1,0 +1,78 @@
+//! The files that settings name beside their own: secrets, templates, certificate authorities.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{base::Secret, edge::secret};
+
+/// Text by the path of its file.
+pub(crate) type Texts = BTreeMap<PathBuf, Secret>;
+
+/// Reads files and remembers what they said, so that a manager that has to go on with settings that were in force needs none
+/// of them: a file that is gone for a moment must not end the supervision of all else.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    /// Relative paths are relative to this folder.
+    base: PathBuf,
+    /// What an earlier manager has read.
+    were: Texts,
+    read: RefCell<Texts>,
+}
+
+impl Files {
+    pub(crate) fn new(base: &Path, were: Texts) -> Self {
+        Self { base: base.to_owned(), were, read: RefCell::default() }
+    }
+
+    /// What was read.
+    pub(crate) fn into_texts(self) -> Texts {
+        self.read.into_inner()
+    }
+
+    /// The whole of a file that anybody may read.
+    pub(super) fn text(&self, path: &Path) -> Result<String, String> {
+        self.take(path, |path| {
+            fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        })
+    }
+
+    /// The first line of a file that nobody but its owner, root or us, may read.
+    pub(super) fn secret(&self, path: &Path) -> Result<String, String> {
+        self.take(path, |path| {
+            let text = String::from_utf8(secret::read(path)?).map_err(|_| format!("{} is no text", path.display()))?;
+            Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+        })
+    }
+
+    /// A secret of the keys `KEY_file` and `KEY_env`, which are never given both.
+    pub(super) fn either(
+        &self,
+        key: &str,
+        file: Option<PathBuf>,
+        variable: Option<String>,
+    ) -> Result<Option<Secret>, String> {
+        let text = match (file, variable) {
+            (Some(path), None) => self.secret(&path)?,
+            (None, Some(name)) => {
+                env::var(&name).map_err(|_| format!("the variable {name} of {key}_env is not set"))?
+            }
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => return Err(format!("give one of {key}_file and {key}_env")),
+        };
+        Ok(Some(Secret::new(text)))
+    }
+
+    fn take(&self, path: &Path, read: impl FnOnce(&Path) -> Result<String, String>) -> Result<String, String> {
+        let path = self.base.join(path);
+        let text = match self.were.get(&path) {
+            Some(text) => text.clone(),
+            None => Secret::new(read(&path)?),
+        };
+        self.read.borrow_mut().insert(path, text.clone());
+        Ok(text.expose().to_owned())
+    }
+}
