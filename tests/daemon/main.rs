@@ -185,6 +185,7 @@ const TESTS: &[Test] = tests![
     probes::a_broken_dependency_restarts_no_more_than_the_budget,
     probes::in_maintenance_no_probe_restarts,
     probes::a_resolver_that_is_slow_delays_nobody_else,
+    probes::a_name_outlives_its_resolver_for_a_while,
     probes::an_expired_certificate_is_a_bad_answer,
     history::an_export_has_every_run_once_in_order_over_many_pages,
     history::rows_beyond_what_is_kept_go,

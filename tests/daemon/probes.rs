@@ -311,11 +311,56 @@ pub(crate) fn in_maintenance_no_probe_restarts() {
 /// A resolver that lets everyone wait for half a minute, and a server that closes each connection.
 const STUB: &str = r#"use IO::Socket::INET; my $u = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 53, Proto => "udp") or die; my $t = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 7000, Listen => 1000) or die; while (my $c = $t->accept) { close $c }"#;
 
+/// Starts the daemon in a network of its own, where names are asked of whoever listens there.
+fn start_with_own_resolver(world: &mut World) {
+    fs::write(world.path("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:30 attempts:1\n").unwrap();
+    let script = "ip link set lo up; mount --bind \"$2\" /etc/resolv.conf; exec \"$0\" --config \"$1\"";
+    let mut daemon = command("unshare");
+    daemon.args(["--mount", "--net", "sh", "-ec", script, env!("CARGO_BIN_EXE_supervisord")]);
+    daemon.arg(world.path("roundsman.toml")).arg(world.path("resolv.conf"));
+    let log = fs::File::create(world.path("daemon.log")).unwrap();
+    let child = daemon.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    world.adopt(child);
+    world.await_answer();
+}
+
+/// A resolver for which every name is 127.0.0.1 while a file is there, and silent without it; and the server.
+const RESOLVER: &str = r#"use IO::Socket::INET;
+my $names = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 53, Proto => "udp") or die;
+my $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 7000, Listen => 100) or die;
+if (fork) { while (my $peer = $server->accept) { close $peer } }
+while ($names->recv(my $query, 512)) {
+    next unless -e $ARGV[0];
+    my $end = index($query, "\0", 12) + 5;
+    my $is_a = unpack("n", substr($query, $end - 4, 2)) == 1;
+    my $answer = $is_a ? pack("nnnNnC4", 0xc00c, 1, 1, 0, 4, 127, 0, 0, 1) : "";
+    $names->send(substr($query, 0, 2) . pack("n5", 0x8180, 1, $is_a ? 1 : 0, 0, 0) . substr($query, 12, $end - 12) . $answer);
+}"#;
+
+pub(crate) fn a_name_outlives_its_resolver_for_a_while() {
+    need_root("it makes namespaces");
+    let mut world = World::new();
+    fs::write(world.path("resolver.pl"), RESOLVER).unwrap();
+    fs::write(world.path("answers"), "").unwrap();
+    world.unit("resolver", "[service]\nexec_start = \"perl @/resolver.pl @/answers\"\n");
+    let probe = "[[health]]\nname = \"live\"\ntcp = \"far.example:7000\"\ninterval = \"300ms\"\ntimeout = \"250ms\"\n";
+    world.unit("far", &format!("[service]\nexec_start = \"sleep 1000\"\n{probe}"));
+    start_with_own_resolver(&mut world);
+    world.until_status("far", "healthy", |status| status["health"] == "healthy");
+    let before = world.notices("unhealthy").len();
+    fs::remove_file(world.path("answers")).unwrap();
+    // Every look waits for the resolver and then goes on without it.
+    let waits = |status: &serde_json::Value| status["probes"][0]["took_us"].as_u64() > Some(90_000);
+    world.until_status("far", "waiting for the resolver", waits);
+    pause(2_000);
+    let status = world.until_status("far", "waiting for the resolver", waits);
+    assert_eq!((&status["health"], world.notices("unhealthy").len()), (&"healthy".into(), before), "{status}");
+}
+
 pub(crate) fn a_resolver_that_is_slow_delays_nobody_else() {
     need_root("it makes namespaces");
     let mut world = World::new();
     fs::write(world.path("stub.pl"), STUB).unwrap();
-    fs::write(world.path("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:30 attempts:1\n").unwrap();
     let asks = |address: &str| {
         format!(
             "[service]\nexec_start = \"sleep 1000\"\nrestart = \"always\"\nrestart_sec = 0\n[unit]\nstart_limit_burst = 0\n\
@@ -330,14 +375,7 @@ pub(crate) fn a_resolver_that_is_slow_delays_nobody_else() {
     for name in &near {
         world.unit(name, &asks("127.0.0.1:7000"));
     }
-    let script = "ip link set lo up; mount --bind \"$2\" /etc/resolv.conf; exec \"$0\" --config \"$1\"";
-    let mut daemon = command("unshare");
-    daemon.args(["--mount", "--net", "sh", "-ec", script, env!("CARGO_BIN_EXE_supervisord")]);
-    daemon.arg(world.path("roundsman.toml")).arg(world.path("resolv.conf"));
-    let log = fs::File::create(world.path("daemon.log")).unwrap();
-    let child = daemon.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-    world.adopt(child);
-    world.await_answer();
+    start_with_own_resolver(&mut world);
     // So many hang that all threads for names are taken, and all who ask for one have been told.
     for n in 0..40 {
         let status = world.until_status(&format!("far{n}"), "unhealthy", |status| status["health"] == "unhealthy");

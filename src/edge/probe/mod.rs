@@ -6,6 +6,7 @@
 mod external; // services that others keep
 mod host; // disks, files, certificates
 mod http;
+mod names; // of hosts
 mod output; // what the unit writes
 mod redis;
 mod signing; // of uploads
@@ -16,8 +17,6 @@ mod words; // what a command says
 
 use std::{
     collections::BTreeMap,
-    io,
-    net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -46,8 +45,6 @@ use crate::{
 
 /// Probes under way at a time; others wait for a slot, outside their deadline.
 const PROBES_MAX: usize = 64;
-/// Name lookups at a time. One that is given up still holds a thread until the resolver lets go.
-const LOOKUPS_MAX: usize = 16;
 /// Looks at disks at a time, by the same rule: a disk that hangs holds up no name.
 const LOOKS_MAX: usize = 16;
 /// Addresses of a name that are tried.
@@ -85,7 +82,7 @@ impl Drop for UnderWay {
 #[derive(Debug)]
 pub struct Prober {
     slots: Semaphore,
-    lookups: Arc<Semaphore>,
+    names: names::Names,
     looks: Arc<Semaphore>,
     /// Looks under way by place, with when each began.
     looking: Arc<Mutex<BTreeMap<PathBuf, Vec<Instant>>>>,
@@ -95,7 +92,7 @@ impl Default for Prober {
     fn default() -> Self {
         Self {
             slots: Semaphore::new(PROBES_MAX),
-            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            names: names::Names::default(),
             looks: Arc::new(Semaphore::new(LOOKS_MAX)),
             looking: Arc::default(),
         }
@@ -197,7 +194,7 @@ impl Prober {
     }
 
     async fn connect(&self, address: &str) -> Result<TcpStream, String> {
-        let addresses = self.lookup(address).await.map_err(|error| format!("cannot look up {address}: {error}"))?;
+        let addresses = self.names.find(address).await.map_err(|error| format!("cannot look up {address}: {error}"))?;
         let mut last = format!("cannot look up {address}: it has no address");
         for candidate in addresses.into_iter().take(ADDRESSES_MAX) {
             match TcpStream::connect(candidate).await {
@@ -206,21 +203,6 @@ impl Prober {
             }
         }
         Err(last)
-    }
-
-    async fn lookup(&self, address: &str) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(literal) = address.parse() {
-            return Ok(vec![literal]);
-        }
-        let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(io::Error::other)?;
-        let address = address.to_owned();
-        // Its own task, so that the permit is held as long as the thread is, and not as long as we wait.
-        let lookup = tokio::spawn(async move {
-            let found = tokio::net::lookup_host(address).await.map(Vec::from_iter);
-            drop(permit);
-            found
-        });
-        lookup.await.map_err(io::Error::other)?
     }
 }
 
