@@ -98,7 +98,7 @@ impl Node {
             }
             if probe.in_flight || probe.asked < asked {
                 waits = true;
-                self.send_probe(other, index);
+                self.send_probe(other, index, true);
                 continue;
             }
             match &probe.answer {
@@ -110,11 +110,16 @@ impl Node {
         if waits { Standing::Waits } else { Standing::Counts }
     }
 
-    pub(super) fn send_probe(&mut self, place: Place, index: usize) {
+    /// Asks a probe, `between` its turns or not, unless it is being asked: then that answer is one of its turn as well.
+    pub(super) fn send_probe(&mut self, place: Place, index: usize, between: bool) {
         let asked = self.awake;
         let Some(run) = self.run_mut(place) else { return };
-        let Some(probe) = run.probes.get_mut(index).filter(|probe| !probe.in_flight) else { return };
-        (probe.in_flight, probe.asked) = (true, asked);
+        let Some(probe) = run.probes.get_mut(index) else { return };
+        if probe.in_flight {
+            probe.between &= between;
+            return;
+        }
+        (probe.in_flight, probe.between, probe.asked) = (true, between, asked);
         let effect = Effect::Probe { run: run.id(), probe: index, def: run.def.clone() };
         self.order(place, effect);
     }

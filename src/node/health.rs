@@ -94,7 +94,7 @@ impl Node {
         let (Some(spec), Some(probe)) = (def.health.get(at), run.probes.get_mut(at)) else { return };
         let next = probe.next_turn(now.mono, spec, random);
         self.timers.set(place, Slot::Probe(index), next);
-        self.send_probe(place, at);
+        self.send_probe(place, at, false);
     }
 
     /// A probe came back.
@@ -284,7 +284,7 @@ impl Node {
         }
         run.checks.push(Checking { ask, reports: vec![None; count] });
         for index in 0..count {
-            self.send_probe(place, index);
+            self.send_probe(place, index, false);
         }
     }
 }

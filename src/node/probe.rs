@@ -25,6 +25,8 @@ pub(super) struct Probe {
     good_row: u32,
     fair_row: u32,
     pub(super) in_flight: bool,
+    /// It was asked between its turns, for one that depends on it: the answer says how it stands and counts for nothing.
+    pub(super) between: bool,
     /// When it was asked last.
     pub(super) asked: Mono,
     /// What the last answer came to, for those that depend on it.
@@ -66,7 +68,9 @@ impl Probe {
         if let Some(reason) = outcome.finding.reason() {
             self.last_failure = Some(shortened(reason).into());
         }
+        let between = std::mem::take(&mut self.between);
         let (short, bad) = match &outcome.finding {
+            _ if between => return,
             Finding::Unasked(_) => return,
             Finding::Bad(_) if within_grace && self.verdict == Verdict::Unknown => return,
             Finding::Good => (false, false),

@@ -5,9 +5,12 @@ use super::{
     desk::Desk,
     make::{eager, name, probe},
 };
-use crate::unit::{
-    UnitDef,
-    spec::{OnUnhealthy, ProbeName},
+use crate::{
+    base::TimeSpan,
+    unit::{
+        UnitDef,
+        spec::{OnUnhealthy, ProbeName},
+    },
 };
 
 /// A unit whose probe falls with the first bad answer, and what that depends on.
@@ -98,6 +101,25 @@ fn a_failure_waits_for_the_answer_that_it_depends_on() {
     let said = if said == ["probe db/1 live"] { desk.probed("db/1", 0, Some("down")) } else { said };
     assert_eq!(said, ["Unhealthy db/1 live: down"]);
     assert_eq!(why(&desk, "web").0, "unknown");
+}
+
+#[test]
+fn who_is_asked_for_others_falls_by_its_own_turns_alone() {
+    let mut db = unit("db", OnUnhealthy::Restart, &[]);
+    let spec = &mut db.health[0];
+    (spec.interval, spec.unhealthy_after, spec.unhealthy_window) = (TimeSpan::from_secs(100), 3, 3);
+    let webs = (0..2).map(|n| unit(&format!("web{n}"), OnUnhealthy::Restart, &["db"]));
+    let mut desk = all_up(std::iter::once(db).chain(webs).collect());
+    // Two that depend on it fail every ten seconds, so it is asked more than sixty times.
+    for turn in 0..30 {
+        let told = round(&mut desk, |_| true);
+        if told.iter().any(|line| line.starts_with("Unhealthy db")) {
+            assert!(turn >= 20, "after {turn} turns of the others");
+            return;
+        }
+        assert!(told.iter().all(|line| !line.contains("kill")), "{turn}: {told:?}");
+    }
+    panic!("three bad answers of its own are enough");
 }
 
 #[test]
