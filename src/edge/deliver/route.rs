@@ -238,7 +238,7 @@ impl Worker {
         self.paused_until = self.paused_until.max(Instant::now() + left);
         self.failures = row.attempts.min(u32::from(u8::MAX));
         if self.failures > 0 {
-            self.note_trouble(Some(Trouble::Fails("an earlier try failed".to_owned())));
+            self.trouble = Some(Trouble::Fails("an earlier try failed".to_owned()));
         }
     }
 
@@ -294,7 +294,7 @@ impl Worker {
         match answer {
             Answer::Taken => {
                 (self.failures, self.refusals, self.apart) = (0, 0, false);
-                self.note_trouble(None);
+                self.trouble = None;
                 self.common.seen().dead.remove(&self.route.name);
                 timing.gap
             }
@@ -357,11 +357,11 @@ impl Worker {
 
     fn fails(&mut self, reason: &str) {
         self.failures = self.failures.saturating_add(1);
-        self.note_trouble(Some(Trouble::Fails(reason.to_owned())));
+        self.trouble = Some(Trouble::Fails(reason.to_owned()));
     }
 
     fn died(&mut self, reason: String) -> Duration {
-        self.note_trouble(Some(Trouble::Refuses(reason.clone())));
+        self.trouble = Some(Trouble::Refuses(reason.clone()));
         debug!(route = %self.route.name, reason, "a route refuses alerts; it is asked again later");
         self.common.seen().dead.insert(self.route.name.clone(), reason);
         self.common.timing.dead_pause

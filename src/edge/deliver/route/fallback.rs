@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{KNOWN_MAX, Part, Worker};
 use crate::{
-    alert::{Message, RouteName, Status, Trouble},
+    alert::{Message, RouteName, Status},
     base::TimeSpan,
     edge::store::{Batch, OutboxState, Write},
 };
@@ -62,10 +62,5 @@ impl Worker {
         let copy = Box::new(message.for_fallback(to, reason));
         let now = (self.common.clock)().wall;
         self.common.store.submit(Batch { seq: None, writes: vec![Write::Message(copy, now)] });
-    }
-
-    /// What is wrong with this route from now on.
-    pub(super) fn note_trouble(&mut self, trouble: Option<Trouble>) {
-        self.trouble = trouble;
     }
 }
