@@ -5,7 +5,6 @@ import os
 import selectors
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -196,7 +195,3 @@ def measured(bin_dir, place, quick):
     share, late = probes(bin_dir, place)
     say(f"  {SERVICES * PROBES_EACH} probes: {share:.1f} % of a core, late by {median(late):.1f} ms, p99 {p99(late):.1f} ms")
     return {"alert": p99(took), "alone": alone, "beside": beside, "probes": share, "late": p99(late)}
-
-
-if __name__ == "__main__":
-    sys.exit("run scripts/bench/run")
