@@ -5,7 +5,7 @@ use hyper::StatusCode;
 
 use super::{access, problem::Failure};
 use crate::{
-    alert::{Incident, Message, Pattern, RouteName, Silence, SilenceOrder},
+    alert::{Incident, Message, Pattern, RouteName, Silence, SilenceOrder, Trouble},
     base::TimeSpan,
     edge::clock,
     engine::Handle,
@@ -18,13 +18,23 @@ const COMMENT_CHARS_MAX: usize = 500;
 
 pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<v1::Alerts>, Failure> {
     let list = handle.alert_list().await?;
-    let mut incidents: Vec<_> = list.open.iter().map(incident).collect();
+    // A database out of reach tells of nobody that he still waits.
+    let untaken = handle.store().untaken().await.unwrap_or_default();
+    let waits = |open: &Incident| untaken.get(&open.id.to_string()).into_iter().flatten().cloned().collect();
+    let mut incidents: Vec<_> =
+        list.open.iter().map(|open| v1::Incident { untaken: waits(open), ..incident(open) }).collect();
     incidents.sort_by_key(|incident| incident.opened_us);
     let mut silences: Vec<_> = list.silences.iter().map(silence).collect();
     silences.sort_by_key(|silence| silence.until_us);
-    let dead = handle.deliveries().dead().into_iter();
-    let dead_routes = dead.map(|(route, reason)| v1::DeadRoute { route: route.to_string(), reason }).collect();
-    Ok(Json(v1::Alerts { incidents, silences, dead_routes }))
+    let (mut dead_routes, mut failing_routes) = (Vec::new(), Vec::new());
+    for (route, trouble) in handle.deliveries().troubles() {
+        let (routes, reason) = match trouble {
+            Trouble::Refuses(reason) => (&mut dead_routes, reason),
+            Trouble::Fails(reason) => (&mut failing_routes, reason),
+        };
+        routes.push(v1::DeadRoute { route: route.to_string(), reason });
+    }
+    Ok(Json(v1::Alerts { incidents, silences, dead_routes, failing_routes }))
 }
 
 pub(super) async fn silence_for(
@@ -102,6 +112,7 @@ fn incident(incident: &Incident) -> v1::Incident {
         restarts: incident.restarts,
         reminders: incident.reminders,
         told: incident.told.iter().map(ToString::to_string).collect(),
+        untaken: Vec::new(),
         held: incident.held,
         acknowledged_by: known.map(|known| known.by.clone()),
         acknowledged_us: known.map(|known| known.at.0),

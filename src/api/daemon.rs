@@ -42,8 +42,8 @@ fn reasons(states: &[UnitState], handle: &Handle) -> Vec<String> {
         .map(|state| format!("{}: {}", state.status.name, view::cause(state)))
         .collect();
     reasons.extend(handle.counters().store_trouble.map(|reason| format!("store: {reason}")));
-    let dead = handle.deliveries().dead();
-    reasons.extend(dead.into_iter().map(|(route, reason)| format!("alert route {route} refuses alerts: {reason}")));
+    let refusing = handle.deliveries().refusing();
+    reasons.extend(refusing.into_iter().map(|(route, reason)| format!("alert route {route} refuses alerts: {reason}")));
     reasons
 }
 

@@ -61,16 +61,17 @@ pub(super) fn text(
         }
     });
     // Of routes that had something to deliver.
-    let dead = deliveries.dead();
-    let routes: BTreeSet<_> = deliveries.counts().into_keys().map(|(route, _)| route).collect();
+    let troubles = deliveries.troubles();
+    let mut routes: BTreeSet<_> = deliveries.counts().into_keys().map(|(route, _)| route).collect();
+    routes.extend(troubles.keys().cloned());
     family(
         &mut page,
         "roundsman_alert_route_up",
         "gauge",
-        "Whether the route's receiver takes alerts of ours.",
+        "Whether the route's receiver took what we sent last.",
         |page| {
             for route in &routes {
-                let up = !dead.iter().any(|(refusing, _)| refusing == route);
+                let up = !troubles.contains_key(route);
                 sample(page, "roundsman_alert_route_up", &[("route", route.as_str())], u8::from(up));
             }
         },

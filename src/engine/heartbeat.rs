@@ -28,7 +28,7 @@ impl Engine {
     /// Whether alerts would reach people: rows are written, and no route refuses them. Services that are down have alerts
     /// of their own.
     pub(super) fn is_well(&self) -> bool {
-        self.counters().store_trouble.is_none() && self.deliveries.dead().is_empty()
+        self.counters().store_trouble.is_none() && self.deliveries.refusing().is_empty()
     }
 }
 

@@ -45,6 +45,7 @@ impl Engine {
             let _in_runtime = self.runtime.enter();
             self.deliveries.set_routes(&newer.alert.routes);
         }
+        self.deliveries.ask_refusing_again();
         let mut settings = (*self.settings).clone();
         settings.source = newer.source;
         settings.paths.units = newer.paths.units;

@@ -22,6 +22,14 @@ pub(crate) fn list(screen: &Screen, alerts: &Alerts) -> String {
         let text = format!("the route {} refuses alerts: {}", one_line(&dead.route), one_line(&dead.reason));
         writeln!(out, "\n{}", screen.paint(BAD, &text)).ok();
     }
+    for failing in &alerts.failing_routes {
+        let text = format!(
+            "the route {} is tried again, as it failed: {}",
+            one_line(&failing.route),
+            one_line(&failing.reason)
+        );
+        writeln!(out, "\n{}", screen.paint(CARE, &text)).ok();
+    }
     out
 }
 
@@ -40,7 +48,15 @@ fn open(screen: &Screen, out: &mut String, incident: &Incident) {
     } else if incident.told.is_empty() {
         known.push("no route is for it".to_owned());
     } else {
-        known.push(format!("told {}", one_line(&incident.told.join(", "))));
+        let taken = |name: &&String| !incident.untaken.contains(name);
+        let told: Vec<_> = incident.told.iter().filter(taken).map(|name| one_line(name)).collect();
+        let untaken: Vec<_> = incident.untaken.iter().map(|name| one_line(name)).collect();
+        if !told.is_empty() {
+            known.push(format!("told {}", told.join(", ")));
+        }
+        if !untaken.is_empty() {
+            known.push(format!("not taken yet by {}", untaken.join(", ")));
+        }
     }
     if incident.escalated {
         known.push("escalated".to_owned());
@@ -120,6 +136,7 @@ pub(crate) fn tested(screen: &Screen, test: &RouteTest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::v1::DeadRoute;
 
     fn incident() -> Incident {
         Incident {
@@ -133,6 +150,7 @@ mod tests {
             restarts: 4,
             reminders: 1,
             told: vec!["ops".to_owned(), "boss".to_owned()],
+            untaken: vec!["boss".to_owned()],
             held: false,
             acknowledged_by: Some("uid 0".to_owned()),
             acknowledged_us: Some(0),
@@ -148,6 +166,7 @@ mod tests {
             severity: "warning".to_owned(),
             message: "probe root of db is degraded: 1G free".to_owned(),
             told: Vec::new(),
+            untaken: Vec::new(),
             held: true,
             restarts: 0,
             reminders: 0,
@@ -164,9 +183,12 @@ mod tests {
             comment: "new disk".to_owned(),
             maintenance: true,
         };
-        let alerts = Alerts { incidents: vec![incident(), held], silences: vec![silence], dead_routes: Vec::new() };
+        let failing_routes = vec![DeadRoute { route: "boss".to_owned(), reason: "status 500".to_owned() }];
+        let (incidents, silences) = (vec![incident(), held], vec![silence]);
+        let alerts = Alerts { incidents, silences, dead_routes: Vec::new(), failing_routes };
         insta::assert_snapshot!(list(&Screen::page(0), &alerts));
-        let none = Alerts { incidents: Vec::new(), silences: Vec::new(), dead_routes: Vec::new() };
+        let none =
+            Alerts { incidents: Vec::new(), silences: Vec::new(), dead_routes: Vec::new(), failing_routes: Vec::new() };
         assert_eq!(list(&Screen::page(0), &none), "Nothing is open.\n");
     }
 

@@ -2,8 +2,8 @@
 //!
 //! At least once: a message is settled only by an answer, and one whose fate is unknown (a timeout, a broken
 //! connection, a 5xx, our own death) is sent again with `possible_duplicate`. A route that answers "never" (4xx, a
-//! redirect) is dead: its messages wait, and one of them asks again every hour. Whoever changes this usually lets a URL,
-//! which is a secret, into an error text.
+//! redirect) is dead: its messages wait, and one of them asks again, soon and then ever more seldom. Whoever changes this
+//! usually lets a URL, which is a secret, into an error text.
 
 mod answer; // what a receiver says, as what it means
 mod command; // programs of the operator's
@@ -12,7 +12,10 @@ mod route; // the task of one
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,7 +34,7 @@ use super::{
     store::Store,
 };
 use crate::{
-    alert::{Message, ROUTES_MAX, Route, RouteName},
+    alert::{Message, ROUTES_MAX, Route, RouteName, Trouble},
     base::{Chain, Now, Secret},
 };
 
@@ -51,8 +54,10 @@ pub struct Timing {
     pub backoff_max: Duration,
     /// The longest wait that a receiver may ask for.
     pub retry_after_max: Duration,
-    /// Between two questions to a dead route.
-    pub dead_pause: Duration,
+    /// The first pause between two questions to a dead route; each further one is twice as long.
+    pub refused_min: Duration,
+    /// The longest such pause.
+    pub refused_max: Duration,
     /// The waits after a mail server wanted a mail later; the last is that of all further ones. At least half an hour from the
     /// fourth on (RFC 5321 section 4.5.4.1).
     pub deferrals: [Duration; 4],
@@ -66,7 +71,8 @@ impl Default for Timing {
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(300),
             retry_after_max: Duration::from_secs(3600),
-            dead_pause: Duration::from_secs(3600),
+            refused_min: Duration::from_secs(5),
+            refused_max: Duration::from_secs(3600),
             deferrals: [1, 5, 15, 30].map(|minutes| Duration::from_secs(60 * minutes)),
         }
     }
@@ -115,7 +121,7 @@ struct Common {
 #[derive(Debug, Default)]
 struct Seen {
     counts: BTreeMap<(RouteName, Outcome), u64>,
-    dead: BTreeMap<RouteName, String>,
+    troubles: BTreeMap<RouteName, Trouble>,
 }
 
 impl Common {
@@ -149,16 +155,27 @@ pub async fn ask(url: &Secret) -> Result<(), String> {
     }
 }
 
-/// Messages that do not wait for the store.
+/// What does not wait until the store says so, or the clock.
 #[derive(Debug, Default)]
 struct Urgent {
     messages: Mutex<VecDeque<Message>>,
+    /// Someone has reason to believe that the receiver takes messages now.
+    again: AtomicBool,
     came: Notify,
 }
 
 impl Urgent {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Message>> {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask_again(&self) {
+        self.again.store(true, Ordering::Release);
+        self.came.notify_one();
+    }
+
+    fn take_again(&self) -> bool {
+        self.again.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -183,7 +200,7 @@ impl Deliveries {
             }
             stays
         });
-        self.common.seen().dead.retain(|name, _| routes.contains_key(name));
+        self.common.seen().troubles.retain(|name, _| routes.contains_key(name));
         for (name, route) in wanted {
             routes.entry(name).or_insert_with_key(|name| self.start(route.clone(), before.remove(name)));
         }
@@ -208,7 +225,7 @@ impl Deliveries {
                 // How it ended does not matter, only that it does not send any more.
                 before.await.ok();
                 // What its last try said of the old one is not so of this one.
-                common.seen().dead.remove(&name);
+                common.seen().troubles.remove(&name);
             }
             worker.run().await;
         });
@@ -228,12 +245,18 @@ impl Deliveries {
         running.urgent.came.notify_one();
     }
 
+    /// Asks routes that refuse us again now: someone may have mended what is behind them.
+    pub fn ask_refusing_again(&self) {
+        let refuses = |name: &RouteName| matches!(self.common.seen().troubles.get(name), Some(Trouble::Refuses(_)));
+        self.running().iter().filter(|(name, _)| refuses(name)).for_each(|(_, running)| running.urgent.ask_again());
+    }
+
     /// Names of the routes.
     pub fn routes(&self) -> Vec<RouteName> {
         self.running().keys().cloned().collect()
     }
 
-    /// Sends a message once, now, past the outbox and past those that wait there.
+    /// Sends a message once, now, past the outbox and past those that wait there; these follow if it is taken.
     ///
     /// # Errors
     /// Why the receiver did not take it, for people.
@@ -242,12 +265,15 @@ impl Deliveries {
             .running()
             .iter()
             .find(|(name, _)| name.as_str() == message.route)
-            .map(|(_, running)| running.route.clone());
-        let Some(route) = found else { return Err("the route is gone".to_owned()) };
+            .map(|(_, running)| (running.route.clone(), Arc::clone(&running.urgent)));
+        let Some((route, urgent)) = found else { return Err("the route is gone".to_owned()) };
         let (_stop, stopped) = watch::channel(false);
         let mut worker = route::Worker::new(Arc::clone(&self.common), route, Arc::default(), stopped);
         match worker.deliver(&message).await {
-            answer::Answer::Taken => Ok(()),
+            answer::Answer::Taken => {
+                urgent.ask_again();
+                Ok(())
+            }
             answer::Answer::Later { reason, .. }
             | answer::Answer::Deferred(reason)
             | answer::Answer::RefusesMessage(reason)
@@ -260,9 +286,18 @@ impl Deliveries {
         self.common.seen().counts.clone()
     }
 
+    /// What is wrong with which route, as far as its last try says.
+    pub fn troubles(&self) -> BTreeMap<RouteName, Trouble> {
+        self.common.seen().troubles.clone()
+    }
+
     /// Routes that refuse our messages, and why.
-    pub fn dead(&self) -> BTreeMap<RouteName, String> {
-        self.common.seen().dead.clone()
+    pub fn refusing(&self) -> BTreeMap<RouteName, String> {
+        let refuses = |(name, trouble)| match trouble {
+            Trouble::Refuses(reason) => Some((name, reason)),
+            Trouble::Fails(_) => None,
+        };
+        self.troubles().into_iter().filter_map(refuses).collect()
     }
 
     /// Ends the tasks after the messages under way, or after `within`.

@@ -14,7 +14,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use super::{Common, Outcome, Urgent, answer::Answer, command, mail};
 use crate::{
@@ -30,8 +30,8 @@ use crate::{
 const PAGE_ROWS: u32 = 64;
 /// Tries of one message; with the longest back-off they last three and a half days.
 const ATTEMPTS_MAX: u32 = 1000;
-/// Tries of one message at a dead route, an hour apart.
-const DEAD_ATTEMPTS_MAX: u32 = 24;
+/// Tries of one message at a dead route: an hour and a half of ever longer pauses, then a day of hours.
+const REFUSED_MAX: u32 = 34;
 /// How long a message waits until it is written down that it is under way.
 const NOTED_WITHIN: Duration = Duration::from_millis(250);
 /// More that wait than this are sent as one, to people: a receiver takes one a second.
@@ -72,8 +72,8 @@ pub(super) struct Worker {
     failures: u32,
     /// Messages refused in a row.
     refusals: u32,
-    /// What is wrong with the route, as far as is known.
-    trouble: Option<Trouble>,
+    /// How often in a row the route was found dead.
+    deaths: u32,
     /// Messages that wait here and went to another route too.
     handed_over: BTreeSet<String>,
     /// By incident, what the receiver calls its thread.
@@ -122,7 +122,7 @@ impl Worker {
             paused_until: Instant::now(),
             failures: 0,
             refusals: 0,
-            trouble: None,
+            deaths: 0,
             handed_over: BTreeSet::new(),
             threads: BTreeMap::new(),
             apart: false,
@@ -134,6 +134,9 @@ impl Worker {
         let common = Arc::clone(&self.common);
         let urgent = Arc::clone(&self.urgent);
         while !*self.stopped.borrow() {
+            if urgent.take_again() {
+                (self.paused_until, self.failures, self.deaths) = (Instant::now(), 0, 0);
+            }
             let filled = common.store.outbox_filled().notified();
             tokio::pin!(filled);
             filled.as_mut().enable();
@@ -180,6 +183,7 @@ impl Worker {
         }
         let is_settled = |row: &OutboxRow| self.known.get(&row.id).is_some_and(|known| known.settled);
         let waiting: Vec<OutboxRow> = rows.into_iter().filter(|row| !is_settled(row)).collect();
+        let waiting = self.without_overtaken(waiting);
         let inherits = std::mem::take(&mut self.inherits);
         let Some(oldest) = waiting.first() else { return Ok(None) };
         if inherits {
@@ -210,7 +214,7 @@ impl Worker {
             settled: false,
             listed: true,
             attempts: row.attempts,
-            refused: 0,
+            refused: row.refused,
             possible_duplicate: row.possible_duplicate || row.sending,
         };
         let known = self.known.entry(row.id.clone()).or_insert(first_seen).clone();
@@ -230,15 +234,48 @@ impl Worker {
         None
     }
 
+    /// What waits but for reminders that a later message of the same incident has overtaken: who was out of reach for hours
+    /// wants to know what is, not each time that it was so.
+    fn without_overtaken(&mut self, waiting: Vec<OutboxRow>) -> Vec<OutboxRow> {
+        if waiting.len() < 2 {
+            return waiting;
+        }
+        let mut later = BTreeSet::new();
+        let mut kept = Vec::with_capacity(waiting.len());
+        for row in waiting.into_iter().rev() {
+            // One that cannot be read is refused when its turn comes.
+            if let Ok(message) = Message::from_json(&row.payload)
+                && !later.insert(message.incident)
+                && message.reminder > 0
+            {
+                let part = self.part(row);
+                let known = Known { settled: true, ..part.known };
+                let overtaken = "a later message of the same incident waited too".to_owned();
+                self.note(&part.id, OutboxState::Failed(overtaken), &known);
+                self.known.insert(part.id, known);
+                continue;
+            }
+            kept.push(row);
+        }
+        kept.reverse();
+        kept
+    }
+
     /// Goes on with the wait that the oldest message was in; never longer than a receiver may ask for, whatever the
-    /// wall clock says.
+    /// wall clock says. A route that was dead is asked at once: perhaps we were restarted because it is mended.
     fn inherit(&mut self, row: &OutboxRow) {
+        let reason = row.reason.clone().unwrap_or_else(|| "an earlier try failed".to_owned());
+        if row.refused > 0 {
+            self.deaths = row.refused;
+            self.set_trouble(Some(Trouble::Refuses(reason)));
+            return;
+        }
         let left = row.next_try.0.saturating_sub((self.common.clock)().wall.0);
         let left = Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(self.common.timing.retry_after_max);
         self.paused_until = self.paused_until.max(Instant::now() + left);
         self.failures = row.attempts.min(u32::from(u8::MAX));
         if self.failures > 0 {
-            self.trouble = Some(Trouble::Fails("an earlier try failed".to_owned()));
+            self.set_trouble(Some(Trouble::Fails(reason)));
         }
     }
 
@@ -293,19 +330,16 @@ impl Worker {
         let timing = self.common.timing;
         match answer {
             Answer::Taken => {
-                (self.failures, self.refusals, self.apart) = (0, 0, false);
-                self.trouble = None;
-                self.common.seen().dead.remove(&self.route.name);
+                (self.failures, self.refusals, self.deaths, self.apart) = (0, 0, 0, false);
+                self.set_trouble(None);
                 timing.gap
             }
             Answer::Later { reason, after, .. } => {
-                debug!(route = %self.route.name, reason, "an alert was not delivered; it is tried again");
                 self.fails(reason);
                 let backoff = self.backoff();
                 after.map_or(backoff, |wanted| wanted.max(timing.gap)).min(timing.retry_after_max)
             }
             Answer::Deferred(reason) => {
-                debug!(route = %self.route.name, reason, "a server wants an alert later; it is tried again");
                 self.fails(reason);
                 let nth = usize::try_from(self.failures).unwrap_or(usize::MAX).saturating_sub(1);
                 timing.deferrals.get(nth).or_else(|| timing.deferrals.last()).copied().unwrap_or(timing.backoff_max)
@@ -341,7 +375,7 @@ impl Worker {
             Answer::RefusesMessage(reason) => OutboxState::Failed(reason.clone()),
             Answer::RefusesUs(reason) => {
                 known.refused += 1;
-                let is_over = known.refused >= DEAD_ATTEMPTS_MAX || known.attempts >= ATTEMPTS_MAX;
+                let is_over = known.refused >= REFUSED_MAX || known.attempts >= ATTEMPTS_MAX;
                 self.waiting_or_failed(is_over, pause, reason)
             }
         }
@@ -352,25 +386,54 @@ impl Worker {
             return OutboxState::Failed(reason.to_owned());
         }
         let micros = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
-        OutboxState::Waiting(Wall((self.common.clock)().wall.0.saturating_add(micros)))
+        let next_try = Wall((self.common.clock)().wall.0.saturating_add(micros));
+        OutboxState::Waiting(next_try, reason.to_owned())
     }
 
     fn fails(&mut self, reason: &str) {
         self.failures = self.failures.saturating_add(1);
-        self.trouble = Some(Trouble::Fails(reason.to_owned()));
+        self.set_trouble(Some(Trouble::Fails(reason.to_owned())));
     }
 
     fn died(&mut self, reason: String) -> Duration {
-        self.trouble = Some(Trouble::Refuses(reason.clone()));
-        debug!(route = %self.route.name, reason, "a route refuses alerts; it is asked again later");
-        self.common.seen().dead.insert(self.route.name.clone(), reason);
-        self.common.timing.dead_pause
+        self.set_trouble(Some(Trouble::Refuses(reason)));
+        self.deaths = self.deaths.saturating_add(1);
+        let timing = self.common.timing;
+        timing.refused_min.saturating_mul(doubled(self.deaths)).min(timing.refused_max)
+    }
+
+    /// What is wrong with the route, as far as is known.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.common.seen().troubles.get(&self.route.name).cloned()
+    }
+
+    /// Remembers it for whoever asks, and says in the log what is new.
+    fn set_trouble(&self, now: Option<Trouble>) {
+        let name = &self.route.name;
+        let before = match &now {
+            Some(trouble) => self.common.seen().troubles.insert(name.clone(), trouble.clone()),
+            None => self.common.seen().troubles.remove(name),
+        };
+        match (before, now) {
+            (Some(Trouble::Refuses(_)), Some(Trouble::Refuses(reason)))
+            | (Some(Trouble::Fails(_)), Some(Trouble::Fails(reason))) => {
+                debug!(route = %name, reason, "an alert was not delivered again");
+            }
+            (_, Some(Trouble::Refuses(reason))) => {
+                warn!(route = %name, reason, "an alert route refuses alerts; they wait, and it is asked again ever more seldom");
+            }
+            (_, Some(Trouble::Fails(reason))) => {
+                warn!(route = %name, reason, "an alert was not delivered; it is tried again");
+            }
+            (Some(_), None) => info!(route = %name, "an alert route takes alerts again"),
+            (None, None) => {}
+        }
     }
 
     fn count(&self, state: &OutboxState) {
         let outcome = match state {
             OutboxState::Delivered => Outcome::Delivered,
-            OutboxState::Waiting(_) | OutboxState::Sending => Outcome::Retried,
+            OutboxState::Waiting(..) | OutboxState::Sending => Outcome::Retried,
             OutboxState::Failed(_) => Outcome::Failed,
         };
         *self.common.seen().counts.entry((self.route.name.clone(), outcome)).or_default() += 1;
@@ -382,6 +445,7 @@ impl Worker {
             id: id.to_owned(),
             state,
             attempts: known.attempts,
+            refused: known.refused,
             possible_duplicate: known.possible_duplicate,
             receipt: self.receipt.take(),
         };
@@ -421,11 +485,15 @@ impl Worker {
     /// failed together do not come back together.
     fn backoff(&mut self) -> Duration {
         let timing = self.common.timing;
-        let doubled = 1_u32.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u32::MAX);
-        let full = timing.backoff_min.saturating_mul(doubled).min(timing.backoff_max);
+        let full = timing.backoff_min.saturating_mul(doubled(self.failures)).min(timing.backoff_max);
         let permille = u32::try_from(750 + self.rng.below(501)).unwrap_or(1000);
         (full * permille / 1000).min(timing.backoff_max)
     }
+}
+
+/// By how much the first wait is multiplied after so many failures.
+fn doubled(failures: u32) -> u32 {
+    1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)
 }
 
 /// How old a message may be when a try of it fails, in microseconds.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::*;
 use crate::{
-    alert::{Target, Webhook},
+    alert::{Target, Trouble, Webhook},
     base::{Mono, Secret, Wall},
     edge::{
         peer::{Peer, Reply},
@@ -28,7 +28,8 @@ fn quick() -> Timing {
         backoff_min: Duration::from_millis(20),
         backoff_max: Duration::from_millis(80),
         retry_after_max: Duration::from_millis(1500),
-        dead_pause: Duration::from_millis(400),
+        refused_min: Duration::from_millis(400),
+        refused_max: Duration::from_millis(400),
         deferrals: [30, 60, 120, 240].map(Duration::from_millis),
     }
 }
@@ -83,6 +84,10 @@ async fn emptied(store: &Store) {
 
 fn count(deliveries: &Deliveries, outcome: Outcome) -> u64 {
     deliveries.counts().get(&(RouteName::new("ops").unwrap(), outcome)).copied().unwrap_or(0)
+}
+
+fn trouble(deliveries: &Deliveries) -> Option<Trouble> {
+    deliveries.troubles().remove(&RouteName::new("ops").unwrap())
 }
 
 #[tokio::test]
@@ -247,17 +252,105 @@ async fn a_dead_route_is_asked_now_and_then_and_loses_nothing() {
         let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
         peer.arrived(1).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let dead = deliveries.dead();
-        assert_eq!(dead[&RouteName::new("ops").unwrap()], format!("status {status}: no_service"));
+        assert_eq!(trouble(&deliveries), Some(Trouble::Refuses(format!("status {status}: no_service"))));
         let requests = peer.arrived(5).await;
         assert!(requests[1].at - requests[0].at >= Duration::from_millis(380), "{status}");
         emptied(&store).await;
         let order: Vec<_> = ids(&peer).into_iter().map(|(id, _)| id).collect();
         assert_eq!(order, ["m1", "m1", "m1", "m2", "m3"]);
-        assert!(deliveries.dead().is_empty());
+        assert_eq!(trouble(&deliveries), None);
         assert!(trap.requests().is_empty(), "a redirect was followed");
         deliveries.stop(SOON).await;
     }
+}
+
+#[tokio::test]
+async fn a_route_that_refused_is_asked_soon_then_ever_more_seldom_and_at_once_when_someone_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let taken = Arc::new(AtomicBool::new(false));
+    let (flag, is_test) = (Arc::clone(&taken), |nth: usize| nth == 3);
+    let peer = Peer::start(move |nth| {
+        let status = if flag.load(Ordering::SeqCst) || is_test(nth) { 200 } else { 404 };
+        Reply::status(status, "", "")
+    })
+    .await;
+    let url = peer.url("/");
+    put(&store, [1]);
+    let timing = Timing { refused_min: Duration::from_millis(300), refused_max: Duration::from_secs(3600), ..quick() };
+    let deliveries = deliver(&store, route(&url, webhook), timing);
+    let requests = peer.arrived(3).await;
+    let pauses = [requests[1].at - requests[0].at, requests[2].at - requests[1].at];
+    assert!(pauses[0] >= Duration::from_millis(290) && pauses[1] >= Duration::from_millis(590), "{pauses:?}");
+    // A test that is taken says that it is mended, so the message that waits follows; it is refused once more.
+    deliveries.try_once(message(9)).await.unwrap();
+    let requests = peer.arrived(5).await;
+    assert!(requests[4].at - requests[3].at < Duration::from_millis(250), "the message did not follow the test");
+    // So does a person who has the settings read again.
+    taken.store(true, Ordering::SeqCst);
+    while trouble(&deliveries).is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    deliveries.ask_refusing_again();
+    let requests = peer.arrived(6).await;
+    assert!(requests[5].at - requests[4].at < Duration::from_millis(250), "nobody asked again");
+    emptied(&store).await;
+    assert_eq!(trouble(&deliveries), None);
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_dead_route_is_known_as_such_in_the_next_life_which_asks_it_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|nth| match nth {
+        0 | 1 => Reply::status(404, "", "no_service"),
+        _ => Reply::status(200, "", ""),
+    })
+    .await;
+    put(&store, [1]);
+    let refused_min = Duration::from_secs(3600);
+    let timing = Timing { refused_min, refused_max: refused_min, ..quick() };
+    for life in 1..=2 {
+        let deliveries = deliver(&store, route(&peer.url("/"), webhook), timing);
+        peer.arrived(life).await;
+        assert!(store.flush(SOON).await);
+        let known = async {
+            while trouble(&deliveries) != Some(Trouble::Refuses("status 404: no_service".to_owned())) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(SOON, known).await.expect("the trouble was not known");
+        deliveries.stop(SOON).await;
+    }
+    let row = store.outbox_waiting(RouteName::new("ops").unwrap(), 1).await.unwrap().remove(0);
+    assert_eq!((row.refused, row.reason.as_deref()), (2, Some("status 404: no_service")));
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), timing);
+    peer.arrived(3).await;
+    emptied(&store).await;
+    assert_eq!(trouble(&deliveries), None);
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn reminders_that_a_later_message_has_overtaken_are_not_sent_after_an_outage() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|_| Reply::status(200, "", "")).await;
+    let of =
+        |id: u32, incident: &str, reminder: u32| Message { incident: incident.to_owned(), reminder, ..message(id) };
+    let messages = [of(1, "a", 0), of(2, "b", 0), of(3, "a", 1), of(4, "a", 2), of(5, "b", 1), of(6, "a", 0)];
+    let writes = messages.map(|message| Write::Message(Box::new(message), clock().wall)).into();
+    store.submit(Batch { seq: None, writes });
+    assert!(store.flush(SOON).await);
+    assert_eq!(store.untaken().await.unwrap().len(), 2);
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
+    peer.arrived(4).await;
+    emptied(&store).await;
+    let order: Vec<_> = ids(&peer).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(order, ["m1", "m2", "m5", "m6"]);
+    assert!(store.untaken().await.unwrap().is_empty());
+    deliveries.stop(SOON).await;
 }
 
 #[tokio::test]
@@ -301,6 +394,7 @@ async fn what_was_under_way_at_our_death_is_sent_again_as_a_possible_duplicate()
         id: "m1".to_owned(),
         state: OutboxState::Sending,
         attempts: 1,
+        refused: 0,
         possible_duplicate: false,
         receipt: None,
     };
@@ -352,12 +446,12 @@ async fn a_changed_route_takes_over_where_the_old_one_was() {
     let old = Peer::start(|_| Reply::status(404, "", "")).await;
     let new = Peer::start(|_| Reply::status(200, "", "")).await;
     put(&store, [1]);
-    let dead_pause = Duration::from_secs(3600);
-    let deliveries = deliver(&store, route(&old.url("/"), webhook), Timing { dead_pause, ..quick() });
+    let refused_min = Duration::from_secs(3600);
+    let deliveries = deliver(&store, route(&old.url("/"), webhook), Timing { refused_min, ..quick() });
     old.arrived(1).await;
     deliveries.set_routes(&[route(&new.url("/"), webhook)]);
     new.arrived(1).await;
-    assert!(deliveries.dead().is_empty());
+    assert_eq!(trouble(&deliveries), None);
     deliveries.stop(SOON).await;
 }
 

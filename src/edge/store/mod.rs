@@ -75,6 +75,8 @@ pub struct OutboxUpdate {
     pub state: OutboxState,
     /// How often it was tried.
     pub attempts: u32,
+    /// How often a route that is dead refused it.
+    pub refused: u32,
     /// Whether an earlier try may have arrived.
     pub possible_duplicate: bool,
     /// What the receiver calls it.
@@ -84,8 +86,8 @@ pub struct OutboxUpdate {
 /// Where a message in the outbox stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutboxState {
-    /// To be sent at this time, or later.
-    Waiting(Wall),
+    /// To be sent at this time, or later, for this reason.
+    Waiting(Wall, String),
     /// Under way. After a crash: it may have arrived.
     Sending,
     /// Arrived.

@@ -1,6 +1,9 @@
 //! What may be asked of the store, and the shape of the answers.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rusqlite::{Connection, Row, params};
 
@@ -156,6 +159,10 @@ pub struct OutboxRow {
     pub created: Wall,
     /// Tries so far.
     pub attempts: u32,
+    /// How often a route that is dead refused it.
+    pub refused: u32,
+    /// Why the last try failed.
+    pub reason: Option<String>,
     /// Not before this.
     pub next_try: Wall,
     /// It was being sent when it was last heard of.
@@ -268,6 +275,20 @@ impl Store {
         let sql = "SELECT 1 FROM outbox WHERE route = ?1 AND incident = ?2 LIMIT 1";
         let read = move |connection: &Connection| {
             Ok(!list(connection, sql, params![route.as_str(), incident], |row| row.get::<_, i64>(0))?.is_empty())
+        };
+        self.0.reads.ask(read).await
+    }
+
+    /// By incident, the routes that have yet to take a message of it.
+    pub async fn untaken(&self) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
+        let sql = "SELECT DISTINCT incident, route FROM outbox
+                   WHERE state IN ('waiting', 'sending') AND incident IS NOT NULL";
+        let read = move |connection: &Connection| {
+            let mut untaken = BTreeMap::<String, BTreeSet<String>>::new();
+            for (incident, route) in list(connection, sql, [], |row| Ok((row.get(0)?, row.get(1)?)))? {
+                untaken.entry(incident).or_default().insert(route);
+            }
+            Ok(untaken)
         };
         self.0.reads.ask(read).await
     }
@@ -534,7 +555,7 @@ fn newest_silences(connection: &Connection) -> rusqlite::Result<Vec<Silence>> {
 fn outbox_waiting(connection: &Connection, route: &RouteName, limit: u32) -> rusqlite::Result<Vec<OutboxRow>> {
     list(
         connection,
-        "SELECT id, payload, created, attempts, next_try, state = 'sending', possible_duplicate FROM outbox
+        "SELECT id, payload, created, attempts, next_try, state = 'sending', possible_duplicate, refused, reason FROM outbox
          WHERE route = ?1 AND state IN ('waiting', 'sending') ORDER BY seq LIMIT ?2",
         params![route.as_str(), limit],
         |row| {
@@ -546,6 +567,8 @@ fn outbox_waiting(connection: &Connection, route: &RouteName, limit: u32) -> rus
                 next_try: Wall(row.get(4)?),
                 sending: row.get(5)?,
                 possible_duplicate: row.get(6)?,
+                refused: row.get(7)?,
+                reason: row.get(8)?,
             })
         },
     )

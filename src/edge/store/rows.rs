@@ -326,16 +326,25 @@ impl<'a> Pass<'a> {
 
     fn outbox(&self, update: &OutboxUpdate) -> rusqlite::Result<()> {
         let (state, next_try, reason) = match &update.state {
-            OutboxState::Waiting(next_try) => ("waiting", Some(next_try.0), None),
+            OutboxState::Waiting(next_try, reason) => ("waiting", Some(next_try.0), Some(reason)),
             OutboxState::Sending => ("sending", None, None),
             OutboxState::Delivered => ("delivered", None, None),
             OutboxState::Failed(reason) => ("failed", None, Some(reason)),
         };
         self.execute(
-            "UPDATE outbox SET state = ?2, next_try = coalesce(?3, next_try), reason = ?4, attempts = ?5,
-                 possible_duplicate = max(possible_duplicate, ?6), receipt = coalesce(?7, receipt)
+            "UPDATE outbox SET state = ?2, next_try = coalesce(?3, next_try), reason = coalesce(?4, reason), attempts = ?5,
+                 possible_duplicate = max(possible_duplicate, ?6), receipt = coalesce(?7, receipt), refused = ?8
              WHERE id = ?1 AND state IN ('waiting', 'sending')",
-            params![update.id, state, next_try, reason, update.attempts, update.possible_duplicate, update.receipt],
+            params![
+                update.id,
+                state,
+                next_try,
+                reason,
+                update.attempts,
+                update.possible_duplicate,
+                update.receipt,
+                update.refused
+            ],
         )
         .map(drop)
     }

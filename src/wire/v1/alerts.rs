@@ -11,6 +11,9 @@ pub struct Alerts {
     pub silences: Vec<Silence>,
     /// Routes that refuse our messages, with the reason.
     pub dead_routes: Vec<DeadRoute>,
+    /// Routes whose last try failed, with the reason; they are tried again soon.
+    #[serde(default)]
+    pub failing_routes: Vec<DeadRoute>,
 }
 
 /// An open incident.
@@ -34,8 +37,11 @@ pub struct Incident {
     pub restarts: u32,
     /// Reminders so far.
     pub reminders: u32,
-    /// Who was told.
+    /// Who was told, or is to be.
     pub told: Vec<String>,
+    /// Whose route has yet to take a message of it; a list of open incidents alone says this.
+    #[serde(default)]
+    pub untaken: Vec<String>,
     /// Whether what it has come to is yet to be told: a silence, quiet hours or another incident hush it.
     pub held: bool,
     /// Who has taken it on.
@@ -65,7 +71,7 @@ pub struct Silence {
     pub maintenance: bool,
 }
 
-/// A route that refuses our messages.
+/// A route that does not take our messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadRoute {
     /// Its name.

@@ -14,7 +14,7 @@ use crate::{
 impl Worker {
     /// Hands over what has waited long enough for this route alone; when the next will have.
     pub(super) async fn hand_over_due(&mut self) -> Option<Instant> {
-        let (fallback, trouble) = (self.route.fallback.clone()?, self.trouble.clone()?);
+        let (fallback, trouble) = (self.route.fallback.clone()?, self.trouble()?);
         let limit = u32::try_from(KNOWN_MAX).unwrap_or(u32::MAX);
         // What cannot be read now is read after the next try.
         let rows = self.common.store.outbox_waiting(self.route.name.clone(), limit).await.ok()?;
@@ -51,7 +51,7 @@ impl Worker {
                     self.hand_over(&fallback.route, &part.payload, None);
                 }
             }
-            OutboxState::Waiting(_) | OutboxState::Sending => {}
+            OutboxState::Waiting(..) | OutboxState::Sending => {}
         }
     }
 
