@@ -357,11 +357,10 @@ impl Engine {
 
     /// Signals what the thread found of a run, except what the signal was not meant for or has reached already.
     ///
-    /// The thread may have looked late, when the next command of the run had begun: whoever came after the signal is not
-    /// meant by it, and what it missed of the others is signalled again at the run's end.
+    /// What a look that came too late missed is signalled again at the run's end.
     pub(super) fn signal_members(&mut self, meant: &tree::Meant, members: &[Member]) -> Result<(), ClientError> {
         let run = &meant.run;
-        if self.runs.get(&run.unit).is_some_and(|tree| tree.run == *run && tree.signals_before >= meant.number) {
+        if !meant.still_reaches(self.runs.get(&run.unit), self.cgroups.is_none()) {
             return Ok(());
         }
         let reached: Vec<Pid> = self.leaders(run).iter().filter_map(|key| self.processes.get(key)).copied().collect();

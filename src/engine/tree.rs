@@ -79,6 +79,19 @@ pub struct Meant {
     pub number: u64,
 }
 
+impl Meant {
+    /// Whether it may reach what the thread has found by now: it may have looked late. Whoever came after the signal is not
+    /// meant by it, be it the next command of the run, or the next run. `newest` is the unit's newest run, and processes are found
+    /// by their `invocation`, or by the unit's cgroup, which holds those of whatever run it is.
+    pub(super) fn still_reaches(&self, newest: Option<&Tree>, by_invocation: bool) -> bool {
+        match newest {
+            Some(tree) if tree.run == self.run => tree.signals_before < self.number,
+            Some(_) => by_invocation,
+            None => true,
+        }
+    }
+}
+
 /// What the thread reports.
 #[derive(Debug)]
 pub enum Found {
@@ -316,4 +329,33 @@ impl<F: Fn(Found)> Watcher<F> {
 
 fn from_now(millis: u64) -> Option<Mono> {
     clock::now().mono.after(TimeSpan::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Generation, UnitName};
+
+    fn run(generation: u64) -> RunId {
+        RunId { unit: UnitName::new("web").unwrap(), generation: Generation(generation) }
+    }
+
+    #[test]
+    fn a_late_look_signals_neither_the_next_command_nor_the_next_run() {
+        let meant = Meant { run: run(1), signal: Signal::TERM, spared: None, number: 7 };
+        let newest = |generation, signals_before| Tree {
+            signals_before,
+            ..Tree::new(&run(generation), InvocationId::default())
+        };
+        for by_invocation in [true, false] {
+            assert!(meant.still_reaches(Some(&newest(1, 6)), by_invocation));
+            assert!(!meant.still_reaches(Some(&newest(1, 7)), by_invocation), "the next command was ordered");
+            assert!(meant.still_reaches(None, by_invocation), "nothing of it runs");
+        }
+        assert!(
+            meant.still_reaches(Some(&newest(2, 7)), true),
+            "what the old run left behind is told by its invocation"
+        );
+        assert!(!meant.still_reaches(Some(&newest(2, 7)), false), "in the cgroup is the new run");
+    }
 }
