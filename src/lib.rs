@@ -1,7 +1,7 @@
 //! Roundsman keeps services up on one machine and remembers what it did.
 //!
 //! The library is a set of layers, lowest first; a layer names only layers above it in this list, and
-//! `tests/layering.rs` keeps that rule. Decisions live in the pure layers (`unit`, `node`, `alert`), which do no
+//! `tests/layering.rs` keeps that rule. Decisions live in the pure layers (`unit`, `node`, `fleet`, `alert`), which do no
 //! I/O and read no clock; effects live in `edge`; the loop that joins them is `engine`.
 //!
 //! Where to start: `node` (what a service may be and what moves it), `engine` (the loop), `keeper` (who owns the
@@ -13,6 +13,7 @@
 pub mod base; // words every layer speaks: names, ids, time spans, exit status, Notice
 pub mod unit; // unit files -> checked definitions (pure)
 pub mod node; // decisions of one machine: lifecycle, restarts, jobs, health (pure)
+pub mod fleet; // decisions over many machines: plans, waves, budgets (pure)
 pub mod alert; // who is told, and how often (pure)
 pub mod wire; // what crosses a process or disk boundary
 pub mod sys; // safe wrappers over system calls; the only unsafe code

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("unit", &["base"]),
     ("node", &["base", "unit"]),
+    ("fleet", &["base", "unit"]),
     ("alert", &["base"]),
     ("wire", &["base", "unit", "node", "alert"]),
     ("sys", &["base"]),
@@ -35,7 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// No clock, no I/O, no async: the layers of decisions.
-const PURE: [&str; 4] = ["base", "unit", "node", "alert"];
+const PURE: [&str; 5] = ["base", "unit", "node", "fleet", "alert"];
 /// What pure layers may name of the standard library. No `fs`, `io`, `env`, `process`, `thread`, `os`.
 const PURE_STD: &[&str] = &[
     "array",
@@ -103,7 +104,7 @@ const FENCES: &[(&str, &[&str])] = &[
     // for people.
     ("jiff", &["unit/calendar/zone.rs", "alert", "edge", "fileserver", "cli"]),
     // unit: the digest of a set of units. deliver: the signature of a webhook. probe: the one of an upload.
-    ("sha2", &["unit", "edge/deliver/route", "edge/probe/signing.rs", "fileserver"]),
+    ("sha2", &["unit", "fleet/plan.rs", "edge/deliver/route", "edge/probe/signing.rs", "fileserver"]),
     ("toml", &["unit", "engine/settings.rs", "engine/alerting.rs", "fileserver/settings"]),
     // Pure layers do not log: they return notices.
     ("tracing", &["edge", "engine", "web", "fileserver", "bin/supervisord.rs"]),

@@ -12,6 +12,7 @@
 mod error;
 mod examine;
 mod open;
+mod outbox;
 mod prune;
 mod queue;
 mod read;
@@ -32,9 +33,10 @@ use crate::{
 pub use error::StoreError;
 pub use examine::{Examined, KnownRun, examine};
 pub use open::fits;
+pub use outbox::OutboxRow;
 pub use prune::Retention;
 pub use queue::{ESSENTIALS_WAITING_MAX, NOTICES_WAITING_MAX};
-pub use read::{Generations, HISTORY_ROWS_MAX, NoticeRow, OutboxRow, ProbeRow, ResetRow, RestartTotals, RunRow, Why};
+pub use read::{Generations, HISTORY_ROWS_MAX, NoticeRow, ProbeRow, ResetRow, RestartTotals, RunRow, Why};
 
 /// Rows that belong to one happening; they are committed together or not at all.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -1,9 +1,6 @@
 //! What may be asked of the store, and the shape of the answers.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use rusqlite::{Connection, Row, params};
 
@@ -148,29 +145,6 @@ pub struct Generations {
     pub ended: Generation,
 }
 
-/// One message that waits in the outbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboxRow {
-    /// Its id.
-    pub id: String,
-    /// The message as JSON.
-    pub payload: String,
-    /// When it was put there.
-    pub created: Wall,
-    /// Tries so far.
-    pub attempts: u32,
-    /// How often a route that is dead refused it.
-    pub refused: u32,
-    /// Why the last try failed.
-    pub reason: Option<String>,
-    /// Not before this.
-    pub next_try: Wall,
-    /// It was being sent when it was last heard of.
-    pub sending: bool,
-    /// An earlier try may have arrived.
-    pub possible_duplicate: bool,
-}
-
 impl Store {
     /// Runs of a unit, or of all, newest first; those before the one numbered `before`, at most `limit`.
     pub async fn history(
@@ -259,44 +233,6 @@ impl Store {
             })
         };
         self.0.reads.ask(saved).await
-    }
-
-    /// What a receiver called the first message of an incident that it took from this route.
-    pub async fn receipt(&self, route: RouteName, incident: String) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT receipt FROM outbox WHERE route = ?1 AND incident = ?2 AND receipt IS NOT NULL ORDER BY seq LIMIT 1";
-        let read = move |connection: &Connection| {
-            Ok(list(connection, sql, params![route.as_str(), incident], |row| row.get(0))?.pop())
-        };
-        self.0.reads.ask(read).await
-    }
-
-    /// Whether a route was given a message of an incident.
-    pub async fn was_told(&self, route: RouteName, incident: String) -> Result<bool, StoreError> {
-        let sql = "SELECT 1 FROM outbox WHERE route = ?1 AND incident = ?2 LIMIT 1";
-        let read = move |connection: &Connection| {
-            Ok(!list(connection, sql, params![route.as_str(), incident], |row| row.get::<_, i64>(0))?.is_empty())
-        };
-        self.0.reads.ask(read).await
-    }
-
-    /// By incident, the routes that have yet to take a message of it.
-    pub async fn untaken(&self) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
-        let sql = "SELECT DISTINCT incident, route FROM outbox
-                   WHERE state IN ('waiting', 'sending') AND incident IS NOT NULL";
-        let read = move |connection: &Connection| {
-            let mut untaken = BTreeMap::<String, BTreeSet<String>>::new();
-            for (incident, route) in list(connection, sql, [], |row| Ok((row.get(0)?, row.get(1)?)))? {
-                untaken.entry(incident).or_default().insert(route);
-            }
-            Ok(untaken)
-        };
-        self.0.reads.ask(read).await
-    }
-
-    /// Messages of a route that are not delivered nor given up, oldest first, at most `limit`.
-    pub async fn outbox_waiting(&self, route: RouteName, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
-        let limit = limit.min(HISTORY_ROWS_MAX);
-        self.0.reads.ask(move |connection| outbox_waiting(connection, &route, limit)).await
     }
 }
 
@@ -552,29 +488,7 @@ fn newest_silences(connection: &Connection) -> rusqlite::Result<Vec<Silence>> {
     })
 }
 
-fn outbox_waiting(connection: &Connection, route: &RouteName, limit: u32) -> rusqlite::Result<Vec<OutboxRow>> {
-    list(
-        connection,
-        "SELECT id, payload, created, attempts, next_try, state = 'sending', possible_duplicate, refused, reason FROM outbox
-         WHERE route = ?1 AND state IN ('waiting', 'sending') ORDER BY seq LIMIT ?2",
-        params![route.as_str(), limit],
-        |row| {
-            Ok(OutboxRow {
-                id: row.get(0)?,
-                payload: row.get(1)?,
-                created: Wall(row.get(2)?),
-                attempts: row.get(3)?,
-                next_try: Wall(row.get(4)?),
-                sending: row.get(5)?,
-                possible_duplicate: row.get(6)?,
-                refused: row.get(7)?,
-                reason: row.get(8)?,
-            })
-        },
-    )
-}
-
-fn list<T>(
+pub(super) fn list<T>(
     connection: &Connection,
     sql: &str,
     params: impl rusqlite::Params,

@@ -1,0 +1,23 @@
+//! Decisions over many machines: what is done to which instance, in which order, and what may never happen meanwhile.
+//!
+//! Pure, as `node` is for one machine. A *plan* is a function of what there is (the topology), what is wanted (the intent) and
+//! what is known (the facts); it is shown, approved and carried out by its digest.
+#![forbid(unsafe_code)]
+
+mod name;
+mod plan;
+mod planner;
+mod share;
+mod topology;
+
+pub use name::{FleetName, Instance, NameError, NodeName, PoolName, ServiceName, ZoneName};
+pub use plan::{Action, Blocker, Intent, Plan, Task, Verb, Wave, Why};
+pub use planner::{Condition, Facts, PlanError, PoolFact, Reach, plan};
+pub use share::{Share, ShareError};
+pub use topology::{
+    AfterDrain, Approve, Canary, Deadlines, Edge, Fault, INSTANCES_MAX, NODES_MAX, Node, OnFailure, OnRestart, Place,
+    Policy, Pool, PoolKind, Require, Scope, Service, Topology, Transport,
+};
+
+#[cfg(test)]
+mod tests;
