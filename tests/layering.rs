@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &["base"]),
     ("keeper", &["base", "wire", "sys"]),
     ("edge", &["base", "unit", "node", "alert", "wire", "sys", "keeper"]),
-    ("engine", &["base", "unit", "node", "alert", "wire", "sys", "keeper", "edge"]),
+    ("engine", &["base", "unit", "node", "fleet", "alert", "wire", "sys", "keeper", "edge"]),
     ("web", &["base", "sys"]),
     // unit, node, alert and edge: what the engine answers with is made of their types, and is turned into wire types here.
     ("api", &["base", "unit", "node", "alert", "edge", "wire", "engine", "web"]),
@@ -105,7 +105,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("jiff", &["unit/calendar/zone.rs", "alert", "edge", "fileserver", "cli"]),
     // unit: the digest of a set of units. deliver: the signature of a webhook. probe: the one of an upload.
     ("sha2", &["unit", "fleet/plan.rs", "edge/deliver/route", "edge/probe/signing.rs", "fileserver"]),
-    ("toml", &["unit", "engine/settings.rs", "engine/alerting.rs", "fileserver/settings"]),
+    ("toml", &["unit", "engine/settings.rs", "engine/fleet/file.rs", "engine/alerting.rs", "fileserver/settings"]),
     // Pure layers do not log: they return notices.
     ("tracing", &["edge", "engine", "web", "fileserver", "bin/supervisord.rs"]),
     ("tracing_subscriber", &["fileserver/run.rs", "bin/supervisord.rs"]),

@@ -18,7 +18,8 @@ pub mod doctor; // what is wrong with this host
 mod dispatch; // effects of the node machine -> edges
 mod errands; // commands of alert routes
 mod fanout; // notices -> log, stream, alerts, store
-mod fds; // what services keep with us
+mod fds;
+pub mod fleet; // what this node knows of the others // what services keep with us
 pub mod handle; // what the API holds
 mod heartbeat; // that we are here
 mod instances; // of templates

@@ -16,7 +16,7 @@ pub use planner::{Condition, Facts, PlanError, PoolFact, Reach, plan};
 pub use share::{Share, ShareError};
 pub use topology::{
     AfterDrain, Approve, Canary, Deadlines, Edge, Fault, INSTANCES_MAX, NODES_MAX, Node, OnFailure, OnRestart, Place,
-    Policy, Pool, PoolKind, Require, Scope, Service, Topology, Transport,
+    Policy, Pool, PoolKind, Require, Scope, Service, Topology, Transport, WordError,
 };
 
 #[cfg(test)]

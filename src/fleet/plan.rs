@@ -261,6 +261,7 @@ impl Plan {
         writeln!(out, "plan 1 {} {}", self.intent.verb.as_str(), self.topology)?;
         for (nth, wave) in self.waves.iter().enumerate() {
             let Wave { service, tasks, after, max_unavailable, soak, alone, approve, why: _ } = wave;
+            let soak = soak.micros().unwrap_or(u64::MAX);
             writeln!(out, "wave {nth} {service} {max_unavailable} {soak} {alone} {approve}")?;
             after.iter().try_for_each(|before| writeln!(out, "after {before}"))?;
             for task in tasks {

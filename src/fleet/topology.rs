@@ -5,7 +5,10 @@
 
 mod check; // what cannot be
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
 pub use check::{Fault, Place};
 
@@ -43,6 +46,30 @@ pub struct Node {
     pub last: bool,
 }
 
+/// Why a text is none of some words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it cannot be {word:?} (it can be {known})")]
+pub struct WordError {
+    word: String,
+    known: String,
+}
+
+macro_rules! from_word {
+    ($($name:ident)*) => {
+        $(impl FromStr for $name {
+            type Err = WordError;
+
+            fn from_str(word: &str) -> Result<Self, WordError> {
+                let known = || Self::ALL.map(Self::as_str).join(", ");
+                let found = Self::ALL.into_iter().find(|choice| choice.as_str() == word);
+                found.ok_or_else(|| WordError { word: word.to_owned(), known: known() })
+            }
+        })*
+    };
+}
+
+from_word!(Transport OnRestart Require Scope OnFailure Approve AfterDrain);
+
 /// How a node is told what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
@@ -55,6 +82,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Agent, Self::Ssh, Self::Local];
+
     /// Its name in the file.
     pub const fn as_str(self) -> &'static str {
         match self {
