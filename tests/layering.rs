@@ -104,7 +104,7 @@ const FENCES: &[(&str, &[&str])] = &[
     // for people.
     ("jiff", &["unit/calendar/zone.rs", "alert", "edge", "fileserver", "cli"]),
     // unit: the digest of a set of units. deliver: the signature of a webhook. probe: the one of an upload.
-    ("sha2", &["unit", "fleet/plan.rs", "edge/deliver/route", "edge/probe/signing.rs", "fileserver"]),
+    ("sha2", &["unit", "fleet/plan.rs", "fleet/step.rs", "edge/deliver/route", "edge/probe/signing.rs", "fileserver"]),
     ("toml", &["unit", "engine/settings.rs", "engine/fleet/file.rs", "engine/alerting.rs", "fileserver/settings"]),
     // Pure layers do not log: they return notices.
     ("tracing", &["edge", "engine", "web", "fileserver", "bin/supervisord.rs"]),

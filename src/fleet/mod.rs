@@ -8,12 +8,16 @@ mod name;
 mod plan;
 mod planner;
 mod share;
+mod step;
+mod target; // what a node does about orders
 mod topology;
 
 pub use name::{FleetName, Instance, NameError, NodeName, PoolName, ServiceName, ZoneName};
 pub use plan::{Action, Blocker, Intent, Plan, Task, Verb, Wave, Why};
 pub use planner::{Condition, Facts, PlanError, PoolFact, Reach, plan};
 pub use share::{Share, ShareError};
+pub use step::{Deed, FailureKind, Phase, PlanId, StepId, StepOrder, StepOutcome, Token};
+pub use target::{Answer, Entry, LEDGER_MAX, Row, Target, TargetEffect, TargetInput, Verdict};
 pub use topology::{
     AfterDrain, Approve, Canary, Deadlines, Edge, Fault, INSTANCES_MAX, NODES_MAX, Node, OnFailure, OnRestart, Place,
     Policy, Pool, PoolKind, Require, Scope, Service, Topology, Transport, WordError,

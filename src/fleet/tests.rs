@@ -1,6 +1,7 @@
 //! Topologies and plans: what the operators' documents ask for, and what must hold of any.
 
 mod plans;
+mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
 

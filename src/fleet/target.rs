@@ -1,0 +1,277 @@
+//! What a node does about the orders of a driver: which it obeys, and which it has done already.
+//!
+//! A node *promises* itself to one token. It acts on orders that bear exactly that token, so a driver that was superseded and does not
+//! know it yet is told so at each node. A step is written down before it is begun and after it is over; one that comes again is
+//! answered from the ledger. What was begun when the node died is never begun again: whether it happened is for the driver to see.
+//! Whoever changes this usually answers before the disk has it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{StepId, StepOrder, StepOutcome, Token};
+use crate::base::{Now, TimeSpan};
+
+/// Most steps that are remembered; the oldest that are over go first.
+pub const LEDGER_MAX: usize = 10_000;
+
+/// What is known of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// It was begun, by this life of the node or one before it.
+    Started,
+    /// It is over.
+    Over(StepOutcome),
+}
+
+/// What comes to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetInput {
+    /// A driver wants a promise.
+    Prepare(Token),
+    /// A driver wants a step done.
+    Order {
+        /// By which token.
+        token: Token,
+        /// What.
+        order: Box<StepOrder>,
+        /// How long it was under way, by the clock of whoever carried it.
+        age: TimeSpan,
+    },
+    /// What was to be saved is on the disk.
+    Saved(Row),
+    /// What was ordered is over.
+    Acted {
+        /// Which step.
+        step: StepId,
+        /// How.
+        outcome: StepOutcome,
+    },
+    /// Someone at the node says that nothing is to be done to it, with the reason; or that it may again.
+    Hold(Option<String>),
+}
+
+/// What lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Row {
+    /// To whom the node is promised.
+    Promise(Token),
+    /// What is known of a step.
+    Step(StepId, Entry),
+}
+
+/// What a node wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetEffect {
+    /// Write this down, synchronously, and say so.
+    Save(Row),
+    /// Do it, and say how it went.
+    Act(Box<StepOrder>),
+    /// Tell the driver.
+    Tell(Answer),
+}
+
+/// What a driver is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The node is promised to this token, and has done these steps.
+    Promised {
+        /// To whom.
+        token: Token,
+        /// Its ledger.
+        ledger: BTreeMap<StepId, Entry>,
+    },
+    /// It is promised to another one, which the asker has to surpass.
+    Refused {
+        /// Who asked.
+        asked: Token,
+        /// To whom it is promised.
+        held: Token,
+    },
+    /// What becomes of a step.
+    Step {
+        /// Which.
+        step: StepId,
+        /// What.
+        verdict: Verdict,
+    },
+}
+
+/// What becomes of a step that was ordered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is under way.
+    Accepted,
+    /// It was begun before; what is known of it.
+    Known(Entry),
+    /// It is over.
+    Over(StepOutcome),
+    /// The token is not the one that the node is promised to.
+    Fenced(Option<Token>),
+    /// It was too long under way.
+    Expired,
+    /// Someone at the node has said no.
+    Held(String),
+}
+
+/// One node's side.
+#[derive(Debug, Clone, Default)]
+pub struct Target {
+    promised: Option<Token>,
+    /// A promise that is being written down.
+    promising: Option<Token>,
+    ledger: BTreeMap<StepId, Entry>,
+    /// In the order in which they were begun.
+    order: VecDeque<StepId>,
+    /// Steps that are being written down, and then done.
+    beginning: BTreeMap<StepId, (Token, Box<StepOrder>)>,
+    /// Steps whose end is being written down.
+    ending: BTreeMap<StepId, StepOutcome>,
+    hold: Option<String>,
+    effects: VecDeque<TargetEffect>,
+}
+
+impl Target {
+    /// A node that has promised nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A node that goes on where its rows end, in the order in which they were written.
+    pub fn restore(rows: impl IntoIterator<Item = Row>) -> Self {
+        let mut target = Self::new();
+        for row in rows {
+            match row {
+                Row::Promise(token) => target.promised = Some(token),
+                Row::Step(step, entry) => target.remember(step, entry),
+            }
+        }
+        target
+    }
+
+    /// One thing happened.
+    pub fn handle(&mut self, _now: Now, input: TargetInput) {
+        match input {
+            TargetInput::Prepare(token) => self.prepare(token),
+            TargetInput::Order { token, order, age } => self.order(token, order, age),
+            TargetInput::Saved(row) => self.saved(row),
+            TargetInput::Acted { step, outcome } => self.acted(step, outcome),
+            TargetInput::Hold(reason) => self.hold = reason,
+        }
+    }
+
+    /// The next thing to be done.
+    pub fn poll_effect(&mut self) -> Option<TargetEffect> {
+        self.effects.pop_front()
+    }
+
+    /// To whom the node is promised.
+    pub const fn promised(&self) -> Option<Token> {
+        self.promised
+    }
+
+    /// What is known of a step.
+    pub fn entry(&self, step: &StepId) -> Option<&Entry> {
+        self.ledger.get(step)
+    }
+
+    fn prepare(&mut self, token: Token) {
+        let held = self.promising.or(self.promised);
+        match held {
+            Some(held) if held == token => {
+                if self.promising.is_none() {
+                    self.tell_promise(token);
+                }
+            }
+            // Of two with the same number neither is the later one: the asker draws a greater number.
+            Some(held) if token.epoch <= held.epoch => {
+                self.effects.push_back(TargetEffect::Tell(Answer::Refused { asked: token, held }));
+            }
+            Some(_) | None => {
+                self.promising = Some(token);
+                self.effects.push_back(TargetEffect::Save(Row::Promise(token)));
+            }
+        }
+    }
+
+    fn order(&mut self, token: Token, order: Box<StepOrder>, age: TimeSpan) {
+        let step = order.id;
+        if let Some(entry) = self.ledger.get(&step) {
+            return self.tell(step, Verdict::Known(entry.clone()));
+        }
+        if self.beginning.contains_key(&step) {
+            return;
+        }
+        // A promise that is on its way to the disk binds already: what comes by the former token is late.
+        if self.promising.is_some() || self.promised != Some(token) {
+            return self.tell(step, Verdict::Fenced(self.promising.or(self.promised)));
+        }
+        if age > order.ttl {
+            return self.tell(step, Verdict::Expired);
+        }
+        if let Some(reason) = self.hold.clone() {
+            return self.tell(step, Verdict::Held(reason));
+        }
+        self.beginning.insert(step, (token, order));
+        self.effects.push_back(TargetEffect::Save(Row::Step(step, Entry::Started)));
+    }
+
+    fn saved(&mut self, row: Row) {
+        match row {
+            Row::Promise(token) => {
+                if self.promising == Some(token) {
+                    self.promising = None;
+                    self.promised = Some(token);
+                    self.tell_promise(token);
+                }
+            }
+            Row::Step(step, Entry::Started) => {
+                let Some((token, order)) = self.beginning.remove(&step) else { return };
+                self.remember(step, Entry::Started);
+                // Another driver may have been promised meanwhile, and counts on what it was told.
+                if self.promising.is_some() || self.promised != Some(token) {
+                    let outcome = StepOutcome::Failed {
+                        kind: super::FailureKind::Internal,
+                        reason: "another driver came before it was begun".to_owned(),
+                    };
+                    return self.acted(step, outcome);
+                }
+                self.tell(step, Verdict::Accepted);
+                self.effects.push_back(TargetEffect::Act(order));
+            }
+            Row::Step(step, Entry::Over(_)) => {
+                let Some(outcome) = self.ending.remove(&step) else { return };
+                self.remember(step, Entry::Over(outcome.clone()));
+                self.tell(step, Verdict::Over(outcome));
+            }
+        }
+    }
+
+    fn acted(&mut self, step: StepId, outcome: StepOutcome) {
+        if self.ledger.get(&step) != Some(&Entry::Started) || self.ending.contains_key(&step) {
+            return;
+        }
+        self.ending.insert(step, outcome.clone());
+        self.effects.push_back(TargetEffect::Save(Row::Step(step, Entry::Over(outcome))));
+    }
+
+    fn tell(&mut self, step: StepId, verdict: Verdict) {
+        self.effects.push_back(TargetEffect::Tell(Answer::Step { step, verdict }));
+    }
+
+    fn tell_promise(&mut self, token: Token) {
+        let ledger = self.ledger.clone();
+        self.effects.push_back(TargetEffect::Tell(Answer::Promised { token, ledger }));
+    }
+
+    fn remember(&mut self, step: StepId, entry: Entry) {
+        if self.ledger.insert(step, entry).is_none() {
+            self.order.push_back(step);
+        }
+        while self.ledger.len() > LEDGER_MAX {
+            let is_over = |step: &StepId| matches!(self.ledger.get(step), Some(Entry::Over(_)));
+            let Some(at) = self.order.iter().position(is_over) else { return };
+            if let Some(oldest) = self.order.remove(at) {
+                self.ledger.remove(&oldest);
+            }
+        }
+    }
+}
