@@ -80,6 +80,10 @@ impl Template {
                 return Err(at(begin, "\"{{\" has no \"}}\"".to_owned()));
             };
             let name = text[inner..end].trim();
+            // The "}}" of another one.
+            if name.contains("{{") {
+                return Err(at(begin, "\"{{\" has no \"}}\" before the next \"{{\"".to_owned()));
+            }
             let Some(field) = FIELDS.into_iter().find(|field| *field == name) else {
                 return Err(at(begin, format!("there is no field {name:?} (fields: {})", FIELDS.join(", "))));
             };
@@ -172,6 +176,8 @@ mod tests {
         assert_eq!(place("a\n  {{ nodes }}").0, 2);
         assert_eq!(place("a\n  {{ nodes }}").1, 3);
         assert!(place("é {{ node").2.starts_with("1:3: "), "{}", place("é {{ node").2);
+        let unclosed = place("x {{ node: {{ unit }}").2;
+        assert!(unclosed.starts_with("1:3: ") && unclosed.contains("has no \"}}\" before"), "{unclosed}");
         assert!(Template::new("{\"a\": {{restarts}}}").is_ok());
         let (line, _, said) = place("{\n\"a\": {{node}}\n}");
         assert!(line >= 2 && said.contains("no JSON"), "{said}");

@@ -349,7 +349,9 @@ impl Happening {
             Self::ShuttingDown { actor, machine: false } => format!("the daemon stops (by {actor})"),
             Self::ShuttingDown { actor, machine: true } => format!("the machine goes down (by {actor})"),
             Self::ConfigLoaded { units } => format!("{units} units are in use"),
-            Self::ConfigRejected { problems } => format!("unit files were refused, the old ones stay: {problems}"),
+            Self::ConfigRejected { problems } => {
+                format!("the configuration was refused, the one before stays: {problems}")
+            }
             Self::StoreDegraded { reason } => format!("the database cannot be written, rows wait: {reason}"),
             Self::StoreReplaced { kept } => format!("the database was damaged; it is kept as {kept}, a new one begins"),
             Self::StoreRecovered => "the database is written again".to_owned(),

@@ -284,7 +284,7 @@ pub enum Happening {
         /// Why.
         reason: String,
     },
-    /// Unit files were refused; the old set stays in force.
+    /// Unit files or settings were refused; what was in force stays.
     ConfigRejected {
         /// Every problem, one per line with its place.
         problems: String,

@@ -11,8 +11,12 @@ use serde::Deserialize;
 pub(crate) use files::{Files, Texts};
 use routes::{RouteFile, checked_route, secret_url};
 
+use super::settings::{Fault, at};
 use crate::{
-    alert::{Escalation, Heartbeat, Pattern, Quiet, ROUTES_MAX, Route, Rule, Settings, Target, Topic, fallback_faults},
+    alert::{
+        Escalation, Heartbeat, Pattern, Quiet, ROUTES_MAX, Route, RouteName, Rule, Settings, Target, Topic,
+        fallback_faults,
+    },
     base::{Severity, TimeSpan},
     edge::zones,
     unit::similar,
@@ -49,11 +53,11 @@ const HEARTBEAT_INTERVAL: TimeSpan = TimeSpan::from_secs(60);
 /// No more often.
 const HEARTBEAT_INTERVAL_MIN: TimeSpan = TimeSpan::from_secs(1);
 
-fn heartbeat(file: HeartbeatFile, files: &Files) -> Result<Heartbeat, String> {
+fn heartbeat(file: HeartbeatFile, files: &Files) -> Result<Heartbeat, Fault> {
     let url = secret_url(file.url, file.url_file, file.url_env, files)?;
-    let interval = file.interval.as_deref().map_or(Ok(HEARTBEAT_INTERVAL), span)?;
+    let interval = file.interval.as_deref().map_or(Ok(HEARTBEAT_INTERVAL), span).map_err(at("interval"))?;
     if interval < HEARTBEAT_INTERVAL_MIN || interval.micros().is_none() {
-        return Err(format!("its interval is shorter than {HEARTBEAT_INTERVAL_MIN} or infinite"));
+        return Err(at("interval")(format!("its interval is shorter than {HEARTBEAT_INTERVAL_MIN} or infinite")));
     }
     Ok(Heartbeat { url, interval })
 }
@@ -82,56 +86,73 @@ enum SeverityFile {
     Critical,
 }
 
-/// Who is told, checked: every route has a URL, every rule names routes that exist. All problems at once.
-pub(super) fn settings(file: AlertFile, files: &Files, node: String) -> Result<Settings, Vec<String>> {
-    let mut problems = Vec::new();
+/// Who is told, checked: every route has a URL, every rule names routes that exist. All faults at once, the consequences of one
+/// left out.
+pub(super) fn settings(file: AlertFile, files: &Files, node: String) -> Result<Settings, Vec<Fault>> {
+    let mut faults = Vec::new();
     let runbooks = Some(file.runbooks.unwrap_or_else(|| RUNBOOKS.to_owned())).filter(|link| !link.is_empty());
     let mut settings = Settings { node, runbooks, ..Settings::default() };
     match file.quiet_hours.as_deref().filter(|text| !text.is_empty()).map(zones::quiet_hours).transpose() {
         Ok(hours) => settings.quiet_hours = hours,
-        Err(problem) => problems.push(format!("alert quiet_hours: {problem}")),
+        Err(problem) => faults.push(at("quiet_hours")(problem).of("alert quiet_hours")),
     }
     if file.routes.len() > ROUTES_MAX {
-        problems.push(format!("more than {ROUTES_MAX} alert routes"));
+        faults.push(format!("more than {ROUTES_MAX} alert routes").into());
     }
     match file.heartbeat.map(|file| heartbeat(file, files)).transpose() {
         Ok(heartbeat) => settings.heartbeat = heartbeat,
-        Err(problem) => problems.push(format!("alert heartbeat: {problem}")),
+        Err(fault) => faults.push(fault.within("heartbeat").of("alert heartbeat")),
     }
-    for route in file.routes {
+    let names: Vec<String> = file.routes.iter().map(|route| route.name.clone()).collect();
+    for (index, route) in file.routes.into_iter().enumerate() {
         let name = route.name.clone();
+        let whose = format!("alert route {name:?}");
         match checked_route(route, files) {
-            Ok(route) if settings.routes.iter().any(|known| known.name == route.name) => {
-                problems.push(format!("alert route {name:?} stands here twice"));
+            Ok(_) if names.iter().take(index).any(|known| *known == name) => {
+                faults.push(at("name")(format!("{whose} stands here twice")).nth(index).within("route"));
             }
             Ok(route) => settings.routes.push(route),
-            Err(problem) => problems.push(format!("alert route {name:?}: {problem}")),
+            Err(fault) => faults.push(fault.of(&whose).nth(index).within("route")),
         }
     }
-    for (name, problem) in fallback_faults(&settings.routes) {
-        problems.push(format!("alert route {:?}: {problem}", name.as_str()));
-    }
-    for rule in file.rules {
+    faults.extend(wrong_fallbacks(&settings.routes, &names));
+    for (index, rule) in file.rules.into_iter().enumerate() {
         let event = rule.event.clone();
-        match checked_rule(rule, &settings.routes) {
+        match checked_rule(rule, &names) {
             Ok(rule) => settings.rules.push(rule),
-            Err(problem) => problems.push(format!("alert rule {event:?}: {problem}")),
+            Err(fault) => faults.push(fault.of(&format!("alert rule {event:?}")).nth(index).within("rule")),
         }
     }
-    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    if faults.is_empty() { Ok(settings) } else { Err(faults.into_iter().map(|fault| fault.within("alert")).collect()) }
+}
+
+/// Of `sound` ones among all routes that have these names: a route that has a fault of its own is there all the same.
+fn wrong_fallbacks(sound: &[Route], names: &[String]) -> Vec<Fault> {
+    let index = |name: &RouteName| names.iter().position(|known| known == name.as_str());
+    let is_sound = |name: &RouteName| sound.iter().any(|route| route.name == *name);
+    let of = |name: &RouteName| sound.iter().find(|route| route.name == *name)?.fallback.as_ref();
+    let is_told = |name: &RouteName| of(name).is_some_and(|to| index(&to.route).is_some() && !is_sound(&to.route));
+    let faults = fallback_faults(sound).into_iter().filter(|(name, _)| !is_told(name));
+    let located = |(name, problem): (RouteName, String)| {
+        let fault = at("fallback")(problem).of(&format!("alert route {:?}", name.as_str()));
+        fault.nth(index(&name).unwrap_or_default()).within("route")
+    };
+    faults.map(located).collect()
 }
 
 /// Commands that cannot be run, each with the reason.
-pub(super) fn unfit(settings: &Settings) -> Vec<String> {
-    let problem = |route: &Route| match &route.target {
+pub(super) fn unfit(settings: &Settings) -> Vec<Fault> {
+    let fault = |(index, route): (usize, &Route)| match &route.target {
         Target::Command(program) => {
-            program.unfit.as_ref().map(|reason| format!("alert route {:?}: {reason}", route.name.as_str()))
+            let whose = format!("alert route {:?}", route.name.as_str());
+            let fault = Fault::from(program.unfit.clone()?).of(&whose);
+            Some(fault.nth(index).within("route").within("alert"))
         }
         Target::Webhook(_) | Target::Slack(_) | Target::SlackBot(_) | Target::Alertmanager(_) | Target::Email(_) => {
             None
         }
     };
-    settings.routes.iter().filter_map(problem).collect()
+    settings.routes.iter().enumerate().filter_map(fault).collect()
 }
 
 fn span(text: &str) -> Result<TimeSpan, String> {
@@ -150,41 +171,47 @@ fn pattern(text: &str) -> Result<Pattern, String> {
     Err(format!("{topic:?} is no event ({help})"))
 }
 
-fn checked_rule(file: RuleFile, routes: &[Route]) -> Result<Rule, String> {
+/// `routes` are the names of all, sound or not.
+fn checked_rule(file: RuleFile, routes: &[String]) -> Result<Rule, Fault> {
     let known = |name: &String| {
-        let found = routes.iter().find(|route| route.name.as_str() == name);
-        found.map(|route| route.name.clone()).ok_or_else(|| {
-            let names: Vec<_> = routes.iter().map(|route| route.name.as_str()).collect();
-            format!("there is no route {name:?} (routes: {})", names.join(", "))
-        })
-    };
-    let escalation = match (file.escalate_after, file.escalate_to) {
-        (Some(after), Some(to)) if !to.is_empty() => {
-            Some(Escalation { after: span(&after)?, routes: to.iter().map(known).collect::<Result<_, _>>()? })
+        if !routes.contains(name) {
+            let meant = similar(name, routes.iter().map(String::as_str));
+            let help = meant
+                .map_or_else(|| format!("routes: {}", routes.join(", ")), |meant| format!("did you mean {meant:?}?"));
+            return Some(Err(format!("there is no route {name:?} ({help})")));
         }
-        (None, None) => None,
-        _ => return Err("escalate_after and escalate_to belong together".to_owned()),
+        // A name that cannot be is told where the route stands.
+        RouteName::new(name).ok().map(Ok)
     };
+    let all_known = |names: &[String]| names.iter().filter_map(known).collect::<Result<Vec<_>, _>>();
+    let escalation = match (file.escalate_after, file.escalate_to) {
+        (Some(after), Some(to)) if !to.is_empty() => Some(Escalation {
+            after: span(&after).map_err(at("escalate_after"))?,
+            routes: all_known(&to).map_err(at("escalate_to"))?,
+        }),
+        (None, None) => None,
+        (after, _) => {
+            let key = if after.is_some() { "escalate_after" } else { "escalate_to" };
+            return Err(at(key)("escalate_after and escalate_to belong together"));
+        }
+    };
+    let inhibited_by = file.inhibited_by.unwrap_or_default();
+    let inhibited_by: Result<_, _> = inhibited_by.iter().map(|text| pattern(text)).collect();
     Ok(Rule {
-        event: pattern(&file.event)?,
+        event: pattern(&file.event).map_err(at("event"))?,
         severity: file.severity.map(|severity| match severity {
             SeverityFile::Info => Severity::Info,
             SeverityFile::Warning => Severity::Warning,
             SeverityFile::Critical => Severity::Critical,
         }),
-        routes: file.routes.map(|names| names.iter().map(known).collect()).transpose()?,
-        repeat_interval: file.repeat_interval.as_deref().map(span).transpose()?,
+        routes: file.routes.as_deref().map(all_known).transpose().map_err(at("routes"))?,
+        repeat_interval: file.repeat_interval.as_deref().map(span).transpose().map_err(at("repeat_interval"))?,
         runbook: file.runbook,
         dedup_key: file.dedup_key,
-        inhibited_by: file
-            .inhibited_by
-            .unwrap_or_default()
-            .iter()
-            .map(|text| pattern(text))
-            .collect::<Result<_, _>>()?,
+        inhibited_by: inhibited_by.map_err(at("inhibited_by"))?,
         quiet_hours: match file.quiet_hours.as_deref() {
             Some("") => Some(Quiet::Never),
-            Some(text) => Some(Quiet::Hours(zones::quiet_hours(text)?)),
+            Some(text) => Some(Quiet::Hours(zones::quiet_hours(text).map_err(at("quiet_hours"))?)),
             None => None,
         },
         escalation,
@@ -203,6 +230,7 @@ mod tests {
 
     fn check(text: &str, base: &Path) -> Result<Settings, Vec<String>> {
         settings(toml::from_str(text).expect("well formed"), &Files::new(base, Texts::new()), "here".into())
+            .map_err(|faults| faults.into_iter().map(|fault| fault.message).collect())
     }
 
     #[test]
@@ -223,6 +251,37 @@ mod tests {
             repeat_interval = "soon"
         "#;
         assert_eq!(check(text, Path::new("")).expect_err("four problems").len(), 4);
+    }
+
+    #[test]
+    fn a_route_with_a_fault_is_there_for_those_who_name_it() {
+        let text = r#"
+            [[route]]
+            name = "ops"
+            kind = "webhook"
+            url = "ftp://x"
+            [[route]]
+            name = "a b"
+            kind = "webhook"
+            url = "http://x"
+            [[route]]
+            name = "post"
+            kind = "webhook"
+            url = "http://x"
+            fallback = "ops"
+            [[rule]]
+            event = "*"
+            routes = ["ops", "a b", "post"]
+            escalate_after = "1min"
+            escalate_to = ["ops"]
+            [[rule]]
+            event = "unit_failed"
+            routes = ["pots"]
+        "#;
+        let faults = check(text, Path::new("")).expect_err("three faults");
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        assert!(faults[0].contains("\"ops\": its URL") && faults[1].contains("\"a b\""), "{faults:?}");
+        assert!(faults[2].ends_with("no route \"pots\" (did you mean \"post\"?)"), "{faults:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The daemon's settings: `roundsman.toml`, or what serves without one.
 
+mod fault; // what is wrong with it, and where
 mod file; // as it is written
 
 use std::{
@@ -10,7 +11,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use file::{File, PathsFile, log_problems};
+use fault::located;
+pub(super) use fault::{Fault, at};
+use file::{File, PathsFile, log_faults};
 
 use super::{
     alerting::{self, AlertFile},
@@ -21,7 +24,7 @@ use crate::{
     base::{ByteSize, Places, Secret, Signal, UnitName},
     edge::store::Retention,
     node::input::RestartBudget,
-    unit::spec::LogSpec,
+    unit::{Problem, spec::LogSpec},
 };
 
 /// The copy of what is in force.
@@ -105,26 +108,9 @@ pub enum SettingsError {
         #[source]
         source: io::Error,
     },
-    /// The file says something we do not understand.
-    #[error("{}:{line}:{column}: {message}", path.display())]
-    Invalid {
-        /// Which.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-        /// What and the likely remedy.
-        message: String,
-    },
-    /// The file is well formed and says something that cannot be: every problem, one per line.
-    #[error("{}", problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect::<Vec<_>>().join("\n"))]
-    Unusable {
-        /// Which.
-        path: PathBuf,
-        /// What and the likely remedy.
-        problems: Vec<String>,
-    },
+    /// The file says something we do not understand, or that cannot be: every problem with its place, one per line.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Refused(Vec<Problem>),
 }
 
 /// What is kept.
@@ -142,7 +128,7 @@ impl Settings {
     pub fn load(file: Option<&Path>, places: &Places) -> Result<Self, SettingsError> {
         let path = file_of(file, places);
         match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&path, &text, places)?.fit(path),
+            Ok(text) => Self::parse(&path, &text, places)?.fit(&path),
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {
                 Self::assemble(None, "", File::default(), places, alerting::Texts::new())
             }
@@ -152,9 +138,13 @@ impl Settings {
 
     /// Refuses what cannot work on this host as it is now. What was in force is not asked: a program that is gone for a moment must
     /// not end the supervision of all else.
-    fn fit(self, path: PathBuf) -> Result<Self, SettingsError> {
-        let problems = alerting::unfit(&self.alert);
-        if problems.is_empty() { Ok(self) } else { Err(SettingsError::Unusable { path, problems }) }
+    fn fit(self, path: &Path) -> Result<Self, SettingsError> {
+        let faults = alerting::unfit(&self.alert);
+        if faults.is_empty() {
+            Ok(self)
+        } else {
+            Err(SettingsError::Refused(located(path, self.text.expose(), faults)))
+        }
     }
 
     /// What of a file that cannot be used can be: where things are, if it says so, and else the defaults.
@@ -227,13 +217,7 @@ impl Settings {
     fn shaped(path: &Path, text: &str) -> Result<File, SettingsError> {
         toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
-            let before = text.get(..offset).unwrap_or(text);
-            SettingsError::Invalid {
-                path: path.to_owned(),
-                line: before.matches('\n').count() + 1,
-                column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
-                message: error.message().to_owned(),
-            }
+            SettingsError::Refused(vec![Problem::error(path, text, offset, error.message())])
         })
     }
 
@@ -275,17 +259,14 @@ impl Settings {
             nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |n| n.to_string_lossy().into_owned());
         let files = alerting::Files::new(base, were);
         let log = file.log.spec();
-        let mut wrong = log_problems(&log);
-        let budget = file.health.budget().map_err(|problem| wrong.push(problem)).unwrap_or_default();
-        let unusable = |problems| SettingsError::Unusable {
-            path: source.unwrap_or_else(|| Path::new("roundsman.toml")).to_owned(),
-            problems,
-        };
+        let mut wrong = log_faults(&log);
+        let budget = file.health.budget().map_err(|fault| wrong.push(fault)).unwrap_or_default();
         let (alert, container) = match (alerting::settings(file.alert, &files, node), file.container.settings()) {
             (Ok(alert), Ok(container)) if wrong.is_empty() => (alert, container),
             (alert, container) => {
-                let problems = wrong.into_iter().chain(alert.err().into_iter().chain(container.err()).flatten());
-                return Err(unusable(problems.collect()));
+                wrong.extend(alert.err().into_iter().chain(container.err()).flatten());
+                let path = source.unwrap_or_else(|| Path::new("roundsman.toml"));
+                return Err(SettingsError::Refused(located(path, text, wrong)));
             }
         };
         Ok(Self {
@@ -359,7 +340,8 @@ mod tests {
     fn sizes_of_output_are_checked_as_in_units() {
         let text = "[log]\nsegment_size = 100\nkeep = 0\nline_max = \"64K\"\n";
         let error = Settings::parse(Path::new("r.toml"), text, &places()).expect_err("too small").to_string();
-        let expected = "r.toml: [log] segment_size must be from 4K to 1T\nr.toml: [log] keep must be at least 1";
+        let expected = "r.toml:2:16: error: [log] segment_size must be from 4K to 1T\n\
+                        r.toml:3:8: error: [log] keep must be at least 1";
         assert_eq!(error, expected);
         for (line, said) in [("compress = \"xz\"", "it can be none, gzip"), ("forward = [\"x\"]", "cannot forward to")]
         {
@@ -456,8 +438,64 @@ mod tests {
             ("forward_signals = []", "needs main"),
         ] {
             let error = read(&format!("[container]\n{text}\n")).expect_err(text).to_string();
-            assert!(error.starts_with("r.toml: [container]") && error.contains(word), "{error}");
+            assert!(
+                error.starts_with("r.toml:") && error.contains(": error: [container]") && error.contains(word),
+                "{error}"
+            );
         }
+    }
+
+    #[test]
+    fn every_fault_stands_at_its_key() {
+        let text = r#"[log]
+keep = 0
+[health]
+restart_budget = 129
+[container]
+main = "../web"
+[[alert.route]]
+name = "ops"
+kind = "webhook"
+url = "ftp://x"
+[[alert.route]]
+name = "hook"
+kind = "webhook"
+url = "http://x/"
+template = '{{ nobody }}'
+[[alert.route]]
+name = "post"
+kind = "email"
+server = "mail.example.org"
+from = "nobody"
+to = ["ops@example.org"]
+fallback = "nobody"
+[[alert.rule]]
+event = "*"
+routes = ["ops"]
+repeat_interval = "soon"
+[alert.heartbeat]
+url = "http://x/"
+interval = "0"
+"#;
+        let SettingsError::Refused(problems) = Settings::parse(Path::new("r.toml"), text, &places()).expect_err("no")
+        else {
+            panic!("the file was given")
+        };
+        let said = |line: u32, part: &str| problems.iter().any(|p| p.line == line && p.message.contains(part));
+        for (line, part) in [
+            (2, "keep"),
+            (4, "restart_budget"),
+            (6, "main"),
+            (10, "\"ops\": its URL"),
+            (15, "\"hook\": template:1:1: there is no field"),
+            (20, "\"post\": "),
+            (26, "rule \"*\": "),
+            (29, "heartbeat: its interval"),
+        ] {
+            assert!(said(line, part), "{line} {part}: {problems:#?}");
+        }
+        assert_eq!(problems.len(), 8, "{problems:#?}");
+        assert!(problems[3].to_string().starts_with("r.toml:10:7: error: alert route"), "{}", problems[3]);
     }
 
     #[test]
@@ -465,6 +503,6 @@ mod tests {
         let error =
             Settings::parse(Path::new("r.toml"), "[log]\nkeep = 3\nsegmentsize = 1\n", &places()).expect_err("typo");
         let text = error.to_string();
-        assert!(text.starts_with("r.toml:3:1: unknown field `segmentsize`, expected"), "{text}");
+        assert!(text.starts_with("r.toml:3:1: error: unknown field `segmentsize`, expected"), "{text}");
     }
 }

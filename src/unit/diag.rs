@@ -1,4 +1,4 @@
-//! What is wrong with units, and where: every problem of all files is collected, then shown at once.
+//! What is wrong with units or settings, and where: every problem of all files is collected, then shown at once.
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -42,6 +42,14 @@ impl Level {
             Self::Error => "error",
             Self::Warning => "warning",
         }
+    }
+}
+
+impl Problem {
+    /// An error at a byte of a file that says `text`.
+    pub fn error(file: &Path, text: &str, offset: usize, message: impl Into<String>) -> Self {
+        let (line, column) = position(text.as_bytes(), offset);
+        Self { file: file.into(), line, column, level: Level::Error, message: message.into(), help: None }
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::super::settings::{Fault, at};
 use crate::{base::Secret, edge::secret};
 
 /// Text by the path of its file.
@@ -48,20 +49,21 @@ impl Files {
         })
     }
 
-    /// A secret of the keys `KEY_file` and `KEY_env`, which are never given both.
+    /// A secret of the keys that name a file and a variable, which are never given both.
     pub(super) fn either(
         &self,
-        key: &str,
+        [of_file, of_variable]: [&'static str; 2],
         file: Option<PathBuf>,
         variable: Option<String>,
-    ) -> Result<Option<Secret>, String> {
+    ) -> Result<Option<Secret>, Fault> {
         let text = match (file, variable) {
-            (Some(path), None) => self.secret(&path)?,
+            (Some(path), None) => self.secret(&path).map_err(at(of_file))?,
             (None, Some(name)) => {
-                env::var(&name).map_err(|_| format!("the variable {name} of {key}_env is not set"))?
+                let unset = |_| at(of_variable)(format!("the variable {name} of {of_variable} is not set"));
+                env::var(&name).map_err(unset)?
             }
             (None, None) => return Ok(None),
-            (Some(_), Some(_)) => return Err(format!("give one of {key}_file and {key}_env")),
+            (Some(_), Some(_)) => return Err(at(of_variable)(format!("give one of {of_file} and {of_variable}"))),
         };
         Ok(Some(Secret::new(text)))
     }

@@ -9,7 +9,10 @@ use crate::{
     unit::env_file::is_variable_name,
 };
 
-use super::super::launch::PATH_DEFAULT;
+use super::super::{
+    launch::PATH_DEFAULT,
+    settings::{Fault, at},
+};
 
 /// How long a command may take unless its route says otherwise: as long as any other receiver.
 const TIMEOUT: TimeSpan = TimeSpan::from_secs(10);
@@ -26,25 +29,26 @@ pub(super) struct ProgramKeys {
 
 /// Everything that can be known of a command before it is run. What only the host knows may have changed since the settings were
 /// read first, so that is no error here.
-pub(super) fn program(keys: ProgramKeys) -> Result<Program, String> {
+pub(super) fn program(keys: ProgramKeys) -> Result<Program, Fault> {
     let argv = keys.command.unwrap_or_default();
     let program = argv.first().filter(|program| !program.is_empty());
     let program = program.ok_or("needs a command: command = [\"/usr/local/bin/page\", \"--urgent\"]")?;
     let environment = keys.environment.unwrap_or_default();
     for name in environment.keys() {
         if !is_variable_name(name) {
-            return Err(format!(
-                "environment: {name:?} is no name of a variable (letters, digits and _, no digit first)"
-            ));
+            let message =
+                format!("environment: {name:?} is no name of a variable (letters, digits and _, no digit first)");
+            return Err(at("environment")(message));
         }
         if name.starts_with(VARIABLE_PREFIX) {
-            return Err(format!("environment: {name} is ours to set, as all that begin with {VARIABLE_PREFIX}"));
+            let message = format!("environment: {name} is ours to set, as all that begin with {VARIABLE_PREFIX}");
+            return Err(at("environment")(message));
         }
     }
     let found = found(program, environment.get("PATH").map_or(PATH_DEFAULT, String::as_str));
-    let timeout = keys.timeout.as_deref().map_or(Ok(TIMEOUT), super::span)?;
+    let timeout = keys.timeout.as_deref().map_or(Ok(TIMEOUT), super::span).map_err(at("timeout"))?;
     if timeout.is_zero() || timeout > TIMEOUT_MAX {
-        return Err(format!("its timeout is 0 or longer than {TIMEOUT_MAX}"));
+        return Err(at("timeout")(format!("its timeout is 0 or longer than {TIMEOUT_MAX}")));
     }
     let user = keys.user.as_deref().map(identity).transpose().map(Option::flatten);
     let unfit = found.as_ref().err().or_else(|| user.as_ref().err()).cloned();
@@ -128,7 +132,7 @@ mod tests {
         ];
         for (keys, says) in wrong {
             let error = program(keys).expect_err(says);
-            assert!(error.contains(says), "{says}: {error}");
+            assert!(error.message.contains(says), "{says}: {error:?}");
         }
         let unfit = [
             (keys(&["/no/such/program"]), "No such file"),

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Deserialize;
 
 use super::{
+    super::settings::{Fault, at},
     files::Files,
     program::{ProgramKeys, program},
 };
-
 use crate::{
     alert::{Fallback, Mailbox, Program, Protection, Route, RouteName, SlackBot, Target, Template, Webhook},
     base::{Secret, TimeSpan},
@@ -84,19 +84,20 @@ enum Kind {
     Command,
 }
 
-pub(super) fn checked_route(file: RouteFile, files: &Files) -> Result<Route, String> {
-    let name = RouteName::new(&file.name).map_err(|error| error.to_string())?;
+pub(super) fn checked_route(file: RouteFile, files: &Files) -> Result<Route, Fault> {
+    let name = RouteName::new(&file.name).map_err(|error| at("name")(error.to_string()))?;
     file.check_kind()?;
     let wait = file.group_wait.clone();
     let fallback = fallback(file.fallback.as_deref(), file.fallback_after.as_deref())?;
     let give_up_after = match (file.give_up_after.as_deref(), file.kind) {
-        (Some(text), _) => super::span(text)?,
+        (Some(text), _) => super::span(text).map_err(at("give_up_after"))?,
         (None, Kind::Email) => MAIL_GIVEN_UP_AFTER,
         // The number of tries ends them.
         (None, Kind::Webhook | Kind::Slack | Kind::Alertmanager | Kind::Command) => TimeSpan::INFINITY,
     };
     if give_up_after.is_zero() {
-        return Err("give_up_after is 0: nothing would be tried a second time (infinity has no end)".to_owned());
+        let message = "give_up_after is 0: nothing would be tried a second time (infinity has no end)";
+        return Err(at("give_up_after")(message));
     }
     let target = match file.kind {
         Kind::Email => Target::Email(Box::new(mailbox(file, files)?)),
@@ -108,32 +109,34 @@ pub(super) fn checked_route(file: RouteFile, files: &Files) -> Result<Route, Str
         Kind::Alertmanager => Target::Alertmanager(file.url(files)?),
         Kind::Command => Target::Command(Box::new(command(file)?)),
     };
-    let group_wait = wait.as_deref().map_or(Ok(TimeSpan::ZERO), super::span)?;
+    let group_wait = wait.as_deref().map_or(Ok(TimeSpan::ZERO), super::span).map_err(at("group_wait"))?;
     if !group_wait.is_zero() && !target.takes_digests() {
-        return Err("group_wait is for routes to people: slack, email, and webhooks with a template".to_owned());
+        let message = "group_wait is for routes to people: slack, email, and webhooks with a template";
+        return Err(at("group_wait")(message));
     }
     if group_wait > GROUP_WAIT_MAX {
-        return Err(format!("group_wait is longer than {GROUP_WAIT_MAX}"));
+        return Err(at("group_wait")(format!("group_wait is longer than {GROUP_WAIT_MAX}")));
     }
     Ok(Route { name, target, group_wait, give_up_after, fallback })
 }
 
 /// Whether there is such a route is asked when all are known.
-fn fallback(route: Option<&str>, after: Option<&str>) -> Result<Option<Fallback>, String> {
+fn fallback(route: Option<&str>, after: Option<&str>) -> Result<Option<Fallback>, Fault> {
     match (route, after) {
         (Some(route), after) => {
-            let route = RouteName::new(route).map_err(|error| error.to_string())?;
-            Ok(Some(Fallback { route, after: after.map_or(Ok(FALLBACK_AFTER), super::span)? }))
+            let route = RouteName::new(route).map_err(|error| at("fallback")(error.to_string()))?;
+            let after = after.map_or(Ok(FALLBACK_AFTER), super::span).map_err(at("fallback_after"))?;
+            Ok(Some(Fallback { route, after }))
         }
-        (None, Some(_)) => Err("fallback_after needs a fallback, the name of another route".to_owned()),
+        (None, Some(_)) => Err(at("fallback_after")("fallback_after needs a fallback, the name of another route")),
         (None, None) => Ok(None),
     }
 }
 
 impl RouteFile {
     /// Refuses keys of other kinds.
-    fn check_kind(&self) -> Result<(), String> {
-        let of_mail: &[_] = &[
+    fn check_kind(&self) -> Result<(), Fault> {
+        let of_mail: &[(&'static str, bool)] = &[
             ("server", self.server.is_some()),
             ("tls", self.tls.is_some()),
             ("ca_file", self.ca_file.is_some()),
@@ -168,54 +171,69 @@ impl RouteFile {
         ];
         for (_, word, keys) in tables.into_iter().filter(|(kind, ..)| *kind != self.kind) {
             if let Some((key, _)) = keys.iter().find(|(_, given)| *given) {
-                return Err(format!("{key} is a key of kind {word:?}"));
+                return Err(at(key)(format!("{key} is a key of kind {word:?}")));
             }
         }
         if self.user.is_some() && !matches!(self.kind, Kind::Email | Kind::Command) {
-            return Err("user is a key of kinds \"email\" and \"command\"".to_owned());
+            return Err(at("user")("user is a key of kinds \"email\" and \"command\""));
         }
         Ok(())
     }
 
-    fn url(self, files: &Files) -> Result<Secret, String> {
+    /// Which of the keys that give an address there is.
+    fn url_key(&self) -> Option<&'static str> {
+        let keys =
+            [("url", self.url.is_some()), ("url_file", self.url_file.is_some()), ("url_env", self.url_env.is_some())];
+        keys.into_iter().find_map(|(key, given)| given.then_some(key))
+    }
+
+    fn url(self, files: &Files) -> Result<Secret, Fault> {
         secret_url(self.url, self.url_file, self.url_env, files)
     }
 }
 
-fn command(file: RouteFile) -> Result<Program, String> {
-    if file.url.is_some() || file.url_file.is_some() || file.url_env.is_some() {
-        return Err("a command has a program and arguments, but no url".to_owned());
+fn command(file: RouteFile) -> Result<Program, Fault> {
+    if let Some(key) = file.url_key() {
+        return Err(at(key)("a command has a program and arguments, but no url"));
     }
     let RouteFile { command, user, timeout, environment, .. } = file;
     program(ProgramKeys { command, user, timeout, environment })
 }
 
-fn webhook(file: RouteFile, files: &Files) -> Result<Webhook, String> {
+fn webhook(file: RouteFile, files: &Files) -> Result<Webhook, Fault> {
     let url = secret_url(file.url, file.url_file, file.url_env, files)?;
-    let (text, place) = match (file.template, file.template_file) {
-        (Some(text), None) => (Some(text), "template".to_owned()),
-        (None, Some(path)) => (Some(files.text(&path)?), path.display().to_string()),
-        (None, None) => (None, String::new()),
-        (Some(_), Some(_)) => return Err("give one of template and template_file".to_owned()),
-    };
-    let template = text.as_deref().map(Template::new).transpose().map_err(|error| format!("{place}:{error}"))?;
-    let key = files.either("secret", file.secret_file, file.secret_env)?;
+    let template = template(file.template, file.template_file, files)?;
+    let keys = ["secret_file", "secret_env"];
+    let is_file = file.secret_file.is_some();
+    let key = files.either(keys, file.secret_file, file.secret_env)?;
     if key.as_ref().is_some_and(|key| key.expose().is_empty()) {
-        return Err("the secret that is to sign is empty".to_owned());
+        return Err(at(keys[usize::from(!is_file)])("the secret that is to sign is empty"));
     }
     Ok(Webhook { url, template, key, allow_private: file.allow_private.unwrap_or(false) })
 }
 
-fn bot(file: RouteFile, files: &Files) -> Result<SlackBot, String> {
-    if file.url.is_some() || file.url_file.is_some() || file.url_env.is_some() {
-        return Err("give the url of an incoming webhook, or the token and channel of an app".to_owned());
+fn template(text: Option<String>, file: Option<PathBuf>, files: &Files) -> Result<Option<Template>, Fault> {
+    let (key, text, place) = match (text, file) {
+        (Some(text), None) => ("template", text, "template".to_owned()),
+        (None, Some(path)) => {
+            ("template_file", files.text(&path).map_err(at("template_file"))?, path.display().to_string())
+        }
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(at("template_file")("give one of template and template_file")),
+    };
+    Template::new(&text).map(Some).map_err(|error| at(key)(format!("{place}:{error}")))
+}
+
+fn bot(file: RouteFile, files: &Files) -> Result<SlackBot, Fault> {
+    if let Some(key) = file.url_key() {
+        return Err(at(key)("give the url of an incoming webhook, or the token and channel of an app"));
     }
-    let token = files.either("token", file.token_file, file.token_env)?;
+    let token = files.either(["token_file", "token_env"], file.token_file, file.token_env)?;
     let token = token.ok_or("give one of token_file and token_env")?;
     let channel = file.channel.ok_or("an app needs a channel: channel = \"C0123456789\"")?;
     let api = file.api_url.unwrap_or_else(|| SLACK_API.to_owned());
     if !api.starts_with("https://") && !api.starts_with("http://") {
-        return Err("its api_url begins with neither http:// nor https://".to_owned());
+        return Err(at("api_url")("its api_url begins with neither http:// nor https://"));
     }
     Ok(SlackBot { token, channel, api })
 }
@@ -225,22 +243,24 @@ pub(super) fn secret_url(
     file: Option<PathBuf>,
     env: Option<String>,
     files: &Files,
-) -> Result<Secret, String> {
-    let url = match (url, file.is_some(), env.is_some()) {
-        (Some(url), false, false) => Some(Secret::new(url)),
-        (None, true, false) | (None, false, true) => files.either("url", file, env)?,
-        _ => None,
+) -> Result<Secret, Fault> {
+    let keys = ["url_file", "url_env"];
+    let (key, url) = match (url, file.is_some(), env.is_some()) {
+        (Some(url), false, false) => ("url", Some(Secret::new(url))),
+        (None, true, false) => ("url_file", files.either(keys, file, None)?),
+        (None, false, true) => ("url_env", files.either(keys, None, env)?),
+        _ => ("url", None),
     };
     let url = url.ok_or("give exactly one of url, url_file and url_env")?;
     if !url.expose().starts_with("http://") && !url.expose().starts_with("https://") {
-        return Err("its URL begins with neither http:// nor https://".to_owned());
+        return Err(at(key)("its URL begins with neither http:// nor https://"));
     }
     Ok(url)
 }
 
-fn mailbox(file: RouteFile, files: &Files) -> Result<Mailbox, String> {
-    if file.url.is_some() || file.url_file.is_some() || file.url_env.is_some() {
-        return Err("mail has a server and receivers, but no url".to_owned());
+fn mailbox(file: RouteFile, files: &Files) -> Result<Mailbox, Fault> {
+    if let Some(key) = file.url_key() {
+        return Err(at(key)("mail has a server and receivers, but no url"));
     }
     let protection = match file.tls.unwrap_or(ProtectionFile::StartTls) {
         ProtectionFile::StartTls => Protection::StartTls,
@@ -255,26 +275,28 @@ fn mailbox(file: RouteFile, files: &Files) -> Result<Mailbox, String> {
     let server =
         file.server.ok_or("mail needs a server (\"smtp.example.org\", or with a port \"smtp.example.org:587\")")?;
     let (host, port) = match server.rsplit_once(':') {
-        Some((host, port)) => (host.to_owned(), port.parse().map_err(|_| format!("{port:?} in server is no port"))?),
+        Some((host, port)) => {
+            let fault = |_| at("server")(format!("{port:?} in server is no port"));
+            (host.to_owned(), port.parse().map_err(fault)?)
+        }
         None => (server, usual),
     };
-    let password = files.either("password", file.password_file, file.password_env)?;
+    let password = files.either(["password_file", "password_env"], file.password_file, file.password_env)?;
     let login = match (file.user, password) {
         (Some(user), Some(password)) => Some((user, password)),
         (None, None) => None,
-        (Some(_), None) => return Err("user needs a password_file or password_env".to_owned()),
-        (None, Some(_)) => return Err("the password needs a user".to_owned()),
+        (Some(_), None) => return Err(at("user")("user needs a password_file or password_env")),
+        (None, Some(_)) => return Err("the password needs a user".into()),
     };
     if login.is_some() && protection == Protection::None {
-        return Err(
-            "without TLS everyone on the way could read the password (tls = \"starttls\" or \"tls\")".to_owned()
-        );
+        let message = "without TLS everyone on the way could read the password (tls = \"starttls\" or \"tls\")";
+        return Err(at("tls")(message));
     }
-    let authorities = file.ca_file.map(|path| files.text(&path)).transpose()?.map(String::into_bytes);
+    let authorities =
+        file.ca_file.map(|path| files.text(&path)).transpose().map_err(at("ca_file"))?.map(String::into_bytes);
     let from = file.from.ok_or("mail needs a sender: from = \"roundsman@example.org\"")?;
     let to = file.to.filter(|to| !to.is_empty()).ok_or("mail needs receivers: to = [\"ops@example.org\"]")?;
-    for address in to.iter().chain([&from]) {
-        check_address(address)?;
-    }
+    check_address(&from).map_err(at("from"))?;
+    to.iter().try_for_each(|address| check_address(address)).map_err(at("to"))?;
     Ok(Mailbox { host, port, protection, authorities, login, from, to })
 }

@@ -128,7 +128,7 @@ fn begin(report: &mut Report, file: Option<&Path>, places: &Places) -> Option<Ca
         Err(error) => {
             let path = file.map_or_else(|| places.config.join("roundsman.toml"), Path::to_owned);
             let place = path.to_string_lossy();
-            for problem in Chain(&error).to_string().lines() {
+            for problem in apart(&Chain(&error).to_string()) {
                 report.fail("settings", &*place, problem, "correct it; supervisord --check says whether it is well");
             }
             Settings::salvage(file, places)?
@@ -141,17 +141,27 @@ fn begin(report: &mut Report, file: Option<&Path>, places: &Places) -> Option<Ca
             host
         }
         Err(problems) => {
-            for problem in problems.to_string().lines() {
+            for problem in apart(&problems.to_string()) {
                 report.fail("units", "unit files", problem, "correct it; supervisorctl lint says whether it is well");
             }
             Host::default()
         }
     };
     for warning in &host.warnings {
-        report.warn("units", "unit files", warning.as_str(), "correct it; supervisorctl lint shows it with its place");
+        report.warn(
+            "units",
+            "unit files",
+            apart(warning).concat(),
+            "correct it; supervisorctl lint shows it with its place",
+        );
     }
     let keeper = daemon(report, &settings);
     Some(Case { settings, host, keeper })
+}
+
+/// One problem a line; its help has a line of its own where there is room.
+fn apart(problems: &str) -> Vec<String> {
+    problems.replace("\n  help: ", " - ").lines().map(str::to_owned).collect()
 }
 
 /// Who answers on the socket.

@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::{super::alerting::AlertFile, CgroupMode, Container};
+use super::{super::alerting::AlertFile, CgroupMode, Container, Fault};
 use crate::{
     base::{ByteSize, Signal, TimeSpan, UnitName},
     edge::store::Retention,
@@ -108,15 +108,17 @@ pub(super) struct HealthFile {
 }
 
 impl HealthFile {
-    pub(super) fn budget(&self) -> Result<RestartBudget, String> {
+    pub(super) fn budget(&self) -> Result<RestartBudget, Fault> {
+        let refused = |key, message: String| Err(Fault::from(message).within(key).within("health"));
         let burst = self.restart_budget.unwrap_or(RESTART_BUDGET);
         let interval = self.restart_budget_interval.map_or(RESTART_BUDGET_INTERVAL, |span| span.0);
         let most = RestartBudget::BURST_MAX;
         if burst > most {
-            return Err(format!("[health] restart_budget is at most {most}, or 0 for no limit"));
+            return refused("restart_budget", format!("[health] restart_budget is at most {most}, or 0 for no limit"));
         }
         if interval.is_zero() || interval.duration().is_none() {
-            return Err(
+            return refused(
+                "restart_budget_interval",
                 "[health] restart_budget_interval must be above zero and finite; restart_budget = 0 is no limit"
                     .to_owned(),
             );
@@ -153,29 +155,35 @@ pub(super) struct ContainerFile {
 }
 
 impl ContainerFile {
-    pub(super) fn settings(self) -> Result<Container, Vec<String>> {
-        let mut problems = Vec::new();
+    pub(super) fn settings(self) -> Result<Container, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut wrong = |key, message: String| faults.push(Fault::from(message).within(key).within("container"));
         let main = self.main.and_then(|text| {
-            UnitName::new(&text).map_err(|error| problems.push(format!("[container] main = {text:?}: {error}"))).ok()
+            UnitName::new(&text).map_err(|error| wrong("main", format!("[container] main = {text:?}: {error}"))).ok()
         });
         let mut forward = Vec::new();
         match (self.forward_signals, &main) {
             (None, Some(_)) => forward.extend(FORWARDABLE),
             (None, None) => {}
-            (Some(_), None) => problems.push("[container] forward_signals needs main, to whom they go".to_owned()),
+            (Some(_), None) => {
+                wrong("forward_signals", "[container] forward_signals needs main, to whom they go".to_owned());
+            }
             (Some(names), Some(_)) => {
                 for name in names {
                     match Signal::parse(&name).filter(|signal| FORWARDABLE.contains(signal)) {
                         Some(signal) => forward.push(signal),
-                        None => problems.push(format!(
-                            "[container] forward_signals: {name:?} cannot go on to the unit (USR1, QUIT and WINCH can; HUP \
-                             reloads, TERM and INT stop everything, USR2 upgrades)"
-                        )),
+                        None => wrong(
+                            "forward_signals",
+                            format!(
+                                "[container] forward_signals: {name:?} cannot go on to the unit (USR1, QUIT and WINCH \
+                                 can; HUP reloads, TERM and INT stop everything, USR2 upgrades)"
+                            ),
+                        ),
                     }
                 }
             }
         }
-        if problems.is_empty() { Ok(Container { main, forward }) } else { Err(problems) }
+        if faults.is_empty() { Ok(Container { main, forward }) } else { Err(faults) }
     }
 }
 
@@ -268,16 +276,18 @@ impl<'de, T: FromWord> Deserialize<'de> for Word<T> {
 }
 
 /// What units refuse too.
-pub(super) fn log_problems(log: &LogSpec) -> Vec<String> {
+pub(super) fn log_faults(log: &LogSpec) -> Vec<Fault> {
+    let wrong_key = |key, message: String| Fault::from(message).within(key).within("log");
     let sizes = [
         ("segment_size", log.segment_size, SEGMENT_BYTES),
         ("total_size", log.total_size, SEGMENT_BYTES),
         ("line_max", log.line_max, LINE_BYTES),
     ];
     let wrong = sizes.into_iter().filter(|(_, size, range)| size.is_some_and(|size| !range.contains(&size.0)));
-    let said = |(key, _, range): (&str, _, RangeInclusive<u64>)| {
-        format!("[log] {key} must be from {} to {}", ByteSize(*range.start()), ByteSize(*range.end()))
+    let said = |(key, _, range): (&'static str, _, RangeInclusive<u64>)| {
+        let (least, most) = (ByteSize(*range.start()), ByteSize(*range.end()));
+        wrong_key(key, format!("[log] {key} must be from {least} to {most}"))
     };
-    let keep = (log.keep == Some(0)).then(|| "[log] keep must be at least 1".to_owned());
+    let keep = (log.keep == Some(0)).then(|| wrong_key("keep", "[log] keep must be at least 1".to_owned()));
     wrong.map(said).chain(keep).collect()
 }

@@ -116,8 +116,10 @@ pub(super) fn tls(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Option<T
         (Some(cert), Some(key)) => Some((cert, key)),
         (None, None) => None,
         (Some(_), None) | (None, Some(_)) => {
-            let help = Some("give both, each as a PEM file".to_owned());
-            walk.error(value, "\"cert_file\" and \"key_file\" go together", help);
+            if table.get("cert_file").is_none() || table.get("key_file").is_none() {
+                let help = Some("give both, each as a PEM file".to_owned());
+                walk.error(value, "\"cert_file\" and \"key_file\" go together", help);
+            }
             None
         }
     };
@@ -165,7 +167,11 @@ pub(super) fn disk(probe: &mut ProbeDraft, walk: &mut Walk<'_, '_>, value: &Valu
     };
     let (min_free_bytes, min_free_inodes) = (draft.min_free_bytes, draft.min_free_inodes);
     if min_free_bytes.is_none() && min_free_inodes.is_none() {
-        return missing(walk, value, "disk", "min_free_bytes or min_free_inodes");
+        // One that is given and cannot be read was told.
+        if table.get("min_free_bytes").or_else(|| table.get("min_free_inodes")).is_none() {
+            missing(walk, value, "disk", "min_free_bytes or min_free_inodes");
+        }
+        return;
     }
     ready(probe, Some(ProbeCheck::Disk(DiskCheck { path, min_free_bytes, min_free_inodes })));
 }
