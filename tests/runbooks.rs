@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use roundsman::alert::default_rules;
+use roundsman::{
+    alert::default_rules,
+    base::{Generation, Happening, RunId, RunResult, Shortage, TimeSpan, UnitName},
+};
 
 /// Alerts that have no topic: of Prometheus' rules, and of what is to come.
 const BESIDE: [&str; 4] = ["alerts_undelivered", "node_failed", "quorum_lost", "supervisor_absent"];
@@ -48,6 +51,34 @@ fn a_runbook_says_what_it_looks_like_what_to_do_and_when_it_is_over() {
         assert_eq!(heads, ["## Symptoms", "## Steps", "## Is it over?"], "{name}");
         assert!(text.starts_with(&own), "{name}");
         assert!(text.contains("supervisorctl "), "{name} has no command");
+    }
+}
+
+#[test]
+fn a_runbook_names_the_severity_of_its_alert() {
+    let text = || "x".to_owned();
+    let unit = || UnitName::new("web").expect("a name");
+    let run = || RunId { unit: unit(), generation: Generation(1) };
+    let short = |shortage| Happening::Degraded { run: run(), probe: text(), shortage, reason: text() };
+    let alerts = [
+        ("unit_failed", Happening::UnitFailed { unit: unit(), result: RunResult::ExitCode }),
+        ("start_limit_hit", Happening::StartLimitHit { unit: unit(), burst: 5, interval: TimeSpan::from_secs(10) }),
+        ("unit_unkillable", Happening::Unkillable { run: run() }),
+        ("recovered", Happening::Recovered { run: run() }),
+        ("config_rejected", Happening::ConfigRejected { problems: text() }),
+        ("store_degraded", Happening::StoreDegraded { reason: text() }),
+        ("store_replaced", Happening::StoreReplaced { kept: text() }),
+        ("logs_degraded", Happening::LogsDegraded { unit: unit(), reason: text(), dropped: true }),
+        ("unit_degraded", short(Shortage::Service)),
+        ("disk_low", short(Shortage::Disk)),
+        ("certificate_expiring", short(Shortage::Certificate)),
+        ("slow_replication", short(Shortage::Replication)),
+    ];
+    let pages = pages();
+    for (name, what) in alerts {
+        let (_, page) = pages.iter().find(|(page, _)| page == name).expect("a page");
+        let said = page.split("Severity: ").nth(1).and_then(|rest| rest.split(['.', ',']).next());
+        assert_eq!(said, Some(format!("{:?}", what.severity()).to_lowercase().as_str()), "{name}");
     }
 }
 

@@ -1,4 +1,5 @@
 mod hushed;
+mod short;
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! `POST /v1/check`: every probe once, now; what is unhealthy or down is restarted if asked. Made for cron.
+//! `POST /v1/check`: every probe once, now; what is unhealthy or down is restarted if asked, and if that can help. Made for cron.
 
 use axum::{Json, extract::State};
 
@@ -18,6 +18,7 @@ use crate::{
         input::{Finding, Verb},
         status::{Active, Sub},
     },
+    unit::spec::{OnUnhealthy, ProbeSpec},
     wire::v1,
 };
 
@@ -44,7 +45,7 @@ pub(super) async fn pass(
             found.action = Some("in maintenance, left alone".to_owned());
         } else if let Some(held) = state.status.held_back.filter(|_| asked.restart) {
             found.action = Some(format!("left alone: {}", held.as_str()));
-        } else if asked.restart && should_restart(state, found.level) {
+        } else if asked.restart && should_restart(state, found.level, reports_of(outcome)) {
             let outcomes = handle.order(Actor::Automatic("check"), vec![name.clone()], Verb::Restart).await?;
             found.action = outcomes.first().map(|(unit, outcome)| view::outcome("restart", unit, outcome).message);
         }
@@ -54,21 +55,35 @@ pub(super) async fn pass(
 }
 
 /// What is down on purpose stays down, and what hit its start limit waits for a person.
-fn should_restart(state: &UnitState, level: u8) -> bool {
+fn should_restart(state: &UnitState, level: u8, reports: &[ProbeReport]) -> bool {
     let status = &state.status;
+    let helps = |report: &ProbeReport| {
+        spec_of(state, report).is_some_and(|spec| {
+            check::level(&report.finding, spec.severity) == CRITICAL
+                && (spec.check.is_of_the_unit() || spec.on_unhealthy == OnUnhealthy::Restart)
+        })
+    };
     let settled = matches!(status.active, Active::Active | Active::Failed);
     level == CRITICAL
         && settled
+        && (status.active == Active::Failed || reports.iter().any(helps))
         && (status.wanted || status.active == Active::Failed)
         && !matches!(status.result, RunResult::StartLimitHit | RunResult::TriggerLimitHit)
 }
 
-fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
-    let status = &state.status;
-    let reports: &[ProbeReport] = match outcome {
+fn reports_of(outcome: &Outcome) -> &[ProbeReport] {
+    match outcome {
         Outcome::Checked(reports) => reports,
         Outcome::Done | Outcome::Already | Outcome::Skipped | Outcome::Cleared { .. } | Outcome::Failed(_) => &[],
-    };
+    }
+}
+
+fn spec_of<'s>(state: &'s UnitState, report: &ProbeReport) -> Option<&'s ProbeSpec> {
+    state.def.health.iter().find(|probe| *probe.name == *report.name)
+}
+
+fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
+    let (status, reports) = (&state.status, reports_of(outcome));
     let (level, message) = match status.active {
         Active::Active if status.sub == Sub::Listening => (OK, view::cause(state)),
         Active::Active | Active::Reloading => judge_probes(state, reports),
@@ -90,8 +105,7 @@ fn judge_probes(state: &UnitState, reports: &[ProbeReport]) -> (u8, String) {
         return (OK, what);
     }
     let level_of = |report: &ProbeReport| {
-        let spec = state.def.health.iter().find(|probe| *probe.name == *report.name);
-        spec.map_or(UNKNOWN, |spec| check::level(&report.finding, spec.severity))
+        spec_of(state, report).map_or(UNKNOWN, |spec| check::level(&report.finding, spec.severity))
     };
     let level = short.iter().map(|report| level_of(report)).reduce(check::worse).unwrap_or(UNKNOWN);
     let texts: Vec<String> =

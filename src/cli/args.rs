@@ -36,7 +36,7 @@ pub(crate) struct Global {
     /// Talk to the daemon over this unix socket
     #[arg(long, global = true, value_name = "PATH", help_heading = "Common options", conflicts_with = "url")]
     pub(crate) socket: Option<PathBuf>,
-    /// Talk to the daemon over TCP, such as http://127.0.0.1:9180 (plain http, this machine only)
+    /// Talk to a daemon through a tunnel, such as http://127.0.0.1:9180 (plain http, this machine only)
     #[arg(long, global = true, value_name = "URL", help_heading = "Common options")]
     pub(crate) url: Option<String>,
     /// File with the bearer token to present; it must not be readable by others
@@ -124,6 +124,10 @@ Examples:
   */5 * * * * supervisorctl check               a cron line: repairs, and mails what it did
   supervisorctl check web --no-restart          a monitoring plugin: only looks
   supervisorctl check --config site.toml        also without a daemon
+
+It restarts at the first bad answer of a probe whose severity is critical: unhealthy_after is of the probes
+that run by themselves. What someone stopped, is in maintenance or hit its start limit is left alone, and
+so is all that a restart does not mend: a disk, a certificate, another unit of the host.
 
 One line per service in monitoring-plugin form with perfdata, the worst first.
 Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.")]

@@ -62,9 +62,9 @@ impl TargetError {
     /// What to do about it.
     pub(crate) fn remedy(&self) -> Option<String> {
         match self {
-            Self::Tls(_) | Self::Remote(_) => {
-                Some("tunnel it: ssh -L 9180:127.0.0.1:9180 HOST, then --url http://127.0.0.1:9180".to_owned())
-            }
+            Self::Tls(_) | Self::Remote(_) => Some(format!(
+                "tunnel it: ssh -L {DEFAULT_PORT}:{SYSTEM_SOCKET} HOST, then --url http://127.0.0.1:{DEFAULT_PORT}"
+            )),
             Self::TokenOpen(path) => Some(format!("chmod o= {}", path.display())),
             Self::Url(_) | Self::Token { .. } | Self::TokenText(_) => None,
         }

@@ -56,13 +56,14 @@ pub(super) fn finish(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -
             report.error(place, format!("{key} of the probe {name:?} is infinite: it would never say anything"), help);
         }
     }
-    // A restart makes neither room nor a certificate, and no other unit of the host well.
-    let of_the_host =
-        matches!(check, CheckDraft::Ready(ProbeCheck::Disk(_) | ProbeCheck::Certificate(_) | ProbeCheck::Systemd(_)));
+    let of_the_host = matches!(&check, CheckDraft::Ready(check) if !check.is_of_the_unit());
     let usual = if of_the_host { OnUnhealthy::Alert } else { OnUnhealthy::Restart };
     let on_unhealthy = draft.on_unhealthy.unwrap_or(usual);
+    // What was short has been told as a warning; bad is that it is gone.
+    let can_be_short = matches!(check, CheckDraft::Ready(ProbeCheck::Disk(_) | ProbeCheck::Certificate(_)));
     let severity = draft.severity.unwrap_or(match on_unhealthy {
         OnUnhealthy::Restart => Severity::Critical,
+        OnUnhealthy::Alert if can_be_short => Severity::Critical,
         OnUnhealthy::Reload | OnUnhealthy::Alert => Severity::Warning,
         OnUnhealthy::None => Severity::Info,
     });

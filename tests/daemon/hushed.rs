@@ -108,18 +108,44 @@ pub(crate) fn check_leaves_alone_what_is_in_maintenance() {
     world.until_active("web", "active");
 }
 
+/// A unit whose probe wants so many bytes free.
+fn wanting_room(least: u64) -> String {
+    let text = actor::unit("notify READY=1", STEADY);
+    format!(
+        "{text}[[health]]\nname = \"root\"\ndisk = {{ path = \"/\", min_free_bytes = {least} }}\ninterval = \"100ms\"\nunhealthy_after = 1\n"
+    )
+}
+
+fn free() -> u64 {
+    nix::sys::statvfs::statvfs("/").map(|space| space.blocks_available() * space.fragment_size()).unwrap()
+}
+
+pub(crate) fn a_disk_that_is_as_good_as_full_is_critical_and_check_restarts_nothing_for_it() {
+    let hook = Hook::new(0);
+    let mut world = world_with(&hook, "");
+    world.unit("web", &wanting_room(free() * 2));
+    world.start();
+    until("it is short", || (!hook.taken().is_empty()).then_some(()));
+    let pid = world.pid("web");
+    world.unit("web", &wanting_room(free() * 16));
+    world.ok(&["reload-config"]);
+    world.ok(&["restart", "web"]);
+    until("there is less than a quarter", || (hook.taken().len() > 1).then_some(()));
+    let told: Vec<_> =
+        hook.taken().iter().map(|told| (told["event"].to_string(), told["severity"].to_string())).collect();
+    let expected = [("disk_low", "warning"), ("unit_unhealthy", "critical")];
+    assert_eq!(told, expected.map(|(event, severity)| (format!("{event:?}"), format!("{severity:?}"))));
+    let (now, check) = (world.pid("web"), world.ctl(&["check"]));
+    assert_ne!(now, pid);
+    assert!(check.code == 2 && check.out.contains("less than"), "{check:?}");
+    assert_eq!(world.pid("web"), now, "a restart makes no room");
+}
+
 pub(crate) fn a_disk_that_a_probe_finds_short_is_an_alert_until_it_has_room() {
     let hook = Hook::new(0);
     let mut world = world_with(&hook, "[disk]\nmin_free_bytes = \"900T\"\n");
-    let probe = |least: &str| {
-        let text = actor::unit("notify READY=1", STEADY);
-        format!(
-            "{text}[[health]]\nname = \"root\"\ndisk = {{ path = \"/\", min_free_bytes = \"{least}\" }}\ninterval = \"100ms\"\nunhealthy_after = 1\n"
-        )
-    };
     // More than there is, and less than four times as much: degraded.
-    let free = nix::sys::statvfs::statvfs("/").map(|space| space.blocks_available() * space.fragment_size()).unwrap();
-    world.unit("web", &probe(&(free * 2).to_string()));
+    world.unit("web", &wanting_room(free() * 2));
     world.start();
     let about_web = || hook.taken().into_iter().filter(|message| message["unit"] == "web").collect::<Vec<_>>();
     until("it is told", || (!about_web().is_empty()).then_some(()));
@@ -131,7 +157,7 @@ pub(crate) fn a_disk_that_a_probe_finds_short_is_an_alert_until_it_has_room() {
     until("the node's own disk", || {
         hook.taken().iter().any(|message| message["event"] == "disk_low" && message["unit"].is_null()).then_some(())
     });
-    world.unit("web", &probe("1"));
+    world.unit("web", &wanting_room(1));
     world.ok(&["reload-config"]);
     world.ok(&["restart", "web"]);
     until("its end is told", || about_web().iter().any(|message| message["event"] == "recovered").then_some(()));

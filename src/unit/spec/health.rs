@@ -116,6 +116,23 @@ impl ProbeCheck {
         }
     }
 
+    /// Whether a restart can help where its answer is bad: it makes neither room nor a certificate, and no other unit of the host
+    /// well.
+    pub const fn is_of_the_unit(&self) -> bool {
+        match self {
+            Self::Disk(_) | Self::Certificate(_) | Self::Systemd(_) => false,
+            Self::Http(_)
+            | Self::Tcp(_)
+            | Self::Exec(_)
+            | Self::Plugin(_)
+            | Self::Redis(_)
+            | Self::File(_)
+            | Self::Log(_)
+            | Self::Memory(_)
+            | Self::Cpu(_) => true,
+        }
+    }
+
     /// What runs short when its answer is degraded.
     pub const fn shortage(&self) -> Shortage {
         match self {
