@@ -92,6 +92,11 @@ pub(super) async fn about(State(handle): State<Handle>) -> Json<v1::Daemon> {
         cause: about.cause.to_owned(),
         since_us: about.since.0,
         upgrade_failure: handle.counters().upgrade_trouble,
+        settings: handle
+            .settings()
+            .source
+            .as_ref()
+            .map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone()).to_string_lossy().into_owned()),
     })
 }
 

@@ -34,7 +34,7 @@ Usage: supervisord [--config FILE]           run in the foreground until SIGTERM
        supervisord [--config FILE] --check   check settings and units, start nothing
        supervisord check [--config FILE] [--json] [UNIT...]
                                              ask the probes once, as supervisorctl check does without a daemon
-       supervisord doctor [--config FILE] [--json]
+       supervisord doctor [--config FILE] [--socket PATH] [--json]
                                              say what is wrong with this host, as supervisorctl doctor does
        supervisord make-way                  for ExecStopPost= of a unit of systemd that runs supervisord and has
                                              Delegate=: lets the next start while services live
@@ -50,7 +50,7 @@ enum Wanted {
     Manager { config: Option<PathBuf>, runtime: Option<PathBuf> },
     Check(Option<PathBuf>),
     Probe { config: Option<PathBuf>, units: Vec<String>, json: bool },
-    Doctor { config: Option<PathBuf>, json: bool },
+    Doctor { config: Option<PathBuf>, socket: Option<PathBuf>, json: bool },
     KeeperState(Option<PathBuf>),
     MakeWay,
     Help,
@@ -92,7 +92,7 @@ pub(crate) fn main() -> ExitCode {
             load(config.as_ref()).map_or_else(refused, |settings| probe(&settings, &units, json))
         }
         // Settings that cannot be used are a finding like any other.
-        Wanted::Doctor { config, json } => doctor(config, json),
+        Wanted::Doctor { config, socket, json } => doctor(config, socket, json),
         Wanted::Manager { config, runtime } => match load(config.as_ref()) {
             Ok(settings) => manage(Given { settings, rejected: None, runtime }),
             Err(error) => manage_as_before(config.as_ref(), runtime, error),
@@ -112,13 +112,16 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
             .map_or(Ok(Wanted::MakeWay), |more| Err(format!("unexpected argument {}", more.display())));
     }
     let (mut config, mut check, mut json, mut units) = (None, false, false, Vec::new());
-    let mut runtime = None;
+    let (mut runtime, mut socket) = (None, None);
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--config" | "-c") => {
                 config = Some(PathBuf::from(arguments.next().ok_or("--config needs a file")?));
             }
             Some("--runtime") if manager => runtime = arguments.next().map(PathBuf::from),
+            Some("--socket") if doctor => {
+                socket = Some(PathBuf::from(arguments.next().ok_or("--socket needs a path")?));
+            }
             Some("--check") => check = true,
             Some("--json") if probe || doctor => json = true,
             // Without a daemon nothing is ever restarted.
@@ -132,7 +135,7 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
     Ok(match (manager, check) {
         _ if takeover => Wanted::KeeperState(config),
         _ if probe => Wanted::Probe { config, units, json },
-        _ if doctor => Wanted::Doctor { config, json },
+        _ if doctor => Wanted::Doctor { config, socket, json },
         (true, _) => Wanted::Manager { config, runtime },
         (false, true) => Wanted::Check(config),
         (false, false) => Wanted::Daemon(config),
@@ -254,10 +257,10 @@ fn probe(settings: &Settings, units: &[String], json: bool) -> ExitCode {
 }
 
 /// Looks for what is wrong with this host; 3 when that cannot be done.
-fn doctor(config: Option<PathBuf>, json: bool) -> ExitCode {
+fn doctor(config: Option<PathBuf>, socket: Option<PathBuf>, json: bool) -> ExitCode {
     match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            let found = runtime.block_on(engine::doctor::examine(config, places()));
+            let found = runtime.block_on(engine::doctor::examine(config, socket, places()));
             // Whoever looks at a disk or asks a resolver that hangs is left behind.
             runtime.shutdown_background();
             cli::show_diagnosis(&found, json)

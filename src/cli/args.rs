@@ -280,7 +280,7 @@ Each line: OK, WARN, FAIL or UNKNOWN, topic, place, what is so, and what to do.
 
 Exit status: 0 all is well, 1 warnings or what could not be seen, 2 failures, 3 it could not look.")]
     Doctor {
-        /// Settings to look at [default: those of the system, or your own]
+        /// Settings to look at [default: those of the daemon at --socket; those of the system, or your own]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },

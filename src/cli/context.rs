@@ -15,10 +15,23 @@ use super::{
 pub(crate) struct Context {
     /// The daemon.
     pub(crate) client: Client,
+    /// Who said which socket that is.
+    pub(crate) named: Named,
     /// Standard output.
     pub(crate) screen: Screen,
     /// Whether JSON is wanted.
     pub(crate) json: bool,
+}
+
+/// Where the socket was named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// On the command line: that daemon is meant, and no other.
+    Here,
+    /// In the environment.
+    Around,
+    /// Nowhere: it is the usual one.
+    Nowhere,
 }
 
 /// Whether anyone still reads standard output.

@@ -38,6 +38,9 @@ pub(crate) enum Failure {
     /// The command line leaves open what is meant.
     #[error("{text}")]
     Usage { text: &'static str, remedy: &'static str },
+    /// A check without the daemon that was named.
+    #[error("cannot check without the daemon that was named")]
+    CheckWhom(#[source] CallError),
     /// A property that a unit does not have.
     #[error("cannot show {0:?}: no such property")]
     Property(String),
@@ -90,6 +93,9 @@ impl Failure {
         match self {
             Self::Target(error) => error.remedy(),
             Self::Call(error) => error.remedy(),
+            Self::CheckWhom(_) => {
+                Some("start it, or say by --config FILE whose probes are to be asked without a daemon".to_owned())
+            }
             Self::Adopt { remedy, .. } => Some(remedy.clone()),
             Self::Usage { remedy, .. } => Some((*remedy).to_owned()),
             Self::Property(_) => Some("`supervisorctl show UNIT` lists all of them".to_owned()),

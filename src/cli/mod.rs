@@ -32,7 +32,7 @@ use clap::Parser;
 
 use args::{Cli, Command, Global};
 use client::{CallError, Client};
-use context::Context;
+use context::{Context, Named};
 use exit::{CheckExit, DoctorExit, Exit, OrderExit, PlainExit, StatusExit};
 use failure::{Failure, say};
 use screen::{Screen, one_line};
@@ -96,13 +96,19 @@ fn carry_out(cli: Cli) -> Exit {
 }
 
 fn context(global: Global) -> Result<Context, Failure> {
+    let around = Surroundings::of_this_process();
+    let named = match (&global.socket, &around.socket) {
+        (Some(_), _) => Named::Here,
+        (None, Some(_)) => Named::Around,
+        (None, None) => Named::Nowhere,
+    };
     let target = match (global.url, global.socket) {
         (Some(url), _) => Target::from_url(&url)?,
         (None, Some(path)) => Target::Unix(path),
-        (None, None) => Target::Unix(Surroundings::of_this_process().socket(Path::new(SYSTEM_SOCKET))),
+        (None, None) => Target::Unix(around.socket(Path::new(SYSTEM_SOCKET))),
     };
     let token = global.token_file.as_deref().map(Token::read).transpose()?;
-    Ok(Context { client: Client { target, token }, screen: Screen::of_stdout(), json: global.json })
+    Ok(Context { client: Client { target, token }, named, screen: Screen::of_stdout(), json: global.json })
 }
 
 /// Says why there is no result: to people on standard error; as JSON, and to monitoring systems, on standard output

@@ -511,6 +511,9 @@ pub struct Daemon {
     pub since_us: i64,
     /// Why the program was not replaced when that was asked for last.
     pub upgrade_failure: Option<String>,
+    /// The file of its settings; without one it has the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
 }
 
 /// The body of `POST /admin/upgrade`.

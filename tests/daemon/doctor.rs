@@ -44,6 +44,22 @@ fn level(all: &[Value], topic: &str, place: &str) -> String {
     finding(all, topic, place).0
 }
 
+pub(crate) fn the_daemon_that_is_named_says_where_its_settings_are() {
+    let world = World::with(&[("web", SLEEPS)]);
+    world.until_active("web", "active");
+    let all = |said: &str| serde_json::from_str::<Value>(said).unwrap()["findings"].as_array().unwrap().clone();
+    let found = all(&world.ctl(&["doctor", "--json"]).out);
+    assert_eq!(level(&found, "settings", world.path("roundsman.toml").to_str().unwrap()), "ok");
+    assert_eq!(level(&found, "daemon", world.path("run/control.sock").to_str().unwrap()), "ok");
+    // One that is not there is not another one.
+    let said = process::command(env!("CARGO_BIN_EXE_supervisorctl"))
+        .args(["doctor", "--json", "--socket", "/no/such.sock"])
+        .output()
+        .unwrap();
+    let found = all(str::from_utf8(&said.stdout).unwrap());
+    assert_eq!(level(&found, "daemon", "/no/such.sock"), "warn");
+}
+
 pub(crate) fn a_world_that_is_well_is_said_to_be() {
     let port = free_port();
     let socket = format!("{SLEEPS}[socket]\nlisten_stream = \"127.0.0.1:{port}\"\n");

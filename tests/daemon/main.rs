@@ -128,6 +128,7 @@ const TESTS: &[Test] = tests![
     directories::what_a_service_cannot_have_fails_its_start_by_name,
     deliveries::no_incident_is_untold_and_none_told_twice_unsaid_however_often_the_manager_dies,
     doctor::a_world_that_is_well_is_said_to_be,
+    doctor::the_daemon_that_is_named_says_where_its_settings_are,
     doctor::whoever_has_a_units_port_is_named,
     doctor::a_secret_that_everyone_can_read_and_a_unit_that_everyone_can_change_are_found,
     doctor::a_disk_that_is_full_has_no_files_left_or_is_read_only_is_found,

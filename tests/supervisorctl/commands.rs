@@ -288,6 +288,13 @@ fn check_without_a_daemon_becomes_the_supervisord_beside_it() {
     fs::set_permissions(&daemon, fs::Permissions::from_mode(0o755)).unwrap();
     let ended = check(&["--config", "/a b.toml", "web", "--no-restart", "--json"]);
     assert_eq!((ended.code, ended.out.as_str()), (Some(2), "check --config /a b.toml --no-restart --json web\n"));
+    let named = dir.path().join("named.sock");
+    let named = named.to_str().unwrap();
+    let refused = check(&["--socket", named]);
+    assert_eq!(refused.code, Some(3), "who names a socket means the units of its daemon: {refused:?}");
+    assert!(refused.err.contains(named) && refused.err.contains("--config FILE"), "{refused:?}");
+    let ended = check(&["--socket", named, "--config", "/a.toml"]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(2), "check --config /a.toml\n"));
     let elsewhere = check(&["--url", "http://127.0.0.1:1"]);
     assert_eq!(elsewhere.code, Some(3), "who names a port does not mean the units here: {elsewhere:?}");
 }

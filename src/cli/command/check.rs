@@ -5,7 +5,7 @@ use crate::{
     base::UnitName,
     cli::{
         client::CallError,
-        context::Context,
+        context::{Context, Named},
         exit::{CheckExit, Exit},
         failure::Failure,
         interrupt::Interrupt,
@@ -25,9 +25,17 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let check = Check { units: units.iter().map(ToString::to_string).collect(), restart: !no_restart };
     match ask(context, &check) {
-        // Who names another machine's port does not mean the units here.
-        Err(Failure::Call(error)) if error.is_no_daemon() && matches!(context.client.target, Target::Unix(_)) => {
+        // Who names another machine's port does not mean the units here; who names a socket means the units of its daemon, and
+        // only settings say which those are.
+        Err(Failure::Call(error))
+            if error.is_no_daemon()
+                && matches!(context.client.target, Target::Unix(_))
+                && (context.named != Named::Here || config.is_some()) =>
+        {
             match supervisord::become_it(&arguments(context.json, &check, config))? {}
+        }
+        Err(Failure::Call(error)) if error.is_no_daemon() && context.named == Named::Here => {
+            Err(Failure::CheckWhom(error))
         }
         answer => {
             let answer = answer?;

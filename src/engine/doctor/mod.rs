@@ -55,12 +55,13 @@ impl Case {
     }
 }
 
-/// Looks at everything; `file` is where the settings are, if somebody said so.
-pub async fn examine(file: Option<PathBuf>, places: Places) -> Diagnosis {
+/// Looks at everything; `file` is where the settings are and `socket` where the daemon is, if somebody said so. A daemon says
+/// where its settings are.
+pub async fn examine(file: Option<PathBuf>, socket: Option<PathBuf>, places: Places) -> Diagnosis {
     let mut report = Report::default();
     let begun = aside("settings", move || {
         let mut report = Report::default();
-        let case = begin(&mut report, file.as_deref(), &places);
+        let case = begin(&mut report, file, socket, &places);
         (report, case)
     });
     let case = match begun.await {
@@ -118,7 +119,9 @@ async fn aside<T: Send + 'static>(topic: &'static str, look: impl FnOnce() -> T 
 }
 
 /// Settings, units and the daemon: what the other sections stand on.
-fn begin(report: &mut Report, file: Option<&Path>, places: &Places) -> Option<Case> {
+fn begin(report: &mut Report, file: Option<PathBuf>, socket: Option<PathBuf>, places: &Places) -> Option<Case> {
+    let file = file.or_else(|| daemon_at(socket.as_deref()?).ok()?.settings.map(PathBuf::from));
+    let file = file.as_deref();
     let settings = match Settings::load(file, places) {
         Ok(settings) => {
             let place = settings.source.as_deref().map_or_else(|| "defaults".into(), Path::to_string_lossy);
@@ -155,7 +158,7 @@ fn begin(report: &mut Report, file: Option<&Path>, places: &Places) -> Option<Ca
             "correct it; supervisorctl lint shows it with its place",
         );
     }
-    let keeper = daemon(report, &settings);
+    let keeper = daemon(report, &socket.unwrap_or_else(|| settings.paths.runtime.join("control.sock")));
     Some(Case { settings, host, keeper })
 }
 
@@ -165,14 +168,13 @@ fn apart(problems: &str) -> Vec<String> {
 }
 
 /// Who answers on the socket.
-fn daemon(report: &mut Report, settings: &Settings) -> Option<Pid> {
-    let socket = settings.paths.runtime.join("control.sock");
+fn daemon(report: &mut Report, socket: &Path) -> Option<Pid> {
     let place = socket.to_string_lossy().into_owned();
-    match ask(&socket, "/v1/daemon").and_then(|body| Ok(serde_json::from_slice::<Daemon>(&body)?)) {
+    match daemon_at(socket) {
         Ok(daemon) => {
             let keeper = i32::try_from(daemon.keeper_pid).ok().and_then(Pid::new);
             let (keeper_pid, version) = (daemon.keeper_pid, daemon.version);
-            match ask(&socket, "/healthz") {
+            match ask(socket, "/healthz") {
                 Ok(_) => report.ok("daemon", place, format!("supervisord {version} answers, its keeper is pid {keeper_pid}")),
                 Err(error) => report.fail(
                     "daemon",
@@ -187,7 +189,7 @@ fn daemon(report: &mut Report, settings: &Settings) -> Option<Pid> {
             report.warn(
                 "daemon",
                 place,
-                "no supervisord runs with these settings",
+                "no supervisord listens here",
                 "systemctl start roundsman, or supervisord --config FILE",
             );
             None
@@ -206,6 +208,11 @@ fn daemon(report: &mut Report, settings: &Settings) -> Option<Pid> {
             None
         }
     }
+}
+
+/// What the daemon says of itself.
+fn daemon_at(socket: &Path) -> std::io::Result<Daemon> {
+    Ok(serde_json::from_slice(&ask(socket, "/v1/daemon")?)?)
 }
 
 /// The body of an answer of 200. HTTP/1.0: the end of the connection is its end.
