@@ -33,6 +33,12 @@ impl Pattern {
         glob(event, topic.as_str()) && subject.names(node).iter().any(|name| glob(about, name))
     }
 
+    /// Whether it could match anything that may be said of these subjects, or of the node itself.
+    pub fn is_of_any(&self, mut subjects: impl Iterator<Item = Subject>, node: &str) -> bool {
+        let matches = |subject: &Subject| Topic::ALL.into_iter().any(|topic| self.matches(topic, subject, node));
+        matches(&Subject::Config) || subjects.any(|subject| matches(&subject))
+    }
+
     /// Whether it matches whatever may be said of a unit.
     fn covers(&self, unit: &UnitName) -> bool {
         match self.0.split_once(':') {

@@ -5,7 +5,7 @@ use hyper::StatusCode;
 
 use super::{access, problem::Failure};
 use crate::{
-    alert::{Incident, Message, Pattern, RouteName, Silence, SilenceOrder, Trouble},
+    alert::{Incident, Message, Pattern, RouteName, Silence, SilenceOrder, Subject, Trouble},
     base::TimeSpan,
     edge::clock,
     engine::Handle,
@@ -51,7 +51,14 @@ pub(super) async fn silence_for(
     let silence = handle.silence(access::actor(peer.as_deref()), order).await?;
     let made = silence.map_err(|refusal| Failure::bad_request(refusal.to_string()))?;
     handle.settled().await?;
-    Ok(Json(self::silence(&made)))
+    let states = handle.states().await?;
+    let subjects = states.iter().flat_map(|state| {
+        let of = &state.status.name;
+        let probes = state.def.health.iter().map(|probe| Subject::Probe(of.clone(), probe.name.to_string()));
+        probes.chain([Subject::Unit(of.clone())])
+    });
+    let matches_nothing = !made.pattern.is_of_any(subjects, &handle.settings().alert.node);
+    Ok(Json(v1::Silence { matches_nothing, ..self::silence(&made) }))
 }
 
 pub(super) async fn unsilence(
@@ -129,5 +136,6 @@ fn silence(silence: &Silence) -> v1::Silence {
         by: silence.by.clone(),
         comment: silence.comment.clone(),
         maintenance: silence.maintenance,
+        matches_nothing: false,
     }
 }

@@ -148,6 +148,7 @@ pub async fn start(socket: OwnedFd, given: Given, edges: runtime::Handle) -> Res
     let (mut engine, opening) = parts.engine(keeper, Arc::clone(&settings), about);
     let handle = engine.handle();
     let control = engine.control_socket(&snapshot)?;
+    engine.sockets.control = control.try_clone().ok();
     // What is of no unit is seen to first; the machine of units never hears of it.
     engine.end_left_errands(&mut snapshot).map_err(BootError::Keeper)?;
     engine.end_left_probes(&snapshot).map_err(BootError::Keeper)?;
@@ -477,7 +478,7 @@ impl Engine {
 
     /// The API's socket: the keeper's, if it holds one, else a new one that it is given.
     fn control_socket(&mut self, snapshot: &Snapshot) -> Result<OwnedFd, BootError> {
-        let path = std::path::absolute(self.settings.paths.runtime.join("control.sock")).unwrap_or_default();
+        let path = self.settings.control_file();
         let failed = |source: io::Error| BootError::Directory { path: path.clone(), source };
         let listen = Listen::Socket(SocketKind::Stream, Address::Unix(path.clone().into()));
         let held =

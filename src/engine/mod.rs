@@ -62,7 +62,7 @@ use crate::{
         cgroup::Cgroups,
         clock,
         deliver::Deliveries,
-        leftovers,
+        leftovers, listen,
         log::{Flow, Pump},
         store::Store,
         users::Identity,
@@ -257,6 +257,10 @@ impl Engine {
         }
         self.sandboxes.finish(FLUSH_WITHIN).await;
         self.launcher.leftover_places().iter().for_each(|place| leftovers::remove(place));
+        // While the keeper has the lock no other daemon can be about to listen there.
+        if let Some(control) = &self.sockets.control {
+            listen::remove_own_file(control, &self.settings.control_file());
+        }
         self.keeper.send(&crate::wire::keeper::Order::Shutdown { code }, Vec::new())?;
         self.keeper.flush().await?;
         Ok(code)

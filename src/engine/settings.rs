@@ -205,6 +205,11 @@ impl Settings {
         differences
     }
 
+    /// Where the API listens.
+    pub(super) fn control_file(&self) -> PathBuf {
+        std::path::absolute(self.paths.runtime.join("control.sock")).unwrap_or_default()
+    }
+
     /// Where [`Settings::keep`] puts it: what an earlier daemon kept there is of no use to the next.
     pub fn kept_file(runtime: &Path) -> PathBuf {
         runtime.join(KEPT)

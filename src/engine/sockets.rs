@@ -37,6 +37,8 @@ pub(super) struct Sockets {
     held: BTreeMap<UnitName, Vec<Held>>,
     pub(super) owners: Owners,
     pub(super) traffic: Traffic,
+    /// Of no unit: the API's.
+    pub(super) control: Option<OwnedFd>,
 }
 
 /// A socket that the keeper holds under its key.
@@ -57,7 +59,7 @@ impl Held {
 impl Sockets {
     /// Holds nothing yet. Must be called within a runtime.
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { held: BTreeMap::new(), owners: Owners::new(), traffic: Traffic::new()? })
+        Ok(Self { held: BTreeMap::new(), owners: Owners::new(), traffic: Traffic::new()?, control: None })
     }
 
     /// Takes over a descriptor that the keeper holds, if it is a socket of ours: only their names have a colon.

@@ -75,7 +75,7 @@ impl Node {
         let Some(outcome) = held else { return };
         match standing {
             Standing::Excused(why) => {
-                let finding = Finding::Unasked(format!("unknown, because {why}"));
+                let finding = Finding::Unasked(format!("{why}, on which it depends"));
                 self.count_answer(now, place, index, &ProbeOutcome { finding, took: outcome.took }, Some(why));
             }
             Standing::Counts | Standing::Waits => self.count_answer(now, place, index, &outcome, None),

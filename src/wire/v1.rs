@@ -10,6 +10,7 @@ pub use alerts::{Alerts, DeadRoute, Incident, Incidents, RouteTest, Silence, Sil
 
 /// A unit as `status` shows it: `GET /v1/units`, `GET /v1/units/{unit}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "fields of an answer, each a question of its own")]
 pub struct Unit {
     /// Its name.
     pub name: String,
@@ -59,6 +60,9 @@ pub struct Unit {
     /// Why the restart that a probe wants is held back, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_held: Option<String>,
+    /// Whether someone works on it: neither a probe nor `check` restarts it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_maintenance: bool,
     /// What the service says of itself (STATUS=).
     pub status_text: Option<String>,
     /// Settings of which the host lets the daemon give the main process less than the unit asks for.
@@ -217,6 +221,9 @@ pub struct UnitLine {
     pub restarts_total: u64,
     /// The worst verdict of its probes.
     pub health: String,
+    /// As in [`Unit`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_maintenance: bool,
     /// Memory, as in [`Unit`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,

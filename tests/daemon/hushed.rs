@@ -98,14 +98,37 @@ pub(crate) fn check_leaves_alone_what_is_in_maintenance() {
     world.start();
     world.until_active("web", "active");
     world.ok(&["alerts", "silence", "web", "--for", "1h", "--maintenance"]);
+    assert_eq!(world.status("web")["in_maintenance"], true);
+    assert!(world.ok(&["status"]).out.contains("in maintenance; "), "{:?}", world.ok(&["status"]));
+    assert!(world.ok(&["status", "web"]).out.contains("in maintenance"));
     kill(world.pid("web"), Signal::SIGKILL);
     world.until_active("web", "failed");
     let check = world.ctl(&["check"]);
     assert!(check.code == 2 && check.out.contains("in maintenance"), "{check:?}");
     assert_eq!(world.status("web")["active"], "failed");
     world.ok(&["alerts", "unsilence", "web"]);
+    assert!(!world.ctl(&["status"]).out.contains("maintenance"));
     world.ctl(&["check"]);
     world.until_active("web", "active");
+}
+
+pub(crate) fn a_silence_that_is_about_nothing_is_made_and_says_so() {
+    let mut world = world_with(&Hook::new(0), "");
+    world.unit(
+        "web",
+        &format!("{}[[health]]\nname = \"live\"\nexec = \"true\"\n", actor::unit("notify READY=1", STEADY)),
+    );
+    world.start();
+    let says_so = |what: &str| world.ok(&["alerts", "silence", what, "--for", "1h"]).out.contains("matches no unit");
+    for of_something in ["web", "unit_failed:web", "*:w*", "disk_low", "disk_low:web/live", "config_rejected"] {
+        assert!(!says_so(of_something), "{of_something}");
+    }
+    for of_nothing in ["wbe", "unit_failed:wbe", "disk_low:web/live2", "nosuch_*"] {
+        assert!(says_so(of_nothing), "{of_nothing}");
+    }
+    world.unit("wbe", "[service]\nexec_start = \"sleep 1000\"\n");
+    world.ok(&["reload-config"]);
+    assert!(!says_so("wbe"));
 }
 
 /// A unit whose probe wants so many bytes free.

@@ -2,6 +2,7 @@
 use std::{
     env,
     fs::{self, File},
+    os::unix::net::{UnixListener, UnixStream},
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
@@ -350,6 +351,25 @@ pub(crate) fn who_was_taken_over_from_a_dead_keeper_is_still_watched_after_an_up
     kill(pid, Signal::SIGKILL);
     world.until_status("web", "the next run", |status| status["generation"] == 2);
     world.ok(&["stop", "web"]);
+}
+
+pub(crate) fn the_socket_goes_with_the_daemon_and_another_ones_stays() {
+    let mut world = World::with(&[("web", SLEEP)]);
+    let socket = world.path("run/control.sock");
+    world.until_active("web", "active");
+    // Another manager holds it by then than the one that made it.
+    world.kill_manager();
+    world.until_active("web", "active");
+    assert!(socket.exists());
+    assert_eq!(world.stop().code(), Some(0));
+    assert!(!socket.exists());
+    world.start();
+    world.until_active("web", "active");
+    fs::remove_file(&socket).unwrap();
+    let another = UnixListener::bind(&socket).unwrap();
+    assert_eq!(world.stop().code(), Some(0));
+    UnixStream::connect(&socket).unwrap();
+    drop(another);
 }
 
 pub(crate) fn as_pid_1_it_reaps_orphans_and_sigterm_ends_it() {

@@ -239,7 +239,7 @@ pub(crate) fn of_twenty_probes_behind_a_dead_host_one_is_an_incident() {
     pause(1500);
     all("still the first run", &|status| status["generation"] == 1);
     let status = world.status("web7");
-    assert_eq!(reason(&status), "unknown, because host/live fails");
+    assert_eq!(reason(&status), "host/live fails, on which it depends");
     let open = incidents(&world);
     assert!(open.len() == 1 && open[0].contains("host"), "{open:#?}");
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();

@@ -109,6 +109,11 @@ pub(crate) fn acknowledged(screen: &Screen, taken: &Incidents) -> String {
 pub(crate) fn silenced(screen: &Screen, silence: &Silence) -> String {
     let mut out = String::from("Nobody is told of:\n");
     hushed(screen, &mut out, silence);
+    if silence.matches_nothing {
+        let hint = "It matches no unit, probe or event that there is now: `supervisorctl list` shows the units, `alerts \
+                    unsilence` takes it back. What comes under that name while it lasts is hushed.";
+        writeln!(out, "{}", screen.paint(CARE, hint)).ok();
+    }
     out
 }
 
@@ -182,6 +187,7 @@ mod tests {
             by: "uid 0".to_owned(),
             comment: "new disk".to_owned(),
             maintenance: true,
+            matches_nothing: false,
         };
         let failing_routes = vec![DeadRoute { route: "boss".to_owned(), reason: "status 500".to_owned() }];
         let (incidents, silences) = (vec![incident(), held], vec![silence]);

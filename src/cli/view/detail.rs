@@ -33,6 +33,10 @@ pub(crate) fn block(screen: &Screen, unit: &Unit, log: &str) -> String {
         let hint = format!("The host lets it have less than its unit asks for: {}", settings.join(", "));
         writeln!(out, "{:>LABEL_WIDTH$}  {}", "", screen.paint(CARE, &hint)).ok();
     }
+    if unit.in_maintenance {
+        let hint = "It is in maintenance, so neither a probe nor `check` restarts it: supervisorctl alerts";
+        writeln!(out, "{:>LABEL_WIDTH$}  {}", "", screen.paint(CARE, hint)).ok();
+    }
     if unit.needs_restart {
         let hint =
             format!("Its unit file has changed since this run began: supervisorctl restart {}", one_line(&unit.name));

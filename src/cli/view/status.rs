@@ -49,6 +49,7 @@ fn row(screen: &Screen, unit: &UnitLine) -> Vec<Cell> {
         (None, Some(at)) => format!("timer elapses {}; {}", screen.relative(at), unit.cause),
         (None, None) => unit.cause.clone(),
     };
+    let cause = if unit.in_maintenance { format!("in maintenance; {cause}") } else { cause };
     vec![
         Cell::styled(state.mark().to_owned(), style),
         Cell::styled(one_line(&unit.name), name_style),

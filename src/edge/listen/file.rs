@@ -12,7 +12,10 @@ use std::{
 use nix::{
     fcntl::{AtFlags, OFlag},
     sys::{
-        socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
+        socket::{
+            AddressFamily, SockFlag, SockType, UnixAddr, UnixCredentials, connect, getsockopt, socket,
+            sockopt::PeerCredentials,
+        },
         stat::{Mode, fchmod},
     },
     unistd::{Gid, Uid, fchownat, mkfifo},
@@ -103,6 +106,17 @@ pub(super) fn remove(spec: &SocketSpec) {
     if is_ours {
         let _gone = fs::remove_file(path);
     }
+}
+
+/// Whether whoever connects to `path` comes to the socket `fd`: both say who has made them listen. When in doubt, no.
+pub(super) fn leads_to(path: &Path, fd: &OwnedFd) -> bool {
+    let connected = || -> nix::Result<UnixCredentials> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        connect(probe.as_raw_fd(), &UnixAddr::new(path)?)?;
+        getsockopt(&probe, PeerCredentials)
+    };
+    matches!((connected(), getsockopt(fd, PeerCredentials)), (Ok(there), Ok(here)) if there == here)
 }
 
 /// A file in the file system, as it was found: what takes its name afterwards is not touched.

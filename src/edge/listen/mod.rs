@@ -11,6 +11,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::net::UnixListener,
     },
+    path::Path,
 };
 
 use nix::{
@@ -100,6 +101,14 @@ pub fn release(fd: &OwnedFd, spec: &SocketSpec) {
         let _gone = shutdown(fd.as_raw_fd(), Shutdown::Both);
     }
     remove_file(spec);
+}
+
+/// Removes the file `path` of a stream socket that listens, before it does so no more. One that somebody else has bound there
+/// meanwhile stays.
+pub fn remove_own_file(fd: &OwnedFd, path: &Path) {
+    if file::leads_to(path, fd) {
+        let _gone = std::fs::remove_file(path);
+    }
 }
 
 /// Removes the file of a socket and its other names.

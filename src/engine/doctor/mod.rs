@@ -158,7 +158,7 @@ fn begin(report: &mut Report, file: Option<PathBuf>, socket: Option<PathBuf>, pl
             "correct it; supervisorctl lint shows it with its place",
         );
     }
-    let keeper = daemon(report, &socket.unwrap_or_else(|| settings.paths.runtime.join("control.sock")));
+    let keeper = daemon(report, &socket.unwrap_or_else(|| settings.control_file()));
     Some(Case { settings, host, keeper })
 }
 

@@ -66,7 +66,7 @@ fn of_twenty_behind_one_that_is_dead_one_is_told_and_none_restarted() {
     }
     assert_eq!(told, ["Unhealthy host/1 live: refused"]);
     for n in 0..20 {
-        assert_eq!(why(&desk, &format!("web{n}")), ("unknown", "unknown, because host/live fails".to_owned()));
+        assert_eq!(why(&desk, &format!("web{n}")), ("unknown", "host/live fails, on which it depends".to_owned()));
     }
     let mut told = round(&mut desk, |_| false);
     told.extend(round(&mut desk, |_| false));
@@ -132,14 +132,14 @@ fn what_is_not_up_excuses_too_and_so_does_what_is_excused() {
     let mut desk = all_up(chain);
     let told = round(&mut desk, |_| true);
     assert_eq!(told, ["Unhealthy disk/1 live: refused"]);
-    assert_eq!(why(&desk, "web"), ("unknown", "unknown, because disk/live fails".to_owned()));
+    assert_eq!(why(&desk, "web"), ("unknown", "disk/live fails, on which it depends".to_owned()));
     round(&mut desk, |_| false);
     round(&mut desk, |_| false);
     desk.order(Verb::Stop, &["disk"]);
     desk.exited("disk/1", 0);
     let told = round(&mut desk, |_| true);
     assert!(told.iter().all(|line| !line.contains("Unhealthy") && !line.contains("kill")), "{told:?}");
-    assert_eq!(why(&desk, "db"), ("unknown", "unknown, because disk is not up".to_owned()));
+    assert_eq!(why(&desk, "db"), ("unknown", "disk is not up, on which it depends".to_owned()));
 }
 
 #[test]
@@ -154,5 +154,5 @@ fn what_was_unhealthy_before_stays_so_and_an_end_lets_others_go_on() {
     desk.pass(10.0);
     desk.probed("web/1", 0, Some("refused"));
     desk.exited("db/1", 1);
-    assert_eq!(why(&desk, "web"), ("unknown", "unknown, because db is not up".to_owned()));
+    assert_eq!(why(&desk, "web"), ("unknown", "db is not up, on which it depends".to_owned()));
 }

@@ -69,6 +69,9 @@ pub struct Silence {
     pub comment: String,
     /// Whether someone works there: `check` leaves the units alone.
     pub maintenance: bool,
+    /// Said of a new one: there is nothing now that it could be about.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub matches_nothing: bool,
 }
 
 /// A route that does not take our messages.
