@@ -170,7 +170,7 @@ pub(crate) fn a_program_that_is_not_there_is_refused_at_load_and_one_that_goes_i
     world.settings(&settings.replace("/page\"", "/pager\""));
     let refused = world.ctl(&["reload-config"]);
     assert!(refused.code == 1, "{refused:?}");
-    for says in ["roundsman.toml: ", "alert route \"pager\": cannot run ", "No such file"] {
+    for says in ["roundsman.toml:", ":1: error: alert route \"pager\": cannot run ", "No such file"] {
         assert!(refused.err.contains(says), "{says}: {refused:?}");
     }
     fs::remove_file(world.path("page")).unwrap();
