@@ -8,22 +8,30 @@ use super::{
     graph::Place,
     input::ProbeOutcome,
     probe::Probe,
-    service::State,
+    restart,
+    service::{Phase, State},
     status::Verdict,
     timers::Slot,
     wish::Ask,
 };
 use crate::{
-    base::{Actor, Happening, Now, RunId, RunResult, Ticket, TimeSpan, UnitName},
+    base::{Actor, Happening, Mono, Now, RunId, RunResult, Ticket, TimeSpan, UnitName},
     unit::spec::{OnUnhealthy, ProbeSpec, ServiceKind},
 };
 
 /// The first probes of a run are spread over at most this long (and one interval), so that a thousand units that came up
 /// together are not asked in one instant, now or later.
 const FIRST_PHASE_MAX: TimeSpan = TimeSpan::from_secs(2);
-/// A unit without probes whose type cannot say that it is ready has recovered once it is up for so long: a loop of
-/// crashes is one outage and not many.
-const SETTLED_AFTER: TimeSpan = TimeSpan::from_secs(1);
+/// A unit that failed is well again once it is up for so long, and for [`RESTART_DELAYS`]: a loop of crashes is one outage and
+/// not many. It is the window in which systemd counts starts (`DefaultStartLimitIntervalSec=`): what ends within it belongs
+/// together.
+const SETTLED_AFTER_MIN: TimeSpan = TimeSpan::from_secs(10);
+/// Up for so many times as long as it had to wait for this run. Whoever is started again every minute has shown nothing by ten
+/// seconds.
+const RESTART_DELAYS: u64 = 2;
+/// Never longer: people want to hear the end.
+const SETTLED_AFTER_MAX: TimeSpan = TimeSpan::from_secs(5 * 60);
+
 /// Someone who asked for all probes of a unit.
 #[derive(Debug)]
 pub(super) struct Checking {
@@ -213,26 +221,30 @@ impl Node {
             return;
         }
         let reset_after = unit.def.service.restart.reset_after.filter(|_| unit.restarts > 0);
-        let must_settle = run.must_settle();
-        let (up_since, incident) = (run.begin.ready_at.unwrap_or(now).mono, unit.incident);
         if let Some(span) = reset_after {
             self.timers.set(place, Slot::RowEnds, now.mono.after(span));
         }
-        if must_settle && incident {
-            self.timers.set(place, Slot::Settled, up_since.after(SETTLED_AFTER));
-        } else {
-            self.is_well(now, place);
+        self.recover(now, place);
+    }
+
+    /// Says that the unit is well, or sets when it may be.
+    pub(super) fn recover(&mut self, now: Now, place: Place) {
+        let Some(unit) = self.unit(place).filter(|unit| unit.incident) else { return };
+        let Some(run) = unit.run().filter(|run| run.phase.is_up() && run.probes.iter().all(|probe| probe.verdict.is_up()))
+        else {
+            return;
+        };
+        match run.settled_at(now) {
+            Some(at) if at <= now.mono => self.is_well(now, place),
+            later => self.timers.set(place, Slot::Settled, later),
         }
     }
 
-    /// Whether the unit is up, and long enough to be called well if that is how it shows.
+    /// Whether the unit is up for long enough to be called well.
     #[must_use]
     pub fn is_settled(&self, now: Now, unit: &UnitName) -> bool {
         let run = self.names.get(unit).and_then(|place| self.run(*place)).filter(|run| run.phase.is_up());
-        run.is_some_and(|run| {
-            let settled = run.begin.ready_at.and_then(|at| at.mono.after(SETTLED_AFTER));
-            !run.must_settle() || settled.is_some_and(|settled| settled <= now.mono)
-        })
+        run.and_then(|run| run.settled_at(now)).is_some_and(|at| at <= now.mono)
     }
 
     /// The unit is up and well, or has finished well: an outage is over.
@@ -290,10 +302,18 @@ impl Node {
 }
 
 impl super::service::Run {
-    /// Whether nothing but time shows that it is well.
-    fn must_settle(&self) -> bool {
-        let says_nothing = matches!(self.def.service.kind, ServiceKind::Simple | ServiceKind::Exec);
-        (says_nothing || self.def.external.is_some()) && self.probes.is_empty()
+    /// From when on it is well if its probes say so too: when a failure would be the first of a new row, where the unit says
+    /// that.
+    fn settled_at(&self, now: Now) -> Option<Mono> {
+        let up_since = self.begin.ready_at.unwrap_or(now).mono;
+        // What has done its work cannot fail at it any more.
+        if self.phase == Phase::Exited && self.def.external.is_none() {
+            return Some(up_since);
+        }
+        let policy = &self.def.service.restart;
+        let delay = restart::delay(policy, self.begin.restarts).micros().unwrap_or(u64::MAX);
+        let by_delay = TimeSpan::from_micros(delay.saturating_mul(RESTART_DELAYS)).max(SETTLED_AFTER_MIN);
+        up_since.after(policy.reset_after.unwrap_or(by_delay).min(SETTLED_AFTER_MAX))
     }
 
     /// Gives the answer to whoever waits for it; those who have all theirs now are returned.

@@ -291,7 +291,7 @@ impl Node {
             Slot::Idle => self.idled(place),
             Slot::RuntimeMax => self.runtime_over(now, place),
             Slot::RowEnds => self.row_ends(place),
-            Slot::Settled => self.is_well(now, place),
+            Slot::Settled => self.recover(now, place),
             Slot::Elapse => self.elapse(now, place),
             Slot::Calendar => self.calendar_due(now, place),
             Slot::Watch => self.watch_due(now, place),

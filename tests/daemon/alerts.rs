@@ -19,6 +19,9 @@ use crate::{
 /// Long enough for a message too many to arrive.
 const SILENCE_MS: u64 = 1500;
 
+/// Restarted at once, and well again soon.
+const AGAIN: &str = "restart = \"always\"\nrestart_sec = \"30ms\"\nrestart_reset_after_sec = \"300ms\"\n";
+
 /// Dies as often as the file `deaths` has not enough lines, then is well.
 fn unit(deaths: usize) -> String {
     let script = format!(
@@ -27,7 +30,7 @@ fn unit(deaths: usize) -> String {
     );
     format!(
         "[service]\ntype = \"notify\"\nexec_start = \"/bin/sh -c '{script}'\"\nrestart = \"always\"\n\
-         restart_sec = \"30ms\"\n[unit]\nstart_limit_burst = 0\n"
+         restart_sec = \"30ms\"\nrestart_reset_after_sec = \"300ms\"\n[unit]\nstart_limit_burst = 0\n"
     )
 }
 
@@ -68,7 +71,7 @@ pub(crate) fn an_incident_of_many_restarts_is_one_alert_and_one_recovery_by_webh
 pub(crate) fn a_route_that_a_reload_brings_is_told_and_a_bad_file_changes_nothing() {
     let hook = Hook::new(0);
     let mut world = World::new();
-    let text = actor::unit("notify READY=1", "type = \"notify\"\nrestart = \"always\"\nrestart_sec = \"30ms\"");
+    let text = actor::unit("notify READY=1", &format!("{AGAIN}type = \"notify\""));
     world.unit("web", &text);
     world.start();
     let keeper = world.keeper();
@@ -154,7 +157,7 @@ pub(crate) fn a_manager_that_begins_without_its_database_tells_no_incident_twice
         let mut world = World::new();
         world.settings(&route("ops", "webhook", &hook));
         let well = format!("test -e @/well && exec {}; exit 3", actor::command("notify READY=1"));
-        let more = "restart = \"always\"\nrestart_sec = \"30ms\"\n[unit]\nstart_limit_burst = 0";
+        let more = format!("{AGAIN}[unit]\nstart_limit_burst = 0");
         world.unit("web", &format!("[service]\ntype = \"notify\"\nexec_start = \"/bin/sh -c '{well}'\"\n{more}\n"));
         world.start();
         let told = || {
@@ -353,7 +356,7 @@ pub(crate) fn alertmanager_has_one_alert_while_the_incident_lasts() {
     world.unit(
         "web",
         &format!(
-            "[service]\ntype = \"notify\"\nexec_start = \"{start}\"\nrestart = \"always\"\nrestart_sec = \"30ms\"\n\
+            "[service]\ntype = \"notify\"\nexec_start = \"{start}\"\n{AGAIN}\
                   [unit]\nstart_limit_burst = 2\n"
         ),
     );

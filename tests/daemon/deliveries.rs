@@ -38,7 +38,8 @@ pub(crate) fn no_incident_is_untold_and_none_told_twice_unsaid_however_often_the
     });
     world.settings(&routes.collect::<String>());
     for name in &names {
-        let more = "type = \"notify\"\nrestart = \"always\"\nrestart_sec = \"50ms\"\n[unit]\nstart_limit_burst = 0";
+        let more = "type = \"notify\"\nrestart = \"always\"\nrestart_sec = \"50ms\"\n\
+                    restart_reset_after_sec = \"300ms\"\n[unit]\nstart_limit_burst = 0";
         world.unit(name, &actor::unit("notify READY=1", more));
     }
     world.start();

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-const STEADY: &str = "type = \"notify\"\nrestart = \"no\"";
+const STEADY: &str = "type = \"notify\"\nrestart = \"no\"\nrestart_reset_after_sec = \"300ms\"";
 
 fn world_with(hook: &Hook, more: &str) -> World {
     let world = World::new();
@@ -50,6 +50,7 @@ pub(crate) fn what_outlasts_its_silence_is_told_when_that_ends_whoever_was_kille
     kill(world.pid("web"), Signal::SIGKILL);
     world.until_active("web", "failed");
     world.ok(&["start", "web"]);
+    until("it is over", || open(&world).is_empty().then_some(()));
     let ended = world.ok(&["alerts", "unsilence", "unit_failed:web"]);
     assert!(ended.out.contains("told again"), "{ended:?}");
     pause(1000);

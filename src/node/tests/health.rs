@@ -55,6 +55,7 @@ fn an_unhealthy_service_is_restarted_and_the_restart_is_counted() {
     assert_eq!(said, ["spawn web/2 exec_start", end, "RunStarting web/2 Unhealthy { probe: \"live\" } 1"]);
     desk.up("web");
     assert_eq!(desk.pass(5.0), ["probe web/2 live"], "no Recovered before its probes are good");
+    assert_eq!(desk.pass(10.0), Vec::<String>::new(), "up for long enough, and still not");
     assert_eq!(desk.probed("web/2", 0, None), ["Healthy web/2 live", "Recovered web/2"]);
 }
 
@@ -196,14 +197,99 @@ fn the_row_of_restarts_goes_on_while_a_probe_is_not_good() {
 }
 
 #[test]
-fn a_service_that_says_when_it_is_ready_has_recovered_then() {
+fn a_service_that_says_when_it_is_ready_has_recovered_once_it_stays_so() {
     let mut def = notifying("web");
     def.service.restart.when = crate::unit::spec::Restart::Always;
     let mut desk = Desk::new([def]);
     desk.spawned("web/1");
     desk.exited("web/1", 1);
     desk.spawned("web/2");
-    assert_eq!(desk.notify("web/2", |m| m.ready = true), ["RunReady web/2", "Recovered web/2"]);
+    assert_eq!(desk.pass(20.0), Vec::<String>::new(), "it is not up");
+    assert_eq!(desk.notify("web/2", |m| m.ready = true), ["RunReady web/2"]);
+    assert_eq!(desk.pass(9.9), Vec::<String>::new());
+    assert!(!desk.node.is_settled(desk.now, &name("web")));
+    assert_eq!(desk.pass(0.1), ["Recovered web/2"]);
+    assert!(desk.node.is_settled(desk.now, &name("web")));
+}
+
+/// How long a unit has to be up to be well again, after so many restarts in a row.
+fn settles_after(restarts: u32, set: impl FnOnce(&mut UnitDef)) -> f64 {
+    let mut def = eager("web");
+    set(&mut def);
+    let mut desk = Desk::new([def]);
+    for generation in 1..=restarts {
+        desk.up("web");
+        desk.exited(&format!("web/{generation}"), 1);
+        if let Some(due) = desk.status("web").restart_due {
+            desk.pass(due.since(desk.now.mono).as_secs_f64());
+        }
+    }
+    desk.up("web");
+    let begun = desk.now.mono;
+    for _ in 0..4000 {
+        if desk.pass(0.1).contains(&format!("Recovered web/{}", restarts + 1)) {
+            return desk.now.mono.since(begun).as_secs_f64();
+        }
+    }
+    f64::INFINITY
+}
+
+#[test]
+fn the_end_of_an_outage_waits_for_two_delays_of_a_restart_and_not_for_ever() {
+    let secs = TimeSpan::from_secs;
+    let growing = |def: &mut UnitDef| {
+        let restart = &mut def.service.restart;
+        (restart.delay, restart.steps, restart.delay_max) = (secs(1), 2, secs(60));
+    };
+    let own = |span: TimeSpan| move |def: &mut UnitDef| def.service.restart.reset_after = Some(span);
+    let delay = |span: TimeSpan| move |def: &mut UnitDef| def.service.restart.delay = span;
+    let took = [
+        settles_after(1, delay(TimeSpan::from_millis(100))),
+        settles_after(1, delay(secs(20))),
+        settles_after(1, growing),
+        settles_after(3, growing),
+        settles_after(1, delay(secs(3600))),
+        settles_after(1, own(secs(2))),
+        settles_after(1, own(secs(3600))),
+    ];
+    let expected = [10.0, 40.0, 10.0, 120.0, 300.0, 2.0, 300.0];
+    for (took, expected) in took.iter().zip(expected) {
+        assert!((took - expected).abs() < 0.2, "{took} for {expected}");
+    }
+}
+
+#[test]
+fn a_service_that_lives_two_seconds_each_time_is_one_outage() {
+    let mut desk = Desk::new([eager("web")]);
+    let mut said = Vec::new();
+    for generation in 1..50 {
+        desk.up("web");
+        said.extend(desk.pass(2.0));
+        said.extend(desk.exited(&format!("web/{generation}"), 1));
+    }
+    assert!(!said.iter().any(|line| line.starts_with("Recovered")), "{said:?}");
+    desk.up("web");
+    assert_eq!(desk.pass(1000.0), ["Recovered web/50"]);
+}
+
+#[test]
+fn what_is_healthy_before_its_time_is_over_has_recovered_if_it_still_is_then() {
+    for falls in [false, true] {
+        let mut desk = Desk::new([probed(OnUnhealthy::Alert)]);
+        desk.up("web");
+        desk.exited("web/1", 1);
+        desk.up("web");
+        assert_eq!(desk.pass(2.0), ["probe web/2 live"]);
+        assert_eq!(desk.probed("web/2", 0, None), ["Healthy web/2 live"], "not long enough");
+        if falls {
+            for failure in ["x", "x", "x"] {
+                desk.give(Input::ProbeNow { ticket: Ticket(1), units: vec![name("web")] });
+                desk.probed("web/2", 0, Some(failure));
+            }
+        }
+        let is_over = desk.pass(8.0).contains(&"Recovered web/2".to_owned());
+        assert_eq!(is_over, !falls);
+    }
 }
 
 #[test]

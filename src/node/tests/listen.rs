@@ -54,7 +54,7 @@ fn one_that_failed_listens_again_and_tells_who_waits_for_that() {
     assert!(!said.iter().any(|line| line.starts_with("UnitFailed")), "it does not stay so: {said:?}");
     desk.traffic("web");
     desk.up("web");
-    let said = desk.pass(2.0);
+    let said = desk.pass(10.0);
     assert_eq!(said, ["Recovered web/2"], "the incident is over");
 }
 

@@ -33,6 +33,29 @@ fn waiting(processes: &[&str]) -> Restored {
 }
 
 #[test]
+fn an_outage_ends_when_it_would_have_whoever_died_meanwhile() {
+    for down_for in [0.0, 60.0] {
+        let mut desk = Desk::new([eager("web")]);
+        desk.up("web");
+        desk.exited("web/1", 1);
+        desk.up("web");
+        for _ in 0..4 {
+            assert_eq!(desk.pass(2.0), Vec::<String>::new());
+            desk = desk.takeover([eager("web")], living(&["web/2"])).0;
+        }
+        desk.now.mono.0 += 1_000_000_000 * down_for as u64;
+        let (mut desk, said) = desk.takeover([eager("web")], living(&["web/2"]));
+        let at_once = said.contains(&"Recovered web/2".to_owned());
+        assert_eq!(at_once, down_for > 2.0, "{said:?}");
+        let later = desk.pass(1.9);
+        assert_eq!(later, Vec::<String>::new());
+        assert_eq!(desk.pass(0.1), if at_once { vec![] } else { vec!["Recovered web/2"] });
+        let (_, said) = desk.takeover([eager("web")], living(&["web/2"]));
+        assert!(!said.contains(&"Recovered web/2".to_owned()), "once");
+    }
+}
+
+#[test]
 fn a_running_service_goes_on() {
     let mut def = eager("web");
     def.service.timeouts.runtime_max = TimeSpan::from_secs(100);

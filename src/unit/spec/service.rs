@@ -172,7 +172,7 @@ pub struct RestartPolicy {
     pub delay_max: TimeSpan,
     /// Ours: a random share of the delay that is added, 0.0 to 1.0 (`restart_jitter`).
     pub jitter: f64,
-    /// Ours: up and healthy this long, the back-off and the count in a row start anew; `None`: never.
+    /// Ours: up and healthy this long, the back-off and the count in a row start anew (`None`: never), and an outage is over.
     pub reset_after: Option<TimeSpan>,
     /// Never after these (`restart_prevent_exit_status`).
     pub prevent: ExitSet,
