@@ -67,6 +67,6 @@ fn is_member(uid: u32, gid: u32) -> bool {
 pub(super) fn actor(peer: Option<&Peer>) -> Actor {
     match peer {
         Some(Peer::Unix(Some(credentials))) => Actor::User(credentials.uid),
-        Some(Peer::Unix(None) | Peer::Tcp(_)) | None => Actor::Automatic("unknown"),
+        Some(Peer::Unix(None) | Peer::Tcp(_)) | None => Actor::UNKNOWN,
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn pass(
         } else if let Some(held) = state.status.held_back.filter(|_| asked.restart) {
             found.action = Some(format!("left alone: {}", held.as_str()));
         } else if asked.restart && should_restart(state, found.level, reports_of(outcome)) {
-            let outcomes = handle.order(Actor::Automatic("check"), vec![name.clone()], Verb::Restart).await?;
+            let outcomes = handle.order(Actor::CHECK, vec![name.clone()], Verb::Restart).await?;
             found.action = outcomes.first().map(|(unit, outcome)| view::outcome("restart", unit, outcome).message);
         }
         checks.push(found);

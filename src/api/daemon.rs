@@ -90,7 +90,7 @@ pub(super) async fn about(State(handle): State<Handle>) -> Json<v1::Daemon> {
         keeper_pid: about.keeper,
         manager_pid: std::process::id(),
         cause: about.cause.to_owned(),
-        since_us: about.since.0,
+        since_us: about.since.wall.0,
         upgrade_failure: handle.counters().upgrade_trouble,
         settings: handle
             .settings()

@@ -88,7 +88,7 @@ fn daemon(page: &mut Page, about: &About, counters: &Counters) {
     });
     let name = "roundsman_manager_start_time_seconds";
     family(page, name, "gauge", "When this manager took over, since 1970.", |page| {
-        sample(page, name, &[], number(u64::try_from(about.since.0).unwrap_or(0)) / 1e6);
+        sample(page, name, &[], number(u64::try_from(about.since.wall.0).unwrap_or(0)) / 1e6);
     });
     family(page, "roundsman_store_up", "gauge", "Whether the database can be written.", |page| {
         sample(page, "roundsman_store_up", &[], u8::from(counters.store_trouble.is_none()));

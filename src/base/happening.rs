@@ -2,7 +2,7 @@
 //!
 //! Rows, alerts, the event stream and users' scripts depend on the names and fields: add to them, rename nothing.
 
-use super::{ByteSize, Consequence, Field, Happening, RunId, RunResult, Severity, UnitName};
+use super::{Actor, ByteSize, Consequence, Field, Happening, RunId, RunResult, Severity, StartCause, UnitName};
 
 /// The closed list of field names that a happening may carry.
 pub const FIELD_NAMES: [&str; 32] = [
@@ -278,6 +278,9 @@ impl Happening {
     #[expect(clippy::too_many_lines, reason = "one exhaustive match, an arm per happening")]
     pub fn message(&self) -> String {
         match self {
+            Self::RunStarting { run, cause: StartCause::Manual(actor @ Actor::Automatic(_)), .. } => {
+                format!("{} starts (by {actor})", run.unit)
+            }
             Self::RunStarting { run, cause, .. } => match (cause.actor(), cause.detail()) {
                 (Some(actor), _) => format!("{} starts ({} by {actor})", run.unit, cause.as_str()),
                 (None, Some(detail)) => format!("{} starts ({}: {detail})", run.unit, cause.as_str()),

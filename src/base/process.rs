@@ -179,6 +179,15 @@ pub enum Actor {
     Automatic(&'static str),
 }
 
+impl Actor {
+    /// `supervisorctl check`, which restarts what it finds bad.
+    pub const CHECK: Self = Self::Automatic("supervisorctl check");
+    /// A health probe of the unit.
+    pub const HEALTH_PROBE: Self = Self::Automatic("health probe");
+    /// Someone whom the kernel does not tell.
+    pub const UNKNOWN: Self = Self::Automatic("unknown");
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -144,7 +144,7 @@ pub async fn start(socket: OwnedFd, given: Given, edges: runtime::Handle) -> Res
     let (host, problems) = host;
     let rejected: Vec<String> = rejected.into_iter().chain(problems).collect();
     let parts = Parts::start(&settings, &snapshot, &host, edges)?;
-    let about = About { cause: snapshot.cause.as_str(), keeper: snapshot.keeper, since: clock::now().wall };
+    let about = About { cause: snapshot.cause.as_str(), keeper: snapshot.keeper, since: clock::now() };
     let (mut engine, opening) = parts.engine(keeper, Arc::clone(&settings), about);
     let handle = engine.handle();
     let control = engine.control_socket(&snapshot)?;
@@ -406,7 +406,7 @@ impl Engine {
         host: Host,
         opening: oneshot::Receiver<store::Opened>,
     ) -> Result<(), ClientError> {
-        let now = clock::now();
+        let now = self.about.since;
         let cause = snapshot.cause;
         let mut restored = self.known(opening, cause).await?;
         for record in snapshot.units {

@@ -70,7 +70,7 @@ impl Engine {
     }
 
     fn tell(&mut self, notice: Notice) {
-        log(&notice);
+        self.log(&notice);
         let folded = self.connections.fold(&notice);
         self.counters().hear(folded.as_ref().unwrap_or(&notice));
         self.next_seq += 1;
@@ -115,6 +115,29 @@ impl Engine {
         };
         self.store.submit(batch);
         urgent.into_iter().for_each(|message| self.deliveries.send_now(message));
+    }
+
+    /// One line in our own log: constant text by kind of event, values as fields.
+    fn log(&self, notice: &Notice) {
+        let event = notice.what.event();
+        let message = notice.what.message();
+        let unit = notice.what.unit().map(tracing::field::display);
+        let values = values(notice);
+        match notice.what.severity() {
+            _ if self.is_of_the_past(notice) => tracing::debug!(event, unit, values, "before this manager: {message}"),
+            Severity::Info => tracing::info!(event, unit, values, "{message}"),
+            Severity::Warning => tracing::warn!(event, unit, values, "{message}"),
+            Severity::Critical | Severity::Bug => tracing::error!(event, unit, values, "{message}"),
+        }
+    }
+
+    /// Whether it is said again only because a row may be missing: the manager before this one said it in its time. An end that
+    /// is said again bears the moment of the take-over, as nobody knows its own.
+    fn is_of_the_past(&self, notice: &Notice) -> bool {
+        let (what, at, since) = (&notice.what, notice.at.mono, self.about.since.mono);
+        let is_begin =
+            matches!(what, Happening::RunStarting { .. } | Happening::MainStarted { .. } | Happening::RunReady { .. });
+        is_begin && at < since || matches!(what, Happening::RunEnded { replayed: true, .. }) && at <= since
     }
 
     /// What the alerts want kept and sent; because of a notice it goes into the notice's own transaction.
@@ -168,19 +191,6 @@ fn write_of(effect: alert::Effect, now: Wall) -> Write {
         alert::Effect::Save(incident) => Write::Incident(incident),
         alert::Effect::Send(message) => Write::Message(message, now),
         alert::Effect::Silence(silence) => Write::Silence(silence),
-    }
-}
-
-/// One line in our own log: constant text by kind of event, values as fields.
-fn log(notice: &Notice) {
-    let event = notice.what.event();
-    let message = notice.what.message();
-    let unit = notice.what.unit().map(tracing::field::display);
-    let values = values(notice);
-    match notice.what.severity() {
-        Severity::Info => tracing::info!(event, unit, values, "{message}"),
-        Severity::Warning => tracing::warn!(event, unit, values, "{message}"),
-        Severity::Critical | Severity::Bug => tracing::error!(event, unit, values, "{message}"),
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     alert::{Incident, Silence, SilenceOrder, SilenceRefusal},
-    base::{Actor, Mono, Notice, RunId, Ticket, UnitName, Wall},
+    base::{Actor, Mono, Notice, Now, RunId, Ticket, UnitName},
     edge::{cgroup::usage::Places, deliver::Deliveries, log, store},
     node::{
         effect::Outcome,
@@ -187,7 +187,7 @@ pub struct About {
     /// The keeper's pid.
     pub keeper: u32,
     /// When it took over.
-    pub since: Wall,
+    pub since: Now,
 }
 
 /// What a reload came to.
