@@ -294,7 +294,7 @@ pub struct Incident {
     pub restarts: u32,
     /// The class of the last unexpected end.
     pub result: Option<RunResult>,
-    /// The sentence people were told last.
+    /// What was said of it last, as bad as it has come to: reminders and the message of its end say this.
     pub text: String,
     /// Reminders so far.
     pub reminders: u32,
@@ -336,14 +336,19 @@ impl Incident {
 
     /// Adds what was reported to an open incident; whether people must be told (it has become so bad only now).
     pub(super) fn join(&mut self, topic: Topic, report: &Report<'_>) -> bool {
+        // That the unit has failed says less than the end, or the limit, by which it did.
+        let is_known = report.result == self.result || report.result == Some(RunResult::StartLimitHit);
+        let is_news = topic != Topic::UnitFailed || report.run.is_some() || !is_known;
         self.generation = self.generation.max(report.generation().unwrap_or_default());
         self.result = report.result.or(self.result);
         self.restarts = self.restarts.saturating_add(u32::from(topic == Topic::UnitRestarted));
         let worse = topic.stage() > self.topic.stage();
         if worse {
             self.severity = report.severity;
-            self.text.clone_from(&report.text);
             self.acknowledged = None;
+        }
+        if worse || is_news && topic.stage() == self.topic.stage() {
+            self.text.clone_from(&report.text);
         }
         if worse || topic == Topic::StartLimitHit {
             self.topic = topic;

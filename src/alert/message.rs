@@ -141,6 +141,7 @@ impl Message {
             Subject::Disk => "the disk has room again".to_owned(),
             Subject::Probe(unit, probe) => format!("probe {probe} of {unit} is healthy again"),
         };
+        let message = format!("{message}; last it was: {}", incident.text);
         Self {
             id: format!("{node}/{}/{event}/{route}", incident.id),
             event: event.to_owned(),

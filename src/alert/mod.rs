@@ -11,6 +11,8 @@
 //! are told), by a wanted stop, a reset of a failed unit, the unit's removal, or shutdown (nobody is told). A run ends once: an end at or
 //! below the highest one seen changes nothing.
 //!
+//! What is said of an incident is what happened last; its first sentence was told when it opened.
+//!
 //! An incident is *held* while a silence, quiet hours or another incident hush it; it is told when they are over, if it lasts.
 //! Who is told of its end is who was told of it. Whoever *acknowledges* it ends its reminders and its escalation until it gets worse.
 #![forbid(unsafe_code)]
@@ -226,10 +228,14 @@ impl Alerts {
                     self.ended(now, *consequence, &ended);
                 }
             }
-            Happening::Unhealthy { run, severity, .. } => {
-                if !self.is_over(run) && *severity != Severity::Info {
-                    self.saw(run);
-                    self.worsen(now, Topic::UnitUnhealthy, &Report::of(notice));
+            Happening::Unhealthy { run, probe, severity, .. } => {
+                if !self.is_over(run) {
+                    let report = Report::of(notice);
+                    self.update(&Subject::Probe(run.unit.clone(), probe.clone()), &report.text);
+                    if *severity != Severity::Info {
+                        self.saw(run);
+                        self.worsen(now, Topic::UnitUnhealthy, &report);
+                    }
                 }
             }
             Happening::Degraded { run, probe, shortage, .. } => {
@@ -337,6 +343,13 @@ impl Alerts {
             self.tell(now, &report.subject, 0);
         }
         self.save(&report.subject);
+    }
+
+    /// Has an open incident say something else from now on, and tells nobody.
+    fn update(&mut self, subject: &Subject, text: &str) {
+        let Some(open) = self.open.get_mut(subject).filter(|open| open.incident.text != text) else { return };
+        text.clone_into(&mut open.incident.text);
+        self.save(subject);
     }
 
     /// One that gets worse is reminded of.

@@ -172,6 +172,79 @@ fn an_unexpected_clean_end_that_rests_closes_what_is_open() {
     assert_eq!(told(&mut Alerts::new(settings(Vec::new())), &story), ["unit_restarted", "recovered"]);
 }
 
+/// What people are told as these happen, with a reminder between each two.
+fn texts(story: &[Happening]) -> Vec<String> {
+    let hourly = Rule { event: Pattern::new("*"), repeat_interval: Some(TimeSpan::from_secs(3600)), ..Rule::default() };
+    let mut alerts = Alerts::new(settings(vec![hourly]));
+    let mut said = Vec::new();
+    for (second, what) in (1..).zip(story) {
+        let at = now(second * 10_000);
+        alerts.handle(at, &Notice { at, what: what.clone() });
+        alerts.handle_timeout(now(second * 10_000 + 9000));
+        while let Some(effect) = alerts.poll_effect() {
+            if let Effect::Send(message) = effect {
+                said.push(message.message.rsplit("Z: ").next().unwrap().to_owned());
+            }
+        }
+    }
+    said
+}
+
+#[test]
+fn reminders_and_the_end_say_what_happened_last() {
+    use Consequence::{Fail, Restart, StartLimit};
+    let probe = |name: &str, reason: &str| Happening::Unhealthy {
+        run: run(1),
+        probe: name.to_owned(),
+        reason: reason.to_owned(),
+        severity: Severity::Warning,
+    };
+    let said = texts(&[probe("live", "status 503"), probe("disk", "full"), recovered(1)]);
+    let (live, disk) = ("web is unhealthy: probe live: status 503", "web is unhealthy: probe disk: full");
+    assert_eq!(said, [live, live, disk, &format!("web is well again; last it was: {disk}")]);
+
+    let rejected = |problems: &str| Happening::ConfigRejected { problems: problems.to_owned() };
+    let said = texts(&[rejected("a.toml:1: no"), rejected("b.toml:2: no"), Happening::ConfigLoaded { units: 1 }]);
+    assert!(said[0].ends_with("a.toml:1: no") && said[2].ends_with("b.toml:2: no"), "{said:?}");
+    assert!(said[3].starts_with("the configuration is accepted again; last it was: "), "{said:?}");
+    assert!(said[3].ends_with("b.toml:2: no"), "{said:?}");
+
+    let killed = |mut what: Happening| {
+        if let Happening::RunEnded { status, .. } = &mut what {
+            *status = Some(ExitStatus::Exited(9));
+        }
+        what
+    };
+    let said = texts(&[ended(1, Restart), killed(ended(2, Restart))]);
+    assert_eq!(said[2], "web ended (exit code 9), it is restarted");
+    // That it has failed says less than how, and a restart less than that it had failed.
+    let said = texts(&[killed(ended(1, Fail)), failed(), ended(2, Restart)]);
+    assert!(said.iter().all(|text| text == "web ended (exit code 9), it is not restarted"), "{said:?}");
+    let limited = Happening::UnitFailed { unit: unit(), result: RunResult::StartLimitHit };
+    let said = texts(&[ended(1, StartLimit), limit(), limited]);
+    assert_eq!(said.last().unwrap(), "web failed: more than 5 starts within 5min");
+}
+
+#[test]
+fn what_a_probe_found_short_says_so_when_it_has_become_worse() {
+    let short = |reason: &str| Happening::Degraded {
+        run: run(1),
+        probe: "live".to_owned(),
+        shortage: crate::base::Shortage::Service,
+        reason: reason.to_owned(),
+    };
+    for severity in [Severity::Warning, Severity::Info] {
+        let bad = Happening::Unhealthy { run: run(1), probe: "live".to_owned(), reason: "code 2".to_owned(), severity };
+        let healthy = Happening::Healthy { run: run(1), probe: "live".to_owned() };
+        let said = texts(&[short("code 1"), bad, healthy]);
+        let end = "probe live of web is healthy again; last it was: web is unhealthy: probe live: code 2";
+        assert!(said.contains(&end.to_owned()), "{said:?}");
+    }
+    let healthy = Happening::Healthy { run: run(1), probe: "live".to_owned() };
+    let said = texts(&[short("10 GiB"), short("5 GiB"), healthy]);
+    assert!(said.last().unwrap().ends_with("is degraded: 5 GiB"), "{said:?}");
+}
+
 #[test]
 fn a_replay_makes_the_same_ids_and_a_stale_end_changes_nothing() {
     use Consequence::Restart;
@@ -438,6 +511,8 @@ proptest! {
                 prop_assert_eq!(ids(&mut dying), Vec::<String>::new());
             }
         }
+        let texts = |alerts: &Alerts| -> Vec<_> { alerts.open().map(|incident| incident.text.clone()).collect() };
+        prop_assert_eq!(texts(&steady), texts(&dying), "what is said is the same, whoever died");
         let unique: BTreeSet<_> = expected.iter().cloned().collect();
         prop_assert_eq!(unique.len(), expected.len(), "an id came twice: {:?}", expected);
         prop_assert_eq!(unique, kept);

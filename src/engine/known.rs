@@ -264,8 +264,16 @@ impl Engine {
     /// Runs that the manager before found unkillable, and probes that it found bad or short: it may have died before people
     /// were told. Whose incident is open already is not told of again.
     fn alert_of_what_is_so(&mut self, now: Now) {
+        let open: BTreeSet<Subject> = self.alerts.open().map(|incident| incident.subject.clone()).collect();
+        let is_open = |what: &Happening| {
+            if let Happening::Degraded { run, probe, .. } = what {
+                return open.contains(&Subject::Probe(run.unit.clone(), probe.clone()));
+            }
+            what.unit().is_some_and(|unit| open.contains(&Subject::Unit(unit.clone())))
+        };
+        // One that cannot be killed makes an incident worse, which is for the alerts to know.
         let stuck = self.node.stuck_runs().map(|run| Happening::Unkillable { run });
-        for what in stuck.chain(self.node.fallen_probes()) {
+        for what in stuck.chain(self.node.fallen_probes().filter(|what| !is_open(what))) {
             if what.unit().is_some_and(|unit| self.units.contains_key(unit)) {
                 self.alerts.handle(now, &Notice { at: now, what });
             }
