@@ -89,6 +89,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         start_limit_interval_us: def.start_limit.interval.micros(),
         result: status.result.as_str().to_owned(),
         last_exit: status.last_status.map(|status| status.to_string()),
+        last_exit_result: status.last_status.map(|_| status.last_result.as_str().to_owned()),
         spawn_failure: status.spawn_failure.clone(),
         next_start_us: status.restart_due.map(|due| wall_of(now, due).0),
         health: health(status).to_owned(),
@@ -216,9 +217,14 @@ fn stopped(status: &UnitStatus) -> Option<String> {
 
 fn cause_of(status: &UnitStatus) -> String {
     let last =
-        status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.result));
+        status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.last_result));
+    let fallen = fallen(status);
     if let Some(held) = status.held_back {
-        return format!("a probe wants a restart, which is held back: {}", held.as_str());
+        let why = fallen.map_or_else(String::new, |why| format!("; {why}"));
+        return format!("a probe wants a restart, which is held back: {}{why}", held.as_str());
+    }
+    if let Some(why) = fallen {
+        return why;
     }
     match (status.sub, status.active) {
         (Sub::Listening, _) if status.accepted.is_some() => "listens; each connection makes an instance".to_owned(),
@@ -243,6 +249,28 @@ fn cause_of(status: &UnitStatus) -> String {
         (_, Active::Deactivating) if status.unkillable => "its processes do not die on SIGKILL".to_owned(),
         (_, Active::Deactivating) => "on its way down".to_owned(),
     }
+}
+
+/// What its probes say against it: the worst verdict, since when, and why.
+fn fallen(status: &UnitStatus) -> Option<String> {
+    let is_fallen = |probe: &&ProbeStatus| matches!(probe.verdict, Verdict::Degraded | Verdict::Unhealthy);
+    let fallen: Vec<&ProbeStatus> = status.health.iter().filter(is_fallen).collect();
+    // Of two that are as bad, the one that fell first.
+    let worst =
+        fallen.iter().max_by_key(|probe| (probe.verdict, std::cmp::Reverse(probe.since.map(|since| since.mono))))?;
+    let since = worst.since.map_or_else(String::new, |since| format!(" since {}", moment(since.wall)));
+    let why = worst.last_failure.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let more = match fallen.len() - 1 {
+        0 => String::new(),
+        1 => " (and another probe)".to_owned(),
+        more => format!(" (and {more} other probes)"),
+    };
+    Some(format!("probe {} is {}{since}{why}{more}", worst.name, worst.verdict.as_str()))
+}
+
+/// To the second, in RFC 3339.
+fn moment(at: Wall) -> String {
+    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.0}"))
 }
 
 fn wall_of(now: Now, at: Mono) -> Wall {

@@ -46,19 +46,19 @@ impl Checking {
 }
 
 impl Node {
-    /// The unit came up, or a new manager found it up: `verdicts` are what is known of its probes.
+    /// The unit came up, or a new manager found it up and goes on with what is known of its probes.
     pub(super) fn begin_probes(&mut self, now: Now, place: Place) {
         let Some(run) = self.run(place) else { return };
         let def = run.def.clone();
-        let known: Vec<Verdict> = run.probes.iter().map(|probe| probe.verdict).collect();
+        let known = run.probes.clone();
         let mut probes = Vec::with_capacity(def.health.len());
         for (index, spec) in def.health.iter().enumerate() {
             let spread = spec.interval.min(FIRST_PHASE_MAX).micros().unwrap_or(0);
             let phase = TimeSpan::from_micros(self.rng.below(spread));
             let due = now.mono.after(spec.initial_delay).and_then(|at| at.after(phase));
-            let verdict = known.get(index).copied().unwrap_or_default();
-            let mut probe = Probe::known(verdict);
-            (probe.due, probe.since) = (due.unwrap_or_default(), (verdict != Verdict::Unknown).then_some(now));
+            let mut probe = known.get(index).cloned().unwrap_or_default();
+            probe.due = due.unwrap_or_default();
+            probe.since = probe.since.or_else(|| (probe.verdict != Verdict::Unknown).then_some(now));
             probes.push(probe);
             if let Ok(slot) = u16::try_from(index) {
                 self.timers.set(place, Slot::Probe(slot), due);
@@ -140,6 +140,7 @@ impl Node {
             probe.excuse(now, why);
         }
         let verdict = probe.verdict;
+        let reason = probe.reason().unwrap_or_default().to_owned();
         let answered = run.report(index, spec, outcome, verdict);
         for (ask, reports) in answered {
             self.answer(Some(ask), Outcome::Checked(reports));
@@ -151,7 +152,6 @@ impl Node {
         if self.unit(place).is_some_and(|unit| !unit.wants_restart()) {
             self.forgo_restart(place);
         }
-        let reason = outcome.finding.reason().unwrap_or_default().to_owned();
         match verdict {
             Verdict::Unknown => self.touch(place),
             Verdict::Healthy => {
@@ -179,7 +179,7 @@ impl Node {
         let runs = self.names.values().filter_map(|place| self.run(*place)).filter(|run| run.phase.is_up());
         let fallen = |run: &super::service::Run, spec: &ProbeSpec, probe: &Probe| {
             let (id, name) = (run.id(), spec.name.to_string());
-            let reason = probe.last_failure.as_deref().unwrap_or("so the manager before this one found").to_owned();
+            let reason = probe.reason().unwrap_or("so the manager before this one found").to_owned();
             match probe.verdict {
                 Verdict::Unhealthy => {
                     Some(Happening::Unhealthy { run: id, probe: name, reason, severity: spec.severity })
@@ -208,7 +208,7 @@ impl Node {
         self.notice(now, what);
         match spec.on_unhealthy {
             OnUnhealthy::Restart => self.restart_unhealthy(now, place),
-            OnUnhealthy::Reload => self.reload(now, place, Actor::Automatic("health probe"), Vec::new()),
+            OnUnhealthy::Reload => self.reload(now, place, Actor::HEALTH_PROBE, Vec::new()),
             OnUnhealthy::Alert | OnUnhealthy::None => {}
         }
     }
@@ -230,7 +230,8 @@ impl Node {
     /// Says that the unit is well, or sets when it may be.
     pub(super) fn recover(&mut self, now: Now, place: Place) {
         let Some(unit) = self.unit(place).filter(|unit| unit.incident) else { return };
-        let Some(run) = unit.run().filter(|run| run.phase.is_up() && run.probes.iter().all(|probe| probe.verdict.is_up()))
+        let Some(run) =
+            unit.run().filter(|run| run.phase.is_up() && run.probes.iter().all(|probe| probe.verdict.is_up()))
         else {
             return;
         };

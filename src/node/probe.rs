@@ -38,7 +38,10 @@ pub(super) struct Probe {
     /// Turns since it became unhealthy, for longer pauses.
     turns_down: u32,
     pub(super) since: Option<Now>,
-    pub(super) last_failure: Option<Box<str>>,
+    /// What the last answer that was not good said, and the last bad and the last degraded one since it was healthy.
+    last_failure: Option<Box<str>>,
+    last_bad: Option<Box<str>>,
+    last_degraded: Option<Box<str>>,
     pub(super) took: Option<Duration>,
 }
 
@@ -60,13 +63,29 @@ impl Probe {
         Self { verdict, ..Self::default() }
     }
 
+    /// One that fell and of which it is known when and why.
+    pub(super) fn fallen(verdict: Verdict, since: Now, reason: Option<Box<str>>) -> Self {
+        let (last_bad, last_degraded) = if verdict == Verdict::Degraded { (None, reason) } else { (reason, None) };
+        Self { since: Some(since), last_bad, last_degraded, ..Self::known(verdict) }
+    }
+
+    /// Why it is not healthy: what an answer said that speaks for the verdict. Of one that is healthy or not known, what the
+    /// last said that was not good.
+    pub(super) fn reason(&self) -> Option<&str> {
+        match self.verdict {
+            Verdict::Unhealthy => self.last_bad.as_deref(),
+            Verdict::Degraded => self.last_degraded.as_deref(),
+            Verdict::Unknown | Verdict::Healthy => self.last_failure.as_deref(),
+        }
+    }
+
     /// Counts one answer in. Bad ones `within_grace` say only that it is not there yet.
     pub(super) fn count(&mut self, now: Now, spec: &ProbeSpec, outcome: &ProbeOutcome, within_grace: bool) {
         self.in_flight = false;
         self.took = Some(outcome.took);
         self.answer = if matches!(outcome.finding, Finding::Bad(_)) { Answer::Bad } else { Answer::Fair };
         if let Some(reason) = outcome.finding.reason() {
-            self.last_failure = Some(shortened(reason).into());
+            self.keep_reason(&outcome.finding, shortened(reason));
         }
         let between = std::mem::take(&mut self.between);
         let (short, bad) = match &outcome.finding {
@@ -90,10 +109,21 @@ impl Probe {
                 asked: self.asked,
                 answer: std::mem::take(&mut self.answer),
                 last_failure: self.last_failure.take(),
+                last_bad: self.last_bad.take().filter(|_| verdict != Verdict::Healthy),
+                last_degraded: self.last_degraded.take().filter(|_| verdict != Verdict::Healthy),
                 took: self.took,
                 ..Self::default()
             };
         }
+    }
+
+    fn keep_reason(&mut self, finding: &Finding, reason: &str) {
+        match finding {
+            Finding::Bad(_) => self.last_bad = Some(reason.into()),
+            Finding::Degraded(_) => self.last_degraded = Some(reason.into()),
+            Finding::Good | Finding::Unasked(_) => {}
+        }
+        self.last_failure = Some(reason.into());
     }
 
     /// What it depends on fails: nothing is known of it any more, unless it was unhealthy before.

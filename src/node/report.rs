@@ -3,6 +3,7 @@
 use super::{
     Node, UnitStatus,
     graph::Place,
+    probe::Probe,
     service::{Phase, Run, State, Unit},
     status::{ProbeStatus, Sub, Verdict},
     wish::{JobKind, Wish},
@@ -46,6 +47,7 @@ impl Node {
             starts_in_window: unit.window.count,
             result: run.map_or(unit.result, |run| run.result),
             last_status: unit.last_status,
+            last_result: unit.last_result(),
             spawn_failure: unit.spawn_failure.as_deref().map(str::to_owned),
             restart_due,
             health: health(run.map_or(&unit.def, |run| &run.def), run),
@@ -124,7 +126,7 @@ fn health(def: &UnitDef, run: Option<&Run>) -> Vec<ProbeStatus> {
         .map(|(index, spec)| ProbeStatus {
             name: spec.name.to_string(),
             verdict: known(index).map_or(Verdict::Unknown, |probe| probe.verdict),
-            last_failure: known(index).and_then(|probe| probe.last_failure.as_deref()).map(str::to_owned),
+            last_failure: known(index).and_then(Probe::reason).map(str::to_owned),
             since: known(index).and_then(|probe| probe.since),
             took: known(index).and_then(|probe| probe.took),
         })

@@ -376,6 +376,11 @@ impl Unit {
         }
     }
 
+    /// How the last run that is over ended.
+    pub(super) fn last_result(&self) -> RunResult {
+        self.ends.last().map_or(self.result, |end| end.result)
+    }
+
     pub(super) fn is_enabled(&self) -> bool {
         self.enabled.unwrap_or(self.def.enabled)
     }

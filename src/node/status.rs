@@ -34,6 +34,8 @@ pub struct UnitStatus {
     pub result: RunResult,
     /// How the main process of the last run ended.
     pub last_status: Option<ExitStatus>,
+    /// systemd's class of that end; it stays what it was when the unit is reset or runs again.
+    pub last_result: RunResult,
     /// The command of the newest run that could not be run: directive, program, step and cause.
     pub spawn_failure: Option<String>,
     /// When the next automatic restart is due.
@@ -229,7 +231,8 @@ pub struct ProbeStatus {
     pub name: String,
     /// What is concluded.
     pub verdict: Verdict,
-    /// Why the last probe that failed did, for people.
+    /// Why it is not healthy: what an answer said that speaks for the verdict, for people. Of one that is healthy or not known,
+    /// what the last said that was not good.
     pub last_failure: Option<String>,
     /// Since when the verdict stands; `None` while unknown.
     pub since: Option<Now>,

@@ -48,6 +48,9 @@ pub struct Unit {
     pub result: String,
     /// How the last main process ended, for people.
     pub last_exit: Option<String>,
+    /// systemd's `Result` of that end. A reset, or a run that goes well, does not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit_result: Option<String>,
     /// The command of the last run that could not be run, for people: directive, program, the step that failed, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spawn_failure: Option<String>,

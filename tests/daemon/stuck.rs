@@ -72,7 +72,13 @@ pub(crate) fn a_process_that_cannot_die_is_told_within_5_seconds_and_never_doubl
     let mut world = World::new();
     world.settings(&format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{}\"\n", hook.url));
     mortal(&world);
-    world.unit("stuck", &actor::unit("steady @/stuck stuck", "timeout_stop_sec = \"300ms\"\nrestart = \"always\"\nrestart_reset_after_sec = \"300ms\""));
+    world.unit(
+        "stuck",
+        &actor::unit(
+            "steady @/stuck stuck",
+            "timeout_stop_sec = \"300ms\"\nrestart = \"always\"\nrestart_reset_after_sec = \"300ms\"",
+        ),
+    );
     world.start();
     let pid = world.pid("stuck");
     until("it lives", || (world.lines("stuck").len() == 1).then_some(()));

@@ -93,7 +93,8 @@ fn lines(screen: &Screen, unit: &Unit) -> Vec<(&'static str, String)> {
         lines.push(("Cannot run", screen.paint(CARE, &one_line(failure))));
     }
     if let Some(exit) = &unit.last_exit {
-        lines.push(("Last exit", format!("{} (result {})", one_line(exit), one_line(&unit.result))));
+        let result = unit.last_exit_result.as_ref().unwrap_or(&unit.result);
+        lines.push(("Last exit", format!("{} (result {})", one_line(exit), one_line(result))));
     }
     if let Some(count) = unit.memory_bytes {
         let peak = unit.memory_peak_bytes.map(|peak| format!(" (peak {})", humane::bytes(peak)));

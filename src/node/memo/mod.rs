@@ -37,12 +37,16 @@ const PART_OOM: u8 = 4;
 const PART_EXTERNAL: u8 = 5;
 /// Restarts by probes, one that is held back, and whether someone works on the unit.
 const PART_PROBES: u8 = 8;
+/// When and why probes fell.
+const PART_FALLEN: u8 = 9;
+/// Of so many probes that fell it is known; of further ones only the verdict.
+const FALLEN_MAX: usize = 4;
 /// Verdicts that are kept; further probes begin without.
 const VERDICTS_MAX: usize = 64;
 /// The longest text that is kept (a unit's name fits), in bytes.
 const TEXT_MAX: usize = 255;
-/// Automatic callers whose name survives; another one is "automatic".
-const CALLERS: [&str; 4] = ["automatic", "health probe", "supervisorctl check", "fleet"];
+/// Automatic callers whose name survives; another one is "automatic". The order is the format: add at the end only.
+const CALLERS: [&str; 5] = ["automatic", "health probe", "supervisorctl check", "fleet", "unknown"];
 
 /// The deadlines of a run that a new manager goes on with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +87,7 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
             out.option(runtime, |out, at| out.number(at.0));
             out.main_part(run);
             out.oom_part(run);
+            out.fallen_part(run);
         }
     }
     out.listening_part(unit);
@@ -139,6 +144,7 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
             (PART_EXTERNAL, _) => unit.watch = Some(Box::new(part.watch()?)),
             (PART_MAIN, Some(run)) => part.main_part(run)?,
             (PART_OOM, Some(run)) => part.oom_part(run)?,
+            (PART_FALLEN, Some(run)) => part.fallen_part(run)?,
             _ => {}
         }
     }

@@ -74,6 +74,16 @@ impl<'a> Reader<'a> {
         self.0.is_empty().then_some(())
     }
 
+    pub(super) fn fallen_part(&mut self, run: &mut Run) -> Option<()> {
+        for _ in 0..self.number()? {
+            let (index, since) = (self.index()?, self.now()?);
+            let reason = self.option(|input| input.text())?;
+            let probe = run.probes.get_mut(index)?;
+            *probe = Probe::fallen(probe.verdict, since, reason.map(Into::into));
+        }
+        self.0.is_empty().then_some(())
+    }
+
     pub(super) fn watch(&mut self) -> Option<Watch> {
         let [seen_down, owes_stop, _, _] = self.flags()?;
         let life =

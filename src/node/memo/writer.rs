@@ -6,7 +6,8 @@ use super::super::{
     wish::Ending,
 };
 use super::{
-    CALLERS, DIRECTIVES, PART_LISTENING, PART_MAIN, PART_OOM, PART_PROBES, PHASES, RESULTS, TEXT_MAX, VERDICTS_MAX,
+    CALLERS, DIRECTIVES, FALLEN_MAX, PART_FALLEN, PART_LISTENING, PART_MAIN, PART_OOM, PART_PROBES, PHASES, RESULTS,
+    TEXT_MAX, VERDICTS_MAX,
 };
 use crate::base::{Actor, Consequence, ExitStatus, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage, Wall};
 
@@ -207,6 +208,27 @@ impl Writer {
         if run.oom_kills > 0 {
             self.part(PART_OOM, |out| out.number(run.oom_kills));
         }
+    }
+
+    pub(super) fn fallen_part(&mut self, run: &Run) {
+        let is_fallen = |verdict| matches!(verdict, Verdict::Degraded | Verdict::Unhealthy);
+        let known = run.probes.iter().take(VERDICTS_MAX).enumerate();
+        let fallen: Vec<_> = known
+            .filter(|(_, probe)| is_fallen(probe.verdict))
+            .filter_map(|(index, probe)| Some((index, probe.since?, probe.reason())))
+            .take(FALLEN_MAX)
+            .collect();
+        if fallen.is_empty() {
+            return;
+        }
+        self.part(PART_FALLEN, |out| {
+            out.number(fallen.len() as u64);
+            for (index, since, reason) in fallen {
+                out.number(index as u64);
+                out.now(since);
+                out.option(reason, Self::text);
+            }
+        });
     }
 
     pub(super) fn watch(&mut self, watch: &Watch) {

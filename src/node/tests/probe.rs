@@ -23,18 +23,21 @@ fn spec(unhealthy_after: u32, unhealthy_window: u32, healthy_after: u32) -> Prob
 
 const NOW: Now = Now { mono: Mono(1), wall: Wall(1) };
 
+fn finding(answer: char, nth: usize) -> Finding {
+    let reason = nth.to_string();
+    match answer {
+        '.' => Finding::Good,
+        'd' => Finding::Degraded(reason),
+        'x' => Finding::Bad(reason),
+        _ => Finding::Unasked(reason),
+    }
+}
+
 /// Verdicts after each of `answers`: `.` good, `d` degraded, `x` bad, `?` not asked.
 fn verdicts(spec: &ProbeSpec, answers: &str) -> String {
     let mut probe = Probe::default();
     let told = answers.chars().map(|answer| {
-        let reason = "why".to_owned();
-        let finding = match answer {
-            '.' => Finding::Good,
-            'd' => Finding::Degraded(reason),
-            'x' => Finding::Bad(reason),
-            _ => Finding::Unasked(reason),
-        };
-        probe.count(NOW, spec, &ProbeOutcome { finding, took: Duration::ZERO }, false);
+        probe.count(NOW, spec, &ProbeOutcome { finding: finding(answer, 0), took: Duration::ZERO }, false);
         match probe.verdict {
             Verdict::Unknown => '?',
             Verdict::Healthy => '.',
@@ -62,6 +65,31 @@ fn what_works_but_not_for_ever_is_degraded_and_never_unhealthy() {
 }
 
 #[test]
+fn the_reason_of_a_verdict_is_of_an_answer_that_speaks_for_it() {
+    // Each answer says which it is: of the first it is 0.
+    for (answers, verdict, reason) in [
+        (".dx", Verdict::Degraded, "1"),
+        (".xd", Verdict::Degraded, "2"),
+        (".dxxx", Verdict::Unhealthy, "4"),
+        (".xxd", Verdict::Unhealthy, "2"),
+        (".xxd.", Verdict::Degraded, "3"),
+        (".dd.x", Verdict::Degraded, "2"),
+        (".dd?", Verdict::Degraded, "2"),
+        (".xx?d?", Verdict::Unhealthy, "2"),
+        (".x", Verdict::Healthy, "1"),
+        ("x", Verdict::Unknown, "0"),
+        ("?", Verdict::Unknown, "0"),
+    ] {
+        let mut probe = Probe::default();
+        for (nth, answer) in answers.chars().enumerate() {
+            let outcome = ProbeOutcome { finding: finding(answer, nth), took: Duration::ZERO };
+            probe.count(NOW, &spec(2, 2, 2), &outcome, false);
+        }
+        assert_eq!((probe.verdict, probe.reason()), (verdict, Some(reason)), "{answers}");
+    }
+}
+
+#[test]
 fn an_answer_that_nobody_gave_changes_nothing() {
     assert_eq!(verdicts(&spec(2, 2, 1), "?.x?x??."), "?...xxx.");
 }
@@ -71,7 +99,7 @@ fn bad_answers_before_it_was_ever_well_count_only_after_the_grace() {
     let (spec, mut probe) = (spec(1, 1, 1), Probe::default());
     let bad = ProbeOutcome { finding: Finding::Bad("not yet".to_owned()), took: Duration::ZERO };
     probe.count(NOW, &spec, &bad, true);
-    assert_eq!((probe.verdict, probe.last_failure.as_deref()), (Verdict::Unknown, Some("not yet")));
+    assert_eq!((probe.verdict, probe.reason()), (Verdict::Unknown, Some("not yet")));
     probe.count(NOW, &spec, &ProbeOutcome { finding: Finding::Good, took: Duration::ZERO }, true);
     probe.count(NOW, &spec, &bad, true);
     assert_eq!(probe.verdict, Verdict::Unhealthy, "it had been there");
@@ -94,6 +122,25 @@ fn the_pauses_of_what_is_unhealthy_double_up_to_the_longest() {
 }
 
 proptest! {
+    /// Whatever the answers, whoever is degraded or unhealthy has a reason, and it is of an answer of that kind.
+    #[test]
+    fn whoever_fell_has_a_reason_of_its_kind(
+        after in 1_u32..6, more in 0_u32..6, rises in 1_u32..4, answers in proptest::collection::vec(0_u8..4, 0..200)
+    ) {
+        let (mut probe, spec) = (Probe::default(), spec(after, after + more, rises));
+        let answers: Vec<char> = answers.iter().map(|answer| ['.', 'd', 'x', '?'][usize::from(*answer)]).collect();
+        for (nth, answer) in answers.iter().enumerate() {
+            probe.count(NOW, &spec, &ProbeOutcome { finding: finding(*answer, nth), took: Duration::ZERO }, false);
+            let kind = match probe.verdict {
+                Verdict::Unhealthy => 'x',
+                Verdict::Degraded => 'd',
+                Verdict::Unknown | Verdict::Healthy => continue,
+            };
+            let of = probe.reason().and_then(|reason| reason.parse::<usize>().ok()).map(|nth| answers[nth]);
+            prop_assert_eq!(of, Some(kind), "{:?} at {}", answers, nth);
+        }
+    }
+
     /// One bad answer less than it takes never makes a probe unhealthy, wherever the answers fall.
     #[test]
     fn fewer_failures_than_it_takes_never_make_it_unhealthy(

@@ -12,7 +12,7 @@ use super::{
     make::{command, eager, name, notifying, probe, service, with},
 };
 use crate::{
-    base::{ExitStatus, Generation, InvocationId, Signal, SpawnStep, TimeSpan},
+    base::{Actor, ExitStatus, Generation, InvocationId, Signal, SpawnStep, Ticket, TimeSpan},
     unit::{
         UnitDef,
         spec::{DirectoryName, OnUnhealthy, Preserve},
@@ -52,6 +52,69 @@ fn an_outage_ends_when_it_would_have_whoever_died_meanwhile() {
         assert_eq!(desk.pass(0.1), if at_once { vec![] } else { vec!["Recovered web/2"] });
         let (_, said) = desk.takeover([eager("web")], living(&["web/2"]));
         assert!(!said.contains(&"Recovered web/2".to_owned()), "once");
+    }
+}
+
+#[test]
+fn when_and_why_a_probe_fell_outlives_the_manager() {
+    let mut def = eager("web");
+    def.health = (0..6).map(|n| probe(&format!("p{n}"), OnUnhealthy::Alert)).collect();
+    let mut desk = Desk::new([def.clone()]);
+    desk.up("web");
+    for _ in 0..4 {
+        desk.pass(10.0);
+        for n in 1..6 {
+            desk.probed("web/1", n, Some(&format!("refused by {n}")));
+        }
+    }
+    let known = |desk: &Desk| -> Vec<_> {
+        desk.status("web").health.into_iter().map(|probe| (probe.verdict, probe.since, probe.last_failure)).collect()
+    };
+    let before = known(&desk);
+    assert_eq!(before[1].2.as_deref(), Some("refused by 1"));
+    desk.pass(7.0);
+    let (desk, _) = desk.takeover([def.clone()], living(&["web/1"]));
+    assert_eq!(known(&desk)[..5], before[..5], "of four it is kept");
+    assert_eq!((known(&desk)[5].0, known(&desk)[5].2.as_deref()), (before[5].0, None));
+    let (desk, _) = desk.takeover([def], living(&["web/1"]));
+    assert_eq!(known(&desk)[..5], before[..5], "and handed on");
+}
+
+#[test]
+fn the_class_of_the_last_exit_is_that_of_the_exit() {
+    let seen = |desk: &Desk| {
+        let status = desk.status("web");
+        (status.last_status, status.last_result, status.result)
+    };
+    use crate::base::RunResult::{ExitCode, Signal as Killed, StartLimitHit, Success};
+    let mut def = eager("web");
+    def.start_limit.burst = 2;
+    def.start_limit.interval = TimeSpan::from_secs(1000);
+    let mut desk = Desk::new([def.clone()]);
+    desk.up("web");
+    desk.killed("web/1", Signal::KILL);
+    desk.up("web");
+    let killed = Some(ExitStatus::Signaled { signal: Signal::KILL, core: false });
+    assert_eq!(seen(&desk), (killed, Killed, Success), "the present run is well");
+    let (mut desk, _) = desk.takeover([def], living(&["web/2"]));
+    assert_eq!(seen(&desk), (killed, Killed, Success));
+    desk.exited("web/2", 3);
+    assert_eq!(seen(&desk), (Some(ExitStatus::Exited(3)), ExitCode, StartLimitHit));
+    desk.order(Verb::Reset, &["web"]);
+    assert_eq!(seen(&desk), (Some(ExitStatus::Exited(3)), ExitCode, Success));
+}
+
+#[test]
+fn whoever_asked_is_known_to_the_next_manager() {
+    for actor in [Actor::CHECK, Actor::UNKNOWN, Actor::HEALTH_PROBE, Actor::User(7)] {
+        let mut desk = Desk::new([eager("web")]);
+        desk.up("web");
+        let (units, verb) = (vec![name("web")], Verb::Restart);
+        desk.give(Input::Order { ticket: Ticket(7), actor: actor.clone(), units, verb });
+        desk.killed("web/1", Signal::TERM);
+        desk.up("web");
+        let (_, said) = desk.takeover([eager("web")], living(&["web/2"]));
+        assert!(said.contains(&format!("RunStarting web/2 Manual({actor:?}) 0")), "{said:?}");
     }
 }
 
