@@ -15,7 +15,7 @@ mod report; // findings
 
 use std::{
     collections::BTreeSet,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::Arc,
@@ -185,7 +185,7 @@ fn daemon(report: &mut Report, socket: &Path) -> Option<Pid> {
             }
             keeper
         }
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
             report.warn(
                 "daemon",
                 place,
@@ -194,7 +194,7 @@ fn daemon(report: &mut Report, socket: &Path) -> Option<Pid> {
             );
             None
         }
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             report.unknown("daemon", place, "we may not ask", "run this as root or in the group roundsman");
             None
         }
@@ -215,16 +215,67 @@ fn daemon_at(socket: &Path) -> std::io::Result<Daemon> {
     Ok(serde_json::from_slice(&ask(socket, "/v1/daemon")?)?)
 }
 
-/// The body of an answer of 200. HTTP/1.0: the end of the connection is its end.
+/// Whether the other end has gone before it answered.
+fn is_cut(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
+}
+
+/// The body of an answer of 200. One that dies as we ask gives none; who listens after it, if anyone does, is another.
 fn ask(socket: &Path, path: &str) -> std::io::Result<Vec<u8>> {
+    ask_once(socket, path).or_else(|error| if is_cut(&error) { ask_once(socket, path) } else { Err(error) })
+}
+
+/// HTTP/1.0: the end of the connection is the end of its answer.
+fn ask_once(socket: &Path, path: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;
     stream.set_write_timeout(Some(ANSWER_MAX))?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.take(1 << 20).read_to_end(&mut answer)?;
+    if answer.is_empty() {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
     let wrong = || std::io::Error::other("it does not speak as supervisord does");
     let at = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(wrong)?;
     let is_good = answer.split(|byte| *byte == b' ').nth(1) == Some(b"200");
     if is_good { Ok(answer.split_off(at + 4)) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::net::UnixListener, thread};
+
+    use super::*;
+
+    #[test]
+    fn who_dies_as_it_is_asked_is_gone_and_the_next_one_answers() {
+        for is_followed in [false, true] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let socket = dir.path().join("control.sock");
+            let listener = UnixListener::bind(&socket).expect("bound");
+            let other = thread::spawn(move || {
+                let (dying, _) = listener.accept().expect("asked");
+                if !is_followed {
+                    drop(listener);
+                    return drop(dying);
+                }
+                drop(dying);
+                let (mut next, _) = listener.accept().expect("asked again");
+                let mut question = Vec::new();
+                while !question.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    next.read_exact(&mut byte).expect("the question");
+                    question.extend(byte);
+                }
+                next.write_all(b"HTTP/1.0 200 OK\r\n\r\nwell").expect("answered");
+            });
+            let answer = ask(&socket, "/v1/daemon");
+            other.join().expect("it ends");
+            match answer {
+                Ok(body) => assert!(is_followed && body == b"well", "{body:?}"),
+                Err(error) => assert!(!is_followed && error.kind() == ErrorKind::ConnectionRefused, "{error:?}"),
+            }
+        }
+    }
 }
