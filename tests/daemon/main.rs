@@ -51,6 +51,7 @@ mod reload; // files that change
 mod templates; // instances and targets
 mod resources; // what units ask of the machine
 mod restart; // services that die
+mod said; // what is said of a failure
 mod root; // services below a root of their own
 mod sandbox; // services that are shut in
 mod set_up; // what comes before the program fails
@@ -179,6 +180,11 @@ const TESTS: &[Test] = tests![
     health::a_monitoring_plugin_speaks_by_its_exit_code,
     health::a_redis_server_is_asked_what_it_is,
     health::tls_is_spoken_with_ones_own_authority_and_certificates_are_watched,
+    said::a_unit_that_is_not_healthy_says_which_probe_since_when_and_why_whoever_died_meanwhile,
+    said::a_service_that_dies_again_and_again_is_one_incident_whoever_is_killed_meanwhile,
+    said::a_manager_that_takes_over_does_not_log_the_past_as_if_it_were_now,
+    said::a_restart_by_check_bears_its_name_whoever_died_meanwhile,
+    said::the_class_beside_the_last_exit_is_that_exits,
     probes::a_signed_upload_that_comes_back_is_a_check,
     probes::a_secret_that_others_can_read_is_refused_at_load,
     probes::a_line_that_a_service_writes_is_news_once,

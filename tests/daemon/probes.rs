@@ -170,7 +170,7 @@ pub(crate) fn what_a_command_says_is_the_reason() {
 }
 
 /// A unit whose probe falls with the first bad answer.
-fn asking(port: u16, action: &str, more: &str) -> String {
+pub(crate) fn asking(port: u16, action: &str, more: &str) -> String {
     format!(
         "[service]\nexec_start = \"sleep 1000\"\n[unit]\nstart_limit_burst = 0\n\
          [[health]]\nname = \"live\"\ntcp = \"127.0.0.1:{port}\"\non_unhealthy = \"{action}\"\n\

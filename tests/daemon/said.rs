@@ -1,0 +1,137 @@
+//! What is said of a failure is what happened.
+use std::{fs, net::TcpListener, process::Command};
+
+use serde_json::Value;
+
+use crate::{
+    actor,
+    probes::asking,
+    support::{
+        hook::Hook,
+        process::{Signal, kill, pause, until},
+        world::{World, free_port},
+    },
+};
+
+/// Long enough for a message too many to arrive.
+const SILENCE_MS: u64 = 1500;
+
+fn health(world: &World) -> Value {
+    let asked = Command::new("curl")
+        .args(["-s", "--unix-socket"])
+        .arg(world.path("run/control.sock"))
+        .arg("http://localhost/health")
+        .output();
+    serde_json::from_slice(&asked.unwrap().stdout).unwrap()
+}
+
+pub(crate) fn a_unit_that_is_not_healthy_says_which_probe_since_when_and_why_whoever_died_meanwhile() {
+    let port = free_port();
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let mut world = World::new();
+    world.unit("web", &asking(port, "alert", ""));
+    world.start();
+    let healthy = world.until_status("web", "healthy", |status| status["health"] == "healthy");
+    assert_eq!(healthy["cause"], "as wanted");
+    drop(listener);
+    let cause = |status: &Value| status["cause"].as_str().unwrap().to_owned();
+    let said = cause(&world.until_status("web", "unhealthy", |status| status["health"] == "unhealthy"));
+    let (before, why) = said.split_once("Z: ").expect("when, and why");
+    assert!(before.starts_with("probe live is unhealthy since 20"), "{said}");
+    assert!(why.contains("refused"), "{said}");
+    world.kill_manager();
+    // Before its probe has answered once.
+    assert_eq!(cause(&world.status("web")), said, "the next manager knows it too");
+    let reasons = health(&world);
+    assert_eq!((&reasons["status"], &reasons["reasons"][0]), (&"degraded".into(), &format!("web: {said}").into()));
+    assert!(world.ok(&["why", "web"]).out.contains(&said), "{:?}", world.ok(&["why", "web"]));
+    assert!(world.ctl(&["status", "web"]).out.contains(&said));
+}
+
+/// Lives for a moment each time, until someone mends it.
+const SHORT_LIVED: &str = "[service]\n\
+    exec_start = \"/bin/sh -c 'test -e @/mended && exec sleep 1000; sleep 0.4; exit 3'\"\n\
+    restart = \"always\"\nrestart_sec = \"20ms\"\nrestart_reset_after_sec = \"2s\"\n[unit]\nstart_limit_burst = 0\n";
+
+pub(crate) fn a_service_that_dies_again_and_again_is_one_incident_whoever_is_killed_meanwhile() {
+    let hook = Hook::new(0);
+    let mut world = World::new();
+    world.settings(&format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{}\"\n", hook.url));
+    world.unit("web", SHORT_LIVED);
+    world.start();
+    for deaths in [2, 4, 6] {
+        world.until_status("web", "it dies", |status| status["restarts_total"].as_u64() >= Some(deaths));
+        world.kill_manager();
+    }
+    world.until_status("web", "it dies on", |status| status["restarts_total"].as_u64() >= Some(8));
+    let told = || -> Vec<String> {
+        hook.taken().iter().map(|message| message["event"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(told(), ["unit_restarted"]);
+    fs::write(world.path("mended"), "").unwrap();
+    until("its end is told", || (told().len() > 1).then_some(()));
+    pause(SILENCE_MS);
+    assert_eq!(told(), ["unit_restarted", "recovered"]);
+    let end = hook.taken()[1]["message"].as_str().unwrap().to_owned();
+    assert!(
+        end.contains("web is well again after ") && end.contains("; last it was: web ended (exit code 3)"),
+        "{end}"
+    );
+    assert_eq!(world.ok(&["alerts", "--json"]).json()["incidents"], Value::Array(Vec::new()));
+}
+
+pub(crate) fn a_manager_that_takes_over_does_not_log_the_past_as_if_it_were_now() {
+    let steady = actor::unit("notify READY=1", "type = \"notify\"\nrestart = \"always\"\nrestart_sec = \"20ms\"");
+    let mut world = World::new();
+    for name in ["one", "two", "three"] {
+        world.unit(name, &steady);
+    }
+    world.start();
+    for name in ["one", "two", "three"] {
+        world.until_active(name, "active");
+        kill(world.pid(name), Signal::SIGKILL);
+        world.until_status(name, "the next run", |status| status["generation"] == 2 && status["active"] == "active");
+    }
+    let (before, up) = (world.log().len(), world.managers_up());
+    world.kill_manager();
+    until("the next one is up", || (world.managers_up() > up).then_some(()));
+    let said = world.log().split_off(before);
+    let of_units: Vec<&str> = said.lines().filter(|line| line.contains("unit=")).collect();
+    assert_eq!(of_units, [] as [&str; 0], "{said}");
+    assert!(said.contains("3 runs taken over"), "{said}");
+    // What happens from then on is news.
+    kill(world.pid("one"), Signal::SIGKILL);
+    until("it is said", || world.log().split_off(before).contains("one ended (killed by SIGKILL)").then_some(()));
+}
+
+pub(crate) fn a_restart_by_check_bears_its_name_whoever_died_meanwhile() {
+    let port = free_port();
+    let world = World::with(&[("web", &asking(port, "alert", "severity = \"critical\""))]);
+    world.until_status("web", "unhealthy", |status| status["health"] == "unhealthy");
+    let check = world.ctl(&["check", "web"]);
+    assert_eq!(check.code, 2, "{check:?}");
+    world.until_status("web", "the next run", |status| status["generation"] == 2 && status["active"] == "active");
+    world.kill_manager();
+    let runs = world.history("web", 1);
+    assert_eq!((&runs[0]["cause"], &runs[0]["actor"]), (&"manual".into(), &"supervisorctl check".into()), "{runs:#?}");
+    assert!(world.log().contains("web starts (by supervisorctl check)"), "{}", world.log());
+}
+
+pub(crate) fn the_class_beside_the_last_exit_is_that_exits() {
+    let exits = "[service]\nexec_start = \"/bin/sh -c 'exit 3'\"\n";
+    let dies = actor::unit("notify READY=1", "type = \"notify\"\nrestart = \"always\"\nrestart_sec = \"20ms\"");
+    let world = World::with(&[("job", exits), ("web", &dies)]);
+    world.until_active("job", "failed");
+    world.ok(&["reset", "job"]);
+    let said = world.ctl(&["status", "job"]).out;
+    assert!(said.contains("Last exit: exit code 3 (result exit-code)"), "{said}");
+    assert!(said.contains("the last run ended with exit-code (exit code 3)"), "{said}");
+    world.until_active("web", "active");
+    kill(world.pid("web"), Signal::SIGKILL);
+    world.until_status("web", "the next run", |status| status["generation"] == 2 && status["active"] == "active");
+    for _ in 0..2 {
+        let said = world.ctl(&["status", "web"]).out;
+        assert!(said.contains("Last exit: killed by SIGKILL (result signal)"), "{said}");
+        world.kill_manager();
+    }
+}
