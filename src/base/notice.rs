@@ -217,7 +217,7 @@ pub enum Happening {
         /// Which probe.
         probe: String,
     },
-    /// The unit is up and every probe of it is healthy. Closes an incident.
+    /// The unit has been up for long enough, and no probe of it is against it. Closes an incident.
     Recovered {
         /// Which run.
         run: RunId,

@@ -50,7 +50,15 @@ fn pager(world: &World, text: &str, more: &str) -> String {
 
 /// A service that is up, and stays down once it was killed.
 fn frail(world: &World) {
-    world.unit("web", &actor::unit("notify READY=1", "type = \"notify\"\nrestart = \"no\""));
+    let more = "type = \"notify\"\nrestart = \"no\"\nrestart_reset_after_sec = \"100ms\"";
+    world.unit("web", &actor::unit("notify READY=1", more));
+}
+
+/// What broke is over: its next end is another incident.
+fn mend_it(world: &World) {
+    world.ok(&["start", "web"]);
+    let open = |world: &World| world.ok(&["alerts", "--json"]).json()["incidents"].as_array().unwrap().len();
+    until("it is well again", || (open(world) == 0).then_some(()));
 }
 
 /// Its end is an incident of one message.
@@ -137,7 +145,7 @@ pub(crate) fn exit_75_is_asked_again_and_any_other_refuses_by_what_it_says() {
     let said = world.ctl(&["alerts", "test", "pager"]);
     assert!(said.code == 1 && said.out.contains("exit code 3: no pager here, 0"), "{said:?}");
     for _ in 0..2 {
-        world.ok(&["start", "web"]);
+        mend_it(&world);
         break_it(&world);
     }
     until_within(patience, "a second refusal says that it is not the message", || {
