@@ -124,20 +124,19 @@ impl Engine {
         let unit = notice.what.unit().map(tracing::field::display);
         let values = values(notice);
         match notice.what.severity() {
-            _ if self.is_of_the_past(notice) => tracing::debug!(event, unit, values, "before this manager: {message}"),
+            _ if self.is_said_again(notice) => tracing::debug!(event, unit, values, "said again: {message}"),
             Severity::Info => tracing::info!(event, unit, values, "{message}"),
             Severity::Warning => tracing::warn!(event, unit, values, "{message}"),
             Severity::Critical | Severity::Bug => tracing::error!(event, unit, values, "{message}"),
         }
     }
 
-    /// Whether it is said again only because a row may be missing: the manager before this one said it in its time. An end that
-    /// is said again bears the moment of the take-over, as nobody knows its own.
-    fn is_of_the_past(&self, notice: &Notice) -> bool {
-        let (what, at, since) = (&notice.what, notice.at.mono, self.about.since.mono);
+    /// Whether it is said again only because a row may be missing: it was said in its time.
+    fn is_said_again(&self, notice: &Notice) -> bool {
+        let what = &notice.what;
         let is_begin =
             matches!(what, Happening::RunStarting { .. } | Happening::MainStarted { .. } | Happening::RunReady { .. });
-        is_begin && at < since || matches!(what, Happening::RunEnded { replayed: true, .. }) && at <= since
+        is_begin && notice.at.mono < self.about.since.mono || matches!(what, Happening::RunEnded { replayed: true, .. })
     }
 
     /// What the alerts want kept and sent; because of a notice it goes into the notice's own transaction.
