@@ -6,7 +6,7 @@ use crate::{
     base::{Field, Mono, Notice, Now, RunResult, Severity, UnitName, Wall},
     edge::{
         cgroup::usage::{self, UnitUse},
-        cpus,
+        clock, cpus,
         log::Counts,
         proctree, store,
     },
@@ -258,7 +258,7 @@ fn fallen(status: &UnitStatus) -> Option<String> {
     // Of two that are as bad, the one that fell first.
     let worst =
         fallen.iter().max_by_key(|probe| (probe.verdict, std::cmp::Reverse(probe.since.map(|since| since.mono))))?;
-    let since = worst.since.map_or_else(String::new, |since| format!(" since {}", moment(since.wall)));
+    let since = worst.since.map_or_else(String::new, |since| format!(" since {}", clock::rfc3339(since.wall)));
     let why = worst.last_failure.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     let more = match fallen.len() - 1 {
         0 => String::new(),
@@ -266,11 +266,6 @@ fn fallen(status: &UnitStatus) -> Option<String> {
         more => format!(" (and {more} other probes)"),
     };
     Some(format!("probe {} is {}{since}{why}{more}", worst.name, worst.verdict.as_str()))
-}
-
-/// To the second, in RFC 3339.
-fn moment(at: Wall) -> String {
-    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.0}"))
 }
 
 fn wall_of(now: Now, at: Mono) -> Wall {

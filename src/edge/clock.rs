@@ -15,6 +15,11 @@ pub fn wall() -> Wall {
     Wall(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
+/// A moment for people, to the second, in RFC 3339.
+pub fn rfc3339(at: Wall) -> String {
+    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.0}"))
+}
+
 /// A clock in nanoseconds. The two clocks we name always exist, so a refusal reads as the clock's start.
 fn nanos(clock: ClockId) -> u64 {
     let Ok(time) = clock_gettime(clock) else { return 0 };
@@ -26,6 +31,11 @@ fn nanos(clock: ClockId) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_written_to_the_second() {
+        assert_eq!(rfc3339(Wall(1_772_366_400_900_000)), "2026-03-01T12:00:00Z");
+    }
 
     #[test]
     fn both_clocks_run_forward() {
