@@ -334,27 +334,43 @@ impl Incident {
         }
     }
 
-    /// Adds what was reported to an open incident; whether people must be told (it has become so bad only now).
-    pub(super) fn join(&mut self, topic: Topic, report: &Report<'_>) -> bool {
+    /// Adds what was reported to an open incident; what that is to people.
+    pub(super) fn join(&mut self, topic: Topic, severity: Severity, report: &Report<'_>) -> Joined {
         // That the unit has failed says less than the end, or the limit, by which it did.
         let is_known = report.result == self.result || report.result == Some(RunResult::StartLimitHit);
         let is_news = topic != Topic::UnitFailed || report.run.is_some() || !is_known;
         self.generation = self.generation.max(report.generation().unwrap_or_default());
         self.result = report.result.or(self.result);
         self.restarts = self.restarts.saturating_add(u32::from(topic == Topic::UnitRestarted));
-        let worse = topic.stage() > self.topic.stage();
-        if worse {
-            self.severity = report.severity;
+        let is_same = topic.stage() == self.topic.stage();
+        let joined = match topic.stage() > self.topic.stage() {
+            true => Joined::Worse,
+            false if is_same && severity > self.severity => Joined::Graver,
+            false => Joined::Known,
+        };
+        if joined != Joined::Known {
+            self.severity = severity;
             self.acknowledged = None;
         }
-        if worse || is_news && topic.stage() == self.topic.stage() {
+        if joined != Joined::Known || is_news && is_same {
             self.text.clone_from(&report.text);
         }
-        if worse || topic == Topic::StartLimitHit {
+        if joined != Joined::Known || topic == Topic::StartLimitHit {
             self.topic = topic;
         }
-        worse
+        joined
     }
+}
+
+/// What a report is to people who may know of the incident already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// It has come to a stage that is worse.
+    Worse,
+    /// It matters more than was said: a critical probe falls while there is only a warning.
+    Graver,
+    /// Nothing that they have to be told of.
+    Known,
 }
 
 /// What is known of a unit's runs, so that a replayed fact changes nothing.

@@ -6,7 +6,8 @@
 //! and the route alone, so that a replay after a crash makes the same id and the store drops it.
 //!
 //! An incident of a unit is in one stage. *Restarted* and *unhealthy* open it; *unkillable*, and after it *failed* and *start
-//! limit hit*, open it or make it worse, and the last inhibits the one before. What a probe finds short (room, time until a
+//! limit hit*, open it or make it worse, and the last inhibits the one before; so does a critical probe that falls while only a
+//! warning is open. What a probe finds short (room, time until a
 //! certificate expires …) is an incident of its own, until that probe is healthy. An incident is closed by `Recovered` or a clean end that rests (people
 //! are told), by a wanted stop, a reset of a failed unit, the unit's removal, or shutdown (nobody is told). A run ends once: an end at or
 //! below the highest one seen changes nothing.
@@ -34,6 +35,7 @@ use crate::base::{Consequence, Generation, Happening, Mono, Notice, Now, RunId, 
 
 pub use fallback::{Fallback, Trouble, fallback_faults};
 pub use hush::{Pattern, QuietHours, QuietHoursError, Silence};
+use incident::Joined;
 pub use incident::{Acknowledged, Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
 pub use letter::Letter;
 pub use message::{MESSAGE_VERSION, Message, MessageError, Status, TEXT_CHARS_MAX, VARIABLE_PREFIX};
@@ -248,7 +250,7 @@ impl Alerts {
             Happening::Healthy { run, probe } => {
                 self.close(now, &Subject::Probe(run.unit.clone(), probe.clone()), Closing::Recovered);
             }
-            Happening::DiskLow { .. } => self.disk_is_low(now, &Report::of(notice)),
+            Happening::DiskLow { .. } => self.worsen(now, Topic::DiskLow, &Report::of(notice)),
             Happening::DiskRecovered => self.close(now, &Subject::Disk, Closing::Recovered),
             Happening::Unkillable { run } => {
                 if !self.is_over(run) {
@@ -330,17 +332,22 @@ impl Alerts {
 
     /// Opens an incident, or adds to the open one; tells people when it opens and when it first gets worse.
     fn worsen(&mut self, now: Now, topic: Topic, report: &Report<'_>) {
-        let tell = match self.open.get_mut(&report.subject) {
-            Some(open) => open.incident.join(topic, report),
+        // As the rules see it: one that makes it less is not graver each time.
+        let severity = self.settings.verdict(topic, &report.subject, report.severity).severity;
+        let news = match self.open.get_mut(&report.subject) {
+            Some(open) => open.incident.join(topic, severity, report),
             None => {
                 let id = self.fresh_id(now, &report.subject);
                 let incident = Incident::begin(id, topic, now.wall, report);
                 self.open.insert(report.subject.clone(), Open::new(incident));
-                true
+                Joined::Worse
             }
         };
-        if tell {
-            self.tell(now, &report.subject, 0);
+        match news {
+            Joined::Worse => self.tell(now, &report.subject, 0),
+            // A reminder has an id of its own.
+            Joined::Graver => self.remind(now, &report.subject),
+            Joined::Known => {}
         }
         self.save(&report.subject);
     }
@@ -350,18 +357,6 @@ impl Alerts {
         let Some(open) = self.open.get_mut(subject).filter(|open| open.incident.text != text) else { return };
         text.clone_into(&mut open.incident.text);
         self.save(subject);
-    }
-
-    /// One that gets worse is reminded of.
-    fn disk_is_low(&mut self, now: Now, report: &Report<'_>) {
-        match self.open.get_mut(&report.subject) {
-            Some(open) if report.severity > open.incident.severity => {
-                open.incident.severity = report.severity;
-                open.incident.text.clone_from(&report.text);
-                self.remind(now, &report.subject);
-            }
-            Some(_) | None => self.worsen(now, Topic::DiskLow, report),
-        }
     }
 
     fn save(&mut self, subject: &Subject) {

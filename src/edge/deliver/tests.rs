@@ -314,13 +314,14 @@ async fn a_dead_route_is_known_as_such_in_the_next_life_which_asks_it_at_once() 
     for life in 1..=2 {
         let deliveries = deliver(&store, route(&peer.url("/"), webhook), timing);
         peer.arrived(life).await;
-        assert!(store.flush(SOON).await);
-        let known = async {
-            while trouble(&deliveries) != Some(Trouble::Refuses("status 404: no_service".to_owned())) {
+        let refused = async {
+            let row = || store.outbox_waiting(RouteName::new("ops").unwrap(), 1);
+            while row().await.unwrap().remove(0).refused < u32::try_from(life).unwrap() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(SOON, known).await.expect("the trouble was not known");
+        timeout(SOON, refused).await.expect("the refusal was not written down");
+        assert_eq!(trouble(&deliveries), Some(Trouble::Refuses("status 404: no_service".to_owned())));
         deliveries.stop(SOON).await;
     }
     let row = store.outbox_waiting(RouteName::new("ops").unwrap(), 1).await.unwrap().remove(0);
