@@ -78,7 +78,7 @@ impl Vm {
     fn last_verdict(&self) -> &Verdict {
         match self.last() {
             Answer::Step { verdict, .. } => verdict,
-            other => panic!("{other:?}"),
+            other @ (Answer::Promised { .. } | Answer::Refused { .. }) => panic!("{other:?}"),
         }
     }
 }
