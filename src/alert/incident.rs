@@ -251,9 +251,12 @@ impl Closing {
         Self::ALL.into_iter().find(|how| how.as_str() == text)
     }
 
-    /// Whether people are told of it: not of what they did themselves.
+    /// Whether people are told of it. Whoever stopped a unit knows it; the others who were told that it fails do not.
     pub(super) const fn is_told(self) -> bool {
-        matches!(self, Self::Recovered | Self::Finished)
+        match self {
+            Self::Recovered | Self::Finished | Self::Stopped | Self::Reset | Self::Removed => true,
+            Self::Shutdown | Self::Joined => false,
+        }
     }
 }
 
@@ -360,6 +363,17 @@ impl Incident {
         }
         joined
     }
+}
+
+/// What a message says of an incident's stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// That it is there.
+    First,
+    /// That it matters more than was said: the nth word besides the first.
+    Graver(u32),
+    /// That it lasts.
+    Reminder(u32),
 }
 
 /// What a report is to people who may know of the incident already.

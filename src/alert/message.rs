@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Incident, RouteName, Subject, Target, Topic, Verdict};
+use super::{Closing, Incident, RouteName, Subject, Target, Topic, Verdict, incident::Word};
 use crate::base::{Now, Severity, TimeSpan, Wall};
 
 /// The version of [`Message`]'s JSON; it grows when a reader of the old form would be misled.
@@ -95,14 +95,22 @@ pub enum MessageError {
 }
 
 impl Message {
-    pub(super) fn firing(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName, reminder: u32) -> Self {
+    pub(super) fn firing(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName, word: Word) -> Self {
         let event = incident.topic.as_str();
         let mut id = format!("{node}/{}/{event}/{route}", incident.id);
         let mut text = incident.text.clone();
-        if reminder > 0 {
-            id = format!("{id}/reminder-{reminder}");
-            text = format!("still so since {}: {text}", rfc3339(incident.opened_at));
-        }
+        let reminder = match word {
+            Word::First => 0,
+            Word::Graver(nth) => {
+                id = format!("{id}/reminder-{nth}");
+                0
+            }
+            Word::Reminder(nth) => {
+                id = format!("{id}/reminder-{nth}");
+                text = format!("still so since {}: {text}", rfc3339(incident.opened_at));
+                nth
+            }
+        };
         let at = incident.told_at;
         let base = Self::about(incident, verdict, node, route);
         let until = verdict.repeat_interval.micros().filter(|micros| *micros > 0).map(|micros| {
@@ -123,7 +131,7 @@ impl Message {
 
     /// For those who are told because nobody has taken it on.
     pub(super) fn escalated(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName, at: Wall) -> Self {
-        let base = Self::firing(incident, verdict, node, route, 0);
+        let base = Self::firing(incident, verdict, node, route, Word::First);
         let since = rfc3339(incident.opened_at);
         let message = format!("nobody has taken this on since {since}: {}", incident.text);
         Self { id: format!("{}/escalation", base.id), message, at: rfc3339(at), ..base }
@@ -131,15 +139,15 @@ impl Message {
 
     pub(super) fn resolved(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName, at: Wall) -> Self {
         let event = Topic::Recovered.as_str();
-        let message = match &incident.subject {
-            Subject::Unit(unit) if incident.restarts == 0 => format!("{unit} is well again"),
-            Subject::Unit(unit) if incident.restarts == 1 => format!("{unit} is well again after 1 restart"),
-            Subject::Unit(unit) => format!("{unit} is well again after {} restarts", incident.restarts),
-            Subject::Config => "the configuration is accepted again".to_owned(),
-            Subject::Store => "the database is written again".to_owned(),
-            Subject::Logs => "output of services is written again".to_owned(),
-            Subject::Disk => "the disk has room again".to_owned(),
-            Subject::Probe(unit, probe) => format!("probe {probe} of {unit} is healthy again"),
+        let by_a_person = match incident.closed.map(|closed| closed.how) {
+            Some(Closing::Stopped) => Some("was stopped"),
+            Some(Closing::Reset) => Some("was reset, and is down until someone starts it"),
+            Some(Closing::Removed) => Some("is in no unit file any more"),
+            Some(Closing::Recovered | Closing::Finished | Closing::Shutdown | Closing::Joined) | None => None,
+        };
+        let message = match (&incident.subject, by_a_person) {
+            (Subject::Unit(unit) | Subject::Probe(unit, _), Some(what)) => format!("{unit} {what}"),
+            (subject, _) => Self::is_over(subject, incident.restarts),
         };
         let message = format!("{message}; last it was: {}", incident.text);
         Self {
@@ -150,6 +158,19 @@ impl Message {
             message,
             at: rfc3339(at),
             ..Self::about(incident, verdict, node, route)
+        }
+    }
+
+    fn is_over(subject: &Subject, restarts: u32) -> String {
+        match subject {
+            Subject::Unit(unit) if restarts == 0 => format!("{unit} is well again"),
+            Subject::Unit(unit) if restarts == 1 => format!("{unit} is well again after 1 restart"),
+            Subject::Unit(unit) => format!("{unit} is well again after {restarts} restarts"),
+            Subject::Config => "the configuration is accepted again".to_owned(),
+            Subject::Store => "the database is written again".to_owned(),
+            Subject::Logs => "output of services is written again".to_owned(),
+            Subject::Disk => "the disk has room again".to_owned(),
+            Subject::Probe(unit, probe) => format!("probe {probe} of {unit} is healthy again"),
         }
     }
 

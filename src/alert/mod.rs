@@ -9,7 +9,7 @@
 //! limit hit*, open it or make it worse, and the last inhibits the one before; so does a critical probe that falls while only a
 //! warning is open. What a probe finds short (room, time until a
 //! certificate expires …) is an incident of its own, until that probe is healthy. An incident is closed by `Recovered` or a clean end that rests (people
-//! are told), by a wanted stop, a reset of a failed unit, the unit's removal, or shutdown (nobody is told). A run ends once: an end at or
+//! are told), by a wanted stop, a reset of a failed unit, the unit's removal (so are they), or shutdown (nobody is told). A run ends once: an end at or
 //! below the highest one seen changes nothing.
 //!
 //! What is said of an incident is what happened last; its first sentence was told when it opened.
@@ -31,12 +31,12 @@ mod template; // a webhook's body as its receiver wants it
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::{Consequence, Generation, Happening, Mono, Notice, Now, RunId, Severity, UnitName, pack};
+use crate::base::{Consequence, Generation, Happening, Mono, Notice, Now, RunId, RunResult, Severity, UnitName, pack};
 
 pub use fallback::{Fallback, Trouble, fallback_faults};
 pub use hush::{Pattern, QuietHours, QuietHoursError, Silence};
-use incident::Joined;
 pub use incident::{Acknowledged, Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
+use incident::{Joined, Word};
 pub use letter::Letter;
 pub use message::{MESSAGE_VERSION, Message, MessageError, Status, TEXT_CHARS_MAX, VARIABLE_PREFIX};
 pub use people::{SILENCE_MAX, SILENCES_MAX, SilenceOrder, SilenceRefusal};
@@ -48,6 +48,11 @@ pub use template::{Template, TemplateError};
 
 /// Most units whose marks are kept; past it those that are in no incident are forgotten first.
 pub const MARKS_MAX: usize = 10_000;
+
+/// What the probe said that matters most.
+fn worst_of(probes: &BTreeMap<String, (Severity, String)>) -> Option<String> {
+    probes.values().max_by_key(|(severity, _)| *severity).map(|(_, text)| text.clone())
+}
 
 /// One thing the alert machine wants done.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +71,8 @@ pub struct Alerts {
     settings: Settings,
     marks: BTreeMap<UnitName, Mark>,
     open: BTreeMap<Subject, Open>,
+    /// By unit, what its unhealthy probes said; of runs before this machine's time only what was said again.
+    fallen: BTreeMap<UnitName, BTreeMap<String, (Severity, String)>>,
     silences: Vec<Silence>,
     effects: VecDeque<Effect>,
     shutting_down: bool,
@@ -87,6 +94,7 @@ impl Alerts {
             settings,
             marks: BTreeMap::new(),
             open: BTreeMap::new(),
+            fallen: BTreeMap::new(),
             silences: Vec::new(),
             effects: VecDeque::new(),
             shutting_down: false,
@@ -160,14 +168,17 @@ impl Alerts {
         self.open = open.into_iter().map(|(subject, open)| (subject, self.resumed(now, open.incident))).collect();
     }
 
-    /// Closes the incidents of units and probes that are no more, and tells nobody: after a restore, and with each new set of
-    /// units.
+    /// Closes the incidents of units and probes that are no more: after a restore, and with each new set of units.
     pub fn keep_units(&mut self, now: Now, is_there: impl Fn(&UnitName, Option<&str>) -> bool) {
         let gone = |subject: &Subject| match subject {
             Subject::Unit(unit) => !is_there(unit, None),
             Subject::Probe(unit, probe) => !is_there(unit, Some(probe)),
             Subject::Config | Subject::Store | Subject::Logs | Subject::Disk => false,
         };
+        for (unit, probes) in &mut self.fallen {
+            probes.retain(|probe, _| is_there(unit, Some(probe)));
+        }
+        self.fallen.retain(|_, probes| !probes.is_empty());
         let subjects: Vec<_> = self.open.keys().filter(|subject| gone(subject)).cloned().collect();
         for subject in subjects {
             self.close(now, &subject, Closing::Removed);
@@ -225,8 +236,15 @@ impl Alerts {
             Happening::RunStarting { run, .. } => self.saw(run),
             Happening::RunEnded { run, result, wanted, consequence, .. } => {
                 let is_new = self.ends_first_time(run);
+                let fallen = self.fallen.remove(&run.unit);
                 if !wanted && (is_new || self.turned_out_final(run, *consequence)) {
-                    let ended = Report { run: Some(run), result: Some(*result), ..Report::of(notice) };
+                    let mut ended = Report { run: Some(run), result: Some(*result), ..Report::of(notice) };
+                    // It did as it was told: its probe is why.
+                    if let (RunResult::Success, Consequence::Restart) = (result, consequence)
+                        && let Some(why) = fallen.as_ref().and_then(worst_of)
+                    {
+                        ended.text = message::bounded(&format!("{why}; it is restarted"));
+                    }
                     self.ended(now, *consequence, &ended);
                 }
             }
@@ -235,6 +253,8 @@ impl Alerts {
                     let report = Report::of(notice);
                     self.update(&Subject::Probe(run.unit.clone(), probe.clone()), &report.text);
                     if *severity != Severity::Info {
+                        let probes = self.fallen.entry(run.unit.clone()).or_default();
+                        probes.insert(probe.clone(), (*severity, report.text.clone()));
                         self.saw(run);
                         self.worsen(now, Topic::UnitUnhealthy, &report);
                     }
@@ -249,6 +269,7 @@ impl Alerts {
             }
             Happening::Healthy { run, probe } => {
                 self.close(now, &Subject::Probe(run.unit.clone(), probe.clone()), Closing::Recovered);
+                self.rose(&run.unit, probe);
             }
             Happening::DiskLow { .. } => self.worsen(now, Topic::DiskLow, &Report::of(notice)),
             Happening::DiskRecovered => self.close(now, &Subject::Disk, Closing::Recovered),
@@ -279,6 +300,7 @@ impl Alerts {
                 }
             }
             Happening::UnitStopped { unit, .. } => {
+                self.fallen.remove(unit);
                 self.close(now, &Subject::Unit(unit.clone()), Closing::Stopped);
                 self.close_probes(now, unit);
             }
@@ -344,12 +366,25 @@ impl Alerts {
             }
         };
         match news {
-            Joined::Worse => self.tell(now, &report.subject, 0),
-            // A reminder has an id of its own.
-            Joined::Graver => self.remind(now, &report.subject),
+            Joined::Worse => self.tell(now, &report.subject, Word::First),
+            Joined::Graver => self.tell_graver(now, &report.subject),
             Joined::Known => {}
         }
         self.save(&report.subject);
+    }
+
+    /// A probe is healthy again: an incident that others keep open speaks of them from now on.
+    fn rose(&mut self, unit: &UnitName, probe: &str) {
+        let Some(probes) = self.fallen.get_mut(unit) else { return };
+        probes.remove(probe);
+        let Some(worst) = worst_of(probes) else {
+            self.fallen.remove(unit);
+            return;
+        };
+        let subject = Subject::Unit(unit.clone());
+        if self.open.get(&subject).is_some_and(|open| open.incident.topic == Topic::UnitUnhealthy) {
+            self.update(&subject, &worst);
+        }
     }
 
     /// Has an open incident say something else from now on, and tells nobody.
@@ -378,7 +413,6 @@ impl Alerts {
         // Who has escalation to thank for it is told the end too.
         let listens = |route: &RouteName| verdict.routes.contains(route) || incident.escalated;
         for route in &incident.told {
-            // People know of what they did themselves; who keeps a list of what is open does not.
             let is_told = how.is_told() && !is_silenced && listens(route);
             if is_told || how != Closing::Joined && self.settings.keeps_list(route) {
                 let message = Message::resolved(&incident, &verdict, &self.settings.node, route, now.wall);
@@ -416,7 +450,7 @@ impl Alerts {
         let incident = Incident::begin(IncidentId::of_moment(topic, now.wall), topic, now.wall, report);
         let verdict = self.settings.verdict(topic, &report.subject, incident.severity);
         for route in &verdict.routes {
-            let message = Message::firing(&incident, &verdict, &self.settings.node, route, 0);
+            let message = Message::firing(&incident, &verdict, &self.settings.node, route, Word::First);
             self.effects.push_back(Effect::Send(Box::new(message)));
         }
     }
@@ -488,7 +522,7 @@ impl Open {
 pub(in crate::alert) struct Report<'a> {
     subject: Subject,
     run: Option<&'a RunId>,
-    result: Option<crate::base::RunResult>,
+    result: Option<RunResult>,
     severity: Severity,
     text: String,
 }

@@ -1,27 +1,35 @@
 //! When an incident is told, and to whom: at once, later because something hushes it, again, or to others.
-use super::{Alerts, Effect, Incident, Message, Open, Silence, Subject, Verdict, hush::Hush};
+use super::{Alerts, Effect, Incident, Message, Open, Silence, Subject, Verdict, hush::Hush, incident::Word};
 use crate::base::{Mono, Now, TimeSpan, Wall};
 
 impl Alerts {
     pub(super) fn remind(&mut self, now: Now, subject: &Subject) {
+        self.tell_again(now, subject, Word::Reminder);
+    }
+
+    /// Says that it matters more than was said.
+    pub(super) fn tell_graver(&mut self, now: Now, subject: &Subject) {
+        self.tell_again(now, subject, Word::Graver);
+    }
+
+    fn tell_again(&mut self, now: Now, subject: &Subject, word: impl Fn(u32) -> Word) {
         let Some(open) = self.open.get_mut(subject) else { return };
         open.incident.reminders += 1;
         let nth = open.incident.reminders;
-        self.tell(now, subject, nth);
+        self.tell(now, subject, word(nth));
         self.save(subject);
     }
 
     /// Says of an incident that was held what it has come to, if nothing hushes it any more.
     pub(super) fn tell_held(&mut self, now: Now, subject: &Subject) {
         if self.open.get(subject).is_some_and(|open| open.incident.held) {
-            self.tell(now, subject, 0);
+            self.tell(now, subject, Word::First);
             self.save(subject);
         }
     }
 
-    /// Sends what the open incident says now; `reminder` 0 is the first word about its stage. One that is hushed is held,
-    /// or reminded of later.
-    pub(super) fn tell(&mut self, now: Now, subject: &Subject, reminder: u32) {
+    /// Sends what the open incident says now. Of one that is hushed the first word is held, and others come later.
+    pub(super) fn tell(&mut self, now: Now, subject: &Subject, word: Word) {
         let Some(open) = self.open.get(subject) else { return };
         let verdict = self.settings.verdict(open.incident.topic, subject, open.incident.severity);
         let hush = self.hush(now.wall, &open.incident, &verdict);
@@ -33,7 +41,7 @@ impl Alerts {
                 Hush::Until(end) => at_wall(now, end),
                 Hush::Inhibited => None,
             };
-            if reminder == 0 {
+            if word == Word::First {
                 (open.incident.held, open.look_at) = (true, again);
             } else {
                 open.remind_at = again.or_else(|| repeat_after(&verdict, now));
@@ -51,7 +59,7 @@ impl Alerts {
         }
         open.incident.told.extend(routes.iter().cloned());
         for route in &routes {
-            let message = Message::firing(&open.incident, &verdict, &self.settings.node, route, reminder);
+            let message = Message::firing(&open.incident, &verdict, &self.settings.node, route, word);
             self.effects.push_back(Effect::Send(Box::new(message)));
         }
     }

@@ -146,8 +146,9 @@ fn what_was_wanted_alerts_nobody() {
         (&[starting(1), wanted(ended(1, Rest)), stopped()], &[]),
         (&[starting(1), wanted(ended(1, Fail)), failed()], &[]),
         (&[starting(1), ended(1, Rest)], &[]),
-        (&[ended(1, Restart), wanted(ended(2, Rest)), stopped(), recovered(2)], &["unit_restarted"]),
-        (&[ended(1, Fail), reset, recovered(1)], &["unit_failed"]),
+        // Whoever was told that it fails is told that someone has ended that.
+        (&[ended(1, Restart), wanted(ended(2, Rest)), stopped(), recovered(2)], &["unit_restarted", "recovered"]),
+        (&[ended(1, Fail), reset, recovered(1)], &["unit_failed", "recovered"]),
         (&[wanted(ended(1, Rest)), stopped(), unkillable(1)], &[]),
         (&[ended(1, Restart), shutdown, ended(2, Fail), recovered(2)], &["unit_restarted"]),
     ];
@@ -283,7 +284,7 @@ fn an_end_that_is_told_again_as_final_is_told_and_opens_nothing() {
 
 #[test]
 fn what_is_over_and_was_not_written_down_is_closed_once_it_is_known() {
-    for (how, said) in [(Closing::Recovered, vec!["recovered"]), (Closing::Stopped, Vec::new())] {
+    for (how, said) in [(Closing::Recovered, vec!["recovered"]), (Closing::Shutdown, Vec::new())] {
         let (_, saved) = known();
         let mut later = Alerts::restore(settings(Vec::new()), saved, now(3));
         later.settle(now(3), |_| None);
@@ -363,7 +364,7 @@ fn node_alerts_open_and_close_too() {
 }
 
 #[test]
-fn the_incident_of_a_removed_unit_is_closed_in_silence() {
+fn the_incident_of_a_removed_unit_is_over() {
     let mut alerts = Alerts::new(settings(Vec::new()));
     alerts.handle(now(1), &Notice { at: now(1), what: ended(1, Consequence::Fail) });
     alerts.handle(now(1), &Notice { at: now(1), what: Happening::StoreDegraded { reason: "full".to_owned() } });
@@ -372,7 +373,7 @@ fn the_incident_of_a_removed_unit_is_closed_in_silence() {
     assert_eq!(alerts.open().count(), 2);
     alerts.keep_units(now(2), |unit, _| unit.as_str() == "db");
     assert_eq!(alerts.open().map(|incident| incident.subject.clone()).collect::<Vec<_>>(), [Subject::Store]);
-    assert_eq!(messages(&mut alerts), [""; 0]);
+    assert_eq!(messages(&mut alerts), ["recovered Resolved vm1/web/1/0/recovered/ops"]);
 }
 
 #[test]
@@ -568,7 +569,7 @@ fn an_incident_that_was_told_a_second_time_is_over_once() {
 
 #[test]
 fn an_incident_that_was_over_before_it_was_learnt_is_closed_as_it_ended() {
-    for (how, said) in [(Closing::Recovered, vec!["recovered"]), (Closing::Stopped, Vec::new())] {
+    for (how, said) in [(Closing::Recovered, vec!["recovered"]), (Closing::Shutdown, Vec::new())] {
         let (_, saved) = known();
         let mut blind = Alerts::new(settings(Vec::new()));
         assert_eq!(told(&mut blind, &[starting(2), recovered(2)]), [""; 0]);

@@ -205,7 +205,7 @@ pub(super) fn cause(state: &UnitState) -> String {
         (Some(path), Active::Activating | Active::Deactivating | Active::Reloading) => {
             format!("waits for the disk of {}", path.display())
         }
-        (Some(_), Active::Active | Active::Inactive | Active::Failed) | (None, _) => cause_of(&state.status),
+        (Some(_), Active::Active | Active::Inactive | Active::Failed) | (None, _) => cause_of(state),
     }
 }
 
@@ -215,10 +215,11 @@ fn stopped(status: &UnitStatus) -> Option<String> {
     Some(format!("its main process {pid} is stopped (T); supervisorctl signal CONT {} lets it go on", status.name))
 }
 
-fn cause_of(status: &UnitStatus) -> String {
+fn cause_of(state: &UnitState) -> String {
+    let status = &state.status;
     let last =
         status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.last_result));
-    let fallen = fallen(status);
+    let fallen = fallen(state);
     if let Some(held) = status.held_back {
         let why = fallen.map_or_else(String::new, |why| format!("; {why}"));
         return format!("a probe wants a restart, which is held back: {}{why}", held.as_str());
@@ -252,12 +253,15 @@ fn cause_of(status: &UnitStatus) -> String {
 }
 
 /// What its probes say against it: the worst verdict, since when, and why.
-fn fallen(status: &UnitStatus) -> Option<String> {
+fn fallen(state: &UnitState) -> Option<String> {
+    let status = &state.status;
+    let severity =
+        |probe: &ProbeStatus| state.def.health.iter().find(|spec| *spec.name == *probe.name).map(|spec| spec.severity);
     let is_fallen = |probe: &&ProbeStatus| matches!(probe.verdict, Verdict::Degraded | Verdict::Unhealthy);
     let fallen: Vec<&ProbeStatus> = status.health.iter().filter(is_fallen).collect();
-    // Of two that are as bad, the one that fell first.
-    let worst =
-        fallen.iter().max_by_key(|probe| (probe.verdict, std::cmp::Reverse(probe.since.map(|since| since.mono))))?;
+    // Of two that are as bad, the one that matters more, then the one that fell first.
+    let first = |probe: &ProbeStatus| std::cmp::Reverse(probe.since.map(|since| since.mono));
+    let worst = fallen.iter().max_by_key(|probe| (probe.verdict, severity(probe), first(probe)))?;
     let since = worst.since.map_or_else(String::new, |since| format!(" since {}", clock::rfc3339(since.wall)));
     let why = worst.last_failure.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     let more = match fallen.len() - 1 {

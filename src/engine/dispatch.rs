@@ -402,7 +402,8 @@ impl Engine {
         let earliest = Wall(now.0.saturating_sub(back));
         let begun = self.node.begun(&run.unit).map_or(now, |at| at.wall);
         let dir = self.settings.paths.logs.join(run.unit.as_str());
-        probe::Output { dir, since: begun.max(earliest), seen: Seen::default() }
+        let (since, is_whole) = (begun.max(earliest), begun >= earliest);
+        probe::Output { dir, since, is_whole, seen: Seen::default() }
     }
 
     /// Asks whoever keeps an external service.

@@ -2,6 +2,8 @@
 //!
 //! One probe of a kind is under way at a time. What its answers amount to is counted in `probe`.
 
+use std::sync::Arc;
+
 use super::{
     Effect, Node,
     effect::{Outcome, ProbeReport, Refusal},
@@ -16,7 +18,10 @@ use super::{
 };
 use crate::{
     base::{Actor, Happening, Mono, Now, RunId, RunResult, Ticket, TimeSpan, UnitName},
-    unit::spec::{OnUnhealthy, ProbeSpec, ServiceKind},
+    unit::{
+        UnitDef,
+        spec::{OnUnhealthy, ProbeSpec, ServiceKind},
+    },
 };
 
 /// The first probes of a run are spread over at most this long (and one interval), so that a thousand units that came up
@@ -68,6 +73,32 @@ impl Node {
             run.probes = probes;
         }
         self.weigh(now, place);
+    }
+
+    /// The unit's file has changed: its probes hold at once, as they are about the service and no part of it. Of one that is as it
+    /// was, what is known stays.
+    pub(super) fn probe_anew(&mut self, now: Now, place: Place) {
+        let Some(unit) = self.unit(place) else { return };
+        let Some(run) = unit.run().filter(|run| run.def.health != unit.def.health) else { return };
+        let is_up = run.phase.is_up();
+        let def = Arc::new(UnitDef { health: unit.def.health.clone(), ..(*run.def).clone() });
+        let former = run.def.clone();
+        let known: Vec<(&ProbeSpec, Probe)> = former.health.iter().zip(run.probes.iter().cloned()).collect();
+        let kept = |spec: &ProbeSpec| {
+            let same = known.iter().find(|(former, _)| *former == spec).map(|(_, probe)| probe.clone());
+            same.map_or_else(Probe::default, Probe::not_under_way)
+        };
+        let probes = def.health.iter().map(kept).collect();
+        if is_up {
+            self.end_probes(place);
+        }
+        if let Some(run) = self.run_mut(place) {
+            (run.def, run.probes) = (def, probes);
+        }
+        self.touch(place);
+        if is_up {
+            self.begin_probes(now, place);
+        }
     }
 
     /// It goes down: what is under way is forgotten.
@@ -198,12 +229,14 @@ impl Node {
     /// A verdict fell.
     fn fell(&mut self, now: Now, place: Place, spec: &ProbeSpec, reason: String) {
         let Some(unit) = self.unit_mut(place) else { return };
-        unit.incident = true;
+        unit.incident |= spec.matters();
         let Some(run) = unit.run_mut() else { return };
         let what =
             Happening::Unhealthy { run: run.id(), probe: spec.name.to_string(), reason, severity: spec.severity };
-        self.timers.clear(place, Slot::RowEnds);
-        self.timers.clear(place, Slot::Settled);
+        if spec.matters() {
+            self.timers.clear(place, Slot::RowEnds);
+            self.timers.clear(place, Slot::Settled);
+        }
         self.touch(place);
         self.notice(now, what);
         match spec.on_unhealthy {
@@ -217,7 +250,7 @@ impl Node {
     fn weigh(&mut self, now: Now, place: Place) {
         let Some(unit) = self.unit(place) else { return };
         let Some(run) = unit.run().filter(|run| run.phase.is_up()) else { return };
-        if run.probes.iter().any(|probe| !probe.verdict.is_up()) {
+        if !run.is_well() {
             return;
         }
         let reset_after = unit.def.service.restart.reset_after.filter(|_| unit.restarts > 0);
@@ -230,11 +263,7 @@ impl Node {
     /// Says that the unit is well, or sets when it may be.
     pub(super) fn recover(&mut self, now: Now, place: Place) {
         let Some(unit) = self.unit(place).filter(|unit| unit.incident) else { return };
-        let Some(run) =
-            unit.run().filter(|run| run.phase.is_up() && run.probes.iter().all(|probe| probe.verdict.is_up()))
-        else {
-            return;
-        };
+        let Some(run) = unit.run().filter(|run| run.phase.is_up() && run.is_well()) else { return };
         match run.settled_at(now) {
             Some(at) if at <= now.mono => self.is_well(now, place),
             later => self.timers.set(place, Slot::Settled, later),

@@ -63,6 +63,11 @@ impl Probe {
         Self { verdict, ..Self::default() }
     }
 
+    /// The same, of which no question is on its way.
+    pub(super) fn not_under_way(self) -> Self {
+        Self { in_flight: false, between: false, held: None, ..self }
+    }
+
     /// One that fell and of which it is known when and why.
     pub(super) fn fallen(verdict: Verdict, since: Now, reason: Option<Box<str>>) -> Self {
         let (last_bad, last_degraded) = if verdict == Verdict::Degraded { (None, reason) } else { (reason, None) };

@@ -443,6 +443,12 @@ impl Run {
         }
     }
 
+    /// Whether no probe that matters is unhealthy.
+    pub(super) fn is_well(&self) -> bool {
+        let mut probes = self.def.health.iter().zip(&self.probes);
+        probes.all(|(spec, probe)| probe.verdict.is_up() || !spec.matters())
+    }
+
     pub(super) fn id(&self) -> RunId {
         RunId { unit: self.def.name.clone(), generation: self.generation }
     }

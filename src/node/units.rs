@@ -38,6 +38,7 @@ impl Node {
         self.rebuild_graph();
         for place in changed {
             self.listen_anew(now, place);
+            self.probe_anew(now, place);
         }
         for place in gone {
             if let Some(unit) = self.unit_mut(place) {

@@ -185,6 +185,7 @@ const TESTS: &[Test] = tests![
     said::a_manager_that_takes_over_does_not_log_the_past_as_if_it_were_now,
     said::a_restart_by_check_bears_its_name_whoever_died_meanwhile,
     said::the_class_beside_the_last_exit_is_that_exits,
+    said::a_probe_that_was_corrected_is_in_force_with_the_reload_and_nothing_is_restarted,
     probes::a_signed_upload_that_comes_back_is_a_check,
     probes::a_secret_that_others_can_read_is_refused_at_load,
     probes::a_line_that_a_service_writes_is_news_once,

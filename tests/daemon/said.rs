@@ -135,3 +135,19 @@ pub(crate) fn the_class_beside_the_last_exit_is_that_exits() {
         world.kill_manager();
     }
 }
+
+pub(crate) fn a_probe_that_was_corrected_is_in_force_with_the_reload_and_nothing_is_restarted() {
+    let (wrong, port) = (free_port(), free_port());
+    let _listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let mut world = World::new();
+    world.unit("web", &asking(wrong, "alert", ""));
+    world.start();
+    world.until_status("web", "unhealthy", |status| status["health"] == "unhealthy");
+    let pid = world.pid("web");
+    world.unit("web", &asking(port, "alert", ""));
+    world.ok(&["reload-config"]);
+    let status = world.until_status("web", "healthy", |status| status["health"] == "healthy");
+    assert_eq!(world.pid("web"), pid);
+    assert_eq!(status["needs_restart"], false, "{status:#}");
+    assert_eq!(world.ctl(&["check", "web"]).code, 0);
+}

@@ -67,3 +67,77 @@ fn a_critical_probe_that_falls_while_a_warning_is_open_is_told_once_under_an_id_
         .collect();
     assert_eq!(ids.len(), 2, "of equal ids the store drops the second: {ids:?}");
 }
+
+/// What is said, in a line each.
+fn texts_of(happenings: &[Happening]) -> Vec<String> {
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    for (second, what) in (1..).zip(happenings) {
+        alerts.handle(now(second), &Notice { at: now(second), what: what.clone() });
+    }
+    std::iter::from_fn(|| alerts.poll_effect())
+        .filter_map(|effect| match effect {
+            Effect::Send(message) => Some(message.message),
+            Effect::Save(_) | Effect::Silence(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn what_becomes_graver_is_no_reminder_and_an_incident_speaks_of_what_still_is() {
+    let fallen = |probe: &str, severity| Happening::Unhealthy {
+        run: run(1),
+        probe: probe.to_owned(),
+        reason: "status 503".to_owned(),
+        severity,
+    };
+    let well = |probe: &str| Happening::Healthy { run: run(1), probe: probe.to_owned() };
+    let said = texts_of(&[
+        fallen("warn", Severity::Warning),
+        fallen("crit", Severity::Critical),
+        well("crit"),
+        well("warn"),
+        recovered(1),
+    ]);
+    assert_eq!(
+        said,
+        [
+            "web is unhealthy: probe warn: status 503",
+            "web is unhealthy: probe crit: status 503",
+            "web is well again; last it was: web is unhealthy: probe warn: status 503",
+        ]
+    );
+}
+
+#[test]
+fn a_restart_by_a_probe_is_told_as_such() {
+    let fallen = Happening::Unhealthy {
+        run: run(1),
+        probe: "live".to_owned(),
+        reason: "status 503".to_owned(),
+        severity: Severity::Critical,
+    };
+    let of = |wanted_result| {
+        let mut end = ended(1, Consequence::Restart);
+        if let Happening::RunEnded { result, .. } = &mut end {
+            *result = wanted_result;
+        }
+        end
+    };
+    let said = texts_of(&[fallen.clone(), of(RunResult::Success), recovered(2)]);
+    let last = said.last().unwrap();
+    assert!(last.ends_with("last it was: web is unhealthy: probe live: status 503; it is restarted"), "{said:?}");
+    let said = texts_of(&[fallen, of(RunResult::Signal), recovered(2)]);
+    assert!(!said.last().unwrap().contains("probe live"), "it died by itself: {said:?}");
+}
+
+#[test]
+fn who_was_told_of_it_is_told_that_someone_stopped_or_reset_it() {
+    let failed = || ended(1, Consequence::Fail);
+    let reset =
+        Happening::CountersReset { unit: unit(), was_failed: true, actor: Actor::User(0), restarts: 1, starts: 1 };
+    let said = texts_of(&[failed(), reset]);
+    assert!(
+        said.last().unwrap().starts_with("web was reset, and is down until someone starts it; last it was:"),
+        "{said:?}"
+    );
+}

@@ -31,6 +31,8 @@ struct Sight {
     end: Place,
     /// When what should come was there last, or was first waited for.
     came: Instant,
+    /// Whether that is known: a look that did not begin with the run may have missed it.
+    is_known: bool,
 }
 
 /// Where a unit's output lies.
@@ -40,6 +42,8 @@ pub struct Output {
     pub dir: PathBuf,
     /// What was written before is no matter of this run, or of this manager: the first look begins here.
     pub since: Wall,
+    /// Whether the run began then.
+    pub is_whole: bool,
     /// What the last look came to.
     pub seen: Seen,
 }
@@ -77,6 +81,9 @@ impl Prober {
         {
             return Ok(Finding::Bad(format!("it wrote nothing like {:?} for {within}", pattern.as_str())));
         }
+        if let (Some((pattern, _)), false, None) = (&check.expect, sight.is_known, &warned.first) {
+            return Ok(Finding::Unasked(format!("waits for a line like {:?}", pattern.as_str())));
+        }
         Ok(warned.said().map_or(Finding::Good, Finding::Degraded))
     }
 }
@@ -97,6 +104,7 @@ fn look(check: &LogCheck, output: &Output, from: Option<Sight>) -> Result<Looked
     let mut reader = Reader::open(&output.dir, wanted(Some(begin))).map_err(told)?;
     let (mut failed, mut warned) = (Lines::default(), Lines::default());
     let mut came = from.map_or_else(Instant::now, |sight| sight.came);
+    let mut is_known = from.map_or(output.is_whole, |sight| sight.is_known);
     while let Some(line) = reader.next_line().map_err(told)? {
         // The run before this one may have written in the same moment.
         if line.at.is_some_and(|at| at < output.since) {
@@ -109,10 +117,10 @@ fn look(check: &LogCheck, output: &Output, from: Option<Sight>) -> Result<Looked
             warned.take(&line.bytes);
         }
         if check.expect.as_ref().is_some_and(|(pattern, _)| pattern.matches(&line.bytes)) {
-            came = Instant::now();
+            (came, is_known) = (Instant::now(), true);
         }
     }
-    Ok(Looked { sight: Sight { end: reader.place(), came }, failed, warned })
+    Ok(Looked { sight: Sight { end: reader.place(), came, is_known }, failed, warned })
 }
 
 impl Lines {
@@ -150,7 +158,8 @@ mod tests {
     impl World {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let output = Output { dir: dir.path().to_path_buf(), since: Wall(0), seen: Seen::default() };
+            let output =
+                Output { dir: dir.path().to_path_buf(), since: Wall(0), is_whole: true, seen: Seen::default() };
             Self { dir, output, prober: Prober::default() }
         }
 
@@ -185,6 +194,21 @@ mod tests {
         world.write(1, " memory\npanic\n");
         let said = "it wrote \"is out of memory\" and 1 more such lines";
         assert_eq!(world.look(&check).await, Finding::Bad(said.to_owned()));
+    }
+
+    #[tokio::test]
+    async fn who_begins_to_look_in_the_middle_of_a_run_does_not_know_what_came_before() {
+        let mut world = World::new();
+        world.output.is_whole = false;
+        let expect = Some((pattern("alive"), TimeSpan::from_secs(60)));
+        let check = LogCheck { expect, ..LogCheck::default() };
+        world.write(1, "something\n");
+        let waits = Finding::Unasked("waits for a line like \"alive\"".to_owned());
+        assert_eq!(world.look(&check).await, waits);
+        assert_eq!(world.look(&check).await, waits, "a look later it is no better known");
+        world.write(1, "alive\n");
+        assert_eq!(world.look(&check).await, Finding::Good);
+        assert_eq!(world.look(&check).await, Finding::Good);
     }
 
     #[tokio::test]

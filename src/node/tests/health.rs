@@ -6,7 +6,7 @@ use super::{
     make::{command, eager, name, notifying, probe, with},
 };
 use crate::{
-    base::{Signal, Ticket, TimeSpan},
+    base::{Severity, Signal, Ticket, TimeSpan},
     unit::{
         UnitDef,
         spec::{OnUnhealthy, ServiceKind},
@@ -316,4 +316,60 @@ fn a_start_waits_until_those_that_it_is_after_are_well() {
         desk.probed("db/1", 0, Some("refused"));
     }
     assert_eq!(desk.exited("web/1", 1)[0], "spawn web/2 exec_start");
+}
+
+#[test]
+fn a_probe_that_is_changed_holds_at_once_and_one_that_is_as_it_was_keeps_what_is_known() {
+    let mut def = probed(OnUnhealthy::Alert);
+    def.health = [probe("live", OnUnhealthy::Alert), probe("deep", OnUnhealthy::Alert)].into();
+    let mut desk = Desk::new([def.clone()]);
+    desk.up("web");
+    for _ in 0..3 {
+        desk.pass(10.0);
+        desk.probed("web/1", 0, None);
+        desk.probed("web/1", 1, Some("refused"));
+    }
+    desk.pass(10.0);
+    let verdicts =
+        |desk: &Desk| desk.status("web").health.iter().map(|probe| probe.verdict.as_str()).collect::<Vec<_>>();
+    assert_eq!(verdicts(&desk), ["healthy", "unhealthy"]);
+    let mut slower = probe("deep", OnUnhealthy::Alert);
+    slower.timeout = TimeSpan::from_secs(3);
+    def.health = [probe("live", OnUnhealthy::Alert), slower].into();
+    let said = desk.set([def.clone()]);
+    assert!(
+        said.contains(&"cancel-probes web/1".to_owned()),
+        "what was asked of the former probes is of no use: {said:?}"
+    );
+    assert_eq!(verdicts(&desk), ["healthy", "unknown"]);
+    assert!(!desk.status("web").needs_restart, "nothing is left that needs a restart");
+    assert_eq!(desk.probed("web/1", 1, Some("an old answer")), Vec::<String>::new());
+    def.health = [probe("live", OnUnhealthy::Alert)].into();
+    assert_eq!(desk.set([def.clone()]).iter().filter(|said| said.starts_with("Recovered")).count(), 1);
+    assert_eq!(verdicts(&desk), ["healthy"]);
+    def.service.kill.send_sigkill = false;
+    desk.set([def]);
+    assert!(desk.status("web").needs_restart);
+}
+
+#[test]
+fn a_probe_that_is_only_shown_keeps_no_outage_open_and_begins_none() {
+    let mut shown = probe("shown", OnUnhealthy::None);
+    shown.severity = Severity::Info;
+    let mut def = probed(OnUnhealthy::Alert);
+    def.health = [probe("live", OnUnhealthy::Alert), shown].into();
+    let mut desk = Desk::new([def]);
+    desk.up("web");
+    let turn = |desk: &mut Desk, live: Option<&str>| {
+        desk.pass(10.0);
+        let mut said = desk.probed("web/1", 0, live);
+        said.extend(desk.probed("web/1", 1, Some("never well")));
+        said
+    };
+    turn(&mut desk, None);
+    turn(&mut desk, None);
+    assert_eq!(turn(&mut desk, None), ["Unhealthy web/1 shown: never well"]);
+    (0..3).for_each(|_| drop(turn(&mut desk, Some("refused"))));
+    turn(&mut desk, None);
+    assert_eq!(turn(&mut desk, None), ["Healthy web/1 live", "Recovered web/1"]);
 }

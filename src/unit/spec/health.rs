@@ -53,6 +53,13 @@ impl fmt::Display for ProbeName {
     }
 }
 
+impl ProbeSpec {
+    /// Whether anything follows from what it finds: with `on_unhealthy = "none"` and severity `info` it is only shown.
+    pub fn matters(&self) -> bool {
+        self.on_unhealthy != OnUnhealthy::None || self.severity != Severity::Info
+    }
+}
+
 /// What is done about an unhealthy service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnUnhealthy {

@@ -51,8 +51,9 @@ impl Worker {
             fields.insert("unfurl_links".to_owned(), false.into());
             if let Some(thread) = &thread {
                 fields.insert("thread_ts".to_owned(), thread.clone().into());
-                // The end is for those too who do not read threads.
-                fields.insert("reply_broadcast".to_owned(), (message.status == Status::Resolved).into());
+                // That it gets worse, and its end, are for those too who do not read threads.
+                let is_for_all = message.status == Status::Resolved || message.reminder == 0;
+                fields.insert("reply_broadcast".to_owned(), is_for_all.into());
             }
         }
         let mut headers = json();
