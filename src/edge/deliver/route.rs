@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use super::{Common, Outcome, Urgent, answer::Answer, command, mail};
 use crate::{
     alert::{Message, MessageError, Route, Target, Trouble},
-    base::{Generation, Rng, TimeSpan, UnitName, Wall},
+    base::{Generation, Rng, Severity, TimeSpan, UnitName, Wall},
     edge::{
         http::Reach,
         store::{Batch, OutboxRow, OutboxState, OutboxUpdate, Write},
@@ -192,6 +192,7 @@ impl Worker {
         if let Some(left) = self.gathers_for(oldest) {
             return Err(Instant::now() + left);
         }
+        let waiting = graver_first(waiting);
         let count = if self.gathers(waiting.len()) { waiting.len().min(DIGEST_MAX) } else { 1 };
         Ok(Some(Due { parts: waiting.into_iter().take(count).map(|row| self.part(row)).collect() }))
     }
@@ -489,6 +490,25 @@ impl Worker {
         let permille = u32::try_from(750 + self.rng.below(501)).unwrap_or(1000);
         (full * permille / 1000).min(timing.backoff_max)
     }
+}
+
+/// What is critical before what is not: a crowd of warnings takes a second each. Messages of one incident stay in their order.
+fn graver_first(waiting: Vec<OutboxRow>) -> Vec<OutboxRow> {
+    if waiting.len() < 2 {
+        return waiting;
+    }
+    // One that cannot be read is refused when its turn comes.
+    let message = |row: &OutboxRow| Message::from_json(&row.payload).ok();
+    let critical: BTreeSet<String> = waiting
+        .iter()
+        .filter_map(message)
+        .filter(|message| message.severity == Severity::Critical.as_str())
+        .map(|message| message.incident)
+        .collect();
+    let is_critical = |row: &OutboxRow| message(row).is_some_and(|message| critical.contains(&message.incident));
+    let (mut first, rest): (Vec<OutboxRow>, Vec<OutboxRow>) = waiting.into_iter().partition(is_critical);
+    first.extend(rest);
+    first
 }
 
 /// By how much the first wait is multiplied after so many failures.

@@ -355,6 +355,27 @@ async fn reminders_that_a_later_message_has_overtaken_are_not_sent_after_an_outa
 }
 
 #[tokio::test]
+async fn what_is_critical_goes_before_what_is_not_and_an_incident_stays_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|_| Reply::status(200, "", "")).await;
+    let of = |id: u32, incident: &str, severity: &str| {
+        let (incident, severity) = (incident.to_owned(), severity.to_owned());
+        Message { incident, severity, ..message(id) }
+    };
+    let messages = [of(1, "a", "warning"), of(2, "b", "warning"), of(3, "c", "critical"), of(4, "b", "critical")];
+    let writes = messages.map(|message| Write::Message(Box::new(message), clock().wall)).into();
+    store.submit(Batch { seq: None, writes });
+    assert!(store.flush(SOON).await);
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
+    peer.arrived(4).await;
+    emptied(&store).await;
+    let order: Vec<_> = ids(&peer).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(order, ["m2", "m3", "m4", "m1"]);
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
 async fn a_message_that_is_refused_does_not_hold_up_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
