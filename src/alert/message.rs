@@ -33,6 +33,9 @@ pub struct Message {
     pub id: String,
     /// The topic: `unit_failed` …
     pub event: String,
+    /// The topic that the incident has come to, also in the message of its end, whose event is `recovered`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
     /// `info`, `warning`, `critical`, `bug`.
     pub severity: String,
     /// Firing or resolved.
@@ -180,6 +183,7 @@ impl Message {
             version: MESSAGE_VERSION,
             id: format!("{node}/test/{}/{route}", now.wall.0),
             event: "test".to_owned(),
+            topic: None,
             severity: Severity::Info.as_str().to_owned(),
             status: Status::Firing,
             unit: None,
@@ -215,6 +219,7 @@ impl Message {
         Self {
             id: format!("{}/with-{}-to/{last}", first.id, messages.len()),
             event: "digest".to_owned(),
+            topic: None,
             severity: sorted.first().map_or_else(String::new, |worst| worst.severity.clone()),
             status: if firing > 0 { Status::Firing } else { Status::Resolved },
             unit: None,
@@ -251,6 +256,7 @@ impl Message {
             version: MESSAGE_VERSION,
             id: String::new(),
             event: incident.topic.as_str().to_owned(),
+            topic: Some(incident.topic.as_str().to_owned()),
             severity: String::new(),
             status: Status::Firing,
             unit,
@@ -306,13 +312,14 @@ impl Message {
         }
     }
 
-    /// What `POST /api/v2/alerts` takes. An alert there is known by its labels, and people sort by severity; so all
-    /// severities are told at each time, and at most one of them is not over.
+    /// What `POST /api/v2/alerts` takes. An alert there is known by its labels, so no label may change while an incident
+    /// lasts; what is of no unit has one topic for ever. People sort by severity; so all severities are told at each
+    /// time, and at most one of them is not over.
     fn alertmanager(&self) -> serde_json::Value {
         let subject = match (&self.unit, &self.probe) {
             (Some(_), Some(_)) => "probe",
             (Some(_), None) => "unit",
-            (None, _) => &self.event,
+            (None, _) => self.topic.as_ref().unwrap_or(&self.event),
         };
         let alerts = [Severity::Info, Severity::Warning, Severity::Critical].map(|severity| {
             let fires = self.status == Status::Firing && severity.as_str() == self.severity;

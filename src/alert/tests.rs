@@ -1,4 +1,5 @@
 mod hushed;
+mod listed;
 mod short;
 
 use proptest::prelude::*;

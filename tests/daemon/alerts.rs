@@ -377,4 +377,13 @@ pub(crate) fn alertmanager_has_one_alert_while_the_incident_lasts() {
     kill(world.pid("web"), Signal::SIGKILL);
     until("a restart is a warning", || active(1, false).or_else(|| active(0, false)));
     until("it is well again", || active(0, false));
+    let good = fs::read_to_string(world.path("units/web.toml")).unwrap();
+    world.unit("web", "[service]\nexec_start = 7\n");
+    assert_ne!(world.ctl(&["reload-config"]).code, 0, "a bad file is refused");
+    let fires = |name: &str| Some(alertmanager.alerts()?.iter().any(|alert| alert["labels"]["alertname"] == name));
+    let rejected = || fires("Roundsman_config_rejected");
+    until("what is of no unit is told too", || rejected().filter(|fires| *fires));
+    world.unit("web", &good);
+    world.ok(&["reload-config"]);
+    until("and is over once it is mended", || rejected().filter(|fires| !fires));
 }
