@@ -23,13 +23,20 @@ pub enum Trouble {
     Fails(String),
     /// It refuses us, for this reason.
     Refuses(String),
+    /// It took the last message, but not for all whom it was for.
+    Partly {
+        /// For whom not.
+        who: Vec<String>,
+        /// Why not, of each.
+        reason: String,
+    },
 }
 
 impl Trouble {
     /// Why, for people.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Fails(reason) | Self::Refuses(reason) => reason,
+            Self::Fails(reason) | Self::Refuses(reason) | Self::Partly { reason, .. } => reason,
         }
     }
 }
@@ -40,7 +47,8 @@ impl Fallback {
     pub fn left(&self, created: Wall, now: Wall, trouble: &Trouble) -> TimeSpan {
         match (trouble, self.after.micros()) {
             (Trouble::Refuses(_), _) => TimeSpan::ZERO,
-            (Trouble::Fails(_), None) => TimeSpan::INFINITY,
+            // Someone was told.
+            (Trouble::Partly { .. }, _) | (Trouble::Fails(_), None) => TimeSpan::INFINITY,
             (Trouble::Fails(_), Some(after)) => {
                 let waited = u64::try_from(now.0.saturating_sub(created.0)).unwrap_or(0);
                 TimeSpan::from_micros(after.saturating_sub(waited))

@@ -30,7 +30,7 @@ pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<v1::Alerts
     for (route, trouble) in handle.deliveries().troubles() {
         let (routes, reason) = match trouble {
             Trouble::Refuses(reason) => (&mut dead_routes, reason),
-            Trouble::Fails(reason) => (&mut failing_routes, reason),
+            Trouble::Fails(reason) | Trouble::Partly { reason, .. } => (&mut failing_routes, reason),
         };
         routes.push(v1::DeadRoute { route: route.to_string(), reason });
     }

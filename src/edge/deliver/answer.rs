@@ -1,6 +1,9 @@
 //! What a receiver's answer means.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use reqwest::StatusCode;
 
@@ -20,12 +23,40 @@ pub(super) enum Answer {
         /// Whether it may have been taken all the same.
         maybe_taken: bool,
     },
+    /// Taken, but not for all whom it is for.
+    Partly {
+        /// Who has it now.
+        taken: BTreeSet<String>,
+        /// Who has it not, and why.
+        others: BTreeMap<String, String>,
+        /// Whether some of these want it later.
+        later: bool,
+    },
     /// Not now, says a mail server (4yz, RFC 5321 section 4.2.1), and not soon: whoever greylists wants to see that we come back.
     Deferred(String),
     /// Not this message.
     RefusesMessage(String),
     /// Not from us, not there, not any more.
     RefusesUs(String),
+}
+
+impl Answer {
+    /// Why it is not taken, or not for all.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Taken => String::new(),
+            Self::Partly { others, .. } => format!("taken, but not for {}", each(others)),
+            Self::Later { reason, .. }
+            | Self::Deferred(reason)
+            | Self::RefusesMessage(reason)
+            | Self::RefusesUs(reason) => reason.clone(),
+        }
+    }
+}
+
+/// Who has it not, with the reason of each.
+pub(super) fn each(others: &BTreeMap<String, String>) -> String {
+    others.iter().map(|(who, why)| format!("{who}: {why}")).collect::<Vec<_>>().join("; ")
 }
 
 /// Reads the answer's status, its `Retry-After` and the beginning of its body (Slack says there what is wrong).

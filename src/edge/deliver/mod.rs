@@ -11,7 +11,7 @@ mod mail;
 mod route; // the task of one
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -269,10 +269,14 @@ impl Deliveries {
         let Some((route, urgent)) = found else { return Err("the route is gone".to_owned()) };
         let (_stop, stopped) = watch::channel(false);
         let mut worker = route::Worker::new(Arc::clone(&self.common), route, Arc::default(), stopped);
-        match worker.deliver(&message).await {
+        match worker.deliver(&message, &BTreeSet::new()).await {
             answer::Answer::Taken => {
                 urgent.ask_again();
                 Ok(())
+            }
+            answer @ answer::Answer::Partly { .. } => {
+                urgent.ask_again();
+                Err(answer.reason())
             }
             answer::Answer::Later { reason, .. }
             | answer::Answer::Deferred(reason)
@@ -295,7 +299,7 @@ impl Deliveries {
     pub fn refusing(&self) -> BTreeMap<RouteName, String> {
         let refuses = |(name, trouble)| match trouble {
             Trouble::Refuses(reason) => Some((name, reason)),
-            Trouble::Fails(_) => None,
+            Trouble::Fails(_) | Trouble::Partly { .. } => None,
         };
         self.troubles().into_iter().filter_map(refuses).collect()
     }

@@ -1,6 +1,7 @@
 //! The task of one route.
 
 mod fallback; // what this route does not take
+mod partly; // mail that some have and others want later
 mod post; // what is sent by HTTP
 
 use std::{
@@ -93,6 +94,10 @@ struct Known {
     /// How many of them a dead route has refused.
     refused: u32,
     possible_duplicate: bool,
+    /// Who of those whom it is for has it already.
+    had: BTreeSet<String>,
+    /// The others do not want it before this; what comes after it does not wait for them.
+    rests_until: Option<Instant>,
 }
 
 /// What may be sent now: one message, or a crowd as one.
@@ -169,8 +174,8 @@ impl Worker {
         if let Some(due) = self.next_urgent() {
             return Ok(Some(due));
         }
-        let settled = self.known.values().filter(|known| known.settled).count();
-        let limit = PAGE_ROWS.saturating_add(u32::try_from(settled).unwrap_or(u32::MAX));
+        let passed_over = self.known.values().filter(|known| known.settled || known.rests_until.is_some()).count();
+        let limit = PAGE_ROWS.saturating_add(u32::try_from(passed_over).unwrap_or(u32::MAX));
         let rows = self.common.store.outbox_waiting(self.route.name.clone(), limit).await.map_err(|error| {
             debug!(route = %self.route.name, error = %crate::base::Chain(&error), "the outbox cannot be read; alerts wait");
             Instant::now() + READ_AGAIN
@@ -181,20 +186,33 @@ impl Worker {
         while self.known.len() > KNOWN_MAX {
             self.known.pop_first();
         }
+        let is_whole_page = u32::try_from(rows.len()).is_ok_and(|rows| rows >= limit) && self.known.len() < KNOWN_MAX;
         let is_settled = |row: &OutboxRow| self.known.get(&row.id).is_some_and(|known| known.settled);
         let waiting: Vec<OutboxRow> = rows.into_iter().filter(|row| !is_settled(row)).collect();
         let waiting = self.without_overtaken(waiting);
+        let (waiting, rested) = self.without_resting(waiting);
         let inherits = std::mem::take(&mut self.inherits);
-        let Some(oldest) = waiting.first() else { return Ok(None) };
+        let Some(oldest) = waiting.first() else {
+            // Behind so many that rest may be others.
+            return rested.map_or(Ok(None), |rested| Err(if is_whole_page { Instant::now() } else { rested }));
+        };
         if inherits {
             self.inherit(oldest);
         }
         if let Some(left) = self.gathers_for(oldest) {
-            return Err(Instant::now() + left);
+            let gathered = Instant::now() + left;
+            return Err(rested.map_or(gathered, |rested| rested.min(gathered)));
         }
         let waiting = graver_first(waiting);
         let count = if self.gathers(waiting.len()) { waiting.len().min(DIGEST_MAX) } else { 1 };
-        Ok(Some(Due { parts: waiting.into_iter().take(count).map(|row| self.part(row)).collect() }))
+        let mut parts: Vec<Part> = waiting.into_iter().take(count).map(|row| self.part(row)).collect();
+        // One mail is for the same people.
+        let alike = parts
+            .iter()
+            .take_while(|part| parts.first().is_some_and(|first| part.known.had == first.known.had))
+            .count();
+        parts.truncate(alike);
+        Ok(Some(Due { parts }))
     }
 
     /// How long the oldest message still waits for others to come with it.
@@ -217,6 +235,8 @@ impl Worker {
             attempts: row.attempts,
             refused: row.refused,
             possible_duplicate: row.possible_duplicate || row.sending,
+            had: self.had_by(&row),
+            rests_until: None,
         };
         let known = self.known.entry(row.id.clone()).or_insert(first_seen).clone();
         Part { id: row.id, payload: row.payload, created: row.created, known }
@@ -289,7 +309,8 @@ impl Worker {
             Ok(message) => {
                 // Who finds after our death that it was under way says so with the next try. A disk that hangs holds up no alert.
                 self.common.store.flush(NOTED_WITHIN).await;
-                self.deliver(&message).await
+                let had = parts.first().map(|part| part.known.had.clone()).unwrap_or_default();
+                self.deliver(&message, &had).await
             }
             Err(error) => Answer::RefusesMessage(crate::base::Chain(&error).to_string()),
         };
@@ -335,6 +356,12 @@ impl Worker {
                 self.set_trouble(None);
                 timing.gap
             }
+            Answer::Partly { others, .. } => {
+                (self.failures, self.refusals, self.deaths, self.apart) = (0, 0, 0, false);
+                let who = others.keys().cloned().collect();
+                self.set_trouble(Some(Trouble::Partly { who, reason: answer.reason() }));
+                timing.gap
+            }
             Answer::Later { reason, after, .. } => {
                 self.fails(reason);
                 let backoff = self.backoff();
@@ -342,8 +369,7 @@ impl Worker {
             }
             Answer::Deferred(reason) => {
                 self.fails(reason);
-                let nth = usize::try_from(self.failures).unwrap_or(usize::MAX).saturating_sub(1);
-                timing.deferrals.get(nth).or_else(|| timing.deferrals.last()).copied().unwrap_or(timing.backoff_max)
+                self.deferral(self.failures)
             }
             // Which of them it is, is found out one by one.
             Answer::RefusesMessage(_) if !was_one => {
@@ -364,7 +390,13 @@ impl Worker {
         let known = &mut part.known;
         let is_old = (self.common.clock)().wall.0.saturating_sub(part.created.0) >= give_up_micros(&self.route);
         match answer {
-            Answer::Taken => OutboxState::Delivered,
+            Answer::Taken | Answer::Partly { later: false, .. } => OutboxState::Delivered,
+            Answer::Partly { taken, .. } => {
+                let rest = self.deferral(known.attempts);
+                known.had.clone_from(taken);
+                known.rests_until = Some(Instant::now() + rest);
+                self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, rest, &answer.reason())
+            }
             Answer::Later { reason, maybe_taken, .. } => {
                 known.possible_duplicate |= maybe_taken;
                 self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, pause, reason)
@@ -420,6 +452,12 @@ impl Worker {
             | (Some(Trouble::Fails(_)), Some(Trouble::Fails(reason))) => {
                 debug!(route = %name, reason, "an alert was not delivered again");
             }
+            (Some(Trouble::Partly { who: before, .. }), Some(Trouble::Partly { who, reason })) if before == who => {
+                debug!(route = %name, reason, "an alert was not taken for all again");
+            }
+            (_, Some(Trouble::Partly { reason, .. })) => {
+                warn!(route = %name, reason, "an alert was taken, but not for all whom it was for");
+            }
             (_, Some(Trouble::Refuses(reason))) => {
                 warn!(route = %name, reason, "an alert route refuses alerts; they wait, and it is asked again ever more seldom");
             }
@@ -448,7 +486,7 @@ impl Worker {
             attempts: known.attempts,
             refused: known.refused,
             possible_duplicate: known.possible_duplicate,
-            receipt: self.receipt.take(),
+            receipt: self.receipt.take().or_else(|| partly::written(&known.had)),
         };
         self.common.store.submit(Batch { seq: None, writes: vec![Write::Outbox(update)] });
     }
@@ -470,10 +508,10 @@ impl Worker {
         Vec::new()
     }
 
-    pub(super) async fn deliver(&mut self, message: &Message) -> Answer {
+    pub(super) async fn deliver(&mut self, message: &Message, had: &BTreeSet<String>) -> Answer {
         let body = message.body(&self.route.target).unwrap_or_default();
         match self.route.target.clone() {
-            Target::Email(mailbox) => mail::send(&mailbox, &message.letter(), self.common.timing.deadline).await,
+            Target::Email(mailbox) => mail::send(&mailbox, &message.letter(), had, self.common.timing.deadline).await,
             Target::Webhook(webhook) => self.post_signed(&webhook, body).await,
             Target::Slack(url) => self.post(&url, body, post::json(), Reach::Public).await,
             Target::Alertmanager(url) => self.post(&url, body, post::json(), Reach::Anywhere).await,

@@ -491,7 +491,7 @@ async fn no_error_text_shows_the_url() {
         let common = Common { store: store.clone(), clock, timing: quick(), errands, seen: Mutex::default() };
         let route = route(url, webhook);
         let mut worker = route::Worker::new(Arc::new(common), route, Arc::default(), stopped);
-        let text = format!("{:?} {worker:?}", worker.deliver(&message(1)).await);
+        let text = format!("{:?} {worker:?}", worker.deliver(&message(1), &BTreeSet::new()).await);
         assert!(text.contains("reason") || text.contains("Refuses"), "{text}");
         assert!(!text.contains("t0psecret"), "{text}");
     }

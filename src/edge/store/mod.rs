@@ -81,7 +81,7 @@ pub struct OutboxUpdate {
     pub refused: u32,
     /// Whether an earlier try may have arrived.
     pub possible_duplicate: bool,
-    /// What the receiver calls it.
+    /// What the receiver calls it, or who of several has it.
     pub receipt: Option<String>,
 }
 

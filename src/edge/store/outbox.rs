@@ -31,6 +31,8 @@ pub struct OutboxRow {
     pub sending: bool,
     /// An earlier try may have arrived.
     pub possible_duplicate: bool,
+    /// What the receiver said of it.
+    pub receipt: Option<String>,
 }
 
 impl Store {
@@ -76,7 +78,8 @@ impl Store {
 fn outbox_waiting(connection: &Connection, route: &RouteName, limit: u32) -> rusqlite::Result<Vec<OutboxRow>> {
     list(
         connection,
-        "SELECT id, payload, created, attempts, next_try, state = 'sending', possible_duplicate, refused, reason FROM outbox
+        "SELECT id, payload, created, attempts, next_try, state = 'sending', possible_duplicate, refused, reason, receipt
+         FROM outbox
          WHERE route = ?1 AND state IN ('waiting', 'sending') ORDER BY seq LIMIT ?2",
         params![route.as_str(), limit],
         |row| {
@@ -90,6 +93,7 @@ fn outbox_waiting(connection: &Connection, route: &RouteName, limit: u32) -> rus
                 possible_duplicate: row.get(6)?,
                 refused: row.get(7)?,
                 reason: row.get(8)?,
+                receipt: row.get(9)?,
             })
         },
     )

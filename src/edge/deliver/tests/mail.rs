@@ -29,6 +29,8 @@ enum Way {
     Answer(&'static str),
     /// Answers so when it hears for whom it is.
     AnswerReceiver(&'static str),
+    /// Answers so when it hears that it is for someone whose address begins so.
+    AnswerFor(&'static str, &'static str),
     /// Hangs up once it has the letter.
     HangUp,
     /// Has no TLS to offer: someone on the way has taken that out.
@@ -48,8 +50,12 @@ impl Way {
         }
     }
 
-    const fn after_receiver(self) -> &'static str {
-        if let Self::AnswerReceiver(reply) = self { reply } else { "250 well" }
+    fn after_receiver(self, line: &str) -> &'static str {
+        match self {
+            Self::AnswerReceiver(reply) => reply,
+            Self::AnswerFor(who, reply) if line.contains(&format!("<{who}")) => reply,
+            _ => "250 well",
+        }
     }
 
     /// `None`: it hangs up.
@@ -57,7 +63,12 @@ impl Way {
         match self {
             Self::HangUp => None,
             Self::Answer(reply) => Some(reply),
-            Self::Take | Self::AnswerReceiver(_) | Self::Stripped | Self::Says(_) | Self::Forged => Some("250 taken"),
+            Self::Take
+            | Self::AnswerReceiver(_)
+            | Self::AnswerFor(..)
+            | Self::Stripped
+            | Self::Says(_)
+            | Self::Forged => Some("250 taken"),
         }
     }
 }
@@ -71,6 +82,12 @@ struct Seen {
 }
 
 impl Seen {
+    /// Whom it was asked for, by the first letter of their addresses.
+    fn receivers(&self) -> String {
+        let wire = String::from_utf8_lossy(&self.wire).into_owned();
+        wire.lines().filter_map(|line| line.strip_prefix("RCPT TO:<")?.chars().next()).collect()
+    }
+
     fn message_id(&self) -> &str {
         let letter = self.letter.as_deref().expect("it had the letter");
         letter.lines().find_map(|line| line.strip_prefix("Message-ID: ")).expect("a letter has an id")
@@ -154,7 +171,7 @@ async fn converse(stream: TcpStream, way: Way, forged: Option<&TlsAcceptor>, see
                 letter = Some(String::new());
                 "354 go on"
             }
-            (None, line) if line.starts_with("RCPT") => way.after_receiver(),
+            (None, line) if line.starts_with("RCPT") => way.after_receiver(line),
             (None, "QUIT") => "221 bye",
             (None, _) => "250 well",
         };
@@ -224,6 +241,85 @@ async fn a_server_that_greylists_gets_the_same_mail_ever_later_until_it_takes_it
     assert!(first.iter().all(|id| *id == first[0]) && seen[7].message_id() != first[0], "{first:?}");
     assert_eq!(count(&deliveries, Outcome::Delivered), 2);
     deliveries.stop(SOON).await;
+}
+
+fn to_both(server: &Server) -> Route {
+    let to = vec!["Ann <a@example.org>".to_owned(), "b@example.org".to_owned()];
+    Route { target: Target::Email(Box::new(Mailbox { to, ..server.mailbox() })), ..server.route() }
+}
+
+#[tokio::test]
+async fn whoever_is_not_refused_gets_the_mail_once_and_the_refusal_of_the_other_is_told() {
+    for code in ["550 5.1.1 no such user", "552 5.2.2 mailbox full"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let server = Server::start(move |_| Way::AnswerFor("a@", code), None).await;
+        put_now(&store, [1, 2]).await;
+        let deliveries = deliver_by_mail(&store, to_both(&server));
+        emptied(&store).await;
+        let seen = server.seen();
+        assert_eq!(seen.iter().map(Seen::receivers).collect::<Vec<_>>(), ["ab", "ab"], "each is asked for once a mail");
+        assert_ne!(seen[0].message_id(), seen[1].message_id());
+        assert_eq!(count(&deliveries, Outcome::Delivered), 2);
+        let Some(Trouble::Partly { who, reason }) = trouble(&deliveries) else { panic!("{:?}", trouble(&deliveries)) };
+        assert_eq!(who, ["a@example.org"]);
+        assert!(reason.contains("not for a@example.org: ") && reason.contains(&code[4..]), "{reason}");
+        assert!(deliveries.refusing().is_empty(), "the route is alive");
+        deliveries.stop(SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_all_refuse_is_refused_with_the_words_for_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let server = Server::start(|_| Way::AnswerReceiver("550 5.1.1 no such user"), None).await;
+    put_now(&store, [1]).await;
+    let deliveries = deliver_by_mail(&store, to_both(&server));
+    let refused = async {
+        while deliveries.refusing().is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, refused).await.expect("nobody took it");
+    let reason = deliveries.refusing().into_values().next().unwrap();
+    assert!(reason.contains("a@example.org: ") && reason.contains("b@example.org: "), "{reason}");
+    assert!(server.seen().iter().all(|seen| seen.letter.is_none()));
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn who_wants_a_mail_later_gets_it_later_alone_and_delays_no_other_mail_also_over_our_death() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let server =
+        Server::start(|nth| if nth < 3 { Way::AnswerFor("a@", "450 4.2.0 greylisted") } else { Way::Take }, None).await;
+    put_now(&store, [1, 2]).await;
+    let rest = Duration::from_secs(1);
+    let (errands, _nobody_runs_them) = mpsc::unbounded_channel();
+    let first = Deliveries::new(store.clone(), clock::now, Timing { deferrals: [rest; 4], ..quick() }, errands.clone());
+    first.set_routes(&[to_both(&server)]);
+    let both_had = async {
+        while count(&first, Outcome::Retried) < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, both_had).await.expect("the second mail does not wait for the first");
+    assert!(server.seen()[1].at - server.seen()[0].at < rest);
+    assert!(matches!(trouble(&first), Some(Trouble::Partly { .. })));
+    first.stop(SOON).await;
+    assert!(store.flush(SOON).await);
+    // Whoever comes after us knows from the outbox alone.
+    let second = Deliveries::new(store.clone(), clock::now, Timing { deferrals: [rest; 4], ..quick() }, errands);
+    second.set_routes(&[to_both(&server)]);
+    emptied(&store).await;
+    let seen = server.seen();
+    let asked: Vec<_> = seen.iter().map(Seen::receivers).collect();
+    assert_eq!(asked, ["ab", "ab", "a", "a", "a"], "b has each once");
+    assert!(seen[2].at - seen[0].at >= rest * 9 / 10, "it rests");
+    assert_eq!(seen[0].message_id(), seen[4].message_id(), "the first, that was wanted later twice, comes last");
+    assert_eq!(trouble(&second), None);
+    second.stop(SOON).await;
 }
 
 #[tokio::test]
