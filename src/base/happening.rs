@@ -359,7 +359,8 @@ impl Happening {
             Self::StoreReplaced { kept } => format!("the database was damaged; it is kept as {kept}, a new one begins"),
             Self::StoreRecovered => "the database is written again".to_owned(),
             Self::DiskLow { path, free, wanted, is_bad: _ } => {
-                format!("the disk of {path} is short of room: {} free, {} wanted", ByteSize(*free), ByteSize(*wanted))
+                let (free, wanted) = (ByteSize(*free).rounded(), ByteSize(*wanted).rounded());
+                format!("the disk of {path} is short of room: {free} free, {wanted} wanted")
             }
             Self::DiskRecovered => "the disk has room again".to_owned(),
             Self::OutputDropped { unit, bytes } => format!("{bytes} bytes of output of {unit} were dropped"),

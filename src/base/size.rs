@@ -9,6 +9,20 @@ pub struct ByteSize(pub u64);
 #[error("cannot read {0:?} as a size (write a number of bytes, or one with K, M, G or T)")]
 pub struct SizeError(pub String);
 
+impl ByteSize {
+    /// For people, where it was measured: in the largest unit that it has one of, with one decimal unless it is whole.
+    pub fn rounded(self) -> String {
+        let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")];
+        match units.into_iter().find(|(shift, _)| self.0 >> shift > 0) {
+            Some((shift, unit)) if !self.0.is_multiple_of(1 << shift) => {
+                let tenths = (u128::from(self.0) * 10 + (1 << (shift - 1))) >> shift;
+                format!("{}.{}{unit}", tenths / 10, tenths % 10)
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
 impl FromStr for ByteSize {
     type Err = SizeError;
 
@@ -43,6 +57,23 @@ impl fmt::Display for ByteSize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_measured_is_shown_in_the_unit_that_people_read() {
+        let cases = [
+            (0, "0"),
+            (1023, "1023"),
+            (1536, "1.5K"),
+            (131_328 << 10, "128.3M"),
+            (80 << 20, "80M"),
+            (67_331_932 << 10, "64.2G"),
+            (3 << 39, "1.5T"),
+            (u64::MAX, "16777216.0T"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(ByteSize(bytes).rounded(), text);
+        }
+    }
 
     #[test]
     fn sizes_are_read_and_shown_alike() {

@@ -254,6 +254,18 @@ mod tests {
     }
 
     #[test]
+    fn an_alertmanager_needs_the_whole_path() {
+        let of = |url| {
+            check(&format!("[[route]]\nname = \"am\"\nkind = \"alertmanager\"\nurl = \"{url}\"\n"), Path::new(""))
+        };
+        for url in ["http://127.0.0.1:9093", "http://127.0.0.1:9093/"] {
+            let faults = of(url).expect_err("no path");
+            assert!(faults[0].contains("http://HOST:9093/api/v2/alerts"), "{faults:?}");
+        }
+        of("http://127.0.0.1:9093/api/v2/alerts").expect("the whole path");
+    }
+
+    #[test]
     fn a_route_with_a_fault_is_there_for_those_who_name_it() {
         let text = r#"
             [[route]]

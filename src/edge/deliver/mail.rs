@@ -85,8 +85,10 @@ fn has(had: &BTreeSet<String>, address: &Address) -> bool {
     had.contains(AsRef::<str>::as_ref(address))
 }
 
-fn shown(error: &(dyn std::error::Error + 'static)) -> String {
-    Chain(error).to_string()
+fn shown(error: &Error) -> String {
+    // One around another of the same says nothing that is new.
+    let inner = error.source().and_then(|cause| cause.downcast_ref::<Error>());
+    inner.map_or_else(|| Chain(error).to_string(), shown)
 }
 
 fn written(mailbox: &Mailbox, letter: &Letter) -> Result<Message, String> {
@@ -101,7 +103,7 @@ fn written(mailbox: &Mailbox, letter: &Letter) -> Result<Message, String> {
         builder = builder.to(person(receiver)?);
     }
     let body = MultiPart::alternative_plain_html(letter.text.clone(), letter.html.clone());
-    builder.multipart(body).map_err(|error| shown(&error))
+    builder.multipart(body).map_err(|error| Chain(&error).to_string())
 }
 
 /// A connection to the server, safe and known to it as the route wants.

@@ -514,7 +514,7 @@ impl Worker {
             Target::Email(mailbox) => mail::send(&mailbox, &message.letter(), had, self.common.timing.deadline).await,
             Target::Webhook(webhook) => self.post_signed(&webhook, body).await,
             Target::Slack(url) => self.post(&url, body, post::json(), Reach::Public).await,
-            Target::Alertmanager(url) => self.post(&url, body, post::json(), Reach::Anywhere).await,
+            Target::Alertmanager(url) => self.post_to_alertmanager(&url, body).await,
             Target::SlackBot(bot) => self.post_as_bot(&bot, message).await,
             Target::Command(program) => command::send(&program, message, &self.route.name, &self.common.errands).await,
         }

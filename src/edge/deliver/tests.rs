@@ -111,6 +111,26 @@ async fn messages_arrive_once_and_in_order_also_those_that_come_later() {
 }
 
 #[tokio::test]
+async fn an_alertmanager_at_the_wrong_path_is_told_with_the_right_one() {
+    for status in [404, 405] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let peer = Peer::start(move |_| Reply::status(status, "", "no")).await;
+        put(&store, [1]);
+        let deliveries = deliver(&store, route(&peer.url("/alerts"), Target::Alertmanager), quick());
+        let refused = async {
+            while deliveries.refusing().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(SOON, refused).await.expect("it is refused");
+        let reason = trouble(&deliveries).unwrap().reason().to_owned();
+        assert_eq!(reason, format!("status {status}: no; its url is the whole path, http://HOST:9093/api/v2/alerts"));
+        deliveries.stop(SOON).await;
+    }
+}
+
+#[tokio::test]
 async fn slack_gets_its_own_form() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -72,7 +72,7 @@ pub(super) fn look_at_disk(check: &DiskCheck) -> Result<Finding, String> {
     let space = statvfs(&*check.path).map_err(|errno| format!("cannot look at {place}: {errno}"))?;
     let bytes = space.blocks_available().saturating_mul(space.fragment_size());
     let by_bytes = check.min_free_bytes.map(|least| {
-        let (has, wants) = (ByteSize(bytes), least);
+        let (has, wants) = (ByteSize(bytes).rounded(), least.rounded());
         (bytes, least.0, format!("{has} free at {place}, less than {wants}"))
     });
     // A file system without a fixed number of inodes says 0 of 0.
@@ -97,7 +97,7 @@ pub(super) fn look_at_file(check: &FileCheck) -> Result<Finding, String> {
     let failed = |error: io::Error| format!("cannot look at {place}: {error}");
     let meta = fs::metadata(&check.path).map_err(failed)?;
     if let Some(least) = check.min_size.filter(|least| meta.len() < least.0) {
-        return Err(format!("{place} has {}, less than {least}", ByteSize(meta.len())));
+        return Err(format!("{place} has {}, less than {}", ByteSize(meta.len()).rounded(), least.rounded()));
     }
     let Some(max_age) = check.max_age else { return Ok(Finding::Good) };
     // One that is written in the future is as new as can be.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError};
 
 use super::Prober;
 use crate::{
@@ -17,14 +17,14 @@ const WAIT: Duration = Duration::from_secs(300);
 impl Prober {
     pub(super) async fn ask_redis(&self, check: &RedisCheck) -> Result<Finding, String> {
         tls::provide();
-        let mut info = (&*check.url).into_connection_info().map_err(|error| error.to_string())?;
+        let mut info = (&*check.url).into_connection_info().map_err(|error| said_by(&error))?;
         if let Some(file) = check.password_file.clone() {
             let password = self.beside(file.to_path_buf(), move || password(&file)).await?;
             let settings = info.redis_settings().clone().set_password(password);
             info = info.set_redis_settings(settings);
         }
         let limits = AsyncConnectionConfig::new().set_connection_timeout(Some(WAIT)).set_response_timeout(Some(WAIT));
-        let failed = |error: redis::RedisError| error.to_string();
+        let failed = |error: RedisError| said_by(&error);
         let client = Client::open(info).map_err(failed)?;
         let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await.map_err(failed)?;
         let answer: String = redis::cmd("PING").query_async(&mut connection).await.map_err(failed)?;
@@ -36,6 +36,14 @@ impl Prober {
         }
         let said: String = redis::cmd("INFO").arg("replication").query_async(&mut connection).await.map_err(failed)?;
         judge(check, &said)
+    }
+}
+
+/// Of a server's own word, as it has said it: `NOAUTH Authentication required.`
+fn said_by(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
     }
 }
 
@@ -78,6 +86,30 @@ fn judge(check: &RedisCheck, said: &str) -> Result<Finding, String> {
 mod tests {
     use super::*;
     use crate::base::TimeSpan;
+
+    #[tokio::test]
+    async fn what_a_server_refuses_is_told_in_its_own_words() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 1024];
+            while stream.read(&mut asked).await.is_ok_and(|length| length > 0) {
+                // One answer for each command, whose names are bulk strings.
+                let count = String::from_utf8_lossy(&asked).matches("*").count();
+                asked = [0; 1024];
+                stream.write_all("-NOAUTH Authentication required.\r\n".repeat(count).as_bytes()).await.unwrap();
+            }
+        });
+        let client = Client::open(url).unwrap();
+        let failed = async {
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            redis::cmd("PING").query_async::<String>(&mut connection).await
+        };
+        assert_eq!(said_by(&failed.await.unwrap_err()), "NOAUTH Authentication required.");
+        server.abort();
+    }
 
     #[test]
     fn a_replica_is_judged_by_its_link_and_its_lag() {

@@ -55,7 +55,7 @@ fn unseen() -> Finding {
 
 pub(super) fn memory(ceiling: Ceiling, used: Option<&Used>) -> Finding {
     let Some(bytes) = used.and_then(|used| used.now().memory_bytes) else { return unseen() };
-    judge(ceiling, bytes, |bytes| format!("{} of memory", ByteSize(bytes)), |limit| ByteSize(limit).to_string())
+    judge(ceiling, bytes, |bytes| format!("{} of memory", ByteSize(bytes).rounded()), |limit| ByteSize(limit).rounded())
 }
 
 pub(super) async fn cpu(ceiling: Ceiling, used: Option<&Used>) -> Finding {

@@ -106,7 +106,7 @@ pub(super) fn checked_route(file: RouteFile, files: &Files) -> Result<Route, Fau
             Target::SlackBot(Box::new(bot(file, files)?))
         }
         Kind::Slack => Target::Slack(file.url(files)?),
-        Kind::Alertmanager => Target::Alertmanager(file.url(files)?),
+        Kind::Alertmanager => Target::Alertmanager(alertmanager(file, files)?),
         Kind::Command => Target::Command(Box::new(command(file)?)),
     };
     let group_wait = wait.as_deref().map_or(Ok(TimeSpan::ZERO), super::span).map_err(at("group_wait"))?;
@@ -198,6 +198,16 @@ fn command(file: RouteFile) -> Result<Program, Fault> {
     }
     let RouteFile { command, user, timeout, environment, .. } = file;
     program(ProgramKeys { command, user, timeout, environment })
+}
+
+fn alertmanager(file: RouteFile, files: &Files) -> Result<Secret, Fault> {
+    let key = file.url_key().unwrap_or("url");
+    let url = file.url(files)?;
+    let after_scheme = url.expose().split_once("://").map_or("", |(_, rest)| rest);
+    if after_scheme.split_once('/').is_none_or(|(_, path)| path.is_empty()) {
+        return Err(at(key)("its URL has no path: give the whole, http://HOST:9093/api/v2/alerts"));
+    }
+    Ok(url)
 }
 
 fn webhook(file: RouteFile, files: &Files) -> Result<Webhook, Fault> {

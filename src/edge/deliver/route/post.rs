@@ -78,6 +78,17 @@ impl Worker {
         answer
     }
 
+    /// Whoever has no such path is most likely asked at the wrong one.
+    pub(super) async fn post_to_alertmanager(&mut self, url: &Secret, body: String) -> Answer {
+        let mut answer = self.post(url, body, json(), Reach::Anywhere).await;
+        if let Answer::RefusesUs(reason) = &mut answer
+            && ["status 404", "status 405"].iter().any(|status| reason.starts_with(status))
+        {
+            reason.push_str("; its url is the whole path, http://HOST:9093/api/v2/alerts");
+        }
+        answer
+    }
+
     pub(super) async fn post(&mut self, url: &Secret, body: String, headers: HeaderMap, reach: Reach) -> Answer {
         self.exchange(url, body, headers, reach).await.0
     }

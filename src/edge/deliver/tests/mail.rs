@@ -51,11 +51,15 @@ impl Way {
     }
 
     fn after_receiver(self, line: &str) -> &'static str {
-        match self {
-            Self::AnswerReceiver(reply) => reply,
-            Self::AnswerFor(who, reply) if line.contains(&format!("<{who}")) => reply,
-            _ => "250 well",
+        if let Self::AnswerReceiver(reply) = self {
+            return reply;
         }
+        if let Self::AnswerFor(who, reply) = self
+            && line.contains(&format!("<{who}"))
+        {
+            return reply;
+        }
+        "250 well"
     }
 
     /// `None`: it hangs up.
@@ -243,6 +247,50 @@ async fn a_server_that_greylists_gets_the_same_mail_ever_later_until_it_takes_it
     deliveries.stop(SOON).await;
 }
 
+#[tokio::test]
+async fn tls_at_a_server_that_wants_starttls_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let server = Server::start(|_| Way::Take, None).await;
+    put_now(&store, [1]).await;
+    let mailbox = Mailbox { protection: Protection::Tls, ..server.mailbox() };
+    let target = Target::Email(Box::new(mailbox));
+    let deliveries = deliver_by_mail(&store, Route { target, ..server.route() });
+    let failed = async {
+        while trouble(&deliveries).is_none() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, failed).await.expect("it fails");
+    let reason = trouble(&deliveries).unwrap().reason().to_owned();
+    assert!(reason.contains("the server spoke no TLS") && reason.contains("tls = \"starttls\""), "{reason}");
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_sender_and_receivers_may_have_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let server = Server::start(|_| Way::Take, None).await;
+    put_now(&store, [1]).await;
+    let (from, to) = ("Ops of vm1 <roundsman@example.org>".to_owned(), vec!["Änne <a@example.org>".to_owned()]);
+    assert!(check_address("Ops <ops>").unwrap_err().contains("\"Ops <ops>\" is no mail address"));
+    assert!(check_address("ops").is_err());
+    check_address(&from).unwrap();
+    let target = Target::Email(Box::new(Mailbox { from, to, ..server.mailbox() }));
+    let deliveries = deliver_by_mail(&store, Route { target, ..server.route() });
+    emptied(&store).await;
+    let seen = server.seen().remove(0);
+    let letter = seen.letter.as_deref().unwrap();
+    assert!(
+        letter.contains("From: ") && letter.contains("Ops of vm1") && letter.contains("<roundsman@example.org>"),
+        "{letter}"
+    );
+    assert!(letter.contains("To: =?utf-8?"), "{letter}");
+    assert_eq!(seen.receivers(), "a");
+    deliveries.stop(SOON).await;
+}
+
 fn to_both(server: &Server) -> Route {
     let to = vec!["Ann <a@example.org>".to_owned(), "b@example.org".to_owned()];
     Route { target: Target::Email(Box::new(Mailbox { to, ..server.mailbox() })), ..server.route() }
@@ -395,6 +443,14 @@ async fn a_server_without_tls_with_a_forged_certificate_or_of_old_tls_is_told_no
             }
         };
         timeout(SOON, tried).await.expect("it is tried again");
+        let Some(Trouble::Fails(reason)) = trouble(&deliveries) else { panic!("{way:?}: {:?}", trouble(&deliveries)) };
+        let says = |word: &str| reason.matches(word).count();
+        if matches!(way, Way::Stripped) {
+            assert_eq!((says("the server offers no STARTTLS"), says("client error")), (1, 0), "{reason}");
+        }
+        if matches!(way, Way::Forged) {
+            assert_eq!((says("onnection error"), says("invalid peer certificate")), (1, 1), "{reason}");
+        }
         deliveries.stop(SOON).await;
         for seen in server.seen() {
             let said = String::from_utf8_lossy(&seen.wire).into_owned();
