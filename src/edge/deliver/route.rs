@@ -246,7 +246,8 @@ impl Worker {
         let mut messages = self.urgent.lock();
         while let Some(message) = messages.front() {
             let known = self.known.get(&message.id).cloned().unwrap_or_default();
-            if !known.settled {
+            // One that some have and others want later is not urgent any more: it waits in the outbox.
+            if !known.settled && known.rests_until.is_none() {
                 let (id, created) = (message.id.clone(), (self.common.clock)().wall);
                 return Some(Due { parts: vec![Part { id, payload: message.to_json(), created, known }] });
             }
