@@ -21,6 +21,22 @@ pub(super) fn provide() {
     PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap_or(()));
 }
 
+/// Whether an exchange failed because what was said to us is nothing of TLS's.
+pub(super) fn spoke_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = error.source();
+    let mut causes = std::iter::from_fn(|| {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    });
+    causes.any(|cause| {
+        // An I/O error shows as its cause that of what it holds.
+        let held = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = held.and_then(|held| held.downcast_ref()).or_else(|| cause.downcast_ref());
+        matches!(tls, Some(Error::InvalidMessage(_)))
+    })
+}
+
 /// The first certificate that is shown over a connection to whoever asks for `name`; nobody checks it.
 pub(super) async fn shown_certificate(stream: TcpStream, name: &str) -> Result<Vec<u8>, String> {
     provide();

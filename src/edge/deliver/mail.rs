@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error as _,
-    io, iter,
     time::Duration,
 };
 
@@ -215,27 +214,11 @@ fn of_failure(mailbox: &Mailbox, error: &Error) -> Answer {
     let mut answer = of_error(error);
     if let Answer::Later { reason, .. } = &mut answer
         && mailbox.protection == Protection::Tls
-        && is_of_no_tls(error)
+        && tls::spoke_no_tls(error)
     {
         reason.push_str("; the server spoke no TLS: if it offers STARTTLS (usually at port 587), tls = \"starttls\"");
     }
     answer
-}
-
-/// Whether what was said to us is nothing of TLS's.
-fn is_of_no_tls(error: &Error) -> bool {
-    let mut next = error.source();
-    let mut causes = iter::from_fn(|| {
-        let cause = next?;
-        next = cause.source();
-        Some(cause)
-    });
-    causes.any(|cause| {
-        // An I/O error shows as its cause that of what it holds.
-        let held = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = held.and_then(|held| held.downcast_ref()).or_else(|| cause.downcast_ref());
-        matches!(tls, Some(rustls::Error::InvalidMessage(_)))
-    })
 }
 
 fn of_error(error: &Error) -> Answer {
