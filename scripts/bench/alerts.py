@@ -120,12 +120,13 @@ def alert_ms(bin_dir, place, rounds):
     """From SIGKILL of a service to its alert, whole, at the receiver."""
     receiver = Receiver()
     try:
-        with Session(Alerting(bin_dir, [webhook(f"{receiver.url}/{route}") for route in range(ROUTES)]), ROUTES, *place) as session:
+        with Session(Alerting(bin_dir, [webhook(f"{receiver.url}/{route}") for route in range(ROUTES)]), ROUTES * rounds, *place) as session:
             took = []
-            for _ in range(rounds):
+            for turn in range(rounds):
                 time.sleep(BETWEEN_S)
                 killed, first = {}, len(receiver.seen)
-                for index in range(ROUTES):
+                # Others in each turn: an outage is told once, and is over when its service has stayed up for a while.
+                for index in range(turn * ROUTES, (turn + 1) * ROUTES):
                     killed[f"p{index}"] = now()
                     os.kill(session.board.read(index)[2], signal.SIGKILL)
                     time.sleep(0.06)

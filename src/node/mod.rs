@@ -78,7 +78,8 @@ use status::{Active, Verdict};
 
 use crate::{
     base::{
-        Happening, InvocationId, Mono, Notice, Now, ProcessKey, Rng, RunId, STOOD_STILL, Ticket, TimeSpan, UnitName,
+        Generation, Happening, InvocationId, Mono, Notice, Now, ProcessKey, Rng, RunId, STOOD_STILL, Ticket, TimeSpan,
+        UnitName,
     },
     unit::{UnitDef, spec::EmergencyAction},
 };
@@ -143,6 +144,8 @@ pub struct Node {
     startup: Option<Mono>,
     /// When timers that are not armed elapsed last, as far as that counts once they are.
     elapsed: BTreeMap<UnitName, Now>,
+    /// The newest runs of units that were forgotten: if one comes back, its runs are counted on, as the keeper and the history know them.
+    former: BTreeMap<UnitName, Generation>,
     lost: Vec<ProcessKey>,
     /// What the keeper said of the process whose end comes next.
     waited: Option<fact::Waited>,
@@ -196,6 +199,7 @@ impl Node {
             awake: Mono::default(),
             startup: None,
             elapsed: BTreeMap::new(),
+            former: BTreeMap::new(),
             lost: Vec::new(),
             waited: None,
             stale: 0,

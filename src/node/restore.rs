@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     base::{Actor, Happening, Now, ProcessKey, Role, Signal, StartCause, TimeSpan, UnitName},
-    unit::{UnitDef, spec::ServiceKind},
+    unit::{UnitDef, connection, spec::ServiceKind},
 };
 
 impl Node {
@@ -49,6 +49,9 @@ impl Node {
             unit.generation = unit.generation.max(restored.generations.get(&name).copied().unwrap_or_default());
             found.push((self.add_unit(unit), name, deadlines));
         }
+        // A connection's name never comes again.
+        let may_return = |name: &UnitName| !self.names.contains_key(name) && connection::number(name).is_none();
+        self.former = restored.generations.into_iter().filter(|(name, _)| may_return(name)).collect();
         self.rebuild_graph();
         self.take_over_timers(restored.host, restored.elapsed.into_iter());
         for (place, name, deadlines) in found {

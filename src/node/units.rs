@@ -9,7 +9,7 @@ use super::{
     wish::Ending,
 };
 use crate::{
-    base::{Now, UnitName},
+    base::{Generation, Now, UnitName},
     unit::UnitDef,
 };
 
@@ -62,7 +62,8 @@ impl Node {
 
     fn take_unit(&mut self, now: Now, name: &UnitName, def: Arc<UnitDef>) -> Taken {
         let Some(unit) = self.names.get(name).copied().and_then(|place| self.unit_mut(place)) else {
-            self.add_unit(Unit::new(name.clone(), def, now));
+            let generation = self.former.remove(name).unwrap_or_default();
+            self.add_unit(Unit { generation, ..Unit::new(name.clone(), def, now) });
             return Taken::New;
         };
         let is_back = std::mem::take(&mut unit.gone);
@@ -108,12 +109,15 @@ impl Node {
             let is_down = matches!(unit.state, State::Inactive | State::Failed) && unit.job.is_none();
             if unit.gone && is_down {
                 let (name, is_connection) = (unit.name.clone(), unit.is_connection());
+                let generation = unit.generation;
                 // Of an instance that is alone nothing stands in it.
                 self.graph_stale |= !is_connection || !unit.def.relations.is_empty();
                 if is_connection {
                     // Its end is told with the next words about it, so it must outlive this manager.
                     self.touch(place);
                     self.remember(place);
+                } else if generation > Generation::default() {
+                    self.former.insert(name.clone(), generation);
                 }
                 self.timers.clear_all(place);
                 self.forget_connections(place);

@@ -1,12 +1,15 @@
 //! Several units: order, need, conflict, triggers, shutdown, another set of files.
 
-use super::super::{Input, input::Verb};
+use super::super::{
+    Input,
+    input::{Restored, Verb},
+};
 use super::{
     desk::Desk,
     make::{command, eager, name, notifying, service, with},
 };
 use crate::{
-    base::{Actor, Signal, TimeSpan},
+    base::{Actor, Generation, Signal, TimeSpan},
     unit::{UnitDef, spec::ServiceKind},
 };
 
@@ -326,6 +329,22 @@ fn another_set_stops_what_is_gone_and_starts_what_is_new() {
     assert!(!desk.status("same").needs_restart);
     let said = desk.set([changed, eager("new"), eager("third")]);
     assert_eq!(said[0], "spawn third/1 exec_start", "a forgotten unit's place is used again");
+}
+
+#[test]
+fn the_runs_of_a_unit_that_was_forgotten_are_counted_on_when_it_comes_back() {
+    let mut desk = Desk::new([eager("web"), eager("off")]);
+    desk.up("web");
+    desk.set([eager("off")]);
+    desk.killed("web/1", Signal::TERM);
+    assert_eq!(desk.node.status(&name("web")), None);
+    assert_eq!(desk.set([eager("web"), eager("off")])[0], "spawn web/2 exec_start");
+
+    // The same where another manager comes between, who knows it from the history alone.
+    let restored = Restored { generations: [(name("web"), Generation(2))].into(), ..Restored::default() };
+    let (mut desk, _) = Desk::new([eager("off")]).takeover([eager("off")], restored);
+    desk.give(Input::Boot);
+    assert_eq!(desk.set([eager("web"), eager("off")])[0], "spawn web/3 exec_start");
 }
 
 #[test]
