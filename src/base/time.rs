@@ -16,6 +16,12 @@ impl Mono {
         Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// This moment less `span`, or the beginning of the clock's range.
+    pub fn before(self, span: TimeSpan) -> Self {
+        let nanos = span.duration().and_then(|span| u64::try_from(span.as_nanos()).ok()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
     /// How long it is from `earlier` to this moment; zero when it lies later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -7,21 +7,29 @@
 mod name;
 mod plan;
 mod planner;
+mod rollout; // carries a plan out
+mod rules; // what keeps it safe
 mod share;
 mod step;
 mod target; // what a node does about orders
 mod topology;
+mod view; // what a driver knows of the nodes
 
 pub use name::{FleetName, Instance, NameError, NodeName, PoolName, ServiceName, ZoneName};
 pub use plan::{Action, Blocker, Intent, Plan, Task, Verb, Wave, Why};
 pub use planner::{Condition, Facts, PlanError, PoolFact, Reach, plan};
+pub use rollout::{
+    Class, Control, End, Event, Failure, Rollout, RolloutEffect, RolloutInput, Say, Stage, Unavailable, Wait,
+};
+pub use rules::Rules;
 pub use share::{Share, ShareError};
 pub use step::{Deed, FailureKind, Phase, PlanId, StepId, StepOrder, StepOutcome, Token};
 pub use target::{Answer, Entry, LEDGER_MAX, Row, Target, TargetEffect, TargetInput, Verdict};
 pub use topology::{
-    AfterDrain, Approve, Canary, Deadlines, Edge, Fault, INSTANCES_MAX, NODES_MAX, Node, OnFailure, OnRestart, Place,
-    Policy, Pool, PoolKind, Require, Scope, Service, Topology, Transport, WordError,
+    AfterDrain, Approve, Canary, Deadlines, Edge, Fault, INSTANCES_MAX, NODES_MAX, Node, OnFailure, Place, Policy,
+    Pool, PoolKind, Require, Scope, Service, Topology, Transport, WordError,
 };
+pub use view::{Observed, Report, Seq};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Instance, NodeName, OnRestart, PoolName, ServiceName, ZoneName};
+use super::{Instance, NodeName, PoolName, ServiceName, ZoneName};
 use crate::{
     base::{TimeSpan, UnitName},
     unit::Digest,
@@ -52,17 +52,20 @@ impl Verb {
 /// What is done to an instance. The greater one contains the lesser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
-    /// It is told.
+    /// It is told: the unit's `notify` command runs.
     Notify,
     /// It reads its settings anew.
     Reload,
-    /// The same, or a restart where that does not work.
+    /// The same, or it is restarted where it cannot reload or the reload failed.
     ReloadOrRestart,
     /// It is restarted.
     Restart,
 }
 
 impl Action {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Notify, Self::Reload, Self::ReloadOrRestart, Self::Restart];
+
     /// Its name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -70,17 +73,6 @@ impl Action {
             Self::Reload => "reload",
             Self::ReloadOrRestart => "reload_or_restart",
             Self::Restart => "restart",
-        }
-    }
-
-    /// What becomes of a dependent; `None` where nothing does.
-    pub const fn of_dependent(on_restart: OnRestart) -> Option<Self> {
-        match on_restart {
-            OnRestart::None => None,
-            OnRestart::Notify => Some(Self::Notify),
-            OnRestart::Reload => Some(Self::Reload),
-            OnRestart::ReloadOrRestart => Some(Self::ReloadOrRestart),
-            OnRestart::Restart => Some(Self::Restart),
         }
     }
 

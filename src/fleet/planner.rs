@@ -81,7 +81,7 @@ fn acts(topology: &Topology, intent: &Intent, facts: &Facts) -> Acts {
             own.extend(service.instances(name).filter(meant).map(|instance| (instance, action)));
         }
         for edge in service.depends_on.iter().filter(|_| intent.cascade) {
-            let Some(action) = Action::of_dependent(edge.on_restart) else { continue };
+            let Some(action) = edge.on_restart else { continue };
             let Some(zones) = acts.get(&edge.on).map(|acts| zones_restarted(topology, acts)) else { continue };
             for instance in service.instances(name).filter(|dependent| concerns(topology, edge, dependent, &zones)) {
                 let known = own.entry(instance).or_insert(action);
@@ -308,6 +308,6 @@ fn sizes(policy: &Policy, all: u32) -> Vec<(u32, bool)> {
 }
 
 /// What an instance is called in a pool.
-fn server_of(pattern: &str, node: &NodeName) -> Box<str> {
+pub(super) fn server_of(pattern: &str, node: &NodeName) -> Box<str> {
     pattern.replace("{node}", node.as_str()).into()
 }

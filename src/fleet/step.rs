@@ -112,6 +112,16 @@ pub enum Deed {
     },
 }
 
+impl Deed {
+    /// Whether it may be done again where nobody knows if it was done.
+    pub const fn is_harmless_twice(&self) -> bool {
+        match self {
+            Self::Validate | Self::Drain { .. } | Self::Undrain { .. } => true,
+            Self::Notify | Self::Reload | Self::Restart => false,
+        }
+    }
+}
+
 /// A step as it is ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepOrder {
@@ -171,6 +181,10 @@ pub enum FailureKind {
     HostKey,
     /// There is no way to the host.
     Connection,
+    /// Another driver came before it was begun: nothing was done.
+    Superseded,
+    /// It did not become well in time, or did not stay so.
+    Unhealthy,
     /// Ours.
     Internal,
 }

@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{StepId, StepOrder, StepOutcome, Token};
-use crate::base::{Now, TimeSpan};
+use super::{FailureKind, PlanId, Rules, StepId, StepOrder, StepOutcome, Token};
+use crate::base::{InvocationId, TimeSpan};
 
 /// Most steps that are remembered; the oldest that are over go first.
 pub const LEDGER_MAX: usize = 10_000;
@@ -16,8 +16,16 @@ pub const LEDGER_MAX: usize = 10_000;
 /// What is known of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// It was begun, by this life of the node or one before it.
-    Started,
+    /// It is under way.
+    Started {
+        /// The run that the unit had before, as whoever ordered it saw it.
+        before: Option<InvocationId>,
+    },
+    /// It was begun, and the node died before it knew the end. Whether it was done is to be seen at the unit.
+    Interrupted {
+        /// The run that the unit had before.
+        before: Option<InvocationId>,
+    },
     /// It is over.
     Over(StepOutcome),
 }
@@ -25,8 +33,8 @@ pub enum Entry {
 /// What comes to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetInput {
-    /// A driver wants a promise.
-    Prepare(Token),
+    /// A driver wants a promise, and what is known of the steps of its plan.
+    Prepare(Token, PlanId),
     /// A driver wants a step done.
     Order {
         /// By which token.
@@ -55,7 +63,7 @@ pub enum Row {
     /// To whom the node is promised.
     Promise(Token),
     /// What is known of a step.
-    Step(StepId, Entry),
+    Step(StepId, PlanId, Entry),
 }
 
 /// What a node wants done.
@@ -76,7 +84,7 @@ pub enum Answer {
     Promised {
         /// To whom.
         token: Token,
-        /// Its ledger.
+        /// What it knows of the steps of the plan that was asked for.
         ledger: BTreeMap<StepId, Entry>,
     },
     /// It is promised to another one, which the asker has to surpass.
@@ -116,9 +124,9 @@ pub enum Verdict {
 #[derive(Debug, Clone, Default)]
 pub struct Target {
     promised: Option<Token>,
-    /// A promise that is being written down.
-    promising: Option<Token>,
-    ledger: BTreeMap<StepId, Entry>,
+    /// A promise that is being written down, and the plan that its answer is about.
+    promising: Option<(Token, PlanId)>,
+    ledger: BTreeMap<StepId, (PlanId, Entry)>,
     /// In the order in which they were begun.
     order: VecDeque<StepId>,
     /// Steps that are being written down, and then done.
@@ -127,6 +135,7 @@ pub struct Target {
     ending: BTreeMap<StepId, StepOutcome>,
     hold: Option<String>,
     effects: VecDeque<TargetEffect>,
+    rules: Rules,
 }
 
 impl Target {
@@ -135,22 +144,31 @@ impl Target {
         Self::default()
     }
 
+    /// The same where not every rule holds.
+    #[cfg(test)]
+    pub fn under(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
     /// A node that goes on where its rows end, in the order in which they were written.
     pub fn restore(rows: impl IntoIterator<Item = Row>) -> Self {
         let mut target = Self::new();
         for row in rows {
             match row {
                 Row::Promise(token) => target.promised = Some(token),
-                Row::Step(step, entry) => target.remember(step, entry),
+                Row::Step(step, plan, Entry::Started { before }) => {
+                    target.remember(step, plan, Entry::Interrupted { before });
+                }
+                Row::Step(step, plan, entry) => target.remember(step, plan, entry),
             }
         }
         target
     }
 
     /// One thing happened.
-    pub fn handle(&mut self, _now: Now, input: TargetInput) {
+    pub fn handle(&mut self, input: TargetInput) {
         match input {
-            TargetInput::Prepare(token) => self.prepare(token),
+            TargetInput::Prepare(token, plan) => self.prepare(token, plan),
             TargetInput::Order { token, order, age } => self.order(token, order, age),
             TargetInput::Saved(row) => self.saved(row),
             TargetInput::Acted { step, outcome } => self.acted(step, outcome),
@@ -170,23 +188,21 @@ impl Target {
 
     /// What is known of a step.
     pub fn entry(&self, step: &StepId) -> Option<&Entry> {
-        self.ledger.get(step)
+        self.ledger.get(step).map(|(_, entry)| entry)
     }
 
-    fn prepare(&mut self, token: Token) {
-        let held = self.promising.or(self.promised);
-        match held {
-            Some(held) if held == token => {
-                if self.promising.is_none() {
-                    self.tell_promise(token);
-                }
-            }
+    fn prepare(&mut self, token: Token, plan: PlanId) {
+        match self.held() {
+            Some(held) if held == token => match &mut self.promising {
+                Some((_, asked)) => *asked = plan,
+                None => self.tell_promise(token, plan),
+            },
             // Of two with the same number neither is the later one: the asker draws a greater number.
-            Some(held) if token.epoch <= held.epoch => {
+            Some(held) if token.epoch < held.epoch || (token.epoch == held.epoch && self.rules.equality) => {
                 self.effects.push_back(TargetEffect::Tell(Answer::Refused { asked: token, held }));
             }
             Some(_) | None => {
-                self.promising = Some(token);
+                self.promising = Some((token, plan));
                 self.effects.push_back(TargetEffect::Save(Row::Promise(token)));
             }
         }
@@ -194,80 +210,96 @@ impl Target {
 
     fn order(&mut self, token: Token, order: Box<StepOrder>, age: TimeSpan) {
         let step = order.id;
-        if let Some(entry) = self.ledger.get(&step) {
+        if let Some(entry) = self.entry(&step).filter(|_| self.rules.ledger) {
             return self.tell(step, Verdict::Known(entry.clone()));
         }
         if self.beginning.contains_key(&step) {
             return;
         }
-        // A promise that is on its way to the disk binds already: what comes by the former token is late.
-        if self.promising.is_some() || self.promised != Some(token) {
-            return self.tell(step, Verdict::Fenced(self.promising.or(self.promised)));
+        if !self.obeys(token) {
+            return self.tell(step, Verdict::Fenced(self.held()));
         }
-        if age > order.ttl {
+        if !self.rules.barrier {
+            self.promised = Some(token);
+        }
+        if age > order.ttl && self.rules.age {
             return self.tell(step, Verdict::Expired);
         }
         if let Some(reason) = self.hold.clone() {
             return self.tell(step, Verdict::Held(reason));
         }
+        let row = Row::Step(step, order.plan, Entry::Started { before: order.expects });
         self.beginning.insert(step, (token, order));
-        self.effects.push_back(TargetEffect::Save(Row::Step(step, Entry::Started)));
+        self.effects.push_back(TargetEffect::Save(row));
+    }
+
+    /// To whom it is bound. A promise that is on its way to the disk binds already: what comes by the former token is late.
+    fn held(&self) -> Option<Token> {
+        self.promising.map(|(token, _)| token).or(self.promised)
+    }
+
+    fn obeys(&self, token: Token) -> bool {
+        let Some(held) = self.held() else { return !self.rules.barrier };
+        let is_same = held == token || (!self.rules.equality && held.epoch == token.epoch);
+        (is_same && self.promising.is_none()) || (!self.rules.barrier && token.epoch > held.epoch)
     }
 
     fn saved(&mut self, row: Row) {
         match row {
             Row::Promise(token) => {
-                if self.promising == Some(token) {
-                    self.promising = None;
+                if let Some((_, plan)) = self.promising.take_if(|(promising, _)| *promising == token) {
                     self.promised = Some(token);
-                    self.tell_promise(token);
+                    self.tell_promise(token, plan);
                 }
             }
-            Row::Step(step, Entry::Started) => {
+            Row::Step(step, plan, Entry::Started { before }) => {
                 let Some((token, order)) = self.beginning.remove(&step) else { return };
-                self.remember(step, Entry::Started);
+                self.remember(step, plan, Entry::Started { before });
                 // Another driver may have been promised meanwhile, and counts on what it was told.
-                if self.promising.is_some() || self.promised != Some(token) {
-                    let outcome = StepOutcome::Failed {
-                        kind: super::FailureKind::Internal,
-                        reason: "another driver came before it was begun".to_owned(),
-                    };
-                    return self.acted(step, outcome);
+                if !self.obeys(token) {
+                    let reason = "another driver came before it was begun".to_owned();
+                    return self.acted(step, StepOutcome::Failed { kind: FailureKind::Superseded, reason });
                 }
                 self.tell(step, Verdict::Accepted);
                 self.effects.push_back(TargetEffect::Act(order));
             }
-            Row::Step(step, Entry::Over(_)) => {
+            Row::Step(step, plan, Entry::Over(_)) => {
                 let Some(outcome) = self.ending.remove(&step) else { return };
-                self.remember(step, Entry::Over(outcome.clone()));
+                self.remember(step, plan, Entry::Over(outcome.clone()));
                 self.tell(step, Verdict::Over(outcome));
             }
+            // Nobody writes that down: it is what a begun step is after a death.
+            Row::Step(_, _, Entry::Interrupted { .. }) => {}
         }
     }
 
     fn acted(&mut self, step: StepId, outcome: StepOutcome) {
-        if self.ledger.get(&step) != Some(&Entry::Started) || self.ending.contains_key(&step) {
-            return;
+        let plan = match self.ledger.get(&step) {
+            // A command that outlived the node's death is still heard of.
+            Some((plan, Entry::Started { .. } | Entry::Interrupted { .. })) => *plan,
+            Some((_, Entry::Over(_))) | None => return,
+        };
+        if self.ending.insert(step, outcome.clone()).is_none() {
+            self.effects.push_back(TargetEffect::Save(Row::Step(step, plan, Entry::Over(outcome))));
         }
-        self.ending.insert(step, outcome.clone());
-        self.effects.push_back(TargetEffect::Save(Row::Step(step, Entry::Over(outcome))));
     }
 
     fn tell(&mut self, step: StepId, verdict: Verdict) {
         self.effects.push_back(TargetEffect::Tell(Answer::Step { step, verdict }));
     }
 
-    fn tell_promise(&mut self, token: Token) {
-        let ledger = self.ledger.clone();
+    fn tell_promise(&mut self, token: Token, asked: PlanId) {
+        let of_plan = self.ledger.iter().filter(|(_, (plan, _))| *plan == asked);
+        let ledger = of_plan.map(|(step, (_, entry))| (*step, entry.clone())).collect();
         self.effects.push_back(TargetEffect::Tell(Answer::Promised { token, ledger }));
     }
 
-    fn remember(&mut self, step: StepId, entry: Entry) {
-        if self.ledger.insert(step, entry).is_none() {
+    fn remember(&mut self, step: StepId, plan: PlanId, entry: Entry) {
+        if self.ledger.insert(step, (plan, entry)).is_none() {
             self.order.push_back(step);
         }
         while self.ledger.len() > LEDGER_MAX {
-            let is_over = |step: &StepId| matches!(self.ledger.get(step), Some(Entry::Over(_)));
+            let is_over = |step: &StepId| matches!(self.entry(step), Some(Entry::Over(_)));
             let Some(at) = self.order.iter().position(is_over) else { return };
             if let Some(oldest) = self.order.remove(at) {
                 self.ledger.remove(&oldest);

@@ -1,7 +1,9 @@
 //! Topologies and plans: what the operators' documents ask for, and what must hold of any.
 
 mod plans;
+mod safety;
 mod targets;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,7 +58,7 @@ impl Draft {
         self
     }
 
-    fn depends(self, name: &str, on: &str, on_restart: OnRestart) -> Self {
+    fn depends(self, name: &str, on: &str, on_restart: Option<Action>) -> Self {
         self.edge(name, Edge { on: service(on), on_restart, require: Require::Healthy, scope: Scope::All })
     }
 
@@ -86,8 +88,8 @@ fn guide() -> Draft {
         .service("hmac-file-server", &["vm2"])
         .service("ejabberd", &["vm1", "vm3"])
         .service("app", &["vm4", "vm5", "vm6"])
-        .depends("ejabberd", "hmac-file-server", OnRestart::ReloadOrRestart)
-        .depends("app", "hmac-file-server", OnRestart::Restart)
+        .depends("ejabberd", "hmac-file-server", Some(Action::ReloadOrRestart))
+        .depends("app", "hmac-file-server", Some(Action::Restart))
         .pool("apps", &["lb1"], "app")
 }
 
@@ -134,13 +136,13 @@ fn lines(plan: &Plan) -> Vec<String> {
 fn names_that_nobody_has_are_faults_with_those_that_there_are() {
     let faults =
         |draft: Draft| draft.0.checked().unwrap_err().into_iter().map(|fault| fault.message).collect::<Vec<_>>();
-    let unknown = guide().service("web", &["vm9"]).depends("web", "databse", OnRestart::None);
+    let unknown = guide().service("web", &["vm9"]).depends("web", "databse", None);
     let found = faults(unknown);
     assert!(found.iter().any(|text| text.starts_with("there is no node vm9 (there are lb1, vm1,")), "{found:?}");
     assert!(found.iter().any(|text| text.contains("depends on databse, and there is no such service")), "{found:?}");
     let empty = faults(guide().service("web", &[]));
     assert_eq!(empty, ["web runs on no node; name some in nodes"]);
-    let twice = faults(guide().depends("app", "hmac-file-server", OnRestart::None));
+    let twice = faults(guide().depends("app", "hmac-file-server", None));
     assert!(twice[0].contains("twice"), "{twice:?}");
     let zoneless = Edge { scope: Scope::SameZone, ..guide().0.services[&service("app")].depends_on[0].clone() };
     let zoneless = faults(guide().service("web", &["vm1"]).edge("web", zoneless));
@@ -155,10 +157,10 @@ fn a_circle_is_named_in_its_order() {
         .service("b", &["vm1"])
         .service("c", &["vm1"])
         .service("d", &["vm1"])
-        .depends("a", "b", OnRestart::None)
-        .depends("b", "c", OnRestart::Restart)
-        .depends("c", "b", OnRestart::Reload)
-        .depends("d", "a", OnRestart::None);
+        .depends("a", "b", None)
+        .depends("b", "c", Some(Action::Restart))
+        .depends("c", "b", Some(Action::Reload))
+        .depends("d", "a", None);
     let faults = draft.0.clone().checked().unwrap_err();
     assert_eq!(faults.len(), 1);
     assert!(faults[0].message.contains("in a circle: b → c → b;"), "{}", faults[0].message);

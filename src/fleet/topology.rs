@@ -12,7 +12,7 @@ use std::{
 
 pub use check::{Fault, Place};
 
-use super::{FleetName, Instance, NodeName, PoolName, ServiceName, Share, ZoneName};
+use super::{Action, FleetName, Instance, NodeName, PoolName, ServiceName, Share, ZoneName};
 use crate::base::{TimeSpan, UnitName};
 
 /// Most nodes of a fleet.
@@ -68,7 +68,7 @@ macro_rules! from_word {
     };
 }
 
-from_word!(Transport OnRestart Require Scope OnFailure Approve AfterDrain);
+from_word!(Transport Action Require Scope OnFailure Approve AfterDrain);
 
 /// How a node is told what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,43 +127,12 @@ impl Service {
 pub struct Edge {
     /// On whom.
     pub on: ServiceName,
-    /// What becomes of the dependent when that is restarted.
-    pub on_restart: OnRestart,
+    /// What becomes of the dependent when that is restarted; `None` where nothing does.
+    pub on_restart: Option<Action>,
     /// What the order demands.
     pub require: Require,
     /// Between which instances it is.
     pub scope: Scope,
-}
-
-/// What becomes of a dependent. The greater one contains the lesser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum OnRestart {
-    /// Nothing.
-    None,
-    /// It is told: the unit's `notify` command runs.
-    Notify,
-    /// It reads its settings anew.
-    Reload,
-    /// The same, or it is restarted where it cannot reload or the reload failed.
-    ReloadOrRestart,
-    /// It is restarted.
-    Restart,
-}
-
-impl OnRestart {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::None, Self::Notify, Self::Reload, Self::ReloadOrRestart, Self::Restart];
-
-    /// Its name in the file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Notify => "notify",
-            Self::Reload => "reload",
-            Self::ReloadOrRestart => "reload_or_restart",
-            Self::Restart => "restart",
-        }
-    }
 }
 
 /// What the order between two services demands.

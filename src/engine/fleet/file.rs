@@ -18,10 +18,10 @@ use toml::Spanned;
 use crate::{
     base::{TimeSpan, UnitName},
     fleet::{
-        AfterDrain, Approve, Canary, Deadlines, Edge, FleetName, Node, NodeName, OnFailure, OnRestart, Place, Policy,
+        Action, AfterDrain, Approve, Canary, Deadlines, Edge, FleetName, Node, NodeName, OnFailure, Place, Policy,
         Pool, PoolKind, PoolName, Require, Scope, Service, ServiceName, Share, Topology, Transport, ZoneName,
     },
-    unit::{Level, Problem, similar},
+    unit::{Problem, similar},
 };
 
 /// Reads it, or tells all that is wrong with it.
@@ -29,8 +29,9 @@ use crate::{
 /// # Errors
 /// Every problem, with its place; of a file that is not well formed the first.
 pub fn read(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
-    let at =
-        |span: Option<Range<usize>>, message: String| problem(path, text, span.map_or(0, |span| span.start), message);
+    let at = |span: Option<Range<usize>>, message: String| {
+        Problem::error(path, text, span.map_or(0, |span| span.start), message)
+    };
     let file: File = toml::from_str(text).map_err(|error| vec![at(error.span(), error.message().to_owned())])?;
     let mut spans = BTreeMap::new();
     let mut problems = Vec::new();
@@ -47,19 +48,6 @@ pub fn read(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
             problems.sort();
             Err(problems)
         }
-    }
-}
-
-fn problem(path: &Path, text: &str, offset: usize, message: String) -> Problem {
-    let before = text.get(..offset).unwrap_or(text);
-    let count = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
-    Problem {
-        file: path.into(),
-        line: count(before.matches('\n').count()),
-        column: count(before.chars().rev().take_while(|c| *c != '\n').count()),
-        level: Level::Error,
-        message,
-        help: None,
     }
 }
 
@@ -234,7 +222,7 @@ impl DeadlinesFile {
 #[serde(deny_unknown_fields)]
 struct EdgeFile {
     service: Spanned<Told<ServiceName>>,
-    on_restart: Option<Told<OnRestart>>,
+    on_restart: Option<Told<Cascade>>,
     require: Option<Told<Require>>,
     scope: Option<Told<Scope>>,
 }
@@ -243,10 +231,27 @@ impl EdgeFile {
     fn edge(self) -> Edge {
         Edge {
             on: self.service.into_inner().0,
-            on_restart: self.on_restart.map_or(OnRestart::None, |told| told.0),
+            on_restart: self.on_restart.and_then(|told| told.0.0),
             require: self.require.map_or_else(Require::default, |told| told.0),
             scope: self.scope.map_or_else(Scope::default, |told| told.0),
         }
+    }
+}
+
+/// `none`, or what is done to a dependent.
+#[derive(Debug)]
+struct Cascade(Option<Action>);
+
+impl FromStr for Cascade {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        if word == "none" {
+            return Ok(Self(None));
+        }
+        let known = || Action::ALL.map(Action::as_str).join(", ");
+        let action = word.parse().map_err(|_| format!("it cannot be {word:?} (it can be none, {})", known()))?;
+        Ok(Self(Some(action)))
     }
 }
 
@@ -395,7 +400,7 @@ mod tests {
         let topology = read(Path::new("fleet.toml"), GUIDE).unwrap();
         assert_eq!((topology.nodes.len(), topology.services.len(), topology.pools.len()), (7, 3, 1));
         let app = &topology.services[&ServiceName::new("app").unwrap()];
-        assert_eq!(app.depends_on[0].on_restart, OnRestart::Restart);
+        assert_eq!(app.depends_on[0].on_restart, Some(Action::Restart));
         assert_eq!(app.behind, [(PoolName::new("apps").unwrap(), "{node}".into())]);
         assert_eq!(app.policy.soak, TimeSpan::from_secs(10));
         assert_eq!(topology.nodes[&NodeName::new("vm3").unwrap()].transport, Transport::Ssh);
@@ -405,6 +410,11 @@ mod tests {
     fn what_is_wrong_is_said_with_its_place() {
         let cases = [
             ("name = \"vm3\"", "name = \"-vm3\"", "14:8: error: cannot name a node \"-vm3\""),
+            (
+                "on_restart = \"restart\"",
+                "on_restart = \"stop\"",
+                "it cannot be \"stop\" (it can be none, notify, reload, reload_or_restart, restart)",
+            ),
             ("transport = \"ssh\"", "transport = \"telnet\"", "it cannot be \"telnet\" (it can be agent, ssh, local)"),
             ("name = \"vm3\"", "name = \"vm1\"", "14:8: error: there are two nodes vm1"),
             (

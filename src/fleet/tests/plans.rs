@@ -38,7 +38,7 @@ fn without_cascade_or_for_a_reload_nobody_else_is_told() {
 
 #[test]
 fn the_more_that_is_asked_of_an_instance_is_done_and_once() {
-    let topology = guide().depends("app", "ejabberd", OnRestart::Reload).checked();
+    let topology = guide().depends("app", "ejabberd", Some(Action::Reload)).checked();
     let plan = planned(&topology, &restart(&["hmac-file-server", "ejabberd"]), &all_well(&topology, "lb1"));
     assert_eq!(
         lines(&plan),
@@ -103,7 +103,7 @@ fn a_canary_goes_first_and_no_wave_takes_all_of_a_zone() {
 
 #[test]
 fn a_load_balancer_is_not_acted_on_while_it_holds_a_drain() {
-    let mut draft = guide().service("haproxy", &["lb1"]).depends("haproxy", "hmac-file-server", OnRestart::Reload);
+    let mut draft = guide().service("haproxy", &["lb1"]).depends("haproxy", "hmac-file-server", Some(Action::Reload));
     draft.0.pools.get_mut(&pool("apps")).unwrap().balancer = Some(service("haproxy"));
     let topology = draft.checked();
     let plan = planned(&topology, &restart(&["hmac-file-server"]), &all_well(&topology, "vm1"));
@@ -114,7 +114,7 @@ fn a_load_balancer_is_not_acted_on_while_it_holds_a_drain() {
 #[test]
 fn dependents_of_the_same_zone_follow_their_own() {
     let edge =
-        Edge { on: service("db"), on_restart: OnRestart::Reload, require: Require::Healthy, scope: Scope::SameZone };
+        Edge { on: service("db"), on_restart: Some(Action::Reload), require: Require::Healthy, scope: Scope::SameZone };
     let topology = Draft::new()
         .nodes(&["a1", "a2"], Some("a"))
         .nodes(&["b1", "b2"], Some("b"))
@@ -243,7 +243,8 @@ fn fleets() -> impl Strategy<Value = (Draft, Intent, String)> {
         for (from, to, on_restart, require) in edges {
             let (from, to) = (from.max(to), from.min(to));
             if from != to && from < services.len() && seen.insert((from, to)) {
-                let (on_restart, require) = (OnRestart::ALL[on_restart], Require::ALL[require]);
+                let (on_restart, require) =
+                    (on_restart.checked_sub(1).map(|at| Action::ALL[at]), Require::ALL[require]);
                 let edge = Edge { on: service(&format!("s{to}")), on_restart, require, scope: Scope::All };
                 draft = draft.edge(&format!("s{from}"), edge);
             }
@@ -311,7 +312,7 @@ fn ten_thousand_instances_are_planned() {
         draft = draft.service(&format!("s{n}"), &names).depends(
             &format!("s{n}"),
             &format!("s{}", n - 1),
-            OnRestart::Restart,
+            Some(Action::Restart),
         );
     }
     let topology = draft.checked();

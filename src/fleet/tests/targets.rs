@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::{Now, TimeSpan};
+use crate::base::TimeSpan;
 
 fn token(epoch: u64, owner: u128) -> Token {
     Token { epoch, owner }
@@ -37,7 +37,7 @@ struct Vm {
 
 impl Vm {
     fn input(&mut self, input: TargetInput) {
-        self.target.handle(Now::default(), input);
+        self.target.handle(input);
         while let Some(effect) = self.target.poll_effect() {
             match effect {
                 TargetEffect::Save(row) => self.unsaved.push(row),
@@ -87,7 +87,7 @@ impl Vm {
 fn a_step_is_done_once_and_answered_from_the_ledger_afterwards() {
     let mut vm = Vm::default();
     let mine = token(1, 7);
-    vm.input(TargetInput::Prepare(mine));
+    vm.input(TargetInput::Prepare(mine, PlanId(1)));
     assert!(vm.told.is_empty(), "a promise that is not on the disk was given");
     vm.settle();
     assert_eq!(*vm.last(), Answer::Promised { token: mine, ledger: BTreeMap::new() });
@@ -97,7 +97,7 @@ fn a_step_is_done_once_and_answered_from_the_ledger_afterwards() {
     vm.settle();
     assert_eq!(vm.acts, [order(1).id]);
     vm.order(mine, 1);
-    assert_eq!(*vm.last_verdict(), Verdict::Known(Entry::Started));
+    assert_eq!(*vm.last_verdict(), Verdict::Known(Entry::Started { before: None }));
     vm.input(TargetInput::Acted { step: order(1).id, outcome: DONE });
     vm.input(TargetInput::Acted { step: order(1).id, outcome: DONE });
     vm.settle();
@@ -111,13 +111,13 @@ fn a_step_is_done_once_and_answered_from_the_ledger_afterwards() {
 #[test]
 fn what_was_begun_before_the_node_died_is_not_begun_again() {
     let mut vm = Vm::default();
-    vm.input(TargetInput::Prepare(token(1, 7)));
+    vm.input(TargetInput::Prepare(token(1, 7), PlanId(1)));
     vm.settle();
     vm.order(token(1, 7), 1);
     vm.settle();
     vm.die();
     vm.order(token(1, 7), 1);
-    assert_eq!(*vm.last_verdict(), Verdict::Known(Entry::Started));
+    assert_eq!(*vm.last_verdict(), Verdict::Known(Entry::Interrupted { before: None }));
     assert_eq!(vm.acts.len(), 1);
 }
 
@@ -126,17 +126,17 @@ fn only_the_token_that_was_promised_is_obeyed() {
     let mut vm = Vm::default();
     vm.order(token(1, 7), 1);
     assert_eq!(*vm.last_verdict(), Verdict::Fenced(None));
-    vm.input(TargetInput::Prepare(token(2, 7)));
+    vm.input(TargetInput::Prepare(token(2, 7), PlanId(1)));
     vm.settle();
     for other in [token(1, 7), token(2, 8), token(3, 7)] {
         vm.order(other, 1);
         assert_eq!(*vm.last_verdict(), Verdict::Fenced(Some(token(2, 7))), "{other:?}");
     }
     for asked in [token(1, 9), token(2, 8)] {
-        vm.input(TargetInput::Prepare(asked));
+        vm.input(TargetInput::Prepare(asked, PlanId(1)));
         assert_eq!(*vm.last(), Answer::Refused { asked, held: token(2, 7) });
     }
-    vm.input(TargetInput::Prepare(token(3, 8)));
+    vm.input(TargetInput::Prepare(token(3, 8), PlanId(1)));
     vm.order(token(2, 7), 1);
     assert_eq!(*vm.last_verdict(), Verdict::Fenced(Some(token(3, 8))), "the former one is late already");
     vm.order(token(3, 8), 1);
@@ -150,24 +150,28 @@ fn only_the_token_that_was_promised_is_obeyed() {
 #[test]
 fn a_step_that_waits_for_the_disk_while_another_driver_comes_is_not_done() {
     let mut vm = Vm::default();
-    vm.input(TargetInput::Prepare(token(1, 7)));
+    vm.input(TargetInput::Prepare(token(1, 7), PlanId(1)));
     vm.settle();
     vm.order(token(1, 7), 1);
-    vm.input(TargetInput::Prepare(token(2, 8)));
+    vm.input(TargetInput::Prepare(token(2, 8), PlanId(1)));
     vm.settle();
     assert!(vm.acts.is_empty());
     let promised = vm.told.iter().find_map(|answer| match answer {
         Answer::Promised { token, ledger } if token.epoch == 2 => Some(ledger.clone()),
         Answer::Promised { .. } | Answer::Refused { .. } | Answer::Step { .. } => None,
     });
-    assert_eq!(promised.unwrap()[&order(1).id], Entry::Started, "the new driver has to know that it was ordered");
+    assert_eq!(
+        promised.unwrap()[&order(1).id],
+        Entry::Started { before: None },
+        "the new driver has to know that it was ordered"
+    );
     assert!(matches!(vm.target.entry(&order(1).id), Some(Entry::Over(StepOutcome::Failed { .. }))));
 }
 
 #[test]
 fn what_is_old_or_forbidden_at_the_node_is_not_done() {
     let mut vm = Vm::default();
-    vm.input(TargetInput::Prepare(token(1, 7)));
+    vm.input(TargetInput::Prepare(token(1, 7), PlanId(1)));
     vm.settle();
     vm.input(TargetInput::Order { token: token(1, 7), order: order(1), age: TimeSpan::from_secs(31) });
     assert_eq!(*vm.last_verdict(), Verdict::Expired);
@@ -183,7 +187,7 @@ fn what_is_old_or_forbidden_at_the_node_is_not_done() {
 #[test]
 fn the_ledger_is_bounded_and_forgets_what_is_over_first() {
     let mut vm = Vm::default();
-    vm.input(TargetInput::Prepare(token(1, 7)));
+    vm.input(TargetInput::Prepare(token(1, 7), PlanId(1)));
     vm.settle();
     vm.order(token(1, 7), 0);
     vm.settle();
@@ -193,7 +197,7 @@ fn the_ledger_is_bounded_and_forgets_what_is_over_first() {
         vm.input(TargetInput::Acted { step: order(nth).id, outcome: DONE });
         vm.settle();
     }
-    assert_eq!(vm.target.entry(&order(0).id), Some(&Entry::Started));
+    assert_eq!(vm.target.entry(&order(0).id), Some(&Entry::Started { before: None }));
     assert_eq!(vm.target.entry(&order(1).id), None);
 }
 
@@ -225,7 +229,7 @@ proptest! {
         let mut highest = None;
         for happens in all {
             match happens {
-                Happens::Prepare(token) => vm.input(TargetInput::Prepare(token)),
+                Happens::Prepare(token) => vm.input(TargetInput::Prepare(token, PlanId(1))),
                 Happens::Order(token, nth) => vm.order(token, nth),
                 Happens::Save => vm.save(),
                 Happens::Acted(nth) => vm.input(TargetInput::Acted { step: order(nth).id, outcome: DONE }),

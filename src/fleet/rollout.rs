@@ -1,0 +1,373 @@
+//! Carries a plan out: guard, drain, validate, act, healthy, undrain, soak.
+//!
+//! What was done is known at the nodes, in their ledgers; the names of steps follow from the plan. So a driver that takes over
+//! goes the same way again and is answered from the ledgers, and where a task stands is never stored. What cannot be learnt there, who
+//! agreed, paused or gave up an instance, is an [`Event`] of the plan's journal, and changes nothing but by [`Rollout::apply`].
+
+mod drive; // one task after the other
+mod guard; // whether something may be done now
+mod judge; // whether the plan goes on
+mod task; // where one task stands
+mod words; // what is said to a driver and by it
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+pub use guard::{Unavailable, Wait};
+pub use task::{Failure, Stage};
+use task::{Known, Ledger, Run, Step};
+pub use words::{Class, Control, End, Event, RolloutEffect, RolloutInput, Say};
+
+use super::{
+    Answer, Entry, Instance, NodeName, Plan, PlanId, Rules, Seq, StepId, Token, Topology, Verdict, view::View,
+};
+use crate::base::{Mono, TimeSpan};
+
+/// How long a step may be under way before its node drops it.
+const TTL: TimeSpan = TimeSpan::from_secs(30);
+/// When what was not answered is said again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How often a task is tried before it counts as failed.
+const ATTEMPTS: u32 = 5;
+
+/// A plan that is being carried out, as its driver sees it.
+#[derive(Debug, Clone)]
+pub struct Rollout {
+    id: PlanId,
+    plan: Plan,
+    topology: Topology,
+    token: Token,
+    rules: Rules,
+    control: Control,
+    approved: BTreeSet<usize>,
+    quarantined: BTreeSet<Instance>,
+    runs: Vec<Run>,
+    ledger: Ledger,
+    view: View,
+    lease: Mono,
+    closed: Option<String>,
+    /// A driver that came after this one.
+    superseded: Option<Token>,
+    /// When each node was asked for its promise last.
+    asked: BTreeMap<NodeName, Mono>,
+    /// What nodes said why they do not.
+    held: BTreeMap<StepId, String>,
+    /// Waves whose tasks are done, and since when.
+    soaking: BTreeMap<usize, Mono>,
+    /// Waves that are done and soaked.
+    done: BTreeSet<usize>,
+    /// Failed tasks that someone wants tried anew.
+    again: BTreeSet<Instance>,
+    /// Tasks whose end is in the journal.
+    told: BTreeSet<Instance>,
+    /// When something went forward last.
+    progress: Mono,
+    effects: VecDeque<RolloutEffect>,
+}
+
+impl Rollout {
+    /// A plan that this driver begins, or goes on with where its journal ends.
+    pub fn new(now: Mono, topology: Topology, id: PlanId, plan: Plan, token: Token, journal: &[Event]) -> Self {
+        let needs_approval = plan.waves.iter().any(|wave| {
+            let service = topology.services.get(&wave.service);
+            service.is_some_and(|service| service.policy.approve != super::Approve::Never)
+        });
+        let mut rollout = Self {
+            runs: Run::of_plan(&topology, id, &plan),
+            control: if needs_approval { Control::Unapproved } else { Control::Running },
+            id,
+            plan,
+            topology,
+            token,
+            rules: Rules::ALL,
+            approved: BTreeSet::new(),
+            quarantined: BTreeSet::new(),
+            ledger: Ledger::new(),
+            view: View::default(),
+            lease: Mono::default(),
+            closed: None,
+            superseded: None,
+            asked: BTreeMap::new(),
+            held: BTreeMap::new(),
+            soaking: BTreeMap::new(),
+            done: BTreeSet::new(),
+            again: BTreeSet::new(),
+            told: BTreeSet::new(),
+            progress: now,
+            effects: VecDeque::new(),
+        };
+        journal.iter().for_each(|event| rollout.apply(event));
+        rollout
+    }
+
+    /// The same where not every rule holds.
+    #[cfg(test)]
+    pub fn under(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// The next thing to be done.
+    pub fn poll_effect(&mut self) -> Option<RolloutEffect> {
+        self.effects.pop_front()
+    }
+
+    /// Where the plan stands.
+    pub const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// The driver that came after this one; this one does nothing more.
+    pub const fn superseded(&self) -> Option<Token> {
+        self.superseded
+    }
+
+    /// Where each task stands, in the order of the plan.
+    pub fn stages(&self) -> impl Iterator<Item = (&Instance, Stage)> {
+        self.runs.iter().map(|run| (&run.task.instance, run.stage(&self.ledger)))
+    }
+
+    /// Why a task does not go on, if it could.
+    pub fn waits_for(&self, now: Mono, instance: &Instance) -> Option<Wait> {
+        let run = self.runs.iter().find(|run| run.task.instance == *instance)?;
+        match run.stage(&self.ledger) {
+            Stage::Waiting | Stage::Draining | Stage::Validating | Stage::Acting => {}
+            Stage::Healing
+            | Stage::Undraining
+            | Stage::Well
+            | Stage::Undoing
+            | Stage::Undone
+            | Stage::Unclear
+            | Stage::Failed => return None,
+        }
+        let held = run.under_way(&self.ledger).find_map(|step| self.held.get(&step.id(&self.ledger)));
+        self.may(now, run, run.stage(&self.ledger)).err().or_else(|| held.cloned().map(Wait::Held))
+    }
+
+    /// What became of each instance of the plan: exactly one word for each.
+    pub fn report(&self) -> BTreeMap<Instance, Class> {
+        self.runs.iter().map(|run| (run.task.instance.clone(), self.class(run))).collect()
+    }
+
+    fn class(&self, run: &Run) -> Class {
+        if self.quarantined.contains(&run.task.instance) {
+            return Class::Quarantined;
+        }
+        match run.stage(&self.ledger) {
+            Stage::Well => Class::Done,
+            Stage::Waiting | Stage::Undone if run.left_drained(&self.ledger).next().is_none() => Class::Untouched,
+            _ if run.under_way(&self.ledger).next().is_some() => match self.control {
+                Control::Ended(_) => Class::Unknown,
+                Control::Unapproved | Control::Running | Control::Paused { .. } | Control::Aborting { .. } => {
+                    Class::InFlight
+                }
+            },
+            Stage::Unclear => Class::Unknown,
+            Stage::Failed if run.left_drained(&self.ledger).next().is_some() => Class::LeftDrained,
+            Stage::Failed => Class::Failed,
+            Stage::Waiting
+            | Stage::Undone
+            | Stage::Draining
+            | Stage::Validating
+            | Stage::Acting
+            | Stage::Healing
+            | Stage::Undraining
+            | Stage::Undoing => match self.control {
+                Control::Ended(_) => Class::LeftDrained,
+                Control::Unapproved | Control::Running | Control::Paused { .. } | Control::Aborting { .. } => {
+                    Class::InFlight
+                }
+            },
+        }
+    }
+
+    /// One thing happened.
+    pub fn handle(&mut self, now: Mono, input: RolloutInput) {
+        match input {
+            RolloutInput::Lease(until) => self.lease = until,
+            RolloutInput::Window(closed) => self.closed = closed,
+            RolloutInput::Report { node, seq, age, report } => {
+                let is_ours = report.promised == Some(self.token);
+                if !is_ours && self.rules.barrier {
+                    self.view.promise(&node, false);
+                }
+                self.view.report(&node, now.before(age), seq, report);
+            }
+            RolloutInput::Answer { node, seq, age, answer } => self.answered(now, &node, seq, now.before(age), answer),
+            RolloutInput::Say(say) => self.said(say),
+            RolloutInput::Tick => {}
+        }
+        self.advance(now);
+    }
+
+    fn answered(&mut self, now: Mono, node: &NodeName, seq: Seq, made: Mono, answer: Answer) {
+        if self.rules.in_sequence {
+            self.view.answered(node, seq);
+        }
+        match answer {
+            Answer::Promised { token, ledger } if token == self.token => {
+                self.view.promise(node, true);
+                self.forget_unheard(node, made, &ledger);
+                for (step, entry) in ledger {
+                    self.learn(now, node, step, entry);
+                }
+                self.catch_up(node);
+            }
+            Answer::Promised { .. } => {}
+            Answer::Refused { asked, held } => {
+                if asked == self.token {
+                    self.superseded = Some(held);
+                }
+            }
+            Answer::Step { step, verdict } => match verdict {
+                // The ledger's own word follows, with the run that was there before.
+                Verdict::Accepted => self.learn(now, node, step, Entry::Started { before: None }),
+                Verdict::Known(entry) => self.learn(now, node, step, entry),
+                Verdict::Over(outcome) => self.learn(now, node, step, Entry::Over(outcome)),
+                Verdict::Fenced(held) => {
+                    self.view.promise(node, false);
+                    self.superseded = self.superseded.or_else(|| held.filter(|held| held.epoch > self.token.epoch));
+                }
+                Verdict::Held(reason) => {
+                    self.held.insert(step, reason);
+                }
+                Verdict::Expired => {}
+            },
+        }
+    }
+
+    /// A ledger of that moment does not have what was sent so long before that the node would drop it: it never happened.
+    fn forget_unheard(&mut self, node: &NodeName, made: Mono, ledger: &BTreeMap<StepId, Entry>) {
+        self.ledger.retain(|step, known| {
+            let is_open = known.at == *node && known.entry.is_none() && !ledger.contains_key(step);
+            let is_too_old = known.sent.and_then(|sent| sent.after(TTL)).is_some_and(|end| end < made);
+            !(is_open && is_too_old)
+        });
+    }
+
+    /// A driver before this one may have tried something anew and taken its word for that along.
+    fn catch_up(&mut self, node: &NodeName) {
+        let concerned = self.runs.iter().filter(|run| run.is_at(node));
+        let behind = |run: &Run| {
+            let later = (run.attempt + 1..=ATTEMPTS)
+                .take_while(|nth| run.was_begun(&self.topology, self.id, *nth, &self.ledger));
+            later.last().map(|attempt| Event::Retried { instance: run.task.instance.clone(), attempt })
+        };
+        let events: Vec<Event> = concerned.filter_map(behind).collect();
+        events.into_iter().for_each(|event| self.decide(event));
+    }
+
+    /// What a node knows of a step is never less than it was.
+    fn learn(&mut self, now: Mono, node: &NodeName, step: StepId, entry: Entry) {
+        let rank = |entry: &Entry| match entry {
+            Entry::Started { .. } => 0,
+            Entry::Interrupted { .. } => 1,
+            Entry::Over(_) => 2,
+        };
+        let known = self.ledger.entry(step).or_insert_with(|| Known { at: node.clone(), sent: None, entry: None });
+        if known.entry.as_ref().is_none_or(|had| rank(&entry) > rank(had)) {
+            known.entry = Some(entry);
+            self.progress = now;
+            self.held.remove(&step);
+        }
+    }
+
+    fn said(&mut self, say: Say) {
+        match (say, &self.control) {
+            (_, Control::Ended(_)) => {}
+            (Say::Approve { wave, by }, _) => self.decide(Event::Approved { wave, by }),
+            (Say::Quarantine { instance, by }, _) => self.decide(Event::Quarantined { instance, by }),
+            (Say::Abort { reason, by }, Control::Unapproved | Control::Running | Control::Paused { .. }) => {
+                self.decide(Event::Aborting { reason, by: Some(by) });
+            }
+            (Say::Pause { reason, by }, Control::Running) => self.decide(Event::Paused { reason, by: Some(by) }),
+            (Say::Resume { by }, Control::Paused { .. }) => self.decide(Event::Resumed { by }),
+            (Say::Abort { .. }, Control::Aborting { .. })
+            | (Say::Pause { .. }, Control::Unapproved | Control::Paused { .. } | Control::Aborting { .. })
+            | (Say::Resume { .. }, Control::Unapproved | Control::Running | Control::Aborting { .. }) => {}
+        }
+    }
+
+    fn decide(&mut self, event: Event) {
+        self.apply(&event);
+        self.effects.push_back(RolloutEffect::Record(event));
+    }
+
+    /// The only door to what lasts.
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Approved { wave: None, .. } => {
+                if self.control == Control::Unapproved {
+                    self.control = Control::Running;
+                }
+            }
+            Event::Approved { wave: Some(wave), .. } => {
+                self.approved.insert(*wave);
+            }
+            Event::Paused { reason, .. } => self.control = Control::Paused { reason: reason.clone() },
+            Event::Resumed { .. } => {
+                self.control = Control::Running;
+                let failed = self.runs.iter().filter(|run| run.stage(&self.ledger) == Stage::Failed);
+                self.again = failed.map(|run| run.task.instance.clone()).collect();
+            }
+            Event::Aborting { reason, .. } => self.control = Control::Aborting { reason: reason.clone() },
+            Event::Quarantined { instance, .. } => {
+                self.quarantined.insert(instance.clone());
+            }
+            Event::Retried { instance, attempt } => {
+                for run in self.runs.iter_mut().filter(|run| run.task.instance == *instance) {
+                    while run.attempt < *attempt {
+                        run.retry(&self.topology, self.id);
+                    }
+                    self.done.remove(&run.wave);
+                    self.soaking.remove(&run.wave);
+                }
+                self.again.remove(instance);
+                self.told.remove(instance);
+            }
+            Event::Done(instance) | Event::Failed(instance, _) => {
+                self.told.insert(instance.clone());
+            }
+            Event::Ended(end) => self.control = Control::Ended(*end),
+        }
+    }
+
+    /// Does what may be done now.
+    fn advance(&mut self, now: Mono) {
+        if self.superseded.is_some() || now >= self.lease || matches!(self.control, Control::Ended(_)) {
+            return;
+        }
+        self.ask_promises(now);
+        for at in 0..self.runs.len() {
+            self.drive(now, at);
+        }
+        self.soak(now);
+        self.judge(now);
+    }
+
+    /// Every node is asked, and asked again what became of its steps.
+    fn ask_promises(&mut self, now: Mono) {
+        let is_old = |sent: Mono| now.since(sent) >= AGAIN;
+        for node in self.nodes() {
+            let mut open = self.ledger.values().filter(|known| known.at == node);
+            let is_due = (self.rules.barrier && !self.view.is_promised(&node))
+                || open.any(|known| known.entry.is_none() && known.sent.is_some_and(is_old));
+            if is_due && self.asked.get(&node).is_none_or(|asked| is_old(*asked)) {
+                self.asked.insert(node.clone(), now);
+                self.effects.push_back(RolloutEffect::Prepare(node, self.token, self.id));
+            }
+        }
+    }
+
+    /// Those of the plan's services, and of their load balancers.
+    fn nodes(&self) -> BTreeSet<NodeName> {
+        let mut nodes = BTreeSet::new();
+        for service in self.plan.waves.iter().filter_map(|wave| self.topology.services.get(&wave.service)) {
+            nodes.extend(service.nodes.iter().cloned());
+            let pools = service.behind.iter().filter_map(|(pool, _)| self.topology.pools.get(pool));
+            nodes.extend(pools.flat_map(|pool| pool.hosts.iter().cloned()));
+        }
+        nodes
+    }
+}

@@ -1,0 +1,179 @@
+//! One task after the other, by as much as is allowed now.
+
+use super::{
+    super::{Condition, Deed, Entry, FailureKind, StepOrder, StepOutcome},
+    AGAIN, ATTEMPTS, Control, Event, Failure, Known, Rollout, RolloutEffect, Run, Stage, Step, TTL,
+};
+use crate::base::{InvocationId, Mono};
+
+impl Rollout {
+    pub(super) fn drive(&mut self, now: Mono, at: usize) {
+        let Some(run) = self.runs.get(at).filter(|run| !self.quarantined.contains(&run.task.instance)) else { return };
+        let run = run.clone();
+        match run.stage(&self.ledger) {
+            stage @ (Stage::Waiting | Stage::Draining | Stage::Validating | Stage::Acting) => {
+                if self.goes_back(&run) {
+                    self.give_back(now, &run);
+                } else {
+                    self.forward(now, &run, stage);
+                }
+            }
+            Stage::Healing => self.watch(now, at),
+            Stage::Undraining => {
+                let steps = run.steps.undrains.clone();
+                self.send_if_well(now, &run, &steps);
+            }
+            Stage::Well => {
+                if !self.told.contains(&run.task.instance) {
+                    self.decide(Event::Done(run.task.instance));
+                }
+            }
+            Stage::Undoing => self.give_back(now, &run),
+            Stage::Undone => self.try_anew(at, &run),
+            Stage::Unclear => self.clear_up(now, &run),
+            Stage::Failed => {
+                if let Some(failure) = run.failed(&self.ledger).filter(|_| !self.told.contains(&run.task.instance)) {
+                    self.decide(Event::Failed(run.task.instance.clone(), failure));
+                }
+                self.give_back(now, &run);
+                if self.again.contains(&run.task.instance) {
+                    self.try_anew(at, &run);
+                }
+            }
+        }
+    }
+
+    /// Whether it gets its requests back without having been acted on.
+    fn goes_back(&self, run: &Run) -> bool {
+        match self.control {
+            Control::Paused { .. } | Control::Aborting { .. } => !run.may_be_acted_on(&self.ledger),
+            Control::Running | Control::Unapproved | Control::Ended(_) => false,
+        }
+    }
+
+    fn forward(&mut self, now: Mono, run: &Run, stage: Stage) {
+        let steps: Vec<Step> = match stage {
+            Stage::Waiting if run.task.action.is_disruptive() && !run.steps.drains.is_empty() => {
+                run.steps.drains.clone()
+            }
+            Stage::Draining => run.steps.drains.clone(),
+            Stage::Acting => vec![run.act(&self.ledger).clone()],
+            Stage::Waiting
+            | Stage::Validating
+            | Stage::Healing
+            | Stage::Undraining
+            | Stage::Well
+            | Stage::Undoing
+            | Stage::Undone
+            | Stage::Unclear
+            | Stage::Failed => vec![run.steps.validate.clone()],
+        };
+        let inherits = !self.rules.again && stage != Stage::Waiting;
+        for step in steps {
+            // One after the other: what the first changes, the next one is held against.
+            if self.is_due(now, &step) && (inherits || self.may(now, run, stage).is_ok()) {
+                self.send(now, run, &step);
+            }
+        }
+    }
+
+    fn is_due(&self, now: Mono, step: &Step) -> bool {
+        match self.ledger.get(&step.id(&self.ledger)) {
+            None => true,
+            Some(Known { entry: Some(_), .. }) => false,
+            Some(Known { sent, entry: None, .. }) => sent.is_none_or(|sent| now.since(sent) >= AGAIN),
+        }
+    }
+
+    fn send(&mut self, now: Mono, run: &Run, step: &Step) {
+        let id = step.id(&self.ledger);
+        let order = StepOrder {
+            id,
+            plan: self.id,
+            instance: run.task.instance.clone(),
+            unit: run.task.unit.clone(),
+            deed: step.deed.clone(),
+            expects: self.run_of(now, run).filter(|_| !step.deed.is_harmless_twice()),
+            deadline: Run::deadline(&self.topology, &run.task, &step.deed),
+            ttl: TTL,
+        };
+        let known = self.ledger.entry(id).or_insert_with(|| Known { at: step.at.clone(), sent: None, entry: None });
+        known.sent = Some(now);
+        self.effects.push_back(RolloutEffect::Order(step.at.clone(), self.token, Box::new(order)));
+    }
+
+    fn run_of(&self, now: Mono, run: &Run) -> Option<InvocationId> {
+        self.view.observed(now, &run.task.instance).and_then(|observed| observed.run)
+    }
+
+    pub(super) fn is_well(&self, now: Mono, run: &Run) -> bool {
+        !self.rules.gate
+            || self.view.observed(now, &run.task.instance).is_some_and(|seen| seen.condition == Condition::Healthy)
+    }
+
+    /// Requests come back only to what is well.
+    fn send_if_well(&mut self, now: Mono, run: &Run, steps: &[Step]) {
+        if self.is_well(now, run) {
+            for step in steps {
+                if self.is_due(now, step) {
+                    self.send(now, run, step);
+                }
+            }
+        }
+    }
+
+    /// Gives back what is drained, once it is known whether it is.
+    fn give_back(&mut self, now: Mono, run: &Run) {
+        if run.under_way(&self.ledger).any(|step| !matches!(step.deed, Deed::Undrain { .. })) {
+            return;
+        }
+        let steps: Vec<Step> = run.left_drained(&self.ledger).cloned().collect();
+        self.send_if_well(now, run, &steps);
+    }
+
+    /// Whether it has become well after the act.
+    fn watch(&mut self, now: Mono, at: usize) {
+        let Some(is_well) = self.runs.get(at).map(|run| self.is_well(now, run)) else { return };
+        let Some(run) = self.runs.get_mut(at) else { return };
+        if is_well {
+            run.was_well = true;
+            self.progress = now;
+            return self.drive(now, at);
+        }
+        let since = *run.healing.get_or_insert(now);
+        let service = self.topology.services.get(&run.task.instance.service);
+        let patience = service.map(|service| service.policy.deadlines).unwrap_or_default().healthy;
+        if since.after(patience).is_some_and(|end| now >= end) {
+            let reason = format!("it was not well {} after it was acted on", patience);
+            run.failure = Some(Failure { at: Stage::Healing, kind: FailureKind::Unhealthy, reason });
+        }
+    }
+
+    /// By new names of steps, once nothing goes on under the old ones.
+    fn try_anew(&mut self, at: usize, run: &Run) {
+        if self.control != Control::Running || run.under_way(&self.ledger).next().is_some() {
+            return;
+        }
+        if run.attempt < ATTEMPTS {
+            let instance = run.task.instance.clone();
+            self.decide(Event::Retried { instance, attempt: run.attempt + 1 });
+        } else if let Some(run) = self.runs.get_mut(at) {
+            let reason = format!("it was begun {ATTEMPTS} times, and something came between each time");
+            run.failure = Some(Failure { at: Stage::Undone, kind: FailureKind::Internal, reason });
+        }
+    }
+
+    /// A node died within the act: whether that was done is seen at the unit. A reload leaves no trace, and is done again.
+    fn clear_up(&mut self, now: Mono, run: &Run) {
+        let id = run.act(&self.ledger).id(&self.ledger);
+        let Some(Known { entry: Some(Entry::Interrupted { before }), .. }) = self.ledger.get(&id) else { return };
+        let (before, Some(observed)) = (*before, self.view.observed(now, &run.task.instance)) else { return };
+        let outcome = if observed.run.is_some() && observed.run != before && run.is_disruptive(&self.ledger) {
+            StepOutcome::Done { before, after: observed.run }
+        } else {
+            let reason = "its node died before it was done".to_owned();
+            StepOutcome::Failed { kind: FailureKind::Superseded, reason }
+        };
+        self.learn(now, &run.task.instance.node, id, Entry::Over(outcome));
+    }
+}

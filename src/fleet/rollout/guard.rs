@@ -1,0 +1,292 @@
+//! Whether something may be done to an instance at this moment, and if not, why.
+
+use std::fmt;
+
+use super::{
+    super::{Condition, Instance, NodeName, PoolName, Require, Scope, ServiceName},
+    Control, Rollout, Run, Stage,
+};
+use crate::base::Mono;
+
+/// Why something is not done now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// The plan does not go on.
+    Control(Control),
+    /// Nobody has agreed to its wave.
+    Approval(usize),
+    /// The lease of this driver is over.
+    Lease,
+    /// It is not the time for it: the reason.
+    Window(String),
+    /// A wave before it is not done.
+    Wave(usize),
+    /// Something is done that is done alone.
+    Alone(Instance),
+    /// The node has not promised to obey this driver.
+    Promise(NodeName),
+    /// Nothing was heard from the node of late.
+    Silence(NodeName),
+    /// As many are unavailable as may be.
+    Budget {
+        /// Which, and why each.
+        unavailable: Vec<(Instance, Unavailable)>,
+        /// How many may be.
+        max: u32,
+    },
+    /// What it depends on is not well.
+    Dependency(Instance, Unavailable),
+    /// A load balancer would be left with too few servers.
+    Servers {
+        /// Of which pool.
+        pool: PoolName,
+        /// How many take requests there.
+        active: u32,
+        /// How many have to stay.
+        min: u32,
+    },
+    /// A load balancer does not say that it sends this one nothing.
+    Undrained(NodeName),
+    /// The node says no: the reason.
+    Held(String),
+}
+
+/// Why an instance counts as unavailable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    /// Its node has not promised to obey this driver, so that another one may be acting on it.
+    Unpromised,
+    /// Nothing was heard from its node of late.
+    Silent,
+    /// It is down or not well.
+    Bad,
+    /// A load balancer sends it nothing.
+    Drained,
+    /// Something is being done to it.
+    InFlight,
+}
+
+impl Unavailable {
+    /// The same for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unpromised => "its node has not promised to obey yet",
+            Self::Silent => "nothing was heard from its node",
+            Self::Bad => "it is not well",
+            Self::Drained => "a load balancer sends it nothing",
+            Self::InFlight => "something is being done to it",
+        }
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Control(control) => write!(f, "the plan {control}"),
+            Self::Approval(wave) => write!(f, "nobody has agreed to wave {} yet", wave + 1),
+            Self::Lease => write!(f, "this node drives no longer"),
+            Self::Window(reason) | Self::Held(reason) => write!(f, "{reason}"),
+            Self::Wave(wave) => write!(f, "wave {} is not done", wave + 1),
+            Self::Alone(instance) => write!(f, "{instance} is done alone"),
+            Self::Promise(node) => write!(f, "node {node} has not promised to obey yet"),
+            Self::Silence(node) => write!(f, "nothing was heard from node {node} of late"),
+            Self::Budget { unavailable, max } => {
+                write!(f, "{} unavailable, {max} may be", unavailable.len())?;
+                unavailable.iter().try_for_each(|(instance, why)| write!(f, "; {instance}: {}", why.as_str()))
+            }
+            Self::Dependency(instance, why) => write!(f, "it depends on {instance}: {}", why.as_str()),
+            Self::Undrained(host) => write!(f, "the load balancer on {host} does not say that it sends it nothing"),
+            Self::Servers { pool, active, min } => {
+                write!(f, "{active} servers of pool {pool} take requests, and {min} have to stay")
+            }
+        }
+    }
+}
+
+impl Rollout {
+    /// Whether the next step of `run`, at this stage, may be sent now.
+    pub(super) fn may(&self, now: Mono, run: &Run, stage: Stage) -> Result<(), Wait> {
+        self.may_begin(now, run)?;
+        let instance = &run.task.instance;
+        self.reaches(now, &instance.node)?;
+        for step in run.steps.drains.iter().filter(|_| run.is_disruptive(&self.ledger)) {
+            self.reaches(now, &step.at)?;
+        }
+        self.within_budget(now, run)?;
+        self.dependencies_are_well(now, run)?;
+        if !run.is_disruptive(&self.ledger) {
+            return Ok(());
+        }
+        match stage {
+            Stage::Waiting | Stage::Draining => self.leaves_servers(now, run),
+            Stage::Acting => self.is_drained(now, run),
+            Stage::Validating
+            | Stage::Healing
+            | Stage::Undraining
+            | Stage::Well
+            | Stage::Undoing
+            | Stage::Undone
+            | Stage::Unclear
+            | Stage::Failed => Ok(()),
+        }
+    }
+
+    /// Load balancers forget: a drain that succeeded is not one that holds.
+    fn is_drained(&self, now: Mono, run: &Run) -> Result<(), Wait> {
+        for (name, server) in &run.task.drains {
+            let hosts = self.topology.pools.get(name).into_iter().flat_map(|pool| &pool.hosts);
+            for host in hosts {
+                let servers = self.view.fresh(now, host).and_then(|report| report.pools.get(name));
+                if servers.is_none_or(|servers| servers.get(server) != Some(&false)) {
+                    return Err(Wait::Undrained(host.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What concerns the plan more than the instance.
+    fn may_begin(&self, now: Mono, run: &Run) -> Result<(), Wait> {
+        match &self.control {
+            Control::Running => {}
+            other @ (Control::Unapproved | Control::Paused { .. } | Control::Aborting { .. } | Control::Ended(_)) => {
+                return Err(Wait::Control(other.clone()));
+            }
+        }
+        if now >= self.lease {
+            return Err(Wait::Lease);
+        }
+        if let Some(reason) = &self.closed {
+            return Err(Wait::Window(reason.clone()));
+        }
+        let Some(wave) = self.plan.waves.get(run.wave) else { return Ok(()) };
+        if wave.approve && !self.approved.contains(&run.wave) {
+            return Err(Wait::Approval(run.wave));
+        }
+        if let Some(before) = wave.after.iter().find(|before| !self.is_wave_done(**before)) {
+            return Err(Wait::Wave(*before));
+        }
+        let others = self.runs.iter().filter(|other| other.task.instance != run.task.instance);
+        let is_alone = |wave: usize| self.plan.waves.get(wave).is_some_and(|wave| wave.alone);
+        let mut in_flight = others.filter(|other| self.is_in_flight(other));
+        match in_flight.find(|other| wave.alone || is_alone(other.wave)) {
+            Some(other) => Err(Wait::Alone(other.task.instance.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn reaches(&self, now: Mono, node: &NodeName) -> Result<(), Wait> {
+        if self.rules.barrier && !self.view.is_promised(node) {
+            return Err(Wait::Promise(node.clone()));
+        }
+        match self.view.fresh(now, node) {
+            Some(_) => Ok(()),
+            None => Err(Wait::Silence(node.clone())),
+        }
+    }
+
+    /// R2: of the others, fewer are unavailable than may be.
+    fn within_budget(&self, now: Mono, run: &Run) -> Result<(), Wait> {
+        let (name, max) =
+            (&run.task.instance.service, self.plan.waves.get(run.wave).map_or(1, |it| it.max_unavailable));
+        let others = self.instances(name).into_iter().filter(|other| *other != run.task.instance);
+        let unavailable: Vec<(Instance, Unavailable)> =
+            others.filter_map(|other| Some((other.clone(), self.unavailable(now, &other)?))).collect();
+        if u32::try_from(unavailable.len()).unwrap_or(u32::MAX) < max {
+            Ok(())
+        } else {
+            Err(Wait::Budget { unavailable, max })
+        }
+    }
+
+    fn instances(&self, name: &ServiceName) -> Vec<Instance> {
+        let service = self.topology.services.get(name);
+        let all = service.into_iter().flat_map(|service| service.instances(name));
+        all.filter(|instance| !self.quarantined.contains(instance)).collect()
+    }
+
+    /// Why an instance is not one that serves, as far as can be seen. Whatever is not known counts.
+    pub(super) fn unavailable(&self, now: Mono, instance: &Instance) -> Option<Unavailable> {
+        let run = self.runs.iter().find(|run| run.task.instance == *instance);
+        if run.is_some_and(|run| self.is_in_flight(run)) {
+            return Some(Unavailable::InFlight);
+        }
+        if !self.rules.observed {
+            return None;
+        }
+        if self.rules.barrier && !self.view.is_promised(&instance.node) {
+            return Some(Unavailable::Unpromised);
+        }
+        let Some(observed) = self.view.observed(now, instance) else { return Some(Unavailable::Silent) };
+        match observed.condition {
+            Condition::Healthy => {}
+            Condition::Bad | Condition::Unknown => return Some(Unavailable::Bad),
+            Condition::Quarantined => return None,
+        }
+        let service = self.topology.services.get(&instance.service)?;
+        let is_drained = service.behind.iter().any(|(pool, server)| {
+            let server = super::super::planner::server_of(server, &instance.node);
+            let hosts = self.topology.pools.get(pool).into_iter().flat_map(|pool| &pool.hosts);
+            let reports = hosts.filter_map(|host| self.view.fresh(now, host));
+            reports.filter_map(|report| report.pools.get(pool)?.get(&server)).any(|takes| !takes)
+        });
+        is_drained.then_some(Unavailable::Drained)
+    }
+
+    /// P2: all that was done to what it needs succeeded, and that is well now.
+    fn dependencies_are_well(&self, now: Mono, run: &Run) -> Result<(), Wait> {
+        let instance = &run.task.instance;
+        let Some(service) = self.topology.services.get(&instance.service) else { return Ok(()) };
+        let zone = self.topology.zone(&instance.node);
+        for edge in service.depends_on.iter().filter(|edge| edge.require == Require::Healthy) {
+            let theirs = self.runs.iter().filter(|other| other.task.instance.service == edge.on);
+            let theirs = theirs.filter(|other| match edge.scope {
+                Scope::All => true,
+                Scope::SameZone => self.topology.zone(&other.task.instance.node) == zone,
+            });
+            for other in theirs.filter(|other| !self.quarantined.contains(&other.task.instance)) {
+                let is_done = other.stage(&self.ledger) == Stage::Well;
+                let why = if is_done { self.unavailable(now, &other.task.instance) } else { Some(Unavailable::Bad) };
+                if let Some(why) = why {
+                    return Err(Wait::Dependency(other.task.instance.clone(), why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// P10: each load balancer keeps as many servers as it has to, once those of this instance are drained.
+    fn leaves_servers(&self, now: Mono, run: &Run) -> Result<(), Wait> {
+        let usual = self.topology.services.get(&run.task.instance.service).map_or(0, |it| it.policy.min_active);
+        for (name, server) in &run.task.drains {
+            let Some(pool) = self.topology.pools.get(name) else { continue };
+            for host in &pool.hosts {
+                let Some(servers) = self.view.fresh(now, host).and_then(|report| report.pools.get(name)) else {
+                    return Err(Wait::Silence(host.clone()));
+                };
+                let others = servers.iter().filter(|(other, takes)| **takes && *other != server).count();
+                let active = u32::try_from(servers.values().filter(|takes| **takes).count()).unwrap_or(u32::MAX);
+                let min = pool.min_active.max(usual);
+                if u32::try_from(others).unwrap_or(u32::MAX) < min {
+                    return Err(Wait::Servers { pool: name.clone(), active, min });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something of it was begun that is neither done nor given up.
+    pub(super) fn is_in_flight(&self, run: &Run) -> bool {
+        match run.stage(&self.ledger) {
+            Stage::Waiting | Stage::Well | Stage::Undone => false,
+            Stage::Failed => run.under_way(&self.ledger).next().is_some(),
+            Stage::Draining
+            | Stage::Validating
+            | Stage::Acting
+            | Stage::Healing
+            | Stage::Undraining
+            | Stage::Undoing
+            | Stage::Unclear => true,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Whether waves are done, and whether the plan goes on.
+
+use std::collections::BTreeMap;
+
+use super::{
+    super::{Condition, FailureKind, OnFailure},
+    Control, End, Event, Failure, Rollout, Run, Stage,
+};
+use crate::base::Mono;
+
+impl Rollout {
+    /// A wave is done when its instances have stayed well for a while.
+    pub(super) fn soak(&mut self, now: Mono) {
+        for (nth, wave) in self.plan.waves.iter().enumerate() {
+            if self.done.contains(&nth) {
+                continue;
+            }
+            let is_over = |run: &Run| match run.stage(&self.ledger) {
+                Stage::Well | Stage::Failed => true,
+                Stage::Waiting
+                | Stage::Draining
+                | Stage::Validating
+                | Stage::Acting
+                | Stage::Healing
+                | Stage::Undraining
+                | Stage::Undoing
+                | Stage::Undone
+                | Stage::Unclear => self.quarantined.contains(&run.task.instance),
+            };
+            if !self.runs.iter().filter(|run| run.wave == nth).all(is_over) {
+                self.soaking.remove(&nth);
+                continue;
+            }
+            let since = *self.soaking.entry(nth).or_insert(now);
+            if since.after(wave.soak).is_some_and(|end| now >= end) {
+                self.done.insert(nth);
+                self.progress = now;
+                continue;
+            }
+            for run in self.runs.iter_mut().filter(|run| run.wave == nth) {
+                let seen = self.view.observed(now, &run.task.instance);
+                let is_bad = seen.is_some_and(|seen| seen.condition == Condition::Bad);
+                if is_bad && run.stage(&self.ledger) == Stage::Well {
+                    let reason = "it did not stay well".to_owned();
+                    run.failure = Some(Failure { at: Stage::Well, kind: FailureKind::Unhealthy, reason });
+                    self.told.remove(&run.task.instance);
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_wave_done(&self, nth: usize) -> bool {
+        self.done.contains(&nth)
+    }
+
+    /// Whether the plan goes on.
+    pub(super) fn judge(&mut self, now: Mono) {
+        match self.control {
+            Control::Running => {
+                if self.done.len() == self.plan.waves.len() {
+                    return self.decide(Event::Ended(End::Succeeded));
+                }
+                if let Some((reason, policy)) = self.too_many_failures() {
+                    let event = match policy {
+                        OnFailure::Abort => Event::Aborting { reason, by: None },
+                        // What only restarts has no release to go back to.
+                        OnFailure::Pause | OnFailure::Rollback => Event::Paused { reason, by: None },
+                    };
+                    return self.decide(event);
+                }
+                if self.soaking.len() > self.done.len() || self.closed.is_some() {
+                    self.progress = now;
+                }
+                if let Some(reason) = self.stands_still(now) {
+                    self.decide(Event::Paused { reason, by: None });
+                }
+            }
+            Control::Aborting { .. } => {
+                let is_given_back =
+                    |run: &Run| self.is_well(now, run) && run.left_drained(&self.ledger).next().is_some();
+                let is_open = |run: &Run| {
+                    let is_counted = !self.quarantined.contains(&run.task.instance);
+                    let is_done = run.stage(&self.ledger) == Stage::Well;
+                    is_counted && !is_done && (self.is_in_flight(run) || is_given_back(run))
+                };
+                // Who has not heard from all of them does not know what was begun.
+                let is_known = !self.rules.barrier || self.nodes().iter().all(|node| self.view.is_promised(node));
+                if (is_known && !self.runs.iter().any(is_open)) || self.stands_still(now).is_some() {
+                    self.decide(Event::Ended(End::Aborted));
+                }
+            }
+            Control::Unapproved | Control::Paused { .. } | Control::Ended(_) => self.progress = now,
+        }
+    }
+
+    /// More tasks of a service failed than may, not counting those that are tried anew.
+    fn too_many_failures(&self) -> Option<(String, OnFailure)> {
+        let mut failed: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
+        let counts = |run: &&Run| {
+            let instance = &run.task.instance;
+            !self.quarantined.contains(instance) && !self.again.contains(instance)
+        };
+        for run in self.runs.iter().filter(counts).filter(|run| run.stage(&self.ledger) == Stage::Failed) {
+            failed.entry(&run.task.instance.service).or_default().push(run);
+        }
+        failed.into_iter().find_map(|(name, runs)| {
+            let policy = &self.topology.services.get(name)?.policy;
+            let (count, last) = (u32::try_from(runs.len()).unwrap_or(u32::MAX), runs.last()?);
+            let failure = last.failed(&self.ledger)?;
+            let reason = format!("{} failed at {}: {}", last.task.instance, failure.at.as_str(), failure.reason);
+            (count > policy.max_failures).then_some((reason, policy.on_failure))
+        })
+    }
+
+    /// Why nothing has gone forward for as long as the policies allow.
+    fn stands_still(&self, now: Mono) -> Option<String> {
+        let open = self.plan.waves.iter().enumerate().filter(|(nth, _)| !self.done.contains(nth));
+        let services = open.filter_map(|(_, wave)| self.topology.services.get(&wave.service));
+        let patience = services.map(|service| service.policy.deadlines.progress).min()?;
+        if self.progress.after(patience).is_none_or(|end| now < end) {
+            return None;
+        }
+        let waits = self.runs.iter().find_map(|run| {
+            let wait = self.waits_for(now, &run.task.instance)?;
+            Some(format!(": {} waits: {wait}", run.task.instance))
+        });
+        let rest = waits.unwrap_or_default();
+        Some(format!("nothing went forward for {}{rest}", patience))
+    }
+}

@@ -1,0 +1,67 @@
+//! The rules that keep a fleet safe: with all of them nothing happens that must not, and each is needed.
+
+use super::{
+    world::{Outcome, story},
+    *,
+};
+
+fn stories(seeds: std::ops::Range<u64>, rules: Rules, harsh: u64) -> impl Iterator<Item = (u64, Outcome)> {
+    seeds.map(move |seed| (seed, story(seed, rules, harsh, false)))
+}
+
+/// How many stories; `scripts/soak` asks for more.
+fn count() -> u64 {
+    std::env::var("ROUNDSMAN_TEST_STORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+}
+
+/// All that must not happen in these stories, and the end of the first one that it happens in.
+fn nothing_bad(seeds: std::ops::Range<u64>, harsh: u64) -> Vec<Outcome> {
+    let (bad, good): (Vec<_>, Vec<_>) =
+        stories(seeds, Rules::ALL, harsh).partition(|(_, outcome)| outcome.violation.is_some());
+    if let Some((first, _)) = bad.first() {
+        let trace = story(*first, Rules::ALL, harsh, true).trace;
+        let tail = trace.len().saturating_sub(100);
+        let all: Vec<String> = bad.iter().map(|(seed, it)| format!("seed {seed}: {:?}", it.violation)).collect();
+        panic!("{}\n{}", trace[tail..].join("\n"), all.join("\n"));
+    }
+    good.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+#[test]
+fn without_faults_no_plan_hurts_anyone() {
+    let outcomes = nothing_bad(0..count() / 3, 0);
+    let succeeded = outcomes.iter().filter(|outcome| outcome.end == Some(End::Succeeded)).count();
+    assert!(succeeded * 2 > outcomes.len(), "only {succeeded} plans succeeded");
+}
+
+#[test]
+fn whatever_fails_nothing_happens_that_must_not() {
+    let mut outcomes = nothing_bad(0..count(), 1);
+    outcomes.extend(nothing_bad(0..count(), 3));
+    let succeeded = outcomes.iter().filter(|outcome| outcome.end == Some(End::Succeeded)).count();
+    let acts: usize = outcomes.iter().map(|outcome| outcome.acts).sum();
+    assert!(succeeded * 3 > outcomes.len(), "only {succeeded} plans succeeded");
+    assert!(acts > 10 * outcomes.len(), "only {acts} acts");
+}
+
+/// So many stories have to show what each rule is for.
+const MOST: u64 = 400;
+
+#[test]
+fn each_rule_is_needed() {
+    let without: [(&str, Rules); 8] = [
+        ("barrier", Rules { barrier: false, ..Rules::ALL }),
+        ("equality", Rules { equality: false, ..Rules::ALL }),
+        ("ledger", Rules { ledger: false, ..Rules::ALL }),
+        ("observed", Rules { observed: false, ..Rules::ALL }),
+        ("again", Rules { again: false, ..Rules::ALL }),
+        ("in_sequence", Rules { in_sequence: false, ..Rules::ALL }),
+        ("gate", Rules { gate: false, ..Rules::ALL }),
+        ("age", Rules { age: false, ..Rules::ALL }),
+    ];
+    for (name, rules) in without {
+        let mut bad = stories(0..MOST, rules, 3).filter_map(|(seed, it)| Some((seed, it.violation?)));
+        let (seed, what) = bad.next().unwrap_or_else(|| panic!("nothing bad was found without {name}"));
+        println!("without {name}, seed {seed}: {what}");
+    }
+}
