@@ -8,7 +8,7 @@ use toml::{Spanned, de::DeTable};
 pub(super) use crate::unit::reader::Value;
 use crate::unit::{
     directives::{successor, systemd_directive},
-    draft::Places,
+    draft::{KeyPlaces, Places},
     reader::Reader,
     similar::{did_you_mean, plain},
     specifier::Specifiers,
@@ -74,6 +74,12 @@ impl Walk<'_, '_> {
                 None => self.unknown_key(title, name, &mut lists.iter().copied().flatten().map(|key| key.name)),
             }
         }
+    }
+
+    /// Where the known keys of `table` stand.
+    pub(super) fn key_places<T>(&self, table: &DeTable<'_>, keys: &'static [Key<T>]) -> KeyPlaces {
+        let place = |key: &'static Key<T>| Some((key.name, self.place(table.get(key.name)?.span().start)));
+        keys.iter().filter_map(place).collect()
     }
 
     fn unknown_key(
