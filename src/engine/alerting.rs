@@ -2,7 +2,7 @@
 
 mod check; // what is wrong with one table
 mod files; // what settings name beside their own file
-mod program; // commands that are told
+pub(super) mod program; // commands that are told
 mod routes; // where alerts go
 mod rules; // who is told of what
 

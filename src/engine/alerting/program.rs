@@ -70,7 +70,8 @@ fn found(program: &str, folders: &str) -> Result<String, String> {
     Ok(path.display().to_string())
 }
 
-fn can_run(path: &Path) -> Result<(), String> {
+/// Whether there is a program at `path`.
+pub(in crate::engine) fn can_run(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let meta = fs::metadata(path).map_err(|error| format!("cannot run {shown}: {error}"))?;
     if !meta.is_file() {
