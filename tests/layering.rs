@@ -105,17 +105,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("jiff", &["unit/calendar/zone.rs", "alert", "edge", "fileserver", "cli"]),
     // unit: the digest of a set of units. deliver: the signature of a webhook. probe: the one of an upload.
     ("sha2", &["unit", "fleet/plan.rs", "fleet/step.rs", "edge/deliver/route", "edge/probe/signing.rs", "fileserver"]),
-    (
-        "toml",
-        &[
-            "unit",
-            "engine/settings.rs",
-            "engine/settings/fault.rs",
-            "engine/fleet/file.rs",
-            "engine/alerting.rs",
-            "fileserver/settings",
-        ],
-    ),
+    ("toml", &["unit", "engine/settings/fault.rs", "engine/fleet/file.rs", "fileserver/settings"]),
     // Pure layers do not log: they return notices.
     ("tracing", &["edge", "engine", "web", "fileserver", "bin/supervisord.rs"]),
     ("tracing_subscriber", &["fileserver/run.rs", "bin/supervisord.rs"]),

@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, collections::BTreeSet, fmt};
 
 use super::{Report, RouteName, Silence};
-use crate::base::{Generation, RunResult, Severity, Shortage, UnitName, Wall};
+use crate::base::{Generation, Remedy, RunResult, Severity, Shortage, UnitName, Wall};
 
 /// What alerts are about; the names are those of rules (`event =`), rows and messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -299,6 +299,8 @@ pub struct Incident {
     pub result: Option<RunResult>,
     /// What was said of it last, as bad as it has come to: reminders and the message of its end say this.
     pub text: String,
+    /// What is done about that, where something can be: rows of old say nothing of it.
+    pub remedy: Option<Remedy>,
     /// Reminders so far.
     pub reminders: u32,
     /// When people were told last.
@@ -316,6 +318,33 @@ pub struct Incident {
 }
 
 impl Incident {
+    /// What is done about it, for people.
+    #[must_use]
+    pub fn action(&self) -> &'static str {
+        match (self.topic, self.remedy) {
+            (
+                Topic::UnitRestarted
+                | Topic::UnitUnhealthy
+                | Topic::UnitDegraded
+                | Topic::DiskLow
+                | Topic::CertificateExpiring
+                | Topic::SlowReplication,
+                Some(remedy),
+            ) => remedy.sentence(),
+            (Topic::UnitRestarted, None) => Remedy::Restart.sentence(),
+            (Topic::UnitUnhealthy, None) => "what its probe says (on_unhealthy)",
+            (Topic::UnitFailed, _) => "it stays down: nothing starts it again but a person",
+            (Topic::StartLimitHit, _) => "it stays down until `supervisorctl reset` and `start`",
+            (Topic::UnitUnkillable, _) => "it has been sent the last signal; nothing more can be tried",
+            (Topic::ConfigRejected, _) => "the configuration before stays in force",
+            (Topic::StoreDegraded, _) => "supervision goes on, rows wait in memory",
+            (Topic::StoreReplaced, _) => "a new database was begun, the damaged one is kept",
+            (Topic::UnitDegraded | Topic::DiskLow | Topic::CertificateExpiring | Topic::SlowReplication, None)
+            | (Topic::LogsDegraded, _) => Remedy::Nothing.sentence(),
+            (Topic::Recovered, _) => "nothing",
+        }
+    }
+
     pub(super) fn begin(id: IncidentId, topic: Topic, at: Wall, report: &Report<'_>) -> Self {
         Self {
             id,
@@ -327,6 +356,7 @@ impl Incident {
             restarts: u32::from(topic == Topic::UnitRestarted),
             result: report.result,
             text: report.text.clone(),
+            remedy: report.remedy,
             reminders: 0,
             told_at: at,
             told: BTreeSet::new(),
@@ -357,6 +387,7 @@ impl Incident {
         }
         if joined != Joined::Known || is_news && is_same {
             self.text.clone_from(&report.text);
+            self.remedy = report.remedy;
         }
         if joined != Joined::Known || topic == Topic::StartLimitHit {
             self.topic = topic;

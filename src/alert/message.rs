@@ -127,7 +127,7 @@ impl Message {
             at: rfc3339(at),
             until,
             reminder,
-            action: Some(action(incident)),
+            action: Some(incident.action().to_owned()),
             ..base
         }
     }
@@ -334,6 +334,7 @@ impl Message {
                 "labels": labels,
                 "annotations": {
                     "summary": self.message, "event": self.event, "incident": self.incident,
+                    "action": self.action.clone().unwrap_or_default(),
                     "runbook_url": self.runbook.clone().unwrap_or_default(),
                 },
                 "startsAt": self.since.as_ref().unwrap_or(&self.at),
@@ -402,26 +403,6 @@ impl Message {
             "last_output" => self.last_output.join("\n"),
             _ => String::new(),
         }
-    }
-}
-
-/// What was done about what an incident has come to.
-fn action(incident: &Incident) -> String {
-    match incident.topic {
-        Topic::UnitRestarted => "it is started again".to_owned(),
-        Topic::UnitFailed => "it stays down: nothing starts it again but a person".to_owned(),
-        Topic::StartLimitHit => "it stays down until `supervisorctl reset` and `start`".to_owned(),
-        Topic::UnitUnkillable => "it has been sent the last signal; nothing more can be tried".to_owned(),
-        Topic::UnitUnhealthy => "what its probe says (on_unhealthy)".to_owned(),
-        Topic::ConfigRejected => "the configuration before stays in force".to_owned(),
-        Topic::StoreDegraded => "supervision goes on, rows wait in memory".to_owned(),
-        Topic::StoreReplaced => "a new database was begun, the damaged one is kept".to_owned(),
-        Topic::LogsDegraded
-        | Topic::UnitDegraded
-        | Topic::DiskLow
-        | Topic::CertificateExpiring
-        | Topic::SlowReplication => "nothing: someone has to act".to_owned(),
-        Topic::Recovered => "nothing".to_owned(),
     }
 }
 

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod fallback; // what a route does not take
+mod fallen; // what unhealthy probes said
 mod hush; // what keeps an alert from being told now
 mod incident;
 mod letter; // a message as mail
@@ -31,9 +32,12 @@ mod template; // a webhook's body as its receiver wants it
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::{Consequence, Generation, Happening, Mono, Notice, Now, RunId, RunResult, Severity, UnitName, pack};
+use crate::base::{
+    Consequence, Generation, Happening, Mono, Notice, Now, Remedy, RunId, RunResult, Severity, UnitName, pack,
+};
 
 pub use fallback::{Fallback, Trouble, fallback_faults};
+use fallen::Fallen;
 pub use hush::{Pattern, QuietHours, QuietHoursError, Silence};
 pub use incident::{Acknowledged, Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
 use incident::{Joined, Word};
@@ -48,11 +52,6 @@ pub use template::{Template, TemplateError};
 
 /// Most units whose marks are kept; past it those that are in no incident are forgotten first.
 pub const MARKS_MAX: usize = 10_000;
-
-/// What the probe said that matters most.
-fn worst_of(probes: &BTreeMap<String, (Severity, String)>) -> Option<String> {
-    probes.values().max_by_key(|(severity, _)| *severity).map(|(_, text)| text.clone())
-}
 
 /// One thing the alert machine wants done.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +71,7 @@ pub struct Alerts {
     marks: BTreeMap<UnitName, Mark>,
     open: BTreeMap<Subject, Open>,
     /// By unit, what its unhealthy probes said; of runs before this machine's time only what was said again.
-    fallen: BTreeMap<UnitName, BTreeMap<String, (Severity, String)>>,
+    fallen: BTreeMap<UnitName, Fallen>,
     silences: Vec<Silence>,
     effects: VecDeque<Effect>,
     shutting_down: bool,
@@ -176,9 +175,9 @@ impl Alerts {
             Subject::Config | Subject::Store | Subject::Logs | Subject::Disk => false,
         };
         for (unit, probes) in &mut self.fallen {
-            probes.retain(|probe, _| is_there(unit, Some(probe)));
+            probes.retain(|probe| is_there(unit, Some(probe)));
         }
-        self.fallen.retain(|_, probes| !probes.is_empty());
+        self.fallen.retain(|_, probes| probes.worst().is_some());
         let subjects: Vec<_> = self.open.keys().filter(|subject| gone(subject)).cloned().collect();
         for subject in subjects {
             self.close(now, &subject, Closing::Removed);
@@ -241,25 +240,28 @@ impl Alerts {
                     let mut ended = Report { run: Some(run), result: Some(*result), ..Report::of(notice) };
                     // It did as it was told: its probe is why.
                     if let (RunResult::Success, Consequence::Restart) = (result, consequence)
-                        && let Some(why) = fallen.as_ref().and_then(worst_of)
+                        && let Some((why, _)) = fallen.as_ref().and_then(Fallen::worst)
                     {
                         ended.text = message::bounded(&format!("{why}; it is restarted"));
                     }
                     self.ended(now, *consequence, &ended);
                 }
             }
-            Happening::Unhealthy { run, probe, severity, .. } => {
+            Happening::Unhealthy { run, probe, severity, remedy, .. } => {
                 if !self.is_over(run) {
                     let report = Report::of(notice);
-                    self.update(&Subject::Probe(run.unit.clone(), probe.clone()), &report.text);
+                    self.update(&Subject::Probe(run.unit.clone(), probe.clone()), &report.text, *remedy);
                     if *severity != Severity::Info {
                         let probes = self.fallen.entry(run.unit.clone()).or_default();
-                        probes.insert(probe.clone(), (*severity, report.text.clone()));
+                        probes.fell(probe, *severity, &report.text, *remedy);
+                        let remedy = Some(probes.remedy_beside(*remedy));
                         self.saw(run);
-                        self.worsen(now, Topic::UnitUnhealthy, &report);
+                        self.worsen(now, Topic::UnitUnhealthy, &Report { remedy, ..report });
                     }
                 }
             }
+            Happening::RestartHeld { run, probe, held } => self.decided(run, probe, Remedy::Held(*held)),
+            Happening::RestartReleased { run, probe } => self.decided(run, probe, Remedy::Restart),
             Happening::Degraded { run, probe, shortage, .. } => {
                 if !self.is_over(run) {
                     self.saw(run);
@@ -322,7 +324,6 @@ impl Alerts {
             | Happening::SpawnFailed { .. }
             | Happening::ControlFailed { .. }
             | Happening::RestartScheduled { .. }
-            | Happening::RestartHeld { .. }
             | Happening::TimedOut { .. }
             | Happening::WatchdogExpired { .. }
             | Happening::OomKilled { .. }
@@ -340,7 +341,10 @@ impl Alerts {
 
     fn ended(&mut self, now: Now, consequence: Consequence, report: &Report<'_>) {
         match consequence {
-            Consequence::Restart => self.worsen(now, Topic::UnitRestarted, report),
+            Consequence::Restart => {
+                let restarted = Report { remedy: Some(Remedy::Restart), ..report.clone() };
+                self.worsen(now, Topic::UnitRestarted, &restarted);
+            }
             Consequence::Fail => self.worsen(now, Topic::UnitFailed, report),
             Consequence::StartLimit => self.worsen(now, Topic::StartLimitHit, report),
             Consequence::Rest => {
@@ -376,22 +380,43 @@ impl Alerts {
     /// A probe is healthy again: an incident that others keep open speaks of them from now on.
     fn rose(&mut self, unit: &UnitName, probe: &str) {
         let Some(probes) = self.fallen.get_mut(unit) else { return };
-        probes.remove(probe);
-        let Some(worst) = worst_of(probes) else {
+        probes.rose(probe);
+        let Some((text, remedy)) = probes.worst() else {
             self.fallen.remove(unit);
             return;
         };
+        let (text, remedy) = (text.to_owned(), probes.remedy_beside(remedy));
         let subject = Subject::Unit(unit.clone());
         if self.open.get(&subject).is_some_and(|open| open.incident.topic == Topic::UnitUnhealthy) {
-            self.update(&subject, &worst);
+            self.update(&subject, &text, remedy);
+        }
+    }
+
+    /// Something else is done about a probe that is unhealthy than was decided before. Whose incident speaks of a restart that is
+    /// held back hears it.
+    fn decided(&mut self, run: &RunId, probe: &str, remedy: Remedy) {
+        if self.is_over(run) {
+            return;
+        }
+        if let Some(probes) = self.fallen.get_mut(&run.unit) {
+            probes.decided(probe, remedy);
+        }
+        for subject in [Subject::Unit(run.unit.clone()), Subject::Probe(run.unit.clone(), probe.to_owned())] {
+            let is_held = |open: &&Open| matches!(open.incident.remedy, Some(Remedy::Held(_)));
+            if let Some(text) = self.open.get(&subject).filter(is_held).map(|open| open.incident.text.clone()) {
+                self.update(&subject, &text, remedy);
+            }
         }
     }
 
     /// Has an open incident say something else from now on, and tells nobody.
-    fn update(&mut self, subject: &Subject, text: &str) {
-        let Some(open) = self.open.get_mut(subject).filter(|open| open.incident.text != text) else { return };
-        text.clone_into(&mut open.incident.text);
-        self.save(subject);
+    fn update(&mut self, subject: &Subject, text: &str, remedy: Remedy) {
+        let Some(Open { incident, .. }) = self.open.get_mut(subject) else { return };
+        if incident.text != text || incident.remedy != Some(remedy) {
+            text.clone_into(&mut incident.text);
+            incident.remedy = Some(remedy);
+            self.save(subject);
+        }
     }
 
     fn save(&mut self, subject: &Subject) {
@@ -518,13 +543,14 @@ impl Open {
 }
 
 /// What a notice says of a subject, for an incident.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::alert) struct Report<'a> {
     subject: Subject,
     run: Option<&'a RunId>,
     result: Option<RunResult>,
     severity: Severity,
     text: String,
+    remedy: Option<Remedy>,
 }
 
 impl<'a> Report<'a> {
@@ -538,7 +564,7 @@ impl<'a> Report<'a> {
             None => Subject::Config,
         };
         let text = message::bounded(&what.message());
-        Self { subject, run: what.run(), result: None, severity: what.severity(), text }
+        Self { subject, run: what.run(), result: None, severity: what.severity(), text, remedy: None }
     }
 
     fn generation(&self) -> Option<Generation> {

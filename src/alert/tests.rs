@@ -1,3 +1,4 @@
+mod done;
 mod hushed;
 mod listed;
 mod short;
@@ -58,7 +59,8 @@ fn wanted(mut what: Happening) -> Happening {
 
 fn unhealthy(generation: u64) -> Happening {
     let (probe, reason) = ("live".to_owned(), "status 503".to_owned());
-    Happening::Unhealthy { run: run(generation), probe, reason, severity: Severity::Warning }
+    let remedy = Remedy::Restart;
+    Happening::Unhealthy { run: run(generation), probe, reason, severity: Severity::Warning, remedy }
 }
 
 fn unkillable(generation: u64) -> Happening {
@@ -200,6 +202,7 @@ fn reminders_and_the_end_say_what_happened_last() {
         probe: name.to_owned(),
         reason: reason.to_owned(),
         severity: Severity::Warning,
+        remedy: Remedy::Nothing,
     };
     let said = texts(&[probe("live", "status 503"), probe("disk", "full"), recovered(1)]);
     let (live, disk) = ("web is unhealthy: probe live: status 503", "web is unhealthy: probe disk: full");
@@ -236,7 +239,13 @@ fn what_a_probe_found_short_says_so_when_it_has_become_worse() {
         reason: reason.to_owned(),
     };
     for severity in [Severity::Warning, Severity::Info] {
-        let bad = Happening::Unhealthy { run: run(1), probe: "live".to_owned(), reason: "code 2".to_owned(), severity };
+        let bad = Happening::Unhealthy {
+            run: run(1),
+            probe: "live".to_owned(),
+            reason: "code 2".to_owned(),
+            severity,
+            remedy: Remedy::Nothing,
+        };
         let healthy = Happening::Healthy { run: run(1), probe: "live".to_owned() };
         let said = texts(&[short("code 1"), bad, healthy]);
         let end = "probe live of web is healthy again; last it was: web is unhealthy: probe live: code 2";

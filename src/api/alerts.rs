@@ -114,6 +114,7 @@ fn incident(incident: &Incident) -> v1::Incident {
         about: incident.subject.to_string(),
         severity: incident.severity.as_str().to_owned(),
         message: incident.text.clone(),
+        action: incident.action().to_owned(),
         opened_us: incident.opened_at.0,
         told_us: incident.told_at.0,
         restarts: incident.restarts,

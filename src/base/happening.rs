@@ -5,7 +5,7 @@
 use super::{Actor, ByteSize, Consequence, Field, Happening, RunId, RunResult, Severity, StartCause, UnitName};
 
 /// The closed list of field names that a happening may carry.
-pub const FIELD_NAMES: [&str; 32] = [
+pub const FIELD_NAMES: [&str; 33] = [
     "unit",
     "generation",
     "invocation",
@@ -28,6 +28,7 @@ pub const FIELD_NAMES: [&str; 32] = [
     "errno",
     "probe",
     "reason",
+    "remedy",
     "needs",
     "was_failed",
     "machine",
@@ -65,6 +66,7 @@ impl Happening {
             Self::Healthy { .. } => "healthy",
             Self::Degraded { .. } => "degraded",
             Self::RestartHeld { .. } => "restart_held",
+            Self::RestartReleased { .. } => "restart_released",
             Self::Recovered { .. } => "recovered",
             Self::DependencyFailed { .. } => "dependency_failed",
             Self::CountersReset { .. } => "counters_reset",
@@ -116,6 +118,7 @@ impl Happening {
             | Self::Healthy { run, .. }
             | Self::Degraded { run, .. }
             | Self::RestartHeld { run, .. }
+            | Self::RestartReleased { run, .. }
             | Self::Recovered { run } => Some(&run.unit),
             Self::ManagerStarted { .. }
             | Self::UpgradeFailed { .. }
@@ -162,6 +165,7 @@ impl Happening {
             | Self::Healthy { run, .. }
             | Self::Degraded { run, .. }
             | Self::RestartHeld { run, .. }
+            | Self::RestartReleased { run, .. }
             | Self::Recovered { run } => Some(&mut run.unit),
             Self::ManagerStarted { .. }
             | Self::UpgradeFailed { .. }
@@ -198,6 +202,7 @@ impl Happening {
             | Self::Healthy { run, .. }
             | Self::Degraded { run, .. }
             | Self::RestartHeld { run, .. }
+            | Self::RestartReleased { run, .. }
             | Self::Recovered { run } => Some(run),
             Self::RestartScheduled { .. }
             | Self::StartLimitHit { .. }
@@ -240,6 +245,7 @@ impl Happening {
             | Self::MainStarted { .. }
             | Self::RunReady { .. }
             | Self::RestartScheduled { .. }
+            | Self::RestartReleased { .. }
             | Self::UnitStopped { .. }
             | Self::Listening { .. }
             | Self::Reloaded { .. }
@@ -329,8 +335,11 @@ impl Happening {
             }
             Self::Healthy { run, probe } => format!("probe {probe} of {} is healthy", run.unit),
             Self::Degraded { run, probe, reason, .. } => format!("probe {probe} of {} is degraded: {reason}", run.unit),
-            Self::RestartHeld { run, probe, reason } => {
-                format!("the restart of {} that probe {probe} wants is held back: {reason}", run.unit)
+            Self::RestartHeld { run, probe, held } => {
+                format!("the restart of {} that probe {probe} wants is held back: {}", run.unit, held.as_str())
+            }
+            Self::RestartReleased { run, probe } => {
+                format!("{} is restarted, as probe {probe} wants: nothing holds that back any more", run.unit)
             }
             Self::Recovered { run } => format!("{} is up and healthy", run.unit),
             Self::DependencyFailed { unit, needs } => format!("{unit} cannot start: it needs {needs}"),
@@ -425,15 +434,17 @@ impl Happening {
             Self::ReloadFailed { run: _, reason } | Self::MainPidRefused { run: _, reason } => {
                 fields.push(("reason", text(reason)))
             }
-            Self::Unhealthy { run: _, probe, reason, severity: _ } => {
-                fields.extend([("probe", text(probe)), ("reason", text(reason))]);
+            Self::Unhealthy { run: _, probe, reason, severity: _, remedy } => {
+                fields.extend([("probe", text(probe)), ("reason", text(reason)), ("remedy", text(&remedy.as_str()))]);
             }
-            Self::Healthy { run: _, probe } => fields.push(("probe", text(probe))),
+            Self::Healthy { run: _, probe } | Self::RestartReleased { run: _, probe } => {
+                fields.push(("probe", text(probe)));
+            }
             Self::Degraded { run: _, probe, reason, shortage: _ } => {
                 fields.extend([("probe", text(probe)), ("reason", text(reason))]);
             }
-            Self::RestartHeld { run: _, probe, reason } => {
-                fields.extend([("probe", text(probe)), ("reason", text(reason))]);
+            Self::RestartHeld { run: _, probe, held } => {
+                fields.extend([("probe", text(probe)), ("reason", text(&held.as_str()))]);
             }
             Self::DependencyFailed { unit: _, needs } => fields.push(("needs", text(needs))),
             Self::CountersReset { unit: _, actor, restarts, starts, was_failed } => {

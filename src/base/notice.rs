@@ -1,6 +1,6 @@
 use super::{
-    Actor, Consequence, ExitStatus, InvocationId, Now, Pid, RunId, RunResult, SpawnFailure, StartCause, TimeSpan,
-    UnitName, Usage,
+    Actor, Consequence, ExitStatus, HeldBack, InvocationId, Now, Pid, Remedy, RunId, RunResult, SpawnFailure,
+    StartCause, TimeSpan, UnitName, Usage,
 };
 
 /// One thing that happened, said once by a machine; the log, the store, the event stream and the alerts all read it.
@@ -189,6 +189,8 @@ pub enum Happening {
         reason: String,
         /// Whether the unit asks for a warning only.
         severity: Severity,
+        /// What is done about it.
+        remedy: Remedy,
     },
     /// A probe wants the unit restarted, and that is held back; it is done when nothing is in its way, if it is still wanted.
     RestartHeld {
@@ -196,8 +198,15 @@ pub enum Happening {
         run: RunId,
         /// Which probe.
         probe: String,
-        /// What holds it back, for people.
-        reason: &'static str,
+        /// What holds it back.
+        held: HeldBack,
+    },
+    /// A restart that was held back is done now.
+    RestartReleased {
+        /// Which run.
+        run: RunId,
+        /// Which probe.
+        probe: String,
     },
     /// A probe's verdict is degraded: the service does its work, but not for ever.
     Degraded {

@@ -12,7 +12,7 @@ use nix::libc::O_NONBLOCK;
 /// Longest secret that is read.
 const SECRET_BYTES_MAX: u64 = 4096;
 /// Permission bits that let in someone other than the owner.
-const FOREIGN_BITS: u32 = 0o077;
+pub const FOREIGN_BITS: u32 = 0o077;
 
 /// What stands in a file that nobody but its owner, root or us, may read; a final line break is no part of it. The reason of
 /// a refusal names the file, and the remedy, and nothing that stands in it.

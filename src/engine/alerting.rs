@@ -1,89 +1,88 @@
 //! `[[alert.route]]` and `[[alert.rule]]` as they are written, and what the alert machine makes of them.
 
+mod check; // what is wrong with one table
 mod files; // what settings name beside their own file
-mod program; // commands that are told
+pub(super) mod program; // commands that are told
 mod routes; // where alerts go
+mod rules; // who is told of what
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
-
+use check::Check;
 pub(crate) use files::{Files, Texts};
-use routes::{RouteFile, checked_route, secret_url};
+use routes::{ROUTE, RouteFile, checked_route, secret_url};
+use rules::{Known, RULE, RuleFile, checked_rule, unknown_placeholders};
 
-use super::settings::{Fault, at};
+use super::settings::{Fault, at, path};
 use crate::{
-    alert::{
-        Escalation, Heartbeat, Pattern, Quiet, ROUTES_MAX, Route, RouteName, Rule, Settings, Target, Topic,
-        fallback_faults,
-    },
-    base::{Severity, TimeSpan},
+    alert::{Heartbeat, ROUTES_MAX, Route, RouteName, Settings, Target, fallback_faults},
+    base::TimeSpan,
     edge::zones,
-    unit::similar,
+    unit::{Field, Read},
 };
 
 /// `[alert]` as it is written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub(super) struct AlertFile {
-    #[serde(default, rename = "route")]
-    routes: Vec<RouteFile>,
-    #[serde(default, rename = "rule")]
-    rules: Vec<RuleFile>,
+    /// `None` where it is no list of tables.
+    routes: Option<Vec<Read<RouteFile>>>,
+    rules: Vec<Read<RuleFile>>,
     /// Where people read what to do about a topic, `<event>`.
     runbooks: Option<String>,
-    heartbeat: Option<HeartbeatFile>,
+    heartbeat: Option<Read<HeartbeatFile>>,
     quiet_hours: Option<String>,
+    has_routes: bool,
+    /// Whether the syntax of the file is broken: routes that stand in it may not be here.
+    pub(super) is_broken: bool,
 }
+
+pub(super) const ALERT: &[Field<AlertFile>] = &[
+    Field {
+        name: "route",
+        set: |alert, r, v| {
+            alert.has_routes = true;
+            alert.routes = r.tables(v, "alert.route", ROUTE);
+        },
+    },
+    Field { name: "rule", set: |alert, r, v| alert.rules = r.tables(v, "alert.rule", RULE).unwrap_or_default() },
+    Field { name: "runbooks", set: |alert, r, v| alert.runbooks = r.string(v) },
+    Field {
+        name: "heartbeat",
+        set: |alert, r, v| alert.heartbeat = Some(r.read_table(v, "alert.heartbeat", HEARTBEAT)),
+    },
+    Field { name: "quiet_hours", set: |alert, r, v| alert.quiet_hours = r.string(v) },
+];
 
 /// The documents that come with the program.
 const RUNBOOKS: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/runbooks/<event>.md");
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 struct HeartbeatFile {
     url: Option<String>,
     url_file: Option<PathBuf>,
     url_env: Option<String>,
-    interval: Option<String>,
+    interval: Option<TimeSpan>,
 }
+
+const HEARTBEAT: &[Field<HeartbeatFile>] = &[
+    Field { name: "url", set: |beat, r, v| beat.url = r.string(v) },
+    Field { name: "url_file", set: |beat, r, v| beat.url_file = path(r, v) },
+    Field { name: "url_env", set: |beat, r, v| beat.url_env = r.string(v) },
+    Field { name: "interval", set: |beat, r, v| beat.interval = r.span(v) },
+];
 
 /// How often a heartbeat is sent unless its settings say otherwise.
 const HEARTBEAT_INTERVAL: TimeSpan = TimeSpan::from_secs(60);
 /// No more often.
 const HEARTBEAT_INTERVAL_MIN: TimeSpan = TimeSpan::from_secs(1);
 
-fn heartbeat(file: HeartbeatFile, files: &Files) -> Result<Heartbeat, Fault> {
-    let url = secret_url(file.url, file.url_file, file.url_env, files)?;
-    let interval = file.interval.as_deref().map_or(Ok(HEARTBEAT_INTERVAL), span).map_err(at("interval"))?;
+fn heartbeat(file: HeartbeatFile, check: &mut Check<'_>) -> Option<Heartbeat> {
+    let url = secret_url(file.url, file.url_file, file.url_env, check);
+    let interval = file.interval.unwrap_or(HEARTBEAT_INTERVAL);
     if interval < HEARTBEAT_INTERVAL_MIN || interval.micros().is_none() {
-        return Err(at("interval")(format!("its interval is shorter than {HEARTBEAT_INTERVAL_MIN} or infinite")));
+        check.fault("interval", format!("its interval is shorter than {HEARTBEAT_INTERVAL_MIN} or infinite"));
     }
-    Ok(Heartbeat { url, interval })
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleFile {
-    event: String,
-    severity: Option<SeverityFile>,
-    routes: Option<Vec<String>>,
-    repeat_interval: Option<String>,
-    runbook: Option<String>,
-    dedup_key: Option<String>,
-    inhibited_by: Option<Vec<String>>,
-    /// Empty: none.
-    quiet_hours: Option<String>,
-    escalate_after: Option<String>,
-    escalate_to: Option<Vec<String>>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SeverityFile {
-    Info,
-    Warning,
-    Critical,
+    Some(Heartbeat { url: url?, interval })
 }
 
 /// Who is told, checked: every route has a URL, every rule names routes that exist. All faults at once, the consequences of one
@@ -91,47 +90,85 @@ enum SeverityFile {
 pub(super) fn settings(file: AlertFile, files: &Files, node: String) -> Result<Settings, Vec<Fault>> {
     let mut faults = Vec::new();
     let runbooks = Some(file.runbooks.unwrap_or_else(|| RUNBOOKS.to_owned())).filter(|link| !link.is_empty());
+    let unknown = unknown_placeholders(runbooks.as_deref().unwrap_or_default(), &["<event>"]);
+    faults.extend(unknown.into_iter().map(|problem| at("runbooks")(problem).of("alert runbooks")));
     let mut settings = Settings { node, runbooks, ..Settings::default() };
     match file.quiet_hours.as_deref().filter(|text| !text.is_empty()).map(zones::quiet_hours).transpose() {
         Ok(hours) => settings.quiet_hours = hours,
         Err(problem) => faults.push(at("quiet_hours")(problem).of("alert quiet_hours")),
     }
-    if file.routes.len() > ROUTES_MAX {
-        faults.push(format!("more than {ROUTES_MAX} alert routes").into());
+    if let Some(Read { says, is_whole }) = file.heartbeat {
+        let mut check = Check::new(files, is_whole);
+        settings.heartbeat = heartbeat(says, &mut check);
+        faults.extend(check.into_faults("alert heartbeat").into_iter().map(|fault| fault.within("heartbeat")));
     }
-    match file.heartbeat.map(|file| heartbeat(file, files)).transpose() {
-        Ok(heartbeat) => settings.heartbeat = heartbeat,
-        Err(fault) => faults.push(fault.within("heartbeat").of("alert heartbeat")),
+    let are_known = !file.is_broken && (file.routes.is_some() || !file.has_routes);
+    let routes = file.routes.unwrap_or_default();
+    if routes.len() > ROUTES_MAX {
+        faults.push(Fault::from(format!("more than {ROUTES_MAX} alert routes")).within("route"));
     }
-    let names: Vec<String> = file.routes.iter().map(|route| route.name.clone()).collect();
-    for (index, route) in file.routes.into_iter().enumerate() {
-        let name = route.name.clone();
-        let whose = format!("alert route {name:?}");
-        match checked_route(route, files) {
-            Ok(_) if names.iter().take(index).any(|known| *known == name) => {
-                faults.push(at("name")(format!("{whose} stands here twice")).nth(index).within("route"));
-            }
-            Ok(route) => settings.routes.push(route),
-            Err(fault) => faults.push(fault.of(&whose).nth(index).within("route")),
-        }
+    let names: Vec<Option<String>> = routes.iter().map(|route| route.says.name.clone()).collect();
+    for (index, route) in routes.into_iter().enumerate() {
+        let (route, found) = checked_in_its_place(index, route, &names, files);
+        settings.routes.extend(route);
+        faults.extend(found);
     }
-    faults.extend(wrong_fallbacks(&settings.routes, &names));
-    for (index, rule) in file.rules.into_iter().enumerate() {
-        let event = rule.event.clone();
-        match checked_rule(rule, &names) {
-            Ok(rule) => settings.rules.push(rule),
-            Err(fault) => faults.push(fault.of(&format!("alert rule {event:?}")).nth(index).within("rule")),
-        }
+    let known = Known {
+        are_all: are_known && names.iter().all(Option::is_some),
+        names: names.into_iter().map(Option::unwrap_or_default).collect(),
+    };
+    faults.extend(wrong_fallbacks(&settings.routes, &known));
+    for (index, Read { says, is_whole }) in file.rules.into_iter().enumerate() {
+        let whose =
+            says.event.as_ref().map_or_else(|| "alert rule".to_owned(), |event| format!("alert rule {event:?}"));
+        let mut check = Check::new(files, is_whole);
+        settings.rules.extend(checked_rule(says, &known, &mut check));
+        faults.extend(check.into_faults(&whose).into_iter().map(|fault| fault.nth(index).within("rule")));
     }
     if faults.is_empty() { Ok(settings) } else { Err(faults.into_iter().map(|fault| fault.within("alert")).collect()) }
 }
 
-/// Of `sound` ones among all routes that have these names: a route that has a fault of its own is there all the same.
-fn wrong_fallbacks(sound: &[Route], names: &[String]) -> Vec<Fault> {
-    let index = |name: &RouteName| names.iter().position(|known| known == name.as_str());
+/// One of the routes with these names, and what is wrong with it.
+fn checked_in_its_place(
+    index: usize,
+    route: Read<RouteFile>,
+    names: &[Option<String>],
+    files: &Files,
+) -> (Option<Route>, Vec<Fault>) {
+    let name = route.says.name.clone();
+    let whose = name.as_ref().map_or_else(|| "alert route".to_owned(), |name| format!("alert route {name:?}"));
+    let mut check = Check::new(files, route.is_whole);
+    let is_there = name.is_some() && names.iter().take(index).any(|known| *known == name);
+    let route = checked_route(route.says, &mut check).filter(|_| !is_there);
+    let mut faults = check.into_faults(&whose);
+    if is_there {
+        faults.push(at("name")(format!("{whose} stands here twice")));
+    }
+    if let Some(why) = route.as_ref().filter(|_| files.asks_host()).and_then(unfit) {
+        faults.push(Fault::from(why).of(&whose));
+    }
+    (route, faults.into_iter().map(|fault| fault.nth(index).within("route")).collect())
+}
+
+/// Why a command cannot be run. What was in force is not asked: a program that is gone for a moment must not end the supervision
+/// of all else.
+fn unfit(route: &Route) -> Option<String> {
+    match &route.target {
+        Target::Command(program) => program.unfit.clone(),
+        Target::Webhook(_) | Target::Slack(_) | Target::SlackBot(_) | Target::Alertmanager(_) | Target::Email(_) => {
+            None
+        }
+    }
+}
+
+/// Of `sound` ones among all routes that there are: a route that has a fault of its own is there all the same.
+fn wrong_fallbacks(sound: &[Route], known: &Known) -> Vec<Fault> {
+    let index = |name: &RouteName| known.names.iter().position(|known| known == name.as_str());
     let is_sound = |name: &RouteName| sound.iter().any(|route| route.name == *name);
     let of = |name: &RouteName| sound.iter().find(|route| route.name == *name)?.fallback.as_ref();
-    let is_told = |name: &RouteName| of(name).is_some_and(|to| index(&to.route).is_some() && !is_sound(&to.route));
+    let is_told = |name: &RouteName| {
+        of(name).is_some_and(|to| if index(&to.route).is_some() { !is_sound(&to.route) } else { !known.are_all })
+    };
     let faults = fallback_faults(sound).into_iter().filter(|(name, _)| !is_told(name));
     let located = |(name, problem): (RouteName, String)| {
         let fault = at("fallback")(problem).of(&format!("alert route {:?}", name.as_str()));
@@ -140,97 +177,24 @@ fn wrong_fallbacks(sound: &[Route], names: &[String]) -> Vec<Fault> {
     faults.map(located).collect()
 }
 
-/// Commands that cannot be run, each with the reason.
-pub(super) fn unfit(settings: &Settings) -> Vec<Fault> {
-    let fault = |(index, route): (usize, &Route)| match &route.target {
-        Target::Command(program) => {
-            let whose = format!("alert route {:?}", route.name.as_str());
-            let fault = Fault::from(program.unfit.clone()?).of(&whose);
-            Some(fault.nth(index).within("route").within("alert"))
-        }
-        Target::Webhook(_) | Target::Slack(_) | Target::SlackBot(_) | Target::Alertmanager(_) | Target::Email(_) => {
-            None
-        }
-    };
-    settings.routes.iter().enumerate().filter_map(fault).collect()
-}
-
-fn span(text: &str) -> Result<TimeSpan, String> {
-    text.parse::<TimeSpan>().map_err(|error| error.to_string())
-}
-
-/// A pattern whose topic there is.
-fn pattern(text: &str) -> Result<Pattern, String> {
-    let topic = text.split_once(':').map_or(text, |(topic, _)| topic);
-    if topic.contains('*') || Topic::parse(topic).is_some() {
-        return Ok(Pattern::new(text));
-    }
-    let meant = similar(topic, Topic::ALL.iter().map(|topic| topic.as_str()));
-    let help =
-        meant.map_or_else(|| Topic::ALL.map(Topic::as_str).join(", "), |meant| format!("did you mean {meant:?}?"));
-    Err(format!("{topic:?} is no event ({help})"))
-}
-
-/// `routes` are the names of all, sound or not.
-fn checked_rule(file: RuleFile, routes: &[String]) -> Result<Rule, Fault> {
-    let known = |name: &String| {
-        if !routes.contains(name) {
-            let meant = similar(name, routes.iter().map(String::as_str));
-            let help = meant
-                .map_or_else(|| format!("routes: {}", routes.join(", ")), |meant| format!("did you mean {meant:?}?"));
-            return Some(Err(format!("there is no route {name:?} ({help})")));
-        }
-        // A name that cannot be is told where the route stands.
-        RouteName::new(name).ok().map(Ok)
-    };
-    let all_known = |names: &[String]| names.iter().filter_map(known).collect::<Result<Vec<_>, _>>();
-    let escalation = match (file.escalate_after, file.escalate_to) {
-        (Some(after), Some(to)) if !to.is_empty() => Some(Escalation {
-            after: span(&after).map_err(at("escalate_after"))?,
-            routes: all_known(&to).map_err(at("escalate_to"))?,
-        }),
-        (None, None) => None,
-        (after, _) => {
-            let key = if after.is_some() { "escalate_after" } else { "escalate_to" };
-            return Err(at(key)("escalate_after and escalate_to belong together"));
-        }
-    };
-    let inhibited_by = file.inhibited_by.unwrap_or_default();
-    let inhibited_by: Result<_, _> = inhibited_by.iter().map(|text| pattern(text)).collect();
-    Ok(Rule {
-        event: pattern(&file.event).map_err(at("event"))?,
-        severity: file.severity.map(|severity| match severity {
-            SeverityFile::Info => Severity::Info,
-            SeverityFile::Warning => Severity::Warning,
-            SeverityFile::Critical => Severity::Critical,
-        }),
-        routes: file.routes.as_deref().map(all_known).transpose().map_err(at("routes"))?,
-        repeat_interval: file.repeat_interval.as_deref().map(span).transpose().map_err(at("repeat_interval"))?,
-        runbook: file.runbook,
-        dedup_key: file.dedup_key,
-        inhibited_by: inhibited_by.map_err(at("inhibited_by"))?,
-        quiet_hours: match file.quiet_hours.as_deref() {
-            Some("") => Some(Quiet::Never),
-            Some(text) => Some(Quiet::Hours(zones::quiet_hours(text).map_err(at("quiet_hours"))?)),
-            None => None,
-        },
-        escalation,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
     use super::*;
     use crate::{
-        alert::{Protection, Webhook},
+        alert::{Protection, Quiet, Webhook},
         base::Secret,
+        unit::read_settings,
     };
 
     fn check(text: &str, base: &Path) -> Result<Settings, Vec<String>> {
-        settings(toml::from_str(text).expect("well formed"), &Files::new(base, Texts::new()), "here".into())
-            .map_err(|faults| faults.into_iter().map(|fault| fault.message).collect())
+        let mut file = AlertFile::default();
+        let unread = read_settings(Path::new("r.toml"), text, ALERT, &mut file);
+        let mut said: Vec<String> = unread.iter().map(ToString::to_string).collect();
+        let settings = settings(file, &Files::new(base), "here".into());
+        said.extend(settings.as_ref().err().into_iter().flatten().map(|fault| fault.message.clone()));
+        settings.ok().filter(|_| said.is_empty()).ok_or(said)
     }
 
     #[test]
@@ -397,6 +361,10 @@ mod tests {
             ("[heartbeat]\nurl = \"x\"", "heartbeat"),
             ("[[rule]]\nevent = \"unit_fialed\"", "did you mean \"unit_failed\"?"),
             ("[[rule]]\nevent = \"*\"\ninhibited_by = [\"nothing\"]", "no event"),
+            ("[[rule]]\nevent = \"*\"\ninhibited_by = [\"*foo*\"]", "no event"),
+            ("[[rule]]\nevent = \"*\"\ndedup_key = \"<unit>/<evnt>\"", "did you mean <event>?"),
+            ("runbooks = \"https://wiki/<evnt>\"", "nothing is filled in for <evnt> (did you mean <event>?)"),
+            ("runbooks = \"https://wiki/<unit>\"", "<event> can stand there"),
             ("[[rule]]\nevent = \"*\"\nescalate_after = \"1min\"", "belong together"),
             ("[[rule]]\nevent = \"*\"\nescalate_after = \"1min\"\nescalate_to = [\"b\"]", "no route \"b\""),
         ];
@@ -429,5 +397,89 @@ mod tests {
         }
         let other = check("[[route]]\nname = \"a\"\nkind = \"slack\"\nurl = \"http://x\"\nto = []\n", Path::new("/"));
         assert!(other.expect_err("mixed")[0].contains("of kind \"email\""));
+    }
+
+    #[test]
+    fn all_faults_of_one_route_and_of_one_rule_are_told_at_once() {
+        let text = r#"
+            [[route]]
+            name = "a b"
+            kind = "webhook"
+            url = "ftp://x"
+            template = "{{ nobody }}"
+            server = "mail"
+            give_up_after = 0
+            group_wait = "2h"
+            fallback = "c d"
+            [[route]]
+            name = "post"
+            kind = "email"
+            server = "x:y"
+            from = "nobody"
+            to = ["a@b.c", "neither"]
+            user = "me"
+            [[rule]]
+            event = "unit_fialed"
+            routes = ["nobody", "post", "noone"]
+            inhibited_by = ["foo", "disk_low", "bar"]
+            dedup_key = "<evnt> <node> <unti>"
+            quiet_hours = "late"
+            escalate_after = "1min"
+        "#;
+        let said = check(text, Path::new("/")).expect_err("seventeen faults");
+        let expected = [
+            "\"a b\": ",
+            "server is a key of kind \"email\"",
+            "cannot name a route",
+            "give_up_after is 0",
+            "group_wait is longer",
+            "neither http:// nor https://",
+            "template:1:1",
+            "no port",
+            "user needs a password_file",
+            "\"nobody\" ",
+            "\"neither\" ",
+            "\"unit_fialed\" is no event",
+            "no route \"nobody\"",
+            "no route \"noone\"",
+            "escalate_to belong together",
+            "\"foo\" is no event",
+            "\"bar\" is no event",
+            "nothing is filled in for <evnt>",
+            "nothing is filled in for <unti>",
+            "hours of the day",
+        ];
+        for part in expected {
+            assert!(said.iter().any(|fault| fault.contains(part)), "{part}: {said:#?}");
+        }
+        assert_eq!(said.len(), expected.len(), "{said:#?}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_once_and_what_follows_from_it_is_not() {
+        for (text, says) in [
+            ("[[route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = 5", "\"url\" must be a string, not an integer"),
+            ("[[route]]\nname = \"ops\"\nkind = \"webhok\"\nurl = \"http://x\"", "did you mean \"webhook\"?"),
+            ("[[route]]\nname = \"ops\"\nkind = \"webhook\"\nurll = \"http://x\"", "did you mean \"url\"?"),
+            (
+                "[[route]]\nname = 5\nkind = \"webhook\"\nurl = \"http://x\"\n[[rule]]\nevent = \"*\"\nroutes = [\"ops\"]",
+                "\"name\" must be",
+            ),
+            ("[route]\nname = \"ops\"\n[[rule]]\nevent = \"*\"\nroutes = [\"ops\"]", "write [[alert.route]]"),
+            ("[[rule]]\nevent = [\"*\"]", "\"event\" must be a string, not a list"),
+            ("[[rule]]\nevent = \"*\"\nroutes = \"ops\"", "write [\"ops\"]"),
+            ("[[rule]]\nevent = \"*\"\nescalate_after = \"soon\"\nescalate_to = []", "soon"),
+            ("[[rule]]\nevent = \"*\"\nseverity = \"bad\"", "it can be info, warning, critical"),
+            (
+                "[[route]]\nname = \"ops\nkind = \"webhook\"\nurl = \"http://x\"\n[[rule]]\nevent = \"*\"\nroutes = [\"ops\"]",
+                "2:",
+            ),
+        ] {
+            let said = check(text, Path::new("/")).expect_err(text);
+            assert!(said.iter().any(|fault| fault.contains(says)), "{text}: {said:#?}");
+            let is_followed = text.contains("soon") || text.contains("\"ops\nkind");
+            assert!(said.len() == 1 || is_followed, "{text}: {said:#?}");
+            assert!(!said.iter().any(|fault| fault.contains("no route")), "{text}: {said:#?}");
+        }
     }
 }

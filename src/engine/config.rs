@@ -99,6 +99,12 @@ pub fn reload(inforce: &Settings, instances: &BTreeSet<UnitName>) -> Result<Box<
 
 /// Reads and checks every unit of `dirs`. May ask the host's user database: never called on the path of a restart.
 pub fn load(dirs: &[PathBuf], instances: &BTreeSet<UnitName>) -> Result<Host, ConfigError> {
+    let host = read(dirs, instances)?;
+    secrets(&host).map(|()| host)
+}
+
+/// The same, whatever the secrets of their probes are like.
+pub(super) fn read(dirs: &[PathBuf], instances: &BTreeSet<UnitName>) -> Result<Host, ConfigError> {
     let mut texts = Vec::new();
     let mut problems = Vec::new();
     for dir in dirs {
@@ -110,9 +116,7 @@ pub fn load(dirs: &[PathBuf], instances: &BTreeSet<UnitName>) -> Result<Host, Co
     if !problems.is_empty() {
         return Err(ConfigError(problems.join("\n")));
     }
-    let host =
-        check(texts.into_iter().map(|text| StoredText { path: text.path, text: text.text }).collect(), instances)?;
-    secrets(&host).map(|()| host)
+    check(texts.into_iter().map(|text| StoredText { path: text.path, text: text.text }).collect(), instances)
 }
 
 /// Refuses units that name secrets which others can read. Only where the files are read anew: what is in force already goes

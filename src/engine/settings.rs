@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use fault::located;
 pub(super) use fault::{Fault, at};
-use file::{File, PathsFile, log_faults};
+pub(super) use file::path;
+use file::{File, PathsFile, container, log_faults};
 
 use super::{
-    alerting::{self, AlertFile},
+    alerting::{self, AlertFile, Files},
     config,
 };
 use crate::{
@@ -84,8 +85,7 @@ pub struct Paths {
 }
 
 /// `[cgroup] mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CgroupMode {
     /// Where the init system gave us a part of the tree (Delegate=yes), and as PID 1.
     #[default]
@@ -128,36 +128,21 @@ impl Settings {
     pub fn load(file: Option<&Path>, places: &Places) -> Result<Self, SettingsError> {
         let path = file_of(file, places);
         match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&path, &text, places)?.fit(&path),
+            Ok(text) => Self::parse(&path, &text, places),
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {
-                Self::assemble(None, "", File::default(), places, alerting::Texts::new())
+                Self::assemble(None, "", (File::default(), Vec::new()), places, Files::new(Path::new("")))
             }
             Err(source) => Err(SettingsError::Read { path, source }),
         }
     }
 
-    /// Refuses what cannot work on this host as it is now. What was in force is not asked: a program that is gone for a moment must
-    /// not end the supervision of all else.
-    fn fit(self, path: &Path) -> Result<Self, SettingsError> {
-        let faults = alerting::unfit(&self.alert);
-        if faults.is_empty() {
-            Ok(self)
-        } else {
-            Err(SettingsError::Refused(located(path, self.text.expose(), faults)))
-        }
-    }
-
     /// What of a file that cannot be used can be: where things are, if it says so, and else the defaults.
     pub fn salvage(file: Option<&Path>, places: &Places) -> Option<Self> {
-        #[derive(Default, Deserialize)]
-        struct Known {
-            #[serde(default)]
-            paths: PathsFile,
-        }
         let path = file_of(file, places);
-        let known = fs::read_to_string(&path).ok().and_then(|text| toml::from_str::<Known>(&text).ok());
-        let file = File { paths: known.unwrap_or_default().paths, ..File::default() };
-        Self::assemble(Some(&path), "", file, places, alerting::Texts::new()).ok()
+        let known = fs::read_to_string(&path).ok().map(|text| File::read(&path, &text).0.paths);
+        let paths = known.filter(|paths| paths.is_whole).unwrap_or_default();
+        let file = File { paths, ..File::default() };
+        Self::assemble(Some(&path), "", (file, Vec::new()), places, Files::new(folder_of(&path))).ok()
     }
 
     /// The routes whose secret stands in the file itself, by name.
@@ -216,14 +201,7 @@ impl Settings {
     }
 
     fn parse(path: &Path, text: &str, places: &Places) -> Result<Self, SettingsError> {
-        Self::assemble(Some(path), text, Self::shaped(path, text)?, places, alerting::Texts::new())
-    }
-
-    fn shaped(path: &Path, text: &str) -> Result<File, SettingsError> {
-        toml::from_str(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            SettingsError::Refused(vec![Problem::error(path, text, offset, error.message())])
-        })
+        Self::assemble(Some(path), text, File::read(path, text), places, Files::new(folder_of(path)))
     }
 
     /// Keeps a copy in the runtime directory, for a manager that has to start while the file cannot be used.
@@ -241,39 +219,45 @@ impl Settings {
         let kept: Kept = read.map_err(|source| SettingsError::Read { path, source })?;
         let file = file_of(file, places);
         let files = kept.files.into_iter().map(|(path, said)| (path, Secret::new(said))).collect();
-        let mut settings = Self::assemble(Some(&file), &kept.text, Self::shaped(&file, &kept.text)?, places, files)?;
+        let files = Files::of_force(folder_of(&file), files);
+        let mut settings = Self::assemble(Some(&file), &kept.text, File::read(&file, &kept.text), places, files)?;
         if let Some(lasting) = kept.lasting {
             // Whom it named to be told is over, and what it named for that may be gone.
-            let shaped = File { alert: AlertFile::default(), ..Self::shaped(&file, &lasting)? };
-            settings.go_on_with(&Self::assemble(Some(&file), &lasting, shaped, places, alerting::Texts::new())?);
+            let (read, unread) = File::read(&file, &lasting);
+            let read = File { alert: AlertFile::default(), ..read };
+            let files = Files::of_force(folder_of(&file), alerting::Texts::new());
+            settings.go_on_with(&Self::assemble(Some(&file), &lasting, (read, unread), places, files)?);
         }
         Ok(settings)
     }
 
-    /// Relative paths in a file are relative to the file's folder.
+    /// Of what was `read`, and of what of it could not be. Relative paths in a file are relative to the file's folder.
     fn assemble(
         source: Option<&Path>,
         text: &str,
-        file: File,
+        (file, mut problems): (File, Vec<Problem>),
         places: &Places,
-        were: alerting::Texts,
+        files: Files,
     ) -> Result<Self, SettingsError> {
-        let base = source.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
+        let base = source.map_or_else(|| Path::new(""), folder_of);
         let place = |path: Option<PathBuf>, default: &Path| path.map_or_else(|| default.to_owned(), |p| base.join(p));
         let node =
             nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |n| n.to_string_lossy().into_owned());
-        let files = alerting::Files::new(base, were);
         let log = file.log.spec();
         let mut wrong = log_faults(&log);
-        let budget = file.health.budget().map_err(|fault| wrong.push(fault)).unwrap_or_default();
-        let (alert, container) = match (alerting::settings(file.alert, &files, node), file.container.settings()) {
-            (Ok(alert), Ok(container)) if wrong.is_empty() => (alert, container),
-            (alert, container) => {
-                wrong.extend(alert.err().into_iter().chain(container.err()).flatten());
-                let path = source.unwrap_or_else(|| Path::new("roundsman.toml"));
-                return Err(SettingsError::Refused(located(path, text, wrong)));
-            }
-        };
+        let budget = file.health.budget(&mut wrong);
+        let container = container(file.container, &mut wrong);
+        let alert = alerting::settings(file.alert, &files, node).unwrap_or_else(|faults| {
+            wrong.extend(faults);
+            alert::Settings::default()
+        });
+        if !wrong.is_empty() || !problems.is_empty() {
+            let path = source.unwrap_or_else(|| Path::new("roundsman.toml"));
+            problems.extend(located(path, text, wrong));
+            problems.sort();
+            return Err(SettingsError::Refused(problems));
+        }
+        let PathsFile { units, state, runtime, logs } = file.paths.says;
         Ok(Self {
             source: source.map(Path::to_owned),
             text: Secret::new(text),
@@ -281,23 +265,27 @@ impl Settings {
             lasting: None,
             places: places.clone(),
             paths: Paths {
-                units: match file.paths.units {
+                units: match units {
                     Some(dirs) => dirs.into_iter().map(|dir| base.join(dir)).collect(),
                     None => vec![places.config.join("units")],
                 },
-                state: place(file.paths.state, &places.state),
-                runtime: place(file.paths.runtime, &places.runtime),
-                logs: place(file.paths.logs, &places.logs),
+                state: place(state, &places.state),
+                runtime: place(runtime, &places.runtime),
+                logs: place(logs, &places.logs),
             },
             log,
-            cgroups: file.cgroup.mode,
-            disk_min_free: file.disk.min_free_bytes.map_or(ByteSize(64 << 20), |size| size.0),
+            cgroups: file.cgroup,
+            disk_min_free: file.disk_min_free.unwrap_or(ByteSize(64 << 20)),
             restart_budget: budget,
             history: file.history.retention(),
             alert,
             container,
         })
     }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or_else(|| Path::new(""))
 }
 
 /// The file that was named, or the one of the place.
@@ -438,15 +426,12 @@ mod tests {
         let container = read("[container]\nmain = \"web\"\nforward_signals = [\"SIGQUIT\"]\n").expect("good").container;
         assert_eq!(container.forward, [Signal::QUIT]);
         for (text, word) in [
-            ("main = \"../web\"", "main"),
+            ("main = \"../web\"", "a unit name cannot"),
             ("main = \"web\"\nforward_signals = [\"HUP\"]", "HUP"),
             ("forward_signals = []", "needs main"),
         ] {
             let error = read(&format!("[container]\n{text}\n")).expect_err(text).to_string();
-            assert!(
-                error.starts_with("r.toml:") && error.contains(": error: [container]") && error.contains(word),
-                "{error}"
-            );
+            assert!(error.starts_with("r.toml:") && error.contains(": error: ") && error.contains(word), "{error}");
         }
     }
 
@@ -490,24 +475,96 @@ interval = "0"
         for (line, part) in [
             (2, "keep"),
             (4, "restart_budget"),
-            (6, "main"),
+            (6, "a unit name cannot"),
             (10, "\"ops\": its URL"),
             (15, "\"hook\": template:1:1: there is no field"),
             (20, "\"post\": "),
-            (26, "rule \"*\": "),
+            (22, "\"post\": there is no route \"nobody\" to fall back to"),
+            (26, "soon"),
             (29, "heartbeat: its interval"),
         ] {
             assert!(said(line, part), "{line} {part}: {problems:#?}");
         }
-        assert_eq!(problems.len(), 8, "{problems:#?}");
+        assert_eq!(problems.len(), 9, "{problems:#?}");
         assert!(problems[3].to_string().starts_with("r.toml:10:7: error: alert route"), "{}", problems[3]);
     }
 
     #[test]
-    fn what_we_do_not_know_is_refused_with_its_place() {
-        let error =
-            Settings::parse(Path::new("r.toml"), "[log]\nkeep = 3\nsegmentsize = 1\n", &places()).expect_err("typo");
-        let text = error.to_string();
-        assert!(text.starts_with("r.toml:3:1: error: unknown field `segmentsize`, expected"), "{text}");
+    fn all_that_cannot_be_read_is_told_at_once_with_its_place_and_the_likely_word() {
+        let text = r#"stat = "/x"
+[log]
+keep = "many"
+segmentsize = 1
+compress = "gzp"
+[pahts]
+state = "/x"
+[paths]
+units = "/u"
+state = 5
+[cgroup]
+mode = "of"
+[health]
+restart_budget = 129
+restart_budget_interval = 0
+[container]
+forward_signals = ["HUP"]
+[[alert.route]]
+kind = "webhook"
+url = "http://x/"
+allow_private = "maybe"
+[[alert.rule]]
+event = "unit_fialed"
+severty = "info"
+"#;
+        let error = Settings::parse(Path::new("r.toml"), text, &places()).expect_err("no").to_string();
+        let expected = r#"r.toml:1:1: error: "stat" stands outside of a table
+  help: there are paths, log, cgroup, disk, health, history, alert, container
+r.toml:3:8: error: "keep" must be a whole number from 0 to 4294967295
+r.toml:4:1: error: unknown key "segmentsize" in [log]
+  help: did you mean "segment_size"?
+r.toml:5:12: error: "compress" cannot be "gzp"
+  help: did you mean "gzip"?
+r.toml:6:2: error: unknown table "pahts"
+  help: did you mean "paths"?
+r.toml:9:9: error: "units" must be a list, not a string
+  help: write ["/u"]
+r.toml:10:9: error: "state" must be a string, not an integer
+r.toml:12:8: error: "mode" cannot be "of"
+  help: did you mean "off"?
+r.toml:14:18: error: [health] restart_budget is at most 128, or 0 for no limit
+r.toml:15:27: error: [health] restart_budget_interval must be above zero and finite; restart_budget = 0 is no limit
+r.toml:17:20: error: "HUP" cannot go on to the unit
+  help: USR1, QUIT and WINCH can; HUP reloads, TERM and INT stop everything, USR2 upgrades
+r.toml:21:17: error: "allow_private" must be true or false, not "maybe"
+r.toml:23:9: error: alert rule "unit_fialed": "unit_fialed" is no event (did you mean "unit_failed"?)
+r.toml:24:1: error: unknown key "severty" in [[alert.rule]]
+  help: did you mean "severity"?"#;
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn broken_syntax_hides_nothing_else_and_nothing_that_follows_from_it_is_told() {
+        let text = "[log]\nkeep = \nsegmentsize = 1\n[[alert.rule]]\nevent = \"foo\"\nroutes = [\"ops\"]\n";
+        let error = Settings::parse(Path::new("r.toml"), text, &places()).expect_err("no").to_string();
+        let lines: Vec<&str> = error.lines().filter(|line| line.starts_with("r.toml:")).collect();
+        assert!(lines.iter().any(|line| line.starts_with("r.toml:2:")), "{error}");
+        assert!(lines.iter().any(|line| line.contains("\"segmentsize\"")), "{error}");
+        assert!(lines.iter().any(|line| line.contains("\"foo\" is no event")), "{error}");
+        assert!(!error.contains("no route"), "{error}");
+        assert_eq!(lines.len(), 3, "{error}");
+    }
+
+    #[test]
+    fn where_things_are_is_taken_from_a_file_that_cannot_be_used_otherwise() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("r.toml");
+        let state = |text: &str| {
+            fs::write(&file, text).expect("written");
+            Settings::salvage(Some(&file), &places()).expect("places").paths.state
+        };
+        assert_eq!(state("[paths]\nstate = \"/x\"\n[log]\nkep = 1\n"), Path::new("/x"));
+        for broken in ["[paths]\nstate = \"/x\"\n[log\n", "[paths]\nstate = \"/x\"\nruntim = \"/y\"\n"] {
+            assert_eq!(state(broken), places().state, "{broken}");
+        }
     }
 }

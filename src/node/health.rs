@@ -11,13 +11,13 @@ use super::{
     input::ProbeOutcome,
     probe::Probe,
     restart,
-    service::{Phase, State},
+    service::{Phase, Run, State, Unit},
     status::Verdict,
     timers::Slot,
     wish::Ask,
 };
 use crate::{
-    base::{Actor, Happening, Mono, Now, RunId, RunResult, Ticket, TimeSpan, UnitName},
+    base::{Actor, Happening, HeldBack, Mono, Now, Remedy, RunId, RunResult, Ticket, TimeSpan, UnitName},
     unit::{
         UnitDef,
         spec::{OnUnhealthy, ProbeSpec, ServiceKind},
@@ -207,13 +207,15 @@ impl Node {
 
     /// The probes that are unhealthy or degraded, as it was told when they became so.
     pub fn fallen_probes(&self) -> impl Iterator<Item = Happening> {
-        let runs = self.names.values().filter_map(|place| self.run(*place)).filter(|run| run.phase.is_up());
-        let fallen = |run: &super::service::Run, spec: &ProbeSpec, probe: &Probe| {
+        let units = self.names.values().filter_map(|place| self.unit(*place));
+        let runs = units.filter_map(|unit| Some((unit, unit.run().filter(|run| run.phase.is_up())?)));
+        let fallen = |unit: &Unit, run: &Run, spec: &ProbeSpec, probe: &Probe| {
             let (id, name) = (run.id(), spec.name.to_string());
             let reason = probe.reason().unwrap_or("so the manager before this one found").to_owned();
             match probe.verdict {
                 Verdict::Unhealthy => {
-                    Some(Happening::Unhealthy { run: id, probe: name, reason, severity: spec.severity })
+                    let remedy = run.remedy(spec.on_unhealthy, unit.held_back);
+                    Some(Happening::Unhealthy { run: id, probe: name, reason, severity: spec.severity, remedy })
                 }
                 Verdict::Degraded => {
                     Some(Happening::Degraded { run: id, probe: name, shortage: spec.check.shortage(), reason })
@@ -221,28 +223,31 @@ impl Node {
                 Verdict::Unknown | Verdict::Healthy => None,
             }
         };
-        runs.flat_map(move |run| {
-            run.def.health.iter().zip(&run.probes).filter_map(move |(spec, probe)| fallen(run, spec, probe))
+        runs.flat_map(move |(unit, run)| {
+            run.def.health.iter().zip(&run.probes).filter_map(move |(spec, probe)| fallen(unit, run, spec, probe))
         })
     }
 
     /// A verdict fell.
     fn fell(&mut self, now: Now, place: Place, spec: &ProbeSpec, reason: String) {
+        let wants_restart = spec.on_unhealthy == OnUnhealthy::Restart;
+        let held = if wants_restart { self.admit_restart(now, place) } else { None };
         let Some(unit) = self.unit_mut(place) else { return };
         unit.incident |= spec.matters();
-        let Some(run) = unit.run_mut() else { return };
-        let what =
-            Happening::Unhealthy { run: run.id(), probe: spec.name.to_string(), reason, severity: spec.severity };
+        let Some(run) = unit.run() else { return };
+        let (id, probe, severity) = (run.id(), spec.name.to_string(), spec.severity);
+        let remedy = run.remedy(spec.on_unhealthy, held);
+        let what = Happening::Unhealthy { run: id, probe, reason, severity, remedy };
         if spec.matters() {
             self.timers.clear(place, Slot::RowEnds);
             self.timers.clear(place, Slot::Settled);
         }
         self.touch(place);
         self.notice(now, what);
-        match spec.on_unhealthy {
-            OnUnhealthy::Restart => self.restart_unhealthy(now, place),
-            OnUnhealthy::Reload => self.reload(now, place, Actor::HEALTH_PROBE, Vec::new()),
-            OnUnhealthy::Alert | OnUnhealthy::None => {}
+        match remedy {
+            Remedy::Restart | Remedy::Held(_) => self.restart_or_hold(now, place, held),
+            Remedy::Reload => self.reload(now, place, Actor::HEALTH_PROBE, Vec::new()),
+            Remedy::Nothing => {}
         }
     }
 
@@ -280,7 +285,7 @@ impl Node {
     /// The unit is up and well, or has finished well: an outage is over.
     pub(super) fn is_well(&mut self, now: Now, place: Place) {
         let Some(unit) = self.unit_mut(place) else { return };
-        let Some(id) = unit.run().map(super::service::Run::id) else { return };
+        let Some(id) = unit.run().map(Run::id) else { return };
         if std::mem::take(&mut unit.incident) {
             self.touch(place);
             self.notice(now, Happening::Recovered { run: id });
@@ -331,7 +336,16 @@ impl Node {
     }
 }
 
-impl super::service::Run {
+impl Run {
+    /// What follows from a probe that is unhealthy.
+    fn remedy(&self, wish: OnUnhealthy, held: Option<HeldBack>) -> Remedy {
+        match wish {
+            OnUnhealthy::Restart => held.map_or(Remedy::Restart, Remedy::Held),
+            OnUnhealthy::Reload if self.can_reload() => Remedy::Reload,
+            OnUnhealthy::Reload | OnUnhealthy::Alert | OnUnhealthy::None => Remedy::Nothing,
+        }
+    }
+
     /// From when on it is well if its probes say so too: when a failure would be the first of a new row, where the unit says
     /// that.
     fn settled_at(&self, now: Now) -> Option<Mono> {

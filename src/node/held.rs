@@ -8,12 +8,12 @@ use super::{
     Node,
     graph::Place,
     input::RestartBudget,
-    service::Unit,
-    status::{HeldBack, Verdict},
+    service::{Run, Unit},
+    status::Verdict,
     wish::Ending,
 };
 use crate::{
-    base::{Happening, Now, UnitName},
+    base::{Happening, HeldBack, Now, UnitName},
     unit::spec::OnUnhealthy,
 };
 
@@ -21,21 +21,31 @@ use crate::{
 pub(super) const REMEMBERED_MAX: usize = RestartBudget::BURST_MAX as usize;
 
 impl Node {
-    /// A probe wants the unit restarted.
-    pub(super) fn restart_unhealthy(&mut self, now: Now, place: Place) {
-        let Some((maintained, probe)) = self.unit(place).and_then(|unit| Some((unit.maintained, unit.fallen_probe()?)))
-        else {
+    /// A probe wants the unit restarted, now or since a while.
+    fn restart_unhealthy(&mut self, now: Now, place: Place) {
+        if self.unit(place).is_none_or(|unit| !unit.wants_restart()) {
             return self.forgo_restart(place);
-        };
-        let held = if maintained {
+        }
+        let held = self.admit_restart(now, place);
+        self.restart_or_hold(now, place, held);
+    }
+
+    /// What holds a restart back that a probe wants now; one that nothing holds back is spent from the budget.
+    pub(super) fn admit_restart(&mut self, now: Now, place: Place) -> Option<HeldBack> {
+        if self.unit(place).is_some_and(|unit| unit.maintained) {
             self.budget.leave(place);
-            Some(HeldBack::Maintenance)
-        } else if self.budget.take(now.mono) {
-            None
-        } else {
-            self.budget.wait(place);
-            Some(HeldBack::Budget)
-        };
+            return Some(HeldBack::Maintenance);
+        }
+        if self.budget.take(now.mono) {
+            return None;
+        }
+        self.budget.wait(place);
+        Some(HeldBack::Budget)
+    }
+
+    /// Restarts the unit, or remembers what holds that back.
+    pub(super) fn restart_or_hold(&mut self, now: Now, place: Place, held: Option<HeldBack>) {
+        let Some(probe) = self.unit(place).and_then(Unit::fallen_probe) else { return self.forgo_restart(place) };
         let interval = self.budget.interval();
         let Some(unit) = self.unit_mut(place) else { return };
         let before = std::mem::replace(&mut unit.held_back, held);
@@ -45,10 +55,14 @@ impl Node {
             let surplus = unit.probe_restarts.len().saturating_sub(REMEMBERED_MAX);
             unit.probe_restarts.drain(..surplus);
         }
-        let Some(run) = unit.run_mut() else { return };
-        let id = run.id();
+        let Some(id) = unit.run().map(Run::id) else { return };
         match held {
             None => {
+                if before.is_some() {
+                    let what = Happening::RestartReleased { run: id, probe: probe.to_string() };
+                    self.notice(now, what);
+                }
+                let Some(run) = self.run_mut(place) else { return };
                 run.ending = Some(Ending::Unhealthy { probe: probe.to_string() });
                 self.budget.leave(place);
                 self.touch(place);
@@ -56,7 +70,7 @@ impl Node {
             }
             Some(why) if before != held => {
                 self.touch(place);
-                self.notice(now, Happening::RestartHeld { run: id, probe: probe.into(), reason: why.as_str() });
+                self.notice(now, Happening::RestartHeld { run: id, probe: probe.into(), held: why });
             }
             Some(_) => {}
         }

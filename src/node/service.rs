@@ -24,15 +24,14 @@ use super::{
     health::Checking,
     limit::StartWindow,
     probe::Probe,
-    status::HeldBack,
     timer::Timer,
     watch::{Elsewhere, Watch},
     wish::{Ask, Ending, Job, Wish},
 };
 use crate::{
     base::{
-        Actor, Consequence, ExitStatus, Generation, InvocationId, Mono, Now, Pid, ProcessKey, Role, RunId, RunResult,
-        StartCause, TimeSpan, UnitName, Usage,
+        Actor, Consequence, ExitStatus, Generation, HeldBack, InvocationId, Mono, Now, Pid, ProcessKey, Role, RunId,
+        RunResult, StartCause, TimeSpan, UnitName, Usage,
     },
     unit::{
         UnitDef,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::{ExitStatus, Generation, InvocationId, Mono, Now, Pid, RunResult, UnitName, Wall};
+use crate::base::{ExitStatus, Generation, HeldBack, InvocationId, Mono, Now, Pid, RunResult, UnitName, Wall};
 
 /// One unit as it is now.
 #[derive(Debug, Clone, PartialEq)]
@@ -200,26 +200,6 @@ impl Sub {
             | Self::FinalSigterm
             | Self::FinalSigkill => Active::Deactivating,
             Self::Failed => Active::Failed,
-        }
-    }
-}
-
-/// What holds a restart back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeldBack {
-    /// So many were there already.
-    Budget,
-    /// Someone works on the unit.
-    Maintenance,
-}
-
-impl HeldBack {
-    /// For people.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Budget => "the budget of restarts by probes is spent",
-            Self::Maintenance => "the unit is in maintenance",
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     effect::{Outcome, Refusal},
     graph::Place,
     input::{NotifyMessage, Sender},
-    service::{Directive, Main, Naming, Phase, Reloading},
+    service::{Directive, Main, Naming, Phase, Reloading, Run},
     timers::Slot,
     wish::Ask,
 };
@@ -24,10 +24,10 @@ impl Node {
         let Some(run) = self.run_mut(place).filter(|run| run.phase.is_up()) else {
             return self.answer_all(&asks, &Outcome::Failed(Refusal::NotRunning));
         };
-        let service = &run.def.service;
-        if service.exec_reload.is_empty() && service.kind != ServiceKind::NotifyReload {
+        if !run.can_reload() {
             return self.answer_all(&asks, &Outcome::Failed(Refusal::CannotReload));
         }
+        let service = &run.def.service;
         let busy = run.control.is_some() || run.phase == Phase::ReloadSignal;
         let signals = service.kind == ServiceKind::NotifyReload && run.main.is_alive();
         let (signal, commands) = (service.reload_signal, service.exec_reload.len());
@@ -316,4 +316,12 @@ fn shortened(text: &str) -> &str {
         end -= 1;
     }
     &text[..end]
+}
+
+impl Run {
+    /// Whether there is a way to have it reload.
+    pub(super) fn can_reload(&self) -> bool {
+        let service = &self.def.service;
+        !service.exec_reload.is_empty() || service.kind == ServiceKind::NotifyReload
+    }
 }

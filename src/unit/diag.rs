@@ -75,10 +75,17 @@ pub(super) struct Place {
     pub offset: usize,
 }
 
+/// What problems are shown of.
+#[derive(Debug)]
+struct Shown<'s> {
+    path: Arc<Path>,
+    text: &'s [u8],
+}
+
 /// Collects the problems of all sources.
 #[derive(Debug)]
 pub(super) struct Report<'s> {
-    sources: &'s [SourceText],
+    sources: Vec<Shown<'s>>,
     problems: Vec<Problem>,
     dropped: usize,
     errors: usize,
@@ -87,8 +94,23 @@ pub(super) struct Report<'s> {
 }
 
 impl<'s> Report<'s> {
-    pub(super) const fn new(sources: &'s [SourceText]) -> Self {
+    pub(super) fn new(sources: &'s [SourceText]) -> Self {
+        let shown = |source: &'s SourceText| Shown { path: Arc::clone(&source.path), text: &source.text };
+        Self::of(sources.iter().map(shown).collect())
+    }
+
+    /// Of one file that is no unit's.
+    pub(super) fn of_one(path: &Path, text: &'s [u8]) -> Self {
+        Self::of(vec![Shown { path: path.into(), text }])
+    }
+
+    const fn of(sources: Vec<Shown<'s>>) -> Self {
         Self { sources, problems: Vec::new(), dropped: 0, errors: 0, broken: Vec::new() }
+    }
+
+    /// Whether the syntax of something is broken.
+    pub(super) const fn has_broken_syntax(&self) -> bool {
+        !self.broken.is_empty()
     }
 
     /// Something that keeps the units from being used.
@@ -141,7 +163,7 @@ impl<'s> Report<'s> {
     }
 
     fn position(&self, place: Place) -> (u32, u32) {
-        let text = self.sources.get(place.file).map_or(&[][..], |source| &source.text);
+        let text = self.sources.get(place.file).map_or(&[][..], |source| source.text);
         position(text, place.offset)
     }
 

@@ -176,6 +176,7 @@ impl Default for ExternalDraft {
 pub(super) struct ProbeDraft {
     pub name: Box<str>,
     pub place: Place,
+    pub keys: KeyPlaces,
     pub check: Option<CheckDraft>,
     pub interval: TimeSpan,
     pub timeout: TimeSpan,
@@ -205,6 +206,7 @@ pub(super) enum CheckDraft {
 pub(super) struct HttpDraft {
     pub name: Option<Box<str>>,
     pub place: Place,
+    pub keys: KeyPlaces,
     pub url: Option<Box<str>>,
     pub method: &'static str,
     pub body: Option<Box<str>>,
@@ -220,6 +222,9 @@ pub(super) struct HttpDraft {
     pub capture: BTreeMap<Box<str>, Box<str>>,
     pub body_max: ByteSize,
 }
+
+/// Where the keys of one of several tables stand, the newest last.
+pub(super) type KeyPlaces = Vec<(&'static str, Place)>;
 
 /// Where each key stands that was given, the last place of each.
 #[derive(Debug, Default)]
@@ -277,6 +282,7 @@ impl ProbeDraft {
         Self {
             name: name.into(),
             place,
+            keys: KeyPlaces::new(),
             check: None,
             interval: TimeSpan::from_secs(10),
             timeout: TimeSpan::from_secs(2),
@@ -293,6 +299,15 @@ impl ProbeDraft {
             checks_here: Vec::new(),
         }
     }
+
+    /// Where the key stands; its table where it does not.
+    pub(super) fn at(&self, key: &str) -> Place {
+        newest(&self.keys, key).unwrap_or(self.place)
+    }
+}
+
+fn newest(keys: &KeyPlaces, key: &str) -> Option<Place> {
+    keys.iter().rev().find(|(known, _)| *known == key).map(|(_, place)| *place)
 }
 
 impl HttpDraft {
@@ -300,6 +315,7 @@ impl HttpDraft {
         Self {
             name: None,
             place,
+            keys: KeyPlaces::new(),
             url: None,
             method: "GET",
             body: None,
@@ -315,6 +331,11 @@ impl HttpDraft {
             capture: BTreeMap::new(),
             body_max: BODY_MAX_DEFAULT,
         }
+    }
+
+    /// Where the key stands; its table where it does not.
+    pub(super) fn at(&self, key: &str) -> Place {
+        newest(&self.keys, key).unwrap_or(self.place)
     }
 }
 

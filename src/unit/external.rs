@@ -70,15 +70,16 @@ pub(super) fn check_probes(draft: &Draft, report: &mut Report<'_>) {
         return;
     }
     for probe in &draft.health {
-        if let Some(CheckDraft::Ready(ProbeCheck::Memory(_) | ProbeCheck::Cpu(_))) = &probe.check {
+        if let Some(CheckDraft::Ready(check @ (ProbeCheck::Memory(_) | ProbeCheck::Cpu(_)))) = &probe.check {
+            let key = if matches!(check, ProbeCheck::Memory(_)) { "memory" } else { "cpu" };
             let message =
                 format!("the probe {:?} looks at processes of ours, and an external service has none", probe.name);
-            report.error(probe.place, message, Some("ask the service itself, or write a plugin".to_owned()));
+            report.error(probe.at(key), message, Some("ask the service itself, or write a plugin".to_owned()));
         }
         if let Some(CheckDraft::Ready(ProbeCheck::Log(_))) = &probe.check {
             let message =
                 format!("the probe {:?} reads captured output, and that of an external service is not", probe.name);
-            report.error(probe.place, message, Some("ask the service itself, or write a plugin".to_owned()));
+            report.error(probe.at("log"), message, Some("ask the service itself, or write a plugin".to_owned()));
         }
     }
 }

@@ -28,6 +28,7 @@ mod listening; // one unit's sockets
 pub mod placeholder; // what is filled into a text later
 mod probe_order; // which probe depends on which
 mod probing; // what one unit is asked
+mod reader; // what every file of tables has in common
 mod requests; // of one http probe
 mod set;
 mod shared;
@@ -39,6 +40,7 @@ mod specifier;
 pub use diag::{Level, PROBLEMS_MAX, Problem};
 pub use exec_line::{EXEC_LINE_BYTES_MAX, ExecFault};
 pub use expand::expand;
+pub use reader::{Field, Read, Reader, Value, put, read_settings};
 pub use set::{Acceptor, Digest, Loaded, Surroundings, UnitSet, load, load_in};
 pub use shared::Shared;
 pub use similar::similar;

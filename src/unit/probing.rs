@@ -17,29 +17,20 @@ const UNHEALTHY_AFTER: u32 = 3;
 
 /// The probe of a draft, with whatever is wrong with it reported.
 pub(super) fn finish(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -> Option<ProbeSpec> {
-    let ProbeDraft { name, place, check, interval, timeout, initial_delay, .. } = draft;
-    if interval.is_zero() || interval == TimeSpan::INFINITY {
-        report.error(place, format!("the interval of the probe {name:?} must be above zero and finite"), None);
-    }
-    if timeout.is_zero() || timeout == TimeSpan::INFINITY {
-        report.error(place, format!("the timeout of the probe {name:?} must be above zero and finite"), None);
-    } else if timeout > interval {
-        let message = format!("the timeout of the probe {name:?} ({timeout}) is longer than its interval ({interval})");
-        report.warning(place, message, None);
-    }
+    spans(&draft, clean, report);
     // A line is written once.
-    let usual = if matches!(check, Some(CheckDraft::Ready(ProbeCheck::Log(_)))) { 1 } else { UNHEALTHY_AFTER };
+    let usual = if matches!(draft.check, Some(CheckDraft::Ready(ProbeCheck::Log(_)))) { 1 } else { UNHEALTHY_AFTER };
     let unhealthy_after = draft.unhealthy_after.unwrap_or(usual);
     let window = draft.unhealthy_window.unwrap_or(unhealthy_after);
     if !(unhealthy_after..=WINDOW_MAX).contains(&window) {
         let message = format!(
-            "of the probe {name:?}, unhealthy_after is at most unhealthy_window, and that at most {WINDOW_MAX}"
+            "of the probe {:?}, unhealthy_after is at most unhealthy_window, and that at most {WINDOW_MAX}",
+            draft.name
         );
-        report.error(place, message, None);
+        let key = if draft.unhealthy_window.is_some() { "unhealthy_window" } else { "unhealthy_after" };
+        report.error(draft.at(key), message, None);
     }
-    if initial_delay == TimeSpan::INFINITY {
-        report.error(place, format!("the initial delay of the probe {name:?} must be finite"), None);
-    }
+    let ProbeDraft { name, place, check, interval, timeout, initial_delay, .. } = draft;
     let Some(check) = check else {
         if clean == Clean::Yes {
             let help = Some(
@@ -50,12 +41,6 @@ pub(super) fn finish(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -
         }
         return None;
     };
-    for (key, span) in [("startup_grace", draft.startup_grace), ("jitter", draft.jitter)] {
-        if span.micros().is_none() && clean == Clean::Yes {
-            let help = Some(format!("{key} = \"30s\", for example"));
-            report.error(place, format!("{key} of the probe {name:?} is infinite: it would never say anything"), help);
-        }
-    }
     let of_the_host = matches!(&check, CheckDraft::Ready(check) if !check.is_of_the_unit());
     let usual = if of_the_host { OnUnhealthy::Alert } else { OnUnhealthy::Restart };
     let on_unhealthy = draft.on_unhealthy.unwrap_or(usual);
@@ -87,6 +72,36 @@ pub(super) fn finish(draft: ProbeDraft, clean: Clean, report: &mut Report<'_>) -
         on_unhealthy,
         severity,
     })
+}
+
+/// Spans that cannot be, each at its key.
+fn spans(draft: &ProbeDraft, clean: Clean, report: &mut Report<'_>) {
+    let ProbeDraft { name, interval, timeout, .. } = draft;
+    let can_be = |span: &TimeSpan| !span.is_zero() && *span != TimeSpan::INFINITY;
+    for (key, span) in [("interval", interval), ("timeout", timeout)] {
+        if !can_be(span) {
+            report.error(draft.at(key), format!("the {key} of the probe {name:?} must be above zero and finite"), None);
+        }
+    }
+    if can_be(interval) && can_be(timeout) && timeout > interval {
+        let message = format!("the timeout of the probe {name:?} ({timeout}) is longer than its interval ({interval})");
+        let given = draft.keys.iter().any(|(key, _)| *key == "timeout");
+        report.warning(draft.at(if given { "timeout" } else { "interval" }), message, None);
+    }
+    if draft.initial_delay == TimeSpan::INFINITY {
+        report.error(
+            draft.at("initial_delay"),
+            format!("the initial delay of the probe {name:?} must be finite"),
+            None,
+        );
+    }
+    for (key, span) in [("startup_grace", draft.startup_grace), ("jitter", draft.jitter)] {
+        if span.micros().is_none() && draft.check.is_some() && clean == Clean::Yes {
+            let help = Some(format!("{key} = \"30s\", for example"));
+            let message = format!("{key} of the probe {name:?} is infinite: it would never say anything");
+            report.error(draft.at(key), message, help);
+        }
+    }
 }
 
 /// Probes that read output which is not captured, or not as the unit's own.

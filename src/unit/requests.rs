@@ -20,7 +20,7 @@ pub(super) fn finish(steps: Vec<HttpDraft>, probe: &str, clean: Clean, report: &
     for (index, step) in steps.into_iter().enumerate() {
         let name = step.name.clone().unwrap_or_else(|| (index + 1).to_string().into());
         if !names.insert(name.clone()) {
-            report.error(step.place, format!("the probe {probe:?} has two requests named {name:?}"), None);
+            report.error(step.at("name"), format!("the probe {probe:?} has two requests named {name:?}"), None);
         }
         if clean == Clean::Yes {
             values(&step, probe, &captured, report);
@@ -37,13 +37,14 @@ pub(super) fn finish(steps: Vec<HttpDraft>, probe: &str, clean: Clean, report: &
 
 /// What is filled in is captured before.
 fn values(step: &HttpDraft, probe: &str, captured: &BTreeSet<Box<str>>, report: &mut Report<'_>) {
-    let texts = [&step.url, &step.body].into_iter().flatten().chain(step.headers.values());
-    for text in texts {
+    let texts =
+        [("url", &step.url), ("body", &step.body)].into_iter().filter_map(|(key, text)| Some((key, text.as_ref()?)));
+    for (key, text) in texts.chain(step.headers.values().map(|text| ("headers", text))) {
         let pieces = match placeholder::pieces(text) {
             Ok(pieces) => pieces,
             Err(error) => {
                 let help = Some("write $${ for ${ itself".to_owned());
-                report.error(step.place, format!("of the probe {probe:?}, in {text:?}: {error}"), help);
+                report.error(step.at(key), format!("of the probe {probe:?}, in {text:?}: {error}"), help);
                 continue;
             }
         };
@@ -56,7 +57,7 @@ fn values(step: &HttpDraft, probe: &str, captured: &BTreeSet<Box<str>>, report: 
                     ))
                 });
                 let message = format!("the probe {probe:?} uses ${{{name}}}, which no earlier request captures");
-                report.error(step.place, message, help);
+                report.error(step.at(key), message, help);
             }
         }
     }
@@ -67,11 +68,12 @@ fn earlier_body(step: &HttpDraft, probe: &str, sent: &BTreeSet<Box<str>>, report
     let Some(of) = step.expect_body_of.as_deref().filter(|of| !sent.contains(*of)) else { return };
     let help = did_you_mean(of, sent.iter().map(AsRef::as_ref))
         .or_else(|| Some("name an earlier request of this probe that has a body or a random_body".to_owned()));
-    report.error(step.place, format!("the probe {probe:?} expects the body of {of:?}, which sent none before"), help);
+    let message = format!("the probe {probe:?} expects the body of {of:?}, which sent none before");
+    report.error(step.at("expect_body_of"), message, help);
 }
 
 fn request(step: HttpDraft, name: Box<str>, probe: &str, clean: Clean, report: &mut Report<'_>) -> Option<HttpCheck> {
-    let place = step.place;
+    let (place, method, second_body) = (step.place, step.at("method"), step.at("random_body"));
     let Some(url) = step.url else {
         if clean == Clean::Yes {
             report.error(place, format!("the http probe {probe:?} has no url"), None);
@@ -84,14 +86,15 @@ fn request(step: HttpDraft, name: Box<str>, probe: &str, clean: Clean, report: &
         || !step.expect_json.is_empty()
         || step.capture.values().any(|from| in_body(from));
     if step.method == "HEAD" && reads_body {
-        report.error(place, format!("the probe {probe:?} expects a body of a HEAD request"), None);
+        report.error(method, format!("the probe {probe:?} expects a body of a HEAD request"), None);
     }
     let body = match (step.body, step.random_body) {
         (None, None) => HttpBody::None,
         (Some(text), None) => HttpBody::Text(text),
         (None, Some(size)) => HttpBody::Random(size),
         (Some(_), Some(_)) => {
-            report.error(place, format!("the probe {probe:?} gives a request both a body and a random_body"), None);
+            let message = format!("the probe {probe:?} gives a request both a body and a random_body");
+            report.error(second_body, message, None);
             HttpBody::None
         }
     };

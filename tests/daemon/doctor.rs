@@ -146,6 +146,52 @@ pub(crate) fn a_secret_that_everyone_can_read_and_a_unit_that_everyone_can_chang
     assert!(!Value::from(all).to_string().contains(SECRET), "no secret is said");
 }
 
+pub(crate) fn a_probe_that_cannot_ask_for_want_of_its_secret_or_its_program_is_found() {
+    const SECRET: &str = "very-secret-words";
+    let world = World::new();
+    let (key, check) = (world.path("probe-key"), world.path("looks"));
+    let upload = format!(
+        "{SLEEPS}[[health]]\nname = \"upload\"\n[[health.http]]\nurl = \"http://127.0.0.1:9/f\"\nmethod = \"PUT\"\n\
+         body = \"x\"\nsign = {{ secret_file = \"{}\" }}\n",
+        key.display()
+    );
+    world.unit("upload", &upload);
+    world.unit("web", &format!("{SLEEPS}[[health]]\nname = \"live\"\nexec = \"{}\"\n", check.display()));
+    world.unit("db", &format!("{SLEEPS}[[health]]\nname = \"live\"\nplugin = \"no-such-plugin-here -v\"\n"));
+    world.unit("sh", &format!("{SLEEPS}[[health]]\nname = \"live\"\nexec = \"sh -c true\"\n"));
+    let all = findings(&world);
+    let (level_of_it, message, remedy) = finding(&all, "permissions", "probe-key");
+    assert!(level_of_it == "fail" && message.contains("No such file"), "{message}");
+    assert!(remedy.contains("put it there"), "{remedy}");
+    let (level_of_it, message, remedy) = finding(&all, "units", "probe live of web");
+    assert!(level_of_it == "fail" && message.contains("No such file"), "{message}");
+    assert!(remedy.contains("install it"), "{remedy}");
+    let (level_of_it, message, _) = finding(&all, "units", "probe live of db");
+    assert!(level_of_it == "fail" && message.contains("it is in none of /"), "{message}");
+    let (level_of_it, message, _) = finding(&all, "units", "programs of probes");
+    assert_eq!((level_of_it.as_str(), message.as_str()), ("ok", "1 are there"));
+    fs::write(&key, format!("{SECRET}\n")).unwrap();
+    chmod(&key, 0o640);
+    fs::write(&check, "#!/bin/sh\n").unwrap();
+    chmod(&check, 0o644);
+    let all = findings(&world);
+    let (level_of_it, message, remedy) = finding(&all, "permissions", "probe-key");
+    assert!(level_of_it == "fail" && message.contains("has mode 0640"), "{message}");
+    assert!(remedy.starts_with("chmod 0600 "), "{remedy}");
+    let (level_of_it, message, _) = finding(&all, "units", "probe live of web");
+    assert!(level_of_it == "fail" && message.contains("chmod +x"), "{message}");
+    chmod(&key, 0o600);
+    chmod(&check, 0o755);
+    let all = findings(&world);
+    assert_eq!(level(&all, "permissions", "probe-key"), "ok");
+    let (_, message, _) = finding(&all, "units", "programs of probes");
+    assert_eq!(message, "2 are there");
+    fs::write(&key, "\n").unwrap();
+    let (level_of_it, message, _) = finding(&findings(&world), "permissions", "probe-key");
+    assert!(level_of_it == "fail" && message.contains("is empty"), "{message}");
+    assert!(!Value::from(all).to_string().contains(SECRET), "no secret is said");
+}
+
 /// Runs the doctor in namespaces of its own, after `before`, which is for the shell.
 fn in_namespaces(world: &World, namespaces: &[&str], before: &str) -> (Output, Vec<Value>) {
     need_root("it makes namespaces");

@@ -133,6 +133,7 @@ const TESTS: &[Test] = tests![
     doctor::the_daemon_that_is_named_says_where_its_settings_are,
     doctor::whoever_has_a_units_port_is_named,
     doctor::a_secret_that_everyone_can_read_and_a_unit_that_everyone_can_change_are_found,
+    doctor::a_probe_that_cannot_ask_for_want_of_its_secret_or_its_program_is_found,
     doctor::a_disk_that_is_full_has_no_files_left_or_is_read_only_is_found,
     doctor::a_resolver_that_hangs_is_found_and_holds_nothing_up,
     doctor::a_service_that_outlived_keeper_and_manager_is_found_until_a_daemon_has_it_again,

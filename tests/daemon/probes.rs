@@ -10,6 +10,7 @@ use std::{
 use crate::{
     health::certificates,
     support::{
+        hook::Hook,
         process::{Signal, command, kill, lives, need_root, pause, until},
         world::{World, free_port},
     },
@@ -251,7 +252,15 @@ pub(crate) fn a_broken_dependency_restarts_no_more_than_the_budget() {
     let port = free_port();
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let mut world = World::new();
-    world.settings("[health]\nrestart_budget = 2\nrestart_budget_interval = \"1h\"\n");
+    let hook = Hook::new(0);
+    let budget = |burst: u32| {
+        format!(
+            "[health]\nrestart_budget = {burst}\nrestart_budget_interval = \"1h\"\n\
+             [[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{}\"\n",
+            hook.url
+        )
+    };
+    world.settings(&budget(2));
     let names: Vec<String> = (0..6).map(|n| format!("web{n}")).collect();
     for name in &names {
         world.unit(name, &asking(port, "restart", ""));
@@ -267,6 +276,17 @@ pub(crate) fn a_broken_dependency_restarts_no_more_than_the_budget() {
         runs.sum::<u64>() - 6
     };
     assert_eq!(restarts(&world), 2);
+    let unhealthy = || -> Vec<String> {
+        let all = hook.taken();
+        let fallen = all.iter().filter(|message| message["event"] == "unit_unhealthy");
+        fallen.map(|message| message["action"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let told = until("all are told", || Some(unhealthy()).filter(|told| told.len() == 6));
+    assert_eq!(told.iter().filter(|action| *action == "it is restarted").count(), 2, "{told:#?}");
+    let waits = |action: &&String| action.starts_with("nothing while the budget of restarts by probes is spent");
+    assert_eq!(told.iter().filter(waits).count(), 4, "{told:#?}");
+    let waiting = |world: &World| world.ok(&["alerts"]).out.matches("done: nothing while the budget").count();
+    until("those who were restarted fall again, and wait too", || (waiting(&world) == 6).then_some(()));
     world.kill_manager();
     pause(1500);
     assert_eq!(restarts(&world), 2, "the next manager has no budget of its own");
@@ -275,9 +295,11 @@ pub(crate) fn a_broken_dependency_restarts_no_more_than_the_budget() {
     let check = world.ctl(&["check"]);
     assert!(check.code == 2 && check.out.contains("left alone: the budget"), "{check:?}");
     assert_eq!(restarts(&world), 2);
+    assert_eq!(waiting(&world), 6, "so does the next manager say: {}", world.ok(&["alerts"]).out);
     // More is allowed: whoever is still unhealthy is restarted.
-    world.settings("[health]\nrestart_budget = 3\nrestart_budget_interval = \"1h\"\n");
+    world.settings(&budget(3));
     world.ok(&["reload-config"]);
+    world.until_notices("restart_released", 1);
     pause(1000);
     assert_eq!(restarts(&world), 3);
     let refused = {

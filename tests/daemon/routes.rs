@@ -46,7 +46,7 @@ pub(crate) fn a_webhook_gets_the_body_that_it_wants_signed_and_with_what_the_ser
     let text = |field: &str| first[field].as_str().unwrap_or_default().to_owned();
     assert!(text("summary").starts_with("WARNING web ended"), "{first:#}");
     assert!(text("lines").contains("about to die\ncannot bind port 80"), "{first:#}");
-    assert_eq!(text("did"), "it is started again");
+    assert_eq!(text("did"), "it is restarted");
     assert!(text("book").ends_with("/docs/runbooks/unit_restarted.md"), "{first:#}");
     let (head, body) = hook.raw().remove(0);
     let signature = head.lines().find_map(|line| line.strip_prefix("x-roundsman-signature: ")).unwrap().to_owned();

@@ -22,7 +22,8 @@ fn step() -> impl Strategy<Value = Happening> {
             run: run(2),
             probe: "live".into(),
             reason: why(),
-            severity
+            severity,
+            remedy: Remedy::Nothing,
         }),
         shortage.prop_map(move |shortage| Happening::Degraded {
             run: run(2),

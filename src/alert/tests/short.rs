@@ -33,6 +33,7 @@ fn what_is_short_is_a_warning_and_what_is_gone_is_critical_whatever_was_told_bef
         probe: "live".to_owned(),
         reason: "has expired".to_owned(),
         severity: Severity::Critical,
+        remedy: Remedy::Restart,
     };
     for (shortage, event) in [(Shortage::Certificate, "certificate_expiring"), (Shortage::Disk, "disk_low")] {
         let warned = format!("{event} warning");
@@ -49,6 +50,7 @@ fn a_critical_probe_that_falls_while_a_warning_is_open_is_told_once_under_an_id_
         probe: probe.to_owned(),
         reason: "status 503".to_owned(),
         severity,
+        remedy: Remedy::Nothing,
     };
     let (slow, gone) = (fallen("slow", Severity::Warning), fallen("live", Severity::Critical));
     let all = [slow.clone(), gone.clone(), slow, gone];
@@ -89,6 +91,7 @@ fn what_becomes_graver_is_no_reminder_and_an_incident_speaks_of_what_still_is() 
         probe: probe.to_owned(),
         reason: "status 503".to_owned(),
         severity,
+        remedy: Remedy::Nothing,
     };
     let well = |probe: &str| Happening::Healthy { run: run(1), probe: probe.to_owned() };
     let said = texts_of(&[
@@ -115,6 +118,7 @@ fn a_restart_by_a_probe_is_told_as_such() {
         probe: "live".to_owned(),
         reason: "status 503".to_owned(),
         severity: Severity::Critical,
+        remedy: Remedy::Restart,
     };
     let of = |wanted_result| {
         let mut end = ended(1, Consequence::Restart);

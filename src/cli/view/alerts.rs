@@ -39,6 +39,10 @@ fn open(screen: &Screen, out: &mut String, incident: &Incident) {
     let word = screen.paint(style, &format!("{:<8}", one_line(&incident.severity)));
     writeln!(out, "{word}  {}  since {}", screen.paint(STRONG, &name), screen.local(incident.opened_us)).ok();
     writeln!(out, "          {}", one_line(&incident.message)).ok();
+    // A daemon of before says nothing of it.
+    if !incident.action.is_empty() {
+        writeln!(out, "          done: {}", one_line(&incident.action)).ok();
+    }
     let mut known = Vec::new();
     if incident.restarts > 0 {
         known.push(counted(incident.restarts, "restart"));
@@ -150,6 +154,7 @@ mod tests {
             about: "web".to_owned(),
             severity: "critical".to_owned(),
             message: "web is failed: exit-code\u{1b}[31m".to_owned(),
+            action: "it stays down: nothing starts it again but a person".to_owned(),
             opened_us: -60_000_000,
             told_us: -60_000_000,
             restarts: 4,
@@ -170,6 +175,7 @@ mod tests {
             about: "db/root".to_owned(),
             severity: "warning".to_owned(),
             message: "probe root of db is degraded: 1G free".to_owned(),
+            action: String::new(),
             told: Vec::new(),
             untaken: Vec::new(),
             held: true,

@@ -225,6 +225,7 @@ fn is_essential(write: &Write) -> bool {
             | Happening::Healthy { .. }
             | Happening::Degraded { .. }
             | Happening::RestartHeld { .. }
+            | Happening::RestartReleased { .. }
             | Happening::Recovered { .. }
             | Happening::DependencyFailed { .. }
             | Happening::NotifyRefused { .. }

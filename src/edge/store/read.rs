@@ -10,7 +10,7 @@ use crate::{
         Acknowledged, Closed, Closing, Incident, IncidentId, Mark, Pattern, RouteName, SILENCES_MAX, Saved, Silence,
         Subject, Topic,
     },
-    base::{ExitStatus, Generation, RunResult, Severity, UnitName, Usage, Wall},
+    base::{ExitStatus, Generation, Remedy, RunResult, Severity, UnitName, Usage, Wall},
 };
 
 /// Most rows that one question gets.
@@ -435,7 +435,8 @@ fn marks(connection: &Connection) -> rusqlite::Result<BTreeMap<UnitName, Mark>> 
 
 fn open_incidents(connection: &Connection) -> rusqlite::Result<Vec<Incident>> {
     let sql = "SELECT id, subject, topic, severity, opened_at, generation, restarts, result, text, reminders, told_at,
-        told, held, acknowledged_at, acknowledged_by, escalated, closed_at, closed_how FROM incidents WHERE closed_at IS NULL ORDER BY seq";
+        told, held, acknowledged_at, acknowledged_by, escalated, closed_at, closed_how, remedy
+        FROM incidents WHERE closed_at IS NULL ORDER BY seq";
     // A row with words that no version of us wrote is left out.
     Ok(list(connection, sql, [], incident_row)?.into_iter().flatten().collect())
 }
@@ -449,6 +450,7 @@ fn incident_row(row: &Row<'_>) -> rusqlite::Result<Option<Incident>> {
     };
     let result: Option<String> = row.get("result")?;
     let how: Option<String> = row.get("closed_how")?;
+    let remedy: Option<String> = row.get("remedy")?;
     let by: Option<String> = row.get("acknowledged_by")?;
     let acknowledged = wall(row, "acknowledged_at")?.zip(by).map(|(at, by)| Acknowledged { at, by });
     let closed = wall(row, "closed_at")?.zip(how.as_deref().and_then(Closing::parse));
@@ -462,6 +464,7 @@ fn incident_row(row: &Row<'_>) -> rusqlite::Result<Option<Incident>> {
         restarts: row.get("restarts")?,
         result: result.as_deref().and_then(RunResult::parse),
         text: word("text")?,
+        remedy: remedy.as_deref().and_then(Remedy::parse),
         reminders: row.get("reminders")?,
         told_at: Wall(row.get("told_at")?),
         told: word("told")?.split_whitespace().filter_map(|name| RouteName::new(name).ok()).collect(),

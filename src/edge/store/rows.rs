@@ -8,7 +8,7 @@ use super::{OutboxState, OutboxUpdate, Write};
 use crate::{
     alert::{Incident, Message, Silence},
     base::{
-        Consequence, ExitStatus, Field, Generation, Happening, InvocationId, Notice, RunId, RunResult, Signal,
+        Consequence, ExitStatus, Field, Generation, Happening, InvocationId, Notice, Remedy, RunId, RunResult, Signal,
         StartCause, UnitName, Usage, Wall,
     },
 };
@@ -93,7 +93,9 @@ impl<'a> Pass<'a> {
                     params![unit.as_str(), at.0, actor.to_string(), restarts, starts, was_failed],
                 )?;
             }
-            Happening::Unhealthy { run, probe, reason, severity: _ } => self.probe(run, probe, at, Some(reason))?,
+            Happening::Unhealthy { run, probe, reason, severity: _, remedy: _ } => {
+                self.probe(run, probe, at, Some(reason))?
+            }
             Happening::Healthy { run, probe } => self.probe(run, probe, at, None)?,
             Happening::RestartScheduled { unit, .. }
             | Happening::StartLimitHit { unit, .. }
@@ -114,6 +116,7 @@ impl<'a> Pass<'a> {
             | Happening::ReloadFailed { .. }
             | Happening::Degraded { .. }
             | Happening::RestartHeld { .. }
+            | Happening::RestartReleased { .. }
             | Happening::Recovered { .. }
             | Happening::DependencyFailed { .. }
             | Happening::NotifyRefused { .. }
@@ -261,15 +264,16 @@ impl<'a> Pass<'a> {
         self.execute(
             "INSERT INTO incidents
                  (id, subject, topic, severity, opened_in, nth, opened_at, generation, restarts, result, text,
-                  reminders, told_at, told, closed_at, closed_how, held, acknowledged_at, acknowledged_by, escalated)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
+                  reminders, told_at, told, closed_at, closed_how, held, acknowledged_at, acknowledged_by, escalated,
+                  remedy)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)
              ON CONFLICT (id) DO UPDATE SET
                  topic = excluded.topic, severity = excluded.severity, generation = excluded.generation,
                  restarts = excluded.restarts, result = excluded.result, text = excluded.text,
                  reminders = excluded.reminders, told_at = excluded.told_at, told = excluded.told,
                  closed_at = excluded.closed_at, closed_how = excluded.closed_how, held = excluded.held,
                  acknowledged_at = excluded.acknowledged_at, acknowledged_by = excluded.acknowledged_by,
-                 escalated = excluded.escalated
+                 escalated = excluded.escalated, remedy = excluded.remedy
              WHERE closed_at IS NULL",
             params![
                 incident.id.0,
@@ -292,6 +296,7 @@ impl<'a> Pass<'a> {
                 incident.acknowledged.as_ref().map(|known| known.at.0),
                 incident.acknowledged.as_ref().map(|known| &known.by),
                 incident.escalated,
+                incident.remedy.map(Remedy::as_str),
             ],
         )
         .map(drop)

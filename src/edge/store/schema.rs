@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x524e_444d;
 
 /// What brings a database to each version from the one before; the first begins an empty one. Only ever add to the end.
-pub(super) const STEPS: [(i32, &str); 4] = [(1, V1), (2, V2), (3, V3), (4, V4)];
+pub(super) const STEPS: [(i32, &str); 5] = [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5)];
 /// The version this program writes (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS[STEPS.len() - 1].0;
 /// Times are microseconds since 1970 UTC. `pruned` holds what rows that retention removed had counted.
@@ -91,6 +91,11 @@ ALTER TABLE invocations ADD COLUMN last_output TEXT;
 /// How often a dead route refused a message.
 const V4: &str = "
 ALTER TABLE outbox ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
+";
+
+/// What is done about what an incident says.
+const V5: &str = "
+ALTER TABLE incidents ADD COLUMN remedy TEXT;
 ";
 
 /// Brings the database to [`VERSION`], each step in its own transaction.

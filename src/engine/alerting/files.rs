@@ -19,14 +19,24 @@ pub(crate) type Texts = BTreeMap<PathBuf, Secret>;
 pub(crate) struct Files {
     /// Relative paths are relative to this folder.
     base: PathBuf,
-    /// What an earlier manager has read.
-    were: Texts,
+    /// What an earlier manager has read, of settings that were in force.
+    were: Option<Texts>,
     read: RefCell<Texts>,
 }
 
 impl Files {
-    pub(crate) fn new(base: &Path, were: Texts) -> Self {
-        Self { base: base.to_owned(), were, read: RefCell::default() }
+    pub(crate) fn new(base: &Path) -> Self {
+        Self { base: base.to_owned(), were: None, read: RefCell::default() }
+    }
+
+    /// Those that settings name that were in force.
+    pub(crate) fn of_force(base: &Path, were: Texts) -> Self {
+        Self { were: Some(were), ..Self::new(base) }
+    }
+
+    /// Whether what only the host knows is looked at.
+    pub(super) const fn asks_host(&self) -> bool {
+        self.were.is_none()
     }
 
     /// What was read.
@@ -70,7 +80,7 @@ impl Files {
 
     fn take(&self, path: &Path, read: impl FnOnce(&Path) -> Result<String, String>) -> Result<String, String> {
         let path = self.base.join(path);
-        let text = match self.were.get(&path) {
+        let text = match self.were.as_ref().and_then(|were| were.get(&path)) {
             Some(text) => text.clone(),
             None => Secret::new(read(&path)?),
         };

@@ -9,10 +9,7 @@ use crate::{
     unit::env_file::is_variable_name,
 };
 
-use super::super::{
-    launch::PATH_DEFAULT,
-    settings::{Fault, at},
-};
+use super::{super::launch::PATH_DEFAULT, check::Check};
 
 /// How long a command may take unless its route says otherwise: as long as any other receiver.
 const TIMEOUT: TimeSpan = TimeSpan::from_secs(10);
@@ -23,38 +20,38 @@ const TIMEOUT_MAX: TimeSpan = TimeSpan::from_secs(600);
 pub(super) struct ProgramKeys {
     pub(super) command: Option<Vec<String>>,
     pub(super) user: Option<String>,
-    pub(super) timeout: Option<String>,
+    pub(super) timeout: Option<TimeSpan>,
     pub(super) environment: Option<BTreeMap<String, String>>,
 }
 
 /// Everything that can be known of a command before it is run. What only the host knows may have changed since the settings were
 /// read first, so that is no error here.
-pub(super) fn program(keys: ProgramKeys) -> Result<Program, Fault> {
+pub(super) fn program(keys: ProgramKeys, check: &mut Check<'_>) -> Option<Program> {
     let argv = keys.command.unwrap_or_default();
     let program = argv.first().filter(|program| !program.is_empty());
-    let program = program.ok_or("needs a command: command = [\"/usr/local/bin/page\", \"--urgent\"]")?;
+    let program = program.or_else(|| check.lacks("needs a command: command = [\"/usr/local/bin/page\", \"--urgent\"]"));
     let environment = keys.environment.unwrap_or_default();
     for name in environment.keys() {
         if !is_variable_name(name) {
             let message =
                 format!("environment: {name:?} is no name of a variable (letters, digits and _, no digit first)");
-            return Err(at("environment")(message));
-        }
-        if name.starts_with(VARIABLE_PREFIX) {
+            check.fault("environment", message);
+        } else if name.starts_with(VARIABLE_PREFIX) {
             let message = format!("environment: {name} is ours to set, as all that begin with {VARIABLE_PREFIX}");
-            return Err(at("environment")(message));
+            check.fault("environment", message);
         }
     }
-    let found = found(program, environment.get("PATH").map_or(PATH_DEFAULT, String::as_str));
-    let timeout = keys.timeout.as_deref().map_or(Ok(TIMEOUT), super::span).map_err(at("timeout"))?;
+    let timeout = keys.timeout.unwrap_or(TIMEOUT);
     if timeout.is_zero() || timeout > TIMEOUT_MAX {
-        return Err(at("timeout")(format!("its timeout is 0 or longer than {TIMEOUT_MAX}")));
+        check.fault("timeout", format!("its timeout is 0 or longer than {TIMEOUT_MAX}"));
     }
+    let program = program?;
+    let found = found(program, environment.get("PATH").map_or(PATH_DEFAULT, String::as_str));
     let user = keys.user.as_deref().map(identity).transpose().map(Option::flatten);
     let unfit = found.as_ref().err().or_else(|| user.as_ref().err()).cloned();
     let path = found.unwrap_or_else(|_| program.clone());
     let environment = environment.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
-    Ok(Program { path, argv, user: user.unwrap_or_default(), environment, timeout, unfit })
+    Some(Program { path, argv, user: user.unwrap_or_default(), environment, timeout, unfit })
 }
 
 /// The path of a program that can be run, which is looked for in `folders` where it is named without one.
@@ -73,7 +70,8 @@ fn found(program: &str, folders: &str) -> Result<String, String> {
     Ok(path.display().to_string())
 }
 
-fn can_run(path: &Path) -> Result<(), String> {
+/// Whether there is a program at `path`.
+pub(in crate::engine) fn can_run(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let meta = fs::metadata(path).map_err(|error| format!("cannot run {shown}: {error}"))?;
     if !meta.is_file() {
@@ -99,6 +97,18 @@ fn identity(user: &str) -> Result<Option<Identity>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::alerting::Files;
+
+    /// The program, or the first that is wrong.
+    fn program(keys: ProgramKeys) -> Result<Program, String> {
+        let files = Files::new(Path::new("/"));
+        let mut check = Check::new(&files, true);
+        let program = super::program(keys, &mut check);
+        check
+            .into_faults("it")
+            .first()
+            .map_or_else(|| Ok(program.expect("nothing is wrong")), |fault| Err(fault.message.clone()))
+    }
 
     fn keys(words: &[&str]) -> ProgramKeys {
         let command = Some(words.iter().map(|word| (*word).to_owned()).collect());
@@ -127,12 +137,12 @@ mod tests {
             (keys(&[""]), "needs a command"),
             (ProgramKeys { environment: environment("1", ""), ..sh() }, "no name of a variable"),
             (ProgramKeys { environment: environment("ROUNDSMAN_UNIT", ""), ..sh() }, "ours to set"),
-            (ProgramKeys { timeout: Some("0".to_owned()), ..sh() }, "timeout"),
-            (ProgramKeys { timeout: Some("11min".to_owned()), ..sh() }, "timeout"),
+            (ProgramKeys { timeout: Some(TimeSpan::ZERO), ..sh() }, "timeout"),
+            (ProgramKeys { timeout: Some(TimeSpan::from_secs(660)), ..sh() }, "timeout"),
         ];
         for (keys, says) in wrong {
             let error = program(keys).expect_err(says);
-            assert!(error.message.contains(says), "{says}: {error:?}");
+            assert!(error.contains(says), "{says}: {error:?}");
         }
         let unfit = [
             (keys(&["/no/such/program"]), "No such file"),

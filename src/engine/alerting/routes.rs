@@ -2,17 +2,16 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use serde::Deserialize;
-
 use super::{
-    super::settings::{Fault, at},
-    files::Files,
+    super::settings::{Fault, at, path},
+    check::Check,
     program::{ProgramKeys, program},
 };
 use crate::{
-    alert::{Fallback, Mailbox, Program, Protection, Route, RouteName, SlackBot, Target, Template, Webhook},
+    alert::{Fallback, Mailbox, Protection, Route, RouteName, SlackBot, Target, Template, Webhook},
     base::{Secret, TimeSpan},
     edge::deliver::check_address,
+    unit::Field,
 };
 
 /// The longest wait for others.
@@ -24,15 +23,14 @@ const FALLBACK_AFTER: TimeSpan = TimeSpan::from_secs(120);
 /// Where Slack's methods are.
 const SLACK_API: &str = "https://slack.com/api";
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub(super) struct RouteFile {
-    pub(super) name: String,
-    kind: Kind,
-    group_wait: Option<String>,
-    give_up_after: Option<String>,
+    pub(super) name: Option<String>,
+    kind: Option<Kind>,
+    group_wait: Option<TimeSpan>,
+    give_up_after: Option<TimeSpan>,
     fallback: Option<String>,
-    fallback_after: Option<String>,
+    fallback_after: Option<TimeSpan>,
     /// A secret, which stands better in a file or a variable.
     url: Option<String>,
     /// Readable by its owner only.
@@ -52,7 +50,7 @@ pub(super) struct RouteFile {
     api_url: Option<String>,
     // Of `kind = "email"` alone.
     server: Option<String>,
-    tls: Option<ProtectionFile>,
+    tls: Option<Protection>,
     ca_file: Option<PathBuf>,
     /// Of `kind = "command"` too.
     user: Option<String>,
@@ -62,20 +60,46 @@ pub(super) struct RouteFile {
     to: Option<Vec<String>>,
     // Of `kind = "command"` alone.
     command: Option<Vec<String>>,
-    timeout: Option<String>,
+    timeout: Option<TimeSpan>,
     environment: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ProtectionFile {
-    StartTls,
-    Tls,
-    None,
-}
+pub(super) const ROUTE: &[Field<RouteFile>] = &[
+    Field { name: "name", set: |route, r, v| route.name = r.string(v) },
+    Field { name: "kind", set: |route, r, v| route.kind = r.choice(v, &Kind::WORDS) },
+    Field { name: "group_wait", set: |route, r, v| route.group_wait = r.span(v) },
+    Field { name: "give_up_after", set: |route, r, v| route.give_up_after = r.span(v) },
+    Field { name: "fallback", set: |route, r, v| route.fallback = r.string(v) },
+    Field { name: "fallback_after", set: |route, r, v| route.fallback_after = r.span(v) },
+    Field { name: "url", set: |route, r, v| route.url = r.string(v) },
+    Field { name: "url_file", set: |route, r, v| route.url_file = path(r, v) },
+    Field { name: "url_env", set: |route, r, v| route.url_env = r.string(v) },
+    Field { name: "template", set: |route, r, v| route.template = r.string(v) },
+    Field { name: "template_file", set: |route, r, v| route.template_file = path(r, v) },
+    Field { name: "secret_file", set: |route, r, v| route.secret_file = path(r, v) },
+    Field { name: "secret_env", set: |route, r, v| route.secret_env = r.string(v) },
+    Field { name: "allow_private", set: |route, r, v| route.allow_private = r.boolean(v) },
+    Field { name: "token_file", set: |route, r, v| route.token_file = path(r, v) },
+    Field { name: "token_env", set: |route, r, v| route.token_env = r.string(v) },
+    Field { name: "channel", set: |route, r, v| route.channel = r.string(v) },
+    Field { name: "api_url", set: |route, r, v| route.api_url = r.string(v) },
+    Field { name: "server", set: |route, r, v| route.server = r.string(v) },
+    Field { name: "tls", set: |route, r, v| route.tls = r.choice(v, PROTECTIONS) },
+    Field { name: "ca_file", set: |route, r, v| route.ca_file = path(r, v) },
+    Field { name: "user", set: |route, r, v| route.user = r.string(v) },
+    Field { name: "password_file", set: |route, r, v| route.password_file = path(r, v) },
+    Field { name: "password_env", set: |route, r, v| route.password_env = r.string(v) },
+    Field { name: "from", set: |route, r, v| route.from = r.string(v) },
+    Field { name: "to", set: |route, r, v| route.to = r.strings(v) },
+    Field { name: "command", set: |route, r, v| route.command = r.strings(v) },
+    Field { name: "timeout", set: |route, r, v| route.timeout = r.span(v) },
+    Field { name: "environment", set: |route, r, v| route.environment = r.pairs(v) },
+];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+const PROTECTIONS: &[(&str, Protection)] =
+    &[("starttls", Protection::StartTls), ("tls", Protection::Tls), ("none", Protection::None)];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Webhook,
     Slack,
@@ -84,102 +108,131 @@ enum Kind {
     Command,
 }
 
-pub(super) fn checked_route(file: RouteFile, files: &Files) -> Result<Route, Fault> {
-    let name = RouteName::new(&file.name).map_err(|error| at("name")(error.to_string()))?;
-    file.check_kind()?;
-    let wait = file.group_wait.clone();
-    let fallback = fallback(file.fallback.as_deref(), file.fallback_after.as_deref())?;
-    let give_up_after = match (file.give_up_after.as_deref(), file.kind) {
-        (Some(text), _) => super::span(text).map_err(at("give_up_after"))?,
-        (None, Kind::Email) => MAIL_GIVEN_UP_AFTER,
-        // The number of tries ends them.
-        (None, Kind::Webhook | Kind::Slack | Kind::Alertmanager | Kind::Command) => TimeSpan::INFINITY,
+impl Kind {
+    const WORDS: [(&'static str, Self); 5] = [
+        ("webhook", Self::Webhook),
+        ("slack", Self::Slack),
+        ("alertmanager", Self::Alertmanager),
+        ("email", Self::Email),
+        ("command", Self::Command),
+    ];
+}
+
+/// The route, where nothing is wrong with it.
+pub(super) fn checked_route(file: RouteFile, check: &mut Check<'_>) -> Option<Route> {
+    let name = match &file.name {
+        Some(name) => check.take(RouteName::new(name).map_err(|error| at("name")(error.to_string()))),
+        None => check.lacks("a route needs a name: name = \"ops\""),
     };
+    let Some(kind) = file.kind else {
+        check.lacks::<()>("a route needs a kind: webhook, slack, alertmanager, email or command");
+        fallback(&file, check);
+        return None;
+    };
+    check_kind(&file, kind, check);
+    let fallback = fallback(&file, check);
+    let give_up_after = file.give_up_after.unwrap_or(match kind {
+        Kind::Email => MAIL_GIVEN_UP_AFTER,
+        // The number of tries ends them.
+        Kind::Webhook | Kind::Slack | Kind::Alertmanager | Kind::Command => TimeSpan::INFINITY,
+    });
     if give_up_after.is_zero() {
         let message = "give_up_after is 0: nothing would be tried a second time (infinity has no end)";
-        return Err(at("give_up_after")(message));
+        check.fault("give_up_after", message);
     }
-    let target = match file.kind {
-        Kind::Email => Target::Email(Box::new(mailbox(file, files)?)),
-        Kind::Webhook => Target::Webhook(Box::new(webhook(file, files)?)),
-        Kind::Slack if file.channel.is_some() || file.token_file.is_some() || file.token_env.is_some() => {
-            Target::SlackBot(Box::new(bot(file, files)?))
-        }
-        Kind::Slack => Target::Slack(file.url(files)?),
-        Kind::Alertmanager => Target::Alertmanager(alertmanager(file, files)?),
-        Kind::Command => Target::Command(Box::new(command(file)?)),
-    };
-    let group_wait = wait.as_deref().map_or(Ok(TimeSpan::ZERO), super::span).map_err(at("group_wait"))?;
+    let group_wait = file.group_wait.unwrap_or(TimeSpan::ZERO);
+    if group_wait > GROUP_WAIT_MAX {
+        check.fault("group_wait", format!("group_wait is longer than {GROUP_WAIT_MAX}"));
+    }
+    let target = target(file, kind, check)?;
     if !group_wait.is_zero() && !target.takes_digests() {
         let message = "group_wait is for routes to people: slack, email, and webhooks with a template";
-        return Err(at("group_wait")(message));
+        check.fault("group_wait", message);
     }
-    if group_wait > GROUP_WAIT_MAX {
-        return Err(at("group_wait")(format!("group_wait is longer than {GROUP_WAIT_MAX}")));
+    Some(Route { name: name?, target, group_wait, give_up_after, fallback })
+}
+
+fn target(file: RouteFile, kind: Kind, check: &mut Check<'_>) -> Option<Target> {
+    match kind {
+        Kind::Email => mailbox(file, check).map(Box::new).map(Target::Email),
+        Kind::Webhook => webhook(file, check).map(Box::new).map(Target::Webhook),
+        Kind::Slack if file.channel.is_some() || file.token_file.is_some() || file.token_env.is_some() => {
+            bot(file, check).map(Box::new).map(Target::SlackBot)
+        }
+        Kind::Slack => file.url(check).map(Target::Slack),
+        Kind::Alertmanager => alertmanager(file, check).map(Target::Alertmanager),
+        Kind::Command => command(file, check),
     }
-    Ok(Route { name, target, group_wait, give_up_after, fallback })
 }
 
 /// Whether there is such a route is asked when all are known.
-fn fallback(route: Option<&str>, after: Option<&str>) -> Result<Option<Fallback>, Fault> {
-    match (route, after) {
+fn fallback(file: &RouteFile, check: &mut Check<'_>) -> Option<Fallback> {
+    match (&file.fallback, file.fallback_after) {
         (Some(route), after) => {
-            let route = RouteName::new(route).map_err(|error| at("fallback")(error.to_string()))?;
-            let after = after.map_or(Ok(FALLBACK_AFTER), super::span).map_err(at("fallback_after"))?;
-            Ok(Some(Fallback { route, after }))
+            let route = check.take(RouteName::new(route).map_err(|error| at("fallback")(error.to_string())))?;
+            Some(Fallback { route, after: after.unwrap_or(FALLBACK_AFTER) })
         }
-        (None, Some(_)) => Err(at("fallback_after")("fallback_after needs a fallback, the name of another route")),
-        (None, None) => Ok(None),
+        (None, Some(_)) => {
+            check.lacks_beside("fallback_after", "fallback_after needs a fallback, the name of another route")
+        }
+        (None, None) => None,
+    }
+}
+
+/// Refuses keys of other kinds.
+fn check_kind(file: &RouteFile, kind: Kind, check: &mut Check<'_>) {
+    let of_mail: &[(&'static str, bool)] = &[
+        ("server", file.server.is_some()),
+        ("tls", file.tls.is_some()),
+        ("ca_file", file.ca_file.is_some()),
+        ("password_file", file.password_file.is_some()),
+        ("password_env", file.password_env.is_some()),
+        ("from", file.from.is_some()),
+        ("to", file.to.is_some()),
+    ];
+    let of_webhooks: &[_] = &[
+        ("template", file.template.is_some()),
+        ("template_file", file.template_file.is_some()),
+        ("secret_file", file.secret_file.is_some()),
+        ("secret_env", file.secret_env.is_some()),
+        ("allow_private", file.allow_private.is_some()),
+    ];
+    let of_slack: &[_] = &[
+        ("token_file", file.token_file.is_some()),
+        ("token_env", file.token_env.is_some()),
+        ("channel", file.channel.is_some()),
+        ("api_url", file.api_url.is_some()),
+    ];
+    let of_commands: &[_] = &[
+        ("command", file.command.is_some()),
+        ("timeout", file.timeout.is_some()),
+        ("environment", file.environment.is_some()),
+    ];
+    let tables = [
+        (Kind::Command, "command", of_commands),
+        (Kind::Email, "email", of_mail),
+        (Kind::Webhook, "webhook", of_webhooks),
+        (Kind::Slack, "slack", of_slack),
+    ];
+    for (_, word, keys) in tables.into_iter().filter(|(of, ..)| *of != kind) {
+        for (key, _) in keys.iter().filter(|(_, given)| *given) {
+            check.fault(key, format!("{key} is a key of kind {word:?}"));
+        }
+    }
+    if file.user.is_some() && !matches!(kind, Kind::Email | Kind::Command) {
+        check.fault("user", "user is a key of kinds \"email\" and \"command\"");
+    }
+    let no_url = match kind {
+        Kind::Email => "mail has a server and receivers, but no url",
+        Kind::Command => "a command has a program and arguments, but no url",
+        Kind::Webhook | Kind::Slack | Kind::Alertmanager => return,
+    };
+    if let Some(key) = file.url_key() {
+        check.fault(key, no_url);
     }
 }
 
 impl RouteFile {
-    /// Refuses keys of other kinds.
-    fn check_kind(&self) -> Result<(), Fault> {
-        let of_mail: &[(&'static str, bool)] = &[
-            ("server", self.server.is_some()),
-            ("tls", self.tls.is_some()),
-            ("ca_file", self.ca_file.is_some()),
-            ("password_file", self.password_file.is_some()),
-            ("password_env", self.password_env.is_some()),
-            ("from", self.from.is_some()),
-            ("to", self.to.is_some()),
-        ];
-        let of_webhooks: &[_] = &[
-            ("template", self.template.is_some()),
-            ("template_file", self.template_file.is_some()),
-            ("secret_file", self.secret_file.is_some()),
-            ("secret_env", self.secret_env.is_some()),
-            ("allow_private", self.allow_private.is_some()),
-        ];
-        let of_slack: &[_] = &[
-            ("token_file", self.token_file.is_some()),
-            ("token_env", self.token_env.is_some()),
-            ("channel", self.channel.is_some()),
-            ("api_url", self.api_url.is_some()),
-        ];
-        let of_commands: &[_] = &[
-            ("command", self.command.is_some()),
-            ("timeout", self.timeout.is_some()),
-            ("environment", self.environment.is_some()),
-        ];
-        let tables = [
-            (Kind::Command, "command", of_commands),
-            (Kind::Email, "email", of_mail),
-            (Kind::Webhook, "webhook", of_webhooks),
-            (Kind::Slack, "slack", of_slack),
-        ];
-        for (_, word, keys) in tables.into_iter().filter(|(kind, ..)| *kind != self.kind) {
-            if let Some((key, _)) = keys.iter().find(|(_, given)| *given) {
-                return Err(at(key)(format!("{key} is a key of kind {word:?}")));
-            }
-        }
-        if self.user.is_some() && !matches!(self.kind, Kind::Email | Kind::Command) {
-            return Err(at("user")("user is a key of kinds \"email\" and \"command\""));
-        }
-        Ok(())
-    }
-
     /// Which of the keys that give an address there is.
     fn url_key(&self) -> Option<&'static str> {
         let keys =
@@ -187,126 +240,145 @@ impl RouteFile {
         keys.into_iter().find_map(|(key, given)| given.then_some(key))
     }
 
-    fn url(self, files: &Files) -> Result<Secret, Fault> {
-        secret_url(self.url, self.url_file, self.url_env, files)
+    fn url(self, check: &mut Check<'_>) -> Option<Secret> {
+        secret_url(self.url, self.url_file, self.url_env, check)
     }
 }
 
-fn command(file: RouteFile) -> Result<Program, Fault> {
-    if let Some(key) = file.url_key() {
-        return Err(at(key)("a command has a program and arguments, but no url"));
-    }
+fn command(file: RouteFile, check: &mut Check<'_>) -> Option<Target> {
     let RouteFile { command, user, timeout, environment, .. } = file;
-    program(ProgramKeys { command, user, timeout, environment })
+    program(ProgramKeys { command, user, timeout, environment }, check).map(Box::new).map(Target::Command)
 }
 
-fn alertmanager(file: RouteFile, files: &Files) -> Result<Secret, Fault> {
+fn alertmanager(file: RouteFile, check: &mut Check<'_>) -> Option<Secret> {
     let key = file.url_key().unwrap_or("url");
-    let url = file.url(files)?;
+    let url = file.url(check)?;
     let after_scheme = url.expose().split_once("://").map_or("", |(_, rest)| rest);
     if after_scheme.split_once('/').is_none_or(|(_, path)| path.is_empty()) {
-        return Err(at(key)("its URL has no path: give the whole, http://HOST:9093/api/v2/alerts"));
+        check.fault(key, "its URL has no path: give the whole, http://HOST:9093/api/v2/alerts");
     }
-    Ok(url)
+    Some(url)
 }
 
-fn webhook(file: RouteFile, files: &Files) -> Result<Webhook, Fault> {
-    let url = secret_url(file.url, file.url_file, file.url_env, files)?;
-    let template = template(file.template, file.template_file, files)?;
-    let keys = ["secret_file", "secret_env"];
+fn webhook(file: RouteFile, check: &mut Check<'_>) -> Option<Webhook> {
+    let url = secret_url(file.url, file.url_file, file.url_env, check);
+    let is_templated = file.template.is_some() || file.template_file.is_some();
+    let template = template(file.template, file.template_file, check);
     let is_file = file.secret_file.is_some();
-    let key = files.either(keys, file.secret_file, file.secret_env)?;
+    let keys = ["secret_file", "secret_env"];
+    let key = check.either(keys, file.secret_file, file.secret_env);
     if key.as_ref().is_some_and(|key| key.expose().is_empty()) {
-        return Err(at(keys[usize::from(!is_file)])("the secret that is to sign is empty"));
+        check.fault(keys[usize::from(!is_file)], "the secret that is to sign is empty");
     }
-    Ok(Webhook { url, template, key, allow_private: file.allow_private.unwrap_or(false) })
+    if is_templated && template.is_none() {
+        return None;
+    }
+    Some(Webhook { url: url?, template, key, allow_private: file.allow_private.unwrap_or(false) })
 }
 
-fn template(text: Option<String>, file: Option<PathBuf>, files: &Files) -> Result<Option<Template>, Fault> {
+fn template(text: Option<String>, file: Option<PathBuf>, check: &mut Check<'_>) -> Option<Template> {
     let (key, text, place) = match (text, file) {
         (Some(text), None) => ("template", text, "template".to_owned()),
         (None, Some(path)) => {
-            ("template_file", files.text(&path).map_err(at("template_file"))?, path.display().to_string())
+            let text = check.take(check.files.text(&path).map_err(at("template_file")))?;
+            ("template_file", text, path.display().to_string())
         }
-        (None, None) => return Ok(None),
-        (Some(_), Some(_)) => return Err(at("template_file")("give one of template and template_file")),
+        (None, None) => return None,
+        (Some(_), Some(_)) => {
+            check.fault("template_file", "give one of template and template_file");
+            return None;
+        }
     };
-    Template::new(&text).map(Some).map_err(|error| at(key)(format!("{place}:{error}")))
+    check.take(Template::new(&text).map_err(|error| at(key)(format!("{place}:{error}"))))
 }
 
-fn bot(file: RouteFile, files: &Files) -> Result<SlackBot, Fault> {
+fn bot(file: RouteFile, check: &mut Check<'_>) -> Option<SlackBot> {
     if let Some(key) = file.url_key() {
-        return Err(at(key)("give the url of an incoming webhook, or the token and channel of an app"));
+        check.fault(key, "give the url of an incoming webhook, or the token and channel of an app");
     }
-    let token = files.either(["token_file", "token_env"], file.token_file, file.token_env)?;
-    let token = token.ok_or("give one of token_file and token_env")?;
-    let channel = file.channel.ok_or("an app needs a channel: channel = \"C0123456789\"")?;
+    let has_token = file.token_file.is_some() || file.token_env.is_some();
+    let token = check.either(["token_file", "token_env"], file.token_file, file.token_env);
+    if !has_token {
+        check.lacks::<()>("give one of token_file and token_env");
+    }
+    let channel = file.channel.or_else(|| check.lacks("an app needs a channel: channel = \"C0123456789\""));
     let api = file.api_url.unwrap_or_else(|| SLACK_API.to_owned());
     if !api.starts_with("https://") && !api.starts_with("http://") {
-        return Err(at("api_url")("its api_url begins with neither http:// nor https://"));
+        check.fault("api_url", "its api_url begins with neither http:// nor https://");
     }
-    Ok(SlackBot { token, channel, api })
+    Some(SlackBot { token: token?, channel: channel?, api })
 }
 
 pub(super) fn secret_url(
     url: Option<String>,
     file: Option<PathBuf>,
     env: Option<String>,
-    files: &Files,
-) -> Result<Secret, Fault> {
+    check: &mut Check<'_>,
+) -> Option<Secret> {
     let keys = ["url_file", "url_env"];
-    let (key, url) = match (url, file.is_some(), env.is_some()) {
-        (Some(url), false, false) => ("url", Some(Secret::new(url))),
-        (None, true, false) => ("url_file", files.either(keys, file, None)?),
-        (None, false, true) => ("url_env", files.either(keys, None, env)?),
-        _ => ("url", None),
+    let (key, url) = match (url, file, env) {
+        (Some(url), None, None) => ("url", Secret::new(url)),
+        (None, Some(file), None) => ("url_file", check.either(keys, Some(file), None)?),
+        (None, None, Some(env)) => ("url_env", check.either(keys, None, Some(env))?),
+        (None, None, None) => return check.lacks("give exactly one of url, url_file and url_env"),
+        _ => {
+            check.fault("url", "give exactly one of url, url_file and url_env");
+            return None;
+        }
     };
-    let url = url.ok_or("give exactly one of url, url_file and url_env")?;
     if !url.expose().starts_with("http://") && !url.expose().starts_with("https://") {
-        return Err(at(key)("its URL begins with neither http:// nor https://"));
+        check.fault(key, "its URL begins with neither http:// nor https://");
     }
-    Ok(url)
+    Some(url)
 }
 
-fn mailbox(file: RouteFile, files: &Files) -> Result<Mailbox, Fault> {
-    if let Some(key) = file.url_key() {
-        return Err(at(key)("mail has a server and receivers, but no url"));
+fn mailbox(file: RouteFile, check: &mut Check<'_>) -> Option<Mailbox> {
+    let protection = file.tls.unwrap_or(Protection::StartTls);
+    let server = file
+        .server
+        .as_deref()
+        .or_else(|| check.lacks("mail needs a server (\"smtp.example.org\", or with a port \"smtp.example.org:587\")"));
+    let address = server.and_then(|server| host_and_port(server, protection, check));
+    let login = login(&file, protection, check);
+    let authorities = file.ca_file.as_ref().and_then(|path| check.take(check.files.text(path).map_err(at("ca_file"))));
+    let from = file.from.or_else(|| check.lacks("mail needs a sender: from = \"roundsman@example.org\""));
+    let to = file.to.filter(|to| !to.is_empty());
+    let to = to.or_else(|| check.lacks("mail needs receivers: to = [\"ops@example.org\"]"));
+    if let Some(from) = &from {
+        check.take(check_address(from).map_err(at("from")));
     }
-    let protection = match file.tls.unwrap_or(ProtectionFile::StartTls) {
-        ProtectionFile::StartTls => Protection::StartTls,
-        ProtectionFile::Tls => Protection::Tls,
-        ProtectionFile::None => Protection::None,
-    };
+    for (nth, address) in to.iter().flatten().enumerate() {
+        check.take(check_address(address).map_err(|error| Fault::from(error).nth(nth).within("to")));
+    }
+    let (host, port) = address?;
+    let authorities = authorities.map(String::into_bytes);
+    Some(Mailbox { host, port, protection, authorities, login, from: from?, to: to? })
+}
+
+fn host_and_port(server: &str, protection: Protection, check: &mut Check<'_>) -> Option<(String, u16)> {
     let usual = match protection {
         Protection::StartTls => 587,
         Protection::Tls => 465,
         Protection::None => 25,
     };
-    let server =
-        file.server.ok_or("mail needs a server (\"smtp.example.org\", or with a port \"smtp.example.org:587\")")?;
-    let (host, port) = match server.rsplit_once(':') {
-        Some((host, port)) => {
-            let fault = |_| at("server")(format!("{port:?} in server is no port"));
-            (host.to_owned(), port.parse().map_err(fault)?)
-        }
-        None => (server, usual),
-    };
-    let password = files.either(["password_file", "password_env"], file.password_file, file.password_env)?;
-    let login = match (file.user, password) {
-        (Some(user), Some(password)) => Some((user, password)),
-        (None, None) => None,
-        (Some(_), None) => return Err(at("user")("user needs a password_file or password_env")),
-        (None, Some(_)) => return Err("the password needs a user".into()),
-    };
-    if login.is_some() && protection == Protection::None {
-        let message = "without TLS everyone on the way could read the password (tls = \"starttls\" or \"tls\")";
-        return Err(at("tls")(message));
+    let Some((host, port)) = server.rsplit_once(':') else { return Some((server.to_owned(), usual)) };
+    let fault = |_| at("server")(format!("{port:?} in server is no port"));
+    Some((host.to_owned(), check.take(port.parse().map_err(fault))?))
+}
+
+fn login(file: &RouteFile, protection: Protection, check: &mut Check<'_>) -> Option<(String, Secret)> {
+    let has_password = file.password_file.is_some() || file.password_env.is_some();
+    let password =
+        check.either(["password_file", "password_env"], file.password_file.clone(), file.password_env.clone());
+    match (&file.user, has_password) {
+        (None, false) => return None,
+        (Some(_), true) => {}
+        (Some(_), false) => return check.lacks_beside("user", "user needs a password_file or password_env"),
+        (None, true) => return check.lacks("the password needs a user"),
     }
-    let authorities =
-        file.ca_file.map(|path| files.text(&path)).transpose().map_err(at("ca_file"))?.map(String::into_bytes);
-    let from = file.from.ok_or("mail needs a sender: from = \"roundsman@example.org\"")?;
-    let to = file.to.filter(|to| !to.is_empty()).ok_or("mail needs receivers: to = [\"ops@example.org\"]")?;
-    check_address(&from).map_err(at("from"))?;
-    to.iter().try_for_each(|address| check_address(address)).map_err(at("to"))?;
-    Ok(Mailbox { host, port, protection, authorities, login, from, to })
+    if protection == Protection::None {
+        let message = "without TLS everyone on the way could read the password (tls = \"starttls\" or \"tls\")";
+        check.fault("tls", message);
+    }
+    Some((file.user.clone()?, password?))
 }

@@ -11,7 +11,10 @@ use std::{
 use nix::unistd::{AccessFlags, access};
 
 use super::{Case, report::Report};
-use crate::unit::spec::{CredentialSource, ProbeCheck};
+use crate::{
+    edge::secret,
+    unit::spec::{CredentialSource, ProbeCheck},
+};
 
 const TOPIC: &str = "permissions";
 
@@ -82,7 +85,7 @@ fn whoever_changes(meta: &Metadata) -> Option<(String, &'static str)> {
 
 /// Files that hold what others must not know.
 fn secrets(case: &Case, report: &mut Report) {
-    let mut all: BTreeSet<(&Path, &str)> = BTreeSet::new();
+    let (mut all, mut shown) = (BTreeSet::<(&Path, &str)>::new(), BTreeSet::<(&Path, &str)>::new());
     for (name, unit) in &case.host.units {
         for credential in &unit.service.exec.credentials {
             if let Some(CredentialSource::Path(path)) = &credential.source {
@@ -90,16 +93,16 @@ fn secrets(case: &Case, report: &mut Report) {
             }
         }
         for probe in &unit.health {
+            shown.extend(probe.check.secret_files().into_iter().map(|path| (path, name.as_str())));
             let file = match &*probe.check {
-                ProbeCheck::Redis(redis) => redis.password_file.as_deref(),
                 ProbeCheck::Http(steps) => {
                     let keys = steps.iter().filter_map(|step| step.tls.identity.as_ref()).map(|(_, key)| &**key);
-                    let secrets = steps.iter().filter_map(|step| step.sign.as_ref()).map(|sign| &*sign.secret_file);
-                    all.extend(keys.chain(secrets).map(|path| (path, name.as_str())));
+                    all.extend(keys.map(|path| (path, name.as_str())));
                     None
                 }
                 ProbeCheck::Tcp(tcp) => tcp.tls.as_ref().and_then(|tls| tls.identity.as_ref()).map(|(_, key)| &**key),
-                ProbeCheck::Exec(_)
+                ProbeCheck::Redis(_)
+                | ProbeCheck::Exec(_)
                 | ProbeCheck::Plugin(_)
                 | ProbeCheck::Disk(_)
                 | ProbeCheck::Certificate(_)
@@ -111,6 +114,9 @@ fn secrets(case: &Case, report: &mut Report) {
             };
             all.extend(file.map(|path| (path, name.as_str())));
         }
+    }
+    for (path, unit) in shown {
+        shown_by_probe(report, path, unit);
     }
     for (path, unit) in all {
         let place = path.to_string_lossy();
@@ -126,6 +132,26 @@ fn secrets(case: &Case, report: &mut Report) {
             Ok(_) => report.ok(TOPIC, &*place, format!("a secret of {unit}, and not everyone's")),
         }
     }
+}
+
+/// A secret that a probe shows to whom it asks: no unit file is taken into use while it cannot be used.
+fn shown_by_probe(report: &mut Report, path: &Path, unit: &str) {
+    let place = path.to_string_lossy();
+    let seen = fs::metadata(path).and_then(|meta| access(path, AccessFlags::R_OK).map(|()| meta).map_err(Into::into));
+    let meta = match seen {
+        Ok(meta) => meta,
+        Err(error) => return unseen(report, &place, &error),
+    };
+    let Err(why) = secret::read(path) else {
+        return report.ok(TOPIC, &*place, format!("a secret of a probe of {unit}, and nobody else's"));
+    };
+    let is_open = meta.mode() & secret::FOREIGN_BITS != 0;
+    let remedy = if is_open {
+        format!("chmod 0600 {place}, and replace the secret: it may be known")
+    } else {
+        "put the secret there: a file of mode 0600 that belongs to root or to the daemon's user".to_owned()
+    };
+    report.fail(TOPIC, &*place, format!("a probe of {unit} cannot ask, and so no unit is read anew: {why}"), remedy);
 }
 
 fn unseen(report: &mut Report, place: &str, error: &io::Error) {

@@ -10,6 +10,7 @@ mod init; // what systemd is told about us
 mod machine; // clock, disks, limits, cgroups
 mod ports; // who listens where
 mod processes; // services without a supervisor
+mod programs; // what probes run
 mod reach; // names and servers
 mod report; // findings
 
@@ -76,7 +77,8 @@ pub async fn examine(file: Option<PathBuf>, socket: Option<PathBuf>, places: Pla
     };
     let Some(case) = case.map(Arc::new) else { return report.diagnosis() };
     type Section = (&'static str, fn(&Case, &mut Report));
-    let sections: [Section; 7] = [
+    let sections: [Section; 8] = [
+        ("units", programs::look),
         ("ports", ports::look),
         ("permissions", files::look),
         ("clock", machine::clock),
@@ -137,7 +139,9 @@ fn begin(report: &mut Report, file: Option<PathBuf>, socket: Option<PathBuf>, pl
             Settings::salvage(file, places)?
         }
     };
-    let host = match config::load_for(&settings, &BTreeSet::new()) {
+    // A secret that cannot be used is found where secrets are looked at, and the rest is looked at all the same.
+    let read = config::read(&settings.paths.units, &BTreeSet::new());
+    let host = match read.and_then(|host| host.in_container(&settings.container)) {
         Ok(host) => {
             let place = settings.paths.units.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join(", ");
             report.ok("units", place, format!("{} can be used", host.units.len()));

@@ -1,15 +1,23 @@
 //! `roundsman.toml` as it is written.
 
-use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use serde::Deserialize;
-
-use super::{super::alerting::AlertFile, CgroupMode, Container, Fault};
+use super::{
+    super::alerting::{ALERT, AlertFile},
+    CgroupMode, Container, Fault,
+};
 use crate::{
     base::{ByteSize, Signal, TimeSpan, UnitName},
     edge::store::Retention,
     node::input::RestartBudget,
-    unit::spec::{Compress, Forward, LINE_BYTES, LogSpec, OnFull, SEGMENT_BYTES},
+    unit::{
+        Field, Problem, Read, Reader, Value, put, read_settings,
+        spec::{Compress, Forward, LINE_BYTES, LogSpec, OnFull, SEGMENT_BYTES},
+    },
 };
 
 /// Restarts by probes of all units, unless the settings say otherwise: enough for each of some services that hang at once, and
@@ -20,29 +28,45 @@ const RESTART_BUDGET_INTERVAL: TimeSpan = TimeSpan::from_secs(300);
 /// What the keeper hears and does not mean anything to the supervisor itself.
 pub(super) const FORWARDABLE: [Signal; 3] = [Signal::USR1, Signal::QUIT, Signal::WINCH];
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub(super) struct File {
-    #[serde(default)]
-    pub(super) paths: PathsFile,
-    #[serde(default)]
+    pub(super) paths: Read<PathsFile>,
     pub(super) log: LogFile,
-    #[serde(default)]
-    pub(super) cgroup: CgroupFile,
-    #[serde(default)]
-    pub(super) disk: DiskFile,
-    #[serde(default)]
+    pub(super) cgroup: CgroupMode,
+    pub(super) disk_min_free: Option<ByteSize>,
     pub(super) health: HealthFile,
-    #[serde(default)]
     pub(super) history: HistoryFile,
-    #[serde(default)]
     pub(super) alert: AlertFile,
-    #[serde(default)]
-    pub(super) container: ContainerFile,
+    pub(super) container: Read<ContainerFile>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+const FILE: &[Field<File>] = &[
+    Field { name: "paths", set: |file, r, v| file.paths = r.read_table(v, "paths", PATHS) },
+    Field { name: "log", set: |file, r, v| r.table(v, "log", LOG, &mut file.log) },
+    Field { name: "cgroup", set: |file, r, v| r.table(v, "cgroup", CGROUP, file) },
+    Field { name: "disk", set: |file, r, v| r.table(v, "disk", DISK, file) },
+    Field { name: "health", set: |file, r, v| r.table(v, "health", HEALTH, &mut file.health) },
+    Field { name: "history", set: |file, r, v| r.table(v, "history", HISTORY, &mut file.history) },
+    Field {
+        name: "alert",
+        set: |file, r, v| {
+            r.table(v, "alert", ALERT, &mut file.alert);
+            file.alert.is_broken = r.has_broken_syntax();
+        },
+    },
+    Field { name: "container", set: |file, r, v| file.container = r.read_table(v, "container", CONTAINER) },
+];
+
+impl File {
+    /// What a file says, and what of it cannot be read.
+    pub(super) fn read(path: &Path, text: &str) -> (Self, Vec<Problem>) {
+        let mut file = Self::default();
+        let problems = read_settings(path, text, FILE, &mut file);
+        (file, problems)
+    }
+}
+
+#[derive(Debug, Default)]
 pub(super) struct PathsFile {
     pub(super) units: Option<Vec<PathBuf>>,
     pub(super) state: Option<PathBuf>,
@@ -50,95 +74,128 @@ pub(super) struct PathsFile {
     pub(super) logs: Option<PathBuf>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+const PATHS: &[Field<PathsFile>] = &[
+    Field { name: "units", set: |paths, r, v| paths.units = r.list(v, path) },
+    Field { name: "state", set: |paths, r, v| paths.state = path(r, v) },
+    Field { name: "runtime", set: |paths, r, v| paths.runtime = path(r, v) },
+    Field { name: "logs", set: |paths, r, v| paths.logs = path(r, v) },
+];
+
+/// A path, which may be relative to the file.
+pub(in crate::engine) fn path(reader: &mut Reader<'_, '_>, value: &Value<'_>) -> Option<PathBuf> {
+    reader.text(value).map(PathBuf::from)
+}
+
+#[derive(Debug, Default)]
 pub(super) struct LogFile {
-    segment_size: Option<Size>,
-    segment_sec: Option<Span>,
+    segment_size: Option<ByteSize>,
+    segment_sec: Option<TimeSpan>,
     keep: Option<u32>,
-    total_size: Option<Size>,
-    retention_sec: Option<Span>,
-    compress: Option<Word<Compress>>,
-    line_max: Option<Size>,
-    rate_limit_interval_sec: Option<Span>,
+    total_size: Option<ByteSize>,
+    retention_sec: Option<TimeSpan>,
+    compress: Option<Compress>,
+    line_max: Option<ByteSize>,
+    rate_limit_interval_sec: Option<TimeSpan>,
     rate_limit_burst: Option<u32>,
-    on_full: Option<Word<OnFull>>,
-    forward: Option<Vec<Word<Forward>>>,
+    on_full: Option<OnFull>,
+    forward: Option<Vec<Forward>>,
+}
+
+const LOG: &[Field<LogFile>] = &[
+    Field { name: "segment_size", set: |log, r, v| log.segment_size = r.size(v) },
+    // As in units: zero is no limit.
+    Field { name: "segment_sec", set: |log, r, v| log.segment_sec = r.limit_span(v) },
+    Field { name: "keep", set: |log, r, v| log.keep = r.count(v, 0) },
+    Field { name: "total_size", set: |log, r, v| log.total_size = r.size(v) },
+    Field { name: "retention_sec", set: |log, r, v| log.retention_sec = r.limit_span(v) },
+    Field { name: "compress", set: |log, r, v| log.compress = r.choice(v, &Compress::WORDS) },
+    Field { name: "line_max", set: |log, r, v| log.line_max = r.size(v) },
+    Field { name: "rate_limit_interval_sec", set: |log, r, v| log.rate_limit_interval_sec = r.span(v) },
+    Field { name: "rate_limit_burst", set: |log, r, v| log.rate_limit_burst = r.count(v, 0) },
+    Field { name: "on_full", set: |log, r, v| log.on_full = r.choice(v, &OnFull::WORDS) },
+    Field { name: "forward", set: |log, r, v| log.forward = r.list(v, forward) },
+];
+
+fn forward(reader: &mut Reader<'_, '_>, value: &Value<'_>) -> Option<Forward> {
+    let word = reader.text(value)?;
+    let forward = Forward::parse(word);
+    if forward.is_none() {
+        let help = "it can be journal, syslog, \"syslog:udp://HOST:PORT\", \"syslog:tcp://HOST:PORT\"";
+        reader.error(value, format!("cannot forward to {word:?}"), Some(help.to_owned()));
+    }
+    forward
 }
 
 impl LogFile {
     pub(super) fn spec(self) -> LogSpec {
-        // As in units: zero is no limit.
-        let limit = |span: Span| if span.0.is_zero() { TimeSpan::INFINITY } else { span.0 };
         LogSpec {
-            segment_size: self.segment_size.map(|size| size.0),
-            segment_age: self.segment_sec.map(limit),
+            segment_size: self.segment_size,
+            segment_age: self.segment_sec,
             keep: self.keep,
-            total_size: self.total_size.map(|size| size.0),
-            retention: self.retention_sec.map(limit),
-            compress: self.compress.map(|word| word.0),
-            line_max: self.line_max.map(|size| size.0),
-            rate_limit_interval: self.rate_limit_interval_sec.map(|span| span.0),
+            total_size: self.total_size,
+            retention: self.retention_sec,
+            compress: self.compress,
+            line_max: self.line_max,
+            rate_limit_interval: self.rate_limit_interval_sec,
             rate_limit_burst: self.rate_limit_burst,
-            on_full: self.on_full.map(|word| word.0),
-            forward: self.forward.map(|list| list.into_iter().map(|word| word.0).collect()),
+            on_full: self.on_full,
+            forward: self.forward,
             ..LogSpec::default()
         }
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CgroupFile {
-    #[serde(default)]
-    pub(super) mode: CgroupMode,
-}
+const CGROUP: &[Field<File>] = &[Field { name: "mode", set: |file, r, v| put(&mut file.cgroup, r.choice(v, MODES)) }];
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DiskFile {
-    pub(super) min_free_bytes: Option<Size>,
-}
+const MODES: &[(&str, CgroupMode)] = &[("auto", CgroupMode::Auto), ("on", CgroupMode::On), ("off", CgroupMode::Off)];
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+const DISK: &[Field<File>] = &[Field { name: "min_free_bytes", set: |file, r, v| file.disk_min_free = r.size(v) }];
+
+#[derive(Debug, Default)]
 pub(super) struct HealthFile {
     restart_budget: Option<u32>,
-    restart_budget_interval: Option<Span>,
+    restart_budget_interval: Option<TimeSpan>,
 }
 
+const HEALTH: &[Field<HealthFile>] = &[
+    Field { name: "restart_budget", set: |health, r, v| health.restart_budget = r.count(v, 0) },
+    Field { name: "restart_budget_interval", set: |health, r, v| health.restart_budget_interval = r.span(v) },
+];
+
 impl HealthFile {
-    pub(super) fn budget(&self) -> Result<RestartBudget, Fault> {
-        let refused = |key, message: String| Err(Fault::from(message).within(key).within("health"));
+    pub(super) fn budget(&self, faults: &mut Vec<Fault>) -> RestartBudget {
+        let mut wrong = |key, message: String| faults.push(Fault::from(message).within(key).within("health"));
         let burst = self.restart_budget.unwrap_or(RESTART_BUDGET);
-        let interval = self.restart_budget_interval.map_or(RESTART_BUDGET_INTERVAL, |span| span.0);
+        let interval = self.restart_budget_interval.unwrap_or(RESTART_BUDGET_INTERVAL);
         let most = RestartBudget::BURST_MAX;
         if burst > most {
-            return refused("restart_budget", format!("[health] restart_budget is at most {most}, or 0 for no limit"));
+            wrong("restart_budget", format!("[health] restart_budget is at most {most}, or 0 for no limit"));
         }
         if interval.is_zero() || interval.duration().is_none() {
-            return refused(
-                "restart_budget_interval",
-                "[health] restart_budget_interval must be above zero and finite; restart_budget = 0 is no limit"
-                    .to_owned(),
-            );
+            let message =
+                "[health] restart_budget_interval must be above zero and finite; restart_budget = 0 is no limit";
+            wrong("restart_budget_interval", message.to_owned());
         }
-        Ok(RestartBudget { burst, interval })
+        RestartBudget { burst, interval }
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub(super) struct HistoryFile {
-    retention_sec: Option<Span>,
+    retention_sec: Option<TimeSpan>,
     rows_max: Option<u32>,
 }
+
+const HISTORY: &[Field<HistoryFile>] = &[
+    Field { name: "retention_sec", set: |history, r, v| history.retention_sec = r.span(v) },
+    Field { name: "rows_max", set: |history, r, v| history.rows_max = r.count(v, 0) },
+];
 
 impl HistoryFile {
     pub(super) fn retention(&self) -> Retention {
         let Retention { age, rows_min, rows } = Retention::default();
         // As elsewhere: zero is no limit.
-        let wanted = |span: Span| span.0.duration().filter(|age| !age.is_zero()).unwrap_or(Duration::MAX);
+        let wanted = |span: TimeSpan| span.duration().filter(|age| !age.is_zero()).unwrap_or(Duration::MAX);
         Retention {
             age: self.retention_sec.map_or(age, wanted),
             rows_min,
@@ -147,132 +204,35 @@ impl HistoryFile {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub(super) struct ContainerFile {
-    main: Option<String>,
-    forward_signals: Option<Vec<String>>,
+    main: Option<UnitName>,
+    forward_signals: Option<Vec<Signal>>,
 }
 
-impl ContainerFile {
-    pub(super) fn settings(self) -> Result<Container, Vec<Fault>> {
-        let mut faults = Vec::new();
-        let mut wrong = |key, message: String| faults.push(Fault::from(message).within(key).within("container"));
-        let main = self.main.and_then(|text| {
-            UnitName::new(&text).map_err(|error| wrong("main", format!("[container] main = {text:?}: {error}"))).ok()
-        });
-        let mut forward = Vec::new();
-        match (self.forward_signals, &main) {
-            (None, Some(_)) => forward.extend(FORWARDABLE),
-            (None, None) => {}
-            (Some(_), None) => {
-                wrong("forward_signals", "[container] forward_signals needs main, to whom they go".to_owned());
-            }
-            (Some(names), Some(_)) => {
-                for name in names {
-                    match Signal::parse(&name).filter(|signal| FORWARDABLE.contains(signal)) {
-                        Some(signal) => forward.push(signal),
-                        None => wrong(
-                            "forward_signals",
-                            format!(
-                                "[container] forward_signals: {name:?} cannot go on to the unit (USR1, QUIT and WINCH \
-                                 can; HUP reloads, TERM and INT stop everything, USR2 upgrades)"
-                            ),
-                        ),
-                    }
-                }
-            }
-        }
-        if faults.is_empty() { Ok(Container { main, forward }) } else { Err(faults) }
+const CONTAINER: &[Field<ContainerFile>] = &[
+    Field { name: "main", set: |container, r, v| container.main = r.unit_name(v) },
+    Field { name: "forward_signals", set: |container, r, v| container.forward_signals = r.list(v, forwardable) },
+];
+
+fn forwardable(reader: &mut Reader<'_, '_>, value: &Value<'_>) -> Option<Signal> {
+    let name = reader.text(value)?;
+    let signal = Signal::parse(name).filter(|signal| FORWARDABLE.contains(signal));
+    if signal.is_none() {
+        let help = "USR1, QUIT and WINCH can; HUP reloads, TERM and INT stop everything, USR2 upgrades".to_owned();
+        reader.error(value, format!("{name:?} cannot go on to the unit"), Some(help));
     }
+    signal
 }
 
-/// A size as a number of bytes or as text ("16M").
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Size(pub(super) ByteSize);
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Size;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number of bytes, or a size such as \"16M\"")
-            }
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Size, E> {
-                u64::try_from(number).map(|n| Size(ByteSize(n))).map_err(|_| E::custom("a size is not negative"))
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Size, E> {
-                text.parse().map(Size).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+pub(super) fn container(file: Read<ContainerFile>, faults: &mut Vec<Fault>) -> Container {
+    let Read { says: ContainerFile { main, forward_signals }, is_whole } = file;
+    if main.is_none() && forward_signals.is_some() && is_whole {
+        let message = "[container] forward_signals needs main, to whom they go";
+        faults.push(Fault::from(message).within("forward_signals").within("container"));
     }
-}
-
-/// A span of time as a number of seconds or as text ("10min").
-#[derive(Debug, Clone, Copy)]
-struct Span(TimeSpan);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Span;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number of seconds, or a span such as \"10min\"")
-            }
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Span, E> {
-                let secs = u64::try_from(number).map_err(|_| E::custom("a span is not negative"))?;
-                Ok(Span(TimeSpan::from_secs(secs)))
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Span, E> {
-                text.parse().map(Span).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// One of some words, as units have them.
-#[derive(Debug, Clone)]
-struct Word<T>(T);
-
-/// What can be read from a word.
-trait FromWord: Sized {
-    fn from_word(word: &str) -> Result<Self, String>;
-}
-
-fn choice<T: Copy>(word: &str, words: &[(&str, T)]) -> Result<T, String> {
-    let known = words.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning);
-    let all = || words.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
-    known.ok_or_else(|| format!("it cannot be {word:?} (it can be {})", all()))
-}
-
-impl FromWord for Compress {
-    fn from_word(word: &str) -> Result<Self, String> {
-        choice(word, &Self::WORDS)
-    }
-}
-
-impl FromWord for OnFull {
-    fn from_word(word: &str) -> Result<Self, String> {
-        choice(word, &Self::WORDS)
-    }
-}
-
-impl FromWord for Forward {
-    fn from_word(word: &str) -> Result<Self, String> {
-        let help = "journal, syslog, \"syslog:udp://HOST:PORT\", \"syslog:tcp://HOST:PORT\"";
-        Self::parse(word).ok_or_else(|| format!("cannot forward to {word:?} (it can be {help})"))
-    }
-}
-
-impl<'de, T: FromWord> Deserialize<'de> for Word<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        T::from_word(&word).map(Self).map_err(serde::de::Error::custom)
-    }
+    let usual = if main.is_some() { FORWARDABLE.to_vec() } else { Vec::new() };
+    Container { main, forward: forward_signals.unwrap_or(usual) }
 }
 
 /// What units refuse too.

@@ -5,7 +5,7 @@ use super::super::{
     limit::StartWindow,
     probe::Probe,
     service::{Begin, Claim, Control, End, Main, Monitor, Naming, Reloading, Run, State, Unit},
-    status::{HeldBack, Verdict},
+    status::Verdict,
     timer::{Planned, Timer},
     watch::Watch,
     wish::Ending,
@@ -13,8 +13,8 @@ use super::super::{
 use super::{CALLERS, DIRECTIVES, PHASES, RESULTS};
 use crate::{
     base::{
-        Actor, Consequence, ExitStatus, Generation, InvocationId, Mono, Now, Pid, Role, RunResult, Signal, StartCause,
-        TimeSpan, UnitName, Usage, Wall,
+        Actor, Consequence, ExitStatus, Generation, HeldBack, InvocationId, Mono, Now, Pid, Role, RunResult, Signal,
+        StartCause, TimeSpan, UnitName, Usage, Wall,
     },
     unit::UnitDef,
 };

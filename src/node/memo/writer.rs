@@ -1,6 +1,6 @@
 use super::super::{
     service::{Begin, Claim, Control, End, Main, Naming, Phase, Run, State, Unit},
-    status::{HeldBack, Verdict},
+    status::Verdict,
     timer::{Planned, Timer},
     watch::Watch,
     wish::Ending,
@@ -9,7 +9,9 @@ use super::{
     CALLERS, DIRECTIVES, FALLEN_MAX, PART_FALLEN, PART_LISTENING, PART_MAIN, PART_OOM, PART_PROBES, PHASES, RESULTS,
     TEXT_MAX, VERDICTS_MAX,
 };
-use crate::base::{Actor, Consequence, ExitStatus, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage, Wall};
+use crate::base::{
+    Actor, Consequence, ExitStatus, HeldBack, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage, Wall,
+};
 
 pub(super) struct Writer(pub(super) Vec<u8>);
 

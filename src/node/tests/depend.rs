@@ -64,7 +64,7 @@ fn of_twenty_behind_one_that_is_dead_one_is_told_and_none_restarted() {
     for _ in 0..10 {
         told.extend(round(&mut desk, |_| true));
     }
-    assert_eq!(told, ["Unhealthy host/1 live: refused"]);
+    assert_eq!(told, ["Unhealthy host/1 live: refused (nothing)"]);
     for n in 0..20 {
         assert_eq!(why(&desk, &format!("web{n}")), ("unknown", "host/live fails, on which it depends".to_owned()));
     }
@@ -83,7 +83,7 @@ fn what_fails_by_itself_counts_once_the_other_was_asked_since() {
     let said = desk.probed("web/1", 0, Some("refused"));
     // Whichever was asked first, in the end db has an answer that is younger than the question to web.
     let said = if said == ["probe db/1 live"] { desk.probed("db/1", 0, None) } else { said };
-    assert_eq!(said, ["kill-tree web/1 SIGTERM", "Unhealthy web/1 live: refused"]);
+    assert_eq!(said, ["kill-tree web/1 SIGTERM", "Unhealthy web/1 live: refused (restart)"]);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_failure_waits_for_the_answer_that_it_depends_on() {
     assert_eq!(desk.probed("web/1", 0, None), Vec::<String>::new(), "it has answered already");
     let said = desk.probed("db/1", 0, Some("down"));
     let said = if said == ["probe db/1 live"] { desk.probed("db/1", 0, Some("down")) } else { said };
-    assert_eq!(said, ["Unhealthy db/1 live: down"]);
+    assert_eq!(said, ["Unhealthy db/1 live: down (nothing)"]);
     assert_eq!(why(&desk, "web").0, "unknown");
 }
 
@@ -131,7 +131,7 @@ fn what_is_not_up_excuses_too_and_so_does_what_is_excused() {
     ];
     let mut desk = all_up(chain);
     let told = round(&mut desk, |_| true);
-    assert_eq!(told, ["Unhealthy disk/1 live: refused"]);
+    assert_eq!(told, ["Unhealthy disk/1 live: refused (nothing)"]);
     assert_eq!(why(&desk, "web"), ("unknown", "disk/live fails, on which it depends".to_owned()));
     round(&mut desk, |_| false);
     round(&mut desk, |_| false);
@@ -145,7 +145,7 @@ fn what_is_not_up_excuses_too_and_so_does_what_is_excused() {
 #[test]
 fn what_was_unhealthy_before_stays_so_and_an_end_lets_others_go_on() {
     let mut desk = all_up(vec![unit("db", OnUnhealthy::None, &[]), unit("web", OnUnhealthy::Alert, &["db"])]);
-    assert_eq!(round(&mut desk, |run| run == "web/1"), ["Unhealthy web/1 live: refused"]);
+    assert_eq!(round(&mut desk, |run| run == "web/1"), ["Unhealthy web/1 live: refused (nothing)"]);
     round(&mut desk, |_| true);
     assert_eq!(why(&desk, "web").0, "unhealthy");
     round(&mut desk, |_| false);

@@ -318,10 +318,13 @@ fn tell_notice(what: &Happening) -> String {
         Happening::Unkillable { run } => format!("Unkillable {}", show_run(run)),
         Happening::Healthy { run, probe } => format!("Healthy {} {probe}", show_run(run)),
         Happening::Degraded { run, probe, reason, .. } => format!("Degraded {} {probe}: {reason}", show_run(run)),
-        Happening::Unhealthy { run, probe, reason, .. } => format!("Unhealthy {} {probe}: {reason}", show_run(run)),
-        Happening::RestartHeld { run, probe, reason } => {
-            format!("RestartHeld {} {probe}: {reason}", show_run(run))
+        Happening::Unhealthy { run, probe, reason, remedy, severity: _ } => {
+            format!("Unhealthy {} {probe}: {reason} ({})", show_run(run), remedy.as_str())
         }
+        Happening::RestartHeld { run, probe, held } => {
+            format!("RestartHeld {} {probe}: {}", show_run(run), held.as_str())
+        }
+        Happening::RestartReleased { run, probe } => format!("RestartReleased {} {probe}", show_run(run)),
         Happening::Reloaded { run, actor } => format!("Reloaded {} {actor}", show_run(run)),
         Happening::ControlFailed { run, command, status, ignored } => {
             format!("ControlFailed {} {command} {status}{}", show_run(run), if *ignored { " ignored" } else { "" })

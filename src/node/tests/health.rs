@@ -34,7 +34,7 @@ fn a_verdict_falls_after_a_row_of_failures_and_rises_after_a_row_of_good_answers
     for failure in [Some("x"), Some("x"), None, Some("x"), Some("x")] {
         assert_eq!(turn(&mut desk, "web/1", failure), Vec::<String>::new());
     }
-    assert_eq!(turn(&mut desk, "web/1", Some("refused")), ["Unhealthy web/1 live: refused"]);
+    assert_eq!(turn(&mut desk, "web/1", Some("refused")), ["Unhealthy web/1 live: refused (nothing)"]);
     assert_eq!(turn(&mut desk, "web/1", Some("refused")), Vec::<String>::new(), "said once");
     assert_eq!(turn(&mut desk, "web/1", None), Vec::<String>::new());
     assert_eq!(turn(&mut desk, "web/1", None), ["Healthy web/1 live", "Recovered web/1"]);
@@ -49,7 +49,7 @@ fn an_unhealthy_service_is_restarted_and_the_restart_is_counted() {
     turn(&mut desk, "web/1", Some("x"));
     turn(&mut desk, "web/1", Some("x"));
     let said = turn(&mut desk, "web/1", Some("x"));
-    assert_eq!(said, ["kill-tree web/1 SIGTERM", "Unhealthy web/1 live: x"]);
+    assert_eq!(said, ["kill-tree web/1 SIGTERM", "Unhealthy web/1 live: x (restart)"]);
     let said = desk.killed("web/1", Signal::TERM);
     let end = "RunEnded web/1 success (killed by SIGTERM) restart";
     assert_eq!(said, ["spawn web/2 exec_start", end, "RunStarting web/2 Unhealthy { probe: \"live\" } 1"]);
@@ -72,7 +72,7 @@ fn a_probe_that_could_not_be_asked_is_no_answer() {
     let health = &desk.status("web").health[0];
     assert_eq!((health.verdict.as_str(), health.last_failure.as_deref()), ("unknown", Some("clone")));
     let said = turn(&mut desk, "web/1", Some("x"));
-    assert_eq!(said, ["kill-tree web/1 SIGTERM", "Unhealthy web/1 live: x"], "the row goes on where it was");
+    assert_eq!(said, ["kill-tree web/1 SIGTERM", "Unhealthy web/1 live: x (restart)"], "the row goes on where it was");
 }
 
 #[test]
@@ -97,6 +97,33 @@ fn an_unhealthy_service_may_be_asked_to_reload() {
     turn(&mut desk, "web/1", Some("x"));
     assert_eq!(turn(&mut desk, "web/1", Some("x"))[0], "spawn web/1.1 exec_reload MAINPID=1010");
     assert_eq!(desk.left("web/1.1", 0), ["Reloaded web/1 health probe"]);
+}
+
+#[test]
+fn what_is_said_of_a_fallen_probe_says_what_is_done() {
+    let reloads = |def: &mut UnitDef| def.service.exec_reload = [command("reload")].into();
+    let cases: [(OnUnhealthy, bool, &str); 5] = [
+        (OnUnhealthy::Restart, false, "restart"),
+        (OnUnhealthy::Reload, true, "reload"),
+        // It has no way to.
+        (OnUnhealthy::Reload, false, "nothing"),
+        (OnUnhealthy::Alert, true, "nothing"),
+        (OnUnhealthy::None, true, "nothing"),
+    ];
+    for (wish, can_reload, done) in cases {
+        let mut def = probed(wish);
+        if can_reload {
+            reloads(&mut def);
+        }
+        let mut desk = Desk::new([def]);
+        desk.up("web");
+        turn(&mut desk, "web/1", Some("x"));
+        turn(&mut desk, "web/1", Some("x"));
+        let said = turn(&mut desk, "web/1", Some("x"));
+        assert!(said.contains(&format!("Unhealthy web/1 live: x ({done})")), "{wish:?}: {said:?}");
+        let is_done = said.iter().any(|line| line.starts_with("kill-tree") || line.contains("exec_reload"));
+        assert_eq!(is_done, done != "nothing", "{wish:?}: {said:?}");
+    }
 }
 
 #[test]
@@ -368,7 +395,7 @@ fn a_probe_that_is_only_shown_keeps_no_outage_open_and_begins_none() {
     };
     turn(&mut desk, None);
     turn(&mut desk, None);
-    assert_eq!(turn(&mut desk, None), ["Unhealthy web/1 shown: never well"]);
+    assert_eq!(turn(&mut desk, None), ["Unhealthy web/1 shown: never well (nothing)"]);
     (0..3).for_each(|_| drop(turn(&mut desk, Some("refused"))));
     turn(&mut desk, None);
     assert_eq!(turn(&mut desk, None), ["Healthy web/1 live", "Recovered web/1"]);

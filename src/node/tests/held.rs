@@ -7,14 +7,13 @@ use proptest::prelude::*;
 use super::super::{
     Input,
     input::{Adopted, Restored},
-    status::HeldBack,
 };
 use super::{
     desk::{Desk, key, pid_of},
     make::{eager, name, probe},
 };
 use crate::{
-    base::{InvocationId, Signal},
+    base::{Happening, HeldBack, InvocationId, Remedy, Signal},
     unit::{UnitDef, spec::OnUnhealthy},
 };
 
@@ -105,12 +104,21 @@ fn that_a_restart_is_held_back_is_said_once() {
         said.extend(desk.probed(run, 0, Some("x")));
     }
     desk.killed("web0/1", Signal::TERM);
+    assert!(said.contains(&"Unhealthy web0/1 live: x (restart)".to_owned()), "{said:?}");
+    assert!(said.contains(&"Unhealthy web1/1 live: x (held_by_budget)".to_owned()), "{said:?}");
     let told = "RestartHeld web1/1 live: the budget of restarts by probes is spent";
     assert_eq!(said.iter().filter(|line| *line == told).count(), 1, "{said:?}");
     for _ in 0..5 {
         desk.pass(10.0);
         assert_eq!(desk.probed("web1/1", 0, Some("x")), Vec::<String>::new());
     }
+    let known: Vec<_> = desk.node.fallen_probes().collect();
+    assert!(matches!(&known[..], [Happening::Unhealthy { remedy: Remedy::Held(HeldBack::Budget), .. }]), "{known:?}");
+    // The others' restarts count no more.
+    let said = desk.pass(3600.0);
+    let is_of_it = |line: &&String| line.starts_with("kill-tree web1/1") || line.starts_with("RestartReleased");
+    let released: Vec<_> = said.iter().filter(is_of_it).collect();
+    assert_eq!(released, ["kill-tree web1/1 SIGTERM", "RestartReleased web1/1 live"], "that it is done is said too");
 }
 
 #[test]
@@ -124,7 +132,7 @@ fn in_maintenance_no_probe_restarts_and_afterwards_it_does() {
     desk.give(Input::Maintained(BTreeSet::from([name("web0")])));
     assert_eq!(round(&mut desk, 100.0, |_| true), Vec::<String>::new());
     let said = desk.give(Input::Maintained(BTreeSet::new()));
-    assert_eq!(said, ["kill-tree web0/1 SIGTERM"]);
+    assert_eq!(said, ["kill-tree web0/1 SIGTERM", "RestartReleased web0/1 live"]);
     // What is well when it ends is left alone.
     let mut desk = all_up(1);
     desk.give(Input::Maintained(BTreeSet::from([name("web0")])));

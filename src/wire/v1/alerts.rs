@@ -29,6 +29,9 @@ pub struct Incident {
     pub severity: String,
     /// What people were told last, or would have been.
     pub message: String,
+    /// What is done about it, for people.
+    #[serde(default)]
+    pub action: String,
     /// When it opened.
     pub opened_us: i64,
     /// When people were told last.

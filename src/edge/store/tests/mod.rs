@@ -244,6 +244,7 @@ async fn why_shows_runs_resets_probes_and_notices() {
         probe: "live".to_owned(),
         reason: "status 503".to_owned(),
         severity: crate::base::Severity::Critical,
+        remedy: crate::base::Remedy::Restart,
     };
     let reset =
         Happening::CountersReset { unit: unit(), actor: Actor::User(5), restarts: 2, starts: 3, was_failed: true };
@@ -308,6 +309,7 @@ async fn a_database_of_each_earlier_version_is_brought_up_to_date() {
         assert_eq!(bench.store.history(None, 10, None).await.unwrap()[0].generation, Generation(7));
         let saved = bench.store.alerts_saved().await.unwrap();
         assert_eq!((saved.open[0].held, saved.open[0].escalated, &saved.open[0].acknowledged), (false, false, &None));
+        assert_eq!(saved.open[0].remedy, None);
     }
 }
 

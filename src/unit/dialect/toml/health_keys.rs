@@ -44,10 +44,13 @@ pub(super) fn read(walk: &mut Walk<'_, '_>, value: &Value<'_>, draft: &mut Draft
         }
         if let Some(probe) = draft.health.get_mut(at) {
             probe.checks_here.clear();
+            probe.keys.extend(walk.key_places(table, PROBE));
             walk.keys("health", table, &[PROBE], probe);
-            if probe.checks_here.len() > 1 {
+            if let [_, second, ..] = probe.checks_here[..] {
                 let given = probe.checks_here.join(" and ");
-                walk.error(item, format!("the probe {:?} asks more than one thing: {given}", probe.name), None);
+                let message = format!("the probe {:?} asks more than one thing: {given}", probe.name);
+                let place = probe.at(second);
+                walk.report.error(place, message, None);
             }
         }
     }

@@ -39,13 +39,19 @@ pub(super) fn http(probe: &mut ProbeDraft, walk: &mut Walk<'_, '_>, value: &Valu
     let Some(CheckDraft::Http(steps)) = &mut probe.check else { return };
     let Some(http) = steps.first_mut() else { return };
     match value.get_ref() {
-        DeValue::Table(table) => walk.keys("health.http", table, &[HTTP], http),
+        DeValue::Table(table) => {
+            http.keys.extend(walk.key_places(table, HTTP));
+            walk.keys("health.http", table, &[HTTP], http);
+        }
         DeValue::String(_)
         | DeValue::Integer(_)
         | DeValue::Float(_)
         | DeValue::Boolean(_)
         | DeValue::Datetime(_)
-        | DeValue::Array(_) => url(http, walk, value),
+        | DeValue::Array(_) => {
+            http.keys.push(("url", walk.place(value.span().start)));
+            url(http, walk, value);
+        }
     }
 }
 
@@ -57,6 +63,7 @@ fn steps(walk: &mut Walk<'_, '_>, value: &Value<'_>, items: &[Value<'_>]) -> Vec
     for item in items.iter().take(STEPS_MAX) {
         let mut step = HttpDraft::new(walk.place(item.span().start));
         if let Some(table) = walk.as_table(item, "health.http") {
+            step.keys = walk.key_places(table, HTTP);
             walk.keys("health.http", table, &[HTTP], &mut step);
         }
         steps.push(step);

@@ -29,12 +29,13 @@ mod walk;
 
 use std::borrow::Cow;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use self::walk::{Key, Value, Walk};
 use super::super::{
     diag::{Place, Report},
     draft::{Draft, Places},
+    reader::{self, Reader},
     similar::did_you_mean,
     source::{FILE_BYTES_MAX, SourceText},
     specifier::{self, HostFacts, Specifiers},
@@ -87,15 +88,7 @@ pub(in crate::unit) fn read<'s>(
             return;
         }
     };
-    let (mut tree, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        let message = match (error.message(), text.get(span.clone())) {
-            ("duplicate key", Some(key)) => format!("{key} stands here a second time"),
-            (message, _) => message.to_owned(),
-        };
-        report.syntax(at(span.start), message);
-    }
+    let mut tree = reader::parse(text, file, report);
     let name = draft.def.name.clone();
     let specifiers = Specifiers { name: &name, host };
     for (key, value) in tree.get_mut() {
@@ -108,7 +101,7 @@ pub(in crate::unit) fn read<'s>(
             report.error(at(offset), message, Some(help));
         });
     }
-    let mut walk = Walk { report, places, file, text, dropin: source.dropin, specifiers, key: "" };
+    let mut walk = Walk { reader: Reader { report, file, key: "" }, places, text, dropin: source.dropin, specifiers };
     for (name, value) in tree.get_ref() {
         read_table(&mut walk, name, value, draft);
     }

@@ -1,24 +1,16 @@
-//! Readers of single values. Each reports what it cannot read and gives `None` then.
+//! Readers of single values that only units have. Each reports what it cannot read and gives `None` then.
 
-use std::{ops::RangeInclusive, path::Path};
+use std::path::Path;
 
 use toml::de::DeValue;
 
+pub(super) use crate::unit::reader::put;
+
 use super::walk::{LIST_ITEMS_MAX, Value, Walk};
 use crate::{
-    base::{ByteSize, Signal, TimeSpan, UnitName},
+    base::{Signal, UnitName},
     unit::{exec_line, similar::did_you_mean, spec::Command},
 };
-
-const TRUE_WORDS: [&str; 6] = ["1", "yes", "y", "true", "t", "on"];
-const FALSE_WORDS: [&str; 6] = ["0", "no", "n", "false", "f", "off"];
-
-/// Writes a value that was read; one that could not be leaves what was there.
-pub(super) fn put<T>(slot: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *slot = value;
-    }
-}
 
 /// What stands in a list, or the one thing that stands for a list of it.
 pub(super) fn items<'l, 'v>(value: &'l Value<'v>) -> &'l [Value<'v>] {
@@ -83,89 +75,6 @@ pub(super) fn signal_names() -> Vec<String> {
 }
 
 impl Walk<'_, '_> {
-    pub(super) fn boolean(&mut self, value: &Value<'_>) -> Option<bool> {
-        match value.get_ref() {
-            DeValue::Boolean(truth) => return Some(*truth),
-            DeValue::String(word) => {
-                let is = |words: &[&str]| words.iter().any(|known| known.eq_ignore_ascii_case(word));
-                match (is(&TRUE_WORDS), is(&FALSE_WORDS)) {
-                    (true, _) => return Some(true),
-                    (_, true) => return Some(false),
-                    (false, false) => {}
-                }
-                self.error(value, format!("{:?} must be true or false, not {word:?}", self.key), None);
-            }
-            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-                self.wrong_type(value, "true or false");
-            }
-        }
-        None
-    }
-
-    /// A string without NUL bytes.
-    pub(super) fn text<'v>(&mut self, value: &'v Value<'_>) -> Option<&'v str> {
-        let Some(text) = value.get_ref().as_str() else {
-            self.wrong_type(value, "a string");
-            return None;
-        };
-        if text.contains('\0') {
-            self.error(value, format!("{:?} cannot contain a NUL byte", self.key), None);
-            return None;
-        }
-        Some(text)
-    }
-
-    /// A string of one line.
-    pub(super) fn line<'v>(&mut self, value: &'v Value<'_>) -> Option<&'v str> {
-        let text = self.text(value)?;
-        if text.contains(char::is_control) {
-            self.error(value, format!("{:?} must be one line without control characters", self.key), None);
-            return None;
-        }
-        Some(text)
-    }
-
-    /// A whole number; as text it is read likewise.
-    pub(super) fn integer(&mut self, value: &Value<'_>, range: RangeInclusive<i64>) -> Option<i64> {
-        let number = match value.get_ref() {
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
-            DeValue::String(text) if !text.is_empty() => text.parse().ok(),
-            DeValue::String(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_)
-            | DeValue::Table(_) => {
-                self.wrong_type(value, "a whole number");
-                return None;
-            }
-        };
-        let within = number.filter(|number| range.contains(number));
-        if within.is_none() {
-            let (low, high) = (range.start(), range.end());
-            self.error(value, format!("{:?} must be a whole number from {low} to {high}", self.key), None);
-        }
-        within
-    }
-
-    pub(super) fn count(&mut self, value: &Value<'_>, least: u32) -> Option<u32> {
-        self.integer(value, i64::from(least)..=i64::from(u32::MAX)).and_then(|number| u32::try_from(number).ok())
-    }
-
-    /// A number of bytes, or a text such as "16M".
-    pub(super) fn size(&mut self, value: &Value<'_>) -> Option<ByteSize> {
-        let number = value.get_ref().as_integer().map(ToString::to_string);
-        let Some(text) = number.as_deref().or_else(|| value.get_ref().as_str()) else {
-            self.wrong_type(value, "a size");
-            return None;
-        };
-        let size = text.parse::<ByteSize>();
-        if let Err(error) = &size {
-            self.error(value, error.to_string(), None);
-        }
-        size.ok()
-    }
-
     /// A mode of files in octal: `"0660"` or `0o660`.
     pub(super) fn mode(&mut self, value: &Value<'_>) -> Option<u32> {
         const MODE_MAX: u32 = 0o7777;
@@ -188,49 +97,6 @@ impl Walk<'_, '_> {
             self.error(value, format!("{:?} must be an octal mode up to 7777", self.key), Some(help));
         }
         mode
-    }
-
-    /// A time span in systemd's grammar, or a bare number of seconds.
-    pub(super) fn span(&mut self, value: &Value<'_>) -> Option<TimeSpan> {
-        let text = match value.get_ref() {
-            DeValue::String(text) => &**text,
-            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
-            DeValue::Float(number) => number.as_str(),
-            DeValue::Integer(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_)
-            | DeValue::Table(_) => {
-                self.wrong_type(value, "a time span");
-                return None;
-            }
-        };
-        let span = text.parse::<TimeSpan>();
-        if let Err(error) = &span {
-            self.error(value, error.to_string(), None);
-        }
-        span.ok()
-    }
-
-    /// A time span in which zero stands for no limit.
-    pub(super) fn limit_span(&mut self, value: &Value<'_>) -> Option<TimeSpan> {
-        self.span(value).map(|span| if span.is_zero() { TimeSpan::INFINITY } else { span })
-    }
-
-    /// One of some words.
-    pub(super) fn choice<T: Copy>(&mut self, value: &Value<'_>, words: &[(&str, T)]) -> Option<T> {
-        let Some(word) = value.get_ref().as_str() else {
-            self.wrong_type(value, "a string");
-            return None;
-        };
-        if let Some((_, meaning)) = words.iter().find(|(known, _)| *known == word) {
-            return Some(*meaning);
-        }
-        let known = words.iter().map(|(known, _)| *known);
-        let help = did_you_mean(word, known.clone())
-            .unwrap_or_else(|| format!("it can be {}", known.collect::<Vec<_>>().join(", ")));
-        self.error(value, format!("{:?} cannot be {word:?}", self.key), Some(help));
-        None
     }
 
     pub(super) fn signal(&mut self, value: &Value<'_>) -> Option<Signal> {
@@ -266,16 +132,6 @@ impl Walk<'_, '_> {
         None
     }
 
-    pub(super) fn unit_name(&mut self, value: &Value<'_>) -> Option<UnitName> {
-        let text = self.text(value)?;
-        let name = UnitName::new(text);
-        if let Err(error) = &name {
-            let help = text.contains(char::is_whitespace).then(|| "write a list of names".to_owned());
-            self.error(value, error.to_string(), help);
-        }
-        name.ok()
-    }
-
     /// The whole name of a unit of the host's systemd; without a suffix it is a service.
     pub(super) fn host_unit(&mut self, value: &Value<'_>) -> Option<Box<str>> {
         let text = self.text(value)?;
@@ -304,7 +160,8 @@ impl Walk<'_, '_> {
             }
             Err((offset, fault)) => {
                 let place = self.place(self.inside(value, line, offset));
-                self.report.error(place, format!("{:?}: {fault}", self.key), fault.help());
+                let message = format!("{:?}: {fault}", self.key);
+                self.report.error(place, message, fault.help());
                 None
             }
         }

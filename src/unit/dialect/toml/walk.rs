@@ -1,20 +1,18 @@
-use std::borrow::Cow;
-
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
+use std::{
+    borrow::Cow,
+    ops::{Deref, DerefMut},
 };
 
+use toml::{Spanned, de::DeTable};
+
+pub(super) use crate::unit::reader::Value;
 use crate::unit::{
-    diag::{Place, Report},
     directives::{successor, systemd_directive},
-    draft::Places,
+    draft::{KeyPlaces, Places},
+    reader::Reader,
     similar::{did_you_mean, plain},
     specifier::Specifiers,
 };
-
-/// A value of a file with its place.
-pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
 /// A key of a table and what it does to a `T`. Lists of keys are sorted by name.
 pub(super) struct Key<T: 'static> {
@@ -25,49 +23,33 @@ pub(super) struct Key<T: 'static> {
 /// How many entries one list may have.
 pub(super) const LIST_ITEMS_MAX: usize = 1024;
 
-/// Where the walk through one file is.
+/// Where the walk through one unit file is: a reader that knows of units.
 pub(super) struct Walk<'w, 's> {
-    pub report: &'w mut Report<'s>,
+    pub reader: Reader<'w, 's>,
     pub places: &'w mut Places,
-    pub file: usize,
     pub text: &'s str,
     pub dropin: bool,
     pub specifiers: Specifiers<'w>,
-    /// The key whose value is being read, for messages.
-    pub key: &'static str,
+}
+
+impl<'w, 's> Deref for Walk<'w, 's> {
+    type Target = Reader<'w, 's>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.reader
+    }
+}
+
+impl DerefMut for Walk<'_, '_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.reader
+    }
 }
 
 impl Walk<'_, '_> {
-    pub(super) const fn place(&self, offset: usize) -> Place {
-        Place { file: self.file, offset }
-    }
-
+    /// [`Reader::error`], whose message may read the walk.
     pub(super) fn error(&mut self, value: &Value<'_>, message: impl Into<String>, help: Option<String>) {
-        let place = self.place(value.span().start);
-        self.report.error(place, message, help);
-    }
-
-    /// `"key" must be …, not a boolean`.
-    pub(super) fn wrong_type(&mut self, value: &Value<'_>, expected: &str) {
-        let found = match value.get_ref() {
-            DeValue::String(_) => "a string",
-            DeValue::Integer(_) => "an integer",
-            DeValue::Float(_) => "a float",
-            DeValue::Boolean(_) => "a boolean",
-            DeValue::Datetime(_) => "a date",
-            DeValue::Array(_) => "a list",
-            DeValue::Table(_) => "a table",
-        };
-        self.error(value, format!("{:?} must be {expected}, not {found}", self.key), None);
-    }
-
-    /// The table in `value`; an error when it is none.
-    pub(super) fn as_table<'v, 'i>(&mut self, value: &'v Value<'i>, name: &str) -> Option<&'v DeTable<'i>> {
-        if let DeValue::Table(table) = value.get_ref() {
-            return Some(table);
-        }
-        self.error(value, format!("[{name}] must be a table"), None);
-        None
+        self.reader.error(value, message, help);
     }
 
     /// Applies each key of `table`, which may stand in any of `lists`; `title` is how messages call it.
@@ -86,12 +68,18 @@ impl Walk<'_, '_> {
             match lists.iter().find_map(find) {
                 Some(key) => {
                     self.key = key.name;
-                    self.places.put(title, key.name, self.place(value.span().start));
+                    self.places.put(title, key.name, self.reader.place(value.span().start));
                     (key.set)(target, self, value);
                 }
                 None => self.unknown_key(title, name, &mut lists.iter().copied().flatten().map(|key| key.name)),
             }
         }
+    }
+
+    /// Where the known keys of `table` stand.
+    pub(super) fn key_places<T>(&self, table: &DeTable<'_>, keys: &'static [Key<T>]) -> KeyPlaces {
+        let place = |key: &'static Key<T>| Some((key.name, self.place(table.get(key.name)?.span().start)));
+        keys.iter().filter_map(place).collect()
     }
 
     fn unknown_key(
@@ -102,7 +90,8 @@ impl Walk<'_, '_> {
     ) {
         let key: &str = name.get_ref();
         if self.report.is_full() {
-            self.report.error(self.place(name.span().start), unknown(key, title), None);
+            let place = self.place(name.span().start);
+            self.report.error(place, unknown(key, title), None);
             return;
         }
         let known: Vec<&str> = known.collect();
