@@ -89,7 +89,7 @@ fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
         Active::Active | Active::Reloading => judge_probes(state, reports),
         Active::Activating | Active::Deactivating => (WARNING, view::cause(state)),
         Active::Failed => (CRITICAL, view::cause(state)),
-        Active::Inactive if view::is_up(status, &state.def) => (OK, "finished".to_owned()),
+        Active::Inactive if view::is_up(status, &state.def) && status.generation.0 > 0 => (OK, "finished".to_owned()),
         Active::Inactive if status.wanted => (CRITICAL, view::cause(state)),
         Active::Inactive => (OK, "down on purpose".to_owned()),
     };

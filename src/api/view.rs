@@ -154,12 +154,12 @@ pub(super) fn used(state: &UnitState) -> (UnitUse, &'static str) {
     (UnitUse { memory_bytes, cpu_us, ..counted }, "main-process")
 }
 
-/// Active, or a oneshot that did its work, or down until its timer elapses. A unit that nobody wants up and that never failed is not "down" either, but
-/// neither is it up: `status` counts what is wanted.
+/// Active, or a oneshot that did its work or waits until something calls it (a hook), or down until its timer elapses. A unit that
+/// nobody wants up and that never failed is not "down" either, but neither is it up: `status` counts what is wanted.
 pub(super) fn is_up(status: &UnitStatus, def: &UnitDef) -> bool {
-    let finished = def.service.kind == ServiceKind::Oneshot && status.active == Active::Inactive;
-    let waits = status.timer.is_some() && status.active == Active::Inactive;
-    matches!(status.active, Active::Active | Active::Reloading) || finished && status.generation.0 > 0 || waits
+    let is_ready = def.service.kind == ServiceKind::Oneshot && (status.generation.0 > 0 || !def.enabled);
+    let rests = status.active == Active::Inactive && (is_ready || status.timer.is_some());
+    matches!(status.active, Active::Active | Active::Reloading) || rests
 }
 
 const fn kind(kind: ServiceKind) -> &'static str {

@@ -38,7 +38,9 @@ impl CallError {
         match self {
             Self::Http(HttpError::Connect { target, source }) => Some(match (source.kind(), target) {
                 (io::ErrorKind::PermissionDenied, Target::Unix(_)) => {
-                    "use sudo, or join the group: usermod -aG roundsman $USER, then log in anew".to_owned()
+                    "use sudo, or join the group: usermod -aG roundsman $USER, then log in anew (without that group: \
+                     groupadd --system roundsman first, and start the daemon anew)"
+                        .to_owned()
                 }
                 (_, Target::Unix(path)) => {
                     let system = format!(" (the system's is {SYSTEM_SOCKET})");

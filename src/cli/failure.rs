@@ -143,7 +143,7 @@ mod tests {
         ");
         insta::assert_snapshot!(connect(io::ErrorKind::PermissionDenied), @r"
         supervisorctl: cannot reach the daemon at /run/x.sock: permission denied
-        remedy: use sudo, or join the group: usermod -aG roundsman $USER, then log in anew
+        remedy: use sudo, or join the group: usermod -aG roundsman $USER, then log in anew (without that group: groupadd --system roundsman first, and start the daemon anew)
         ");
     }
 

@@ -36,6 +36,8 @@ fn world() -> World {
 pub(crate) fn a_service_that_people_copy_comes_back_four_times_and_is_then_given_up_and_told() {
     let world = world();
     let frontend = world.pid("web-frontend");
+    // A hook that waits for its call is not down.
+    until("all are up", || world.ctl(&["status"]).code.eq(&0).then_some(()));
     let mut last = 0;
     for start in 1..=5 {
         let pid = until("the next run", || world.try_pid("web-backend").filter(|pid| *pid != last));
@@ -90,7 +92,8 @@ pub(crate) fn the_line_for_cron_writes_what_it_found_and_says_it_by_its_exit_cod
     let command = command.replace("/var/log/roundsman/health.log", log.to_str().unwrap());
     let folder = Path::new(env!("CARGO_BIN_EXE_supervisorctl")).parent().unwrap();
     let mut cron = process::command("/bin/sh");
-    cron.args(["-c", &command]).env_clear().env("PATH", folder).env("ROUNDSMAN_SOCKET", world.path("run/control.sock"));
+    let path = format!("{}:/usr/bin:/bin", folder.display());
+    cron.args(["-c", &command]).env_clear().env("PATH", path).env("ROUNDSMAN_SOCKET", world.path("run/control.sock"));
     let status = cron.stdin(Stdio::null()).status().unwrap();
     // Nobody serves there: each probe says so, and the drop-in lets that be no reason for a restart.
     let lines = fs::read_to_string(&log).unwrap();
