@@ -136,6 +136,7 @@ const TESTS: &[Test] = tests![
     doctor::a_disk_that_is_full_has_no_files_left_or_is_read_only_is_found,
     doctor::a_resolver_that_hangs_is_found_and_holds_nothing_up,
     doctor::a_service_that_outlived_keeper_and_manager_is_found_until_a_daemon_has_it_again,
+    doctor::a_redis_that_is_not_what_it_should_be_is_no_failed_connection,
     doctor::a_damaged_database_a_dead_redis_and_a_daemon_that_hangs_are_found,
     doctor::whatever_cannot_be_used_is_said_by_its_place_and_the_rest_is_looked_at,
     examples::a_service_that_people_copy_comes_back_four_times_and_is_then_given_up_and_told,
