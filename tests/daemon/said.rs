@@ -48,6 +48,42 @@ pub(crate) fn a_unit_that_is_not_healthy_says_which_probe_since_when_and_why_who
     assert!(world.ctl(&["status", "web"]).out.contains(&said));
 }
 
+pub(crate) fn health_is_unhealthy_where_somebody_must_act_and_degraded_where_that_can_wait() {
+    let (port, other) = (free_port(), free_port());
+    let mut world = World::new();
+    world.settings("[[alert.rule]]\nevent = \"unit_failed:batch\"\nseverity = \"warning\"\n");
+    for name in ["web", "batch"] {
+        world.unit(name, "[service]\nexec_start = \"sleep 1000\"\nrestart = \"no\"\n");
+    }
+    world.unit("shown", &asking(port, "none", ""));
+    world.unit("noted", &asking(other, "alert", ""));
+    let listener = TcpListener::bind(("127.0.0.1", other)).unwrap();
+    world.start();
+    let of = |said: &Value| (said["status"].as_str().unwrap().to_owned(), said["reasons"].to_string());
+    world.until_status("shown", "unhealthy", |status| status["health"] == "unhealthy");
+    world.until_status("noted", "healthy", |status| status["health"] == "healthy");
+    assert_eq!(of(&health(&world)), ("healthy".to_owned(), "null".to_owned()), "what is only shown changes nothing");
+    drop(listener);
+    world.until_status("noted", "unhealthy", |status| status["health"] == "unhealthy");
+    let (word, reasons) = of(&health(&world));
+    assert!(word == "degraded" && reasons.contains("noted: probe live"), "{reasons}");
+    let fail = |name: &str| {
+        kill(world.pid(name), Signal::SIGKILL);
+        world.until_active(name, "failed");
+    };
+    fail("batch");
+    let (word, reasons) = of(&health(&world));
+    assert!(word == "degraded" && reasons.contains("batch: ended with"), "its rule says warning: {reasons}");
+    fail("web");
+    let (word, reasons) = of(&health(&world));
+    assert!(word == "unhealthy" && reasons.contains("web: ended with signal"), "{reasons}");
+    world.ok(&["start", "web"]);
+    let (word, reasons) = of(&health(&world));
+    assert!(word == "unhealthy" && reasons.contains("it is up again, but not for long enough yet"), "{reasons}");
+    world.ok(&["stop", "web"]);
+    assert_eq!(health(&world)["status"], "degraded", "whoever stopped it knows");
+}
+
 /// Lives for a moment each time, until someone mends it.
 const SHORT_LIVED: &str = "[service]\n\
     exec_start = \"/bin/sh -c 'test -e @/mended && exec sleep 1000; sleep 0.4; exit 3'\"\n\
