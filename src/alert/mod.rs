@@ -81,6 +81,8 @@ pub struct Alerts {
 #[derive(Debug)]
 struct Open {
     incident: Incident,
+    /// The run after whose end a restart was announced, and counted: it may come to nothing.
+    announced: Option<Generation>,
     remind_at: Option<Mono>,
     /// When it is looked whether one that is held may be told.
     look_at: Option<Mono>,
@@ -107,7 +109,8 @@ impl Alerts {
         alerts.marks = saved.marks;
         alerts.silences = saved.silences.into_iter().filter(|silence| silence.holds(now.wall)).collect();
         for incident in saved.open {
-            let open = alerts.resumed(now, incident);
+            let announced = alerts.announced_in(&incident);
+            let open = Open { announced, ..alerts.resumed(now, incident) };
             alerts.open.insert(open.incident.subject.clone(), open);
         }
         // Its row could be read, so the store works.
@@ -165,7 +168,8 @@ impl Alerts {
     pub fn configure(&mut self, now: Now, settings: Settings) {
         self.settings = settings;
         let open = std::mem::take(&mut self.open);
-        self.open = open.into_iter().map(|(subject, open)| (subject, self.resumed(now, open.incident))).collect();
+        let again = |open: Open| Open { announced: open.announced, ..self.resumed(now, open.incident) };
+        self.open = open.into_iter().map(|(subject, open)| (subject, again(open))).collect();
     }
 
     /// Closes the incidents of units and probes that are no more: after a restore, and with each new set of units.
@@ -282,6 +286,7 @@ impl Alerts {
             Happening::StartLimitHit { unit, .. } => {
                 let subject = Subject::Unit(unit.clone());
                 if self.open.contains_key(&subject) || self.unsettled(unit) {
+                    self.not_restarted(&subject);
                     self.worsen(now, Topic::StartLimitHit, &Report::of(notice));
                 }
             }
@@ -340,9 +345,20 @@ impl Alerts {
 
     fn ended(&mut self, now: Now, consequence: Consequence, report: &Report<'_>) {
         match consequence {
-            Consequence::Restart => self.worsen(now, Topic::UnitRestarted, report),
-            Consequence::Fail => self.worsen(now, Topic::UnitFailed, report),
-            Consequence::StartLimit => self.worsen(now, Topic::StartLimitHit, report),
+            Consequence::Restart => {
+                self.worsen(now, Topic::UnitRestarted, report);
+                if let Some(open) = self.open.get_mut(&report.subject) {
+                    open.announced = report.generation();
+                }
+            }
+            Consequence::Fail => {
+                self.not_restarted(&report.subject);
+                self.worsen(now, Topic::UnitFailed, report);
+            }
+            Consequence::StartLimit => {
+                self.not_restarted(&report.subject);
+                self.worsen(now, Topic::StartLimitHit, report);
+            }
             Consequence::Rest => {
                 self.close(now, &report.subject, Closing::Finished);
                 if let Subject::Unit(unit) = &report.subject {
@@ -350,6 +366,25 @@ impl Alerts {
                 }
             }
         }
+    }
+
+    /// The restart that the last end had announced did not come, so it does not count.
+    fn not_restarted(&mut self, subject: &Subject) {
+        let Subject::Unit(unit) = subject else { return };
+        let seen = self.marks.get(unit).map(|mark| mark.seen);
+        let Some(open) = self.open.get_mut(subject) else { return };
+        if open.announced.take().is_some_and(|after| Some(after) == seen) {
+            open.incident.restarts = open.incident.restarts.saturating_sub(1);
+        }
+    }
+
+    /// The same of an incident that a machine before this one saw: its newest run is over, no other has begun, and it is not
+    /// failed.
+    fn announced_in(&self, incident: &Incident) -> Option<Generation> {
+        let Subject::Unit(unit) = &incident.subject else { return None };
+        let mark = self.marks.get(unit)?;
+        let waits = mark.ended == mark.seen && mark.ended == incident.generation && incident.restarts > 0;
+        (waits && !incident.topic.is_final()).then_some(mark.ended)
     }
 
     /// Opens an incident, or adds to the open one; tells people when it opens and when it first gets worse.
@@ -402,6 +437,7 @@ impl Alerts {
 
     /// Ends the open incident of a subject, if there is one.
     fn close(&mut self, now: Now, subject: &Subject, how: Closing) {
+        self.not_restarted(subject);
         let Some(Open { mut incident, .. }) = self.open.remove(subject) else { return };
         incident.closed = Some(Closed { at: now.wall, how });
         let verdict = self.settings.verdict(Topic::Recovered, subject, Severity::Info);
@@ -513,7 +549,7 @@ impl Alerts {
 
 impl Open {
     const fn new(incident: Incident) -> Self {
-        Self { incident, remind_at: None, look_at: None, escalate_at: None }
+        Self { incident, announced: None, remind_at: None, look_at: None, escalate_at: None }
     }
 }
 

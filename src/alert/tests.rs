@@ -138,6 +138,40 @@ fn it_gets_worse_once_and_the_start_limit_inhibits_failed() {
 }
 
 #[test]
+fn a_restart_that_was_announced_and_did_not_come_is_not_counted() {
+    use Consequence::{Fail, Restart, StartLimit};
+    let cases: [(&[Happening], u32); 6] = [
+        (&[starting(1), ended(1, Restart), starting(2), ended(2, Restart), limit(), failed(), ended(2, StartLimit)], 1),
+        (&[starting(1), ended(1, Restart), starting(2), ended(2, Restart), ended(2, StartLimit)], 1),
+        (&[starting(1), ended(1, Restart), starting(2), ended(2, StartLimit), limit(), failed()], 1),
+        (&[starting(1), ended(1, Restart), starting(2), ended(2, Restart), starting(3), ended(3, Fail), failed()], 2),
+        (&[starting(1), ended(1, Restart), starting(2), ended(2, Restart), stopped()], 1),
+        // Someone starts it again, and it comes to the same end.
+        (&[ended(1, Restart), limit(), failed(), starting(2), ended(2, Restart), limit(), failed()], 0),
+    ];
+    for (story, expected) in cases {
+        for replaced_before in 0..=story.len() {
+            let mut alerts = Alerts::new(settings(Vec::new()));
+            let mut restarts = None;
+            for (second, what) in (0..).zip(story) {
+                let at = now(second);
+                // After the second start no row says whether the last end was one more announcement.
+                if second == replaced_before as u64 && expected > 0 {
+                    alerts = Alerts::restore(settings(Vec::new()), alerts.snapshot(), at);
+                }
+                alerts.handle(at, &Notice { at, what: what.clone() });
+                while let Some(effect) = alerts.poll_effect() {
+                    if let Effect::Save(incident) = effect {
+                        restarts = Some(incident.restarts);
+                    }
+                }
+            }
+            assert_eq!(restarts, Some(expected), "{replaced_before}: {story:?}");
+        }
+    }
+}
+
+#[test]
 fn what_was_wanted_alerts_nobody() {
     use Consequence::{Fail, Rest, Restart};
     let shutdown = Happening::ShuttingDown { actor: Actor::Daemon, machine: true };
