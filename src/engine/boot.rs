@@ -526,6 +526,7 @@ impl Engine {
             let tree = Tree { is_orphaned, is_admitted: true, ..Tree::new(&key.run, process.invocation) };
             self.runs.insert(key.run.unit.clone(), tree);
         }
+        self.output_began(key, process.started.wall);
         self.spawned(key, process.pid);
         self.note_clamped(key, process.clamped);
     }
@@ -556,6 +557,7 @@ impl Engine {
             Pending::Exited(exit) => {
                 // Nothing of it may be known, but processes may be left that it made.
                 let run = &exit.key.run;
+                self.output_began(&exit.key, exit.started.wall);
                 if self.runs.get(&run.unit).is_none_or(|tree| tree.run.generation < run.generation) {
                     let tree = Tree {
                         main: Some(exit.pid),

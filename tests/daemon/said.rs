@@ -84,6 +84,29 @@ pub(crate) fn health_is_unhealthy_where_somebody_must_act_and_degraded_where_tha
     assert_eq!(health(&world)["status"], "degraded", "whoever stopped it knows");
 }
 
+pub(crate) fn the_last_output_of_a_run_is_its_own_however_soon_the_next_one_follows() {
+    const RUNS: usize = 12;
+    // It writes as it begins and as it ends, and its last line has no newline: the next run goes on in it.
+    let script = "echo begins $$$$; sleep 0.08; echo goes on $$$$; printf \\\"ends $$$$\\\"; exit 3";
+    let world = World::with(&[(
+        "web",
+        &format!(
+            "[service]\nexec_start = \"/bin/sh -c '{script}'\"\nrestart = \"always\"\nrestart_sec = 0\n\
+             [unit]\nstart_limit_burst = {RUNS}\nstart_limit_interval_sec = \"1h\"\n"
+        ),
+    )]);
+    world.until_active("web", "failed");
+    let all = until("each has its output", || {
+        let runs = world.history("web", RUNS);
+        runs.iter().all(|run| !run["last_output"].is_null()).then_some(runs)
+    });
+    for run in &all {
+        let pid = &run["pid"];
+        let own = [format!("begins {pid}"), format!("goes on {pid}"), format!("ends {pid}")];
+        assert_eq!(run["last_output"], serde_json::json!(own), "{run:#}");
+    }
+}
+
 /// Lives for a moment each time, until someone mends it.
 const SHORT_LIVED: &str = "[service]\n\
     exec_start = \"/bin/sh -c 'test -e @/mended && exec sleep 1000; sleep 0.4; exit 3'\"\n\
