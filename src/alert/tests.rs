@@ -46,6 +46,7 @@ fn ended(generation: u64, consequence: Consequence) -> Happening {
         result,
         wanted: false,
         consequence,
+        delay: None,
     }
 }
 

@@ -183,6 +183,7 @@ const TESTS: &[Test] = tests![
     health::tls_is_spoken_with_ones_own_authority_and_certificates_are_watched,
     said::a_unit_that_is_not_healthy_says_which_probe_since_when_and_why_whoever_died_meanwhile,
     said::the_last_output_of_a_run_is_its_own_however_soon_the_next_one_follows,
+    said::a_restart_is_two_lines_of_the_log_and_what_this_host_lacks_is_said_once,
     said::health_is_unhealthy_where_somebody_must_act_and_degraded_where_that_can_wait,
     said::a_service_that_dies_again_and_again_is_one_incident_whoever_is_killed_meanwhile,
     said::a_manager_that_takes_over_does_not_log_the_past_as_if_it_were_now,

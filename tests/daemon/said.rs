@@ -107,6 +107,28 @@ pub(crate) fn the_last_output_of_a_run_is_its_own_however_soon_the_next_one_foll
     }
 }
 
+pub(crate) fn a_restart_is_two_lines_of_the_log_and_what_this_host_lacks_is_said_once() {
+    let world = World::with(&[(
+        "web",
+        "[service]\nexec_start = \"sleep 1000\"\nrestart = \"always\"\nrestart_sec = \"50ms\"\nrestart_reset_after_sec = \"1s\"\n",
+    )]);
+    world.until_active("web", "active");
+    until("it is said", || world.log().contains("web is up").then_some(()));
+    let before = world.log().len();
+    kill(world.pid("web"), Signal::SIGKILL);
+    world.until_notices("recovered", 1);
+    let said = world.log().split_off(before);
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("unit=web")).collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].contains("web ended (killed by SIGKILL), it is restarted in 50ms"), "{said}");
+    let pid = world.pid("web");
+    assert!(lines[1].contains("web is up") && lines[1].contains(&format!("pid={pid}")), "{said}");
+    let (lacks, up) = (world.log().matches("no cgroups here").count(), world.managers_up());
+    world.kill_manager();
+    until("the next one is up", || (world.managers_up() > up).then_some(()));
+    assert_eq!(world.log().matches("no cgroups here").count(), lacks, "it was said");
+}
+
 /// Lives for a moment each time, until someone mends it.
 const SHORT_LIVED: &str = "[service]\n\
     exec_start = \"/bin/sh -c 'test -e @/mended && exec sleep 1000; sleep 0.4; exit 3'\"\n\
