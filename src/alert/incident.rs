@@ -224,7 +224,7 @@ pub enum Closing {
     Stopped,
     /// Someone reset it.
     Reset,
-    /// The daemon stops.
+    /// The daemon stopped. Rows of before incidents outlasted that.
     Shutdown,
     /// Its unit is in no file any more.
     Removed,

@@ -8,9 +8,9 @@
 //! An incident of a unit is in one stage. *Restarted* and *unhealthy* open it; *unkillable*, and after it *failed* and *start
 //! limit hit*, open it or make it worse, and the last inhibits the one before; so does a critical probe that falls while only a
 //! warning is open. What a probe finds short (room, time until a
-//! certificate expires …) is an incident of its own, until that probe is healthy. An incident is closed by `Recovered` or a clean end that rests (people
-//! are told), by a wanted stop, a reset of a failed unit, the unit's removal (so are they), or shutdown (nobody is told). A run ends once: an end at or
-//! below the highest one seen changes nothing.
+//! certificate expires …) is an incident of its own, until that probe is healthy. An incident is closed by `Recovered` or a clean end that rests, by a wanted stop, a
+//! reset of a failed unit, or the unit's removal: people are told. From a shutdown on nothing is told, and what is open stays so for the
+//! next daemon. A run ends once: an end at or below the highest one seen changes nothing.
 //!
 //! What is said of an incident is what happened last; its first sentence was told when it opened.
 //!
@@ -189,6 +189,13 @@ impl Alerts {
         }
     }
 
+    /// What a probe found before this machine began, of a unit whose incident it knows: it is told already.
+    pub fn recall(&mut self, notice: &Notice) {
+        if let Happening::Unhealthy { run, probe, severity, .. } = &notice.what {
+            self.fell(run, probe, *severity, &Report::of(notice).text);
+        }
+    }
+
     /// Takes no more room than needed; worth while after many notices.
     pub fn pack(&mut self) {
         pack(&mut self.marks);
@@ -206,11 +213,17 @@ impl Alerts {
 
     /// When [`Alerts::handle_timeout`] is due.
     pub fn next_deadline(&self) -> Option<Mono> {
+        if self.shutting_down {
+            return None;
+        }
         self.open.values().flat_map(|open| [open.remind_at, open.look_at, open.escalate_at]).flatten().min()
     }
 
     /// Reminds of incidents whose time has come, tells those that were held, and tells others of what nobody takes on.
     pub fn handle_timeout(&mut self, now: Now) {
+        if self.shutting_down {
+            return;
+        }
         let due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
         let subjects: Vec<_> = self.open.keys().cloned().collect();
         for subject in subjects {
@@ -257,8 +270,7 @@ impl Alerts {
                     let report = Report::of(notice);
                     self.update(&Subject::Probe(run.unit.clone(), probe.clone()), &report.text);
                     if *severity != Severity::Info {
-                        let probes = self.fallen.entry(run.unit.clone()).or_default();
-                        probes.insert(probe.clone(), (*severity, report.text.clone()));
+                        self.fell(run, probe, *severity, &report.text);
                         self.saw(run);
                         self.worsen(now, Topic::UnitUnhealthy, &report);
                     }
@@ -312,7 +324,7 @@ impl Alerts {
             Happening::CountersReset { unit, was_failed: true, .. } => {
                 self.close(now, &Subject::Unit(unit.clone()), Closing::Reset);
             }
-            Happening::ShuttingDown { .. } => self.shut_down(now),
+            Happening::ShuttingDown { .. } => self.shutting_down = true,
             Happening::ConfigRejected { .. } => self.worsen(now, Topic::ConfigRejected, &Report::of(notice)),
             Happening::ConfigLoaded { .. } => self.close(now, &Subject::Config, Closing::Recovered),
             Happening::StoreDegraded { .. } => self.worsen(now, Topic::StoreDegraded, &Report::of(notice)),
@@ -408,6 +420,13 @@ impl Alerts {
         self.save(&report.subject);
     }
 
+    fn fell(&mut self, run: &RunId, probe: &str, severity: Severity, text: &str) {
+        if severity != Severity::Info {
+            let probes = self.fallen.entry(run.unit.clone()).or_default();
+            probes.insert(probe.to_owned(), (severity, text.to_owned()));
+        }
+    }
+
     /// A probe is healthy again: an incident that others keep open speaks of them from now on.
     fn rose(&mut self, unit: &UnitName, probe: &str) {
         let Some(probes) = self.fallen.get_mut(unit) else { return };
@@ -459,9 +478,7 @@ impl Alerts {
         // It may have been what inhibited others.
         let held = self.open.iter().filter(|(_, open)| open.incident.held && open.look_at.is_none());
         let held: Vec<_> = held.map(|(subject, _)| subject.clone()).collect();
-        if !self.shutting_down {
-            held.iter().for_each(|subject| self.tell_held(now, subject));
-        }
+        held.iter().for_each(|subject| self.tell_held(now, subject));
     }
 
     /// The unit is down because someone wants it so: nothing of it is looked at.
@@ -470,14 +487,6 @@ impl Alerts {
         let subjects: Vec<_> = self.open.keys().filter(of_unit).cloned().collect();
         for subject in subjects {
             self.close(now, &subject, Closing::Stopped);
-        }
-    }
-
-    fn shut_down(&mut self, now: Now) {
-        self.shutting_down = true;
-        let subjects: Vec<_> = self.open.keys().cloned().collect();
-        for subject in subjects {
-            self.close(now, &subject, Closing::Shutdown);
         }
     }
 

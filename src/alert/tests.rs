@@ -186,13 +186,51 @@ fn what_was_wanted_alerts_nobody() {
         (&[ended(1, Restart), wanted(ended(2, Rest)), stopped(), recovered(2)], &["unit_restarted", "recovered"]),
         (&[ended(1, Fail), reset, recovered(1)], &["unit_failed", "recovered"]),
         (&[wanted(ended(1, Rest)), stopped(), unkillable(1)], &[]),
-        (&[ended(1, Restart), shutdown, ended(2, Fail), recovered(2)], &["unit_restarted"]),
+        (&[starting(1), shutdown, ended(1, Fail)], &[]),
     ];
     for (story, expected) in cases {
         let mut alerts = Alerts::new(settings(Vec::new()));
         assert_eq!(told(&mut alerts, story), expected, "{story:?}");
         assert_eq!(alerts.open().count(), 0, "{story:?}");
     }
+}
+
+#[test]
+fn an_incident_outlasts_a_shutdown_and_ends_with_a_word() {
+    use Consequence::{Fail, Restart};
+    let shutdown = Happening::ShuttingDown { actor: Actor::Daemon, machine: true };
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    assert_eq!(told(&mut alerts, &[ended(1, Restart), shutdown, ended(2, Fail), recovered(2)]), ["unit_restarted"]);
+    alerts.handle_timeout(now(1_000_000));
+    assert_eq!(
+        (messages(&mut alerts), alerts.next_deadline()),
+        (Vec::new(), None),
+        "nobody is reminded on the way down"
+    );
+    let mut next = Alerts::restore(settings(Vec::new()), alerts.snapshot(), now(100));
+    assert_eq!(told(&mut next, &[starting(3), ended(3, Restart)]), [""; 0], "people know it");
+    assert_eq!(told(&mut next, &[starting(4), recovered(4)]), ["recovered"]);
+}
+
+#[test]
+fn what_a_machine_before_this_one_was_told_of_probes_is_known() {
+    let fell = |probe: &str| Happening::Unhealthy {
+        run: run(1),
+        probe: probe.to_owned(),
+        reason: format!("{probe} fails"),
+        severity: Severity::Warning,
+    };
+    let mut first = Alerts::new(settings(Vec::new()));
+    told(&mut first, &[fell("one"), fell("two")]);
+    let mut next = Alerts::restore(settings(Vec::new()), first.snapshot(), now(10));
+    for what in [fell("one"), fell("two")] {
+        next.recall(&Notice { at: now(10), what });
+    }
+    let text = |alerts: &Alerts| alerts.open().next().unwrap().text.clone();
+    assert!(messages(&mut next).is_empty() && text(&next).contains("two fails"), "{}", text(&next));
+    let at = now(11);
+    next.handle(at, &Notice { at, what: Happening::Healthy { run: run(1), probe: "two".to_owned() } });
+    assert!(text(&next).contains("one fails"), "{}", text(&next));
 }
 
 #[test]

@@ -445,7 +445,7 @@ impl Engine {
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
         self.alerts.keep_units(now, |unit, probe| super::known::is_there(&host.units, unit, probe));
         self.node.restore(now, units, restored);
-        self.settle_incidents(now);
+        self.settle_incidents(now, cause);
         self.account_for(&snapshot.processes, &snapshot.pending);
         let replayed = snapshot.pending.len();
         let started = Happening::ManagerStarted {

@@ -85,6 +85,7 @@ const TESTS: &[Test] = tests![
     alerts::an_incident_of_many_restarts_is_one_alert_and_one_recovery_by_webhook_and_slack,
     alerts::a_route_that_a_reload_brings_is_told_and_a_bad_file_changes_nothing,
     alerts::a_clean_stop_and_the_end_of_the_daemon_alert_nobody,
+    alerts::an_incident_outlasts_the_end_of_the_daemon_and_people_hear_its_end,
     alerts::the_manager_killed_in_the_middle_of_an_incident_tells_it_once,
     alerts::a_receiver_that_fails_first_gets_the_alert_once,
     alerts::alertmanager_has_one_alert_while_the_incident_lasts,
