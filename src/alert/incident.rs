@@ -90,11 +90,15 @@ impl Topic {
         }
     }
 
+    /// Whether only a person changes what it says.
+    pub(super) const fn is_final(self) -> bool {
+        self.stage() == 2
+    }
+
     /// How far an incident has come with it; each step is told once.
     const fn stage(self) -> u8 {
         match self {
             Self::UnitUnkillable => 1,
-            // An end that nothing but a person changes.
             Self::UnitFailed | Self::StartLimitHit => 2,
             Self::UnitRestarted
             | Self::UnitUnhealthy
@@ -220,7 +224,7 @@ pub enum Closing {
     Stopped,
     /// Someone reset it.
     Reset,
-    /// The daemon stops.
+    /// The daemon stopped. Rows of before incidents outlasted that.
     Shutdown,
     /// Its unit is in no file any more.
     Removed,

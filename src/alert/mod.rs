@@ -8,9 +8,9 @@
 //! An incident of a unit is in one stage. *Restarted* and *unhealthy* open it; *unkillable*, and after it *failed* and *start
 //! limit hit*, open it or make it worse, and the last inhibits the one before; so does a critical probe that falls while only a
 //! warning is open. What a probe finds short (room, time until a
-//! certificate expires …) is an incident of its own, until that probe is healthy. An incident is closed by `Recovered` or a clean end that rests (people
-//! are told), by a wanted stop, a reset of a failed unit, the unit's removal (so are they), or shutdown (nobody is told). A run ends once: an end at or
-//! below the highest one seen changes nothing.
+//! certificate expires …) is an incident of its own, until that probe is healthy. An incident is closed by `Recovered` or a clean end that rests, by a wanted stop, a
+//! reset of a failed unit, or the unit's removal: people are told. From a shutdown on nothing is told, and what is open stays so for the
+//! next daemon. A run ends once: an end at or below the highest one seen changes nothing.
 //!
 //! What is said of an incident is what happened last; its first sentence was told when it opened.
 //!
@@ -80,6 +80,8 @@ pub struct Alerts {
 #[derive(Debug)]
 struct Open {
     incident: Incident,
+    /// The run after whose end a restart was announced, and counted: it may come to nothing.
+    announced: Option<Generation>,
     remind_at: Option<Mono>,
     /// When it is looked whether one that is held may be told.
     look_at: Option<Mono>,
@@ -106,7 +108,8 @@ impl Alerts {
         alerts.marks = saved.marks;
         alerts.silences = saved.silences.into_iter().filter(|silence| silence.holds(now.wall)).collect();
         for incident in saved.open {
-            let open = alerts.resumed(now, incident);
+            let announced = alerts.announced_in(&incident);
+            let open = Open { announced, ..alerts.resumed(now, incident) };
             alerts.open.insert(open.incident.subject.clone(), open);
         }
         // Its row could be read, so the store works.
@@ -164,7 +167,8 @@ impl Alerts {
     pub fn configure(&mut self, now: Now, settings: Settings) {
         self.settings = settings;
         let open = std::mem::take(&mut self.open);
-        self.open = open.into_iter().map(|(subject, open)| (subject, self.resumed(now, open.incident))).collect();
+        let again = |open: Open| Open { announced: open.announced, ..self.resumed(now, open.incident) };
+        self.open = open.into_iter().map(|(subject, open)| (subject, again(open))).collect();
     }
 
     /// Closes the incidents of units and probes that are no more: after a restore, and with each new set of units.
@@ -181,6 +185,13 @@ impl Alerts {
         let subjects: Vec<_> = self.open.keys().filter(|subject| gone(subject)).cloned().collect();
         for subject in subjects {
             self.close(now, &subject, Closing::Removed);
+        }
+    }
+
+    /// What a probe found before this machine began, of a unit whose incident it knows: it is told already.
+    pub fn recall(&mut self, notice: &Notice) {
+        if let Happening::Unhealthy { run, probe, severity, remedy, .. } = &notice.what {
+            self.fell(run, probe, *severity, &Report::of(notice).text, *remedy);
         }
     }
 
@@ -201,11 +212,17 @@ impl Alerts {
 
     /// When [`Alerts::handle_timeout`] is due.
     pub fn next_deadline(&self) -> Option<Mono> {
+        if self.shutting_down {
+            return None;
+        }
         self.open.values().flat_map(|open| [open.remind_at, open.look_at, open.escalate_at]).flatten().min()
     }
 
     /// Reminds of incidents whose time has come, tells those that were held, and tells others of what nobody takes on.
     pub fn handle_timeout(&mut self, now: Now) {
+        if self.shutting_down {
+            return;
+        }
         let due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
         let subjects: Vec<_> = self.open.keys().cloned().collect();
         for subject in subjects {
@@ -252,9 +269,8 @@ impl Alerts {
                     let report = Report::of(notice);
                     self.update(&Subject::Probe(run.unit.clone(), probe.clone()), &report.text, *remedy);
                     if *severity != Severity::Info {
-                        let probes = self.fallen.entry(run.unit.clone()).or_default();
-                        probes.fell(probe, *severity, &report.text, *remedy);
-                        let remedy = Some(probes.remedy_beside(*remedy));
+                        self.fell(run, probe, *severity, &report.text, *remedy);
+                        let remedy = self.fallen.get(&run.unit).map(|probes| probes.remedy_beside(*remedy));
                         self.saw(run);
                         self.worsen(now, Topic::UnitUnhealthy, &Report { remedy, ..report });
                     }
@@ -284,6 +300,7 @@ impl Alerts {
             Happening::StartLimitHit { unit, .. } => {
                 let subject = Subject::Unit(unit.clone());
                 if self.open.contains_key(&subject) || self.unsettled(unit) {
+                    self.not_restarted(&subject);
                     self.worsen(now, Topic::StartLimitHit, &Report::of(notice));
                 }
             }
@@ -309,7 +326,7 @@ impl Alerts {
             Happening::CountersReset { unit, was_failed: true, .. } => {
                 self.close(now, &Subject::Unit(unit.clone()), Closing::Reset);
             }
-            Happening::ShuttingDown { .. } => self.shut_down(now),
+            Happening::ShuttingDown { .. } => self.shutting_down = true,
             Happening::ConfigRejected { .. } => self.worsen(now, Topic::ConfigRejected, &Report::of(notice)),
             Happening::ConfigLoaded { .. } => self.close(now, &Subject::Config, Closing::Recovered),
             Happening::StoreDegraded { .. } => self.worsen(now, Topic::StoreDegraded, &Report::of(notice)),
@@ -344,9 +361,18 @@ impl Alerts {
             Consequence::Restart => {
                 let restarted = Report { remedy: Some(Remedy::Restart), ..report.clone() };
                 self.worsen(now, Topic::UnitRestarted, &restarted);
+                if let Some(open) = self.open.get_mut(&report.subject) {
+                    open.announced = report.generation();
+                }
             }
-            Consequence::Fail => self.worsen(now, Topic::UnitFailed, report),
-            Consequence::StartLimit => self.worsen(now, Topic::StartLimitHit, report),
+            Consequence::Fail => {
+                self.not_restarted(&report.subject);
+                self.worsen(now, Topic::UnitFailed, report);
+            }
+            Consequence::StartLimit => {
+                self.not_restarted(&report.subject);
+                self.worsen(now, Topic::StartLimitHit, report);
+            }
             Consequence::Rest => {
                 self.close(now, &report.subject, Closing::Finished);
                 if let Subject::Unit(unit) = &report.subject {
@@ -354,6 +380,25 @@ impl Alerts {
                 }
             }
         }
+    }
+
+    /// The restart that the last end had announced did not come, so it does not count.
+    fn not_restarted(&mut self, subject: &Subject) {
+        let Subject::Unit(unit) = subject else { return };
+        let seen = self.marks.get(unit).map(|mark| mark.seen);
+        let Some(open) = self.open.get_mut(subject) else { return };
+        if open.announced.take().is_some_and(|after| Some(after) == seen) {
+            open.incident.restarts = open.incident.restarts.saturating_sub(1);
+        }
+    }
+
+    /// The same of an incident that a machine before this one saw: its newest run is over, no other has begun, and it is not
+    /// failed.
+    fn announced_in(&self, incident: &Incident) -> Option<Generation> {
+        let Subject::Unit(unit) = &incident.subject else { return None };
+        let mark = self.marks.get(unit)?;
+        let waits = mark.ended == mark.seen && mark.ended == incident.generation && incident.restarts > 0;
+        (waits && !incident.topic.is_final()).then_some(mark.ended)
     }
 
     /// Opens an incident, or adds to the open one; tells people when it opens and when it first gets worse.
@@ -375,6 +420,12 @@ impl Alerts {
             Joined::Known => {}
         }
         self.save(&report.subject);
+    }
+
+    fn fell(&mut self, run: &RunId, probe: &str, severity: Severity, text: &str, remedy: Remedy) {
+        if severity != Severity::Info {
+            self.fallen.entry(run.unit.clone()).or_default().fell(probe, severity, text, remedy);
+        }
     }
 
     /// A probe is healthy again: an incident that others keep open speaks of them from now on.
@@ -427,6 +478,7 @@ impl Alerts {
 
     /// Ends the open incident of a subject, if there is one.
     fn close(&mut self, now: Now, subject: &Subject, how: Closing) {
+        self.not_restarted(subject);
         let Some(Open { mut incident, .. }) = self.open.remove(subject) else { return };
         incident.closed = Some(Closed { at: now.wall, how });
         let verdict = self.settings.verdict(Topic::Recovered, subject, Severity::Info);
@@ -448,9 +500,7 @@ impl Alerts {
         // It may have been what inhibited others.
         let held = self.open.iter().filter(|(_, open)| open.incident.held && open.look_at.is_none());
         let held: Vec<_> = held.map(|(subject, _)| subject.clone()).collect();
-        if !self.shutting_down {
-            held.iter().for_each(|subject| self.tell_held(now, subject));
-        }
+        held.iter().for_each(|subject| self.tell_held(now, subject));
     }
 
     /// The unit is down because someone wants it so: nothing of it is looked at.
@@ -459,14 +509,6 @@ impl Alerts {
         let subjects: Vec<_> = self.open.keys().filter(of_unit).cloned().collect();
         for subject in subjects {
             self.close(now, &subject, Closing::Stopped);
-        }
-    }
-
-    fn shut_down(&mut self, now: Now) {
-        self.shutting_down = true;
-        let subjects: Vec<_> = self.open.keys().cloned().collect();
-        for subject in subjects {
-            self.close(now, &subject, Closing::Shutdown);
         }
     }
 
@@ -538,7 +580,7 @@ impl Alerts {
 
 impl Open {
     const fn new(incident: Incident) -> Self {
-        Self { incident, remind_at: None, look_at: None, escalate_at: None }
+        Self { incident, announced: None, remind_at: None, look_at: None, escalate_at: None }
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use super::{Fallback, Pattern, QuietHours, Subject, Template, Topic};
 use crate::base::{Identity, Secret, Severity, TimeSpan};
@@ -66,6 +66,16 @@ impl Target {
         }
     }
 
+    /// That URL, where reading it gives someone what they had not: it names a login or has a query, or leads by its path
+    /// alone to another machine. A path of this machine's own is open to whoever can read our files.
+    pub fn guarded_url(&self) -> Option<&Secret> {
+        self.secret_url().filter(|url| {
+            let rest = url.expose().strip_prefix("http://");
+            let is_open = rest.is_some_and(|rest| is_loopback(rest) && !rest.contains(['@', '?']));
+            !is_open
+        })
+    }
+
     /// Whether several messages can be sent as one: to people, but not to programs that read ours one by one.
     pub const fn takes_digests(&self) -> bool {
         match self {
@@ -85,6 +95,16 @@ impl Target {
             Self::Command(_) => "command",
         }
     }
+}
+
+/// Whether what stands behind the scheme of a URL begins with this machine.
+fn is_loopback(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    host.is_some_and(|host| host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
 }
 
 /// Where a POST goes, and what is in it.
@@ -349,6 +369,23 @@ mod tests {
         assert_eq!(told(Topic::UnitFailed, "web"), [name("dev")]);
         assert_eq!(told(Topic::UnitRestarted, "db"), []);
         assert_eq!(told(Topic::UnitFailed, "db"), [name("ops"), name("dev")]);
+    }
+
+    #[test]
+    fn a_url_of_this_machine_is_no_secret_unless_it_has_one_in_it() {
+        for (url, is_guarded) in [
+            ("http://127.0.0.1:9093/api/v2/alerts", false),
+            ("http://localhost/hook", false),
+            ("http://[::1]:80/hook", false),
+            ("http://me:word@127.0.0.1/hook", true),
+            ("http://127.0.0.1/hook?token=word", true),
+            ("https://127.0.0.1/hook", true),
+            ("http://127.0.0.1.example.org/hook", true),
+            ("http://192.0.2.1/hook", true),
+        ] {
+            let target = Target::Webhook(Box::new(Webhook::new(Secret::new(url))));
+            assert_eq!(target.guarded_url().is_some(), is_guarded, "{url}");
+        }
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Alerts {
         let remind_at = if incident.held { None } else { self.reminder_left(&incident, now) };
         let look_at = incident.held.then_some(now.mono);
         let escalate_at = if incident.held { None } else { escalation_left(&incident, &verdict, now) };
-        Open { incident, remind_at, look_at, escalate_at }
+        Open { incident, announced: None, remind_at, look_at, escalate_at }
     }
 
     /// When to remind of an incident that was last told of before this machine began. The wall clock alone knows how

@@ -47,6 +47,7 @@ fn ended(generation: u64, consequence: Consequence) -> Happening {
         result,
         wanted: false,
         consequence,
+        delay: None,
     }
 }
 
@@ -140,6 +141,40 @@ fn it_gets_worse_once_and_the_start_limit_inhibits_failed() {
 }
 
 #[test]
+fn a_restart_that_was_announced_and_did_not_come_is_not_counted() {
+    use Consequence::{Fail, Restart, StartLimit};
+    let cases: [(&[Happening], u32); 6] = [
+        (&[starting(1), ended(1, Restart), starting(2), ended(2, Restart), limit(), failed(), ended(2, StartLimit)], 1),
+        (&[starting(1), ended(1, Restart), starting(2), ended(2, Restart), ended(2, StartLimit)], 1),
+        (&[starting(1), ended(1, Restart), starting(2), ended(2, StartLimit), limit(), failed()], 1),
+        (&[starting(1), ended(1, Restart), starting(2), ended(2, Restart), starting(3), ended(3, Fail), failed()], 2),
+        (&[starting(1), ended(1, Restart), starting(2), ended(2, Restart), stopped()], 1),
+        // Someone starts it again, and it comes to the same end.
+        (&[ended(1, Restart), limit(), failed(), starting(2), ended(2, Restart), limit(), failed()], 0),
+    ];
+    for (story, expected) in cases {
+        for replaced_before in 0..=story.len() {
+            let mut alerts = Alerts::new(settings(Vec::new()));
+            let mut restarts = None;
+            for (second, what) in (0..).zip(story) {
+                let at = now(second);
+                // After the second start no row says whether the last end was one more announcement.
+                if second == replaced_before as u64 && expected > 0 {
+                    alerts = Alerts::restore(settings(Vec::new()), alerts.snapshot(), at);
+                }
+                alerts.handle(at, &Notice { at, what: what.clone() });
+                while let Some(effect) = alerts.poll_effect() {
+                    if let Effect::Save(incident) = effect {
+                        restarts = Some(incident.restarts);
+                    }
+                }
+            }
+            assert_eq!(restarts, Some(expected), "{replaced_before}: {story:?}");
+        }
+    }
+}
+
+#[test]
 fn what_was_wanted_alerts_nobody() {
     use Consequence::{Fail, Rest, Restart};
     let shutdown = Happening::ShuttingDown { actor: Actor::Daemon, machine: true };
@@ -153,13 +188,52 @@ fn what_was_wanted_alerts_nobody() {
         (&[ended(1, Restart), wanted(ended(2, Rest)), stopped(), recovered(2)], &["unit_restarted", "recovered"]),
         (&[ended(1, Fail), reset, recovered(1)], &["unit_failed", "recovered"]),
         (&[wanted(ended(1, Rest)), stopped(), unkillable(1)], &[]),
-        (&[ended(1, Restart), shutdown, ended(2, Fail), recovered(2)], &["unit_restarted"]),
+        (&[starting(1), shutdown, ended(1, Fail)], &[]),
     ];
     for (story, expected) in cases {
         let mut alerts = Alerts::new(settings(Vec::new()));
         assert_eq!(told(&mut alerts, story), expected, "{story:?}");
         assert_eq!(alerts.open().count(), 0, "{story:?}");
     }
+}
+
+#[test]
+fn an_incident_outlasts_a_shutdown_and_ends_with_a_word() {
+    use Consequence::{Fail, Restart};
+    let shutdown = Happening::ShuttingDown { actor: Actor::Daemon, machine: true };
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    assert_eq!(told(&mut alerts, &[ended(1, Restart), shutdown, ended(2, Fail), recovered(2)]), ["unit_restarted"]);
+    alerts.handle_timeout(now(1_000_000));
+    assert_eq!(
+        (messages(&mut alerts), alerts.next_deadline()),
+        (Vec::new(), None),
+        "nobody is reminded on the way down"
+    );
+    let mut next = Alerts::restore(settings(Vec::new()), alerts.snapshot(), now(100));
+    assert_eq!(told(&mut next, &[starting(3), ended(3, Restart)]), [""; 0], "people know it");
+    assert_eq!(told(&mut next, &[starting(4), recovered(4)]), ["recovered"]);
+}
+
+#[test]
+fn what_a_machine_before_this_one_was_told_of_probes_is_known() {
+    let fell = |probe: &str| Happening::Unhealthy {
+        run: run(1),
+        probe: probe.to_owned(),
+        reason: format!("{probe} fails"),
+        severity: Severity::Warning,
+        remedy: Remedy::Restart,
+    };
+    let mut first = Alerts::new(settings(Vec::new()));
+    told(&mut first, &[fell("one"), fell("two")]);
+    let mut next = Alerts::restore(settings(Vec::new()), first.snapshot(), now(10));
+    for what in [fell("one"), fell("two")] {
+        next.recall(&Notice { at: now(10), what });
+    }
+    let text = |alerts: &Alerts| alerts.open().next().unwrap().text.clone();
+    assert!(messages(&mut next).is_empty() && text(&next).contains("two fails"), "{}", text(&next));
+    let at = now(11);
+    next.handle(at, &Notice { at, what: Happening::Healthy { run: run(1), probe: "two".to_owned() } });
+    assert!(text(&next).contains("one fails"), "{}", text(&next));
 }
 
 #[test]

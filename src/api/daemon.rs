@@ -1,4 +1,4 @@
-//! The daemon itself: health, metrics, reload.
+//! The daemon itself: metrics, who answers, reload, upgrade.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -13,64 +13,13 @@ use super::{
     access,
     metrics::{self, Form},
     problem::Failure,
-    view,
 };
 use crate::{
-    edge::{clock, disk},
-    engine::{Handle, UnitState, config, settings::Settings},
-    node::status::Active,
+    edge::clock,
+    engine::{Handle, config},
     web::Peer,
     wire::v1,
 };
-
-/// Whether all is well here: 200, or 503 with the reasons.
-pub(super) async fn health(State(handle): State<Handle>) -> Result<Response, Failure> {
-    let mut reasons = reasons(&handle.states().await?, &handle);
-    let mut status = if reasons.is_empty() { "healthy" } else { "degraded" };
-    if let Some((level, reason)) = disk_trouble(handle.settings()) {
-        status = level;
-        reasons.push(reason);
-    }
-    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok((code, Json(v1::Health { status: status.to_owned(), ready: true, reasons })).into_response())
-}
-
-fn reasons(states: &[UnitState], handle: &Handle) -> Vec<String> {
-    let mut reasons: Vec<String> = states
-        .iter()
-        .filter(|state| state.status.active == Active::Failed || view::health(&state.status) == "unhealthy")
-        .map(|state| format!("{}: {}", state.status.name, view::cause(state)))
-        .collect();
-    reasons.extend(handle.counters().store_trouble.map(|reason| format!("store: {reason}")));
-    let refusing = handle.deliveries().refusing();
-    reasons.extend(refusing.into_iter().map(|(route, reason)| format!("alert route {route} refuses alerts: {reason}")));
-    reasons
-}
-
-/// `[disk] min_free_bytes`: below it we are degraded, below a quarter of it unhealthy.
-fn disk_trouble(settings: &Settings) -> Option<(&'static str, String)> {
-    let state = &settings.paths.state;
-    let free = disk::free(state)?;
-    let wanted = settings.disk_min_free;
-    let level = match free.0 {
-        free if free >= wanted.0 => return None,
-        free if disk::is_bad(free, wanted.0) => "unhealthy",
-        _ => "degraded",
-    };
-    Some((level, format!("{}: {free} bytes free, {wanted} wanted", state.display())))
-}
-
-/// The engine answers.
-pub(super) async fn alive(State(handle): State<Handle>) -> Result<&'static str, Failure> {
-    handle.states().await?;
-    Ok("alive\n")
-}
-
-/// It may be given work.
-pub(super) async fn ready(State(handle): State<Handle>) -> Result<&'static str, Failure> {
-    handle.states().await?;
-    Ok("ready\n")
-}
 
 /// Prometheus text, or OpenMetrics for whoever asks for it.
 pub(super) async fn metrics(State(handle): State<Handle>, headers: HeaderMap) -> Result<Response, Failure> {

@@ -6,8 +6,9 @@
 mod access; // who may ask for what
 mod alerts; // what is open, and what is hushed
 mod check; // every probe once, now
-mod daemon; // health, metrics, reload
+mod daemon; // metrics, reload, upgrade
 mod events; // notices, past and as they happen
+mod health; // whether all is well
 mod history; // past runs, and why
 mod logs; // captured output
 mod metrics; // Prometheus text
@@ -40,9 +41,9 @@ pub fn router(handle: Handle) -> Router {
         .route("/v1/events", get(events::stream))
         .route("/v1/alerts", get(alerts::list))
         .route("/v1/daemon", get(daemon::about))
-        .route("/health", get(daemon::health))
-        .route("/healthz", get(daemon::alive))
-        .route("/readyz", get(daemon::ready))
+        .route("/health", get(health::health))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
         .route("/metrics", get(daemon::metrics))
         .route_layer(middleware::from_fn(access::may_read));
     let operate = Router::new()

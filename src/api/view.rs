@@ -408,7 +408,7 @@ pub(super) fn run(row: store::RunRow) -> v1::Run {
         wanted: row.wanted,
         consequence: row.consequence,
         cpu_us: row.usage.map(|usage| micros(usage.user + usage.system)),
-        max_rss_kib: row.usage.map(|usage| usage.max_rss_kib),
+        max_rss_kib: row.usage.map(|usage| usage.max_rss_kib).filter(|kib| *kib > 0),
         last_output: last_output(row.last_output.as_deref()),
     }
 }

@@ -294,14 +294,16 @@ impl Happening {
             },
             Self::MainStarted { run, pid } => format!("{} runs as pid {pid}", run.unit),
             Self::RunReady { run } => format!("{} is up", run.unit),
-            Self::RunEnded { run, status, result, wanted, consequence, .. } => {
+            Self::RunEnded { run, status, result, wanted, consequence, delay, .. } => {
                 let how = status.map_or_else(|| format!("result {result}"), |status| status.to_string());
+                let restarted =
+                    delay.map_or_else(|| "it is restarted".to_owned(), |delay| format!("it is restarted in {delay}"));
                 let then = match (wanted, consequence) {
                     (false, Consequence::Rest) if *result == RunResult::ExecCondition => {
                         return format!("{} is not to run now: exec_condition said so", run.unit);
                     }
                     (true, _) => "as asked",
-                    (false, Consequence::Restart) => "it is restarted",
+                    (false, Consequence::Restart) => &restarted,
                     (false, Consequence::Rest) => "it is finished",
                     (false, Consequence::Fail) => "it is not restarted",
                     (false, Consequence::StartLimit) => "it started too often and is not restarted",
@@ -407,11 +409,22 @@ impl Happening {
             Self::MainStarted { run: _, pid } => {
                 fields.push(("pid", Field::Number(u64::from(pid.raw().unsigned_abs()))))
             }
-            Self::RunEnded { run: _, invocation, status, usage: _, result, wanted, consequence, replayed: _ } => {
+            Self::RunEnded {
+                run: _,
+                invocation,
+                status,
+                usage: _,
+                result,
+                wanted,
+                consequence,
+                delay,
+                replayed: _,
+            } => {
                 fields.push(("invocation", text(invocation)));
                 fields.extend(status.map(|status| ("status", text(&status))));
                 fields.extend([("result", text(result)), ("wanted", Field::Flag(*wanted))]);
                 fields.push(("consequence", text(&consequence.as_str())));
+                fields.extend(delay.map(|delay| ("delay", text(&delay))));
             }
             Self::SpawnFailed { run: _, command, failure } => {
                 fields.extend([("command", text(command)), ("step", text(&failure.step.as_str()))]);
@@ -509,7 +522,9 @@ impl Severity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Actor, ExitStatus, Generation, InvocationId, RunResult, SpawnFailure, SpawnStep, StartCause};
+    use crate::base::{
+        Actor, ExitStatus, Generation, InvocationId, RunResult, SpawnFailure, SpawnStep, StartCause, TimeSpan,
+    };
 
     fn run(generation: u64) -> RunId {
         RunId { unit: UnitName::new("web").unwrap(), generation: Generation(generation) }
@@ -526,8 +541,14 @@ mod tests {
             result: RunResult::ExitCode,
             wanted,
             consequence,
+            delay: None,
         };
-        assert_eq!(ended(false, Consequence::Restart).message(), "web ended (exit code 1), it is restarted");
+        let mut restarted = ended(false, Consequence::Restart);
+        assert_eq!(restarted.message(), "web ended (exit code 1), it is restarted");
+        if let Happening::RunEnded { delay, .. } = &mut restarted {
+            *delay = Some(TimeSpan::from_secs(10));
+        }
+        assert_eq!(restarted.message(), "web ended (exit code 1), it is restarted in 10s");
         assert_eq!(ended(true, Consequence::Restart).severity(), Severity::Info);
         assert_eq!(ended(false, Consequence::StartLimit).severity(), Severity::Critical);
         let names: Vec<_> = ended(false, Consequence::Rest).fields().into_iter().map(|(name, _)| name).collect();

@@ -80,6 +80,8 @@ pub enum Happening {
         wanted: bool,
         /// What is done about it.
         consequence: Consequence,
+        /// How long a restart waits, where it does and that is known: it is not when the end is said again.
+        delay: Option<TimeSpan>,
         /// Whether a new manager says it again, so that the row is complete: (unit, generation) says which. It changes
         /// nothing else and alerts nobody twice.
         replayed: bool,

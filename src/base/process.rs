@@ -164,7 +164,7 @@ pub struct Usage {
     pub user: Duration,
     /// CPU time in the kernel.
     pub system: Duration,
-    /// Largest resident memory, in KiB.
+    /// Largest resident memory, in KiB; 0 where it was no more than the keeper's own, from which it cannot be told apart.
     pub max_rss_kib: u64,
 }
 

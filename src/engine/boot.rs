@@ -206,7 +206,7 @@ impl Parts {
             retention: settings.history,
             clock: clock::now,
         };
-        let (cgroups, controllers) = cgroups(settings, snapshot.keeper);
+        let (cgroups, controllers) = cgroups(settings, snapshot);
         let (store, opening) = Store::open(options, move |report| drop(to.send(Report::Store(report))))
             .map_err(|e| failed("the store")(e.into()))?;
         if let Some(cgroups) = &cgroups {
@@ -333,7 +333,7 @@ impl Parts {
     }
 }
 
-fn cgroups(settings: &Settings, keeper: u32) -> (Option<Arc<Cgroups>>, Controllers) {
+fn cgroups(settings: &Settings, snapshot: &Snapshot) -> (Option<Arc<Cgroups>>, Controllers) {
     let runtime = std::path::absolute(&settings.paths.runtime).unwrap_or_default();
     let instance = instance(&runtime);
     let right = match settings.cgroups {
@@ -341,7 +341,7 @@ fn cgroups(settings: &Settings, keeper: u32) -> (Option<Arc<Cgroups>>, Controlle
             let why = "[cgroup] mode is \"off\"".to_owned();
             return (None, Controllers::new(&instance, None, None, Some(why)));
         }
-        CgroupMode::Auto if keeper != 1 => Right::Delegated,
+        CgroupMode::Auto if snapshot.keeper != 1 => Right::Delegated,
         CgroupMode::Auto | CgroupMode::On => Right::Granted,
     };
     let error = match Cgroups::open(&instance, right) {
@@ -353,10 +353,14 @@ fn cgroups(settings: &Settings, keeper: u32) -> (Option<Arc<Cgroups>>, Controlle
         Err(error) => error,
     };
     let reason = Chain(&error).to_string();
-    if settings.cgroups == CgroupMode::On {
-        tracing::warn!(reason, "no cgroups here; process groups and a walk over /proc serve instead");
+    const SAID: &str = "no cgroups here; process groups and a walk over /proc serve instead";
+    if snapshot.cause != ManagerCause::Boot {
+        // The daemon's first manager has said it.
+        tracing::debug!(reason, "{SAID}");
+    } else if settings.cgroups == CgroupMode::On {
+        tracing::warn!(reason, "{SAID}");
     } else {
-        tracing::info!(reason, "no cgroups here; process groups and a walk over /proc serve instead");
+        tracing::info!(reason, "{SAID}");
     }
     (None, Controllers::new(&instance, None, Some(right), Some(reason)))
 }
@@ -441,7 +445,7 @@ impl Engine {
         let count = u32::try_from(host.units.len()).unwrap_or(u32::MAX);
         self.alerts.keep_units(now, |unit, probe| super::known::is_there(&host.units, unit, probe));
         self.node.restore(now, units, restored);
-        self.settle_incidents(now);
+        self.settle_incidents(now, cause);
         self.account_for(&snapshot.processes, &snapshot.pending);
         let replayed = snapshot.pending.len();
         let started = Happening::ManagerStarted {
@@ -526,6 +530,7 @@ impl Engine {
             let tree = Tree { is_orphaned, is_admitted: true, ..Tree::new(&key.run, process.invocation) };
             self.runs.insert(key.run.unit.clone(), tree);
         }
+        self.output_began(key, process.started.wall);
         self.spawned(key, process.pid);
         self.note_clamped(key, process.clamped);
     }
@@ -556,6 +561,7 @@ impl Engine {
             Pending::Exited(exit) => {
                 // Nothing of it may be known, but processes may be left that it made.
                 let run = &exit.key.run;
+                self.output_began(&exit.key, exit.started.wall);
                 if self.runs.get(&run.unit).is_none_or(|tree| tree.run.generation < run.generation) {
                     let tree = Tree {
                         main: Some(exit.pid),

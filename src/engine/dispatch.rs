@@ -243,6 +243,9 @@ impl Engine {
             Role::Main | Role::Named(_) | Role::Control(_) => self.is_first(&order.key.run),
             Role::Probe(_) => false,
         };
+        if is_first {
+            self.output_begins(&order.key.run);
+        }
         let entrance = self.resources.admit(order, identity, is_first, disks);
         let entrance = entrance.map_err(|error| refuse(order, &error, resources::ResourcesError::failure()))?;
         spec.cgroups = entrance.old;
@@ -278,6 +281,7 @@ impl Engine {
         if !self.units.get(&unit).is_some_and(|def| def.sockets.is_connection()) {
             self.untold.memos.remove(&unit);
         }
+        self.forget_output(&unit);
         self.sandboxes.forget(&unit);
         self.preparations.forget(&unit);
         self.resources.forget(&unit);

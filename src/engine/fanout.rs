@@ -2,7 +2,7 @@
 
 use crate::{
     alert::{self, Message},
-    base::{Consequence, Field, Happening, Notice, Now, Severity, Wall, pack},
+    base::{Consequence, Field, Happening, Notice, Now, Pid, RunResult, Severity, StartCause, Wall, pack},
     edge::{
         leftovers,
         store::{Batch, Write},
@@ -122,9 +122,10 @@ impl Engine {
         let event = notice.what.event();
         let message = notice.what.message();
         let unit = notice.what.unit().map(tracing::field::display);
-        let values = values(notice);
+        let values = values(notice, self.pid_of(&notice.what));
         match notice.what.severity() {
             _ if self.is_said_again(notice) => tracing::debug!(event, unit, values, "said again: {message}"),
+            _ if is_detail(&notice.what) => tracing::debug!(event, unit, values, "{message}"),
             Severity::Info => tracing::info!(event, unit, values, "{message}"),
             Severity::Warning => tracing::warn!(event, unit, values, "{message}"),
             Severity::Critical | Severity::Bug => tracing::error!(event, unit, values, "{message}"),
@@ -137,6 +138,12 @@ impl Engine {
         let is_begin =
             matches!(what, Happening::RunStarting { .. } | Happening::MainStarted { .. } | Happening::RunReady { .. });
         is_begin && notice.at.mono < self.about.since.mono || matches!(what, Happening::RunEnded { replayed: true, .. })
+    }
+
+    /// The main process of a run that has come up.
+    fn pid_of(&self, what: &Happening) -> Option<Pid> {
+        let Happening::RunReady { run } = what else { return None };
+        self.runs.get(&run.unit).filter(|tree| tree.run == *run)?.main
     }
 
     /// What the alerts want kept and sent; because of a notice it goes into the notice's own transaction.
@@ -193,8 +200,24 @@ fn write_of(effect: alert::Effect, now: Wall) -> Write {
     }
 }
 
-fn values(notice: &Notice) -> Option<String> {
-    let shown: Vec<String> = notice
+/// What the lines before and after it say as well: a restart is the line of the end, with what is done about it, and the one
+/// that the unit is up again, or failed.
+const fn is_detail(what: &Happening) -> bool {
+    matches!(
+        what,
+        Happening::MainStarted { .. }
+            | Happening::RestartScheduled { .. }
+            | Happening::RunStarting {
+                cause: StartCause::AutoRestart | StartCause::Unhealthy { .. } | StartCause::ExternalRestart,
+                ..
+            }
+            | Happening::UnitFailed { result: RunResult::StartLimitHit, .. }
+            | Happening::Recovered { .. }
+    )
+}
+
+fn values(notice: &Notice, pid: Option<Pid>) -> Option<String> {
+    let mut shown: Vec<String> = notice
         .what
         .fields()
         .into_iter()
@@ -205,5 +228,6 @@ fn values(notice: &Notice) -> Option<String> {
             Field::Flag(flag) => format!("{name}={flag}"),
         })
         .collect();
+    shown.extend(pid.map(|pid| format!("pid={pid}")));
     (!shown.is_empty()).then(|| shown.join(" "))
 }

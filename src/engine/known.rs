@@ -185,6 +185,7 @@ impl Engine {
                 result: RunResult::Unknown,
                 wanted: false,
                 consequence: Consequence::Rest,
+                delay: None,
                 replayed: true,
             })
             .map(|what| Write::Notice(Box::new(Notice { at, what })))
@@ -242,9 +243,9 @@ impl Engine {
 
     /// Brings the incidents that the store knows and the machine that was restored into step: the manager that died may not
     /// have written down what it did last.
-    pub(super) fn settle_incidents(&mut self, now: Now) {
-        // Otherwise it is learnt late.
-        if !self.unseeded {
+    pub(super) fn settle_incidents(&mut self, now: Now, cause: ManagerCause) {
+        // Otherwise it is learnt late. At boot nothing runs yet, and each unit has to show whether it is well.
+        if !self.unseeded && cause != ManagerCause::Boot {
             self.alerts.settle(now, |subject| how_it_ended(&self.node, now, subject));
             self.alert_of_what_is_so(now);
             self.write_alerts(now);
@@ -252,11 +253,15 @@ impl Engine {
         self.note_maintained();
     }
 
-    /// The same of incidents that open as ends are told again.
+    /// The same of incidents that open as ends are told again; at boot of those of units that nobody starts.
     pub(super) fn settle_what_is_told_again(&mut self, cause: ManagerCause) -> Result<(), ClientError> {
         if cause != ManagerCause::Boot {
             self.tell_all()?;
-            self.settle_incidents(clock::now());
+            self.settle_incidents(clock::now(), cause);
+        } else if !self.unseeded {
+            let now = clock::now();
+            self.alerts.settle(now, |subject| rests(&self.node, subject).then_some(Closing::Stopped));
+            self.write_alerts(now);
         }
         Ok(())
     }
@@ -273,9 +278,13 @@ impl Engine {
         };
         // One that cannot be killed makes an incident worse, which is for the alerts to know.
         let stuck = self.node.stuck_runs().map(|run| Happening::Unkillable { run });
-        for what in stuck.chain(self.node.fallen_probes().filter(|what| !is_open(what))) {
-            if what.unit().is_some_and(|unit| self.units.contains_key(unit)) {
-                self.alerts.handle(now, &Notice { at: now, what });
+        for what in stuck.chain(self.node.fallen_probes()) {
+            let is_told = is_open(&what) && !matches!(what, Happening::Unkillable { .. });
+            let notice = Notice { at: now, what };
+            if is_told {
+                self.alerts.recall(&notice);
+            } else if notice.what.unit().is_some_and(|unit| self.units.contains_key(unit)) {
+                self.alerts.handle(now, &notice);
             }
         }
     }
@@ -300,6 +309,12 @@ const fn unit_of(subject: &Subject) -> Option<&UnitName> {
 pub(super) fn is_there(units: &BTreeMap<UnitName, Arc<UnitDef>>, unit: &UnitName, probe: Option<&str>) -> bool {
     let has = |def: &Arc<UnitDef>, name: &str| def.health.iter().any(|probe| *probe.name == *name);
     units.get(unit).is_some_and(|def| probe.is_none_or(|name| has(def, name)))
+}
+
+/// Whether the unit of an incident is down and nothing starts it.
+fn rests(node: &Node, subject: &Subject) -> bool {
+    let status = subject.unit().and_then(|unit| node.status(unit));
+    status.is_some_and(|status| status.active == Active::Inactive && !status.wanted && status.timer.is_none())
 }
 
 /// How an incident ended that is open in the store; `None` when it did not. Whoever is not up long enough to be well was

@@ -148,7 +148,7 @@ impl Settings {
     /// The routes whose secret stands in the file itself, by name.
     pub fn routes_with_open_secrets(&self) -> Vec<&alert::RouteName> {
         let stands_here = |secret: &Secret| self.text.expose().contains(secret.expose());
-        let has_one = |route: &&alert::Route| route.target.secret_url().is_some_and(stands_here);
+        let has_one = |route: &&alert::Route| route.target.guarded_url().is_some_and(stands_here);
         self.alert.routes.iter().filter(has_one).map(|route| &route.name).collect()
     }
 

@@ -176,7 +176,11 @@ impl Node {
             unit.keep_end(end.clone());
             unit.incident |= !wanted && consequence != Consequence::Rest;
         }
-        self.notice(now, end.happening(&run.def.name, false));
+        let mut what = end.happening(&run.def.name, false);
+        if let (Happening::RunEnded { delay: said, .. }, Plan::Restart { delay, .. }) = (&mut what, plan) {
+            *said = Some(*delay).filter(|delay| !delay.is_zero());
+        }
+        self.notice(now, what);
         end
     }
 

@@ -431,6 +431,7 @@ impl End {
             result: self.result,
             wanted: self.wanted,
             consequence: self.consequence,
+            delay: None,
             replayed,
         }
     }

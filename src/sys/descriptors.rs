@@ -105,6 +105,20 @@ pub fn number(fd: impl AsFd) -> RawFd {
     fd.as_fd().as_raw_fd()
 }
 
+/// How many bytes wait in a pipe to be read.
+///
+/// # Errors
+/// As ioctl(2).
+pub fn waiting_in(pipe: impl AsFd) -> io::Result<u64> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: writes a number of this frame. No safe wrapper asks a pipe.
+    let done = unsafe { libc::ioctl(pipe.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -126,6 +140,15 @@ mod tests {
         keep_on_exec(&taken).unwrap();
         close_inherited_on_exec().unwrap();
         assert!(take_inherited(place).is_err());
+    }
+
+    #[test]
+    fn what_waits_in_a_pipe_is_counted() {
+        let (reader, writer) = end_pipe().unwrap();
+        assert_eq!(waiting_in(&reader).unwrap(), 0);
+        File::from(writer).write_all(b"abc").unwrap();
+        assert_eq!(waiting_in(&reader).unwrap(), 3);
+        assert!(waiting_in(File::open("/dev/null").unwrap()).is_err());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub mod spawn; // processes
 pub use attribute::attribute;
 pub use descriptors::{
     LogPipe, close_inherited_on_exec, close_on_exec, end_pipe, is_write_end, keep_on_exec, log_pipe, number,
-    take_inherited,
+    take_inherited, waiting_in,
 };
 pub use devices::{DeviceKind, DeviceRule, filter_devices};
 pub use disk::{device_name, device_of};

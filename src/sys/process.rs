@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::resource::{UsageWho, getrusage};
+
 use crate::base::{ExitStatus, Pid, Signal, Usage};
 
 /// The end of a child.
@@ -48,7 +50,12 @@ pub fn exit_status(status: i32) -> ExitStatus {
     }
 }
 
+/// The kernel keeps counts of memory by CPU, and sums them up within about this much.
+const RSS_SLACK_KIB: u64 = 1024;
+
 fn used(usage: &libc::rusage) -> Usage {
+    // A child of ours shares our memory until it execs, and with it our peak: only what is above that is its own.
+    let own = getrusage(UsageWho::RUSAGE_SELF).map_or(u64::MAX, |own| u64::try_from(own.max_rss()).unwrap_or(u64::MAX));
     let span = |time: libc::timeval| {
         Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0))
             + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
@@ -56,8 +63,12 @@ fn used(usage: &libc::rusage) -> Usage {
     Usage {
         user: span(usage.ru_utime),
         system: span(usage.ru_stime),
-        max_rss_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
+        max_rss_kib: own_peak(u64::try_from(usage.ru_maxrss).unwrap_or(0), own),
     }
+}
+
+fn own_peak(told_kib: u64, parent_kib: u64) -> u64 {
+    if told_kib > parent_kib.saturating_add(RSS_SLACK_KIB) { told_kib } else { 0 }
 }
 
 /// Sends a signal to a child that was not reaped yet; for any other process the pid may be a stranger's by now.

@@ -109,6 +109,40 @@ pub(crate) fn a_clean_stop_and_the_end_of_the_daemon_alert_nobody() {
     assert_eq!(hook.taken(), Vec::<Value>::new());
 }
 
+pub(crate) fn an_incident_outlasts_the_end_of_the_daemon_and_people_hear_its_end() {
+    let hook = Hook::new(0);
+    let mut world = World::new();
+    world.settings(&route("ops", "webhook", &hook));
+    // Well once it may; the other is not started any more.
+    let script = "/bin/sh -c 'test -e @/well && exec sleep 1000; exit 3'";
+    let text = format!("[service]\nexec_start = \"{script}\"\nrestart = \"no\"\nrestart_reset_after_sec = \"300ms\"\n");
+    world.unit("web", &text);
+    world.unit("old", &text);
+    world.start();
+    ["web", "old"].iter().for_each(|name| drop(world.until_active(name, "failed")));
+    until("both are told", || (hook.taken().len() == 2).then_some(()));
+    world.ok(&["disable", "old"]);
+    assert!(world.stop().success());
+    world.start();
+    world.until_active("web", "failed");
+    until("of the one that nothing starts people hear the end", || (hook.taken().len() == 3).then_some(()));
+    let last = hook.taken().pop().unwrap();
+    assert_eq!((&last["event"], &last["unit"]), (&"recovered".into(), &"old".into()), "{last:#}");
+    assert!(world.stop().success());
+    fs::write(world.path("well"), "").unwrap();
+    world.start();
+    until("it is well", || (hook.taken().len() == 4).then_some(()));
+    pause(SILENCE_MS);
+    let all = hook.taken();
+    let of_web: Vec<_> = all.iter().filter(|one| one["unit"] == "web").collect();
+    assert_eq!(
+        of_web.iter().map(|one| one["event"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["unit_failed", "recovered"]
+    );
+    assert_eq!(of_web[0]["incident"], of_web[1]["incident"]);
+    assert_eq!(all.len(), 4, "{all:#?}");
+}
+
 pub(crate) fn the_manager_killed_in_the_middle_of_an_incident_tells_it_once() {
     let hook = Hook::new(0);
     let mut world = World::new();

@@ -137,8 +137,12 @@ pub(crate) fn a_secret_that_everyone_can_read_and_a_unit_that_everyone_can_chang
     assert!(level_of_it == "fail" && message.contains("chmod 0600"), "{message}");
     assert_eq!(level(&all, "permissions", "password"), "ok");
     // And one that stands in the settings.
-    let open = format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"http://127.0.0.1:9/{SECRET}\"\n");
-    world.settings(&open);
+    let open = |url: &str| format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{url}\"\n");
+    world.settings(&open("http://127.0.0.1:9/hook"));
+    chmod(&world.path("roundsman.toml"), 0o644);
+    let of_route = |all: &[Value]| Value::from(all).to_string().contains("the secret of alert route ops");
+    assert!(!of_route(&findings(&world)), "a port of this machine is no secret");
+    world.settings(&open(&format!("https://127.0.0.1:9/{SECRET}")));
     chmod(&world.path("roundsman.toml"), 0o644);
     let all = findings(&world);
     let (level_of_it, message, _) = finding(&all, "permissions", "roundsman.toml");
@@ -282,6 +286,36 @@ pub(crate) fn a_service_that_outlived_keeper_and_manager_is_found_until_a_daemon
     world.start();
     assert_eq!(level(&findings(&world), "processes", "services"), "ok");
     assert_eq!(world.pid("web"), pid);
+}
+
+pub(crate) fn a_redis_that_is_not_what_it_should_be_is_no_failed_connection() {
+    let port = free_port();
+    let server = format!(
+        "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --dir @ --replicaof 127.0.0.1 9\"\n"
+    );
+    let probe = |name: &str, role: &str, port: u16, more: &str| {
+        let check = format!("redis = {{ url = \"redis://127.0.0.1:{port}\", role = \"{role}\" }}");
+        format!("[[health]]\nname = \"{name}\"\n{check}\ninitial_delay = \"1h\"\n{more}\n")
+    };
+    let all = [
+        probe("other", "primary", port, ""),
+        probe("cut", "replica", port, ""),
+        probe("shown", "primary", 9, "on_unhealthy = \"none\""),
+    ];
+    let world = World::with(&[("cache", &(server + &all.concat()))]);
+    let of = |name: &str| format!("(probe {name} of cache)");
+    until("redis answers", || {
+        let (_, message, _) = finding(&findings(&world), "redis", &of("other"));
+        (message == "it is a replica, expected a primary").then_some(())
+    });
+    let all = findings(&world);
+    let (level_of_it, _, remedy) = finding(&all, "redis", &of("other"));
+    assert!(level_of_it == "fail" && remedy.contains("replicaof no one"), "{remedy}");
+    let (level_of_it, message, remedy) = finding(&all, "redis", &of("cut"));
+    assert!(level_of_it == "fail" && message.contains("link to the primary"), "{message}");
+    assert!(remedy.contains("masterauth"), "{remedy}");
+    let (level_of_it, _, remedy) = finding(&all, "redis", &of("shown"));
+    assert!(level_of_it == "warn" && remedy.contains("redis-cli ping"), "{remedy}");
 }
 
 pub(crate) fn a_damaged_database_a_dead_redis_and_a_daemon_that_hangs_are_found() {

@@ -53,6 +53,8 @@ pub(crate) fn five_crashes_in_the_window_are_the_end_until_someone_resets() {
                 restart = \"always\"\nrestart_sec = \"10ms\"\n";
     let world = World::with(&[("web", text), ("other", "[service]\nexec_start = \"sleep 1000\"\n")]);
     let failed = world.until_active("web", "failed");
+    let incident = world.ok(&["alerts", "--json"]).json()["incidents"][0].clone();
+    assert_eq!((&failed["restarts_total"], &incident["restarts"]), (&4.into(), &4.into()), "{failed:#} {incident:#}");
     assert_eq!(failed["result"], "start-limit-hit", "{failed:#}");
     assert_eq!(failed["generation"], 5, "five starts, not one more");
     assert_eq!(world.ctl(&["status"]).code, 3, "some are down");

@@ -48,6 +48,87 @@ pub(crate) fn a_unit_that_is_not_healthy_says_which_probe_since_when_and_why_who
     assert!(world.ctl(&["status", "web"]).out.contains(&said));
 }
 
+pub(crate) fn health_is_unhealthy_where_somebody_must_act_and_degraded_where_that_can_wait() {
+    let (port, other) = (free_port(), free_port());
+    let mut world = World::new();
+    world.settings("[[alert.rule]]\nevent = \"unit_failed:batch\"\nseverity = \"warning\"\n");
+    for name in ["web", "batch"] {
+        world.unit(name, "[service]\nexec_start = \"sleep 1000\"\nrestart = \"no\"\n");
+    }
+    world.unit("shown", &asking(port, "none", ""));
+    world.unit("noted", &asking(other, "alert", ""));
+    let listener = TcpListener::bind(("127.0.0.1", other)).unwrap();
+    world.start();
+    let of = |said: &Value| (said["status"].as_str().unwrap().to_owned(), said["reasons"].to_string());
+    world.until_status("shown", "unhealthy", |status| status["health"] == "unhealthy");
+    world.until_status("noted", "healthy", |status| status["health"] == "healthy");
+    assert_eq!(of(&health(&world)), ("healthy".to_owned(), "null".to_owned()), "what is only shown changes nothing");
+    drop(listener);
+    world.until_status("noted", "unhealthy", |status| status["health"] == "unhealthy");
+    let (word, reasons) = of(&health(&world));
+    assert!(word == "degraded" && reasons.contains("noted: probe live"), "{reasons}");
+    let fail = |name: &str| {
+        kill(world.pid(name), Signal::SIGKILL);
+        world.until_active(name, "failed");
+    };
+    fail("batch");
+    let (word, reasons) = of(&health(&world));
+    assert!(word == "degraded" && reasons.contains("batch: ended with"), "its rule says warning: {reasons}");
+    fail("web");
+    let (word, reasons) = of(&health(&world));
+    assert!(word == "unhealthy" && reasons.contains("web: ended with signal"), "{reasons}");
+    world.ok(&["start", "web"]);
+    let (word, reasons) = of(&health(&world));
+    assert!(word == "unhealthy" && reasons.contains("it is up again, but not for long enough yet"), "{reasons}");
+    world.ok(&["stop", "web"]);
+    assert_eq!(health(&world)["status"], "degraded", "whoever stopped it knows");
+}
+
+pub(crate) fn the_last_output_of_a_run_is_its_own_however_soon_the_next_one_follows() {
+    const RUNS: usize = 12;
+    // It writes as it begins and as it ends, and its last line has no newline: the next run goes on in it.
+    let script = "echo begins $$$$; sleep 0.08; echo goes on $$$$; printf \\\"ends $$$$\\\"; exit 3";
+    let world = World::with(&[(
+        "web",
+        &format!(
+            "[service]\nexec_start = \"/bin/sh -c '{script}'\"\nrestart = \"always\"\nrestart_sec = 0\n\
+             [unit]\nstart_limit_burst = {RUNS}\nstart_limit_interval_sec = \"1h\"\n"
+        ),
+    )]);
+    world.until_active("web", "failed");
+    let all = until("each has its output", || {
+        let runs = world.history("web", RUNS);
+        runs.iter().all(|run| !run["last_output"].is_null()).then_some(runs)
+    });
+    for run in &all {
+        let pid = &run["pid"];
+        let own = [format!("begins {pid}"), format!("goes on {pid}"), format!("ends {pid}")];
+        assert_eq!(run["last_output"], serde_json::json!(own), "{run:#}");
+    }
+}
+
+pub(crate) fn a_restart_is_two_lines_of_the_log_and_what_this_host_lacks_is_said_once() {
+    let world = World::with(&[(
+        "web",
+        "[service]\nexec_start = \"sleep 1000\"\nrestart = \"always\"\nrestart_sec = \"50ms\"\nrestart_reset_after_sec = \"1s\"\n",
+    )]);
+    world.until_active("web", "active");
+    until("it is said", || world.log().contains("web is up").then_some(()));
+    let before = world.log().len();
+    kill(world.pid("web"), Signal::SIGKILL);
+    world.until_notices("recovered", 1);
+    let said = world.log().split_off(before);
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("unit=web")).collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].contains("web ended (killed by SIGKILL), it is restarted in 50ms"), "{said}");
+    let pid = world.pid("web");
+    assert!(lines[1].contains("web is up") && lines[1].contains(&format!("pid={pid}")), "{said}");
+    let (lacks, up) = (world.log().matches("no cgroups here").count(), world.managers_up());
+    world.kill_manager();
+    until("the next one is up", || (world.managers_up() > up).then_some(()));
+    assert_eq!(world.log().matches("no cgroups here").count(), lacks, "it was said");
+}
+
 /// Lives for a moment each time, until someone mends it.
 const SHORT_LIVED: &str = "[service]\n\
     exec_start = \"/bin/sh -c 'test -e @/mended && exec sleep 1000; sleep 0.4; exit 3'\"\n\

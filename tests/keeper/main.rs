@@ -26,6 +26,7 @@ use harness::{Test, tests};
 
 const TESTS: &[Test] = tests![
     children::an_end_is_told_with_status_and_usage,
+    children::the_peak_of_a_small_process_is_not_told_to_be_the_keepers,
     children::a_packet_full_of_orders_is_obeyed_to_its_end,
     children::a_start_that_fails_names_its_step_and_is_never_an_exit,
     children::a_process_inherits_exactly_what_is_declared,

@@ -14,6 +14,7 @@ use nix::{
 
 use super::{
     flow::Tally,
+    lines::Place,
     meter::{Meter, Verdict},
     rules::Rules,
     segment::Segment,
@@ -114,6 +115,11 @@ impl Book {
 
     pub(super) fn close(&mut self) {
         self.segment = None;
+    }
+
+    /// Where the next byte goes that comes from the pipe. With a rate limit, or while nothing can be written, some go nowhere.
+    pub(super) fn end(&self) -> Option<Place> {
+        self.segment.as_ref().filter(|_| self.meter.is_none() && self.trouble.is_none()).map(Segment::end)
     }
 
     /// Why nothing can be written now.

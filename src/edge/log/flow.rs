@@ -2,15 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use tokio::sync::{Notify, futures::Notified};
 
-use crate::base::{InStep, UnitName};
+use super::lines::Place;
+use crate::{
+    base::{InStep, UnitName},
+    sys,
+    wire::keeper::Stream,
+};
 
 /// Counts of all units that are captured, since this manager began.
 #[derive(Debug, Default)]
@@ -28,6 +34,16 @@ pub(super) struct Tally {
     pub(super) limited_lines: AtomicU64,
     pub(super) forwarded: AtomicU64,
     pub(super) unforwarded: AtomicU64,
+    /// Held by the log thread while it takes from a pipe.
+    taken: Mutex<Taken>,
+}
+
+/// How far a unit's output was taken from its pipes.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Where the next byte goes, if each that waits will be written.
+    pub(super) end: Option<Place>,
+    pub(super) pipes: BTreeMap<Stream, Arc<OwnedFd>>,
 }
 
 /// What became of one unit's output since this manager began.
@@ -60,6 +76,15 @@ impl Flow {
         self.lock().iter().map(|(unit, tally)| (unit.clone(), tally.counts())).collect()
     }
 
+    /// Where the first byte goes that a unit writes from now on: behind what was taken and what waits in its pipes. `None` where
+    /// that is not known at once: its output is just being taken, or not all of it is kept.
+    pub fn next_place(&self, unit: &UnitName) -> Option<Place> {
+        let tally = Arc::clone(self.lock().get(unit)?);
+        let taken = tally.taken.try_lock().ok()?;
+        let waiting = taken.pipes.values().map(sys::waiting_in).sum::<std::io::Result<u64>>().ok()?;
+        taken.end.map(|end| Place { offset: end.offset + waiting, ..end })
+    }
+
     /// Done as soon as any unit has written again, from the moment on in which it is enabled or polled.
     pub fn more(&self) -> Notified<'_> {
         self.more.notified()
@@ -78,7 +103,7 @@ impl Flow {
         self.lock().remove(unit);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<UnitName, Arc<Tally>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<UnitName, Arc<Tally>>> {
         self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -86,6 +111,10 @@ impl Flow {
 impl Tally {
     pub(super) fn add(count: &AtomicU64, more: u64) {
         count.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(super) fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn counts(&self) -> Counts {

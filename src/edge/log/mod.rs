@@ -18,10 +18,12 @@ mod pump; // the thread that captures
 mod read; // which lines a reader wants
 mod rules; // what holds for one unit
 mod segment; // the segment that is written
+mod words; // what a run wrote last
 
 pub use disks::Pump;
 pub use flow::{Counts, Flow};
 pub use lines::{Line, Place, PlaceError};
 pub use pump::{PumpError, Report};
-pub use read::{Reader, Wanted, last_words, newest};
+pub use read::{Reader, Wanted, newest};
 pub use rules::{LINE_MAX_DEFAULT, Rules, line_max};
+pub use words::{Bound, Span, last_words};

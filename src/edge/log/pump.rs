@@ -189,7 +189,7 @@ struct Worker {
 struct Pipe {
     unit: UnitName,
     stream: Stream,
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     pace: Pace,
 }
 
@@ -289,8 +289,10 @@ impl Worker {
         }
         let size = fcntl(fd.as_fd(), FcntlArg::F_GETPIPE_SZ).ok().and_then(|size| usize::try_from(size).ok());
         let pace = Pace::new(size.unwrap_or(64 << 10));
-        self.pipes.insert(slot, Pipe { unit: unit.clone(), stream, fd, pace });
+        let fd = Arc::new(fd);
         let tally = self.common.flow.tally(&unit);
+        tally.taken().pipes.insert(stream, Arc::clone(&fd));
+        self.pipes.insert(slot, Pipe { unit: unit.clone(), stream, fd, pace });
         let dir = self.common.folder(&unit);
         let book =
             self.books.entry(unit.clone()).or_insert_with(|| Book::new(unit.clone(), dir, Arc::clone(&rules), tally));
@@ -316,6 +318,9 @@ impl Worker {
     fn forget(&mut self, slot: u64) {
         let Some(pipe) = self.pipes.remove(&slot) else { return };
         self.epoll.delete(pipe.fd.as_fd()).ok();
+        if let Some(book) = self.books.get(&pipe.unit) {
+            book.tally.taken().pipes.remove(&pipe.stream);
+        }
         if self.pipes.values().any(|other| other.unit == pipe.unit) {
             return;
         }
@@ -343,7 +348,11 @@ impl Worker {
         book.used = self.turns;
         let (was_open, was_stuck) = (book.is_open(), book.trouble().is_some());
         let mut rotated = false;
+        let tally = Arc::clone(&book.tally);
+        let mut taken = tally.taken();
         let turn = book.turn(pipe.fd.as_fd(), &mut self.tools, &mut rotated);
+        taken.end = book.end();
+        drop(taken);
         let next = match turn {
             Turn::Ended => None,
             Turn::Waits(until) => Some(until),

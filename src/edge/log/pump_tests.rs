@@ -1,7 +1,11 @@
 use std::{fs, io::Write, time::Duration};
 
 use super::*;
-use crate::{base::ByteSize, edge::log::Pump, unit::spec::LogSpec};
+use crate::{
+    base::ByteSize,
+    edge::log::{Place, Pump},
+    unit::spec::LogSpec,
+};
 
 fn unit(name: &str) -> UnitName {
     UnitName::new(name).expect("a name")
@@ -168,4 +172,28 @@ fn lines_over_the_rate_limit_are_dropped_and_a_line_says_how_many() {
     let counts = flow.of([unit("web")].iter())[0].expect("counted");
     assert_eq!(counts.limited_lines, dropped, "{text}");
     assert!(dropped >= 2990, "{text}");
+}
+
+#[test]
+fn where_the_next_byte_goes_is_known_whether_it_was_taken_or_waits() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let flow = Arc::new(Flow::default());
+    let pump = Pump::start(dir.path().into(), Arc::clone(&flow), |_| {}).expect("a thread");
+    let (read_end, mut writer) = pipe();
+    pump.add(unit("web"), Stream::Output, read_end, rules(&LogSpec::default()));
+    writer.write_all(b"first\n").expect("the pipe takes it");
+    captured(&dir.path().join("web"), 6);
+    let mut written = 6;
+    for _ in 0..50 {
+        writer.write_all(b"more\n").expect("the pipe takes it");
+        written += 5;
+        // While the thread takes it nobody knows.
+        if let Some(place) = flow.next_place(&unit("web")) {
+            assert_eq!(place, Place { number: 1, offset: written });
+        }
+    }
+    captured(&dir.path().join("web"), usize::try_from(written).expect("few"));
+    pause();
+    assert_eq!(flow.next_place(&unit("web")), Some(Place { number: 1, offset: written }));
+    assert_eq!(flow.next_place(&unit("nobody")), None);
 }

@@ -37,21 +37,6 @@ pub struct Wanted {
     pub line_max: usize,
 }
 
-/// The last lines of a unit's output, each without control characters and cut where it is long; none when they cannot be
-/// read.
-pub fn last_words(dir: &Path, lines: usize) -> Vec<String> {
-    const LINE_CHARS_MAX: usize = 300;
-    let wanted = Wanted { lines: Some(lines), line_max: 4096, ..Wanted::default() };
-    let Ok(mut reader) = Reader::open(dir, wanted) else { return Vec::new() };
-    let mut words = Vec::new();
-    while words.len() < lines {
-        let Some(line) = reader.next_line().ok().flatten().or_else(|| reader.part()) else { break };
-        let text = String::from_utf8_lossy(&line.bytes).into_owned();
-        words.push(text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LINE_CHARS_MAX).collect());
-    }
-    words
-}
-
 /// A reader of the lines that are wanted, in order.
 #[derive(Debug)]
 pub struct Reader {

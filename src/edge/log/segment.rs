@@ -12,7 +12,10 @@ use std::{
 
 use nix::fcntl::{SpliceFFlags, splice};
 
-use super::files::{Mark, index_path, log_path, marks, numbers};
+use super::{
+    files::{Mark, index_path, log_path, marks, numbers},
+    lines::Place,
+};
 use crate::base::{TimeSpan, Wall};
 
 /// At most one index entry in this time: what is read back bears its time to this precision.
@@ -56,6 +59,11 @@ impl Segment {
 
     pub(super) const fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Where its next byte goes.
+    pub(super) const fn end(&self) -> Place {
+        Place { number: self.number, offset: self.length }
     }
 
     /// Whether it is long or old enough for the next one to follow.

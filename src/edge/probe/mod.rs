@@ -12,6 +12,7 @@ mod redis;
 mod signing; // of uploads
 mod steps; // the requests of one http probe
 mod tcp;
+mod trouble; // of a Redis server
 mod usage; // memory and CPU
 mod words; // what a command says
 
@@ -33,6 +34,7 @@ use tokio::{
 
 pub use self::{
     output::{Output, Seen},
+    trouble::RedisTrouble,
     usage::{Sample, Used},
     words::Words,
 };
@@ -116,7 +118,7 @@ impl Prober {
             let asked = match check {
                 ProbeCheck::Http(steps) => self.ask_http(steps, &at).await,
                 ProbeCheck::Tcp(tcp) => self.talk(tcp).await,
-                ProbeCheck::Redis(redis) => self.ask_redis(redis).await,
+                ProbeCheck::Redis(redis) => self.ask_redis(redis).await.map_err(RedisTrouble::reason),
                 ProbeCheck::Certificate(certificate) => self.look_at_certificate(certificate).await,
                 ProbeCheck::Disk(disk) => {
                     let (path, disk) = (disk.path.to_path_buf(), disk.clone());
@@ -208,14 +210,16 @@ impl Prober {
 
 /// One line, not too long: services say anything.
 fn bounded(finding: Finding) -> Finding {
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let short = |text: String| text.chars().take(REASON_CHARS_MAX).map(clean).collect();
     match finding {
         Finding::Good => Finding::Good,
-        Finding::Degraded(reason) => Finding::Degraded(short(reason)),
-        Finding::Bad(reason) => Finding::Bad(short(reason)),
-        Finding::Unasked(reason) => Finding::Unasked(short(reason)),
+        Finding::Degraded(reason) => Finding::Degraded(short(&reason)),
+        Finding::Bad(reason) => Finding::Bad(short(&reason)),
+        Finding::Unasked(reason) => Finding::Unasked(short(&reason)),
     }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(REASON_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError};
+use tokio::time::timeout;
 
-use super::Prober;
+use super::{Prober, RedisTrouble, short};
 use crate::{
     edge::{secret, tls},
     node::input::Finding,
@@ -15,7 +16,17 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(300);
 
 impl Prober {
-    pub(super) async fn ask_redis(&self, check: &RedisCheck) -> Result<Finding, String> {
+    /// Asks a server once, for whoever has to say what to do about it.
+    pub async fn examine_redis(&self, check: &RedisCheck, within: Duration) -> Result<Finding, RedisTrouble> {
+        let late = |_| RedisTrouble::Unreached(format!("no answer within {} s", within.as_secs()));
+        timeout(within, self.ask_redis(check)).await.map_err(late)?.map_err(|trouble| match trouble {
+            RedisTrouble::Unreached(reason) => RedisTrouble::Unreached(short(&reason)),
+            RedisTrouble::Link(reason) => RedisTrouble::Link(short(&reason)),
+            RedisTrouble::Role(wanted) => RedisTrouble::Role(wanted),
+        })
+    }
+
+    pub(super) async fn ask_redis(&self, check: &RedisCheck) -> Result<Finding, RedisTrouble> {
         tls::provide();
         let mut info = (&*check.url).into_connection_info().map_err(|error| said_by(&error))?;
         if let Some(file) = check.password_file.clone() {
@@ -29,7 +40,7 @@ impl Prober {
         let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await.map_err(failed)?;
         let answer: String = redis::cmd("PING").query_async(&mut connection).await.map_err(failed)?;
         if answer != "PONG" {
-            return Err(format!("it answers PING by {answer:?}"));
+            return Err(format!("it answers PING by {answer:?}").into());
         }
         if check.role.is_none() && check.max_lag.is_none() {
             return Ok(Finding::Good);
@@ -53,24 +64,20 @@ fn password(file: &Path) -> Result<String, String> {
 }
 
 /// What `INFO replication` says.
-fn judge(check: &RedisCheck, said: &str) -> Result<Finding, String> {
+fn judge(check: &RedisCheck, said: &str) -> Result<Finding, RedisTrouble> {
     let facts: BTreeMap<&str, &str> = said.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
     let fact = |name: &str| facts.get(name).copied().unwrap_or_default();
-    let wanted = check.role.map(|role| match role {
-        RedisRole::Primary => "master",
-        RedisRole::Replica => "slave",
-    });
-    let role = fact("role");
-    if let Some(wanted) = wanted.filter(|wanted| *wanted != role) {
-        let word = |role| if role == "slave" { "replica" } else { "primary" };
-        return Err(format!("it is a {}, expected a {}", word(role), word(wanted)));
+    let role = if fact("role") == "slave" { RedisRole::Replica } else { RedisRole::Primary };
+    if let Some(wanted) = check.role.filter(|wanted| *wanted != role) {
+        return Err(RedisTrouble::Role(wanted));
     }
-    if role != "slave" {
+    if role == RedisRole::Primary {
         return Ok(Finding::Good);
     }
     if fact("master_link_status") != "up" {
         let since = fact("master_link_down_since_seconds");
-        return Err(format!("its link to the primary {} is down since {since} s", fact("master_host")));
+        let reason = format!("its link to the primary {} is down since {since} s", fact("master_host"));
+        return Err(RedisTrouble::Link(reason));
     }
     let Some(max_lag) = check.max_lag.and_then(|span| span.duration()) else { return Ok(Finding::Good) };
     match fact("master_last_io_seconds_ago").parse() {
@@ -78,7 +85,7 @@ fn judge(check: &RedisCheck, said: &str) -> Result<Finding, String> {
             Ok(Finding::Degraded(format!("it heard its primary {lag} s ago, more than {} s", max_lag.as_secs())))
         }
         Ok(_) => Ok(Finding::Good),
-        Err(_) => Err("it does not say when it heard its primary".to_owned()),
+        Err(_) => Err(RedisTrouble::Link("it does not say when it heard its primary".to_owned())),
     }
 }
 
@@ -129,9 +136,10 @@ mod tests {
         assert_eq!(judge(&check(wanted, None), &replica("up", 300)), Ok(Finding::Good));
         let late = judge(&check(None, Some(10)), &replica("up", 11)).unwrap();
         assert_eq!(late.reason(), Some("it heard its primary 11 s ago, more than 10 s"));
-        assert!(judge(&check(wanted, Some(10)), &replica("down", 11)).unwrap_err().contains("is down since"));
+        let down = judge(&check(wanted, Some(10)), &replica("down", 11)).unwrap_err();
+        assert!(matches!(down, RedisTrouble::Link(reason) if reason.contains("is down since")));
         let other = judge(&check(Some(RedisRole::Primary), None), &replica("up", 0));
-        assert_eq!(other.unwrap_err(), "it is a replica, expected a primary");
+        assert_eq!(other.unwrap_err().reason(), "it is a replica, expected a primary");
         assert_eq!(judge(&check(Some(RedisRole::Primary), None), "role:master\r\n"), Ok(Finding::Good));
     }
 }

@@ -1,6 +1,9 @@
 //! Findings, and the order in which they are told.
 
-use crate::wire::v1::{Diagnosis, Symptom};
+use crate::{
+    unit::spec::ProbeSpec,
+    wire::v1::{Diagnosis, Symptom},
+};
 
 /// The order of topics: first what the others stand on.
 const TOPICS: [&str; 14] = [
@@ -19,6 +22,23 @@ const TOPICS: [&str; 14] = [
     "database",
     "init",
 ];
+
+/// What depends on something that does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Stake {
+    /// What a probe only shows (`on_unhealthy = "none"`).
+    #[default]
+    Show,
+    /// The work of a service, or an alert.
+    Work,
+}
+
+impl Stake {
+    /// That of what a probe asks.
+    pub(super) fn of(probe: &ProbeSpec) -> Self {
+        if probe.matters() { Self::Work } else { Self::Show }
+    }
+}
 
 /// What is found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -50,6 +70,21 @@ impl Report {
         remedy: impl Into<String>,
     ) {
         self.push("fail", topic, place.into(), message.into(), Some(remedy.into()));
+    }
+
+    /// It does not work.
+    pub(super) fn unwell(
+        &mut self,
+        stake: Stake,
+        topic: &'static str,
+        place: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        match stake {
+            Stake::Work => self.fail(topic, place, message, remedy),
+            Stake::Show => self.warn(topic, place, message, remedy),
+        }
     }
 
     /// It could not be seen.

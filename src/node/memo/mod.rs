@@ -40,7 +40,9 @@ const PART_PROBES: u8 = 8;
 /// When and why probes fell.
 const PART_FALLEN: u8 = 9;
 /// Of so many probes that fell it is known; of further ones only the verdict.
-const FALLEN_MAX: usize = 4;
+const FALLEN_MAX: usize = 16;
+/// Room for their reasons together, in bytes; of each as much as its share.
+const REASONS_MAX: usize = 1024;
 /// Verdicts that are kept; further probes begin without.
 const VERDICTS_MAX: usize = 64;
 /// The longest text that is kept (a unit's name fits), in bytes.

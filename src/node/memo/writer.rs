@@ -6,8 +6,8 @@ use super::super::{
     wish::Ending,
 };
 use super::{
-    CALLERS, DIRECTIVES, FALLEN_MAX, PART_FALLEN, PART_LISTENING, PART_MAIN, PART_OOM, PART_PROBES, PHASES, RESULTS,
-    TEXT_MAX, VERDICTS_MAX,
+    CALLERS, DIRECTIVES, FALLEN_MAX, PART_FALLEN, PART_LISTENING, PART_MAIN, PART_OOM, PART_PROBES, PHASES,
+    REASONS_MAX, RESULTS, TEXT_MAX, VERDICTS_MAX,
 };
 use crate::base::{
     Actor, Consequence, ExitStatus, HeldBack, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage, Wall,
@@ -223,12 +223,13 @@ impl Writer {
         if fallen.is_empty() {
             return;
         }
+        let share = REASONS_MAX / fallen.len();
         self.part(PART_FALLEN, |out| {
             out.number(fallen.len() as u64);
             for (index, since, reason) in fallen {
                 out.number(index as u64);
                 out.now(since);
-                out.option(reason, Self::text);
+                out.option(reason, |out, reason| out.text(&reason[..reason.floor_char_boundary(share)]));
             }
         });
     }

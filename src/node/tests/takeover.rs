@@ -6,6 +6,8 @@ use super::super::{
     Input,
     input::{Adopted, Restored, Verb},
     memo,
+    probe::Probe,
+    status::Verdict,
 };
 use super::{
     desk::{Desk, key, pid_of},
@@ -58,12 +60,12 @@ fn an_outage_ends_when_it_would_have_whoever_died_meanwhile() {
 #[test]
 fn when_and_why_a_probe_fell_outlives_the_manager() {
     let mut def = eager("web");
-    def.health = (0..6).map(|n| probe(&format!("p{n}"), OnUnhealthy::Alert)).collect();
+    def.health = (0..18).map(|n| probe(&format!("p{n}"), OnUnhealthy::Alert)).collect();
     let mut desk = Desk::new([def.clone()]);
     desk.up("web");
     for _ in 0..4 {
         desk.pass(10.0);
-        for n in 1..6 {
+        for n in 1..18 {
             desk.probed("web/1", n, Some(&format!("refused by {n}")));
         }
     }
@@ -74,10 +76,10 @@ fn when_and_why_a_probe_fell_outlives_the_manager() {
     assert_eq!(before[1].2.as_deref(), Some("refused by 1"));
     desk.pass(7.0);
     let (desk, _) = desk.takeover([def.clone()], living(&["web/1"]));
-    assert_eq!(known(&desk)[..5], before[..5], "of four it is kept");
-    assert_eq!((known(&desk)[5].0, known(&desk)[5].2.as_deref()), (before[5].0, None));
+    assert_eq!(known(&desk)[..17], before[..17], "of sixteen it is kept");
+    assert_eq!((known(&desk)[17].0, known(&desk)[17].2.as_deref()), (before[17].0, None));
     let (desk, _) = desk.takeover([def], living(&["web/1"]));
-    assert_eq!(known(&desk)[..5], before[..5], "and handed on");
+    assert_eq!(known(&desk)[..17], before[..17], "and handed on");
 }
 
 #[test]
@@ -432,7 +434,9 @@ fn the_largest_memo_fits_the_keeper() {
         wish::Ending,
     };
     let long = name(&"x".repeat(255));
-    let def = std::sync::Arc::new(eager("web"));
+    let mut def = eager("web");
+    def.health = vec![probe("live", OnUnhealthy::Alert); 100].into();
+    let def = std::sync::Arc::new(def);
     let mut unit = Unit::new(long.clone(), def.clone(), crate::base::Now::default());
     let big = u64::MAX / 2;
     let usage = crate::base::Usage {
@@ -464,7 +468,7 @@ fn the_largest_memo_fits_the_keeper() {
     let mut run = Run::new(def.clone(), Generation(big), InvocationId([9; 16]), begin);
     run.main = Main::Ended { status: ExitStatus::Unknown, usage: Some(usage) };
     run.ending = Some(Ending::Unhealthy { probe: "é".repeat(3000) });
-    run.probes = vec![super::super::probe::Probe::default(); 1000];
+    run.probes = vec![Probe::fallen(Verdict::Unhealthy, late, Some("r".repeat(256).into())); 100];
     let monitor = Monitor {
         unit: long.clone(),
         invocation: InvocationId([9; 16]),

@@ -67,6 +67,7 @@ impl Truth {
                         result,
                         wanted,
                         consequence,
+                        delay: _,
                         replayed: _,
                     } => Happening::RunEnded {
                         run,
@@ -76,6 +77,7 @@ impl Truth {
                         result,
                         wanted,
                         consequence,
+                        delay: None,
                         replayed: false,
                     },
                     other => other,

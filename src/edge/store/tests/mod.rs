@@ -116,6 +116,7 @@ fn ended(generation: u64, consequence: Consequence) -> Happening {
         result: RunResult::ExitCode,
         wanted: false,
         consequence,
+        delay: None,
     }
 }
 
