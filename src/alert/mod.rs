@@ -253,7 +253,9 @@ impl Alerts {
             Happening::RunEnded { run, result, wanted, consequence, .. } => {
                 let is_new = self.ends_first_time(run);
                 let fallen = self.fallen.remove(&run.unit);
-                if !wanted && (is_new || self.turned_out_final(run, *consequence)) {
+                // A service that is left running is no affair of ours any more.
+                let matters = !wanted || *consequence == Consequence::Left;
+                if matters && (is_new || self.turned_out_final(run, *consequence)) {
                     let mut ended = Report { run: Some(run), result: Some(*result), ..Report::of(notice) };
                     // It did as it was told: its probe is why.
                     if let (RunResult::Success, Consequence::Restart) = (result, consequence)
@@ -373,7 +375,7 @@ impl Alerts {
                 self.not_restarted(&report.subject);
                 self.worsen(now, Topic::StartLimitHit, report);
             }
-            Consequence::Rest => {
+            Consequence::Rest | Consequence::Left => {
                 self.close(now, &report.subject, Closing::Finished);
                 if let Subject::Unit(unit) = &report.subject {
                     self.close_probes(now, unit);

@@ -74,10 +74,7 @@ fn external(spec: &ExternalSpec, all: &mut List) {
         }
         ExternalManager::Commands { status } => all.push(("external_status", commands(std::slice::from_ref(status)))),
     }
-    all.push((
-        "external_restart",
-        spec.restart.as_ref().map_or_else(String::new, |it| commands(std::slice::from_ref(it))),
-    ));
+    all.push(("external_restart", commands(&spec.restart)));
     all.push(("external_poll_interval", span(spec.poll_interval)));
 }
 

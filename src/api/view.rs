@@ -76,7 +76,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         active: status.active.as_str().to_owned(),
         sub: status.sub.as_str().to_owned(),
         since_us: status.since.wall.0,
-        kind: if def.name.is_target() { "target" } else { kind(def.service.kind) }.to_owned(),
+        kind: kind_of(def),
         up: is_up(status, def),
         enabled: status.enabled,
         pid: status.main_pid.map(crate::base::Pid::raw),
@@ -157,9 +157,18 @@ pub(super) fn used(state: &UnitState) -> (UnitUse, &'static str) {
 /// Active, or a oneshot that did its work or waits until something calls it (a hook), or down until its timer elapses. A unit that
 /// nobody wants up and that never failed is not "down" either, but neither is it up: `status` counts what is wanted.
 pub(super) fn is_up(status: &UnitStatus, def: &UnitDef) -> bool {
-    let is_ready = def.service.kind == ServiceKind::Oneshot && (status.generation.0 > 0 || !def.enabled);
+    let works_once = def.service.kind == ServiceKind::Oneshot && def.external.is_none();
+    let is_ready = works_once && (status.generation.0 > 0 || !def.enabled);
     let rests = status.active == Active::Inactive && (is_ready || status.timer.is_some());
     matches!(status.active, Active::Active | Active::Reloading) || rests
+}
+
+fn kind_of(def: &UnitDef) -> String {
+    match &def.external {
+        Some(external) => format!("external ({})", external.manager.kept_by()),
+        None if def.name.is_target() => "target".to_owned(),
+        None => kind(def.service.kind).to_owned(),
+    }
 }
 
 const fn kind(kind: ServiceKind) -> &'static str {

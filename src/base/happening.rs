@@ -234,7 +234,7 @@ impl Happening {
         match self {
             Self::RunEnded { wanted: true, .. } | Self::ControlFailed { ignored: true, .. } => Severity::Info,
             Self::RunEnded { consequence, .. } => match consequence {
-                Consequence::Rest => Severity::Info,
+                Consequence::Rest | Consequence::Left => Severity::Info,
                 Consequence::Restart => Severity::Warning,
                 Consequence::Fail | Consequence::StartLimit => Severity::Critical,
             },
@@ -302,6 +302,7 @@ impl Happening {
                     (false, Consequence::Rest) if *result == RunResult::ExecCondition => {
                         return format!("{} is not to run now: exec_condition said so", run.unit);
                     }
+                    (_, Consequence::Left) => return format!("{} runs on and is watched no longer", run.unit),
                     (true, _) => "as asked",
                     (false, Consequence::Restart) => &restarted,
                     (false, Consequence::Rest) => "it is finished",
@@ -550,6 +551,7 @@ mod tests {
         }
         assert_eq!(restarted.message(), "web ended (exit code 1), it is restarted in 10s");
         assert_eq!(ended(true, Consequence::Restart).severity(), Severity::Info);
+        assert_eq!(ended(true, Consequence::Left).message(), "web runs on and is watched no longer");
         assert_eq!(ended(false, Consequence::StartLimit).severity(), Severity::Critical);
         let names: Vec<_> = ended(false, Consequence::Rest).fields().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["unit", "generation", "invocation", "status", "result", "wanted", "consequence"]);

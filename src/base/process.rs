@@ -375,6 +375,8 @@ pub enum Consequence {
     Fail,
     /// The unit failed: too many starts in the window.
     StartLimit,
+    /// The service runs on, kept by another manager; it is watched no longer.
+    Left,
 }
 
 impl Consequence {
@@ -385,6 +387,7 @@ impl Consequence {
             Self::Rest => "rest",
             Self::Fail => "fail",
             Self::StartLimit => "start-limit",
+            Self::Left => "left",
         }
     }
 }

@@ -26,7 +26,7 @@ mod table;
 mod target;
 mod view;
 
-use std::{env, path::Path, process::ExitCode};
+use std::{env, ffi::OsStr, path::Path, process::ExitCode};
 
 use clap::Parser;
 
@@ -47,6 +47,11 @@ pub fn run() -> ExitCode {
         Err(error) => {
             // A closed stream leaves nobody to be told.
             error.print().ok();
+            if error.use_stderr() && env::args_os().nth(1).is_some_and(|word| is_of_supervisor(&word)) {
+                say(
+                    "hint: this is Roundsman's supervisorctl, not Supervisor's (supervisord.org), which takes -c and -s\n",
+                );
+            }
             // 2 would be CRITICAL to a monitoring system, and a mistyped command line is not that.
             let asks_check = env::args_os().skip(1).find(|word| !word.as_encoded_bytes().starts_with(b"-"));
             if error.use_stderr() && asks_check.is_some_and(|word| word == "check") {
@@ -57,6 +62,11 @@ pub fn run() -> ExitCode {
         }
     };
     ExitCode::from(exit)
+}
+
+/// Whether it is an option that Supervisor's program of the same name begins with, and ours does not have.
+fn is_of_supervisor(word: &OsStr) -> bool {
+    [b"-c", b"-s", b"-i"].iter().any(|option| word.as_encoded_bytes().starts_with(*option))
 }
 
 /// Prints what a check found, as `supervisorctl check` does; its exit code. For `supervisord check`.

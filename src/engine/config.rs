@@ -2,9 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    env, fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -27,7 +27,7 @@ use crate::{
     unit::{
         self, SourceText, Surroundings, UnitDef,
         calendar::{ZoneName, Zones},
-        spec::EmergencyAction,
+        spec::{EmergencyAction, ExternalManager},
     },
 };
 
@@ -116,7 +116,32 @@ pub(super) fn read(dirs: &[PathBuf], instances: &BTreeSet<UnitName>) -> Result<H
     if !problems.is_empty() {
         return Err(ConfigError(problems.join("\n")));
     }
-    check(texts.into_iter().map(|text| StoredText { path: text.path, text: text.text }).collect(), instances)
+    let host =
+        check(texts.into_iter().map(|text| StoredText { path: text.path, text: text.text }).collect(), instances)?;
+    strangers(&host).map(|()| host)
+}
+
+/// Refuses units of Supervisor whose `supervisorctl` is ours: its orders would fail, and the service would seem to. Where both are
+/// installed in one folder, ours has taken the place of the other.
+fn strangers(host: &Host) -> Result<(), ConfigError> {
+    let same = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let Some(ours) = env::current_exe().ok().and_then(|exe| same(&exe.with_file_name("supervisorctl"))) else {
+        return Ok(());
+    };
+    let mut problems = Vec::new();
+    for unit in host.units.values() {
+        let manager = unit.external.as_ref().map(|external| &external.manager);
+        let Some(ExternalManager::Supervisor { .. }) = manager else { continue };
+        let program = unit.service.exec_start.first().map(|command| &*command.program).unwrap_or_default();
+        if same(Path::new(program)) == Some(ours) {
+            problems.push(format!(
+                "{}: error: {program} is this program's and not Supervisor's (supervisord.org)\n  help: set supervisorctl in \
+                 [external] to where that is, or install this program elsewhere (README, \"Beside Supervisor\")",
+                place(unit)
+            ));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems.join("\n"))) }
 }
 
 /// Refuses units that name secrets which others can read. Only where the files are read anew: what is in force already goes

@@ -3,7 +3,7 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use crate::{
-    base::{Chain, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, TimeSpan, UnitName, Wall},
+    base::{Chain, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, Ticket, TimeSpan, UnitName, Wall},
     edge::{
         clock, notify,
         probe::{self, Seen, Used},
@@ -13,7 +13,7 @@ use crate::{
     keeper::client::ClientError,
     node::{
         Effect, Input,
-        effect::{Leftovers, SpawnOrder},
+        effect::{Leftovers, Outcome, SpawnOrder},
         input::{ProbeOutcome, Sender},
     },
     unit::{
@@ -85,6 +85,10 @@ impl Engine {
             Effect::Tidy { def, leftovers } => self.tidy(&def, leftovers),
             Effect::Probe { run, probe, def } => self.probe(run, probe, def),
             Effect::Watch { run, number, def } => self.watch(run, number, def),
+            Effect::Host { unit, host, order } => {
+                self.probes.order_host(unit, host, order);
+                Ok(())
+            }
             Effect::CancelProbes { run } => self.cancel_probes(&run),
             Effect::Remember { unit, memo } => {
                 self.untold.remember(unit, memo);
@@ -103,14 +107,7 @@ impl Engine {
                 Ok(())
             }
             Effect::Release { unit } => self.release(&unit),
-            Effect::Reply { ticket, outcomes } => {
-                self.tell_all()?;
-                if let Some(asker) = self.waiting.remove(&ticket) {
-                    // Whoever asked may have gone; the outcome is in the notices too.
-                    asker.send(outcomes).ok();
-                }
-                Ok(())
-            }
+            Effect::Reply { ticket, outcomes } => self.reply(ticket, outcomes),
             Effect::AllStopped { code } => {
                 self.ending = Some(code);
                 Ok(())
@@ -124,6 +121,15 @@ impl Engine {
                 Ok(())
             }
         }
+    }
+
+    fn reply(&mut self, ticket: Ticket, outcomes: Vec<(UnitName, Outcome)>) -> Result<(), ClientError> {
+        self.tell_all()?;
+        if let Some(asker) = self.waiting.remove(&ticket) {
+            // Whoever asked may have gone; the outcome is in the notices too.
+            asker.send(outcomes).ok();
+        }
+        Ok(())
     }
 
     fn watch_tree(&mut self, run: RunId) {

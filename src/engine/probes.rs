@@ -11,7 +11,8 @@ use crate::{
     keeper::client::{ClientError, Snapshot},
     node::{
         Input,
-        input::{Finding, Life, LifeEnd, ProbeOutcome, Sight},
+        effect::HostOrder,
+        input::{Finding, Life, LifeEnd, Past, ProbeOutcome, Sight},
     },
     unit::spec::{ExternalManager, ProbeCheck, ProbeSpec},
     wire::keeper::Order,
@@ -145,6 +146,16 @@ impl Probes {
         }
     }
 
+    /// Has the host's systemd do something with a unit of its own.
+    pub(super) fn order_host(&self, unit: UnitName, host: Box<str>, order: HostOrder) {
+        let prober = Arc::clone(&self.prober);
+        self.runtime.spawn(async move {
+            if let Err(why) = prober.order(&host, order).await {
+                tracing::warn!(unit = %unit, host = &*host, ?order, why, "systemd does not do what it was asked for");
+            }
+        });
+    }
+
     /// A probe's process ended: what the machine is told.
     pub(super) fn end_exec(&mut self, now: Now, key: &ProcessKey, status: ExitStatus) -> Option<Input> {
         let exec = self.execs.remove(key)?;
@@ -250,7 +261,11 @@ fn finding(status: ExitStatus, is_plugin: bool, said: Option<String>) -> Finding
 /// What `status` of an LSB init script means by its exit code: 1 and 2 are a service that died and left its files. How it
 /// ended nobody knows; 3 is an orderly stop.
 fn sight(status: ExitStatus) -> Sight {
-    let down = |said: &str, result| Sight::Down { said: said.into(), end: LifeEnd { result, status: None } };
+    let down = |said: &str, result| Sight::Down {
+        said: said.into(),
+        end: LifeEnd { result, status: None },
+        past: Past::default(),
+    };
     match status {
         ExitStatus::Exited(0) => Sight::Up { said: "up".into(), life: Life { id: "".into(), restarts: None } },
         ExitStatus::Exited(1 | 2) => down("dead", RunResult::Unknown),

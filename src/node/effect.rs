@@ -88,6 +88,15 @@ pub enum Effect {
         /// The definition whose manager is to be asked.
         def: Arc<UnitDef>,
     },
+    /// Have the host's systemd do something with a unit of its own; no answer. What came of it the next look shows.
+    Host {
+        /// Our unit.
+        unit: UnitName,
+        /// What systemd calls it.
+        host: Box<str>,
+        /// What.
+        order: HostOrder,
+    },
     /// Keep these bytes with the keeper (at most 4096), so that a new manager goes on from here. It may wait, but not longer
     /// than the next spawn or kill of the unit, a reply, or any notice.
     Remember {
@@ -155,6 +164,15 @@ pub enum Effect {
         /// 0 unless a start-limit action says otherwise.
         code: u8,
     },
+}
+
+/// What the host's systemd is to do with one of its units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostOrder {
+    /// Forget that it has failed, and how often it was started.
+    ResetFailed,
+    /// Not start it again.
+    Stop,
 }
 
 /// What a run has left that goes with it.

@@ -7,7 +7,7 @@ use super::{
     restart,
     service::{End, Monitor, Run, State},
     timers::Slot,
-    watch::Elsewhere,
+    watch::{Allowed, Elsewhere},
     wish::{Ending, JobKind, Wish},
 };
 use crate::{
@@ -39,6 +39,10 @@ enum Plan {
     Listen,
     /// It runs already: whoever keeps it has restarted it.
     Elsewhere,
+    /// Whoever keeps it will start it again.
+    Waits,
+    /// Whoever keeps it has started it too often.
+    GaveUp(Allowed),
 }
 
 impl Node {
@@ -49,7 +53,7 @@ impl Node {
         self.end_watch(place);
         let Some(unit) = self.unit_mut(place) else { return };
         let State::Live(run) = std::mem::replace(&mut unit.state, State::Inactive) else { return };
-        unit.since = now;
+        unit.since = run.ended_at.unwrap_or(now);
         unit.result = run.result;
         unit.last_status = run.main.status();
         self.live -= 1;
@@ -74,8 +78,8 @@ impl Node {
             self.finish_job(now, place, &outcome);
         }
         let follows = match plan {
-            Plan::Pending | Plan::Restart { .. } | Plan::Elsewhere => true,
-            Plan::Rest | Plan::Fail | Plan::StartLimit | Plan::Listen => false,
+            Plan::Pending | Plan::Restart { .. } | Plan::Elsewhere | Plan::Waits => true,
+            Plan::Rest | Plan::Fail | Plan::StartLimit | Plan::GaveUp(_) | Plan::Listen => false,
         };
         self.tidy(place, &run, follows);
         self.carry_out(now, place, &run, plan);
@@ -89,14 +93,23 @@ impl Node {
     fn plan(&mut self, now: Now, place: Place, run: &Run) -> Plan {
         let stopping = self.shutdown.is_some();
         let Some(unit) = self.unit(place) else { return Plan::Rest };
-        if stopping || unit.gone || unit.wish == Wish::Down {
+        if stopping || unit.gone {
+            return Plan::Rest;
+        }
+        // Though a stop may wait for its turn: it has to be told there.
+        if run.elsewhere == Some(Elsewhere::Waits) {
+            return Plan::Waits;
+        }
+        if unit.wish == Wish::Down {
             return Plan::Rest;
         }
         if unit.job.as_ref().is_some_and(|job| !job.begun || matches!(job.kind, JobKind::Restart(_))) {
             return Plan::Pending;
         }
-        if run.elsewhere == Some(Elsewhere::Restarted) || run.elsewhere == Some(Elsewhere::Failed) {
-            return Plan::Elsewhere;
+        match run.elsewhere {
+            Some(Elsewhere::Restarted | Elsewhere::Failed) => return Plan::Elsewhere,
+            Some(Elsewhere::GaveUp(allowed)) => return Plan::GaveUp(allowed),
+            Some(Elsewhere::Gone | Elsewhere::Waits) | None => {}
         }
         if unit.is_connection() {
             let is_well = matches!(run.result, RunResult::Success | RunResult::ExecCondition) && run.ending.is_none();
@@ -156,11 +169,12 @@ impl Node {
         let wanted = run.ending.as_ref().is_some_and(Ending::is_wanted) || run.elsewhere == Some(Elsewhere::Restarted);
         let consequence = match plan {
             Plan::Pending if wanted => Consequence::Rest,
-            Plan::Pending | Plan::Restart { .. } | Plan::Elsewhere => Consequence::Restart,
+            Plan::Pending | Plan::Restart { .. } | Plan::Elsewhere | Plan::Waits => Consequence::Restart,
             Plan::Listen if run.result == RunResult::Success => Consequence::Rest,
+            Plan::Rest if run.is_left_running() => Consequence::Left,
             Plan::Rest => Consequence::Rest,
             Plan::Listen | Plan::Fail => Consequence::Fail,
-            Plan::StartLimit => Consequence::StartLimit,
+            Plan::StartLimit | Plan::GaveUp(_) => Consequence::StartLimit,
         };
         let end = End {
             generation: run.generation,
@@ -180,7 +194,7 @@ impl Node {
         if let (Happening::RunEnded { delay: said, .. }, Plan::Restart { delay, .. }) = (&mut what, plan) {
             *said = Some(*delay).filter(|delay| !delay.is_zero());
         }
-        self.notice(now, what);
+        self.notice(run.ended_at.unwrap_or(now), what);
         end
     }
 
@@ -203,7 +217,9 @@ impl Node {
                 if let Some(unit) = self.unit_mut(place) {
                     unit.wish = Wish::Down;
                 }
-                self.say_stopped(now, place, run);
+                if !run.is_left_running() {
+                    self.say_stopped(now, place, run);
+                }
                 self.release(place, run.ending.as_ref());
                 self.finished_well(now, place, run);
                 self.trigger_followers(now, place, run);
@@ -217,8 +233,10 @@ impl Node {
                 let came = if run.result == RunResult::Success { Came::ToRest } else { Came::ToFailure };
                 self.end_the_daemon(place, came);
             }
+            Plan::Waits => self.await_manager(run.ended_at.unwrap_or(now), place),
             Plan::Fail => self.fail(now, place, run.result, run.monitor_of()),
             Plan::StartLimit => self.start_limit_hit(now, place, run.monitor_of()),
+            Plan::GaveUp(allowed) => self.start_limit_hit_of(now, place, allowed, run.monitor_of()),
         }
     }
 
@@ -279,9 +297,10 @@ impl Node {
     }
 
     /// The restart that was announced with the last end did not come: its row says what came instead.
-    fn correct_last_end(&mut self, now: Now, place: Place, consequence: Consequence) {
+    pub(super) fn correct_last_end(&mut self, now: Now, place: Place, consequence: Consequence) {
         let Some(unit) = self.unit_mut(place) else { return };
-        let Some(end) = unit.ends.last_mut() else { return };
+        let announced = |end: &&mut End| end.consequence == Consequence::Restart;
+        let Some(end) = unit.ends.last_mut().filter(announced) else { return };
         end.consequence = consequence;
         let what = end.happening(&unit.name, true);
         self.touch(place);
@@ -313,13 +332,25 @@ impl Node {
 
     /// Too many starts; by action `exit` the daemon ends with code 1.
     pub(super) fn start_limit_hit(&mut self, now: Now, place: Place, monitor: Option<Box<Monitor>>) {
+        let Some(limit) = self.unit(place).map(|unit| unit.def.start_limit) else { return };
+        self.start_limit_hit_of(now, place, Allowed { burst: limit.burst, interval: limit.interval }, monitor);
+    }
+
+    /// The same by the limit of whoever keeps it.
+    pub(super) fn start_limit_hit_of(
+        &mut self,
+        now: Now,
+        place: Place,
+        allowed: Allowed,
+        monitor: Option<Box<Monitor>>,
+    ) {
         let Some(unit) = self.unit(place) else { return };
-        let (name, limit) = (unit.name.clone(), unit.def.start_limit);
-        let what = Happening::StartLimitHit { unit: name, burst: limit.burst, interval: limit.interval };
-        self.notice(now, what);
+        let (name, action) = (unit.name.clone(), unit.def.start_limit.action);
+        let Allowed { burst, interval } = allowed;
+        self.notice(now, Happening::StartLimitHit { unit: name, burst, interval });
         let monitor = monitor.map(|monitor| Box::new(Monitor { result: RunResult::StartLimitHit, ..*monitor }));
         self.fail(now, place, RunResult::StartLimitHit, monitor);
-        self.want_exit(place, limit.action, super::EXIT_CODE_START_LIMIT);
+        self.want_exit(place, action, super::EXIT_CODE_START_LIMIT);
     }
 
     /// What success_action and failure_action ask for, when the unit has come to rest and nothing starts it again. A unit that
@@ -444,6 +475,14 @@ fn code_of_failure(status: Option<ExitStatus>) -> u8 {
 }
 
 impl Run {
+    /// Whether only we have nothing to do with it any more.
+    fn is_left_running(&self) -> bool {
+        let leaves = matches!(self.ending, Some(Ending::Shutdown(_) | Ending::Removed));
+        // It was up: one that was being started is stopped, or comes up without us.
+        let was_up = self.begin.ready_at.is_some() && self.result == RunResult::Success;
+        leaves && was_up && self.elsewhere.is_none() && self.def.external.is_some()
+    }
+
     /// What on_failure and on_success are told of this run.
     fn monitor_of(&self) -> Option<Box<Monitor>> {
         Some(Box::new(Monitor {

@@ -317,6 +317,7 @@ impl Node {
     fn probe_unit(&mut self, place: Place, ask: Ask) {
         let Some(unit) = self.unit_mut(place) else { return };
         let finished = unit.def.service.kind == ServiceKind::Oneshot
+            && unit.def.external.is_none()
             && matches!(unit.state, State::Inactive)
             && unit.known
             && unit.result == RunResult::Success

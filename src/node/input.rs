@@ -308,12 +308,23 @@ pub enum Sight {
         /// How the run before ended, as far as that is said.
         end: LifeEnd,
     },
+    /// It is down, and that manager will start it again by itself.
+    Waiting {
+        /// In its own words: `activating (auto-restart)`.
+        said: Box<str>,
+        /// How it ended.
+        end: LifeEnd,
+        /// What else is known of that.
+        past: Past,
+    },
     /// It is down, and stays so unless someone acts.
     Down {
         /// In its own words.
         said: Box<str>,
         /// How it ended.
         end: LifeEnd,
+        /// What else is known of that.
+        past: Past,
     },
     /// Nobody could be asked, and why; it says nothing of the service.
     Unasked(Box<str>),
@@ -335,6 +346,17 @@ pub struct LifeEnd {
     pub result: RunResult,
     /// How its main process ended, where that is known.
     pub status: Option<ExitStatus>,
+}
+
+/// What else is known of the last run of an external service that is down, as far as its manager says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Past {
+    /// Which it was.
+    pub life: Option<Life>,
+    /// When its main process ended.
+    pub at: Option<Wall>,
+    /// How many starts that manager allows, within how long.
+    pub limit: Option<(u32, TimeSpan)>,
 }
 
 /// What a probe found.

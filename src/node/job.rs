@@ -476,6 +476,7 @@ impl Node {
                 self.take_down(now, place);
             }
             State::HoldOff { .. } | State::Listening if !restarts => {
+                self.stop_waiting(place, &ending);
                 self.unlisten(now, place);
                 let Some(unit) = self.unit_mut(place) else { return };
                 unit.state = State::Inactive;

@@ -2,7 +2,7 @@
 
 use super::{
     Effect, Node, Shutdown,
-    effect::{Outcome, Refusal},
+    effect::{HostOrder, Outcome, Refusal},
     graph::Place,
     input::Verb,
     job::Pull,
@@ -173,6 +173,7 @@ impl Node {
         self.timers.clear(place, Slot::RowEnds);
         self.touch(place);
         self.notice(now, what);
+        self.order_host(place, HostOrder::ResetFailed);
         self.answer(Some(ask), Outcome::Cleared { restarts, starts, was_failed });
     }
 

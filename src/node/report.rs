@@ -89,6 +89,7 @@ impl Unit {
                 Phase::StartPost => Sub::StartPost,
                 Phase::Running => Sub::Running,
                 Phase::Exited if self.name.is_target() => Sub::Active,
+                Phase::Exited if run.def.external.is_some() => Sub::Running,
                 Phase::Exited => Sub::Exited,
                 Phase::Reload { by_notify: true } if run.control.is_none() => Sub::ReloadNotify,
                 Phase::Reload { .. } => Sub::Reload,

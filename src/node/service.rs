@@ -165,6 +165,8 @@ pub(super) struct Run {
     pub(super) reload: Option<Box<Reloading>>,
     /// An external service ended, or was restarted, without us.
     pub(super) elsewhere: Option<Elsewhere>,
+    /// When that was, where it is known.
+    pub(super) ended_at: Option<Now>,
     /// Whose end triggered this run.
     pub(super) monitor: Option<Box<Monitor>>,
 }
@@ -438,6 +440,7 @@ impl Run {
             checks: Vec::new(),
             reload: None,
             elsewhere: None,
+            ended_at: None,
             monitor: None,
         }
     }
@@ -564,9 +567,7 @@ impl Directive {
             Self::Reload => &service.exec_reload,
             Self::Stop => &service.exec_stop,
             Self::StopPost => &service.exec_stop_post,
-            Self::Restart => {
-                return def.external.as_ref().and_then(|external| external.restart.as_ref()).filter(|_| step == 0);
-            }
+            Self::Restart => &def.external.as_ref()?.restart,
         };
         list.get(usize::from(step))
     }

@@ -6,13 +6,17 @@
 
 use super::{
     Effect, Node,
+    effect::HostOrder,
     graph::Place,
-    input::{Life, LifeEnd, Sight},
+    input::{Life, LifeEnd, Past, Sight},
     service::{Directive, Main, Phase, Run, State},
     timers::Slot,
     wish::{Ending, Wish},
 };
-use crate::base::{Now, RunId, RunResult, StartCause, TimeSpan, UnitName};
+use crate::{
+    base::{Consequence, Happening, Mono, Now, RunId, RunResult, StartCause, TimeSpan, UnitName, Wall},
+    unit::spec::ExternalManager,
+};
 
 /// First looks are spread over at most this long, as first probes are.
 const FIRST_PHASE_MAX: TimeSpan = TimeSpan::from_secs(2);
@@ -53,6 +57,12 @@ impl Watch {
         self.life.as_ref().is_some_and(|stopped| stopped.id != life.id)
     }
 
+    /// Whether its manager has restarted it since it was seen last. How often it did is kept while it is down.
+    fn was_restarted(&self, past: &Past) -> bool {
+        let before = self.life.as_ref().and_then(|life| life.restarts).unwrap_or(0);
+        past.life.as_ref().and_then(|life| life.restarts).is_some_and(|restarts| restarts > before)
+    }
+
     /// What was said last, for people.
     pub(super) fn said(&self) -> Option<&str> {
         self.said.as_deref()
@@ -68,6 +78,17 @@ pub(super) enum Elsewhere {
     Failed,
     /// Someone restarted it.
     Restarted,
+    /// It is down, and whoever keeps it will start it again.
+    Waits,
+    /// It is down, and whoever keeps it has started it as often as it may.
+    GaveUp(Allowed),
+}
+
+/// So many starts, within this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Allowed {
+    pub(super) burst: u32,
+    pub(super) interval: TimeSpan,
 }
 
 impl Node {
@@ -162,7 +183,8 @@ impl Node {
             Sight::Unasked(_) => {}
             Sight::Up { said: _, life } => self.seen_up(now, place, life),
             Sight::Moving { said: _, end } => self.seen_moving(place, end),
-            Sight::Down { said: _, end } => self.seen_down(now, place, end),
+            Sight::Waiting { said: _, end, past } => self.seen_waiting(now, place, end, &past),
+            Sight::Down { said: _, end, past } => self.seen_down(now, place, end, past),
         }
     }
 
@@ -184,7 +206,7 @@ impl Node {
             // A reload is under way.
             State::Live(_) => {}
             _ if unit.job.is_some() || unit.gone || !(watch.seen_down || watch.is_another(&life)) => {}
-            State::HoldOff { cause: StartCause::AutoRestart, .. } => {
+            State::HoldOff { cause: StartCause::AutoRestart | StartCause::ExternalRestart, .. } => {
                 unit.restarts = unit.restarts.saturating_add(1);
                 self.found_up(now, place, StartCause::ExternalRestart, life);
             }
@@ -245,17 +267,120 @@ impl Node {
         }
     }
 
-    fn seen_down(&mut self, now: Now, place: Place, end: LifeEnd) {
+    /// It is down, and comes up again without us.
+    fn seen_waiting(&mut self, now: Now, place: Place, end: LifeEnd, past: &Past) {
         let Some(unit) = self.unit_mut(place) else { return };
-        if let Some(watch) = unit.watch.as_deref_mut()
-            && !std::mem::replace(&mut watch.seen_down, true)
-        {
+        let Some(watch) = unit.watch.as_deref_mut() else { return };
+        let is_news = watch.seen_down || past.life.as_ref().is_some_and(|life| watch.is_another(life));
+        match &unit.state {
+            State::Live(_) => self.ended_elsewhere(now, place, Elsewhere::Waits, end, past),
+            State::Inactive | State::Failed if is_news && unit.job.is_none() && !unit.gone => {
+                unit.incident = true;
+                unit.wish = Wish::Up;
+                self.await_manager(now, place);
+            }
+            State::Inactive | State::Failed | State::HoldOff { .. } | State::Listening => {}
+        }
+    }
+
+    /// Its manager's turn: the next start has no time of ours.
+    pub(super) fn await_manager(&mut self, now: Now, place: Place) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        unit.state = State::HoldOff { due: None, cause: StartCause::ExternalRestart, counts: true };
+        unit.since = now;
+        unit.known = true;
+        self.touch(place);
+    }
+
+    fn seen_down(&mut self, now: Now, place: Place, end: LifeEnd, past: Past) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        let limit = unit.def.start_limit;
+        let Some(watch) = unit.watch.as_deref_mut() else { return };
+        let was_down = std::mem::replace(&mut watch.seen_down, true);
+        let is_another = past.life.is_some() && watch.life != past.life;
+        let failed = !matches!(end.result, RunResult::Success | RunResult::ExecCondition);
+        let has_given_up = failed && (end.result == RunResult::StartLimitHit || watch.was_restarted(&past));
+        let (burst, interval) = past.limit.unwrap_or((limit.burst, limit.interval));
+        let allowed = Allowed { burst, interval };
+        let idle = unit.job.is_none() && !unit.gone;
+        match &unit.state {
+            State::Live(_) => {
+                let how = if has_given_up { Elsewhere::GaveUp(allowed) } else { Elsewhere::Gone };
+                self.ended_elsewhere(now, place, how, end, &past);
+            }
+            State::HoldOff { cause: StartCause::ExternalRestart, .. } if idle => {
+                if failed {
+                    self.given_up_elsewhere(now, place, allowed);
+                } else {
+                    self.rest_elsewhere(now, place);
+                }
+            }
+            // Someone started it, and it failed before anyone looked.
+            State::Inactive if idle && failed && was_down && is_another => {
+                watch.life = past.life;
+                if has_given_up {
+                    self.given_up_elsewhere(now, place, allowed);
+                } else {
+                    self.fail(now, place, end.result, None);
+                }
+            }
+            State::Inactive | State::Failed if is_another => watch.life = past.life,
+            State::Inactive | State::Failed | State::HoldOff { .. } | State::Listening => {}
+        }
+        if !was_down || is_another {
             self.touch(place);
         }
+    }
+
+    /// The run is over, and was before we knew.
+    fn ended_elsewhere(&mut self, now: Now, place: Place, how: Elsewhere, end: LifeEnd, past: &Past) {
         let Some(run) = self.run_mut(place).filter(|run| run.phase == Phase::Exited) else { return };
-        run.elsewhere = Some(Elsewhere::Gone);
+        run.elsewhere = Some(how);
         run.ended_elsewhere(end);
+        run.ended_at = past.at.map(|at| run.moment(now, at));
+        if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
+            watch.life = past.life.clone().or_else(|| watch.life.take());
+        }
         self.enter_stop(now, place);
+    }
+
+    fn given_up_elsewhere(&mut self, now: Now, place: Place, allowed: Allowed) {
+        let monitor = self.last_end(place);
+        self.start_limit_hit_of(now, place, allowed, monitor);
+        self.correct_last_end(now, place, Consequence::StartLimit);
+    }
+
+    /// Someone told its manager not to start it again.
+    fn rest_elsewhere(&mut self, now: Now, place: Place) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        (unit.state, unit.since, unit.wish) = (State::Inactive, now, Wish::Down);
+        let run = RunId { unit: unit.name.clone(), generation: unit.generation };
+        let recovered = std::mem::take(&mut unit.incident);
+        self.touch(place);
+        self.tidy_kept(place);
+        if recovered {
+            self.notice(now, Happening::Recovered { run });
+        }
+    }
+
+    /// Has the host's systemd do what needs no process and nobody waits for.
+    pub(super) fn order_host(&mut self, place: Place, order: HostOrder) {
+        let Some(def) = self.unit(place).map(|unit| unit.def.clone()) else { return };
+        let manager = def.external.as_ref().map(|external| &external.manager);
+        if let Some(ExternalManager::Systemd(host)) = manager {
+            self.orders.push_back(Effect::Host { unit: def.name.clone(), host: host.clone(), order });
+        }
+    }
+
+    /// A stop while its manager was about to start it: that has to be told, and there is no run whose stop command could.
+    pub(super) fn stop_waiting(&mut self, place: Place, ending: &Ending) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        let waits = matches!(&unit.state, State::HoldOff { cause: StartCause::ExternalRestart, .. });
+        let waits = waits && ending.stops_elsewhere();
+        if let Some(watch) = unit.watch.as_deref_mut().filter(|_| waits) {
+            watch.seen_down = false;
+            self.order_host(place, HostOrder::Stop);
+        }
     }
 
     /// The command that takes a run down; `None` where nothing is to be stopped: an external service that is gone, or that
@@ -272,7 +397,7 @@ impl Node {
             // Whoever needs it is restarted with it, which a stop and a start would not do. Not where the start limit
             // forbids the start.
             Some(Ending::Restart(_) | Ending::Unhealthy { .. })
-                if external.restart.is_some() && unit.wish == Wish::Up && { unit.window }
+                if !external.restart.is_empty() && unit.wish == Wish::Up && { unit.window }
                     .admit(now.mono, unit.def.start_limit) =>
             {
                 Some(Directive::Restart)
@@ -313,11 +438,11 @@ impl Node {
         directive.is_some_and(|directive| self.run_command(now, place, directive, 0, Phase::Stop))
     }
 
-    /// The restart command has ended well: the next run finds it up. Unless someone wants it down by now.
-    pub(super) fn restarted_elsewhere(&mut self, now: Now, place: Place) {
+    /// A restart command has ended well: after the last the next run finds it up. Unless someone wants it down by now.
+    pub(super) fn next_restart(&mut self, now: Now, place: Place, step: u16) {
         if self.unit(place).is_some_and(|unit| unit.wish == Wish::Down && self.shutdown.is_none()) {
             self.next_stop(now, place, 0);
-        } else {
+        } else if !self.run_command(now, place, Directive::Restart, step, Phase::Stop) {
             self.enter_signals(now, place, Phase::StopSigterm { tree: false });
         }
     }
@@ -335,6 +460,14 @@ impl Run {
             self.main = Main::Ended { status, usage: None };
         }
     }
+
+    /// A moment of which others tell, never before it was up nor after now, whatever became of the clock.
+    fn moment(&self, now: Now, at: Wall) -> Now {
+        let micros = u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0);
+        let mono = Mono(now.mono.0.saturating_sub(micros.saturating_mul(1000)));
+        let first = self.begin.ready_at.unwrap_or(self.begin.at);
+        if mono < first.mono { first } else { Now { mono, wall: at.min(now.wall) } }
+    }
 }
 
 impl Ending {
@@ -349,7 +482,10 @@ impl Ending {
 
 fn shown(sight: &Sight) -> Box<str> {
     match sight {
-        Sight::Up { said, .. } | Sight::Moving { said, .. } | Sight::Down { said, .. } => said.clone(),
+        Sight::Up { said, .. }
+        | Sight::Moving { said, .. }
+        | Sight::Waiting { said, .. }
+        | Sight::Down { said, .. } => said.clone(),
         Sight::Unasked(why) => format!("unknown: {why}").into(),
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn finish(draft: &mut Draft, places: &Places, clean: Clean, report: &
     let service = &mut draft.def.service;
     service.kind = ServiceKind::Oneshot;
     service.remain_after_exit = true;
-    service.exec_start = [plan.start].into();
+    service.exec_start = plan.start;
     service.exec_stop = plan.stop.into_iter().collect();
     service.exec_reload = plan.reload.into_iter().collect();
     // What the start command leaves behind is the service, and not ours to end.
@@ -86,7 +86,7 @@ pub(super) fn check_probes(draft: &Draft, report: &mut Report<'_>) {
 
 struct Plan {
     spec: ExternalSpec,
-    start: Command,
+    start: Box<[Command]>,
     stop: Option<Command>,
     reload: Option<Command>,
 }
@@ -142,11 +142,18 @@ fn plan(external: ExternalDraft, clean: Clean, report: &mut Report<'_>) -> Optio
 
 fn of_systemd(unit: Box<str>, poll_interval: crate::base::TimeSpan) -> Plan {
     let verb = |verb: &str| command(&["systemctl", "--no-ask-password", verb, "--", &unit]);
+    // systemd counts the starts that it is asked for too, and would refuse one after many. One that it has not loaded has not
+    // failed.
+    let reset = || Command { ignore_failure: true, ..verb("reset-failed") };
     Plan {
-        start: verb("start"),
+        start: [reset(), verb("start")].into(),
         stop: Some(verb("stop")),
         reload: Some(verb("reload")),
-        spec: ExternalSpec { restart: Some(verb("restart")), manager: ExternalManager::Systemd(unit), poll_interval },
+        spec: ExternalSpec {
+            restart: [reset(), verb("restart")].into(),
+            manager: ExternalManager::Systemd(unit),
+            poll_interval,
+        },
     }
 }
 
@@ -169,11 +176,11 @@ fn of_supervisor(external: ExternalDraft, report: &mut Report<'_>) -> Option<Pla
     };
     let verb = |verb: &str| command(&[program, option, &place, verb, &process]);
     Some(Plan {
-        start: verb("start"),
+        start: [verb("start")].into(),
         stop: Some(verb("stop")),
         reload: None,
         spec: ExternalSpec {
-            restart: Some(verb("restart")),
+            restart: [verb("restart")].into(),
             manager: ExternalManager::Supervisor { process, server },
             poll_interval: external.poll_interval,
         },
@@ -194,13 +201,13 @@ fn of_commands(external: ExternalDraft, clean: Clean, report: &mut Report<'_>) -
         return None;
     }
     Some(Plan {
-        start,
+        start: [start].into(),
         stop: external.stop,
         reload: external.reload,
         spec: ExternalSpec {
             manager: ExternalManager::Commands { status },
             poll_interval: external.poll_interval,
-            restart: external.restart,
+            restart: external.restart.into_iter().collect(),
         },
     })
 }

@@ -224,6 +224,15 @@ impl<'a> Reader<'a> {
         })
     }
 
+    fn long(&mut self) -> Result<u64, Broken> {
+        self.align(8)?;
+        let bytes = self.take(8)?.try_into().map_err(|_| Broken)?;
+        Ok(match self.order {
+            Order::Little => u64::from_le_bytes(bytes),
+            Order::Big => u64::from_be_bytes(bytes),
+        })
+    }
+
     /// A length in bytes.
     fn size(&mut self) -> Result<usize, Broken> {
         usize::try_from(self.number()?).ok().filter(|size| *size <= MESSAGE_BYTES_MAX).ok_or(Broken)
@@ -263,6 +272,7 @@ impl<'a> Reader<'a> {
             "g" => Value::Text(self.signature()?),
             "u" | "b" => Value::Number(i64::from(self.number()?)),
             "i" => Value::Number(i64::from(self.number()?.cast_signed())),
+            "t" | "x" => Value::Number(self.long()?.cast_signed()),
             "ay" => {
                 let length = self.size()?;
                 Value::Bytes(self.take(length)?.to_vec())
@@ -342,6 +352,12 @@ mod tests {
         assert_eq!(reply(&bytes), Ok(Some(Reply { serial: 8, returned: Ok(vec![Value::Bytes(vec![1, 2, 3])]) })));
         let refused = answer(ERROR, 9, "s", |body| body.text("no such unit"));
         assert_eq!(reply(&refused), Ok(Some(Reply { serial: 9, returned: Err("no such unit".to_owned()) })));
+        let long = answer(METHOD_RETURN, 10, "v", |body| {
+            body.signature("t");
+            body.align(8);
+            body.0.extend(u64::MAX.to_le_bytes());
+        });
+        assert_eq!(reply(&long), Ok(Some(Reply { serial: 10, returned: Ok(vec![Value::Number(-1)]) })));
         let negative = answer(METHOD_RETURN, 9, "iau", |body| body.number(u32::MAX));
         assert_eq!(reply(&negative), Ok(Some(Reply { serial: 9, returned: Ok(vec![Value::Number(-1)]) })));
     }

@@ -13,7 +13,7 @@ const SERVICE: &str = "org.freedesktop.systemd1";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE_UNIT: &str = "org.freedesktop.systemd1.Service";
 /// What is asked, in this order. The state is asked first and last: where it changed in between, the rest is of two states.
-const QUESTIONS: [(&str, &str); 9] = [
+const QUESTIONS: [(&str, &str); 12] = [
     (UNIT, "ActiveState"),
     (UNIT, "LoadState"),
     (UNIT, "SubState"),
@@ -22,6 +22,9 @@ const QUESTIONS: [(&str, &str); 9] = [
     (SERVICE_UNIT, "NRestarts"),
     (SERVICE_UNIT, "ExecMainCode"),
     (SERVICE_UNIT, "ExecMainStatus"),
+    (SERVICE_UNIT, "ExecMainExitTimestamp"),
+    (UNIT, "StartLimitBurst"),
+    (UNIT, "StartLimitIntervalUSec"),
     (UNIT, "ActiveState"),
 ];
 const SERIAL_HELLO: u32 = 1;
@@ -46,6 +49,10 @@ pub struct UnitState {
     pub code: i64,
     /// Its exit code or signal.
     pub status: i64,
+    /// When it ended, in microseconds of wall time.
+    pub ended: Option<i64>,
+    /// How many starts systemd allows, within how many microseconds (`u64::MAX` is for ever).
+    pub start_limit: Option<(u32, u64)>,
 }
 
 impl UnitState {
@@ -84,9 +91,28 @@ pub fn questions(unit: &str) -> Vec<u8> {
 
 /// Has systemd read its unit files anew. Its answer is the first and only one.
 pub fn daemon_reload() -> Vec<u8> {
+    to_manager("Reload", &[])
+}
+
+/// Has systemd forget that a unit has failed, and how often it was started. Its answer is the first and only one.
+pub fn reset_failed(unit: &str) -> Vec<u8> {
+    to_manager("ResetFailedUnit", &[unit])
+}
+
+/// Has systemd stop a unit. Its answer, which does not wait for the stop, is the first and only one.
+pub fn stop(unit: &str) -> Vec<u8> {
+    to_manager("StopUnit", &[unit, "replace"])
+}
+
+/// Whether it answers one of the calls that have one answer.
+pub const fn is_answer(reply: &Reply) -> bool {
+    reply.serial == SERIAL_FIRST
+}
+
+fn to_manager(member: &str, arguments: &[&str]) -> Vec<u8> {
     let path = "/org/freedesktop/systemd1";
     let interface = "org.freedesktop.systemd1.Manager";
-    dbus::call(&Call { serial: SERIAL_FIRST, destination: SERVICE, path, interface, member: "Reload", arguments: &[] })
+    dbus::call(&Call { serial: SERIAL_FIRST, destination: SERVICE, path, interface, member, arguments })
 }
 
 /// The object of a unit: letters and digits stand for themselves, the rest for their code.
@@ -141,7 +167,7 @@ impl Answers {
             Some(Value::Number(number)) => Some(*number),
             Some(Value::Text(_) | Value::Bytes(_)) | None => None,
         };
-        let (first, last) = (text(0), text(8));
+        let (first, last) = (text(0), text(11));
         Some(Ok(UnitState {
             load: text(1),
             active: if first == last { first } else { String::new() },
@@ -154,6 +180,11 @@ impl Answers {
             restarts: number(5).and_then(|number| u32::try_from(number).ok()),
             code: number(6).unwrap_or(0),
             status: number(7).unwrap_or(0),
+            ended: number(8).filter(|at| *at > 0),
+            start_limit: number(9)
+                .and_then(|burst| u32::try_from(burst).ok())
+                .zip(number(10).map(i64::cast_unsigned))
+                .filter(|(burst, interval)| *burst > 0 && *interval > 0),
         }))
     }
 }
@@ -168,7 +199,7 @@ mod tests {
         assert_eq!(path_of("1@x.service"), "/org/freedesktop/systemd1/unit/_31_40x_2eservice");
     }
 
-    fn answered(values: [Result<Value, String>; 9]) -> Option<Result<UnitState, String>> {
+    fn answered(values: [Result<Value, String>; 12]) -> Option<Result<UnitState, String>> {
         let mut answers = Answers::default();
         for (value, serial) in values.into_iter().zip(SERIAL_FIRST..) {
             assert_eq!(answers.state(), None);
@@ -178,7 +209,7 @@ mod tests {
         answers.state()
     }
 
-    fn service(first: &str, last: &str) -> [Result<Value, String>; 9] {
+    fn service(first: &str, last: &str) -> [Result<Value, String>; 12] {
         let text = |text: &str| Ok(Value::Text(text.to_owned()));
         let bytes = Ok(Value::Bytes(vec![0xab, 1]));
         let number = |number| Ok(Value::Number(number));
@@ -191,6 +222,9 @@ mod tests {
             number(3),
             number(0),
             number(0),
+            number(1_700_000_000_000_000),
+            number(5),
+            number(-1),
             text(last),
         ]
     }
@@ -200,6 +234,7 @@ mod tests {
         let state = answered(service("active", "active")).unwrap().unwrap();
         assert_eq!((state.said().as_str(), state.restarts), ("active (running)", Some(3)));
         assert_eq!(state.invocation, "ab01");
+        assert_eq!((state.ended, state.start_limit), (Some(1_700_000_000_000_000), Some((5, u64::MAX))));
         let changed = answered(service("active", "failed")).unwrap().unwrap();
         assert_eq!(changed.active, "", "it changed under the question");
     }
@@ -207,7 +242,7 @@ mod tests {
     #[test]
     fn what_is_no_service_lacks_what_only_services_have_and_is_a_unit_all_the_same() {
         let mut values = service("active", "active");
-        values[4..8].fill(Err("no such interface".to_owned()));
+        values[4..9].fill(Err("no such interface".to_owned()));
         let state = answered(values).unwrap().unwrap();
         assert_eq!((state.active.as_str(), state.result.as_str(), state.restarts), ("active", "", None));
         let mut values = service("active", "active");

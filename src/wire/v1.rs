@@ -22,7 +22,7 @@ pub struct Unit {
     pub sub: String,
     /// When it came into this state.
     pub since_us: i64,
-    /// `simple`, `exec`, `notify` or `oneshot`.
+    /// `simple`, `exec`, `notify`, `oneshot` …, `target`, or `external (systemd)` where another manager keeps it.
     pub kind: String,
     /// Whether this counts as up: active, or a oneshot that finished with success.
     pub up: bool,

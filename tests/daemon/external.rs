@@ -148,3 +148,23 @@ pub(crate) fn a_process_of_supervisor_is_kept_up_through_it() {
     drop(supervisor);
     says(&world, "unknown: cannot ask Supervisor");
 }
+
+/// Where both are installed in one folder, ours has the place that a unit of Supervisor names by default.
+pub(crate) fn our_own_program_is_never_taken_for_supervisors() {
+    let mut world = World::new();
+    world.unit("other", "[service]\nexec_start = \"sleep 1000\"\n");
+    world.start();
+    world.until_active("other", "active");
+    let ours = env!("CARGO_BIN_EXE_supervisorctl");
+    std::os::unix::fs::symlink(ours, world.path("supervisorctl")).unwrap();
+    world.unit("web", "[external]\nsupervisor = \"web\"\nsupervisorctl = \"@/supervisorctl\"\n");
+    let said = world.ctl(&["reload-config"]);
+    let told = format!("{}{}", said.out, said.err);
+    assert!(said.code != 0 && told.contains("/supervisorctl is this program's and not Supervisor's"), "{told}");
+    assert!(told.contains("set supervisorctl in [external]"), "{told}");
+    assert!(world.notices("run_starting").iter().all(|notice| notice["unit"] != "web"));
+    // Who runs it as Supervisor's is told what it is.
+    let output = Command::new(ours).args(["-c", "/etc/supervisor/supervisord.conf", "start", "web"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("not Supervisor's"), "{stderr}");
+}

@@ -139,21 +139,25 @@ fn adopt_sets_up_what_undo_takes_back() {
     assert_eq!(again.lines().filter(|line| line.starts_with("unchanged ")).count(), 3, "{again}");
 
     // systemd starts it again by itself, until it has had enough: then it tells us, long before we look.
-    eventually("systemd gives up", || {
-        let state = systemd(&machine, "ActiveState");
-        if state == "active" {
-            machine.run(&["sh", "-c", "kill -USR1 $(cat /run/guest.pid) || :"]);
-        }
-        state == "failed"
-    });
-    eventually("we have heard of it", || field(&machine, "sub") == "auto-restart");
-    eventually("its row is there", || history(&machine).iter().any(|(_, result, _)| result == "exit-code"));
+    exhaust(&machine);
+    eventually("we have heard of it", || field(&machine, "active") == "failed");
+    assert_eq!(field(&machine, "result"), "start-limit-hit");
+    eventually("its row is there", || history(&machine)[0].2 == "start-limit");
+    assert!(machine.read("run/supervisord.log").contains("more than 5 starts within 5min"), "systemd's own limit");
+    let checked = machine.run(&["sh", "-c", "supervisorctl check guest; echo $?"]);
+    assert!(checked.ends_with("\n2"), "{checked}");
 
-    machine.systemctl(&["reset-failed", "guest"]);
-    machine.systemctl(&["start", "guest"]);
+    // What is reset here is reset there; and a start needs no reset.
+    machine.run(&["supervisorctl", "reset", "guest"]);
+    eventually("systemd has forgotten it too", || systemd(&machine, "ActiveState") == "inactive");
+    machine.run(&["supervisorctl", "start", "guest"]);
+    exhaust(&machine);
+    eventually("we have heard of it again", || field(&machine, "active") == "failed");
+    machine.run(&["supervisorctl", "start", "guest"]);
     let pid = systemd(&machine, "MainPID");
     machine.run(&["supervisorctl", "adopt", "guest", "--undo"]);
     assert_eq!(there(&machine), [false; 3]);
+    eventually("its row says that it runs on", || history(&machine)[0].2 == "left");
     assert!(!machine.path("etc/systemd/system/guest.service.d").exists());
     eventually("it is no unit of ours", || machine.get("/v1/units/guest").contains(" 404 "));
     assert!(machine.is_alive(&pid));
@@ -176,4 +180,85 @@ fn adopt_sets_up_what_undo_takes_back() {
 fn shown_file(shown: &str, path: &str) -> String {
     let (_, text) = shown.split_once(&format!("# /{path}\n")).unwrap_or_default();
     text.trim_end().to_owned() + "\n"
+}
+
+/// Has it fail until systemd has had enough.
+fn exhaust(machine: &Machine) {
+    eventually("systemd gives up", || {
+        let state = systemd(machine, "ActiveState");
+        if state == "active" {
+            machine.run(&["sh", "-c", "kill -USR1 $(cat /run/guest.pid) || :"]);
+        }
+        state == "failed"
+    });
+}
+
+#[test]
+fn one_that_waits_for_systemds_restart_is_down_until_then() {
+    let slow = "[Service]\nRestart=on-failure\nRestartSec=5s\n";
+    let unit = "[external]\nsystemd = 'guest'\npoll_interval = '200ms'\n[install]\nenabled = false\n";
+    let machine =
+        machine(&[("etc/systemd/system/guest.service.d/slow.conf", slow), ("etc/roundsman/units/guest.toml", unit)]);
+    assert_eq!((field(&machine, "active"), systemd(&machine, "ActiveState")), ("inactive".into(), "inactive".into()));
+    machine.systemctl(&["start", "guest"]);
+    up(&machine);
+    assert_eq!((field(&machine, "sub"), field(&machine, "kind")), ("running".into(), "external (systemd)".into()));
+    machine.run(&["sh", "-c", "kill -9 $(cat /run/guest.pid)"]);
+    eventually("it is down here", || field(&machine, "sub") == "auto-restart");
+    assert_eq!(systemd(&machine, "SubState"), "auto-restart", "while it is down there");
+    assert_eq!(field(&machine, "last_exit"), "killed by SIGKILL");
+    let died = systemd(&machine, "ExecMainExitTimestamp");
+    let died = machine.run(&["date", "-d", &died, "+%s"]);
+    let since: i64 = field(&machine, "since_us").parse().unwrap_or(0);
+    assert_eq!((since / 1_000_000).to_string(), died, "since it ended, not since we looked");
+    let checked = machine.run(&["sh", "-c", "supervisorctl check guest; echo $?"]);
+    assert!(!checked.ends_with("\n0"), "{checked}");
+    // Whoever starts it does not wait.
+    machine.run(&["supervisorctl", "start", "guest"]);
+    assert_eq!(systemd(&machine, "SubState"), "running");
+    machine.run(&["sh", "-c", "kill -9 $(cat /run/guest.pid)"]);
+    eventually("it is down again", || field(&machine, "sub") == "auto-restart");
+    up(&machine);
+    assert_eq!(history(&machine)[0].0, "external-restart");
+    machine.run(&["sh", "-c", "kill -9 $(cat /run/guest.pid)"]);
+    eventually("it is down once more", || field(&machine, "sub") == "auto-restart");
+    machine.run(&["supervisorctl", "stop", "guest"]);
+    eventually("systemd starts it no more", || systemd(&machine, "ActiveState") == "inactive");
+    assert_eq!(field(&machine, "active"), "inactive");
+}
+
+#[test]
+fn adopt_leaves_what_it_adopts_as_it_is() {
+    let always = "[Service]\nRestart=always\n";
+    let machine = machine(&[("etc/systemd/system/guest.service.d/always.conf", always)]);
+    for word in ["nosuch --dry-run", "roundsman --dry-run", "roundsman-failed@guest --dry-run"] {
+        let refused = machine.run(&["sh", "-c", &format!("supervisorctl adopt {word} 2>&1; echo $?")]);
+        assert!(refused.contains("cannot adopt") && refused.ends_with("\n1"), "{refused}");
+    }
+    for _ in 0..2 {
+        machine.run(&["supervisorctl", "adopt", "guest", "--poll-interval", "200ms"]);
+        assert_eq!(systemd(&machine, "Restart"), "always");
+        assert_eq!(systemd(&machine, "ActiveState"), "inactive", "it was down and is left alone");
+    }
+    machine.systemctl(&["start", "guest"]);
+    up(&machine);
+    // What someone stopped stays so, whoever it was and wherever.
+    for stop in [["systemctl", "stop", "guest"], ["supervisorctl", "stop", "guest"]] {
+        machine.run(&stop);
+        eventually("it is down", || field(&machine, "active") == "inactive");
+        machine.systemctl(&["restart", "roundsman"]);
+        eventually("we are back", || field(&machine, "status_text") == "inactive (dead)");
+        assert_eq!(systemd(&machine, "ActiveState"), "inactive");
+        let checked = machine.run(&["supervisorctl", "check", "guest"]);
+        assert!(checked.contains("down on purpose"), "{checked}");
+        machine.systemctl(&["start", "guest"]);
+        up(&machine);
+    }
+    // And what runs goes on, also in what is told of it.
+    let pid = machine.pid_of("guest");
+    machine.systemctl(&["restart", "roundsman"]);
+    up(&machine);
+    assert_eq!(machine.pid_of("guest"), pid);
+    let rows = history(&machine);
+    assert_eq!((rows[0].0.as_str(), rows[1].2.as_str()), ("external-start", "left"), "{rows:?}");
 }

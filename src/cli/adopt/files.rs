@@ -18,12 +18,13 @@ pub(super) struct Values {
     pub(super) poll_interval: TimeSpan,
 }
 
-/// The drop-in of a service of systemd.
-pub(super) fn dropin(values: &Values) -> String {
+/// The drop-in of a service of systemd. One that is restarted already is so after the ends that its own files name.
+pub(super) fn dropin(values: &Values, is_restarted: bool) -> String {
     let Values { restart_sec, start_limit, start_limit_interval, .. } = values;
+    let restart = if is_restarted { "" } else { "Restart=on-failure\n" };
     format!(
         "{MARK}\n[Unit]\nStartLimitIntervalSec={start_limit_interval}\nStartLimitBurst={start_limit}\n\
-         OnFailure=roundsman-failed@%n.service\n\n[Service]\nRestart=on-failure\nRestartSec={restart_sec}\n"
+         OnFailure=roundsman-failed@%n.service\n\n[Service]\n{restart}RestartSec={restart_sec}\n"
     )
 }
 
@@ -45,13 +46,14 @@ fn word(path: &Path) -> String {
     if text.contains(char::is_whitespace) { format!("\"{text}\"") } else { text }
 }
 
-/// Our unit for a service of systemd.
+/// Our unit for a service of systemd, which starts and restarts it: what is stopped there stays so, and what it has given up is
+/// failed here.
 pub(super) fn unit(service: &UnitName, values: &Values) -> String {
     let (full, poll_interval) = (service.full(), values.poll_interval);
     format!(
         "{MARK}\n[unit]\ndescription = '{full} of the host'\n\n[external]\nsystemd = '{full}'\n\
-         poll_interval = \"{poll_interval}\"\n\n[service]\n# When systemd has given up.\nrestart = \"on-failure\"\n\
-         restart_sec = \"1min\"\n\n[[health]]\nname = \"systemd\"\nsystemd = '{full}'\n"
+         poll_interval = \"{poll_interval}\"\n\n[install]\n# systemd starts it, where it is enabled there.\n\
+         enabled = false\n\n[[health]]\nname = \"systemd\"\nsystemd = '{full}'\n"
     )
 }
 
@@ -69,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_files_are_what_systemd_and_we_read() {
-        insta::assert_snapshot!(dropin(&VALUES), @r"
+        insta::assert_snapshot!(dropin(&VALUES, false), @r"
         # Written by supervisorctl adopt; remove it with --undo, do not edit it.
         [Unit]
         StartLimitIntervalSec=5min
@@ -80,6 +82,7 @@ mod tests {
         Restart=on-failure
         RestartSec=10s
         ");
+        assert_eq!(dropin(&VALUES, true), dropin(&VALUES, false).replace("Restart=on-failure\n", ""));
         insta::assert_snapshot!(hook(Path::new("/opt/50% off/supervisorctl"), Some(Path::new("/run/x.sock"))), @r#"
         # Written by supervisorctl adopt; remove it with --undo, do not edit it.
         [Unit]
@@ -100,10 +103,9 @@ mod tests {
         systemd = 'nginx.service'
         poll_interval = "5s"
 
-        [service]
-        # When systemd has given up.
-        restart = "on-failure"
-        restart_sec = "1min"
+        [install]
+        # systemd starts it, where it is enabled there.
+        enabled = false
 
         [[health]]
         name = "systemd"

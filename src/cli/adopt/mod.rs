@@ -1,9 +1,10 @@
 //! `adopt`: services of the host's systemd become external units, and systemd tells us when one of them has failed.
 //!
-//! A file whose first line does not say that we wrote it is never touched.
+//! It never starts or stops a service, and never has systemd restart one after fewer ends than before. A file whose first line does not say that we wrote it is never touched.
 
 mod files;
 mod host;
+mod policy;
 
 use std::{
     fs,
@@ -33,7 +34,7 @@ const DROPIN: &str = "roundsman.conf";
 /// What `adopt` takes.
 #[derive(Debug, Args)]
 pub(crate) struct AdoptArgs {
-    /// Services of the host's systemd
+    /// Services of the host's systemd; none is started or stopped
     #[arg(value_name = "SERVICE", required = true)]
     pub(crate) services: Vec<UnitName>,
     /// Print the files and write none
@@ -116,6 +117,10 @@ pub(crate) fn run(context: &Context, args: &AdoptArgs) -> Result<Exit, Failure> 
         let remedy = "name services, and of a template its instances".to_owned();
         return Err(failure(format!("cannot adopt {service}: it is no service"), remedy));
     }
+    if let Some(service) = args.services.iter().find(|service| is_ours(service)) {
+        let remedy = "systemd keeps it, and its unit file says how".to_owned();
+        return Err(failure(format!("cannot adopt {service}: this daemon would watch itself"), remedy));
+    }
     let files = if args.undo { take_back(args, &folders)? } else { set_up(context, args, &folders)? };
     let changed = files.iter().any(|done| done.action.changes());
     let report = Report { files };
@@ -131,6 +136,12 @@ pub(crate) fn run(context: &Context, args: &AdoptArgs) -> Result<Exit, Failure> 
     Ok(Exit::DONE)
 }
 
+/// Whether it is this daemon, or the unit by which systemd tells it of failures.
+fn is_ours(service: &UnitName) -> bool {
+    let hook = files::HOOK.trim_end_matches(".service");
+    service.as_str() == "roundsman" || service.as_str().starts_with(hook)
+}
+
 fn shown(report: &Report) -> String {
     let line = |done: &Done| match &done.text {
         Some(text) => format!("# {}\n{text}\n", done.path),
@@ -142,6 +153,7 @@ fn shown(report: &Report) -> String {
 /// Where files go.
 #[derive(Debug)]
 struct Folders {
+    root: PathBuf,
     systemd: PathBuf,
     units: PathBuf,
 }
@@ -150,7 +162,7 @@ impl Folders {
     fn of(args: &AdoptArgs) -> Self {
         let root = args.root.as_deref().unwrap_or_else(|| Path::new("/"));
         let units = args.units.clone().unwrap_or_else(|| root.join(UNITS_FOLDER));
-        Self { systemd: root.join(SYSTEMD_FOLDER), units }
+        Self { root: root.to_owned(), systemd: root.join(SYSTEMD_FOLDER), units }
     }
 
     fn dropin_folder(&self, service: &UnitName) -> PathBuf {
@@ -171,7 +183,7 @@ impl Folders {
 }
 
 fn set_up(context: &Context, args: &AdoptArgs, folders: &Folders) -> Result<Vec<Done>, Failure> {
-    if args.root.is_none() && !args.dry_run {
+    if args.root.is_none() {
         for service in &args.services {
             host::must_know(service)?;
         }
@@ -189,7 +201,8 @@ fn set_up(context: &Context, args: &AdoptArgs, folders: &Folders) -> Result<Vec<
     };
     let mut files = vec![File { path: folders.hook(), text: files::hook(&program, socket) }];
     for service in &args.services {
-        files.push(File { path: folders.dropin(service), text: files::dropin(&values) });
+        let is_restarted = policy::restarts(&folders.root, service, &folders.dropin(service));
+        files.push(File { path: folders.dropin(service), text: files::dropin(&values, is_restarted) });
         files.push(File { path: folders.unit(service), text: files::unit(service, &values) });
     }
     // All or nothing: what stands in the way is found first.

@@ -62,6 +62,7 @@ fn exit(run: &Run) -> Cell {
 fn result(run: &Run) -> Cell {
     match run.result.as_deref() {
         None => Cell::optional(None),
+        Some(_) if run.consequence.as_deref() == Some("left") => Cell::optional(None),
         Some(result) if result == "success" || run.wanted == Some(true) => Cell::plain(one_line(result)),
         Some(result) => Cell::styled(one_line(result), BAD),
     }
@@ -72,6 +73,8 @@ fn consequence(run: &Run) -> Cell {
     match run.consequence.as_deref() {
         None => Cell::optional(None),
         Some("restart") => Cell::styled("restarted".to_owned(), CARE),
+        // It has not ended: what a run of ours would have ended with says nothing of it.
+        Some("left") => Cell::plain("runs on"),
         Some("rest") if run.wanted == Some(true) => Cell::plain("as asked"),
         Some("rest") => Cell::plain("rests"),
         Some("fail") => Cell::styled("failed".to_owned(), BAD),
@@ -98,6 +101,14 @@ fn started_by(run: &Run) -> String {
 mod tests {
     use super::*;
     use crate::cli::view::fixtures::NOW_US;
+
+    #[test]
+    fn what_another_manager_keeps_runs_on_when_our_part_is_over() {
+        let left =
+            Run { consequence: Some("left".into()), wanted: Some(true), result: Some("success".into()), ..run(1, 9) };
+        let shown = table(&Screen::page(NOW_US), &History { runs: vec![left] });
+        assert!(shown.contains("runs on") && !shown.contains("as asked") && !shown.contains("success"), "{shown}");
+    }
 
     fn run(generation: u64, minutes_ago: i64) -> Run {
         Run {

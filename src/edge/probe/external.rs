@@ -12,11 +12,14 @@ use tokio::{
 
 use super::{Prober, http};
 use crate::{
-    base::{ExitStatus, RunResult, Signal},
-    node::input::{Finding, Life, LifeEnd, Sight},
+    base::{ExitStatus, RunResult, Signal, TimeSpan, Wall},
+    node::{
+        effect::HostOrder,
+        input::{Finding, Life, LifeEnd, Past, Sight},
+    },
     unit::spec::{ExternalManager, SupervisorServer},
     wire::{
-        dbus::{self, HEAD_BYTES},
+        dbus::{self, HEAD_BYTES, Reply},
         systemd::{self, Answers, UnitState},
     },
 };
@@ -46,6 +49,21 @@ impl Prober {
             Ok(Ok(sight)) => sight,
             Ok(Err(why)) => Sight::Unasked(format!("cannot ask {name}: {why}").into()),
             Err(_) => Sight::Unasked(format!("{name} does not answer within {} s", PATIENCE.as_secs()).into()),
+        }
+    }
+
+    /// Has the host's systemd do something with a unit of its own.
+    pub async fn order(&self, host: &str, order: HostOrder) -> Result<(), String> {
+        let call = match order {
+            HostOrder::ResetFailed => systemd::reset_failed(host),
+            HostOrder::Stop => systemd::stop(host),
+        };
+        let asked = ask(&call, |reply| systemd::is_answer(&reply).then_some(reply.returned));
+        match timeout(PATIENCE, asked).await {
+            // One that it has not loaded has not failed.
+            Ok(Ok(Err(why))) if why.contains("not loaded") => Ok(()),
+            Ok(answer) => answer?.map(drop),
+            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
         }
     }
 
@@ -85,8 +103,19 @@ impl Prober {
     }
 }
 
-/// One unit of the host's systemd. Root asks systemd itself, everyone else over the bus.
+/// One unit of the host's systemd.
 async fn unit_state(unit: &str) -> Result<UnitState, String> {
+    let (questions, mut answers) = (systemd::questions(unit), Answers::default());
+    let state = ask(&questions, |reply| {
+        answers.take(reply);
+        answers.state()
+    });
+    state.await?
+}
+
+/// Sends calls to systemd and reads answers until `take` has what it wants. Root speaks to systemd itself, everyone else over
+/// the bus.
+async fn ask<T>(calls: &[u8], mut take: impl FnMut(Reply) -> Option<T>) -> Result<T, String> {
     let (path, hello) = if geteuid().is_root() {
         (systemd::PRIVATE_SOCKET, Vec::new())
     } else {
@@ -106,9 +135,7 @@ async fn unit_state(unit: &str) -> Result<UnitState, String> {
     if !line.starts_with(b"OK") {
         return Err("it does not let us in".to_owned());
     }
-    let questions = [hello, systemd::questions(unit)].concat();
-    stream.write_all(&questions).await.map_err(cut)?;
-    let mut answers = Answers::default();
+    stream.write_all(&[&hello, calls].concat()).await.map_err(cut)?;
     loop {
         let mut head = [0; HEAD_BYTES];
         stream.read_exact(&mut head).await.map_err(cut)?;
@@ -116,24 +143,31 @@ async fn unit_state(unit: &str) -> Result<UnitState, String> {
         let (begin, rest) = message.split_at_mut(HEAD_BYTES);
         begin.copy_from_slice(&head);
         stream.read_exact(rest).await.map_err(cut)?;
-        if let Some(reply) = dbus::reply(&message).map_err(|error| error.to_string())? {
-            answers.take(reply);
-        }
-        if let Some(state) = answers.state() {
-            return state;
+        let taken = dbus::reply(&message).map_err(|error| error.to_string())?.and_then(&mut take);
+        if let Some(taken) = taken {
+            return Ok(taken);
         }
     }
 }
 
-/// Active is up; what is on its way is for systemd to decide.
+/// Active is up; one that waits for its restart is down, and what else is on its way is for systemd to decide.
 fn sight_of_unit(state: &UnitState) -> Sight {
     let (said, end) = (state.said().into(), end_of_unit(state));
-    match state.active.as_str() {
-        "active" | "reloading" | "refreshing" => {
-            Sight::Up { said, life: Life { id: state.invocation.as_str().into(), restarts: state.restarts } }
+    let life = Life { id: state.invocation.as_str().into(), restarts: state.restarts };
+    // When the main process ended says nothing of a run that ended otherwise.
+    let at = state.ended.filter(|_| end.status.is_some()).map(Wall);
+    let limit = state.start_limit.map(|(burst, interval)| (burst, TimeSpan::from_micros(interval)));
+    let past = || Past { life: Some(life.clone()), at, limit };
+    match (state.active.as_str(), state.sub.as_str()) {
+        ("active" | "reloading" | "refreshing", _) => Sight::Up { said, life },
+        // Whatever its last run came to: someone stopped it since.
+        ("inactive", _) if end.result != RunResult::ExecCondition => {
+            let status = end.status.filter(|_| end.result == RunResult::Success);
+            Sight::Down { said, end: LifeEnd { result: RunResult::Success, status }, past: past() }
         }
-        "inactive" | "failed" | "maintenance" => Sight::Down { said, end },
-        "activating" | "deactivating" => Sight::Moving { said, end },
+        ("inactive" | "failed" | "maintenance", _) => Sight::Down { said, end, past: past() },
+        ("activating", "auto-restart" | "auto-restart-queued") => Sight::Waiting { said, end, past: past() },
+        ("activating" | "deactivating", _) => Sight::Moving { said, end },
         _ => Sight::Moving { said, end: LifeEnd { result: RunResult::Success, status: None } },
     }
 }
@@ -146,6 +180,12 @@ fn end_of_unit(state: &UnitState) -> LifeEnd {
         code @ (2 | 3) => signal().map(|signal| ExitStatus::Signaled { signal, core: code == 3 }),
         _ => None,
     };
+    // Where a command before it failed, this is how the main process of an earlier run ended.
+    let status = status.filter(|status| match (status, state.result.as_str()) {
+        (ExitStatus::Exited(0), result) => result != "exit-code",
+        (ExitStatus::Exited(_), result) => !matches!(result, "signal" | "core-dump"),
+        (ExitStatus::Signaled { .. } | ExitStatus::Unknown, result) => result != "exit-code",
+    });
     let known = [
         RunResult::Success,
         RunResult::ExitCode,
@@ -241,7 +281,7 @@ fn sight_of_process(answer: &str) -> Result<Sight, String> {
         }
         "STARTING" | "BACKOFF" | "STOPPING" => Sight::Moving { said: state.into(), end: end_of_process(code) },
         "STOPPED" => down(state, RunResult::Success, None),
-        "EXITED" => Sight::Down { said: state.into(), end: end_of_process(code) },
+        "EXITED" => Sight::Down { said: state.into(), end: end_of_process(code), past: Past::default() },
         // It could not be started, as often as was tried.
         "FATAL" => down(state, RunResult::ExitCode, u8::try_from(code).ok().filter(|code| *code > 0)),
         other => return Err(format!("its state is {other}")),
@@ -249,7 +289,8 @@ fn sight_of_process(answer: &str) -> Result<Sight, String> {
 }
 
 fn down(said: &str, result: RunResult, code: Option<u8>) -> Sight {
-    Sight::Down { said: said.into(), end: LifeEnd { result, status: code.map(ExitStatus::Exited) } }
+    let end = LifeEnd { result, status: code.map(ExitStatus::Exited) };
+    Sight::Down { said: said.into(), end, past: Past::default() }
 }
 
 /// Supervisor has -1 for whatever was ended by a signal.
@@ -289,13 +330,21 @@ mod tests {
     #[test]
     fn what_systemd_says_of_an_end_is_its_class_and_status() {
         let end = |active, result, code, status| match sight_of_unit(&state(active, result, code, status)) {
-            Sight::Down { end, .. } | Sight::Moving { end, .. } => (end.result, end.status),
+            Sight::Down { end, .. } | Sight::Moving { end, .. } | Sight::Waiting { end, .. } => {
+                (end.result, end.status)
+            }
             other @ (Sight::Up { .. } | Sight::Unasked(_)) => panic!("{other:?}"),
         };
         let killed = Some(ExitStatus::Signaled { signal: Signal::KILL, core: false });
         assert_eq!(end("failed", "exit-code", 1, 3), (RunResult::ExitCode, Some(ExitStatus::Exited(3))));
         assert_eq!(end("failed", "signal", 2, 9), (RunResult::Signal, killed));
-        assert_eq!(end("activating", "signal", 2, 9), (RunResult::Signal, killed), "auto-restart");
+        assert_eq!(end("activating", "signal", 2, 9), (RunResult::Signal, killed));
+        assert_eq!(end("failed", "exit-code", 2, 9), (RunResult::ExitCode, None), "the end of an earlier run");
+        assert_eq!(
+            end("inactive", "exit-code", 1, 3),
+            (RunResult::Success, None),
+            "stopped while it was to be restarted"
+        );
         assert_eq!(end("inactive", "success", 1, 0), (RunResult::Success, Some(ExitStatus::Exited(0))));
         assert_eq!(end("failed", "", 0, 0), (RunResult::Unknown, None), "no service");
         assert_eq!(end("inactive", "", 0, 0), (RunResult::Success, None));
@@ -303,6 +352,24 @@ mod tests {
         assert!(
             matches!(sight_of_unit(&state("", "exit-code", 1, 1)), Sight::Moving { end, .. } if end.result == RunResult::Success)
         );
+    }
+
+    #[test]
+    fn what_waits_for_its_restart_is_down_since_its_main_process_ended() {
+        let waiting = UnitState {
+            sub: "auto-restart".into(),
+            ended: Some(7),
+            restarts: Some(2),
+            start_limit: Some((5, 10_000_000)),
+            ..state("activating", "signal", 2, 9)
+        };
+        let Sight::Waiting { said, past, .. } = sight_of_unit(&waiting) else { panic!("it is down") };
+        assert_eq!((&*said, past.at), ("activating (auto-restart)", Some(Wall(7))));
+        assert_eq!(past.limit, Some((5, TimeSpan::from_secs(10))));
+        assert_eq!(past.life.and_then(|life| life.restarts), Some(2));
+        let by_command = UnitState { result: "exit-code".into(), ..waiting };
+        assert!(matches!(sight_of_unit(&by_command), Sight::Waiting { past: Past { at: None, .. }, .. }));
+        assert!(matches!(sight_of_unit(&state("activating", "success", 0, 0)), Sight::Moving { .. }));
     }
 
     #[test]

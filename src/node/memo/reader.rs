@@ -232,6 +232,7 @@ impl<'a> Reader<'a> {
                 1 => Consequence::Rest,
                 2 => Consequence::Fail,
                 3 => Consequence::StartLimit,
+                4 => Consequence::Left,
                 _ => return None,
             },
         })

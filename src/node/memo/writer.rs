@@ -123,6 +123,7 @@ impl Writer {
             Consequence::Rest => 1,
             Consequence::Fail => 2,
             Consequence::StartLimit => 3,
+            Consequence::Left => 4,
         });
     }
 

@@ -225,6 +225,7 @@ impl Day {
             | Effect::Release { .. }
             | Effect::HangUp { .. }
             | Effect::Watch { .. }
+            | Effect::Host { .. }
             | Effect::AllStopped { .. } => {}
         }
     }

@@ -256,6 +256,7 @@ fn tell(effect: &Effect) -> Option<String> {
         Effect::WatchTree { run } => format!("watch-tree {}", show_run(run)),
         Effect::Probe { run, probe, def } => format!("probe {} {}", show_run(run), def.health[*probe].name),
         Effect::Watch { run, number, .. } => format!("watch {} {number}", show_run(run)),
+        Effect::Host { unit, order, .. } => format!("host {unit} {order:?}"),
         Effect::CancelProbes { run } => format!("cancel-probes {}", show_run(run)),
         Effect::Notice(notice) => tell_notice(&notice.what),
         Effect::Reply { outcomes, .. } => {

@@ -1,8 +1,8 @@
 //! Another manager in the simulated world, with one service that it keeps as it likes.
 
 use super::super::{
-    effect::SpawnOrder,
-    input::{Life, LifeEnd, Sight},
+    effect::{HostOrder, SpawnOrder},
+    input::{Life, LifeEnd, Past, Sight},
 };
 use super::make::external;
 use crate::{
@@ -21,6 +21,8 @@ pub(super) struct Elsewhere {
     lives: u32,
     restarts: u32,
     failed: bool,
+    /// It is down, and will be started again.
+    waits: bool,
     /// Orders that came from us.
     pub(super) stops: u32,
 }
@@ -45,7 +47,7 @@ impl Elsewhere {
         match order.directive {
             "exec_start" if self.life.is_none() => self.begin(),
             "exec_stop" => {
-                (self.life, self.failed, self.restarts) = (None, false, 0);
+                (self.life, self.failed, self.restarts, self.waits) = (None, false, 0, false);
                 self.stops += 1;
             }
             "restart" => {
@@ -56,21 +58,35 @@ impl Elsewhere {
         }
     }
 
+    /// What it is told without a command.
+    pub(super) fn told(&mut self, order: HostOrder) {
+        match order {
+            HostOrder::ResetFailed => (self.failed, self.restarts) = (false, 0),
+            HostOrder::Stop => (self.life, self.failed, self.waits) = (None, false, false),
+        }
+    }
+
     fn begin(&mut self) {
+        self.waits = false;
         self.lives += 1;
         self.life = Some(self.lives);
     }
 
     /// It does as it likes.
     pub(super) fn act(&mut self, rng: &mut Rng) {
-        match rng.below(5) {
-            0 => (self.life, self.failed) = (None, true),
-            1 => (self.life, self.failed) = (None, false),
-            2 if self.is_up() => {
+        match rng.below(7) {
+            0 => (self.life, self.failed, self.waits) = (None, true, false),
+            1 => (self.life, self.failed, self.waits) = (None, false, false),
+            2 if self.is_up() || self.waits => {
                 self.restarts += 1;
                 self.begin();
             }
             3 => self.begin(),
+            4 if self.is_up() => (self.life, self.failed, self.waits) = (None, true, true),
+            5 if self.waits => {
+                self.restarts += 1;
+                (self.failed, self.waits) = (true, false);
+            }
             _ => {}
         }
     }
@@ -82,7 +98,10 @@ impl Elsewhere {
             Some(life) => Sight::Up { said, life: Life { id: life.to_string().into(), restarts: Some(self.restarts) } },
             None => {
                 let (result, code) = if self.failed { (RunResult::ExitCode, 1) } else { (RunResult::Success, 0) };
-                Sight::Down { said, end: LifeEnd { result, status: Some(ExitStatus::Exited(code)) } }
+                let end = LifeEnd { result, status: Some(ExitStatus::Exited(code)) };
+                let life = Life { id: self.lives.to_string().into(), restarts: Some(self.restarts) };
+                let past = Past { life: Some(life), ..Past::default() };
+                if self.waits { Sight::Waiting { said, end, past } } else { Sight::Down { said, end, past } }
             }
         }
     }

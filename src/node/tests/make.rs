@@ -113,7 +113,7 @@ pub(super) fn external(text: &str) -> UnitDef {
         def.external = Some(Box::new(ExternalSpec {
             manager: ExternalManager::Systemd(def.name.full().into()),
             poll_interval: TimeSpan::from_secs(5),
-            restart: Some(command("restart")),
+            restart: [command("restart")].into(),
         }));
     })
 }

@@ -1,12 +1,12 @@
 //! External services: what others say of them.
 
-use super::super::input::{Life, LifeEnd, Restored, Sight, Verb};
+use super::super::input::{Life, LifeEnd, Past, Restored, Sight, Verb};
 use super::{
     desk::Desk,
     make::{external, name, service, with},
 };
 use crate::{
-    base::{ExitStatus, RunResult, TimeSpan},
+    base::{ExitStatus, RunResult, TimeSpan, Wall},
     node::Input,
     unit::{UnitDef, spec::Restart},
 };
@@ -16,12 +16,49 @@ fn up(id: &str, restarts: u32) -> Sight {
 }
 
 fn down(result: RunResult, code: u8) -> Sight {
-    Sight::Down { said: "failed (failed)".into(), end: LifeEnd { result, status: Some(ExitStatus::Exited(code)) } }
+    let end = LifeEnd { result, status: Some(ExitStatus::Exited(code)) };
+    Sight::Down { said: "failed (failed)".into(), end, past: Past::default() }
 }
 
 fn moving(result: RunResult, code: u8) -> Sight {
     let end = LifeEnd { result, status: Some(ExitStatus::Exited(code)) };
     Sight::Moving { said: "activating (auto-restart)".into(), end }
+}
+
+/// Down, and systemd will start it again; of the run `id`, which ended a second ago.
+fn waiting(desk: &Desk, id: &str, restarts: u32) -> Sight {
+    let end = LifeEnd { result: RunResult::ExitCode, status: Some(ExitStatus::Exited(3)) };
+    let at = Some(Wall(desk.now.wall.0 + 4_000_000));
+    Sight::Waiting { said: "activating (auto-restart)".into(), end, past: Past { at, ..past(id, restarts) } }
+}
+
+fn past(id: &str, restarts: u32) -> Past {
+    let life = Some(Life { id: id.into(), restarts: Some(restarts) });
+    Past { life, at: None, limit: Some((7, TimeSpan::from_secs(300))) }
+}
+
+/// Failed for good, as systemd says of the run `id`.
+fn failed(id: &str, restarts: u32) -> Sight {
+    match down(RunResult::ExitCode, 3) {
+        Sight::Down { said, end, .. } => Sight::Down { said, end, past: past(id, restarts) },
+        other @ (Sight::Up { .. } | Sight::Moving { .. } | Sight::Waiting { .. } | Sight::Unasked(_)) => other,
+    }
+}
+
+/// As adopt writes it: systemd alone starts and restarts it.
+fn adopted(text: &str) -> UnitDef {
+    UnitDef { enabled: false, ..external(text) }
+}
+
+/// One that systemd has started, and that was seen up.
+fn found() -> Desk {
+    let mut desk = Desk::cold([adopted("web")]);
+    let said = desk.give(Input::Boot);
+    assert!(told(&said).is_empty(), "{said:?}");
+    let said = look(&mut desk, up("a", 0));
+    assert_eq!(told(&said), ["RunStarting web/1 ExternalStart 0", "RunReady web/1"]);
+    answer(&mut desk, &said, up("a", 0));
+    desk
 }
 
 /// The number of the newest question in what was said.
@@ -54,7 +91,7 @@ fn watched(def: UnitDef) -> Desk {
     let said = desk.exited("web/1.1", 0);
     assert_eq!(told(&said), ["RunReady web/1"]);
     assert!(answer(&mut desk, &said, up("a", 0)).is_empty());
-    assert_eq!((desk.sub("web"), desk.status("web").main_pid), ("exited", None));
+    assert_eq!((desk.sub("web"), desk.status("web").main_pid), ("running", None));
     desk
 }
 
@@ -108,7 +145,7 @@ fn too_many_failures_are_its_end_here_too() {
     said.extend(desk.pass(5.0));
     let said = answer(&mut desk, &said, up("b", 0));
     assert_eq!(told(&said)[..2], ["RunStarting web/2 ExternalStart 0", "RunReady web/2"]);
-    assert_eq!(desk.sub("web"), "exited");
+    assert_eq!(desk.sub("web"), "running");
 }
 
 #[test]
@@ -120,7 +157,7 @@ fn what_systemd_restarts_itself_is_counted_and_left_alone() {
         told(&said),
         ["RunEnded web/1 exit-code (exit code 3) restart", "RunStarting web/2 ExternalRestart 1", "RunReady web/2",]
     );
-    assert!(desk.status("web").restarts == 1 && desk.sub("web") == "exited");
+    assert!(desk.status("web").restarts == 1 && desk.sub("web") == "running");
     answer(&mut desk, &said, up("b", 1));
     // Three more between two looks, of which nobody saw how they ended.
     let said = look(&mut desk, up("e", 4));
@@ -144,7 +181,7 @@ fn a_restart_that_someone_ordered_elsewhere_is_no_failure() {
 fn who_cannot_be_asked_says_nothing_of_the_service() {
     let mut desk = watched(on_failure("web"));
     assert!(look(&mut desk, Sight::Unasked("cannot ask systemd: no".into())).is_empty());
-    assert_eq!(desk.sub("web"), "exited");
+    assert_eq!(desk.sub("web"), "running");
     assert_eq!(desk.status("web").status_text.as_deref(), Some("unknown: cannot ask systemd: no"));
 }
 
@@ -249,6 +286,8 @@ fn the_daemons_end_and_a_file_that_is_gone_leave_it_running() {
     let mut desk = watched(on_failure("web"));
     let said = desk.give(Input::Shutdown { actor: crate::base::Actor::Daemon, machine: false });
     assert!(told(&said).contains(&"all-stopped 0") && !said.iter().any(|line| line.starts_with("spawn")), "{said:?}");
+    assert!(told(&said).contains(&"RunEnded web/1 success (none) left wanted"), "{said:?}");
+    assert!(!said.iter().any(|line| line.starts_with("UnitStopped")), "{said:?}");
     assert!(desk.pass(60.0).is_empty(), "nobody is asked any more");
 }
 
@@ -286,4 +325,163 @@ fn a_unit_that_is_external_no_more_is_watched_no_more() {
     desk.exited("web/1.2", 0);
     desk.set([service("web")]);
     assert!(desk.pass(60.0).is_empty());
+}
+
+#[test]
+fn one_that_systemd_will_restart_is_down_at_the_next_look_since_it_ended() {
+    let mut desk = found();
+    let question = desk.pass(5.0);
+    let ended = desk.now.wall.0 - 1_000_000;
+    let Sight::Waiting { said, end, past } = waiting(&desk, "a", 0) else { panic!("it waits") };
+    let sight = Sight::Waiting { said, end, past: Past { at: Some(Wall(ended)), ..past } };
+    let said = answer(&mut desk, &question, sight);
+    assert_eq!(told(&said), ["RunEnded web/1 exit-code (exit code 3) restart"]);
+    let status = desk.status("web");
+    assert_eq!((status.sub.as_str(), status.since.wall.0), ("auto-restart", ended));
+    assert_eq!(status.restart_due, None);
+    assert!(told(&desk.pass(20.0)).is_empty(), "it is systemd's turn");
+}
+
+#[test]
+fn what_ended_is_never_older_than_what_was_seen_up() {
+    let mut desk = found();
+    let ready = desk.status("web").ready_since.unwrap();
+    let question = desk.pass(5.0);
+    let sight = Sight::Waiting {
+        said: "x".into(),
+        end: LifeEnd { result: RunResult::ExitCode, status: None },
+        past: Past { at: Some(Wall(1)), ..past("a", 0) },
+    };
+    answer(&mut desk, &question, sight);
+    assert_eq!(desk.status("web").since, ready);
+}
+
+#[test]
+fn the_restart_that_was_awaited_is_the_next_run() {
+    let mut desk = found();
+    let sight = waiting(&desk, "a", 0);
+    look(&mut desk, sight);
+    let said = look(&mut desk, up("b", 1));
+    assert_eq!(told(&said)[..2], ["RunStarting web/2 ExternalRestart 1", "RunReady web/2"]);
+    answer(&mut desk, &said, up("b", 1));
+    assert_eq!((desk.sub("web"), desk.status("web").generation.0), ("running", 2));
+}
+
+#[test]
+fn what_systemd_has_given_up_is_failed_and_stays_so() {
+    let mut desk = found();
+    let sight = waiting(&desk, "a", 0);
+    look(&mut desk, sight);
+    let said = look(&mut desk, failed("f", 5));
+    assert_eq!(
+        told(&said),
+        [
+            "StartLimitHit web",
+            "UnitFailed web start-limit-hit",
+            "RunEnded web/1 exit-code (exit code 3) start-limit replayed"
+        ]
+    );
+    assert_eq!((desk.sub("web"), desk.status("web").result), ("failed", RunResult::StartLimitHit));
+    assert!(told(&look(&mut desk, failed("f", 5))).is_empty());
+    assert!(told(&desk.pass(600.0)).is_empty(), "nothing starts it");
+}
+
+#[test]
+fn one_that_was_restarted_and_given_up_between_two_looks_has_hit_the_start_limit() {
+    let mut desk = watched(on_failure("web"));
+    let said = look(&mut desk, failed("f", 5));
+    assert_eq!(
+        told(&said),
+        ["RunEnded web/1 exit-code (exit code 3) start-limit", "StartLimitHit web", "UnitFailed web start-limit-hit"]
+    );
+    assert!(told(&desk.pass(600.0)).is_empty(), "whatever our own policy says");
+}
+
+#[test]
+fn one_that_failed_before_anyone_looked_is_failed() {
+    let mut desk = Desk::cold([adopted("web")]);
+    desk.give(Input::Boot);
+    assert_eq!(told(&look(&mut desk, failed("a", 0))), ["UnitFailed web exit-code"]);
+    assert_eq!(desk.sub("web"), "failed");
+    assert_eq!(told(&desk.order(Verb::Reset, &["web"]))[..2], ["host web ResetFailed", "CountersReset"]);
+    assert!(told(&look(&mut desk, failed("a", 0))).is_empty(), "that is known");
+    assert_eq!(told(&look(&mut desk, failed("b", 0))), ["UnitFailed web exit-code"], "someone tried again");
+}
+
+#[test]
+fn what_was_stopped_here_and_failed_of_that_is_down_on_purpose() {
+    let mut desk = found();
+    desk.order(Verb::Stop, &["web"]);
+    desk.spawned("web/1.1");
+    desk.exited("web/1.1", 0);
+    assert!(told(&look(&mut desk, failed("a", 0))).is_empty());
+    assert!(told(&look(&mut desk, failed("a", 0))).is_empty());
+    assert_eq!(desk.sub("web"), "dead");
+}
+
+#[test]
+fn a_start_does_not_wait_for_systemds_restart() {
+    let mut desk = found();
+    let sight = waiting(&desk, "a", 0);
+    look(&mut desk, sight);
+    let said = desk.order(Verb::Start, &["web"]);
+    assert!(said.contains(&"spawn web/2.1 exec_start".to_owned()), "{said:?}");
+}
+
+#[test]
+fn a_stop_while_systemd_waits_is_told_to_it() {
+    let mut desk = found();
+    let sight = waiting(&desk, "a", 0);
+    look(&mut desk, sight.clone());
+    assert_eq!(
+        told(&desk.order(Verb::Stop, &["web"])),
+        ["host web Stop", "UnitStopped web uid 1000", "reply web=done"]
+    );
+    assert!(told(&look(&mut desk, sight)).is_empty(), "it is slow to hear of it");
+    assert_eq!(desk.sub("web"), "dead");
+}
+
+#[test]
+fn the_daemons_end_stops_nobody_who_waits() {
+    let mut desk = found();
+    let sight = waiting(&desk, "a", 0);
+    look(&mut desk, sight);
+    let said = desk.give(Input::Shutdown { actor: crate::base::Actor::Daemon, machine: false });
+    assert!(!said.iter().any(|line| line.starts_with("host")), "{said:?}");
+}
+
+#[test]
+fn one_that_others_stopped_while_it_waited_rests() {
+    let mut desk = found();
+    let sight = waiting(&desk, "a", 0);
+    look(&mut desk, sight);
+    assert_eq!(told(&look(&mut desk, down(RunResult::Success, 0))), ["Recovered web/1"]);
+    assert_eq!(desk.sub("web"), "dead");
+}
+
+#[test]
+fn the_next_manager_waits_on() {
+    let mut desk = found();
+    let sight = waiting(&desk, "a", 0);
+    look(&mut desk, sight);
+    let (mut next, _) = desk.takeover([adopted("web")], Restored::default());
+    next.give(Input::Boot);
+    assert_eq!(next.sub("web"), "auto-restart");
+    let said = look(&mut next, up("b", 1));
+    assert_eq!(told(&said)[..2], ["RunStarting web/2 ExternalRestart 1", "RunReady web/2"]);
+}
+
+#[test]
+fn a_restart_of_several_commands_makes_them_in_turn() {
+    let mut desk = watched(with("web", |def| {
+        *def = on_failure("web");
+        let external = def.external.as_mut().unwrap();
+        external.restart = [super::make::command("first"), super::make::command("restart")].into();
+    }));
+    assert_eq!(told(&desk.order(Verb::Restart, &["web"])), ["spawn web/1.2 restart"]);
+    desk.spawned("web/1.2");
+    assert_eq!(told(&desk.exited("web/1.2", 0)), ["spawn web/1.3 restart"]);
+    desk.spawned("web/1.3");
+    let said = desk.exited("web/1.3", 0);
+    assert!(said.contains(&"spawn web/2.1 exec_start".to_owned()), "{said:?}");
 }

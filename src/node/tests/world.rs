@@ -423,6 +423,7 @@ impl World {
                 let delay = self.rng.below(3000);
                 self.send(delay, Input::Watched { unit: run.unit, number, sight }, None);
             }
+            Effect::Host { order, .. } => self.elsewhere.told(order),
             Effect::CancelProbes { .. } => {}
             Effect::Remember { unit, memo } => {
                 assert!(memo.len() <= 4096);
@@ -1038,7 +1039,7 @@ impl World {
             assert!(matches!(status.sub.as_str(), "running"), "{unit} is {}", status.sub.as_str());
         }
         let guest = self.node.status(&name(GUEST)).unwrap();
-        assert!(self.elsewhere.is_up() && guest.sub == Sub::Exited, "{GUEST} is {}", guest.sub.as_str());
+        assert!(self.elsewhere.is_up() && guest.sub == Sub::Running, "{GUEST} is {}", guest.sub.as_str());
         let stops = self.elsewhere.stops;
         self.give(Input::Shutdown { actor: Actor::Daemon, machine: true });
         for _ in 0..300 {

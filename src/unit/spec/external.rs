@@ -12,8 +12,8 @@ pub struct ExternalSpec {
     pub manager: ExternalManager,
     /// From one look at its state to the next.
     pub poll_interval: TimeSpan,
-    /// Restarts it in one go; without it a restart is a stop and a start.
-    pub restart: Option<Command>,
+    /// Restart it in one go, the last of them; without any a restart is a stop and a start.
+    pub restart: Box<[Command]>,
 }
 
 /// The manager that keeps a service.
@@ -36,6 +36,15 @@ pub enum ExternalManager {
 }
 
 impl ExternalManager {
+    /// Who keeps the service, in a word or two.
+    pub const fn kept_by(&self) -> &'static str {
+        match self {
+            Self::Systemd(_) => "systemd",
+            Self::Supervisor { .. } => "Supervisor",
+            Self::Commands { .. } => "commands",
+        }
+    }
+
     /// What people call it.
     pub const fn as_str(&self) -> &'static str {
         match self {
