@@ -1,12 +1,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Closing, Incident, RouteName, Subject, Target, Topic, Verdict, incident::Word};
-use crate::base::{Now, Severity, TimeSpan, Wall};
+use crate::base::{Now, Severity, TimeSpan, Wall, counted};
 
 /// The version of [`Message`]'s JSON; it grows when a reader of the old form would be misled.
 pub const MESSAGE_VERSION: u32 = 1;
 /// Most characters of a sentence in a message; what services and probes say can be long.
 pub const TEXT_CHARS_MAX: usize = 800;
+
+/// The event of several messages in one.
+const DIGEST: &str = "digest";
 
 /// What the names of a command's variables begin with.
 pub const VARIABLE_PREFIX: &str = "ROUNDSMAN_";
@@ -167,8 +170,7 @@ impl Message {
     fn is_over(subject: &Subject, restarts: u32) -> String {
         match subject {
             Subject::Unit(unit) if restarts == 0 => format!("{unit} is well again"),
-            Subject::Unit(unit) if restarts == 1 => format!("{unit} is well again after 1 restart"),
-            Subject::Unit(unit) => format!("{unit} is well again after {restarts} restarts"),
+            Subject::Unit(unit) => format!("{unit} is well again after {}", counted(restarts, "restart")),
             Subject::Config => "the configuration is accepted again".to_owned(),
             Subject::Store => "the database is written again".to_owned(),
             Subject::Logs => "output of services is written again".to_owned(),
@@ -218,7 +220,7 @@ impl Message {
         let last = messages.last().map_or(&first.id, |last| &last.id);
         Self {
             id: format!("{}/with-{}-to/{last}", first.id, messages.len()),
-            event: "digest".to_owned(),
+            event: DIGEST.to_owned(),
             topic: None,
             severity: sorted.first().map_or_else(String::new, |worst| worst.severity.clone()),
             status: if firing > 0 { Status::Firing } else { Status::Resolved },
@@ -282,6 +284,11 @@ impl Message {
             fallback_of: None,
             possible_duplicate: false,
         }
+    }
+
+    /// Whether it is several in one.
+    pub(super) fn is_digest(&self) -> bool {
+        self.event == DIGEST
     }
 
     /// The message as JSON: what the outbox keeps and a webhook gets.
