@@ -279,7 +279,7 @@ impl Deliveries {
                 Err(answer.reason())
             }
             answer::Answer::Later { reason, .. }
-            | answer::Answer::Deferred(reason)
+            | answer::Answer::Deferred { reason, .. }
             | answer::Answer::RefusesMessage(reason)
             | answer::Answer::RefusesUs(reason) => Err(reason),
         }

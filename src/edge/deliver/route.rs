@@ -368,7 +368,7 @@ impl Worker {
                 let backoff = self.backoff();
                 after.map_or(backoff, |wanted| wanted.max(timing.gap)).min(timing.retry_after_max)
             }
-            Answer::Deferred(reason) => {
+            Answer::Deferred { reason, .. } => {
                 self.fails(reason);
                 self.deferral(self.failures)
             }
@@ -398,11 +398,10 @@ impl Worker {
                 known.rests_until = Some(Instant::now() + rest);
                 self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, rest, &answer.reason())
             }
-            Answer::Later { reason, maybe_taken, .. } => {
+            Answer::Later { reason, maybe_taken, .. } | Answer::Deferred { reason, maybe_taken } => {
                 known.possible_duplicate |= maybe_taken;
                 self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, pause, reason)
             }
-            Answer::Deferred(reason) => self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, pause, reason),
             Answer::RefusesMessage(reason) if !was_one => {
                 self.waiting_or_failed(known.attempts >= ATTEMPTS_MAX, pause, reason)
             }
