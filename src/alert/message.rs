@@ -340,7 +340,12 @@ impl Message {
             let mut alert = serde_json::json!({
                 "labels": labels,
                 "annotations": {
-                    "summary": self.message, "event": self.event, "incident": self.incident,
+                    "summary": if fires == (self.status == Status::Firing) { self.message.clone() } else { self.gave_way() },
+                    "event": self.event, "incident": self.incident,
+                    "action": self.action.clone().unwrap_or_default(),
+                    "restarts": self.restarts.to_string(),
+                    "result": self.result.clone().unwrap_or_default(),
+                    "last_output": self.last_output.join("\n"),
                     "runbook_url": self.runbook.clone().unwrap_or_default(),
                 },
                 "startsAt": self.since.as_ref().unwrap_or(&self.at),
@@ -352,6 +357,12 @@ impl Message {
             alert
         });
         serde_json::Value::from(alerts.to_vec())
+    }
+
+    /// What is said of the alert of another severity, which ends although nothing is well.
+    fn gave_way(&self) -> String {
+        let subject = self.unit.as_ref().unwrap_or(&self.node);
+        format!("no end: {subject} is told of as {} now", self.severity)
     }
 
     /// What a command is told in variables besides, for those that read no JSON.
@@ -383,6 +394,11 @@ impl Message {
     pub fn speaks_of_an_end(&self) -> bool {
         let of_an_end = [Topic::UnitRestarted, Topic::UnitFailed, Topic::StartLimitHit];
         self.status == Status::Firing && of_an_end.iter().any(|topic| topic.as_str() == self.event)
+    }
+
+    /// Whether it tells of a run that is not well and may go on.
+    pub fn speaks_of_health(&self) -> bool {
+        self.status == Status::Firing && self.event == Topic::UnitUnhealthy.as_str()
     }
 
     /// One of a template's fields; empty where there is none.

@@ -13,6 +13,7 @@ use std::{
 use reqwest::Client;
 use tokio::{
     sync::watch,
+    task::spawn_blocking,
     time::{Instant, sleep_until},
 };
 use tracing::{debug, info, warn};
@@ -23,6 +24,7 @@ use crate::{
     base::{Generation, Rng, Severity, TimeSpan, UnitName, Wall},
     edge::{
         http::Reach,
+        log,
         store::{Batch, OutboxRow, OutboxState, OutboxUpdate, Write},
     },
 };
@@ -46,6 +48,8 @@ const REASON_CHARS_MAX: usize = 200;
 /// When the outbox cannot be read, it is asked again after this.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
+/// Lines that are shown of a service that goes on.
+const OUTPUT_LINES: usize = 10;
 /// When it is looked for what a run said last.
 const OUTPUT_PAUSES: [Duration; 5] = [
     Duration::ZERO,
@@ -496,6 +500,10 @@ impl Worker {
     async fn last_output(&self, message: &Message) -> Vec<String> {
         let unit = message.unit.as_deref().and_then(|unit| UnitName::new(unit).ok());
         let Some(unit) = unit.filter(|_| message.speaks_of_an_end()) else { return Vec::new() };
+        if let (Some(logs), Some(unit), true) = (&self.common.logs, &unit, message.speaks_of_health()) {
+            let dir = logs.join(unit.as_str());
+            return spawn_blocking(move || log::last_words(&dir, OUTPUT_LINES)).await.unwrap_or_default();
+        }
         for pause in OUTPUT_PAUSES {
             tokio::time::sleep(pause).await;
             let Ok(Some(run)) = self.common.store.run(unit.clone(), Generation(message.generation)).await else {
