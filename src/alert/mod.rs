@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::base::{Consequence, Generation, Happening, Mono, Notice, Now, RunId, RunResult, Severity, UnitName, pack};
 
 pub use fallback::{Fallback, Trouble, fallback_faults};
-pub use hush::{Pattern, QuietHours, QuietHoursError, Silence};
+pub use hush::{Hush, Pattern, QuietHours, QuietHoursError, Silence};
 pub use incident::{Acknowledged, Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
 use incident::{Joined, Word};
 pub use letter::Letter;

@@ -361,10 +361,11 @@ impl Worker {
                 self.set_trouble(None);
                 timing.gap
             }
-            Answer::Partly { others, .. } => {
+            Answer::Partly { others, later, .. } => {
                 (self.failures, self.refusals, self.deaths, self.apart) = (0, 0, 0, false);
                 let who = others.keys().cloned().collect();
-                self.set_trouble(Some(Trouble::Partly { who, reason: answer.reason() }));
+                let then = if *later { "some of them are tried again" } else { "they are not tried again" };
+                self.set_trouble(Some(Trouble::Partly { who, reason: format!("{}; {then}", answer.reason()) }));
                 timing.gap
             }
             Answer::Later { reason, after, .. } => {
@@ -499,11 +500,11 @@ impl Worker {
     /// waited for a little.
     async fn last_output(&self, message: &Message) -> Vec<String> {
         let unit = message.unit.as_deref().and_then(|unit| UnitName::new(unit).ok());
-        let Some(unit) = unit.filter(|_| message.speaks_of_an_end()) else { return Vec::new() };
         if let (Some(logs), Some(unit), true) = (&self.common.logs, &unit, message.speaks_of_health()) {
             let dir = logs.join(unit.as_str());
             return spawn_blocking(move || log::last_words(&dir, OUTPUT_LINES)).await.unwrap_or_default();
         }
+        let Some(unit) = unit.filter(|_| message.speaks_of_an_end()) else { return Vec::new() };
         for pause in OUTPUT_PAUSES {
             tokio::time::sleep(pause).await;
             let Ok(Some(run)) = self.common.store.run(unit.clone(), Generation(message.generation)).await else {
