@@ -326,6 +326,7 @@ impl Alerts {
             | Happening::TimedOut { .. }
             | Happening::WatchdogExpired { .. }
             | Happening::OomKilled { .. }
+            | Happening::Signalled { .. }
             | Happening::Reloaded { .. }
             | Happening::ReloadFailed { .. }
             | Happening::DependencyFailed { .. }

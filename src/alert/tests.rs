@@ -46,6 +46,7 @@ fn ended(generation: u64, consequence: Consequence) -> Happening {
         result,
         wanted: false,
         consequence,
+        why: None,
     }
 }
 
@@ -74,7 +75,7 @@ fn failed() -> Happening {
 }
 
 fn limit() -> Happening {
-    Happening::StartLimitHit { unit: unit(), burst: 5, interval: TimeSpan::from_secs(300) }
+    Happening::StartLimitHit { unit: unit(), burst: 5, interval: TimeSpan::from_secs(300), last: None }
 }
 
 fn stopped() -> Happening {

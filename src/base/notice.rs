@@ -1,6 +1,6 @@
 use super::{
-    Actor, Consequence, ExitStatus, InvocationId, Now, Pid, RunId, RunResult, SpawnFailure, StartCause, TimeSpan,
-    UnitName, Usage,
+    Actor, Consequence, ExitStatus, InvocationId, Now, Pid, RunId, RunResult, Signal, SpawnFailure, StartCause,
+    TimeSpan, UnitName, Usage,
 };
 
 /// One thing that happened, said once by a machine; the log, the store, the event stream and the alerts all read it.
@@ -80,6 +80,9 @@ pub enum Happening {
         wanted: bool,
         /// What is done about it.
         consequence: Consequence,
+        /// Why it came to that, for people, where more is known than its status: a probe, a signal that someone sent, a program
+        /// that could not be run. A new manager that says the end again does not know it.
+        why: Option<String>,
         /// Whether a new manager says it again, so that the row is complete: (unit, generation) says which. It changes
         /// nothing else and alerts nobody twice.
         replayed: bool,
@@ -92,6 +95,8 @@ pub enum Happening {
         command: String,
         /// The step and error.
         failure: SpawnFailure,
+        /// For people: the program or file, and what is wrong with it.
+        reason: String,
     },
     /// A command around the main process failed, or ran into its deadline.
     ControlFailed {
@@ -121,6 +126,8 @@ pub enum Happening {
         burst: u32,
         /// How long the window is.
         interval: TimeSpan,
+        /// How the last run ended, for people.
+        last: Option<String>,
     },
     /// The unit is failed and stays so until someone acts.
     UnitFailed {
@@ -164,6 +171,15 @@ pub enum Happening {
     WatchdogExpired {
         /// Which run.
         run: RunId,
+    },
+    /// Someone sent its main process a signal.
+    Signalled {
+        /// Which run.
+        run: RunId,
+        /// Which signal.
+        signal: Signal,
+        /// Who.
+        actor: Actor,
     },
     /// A reload was done.
     Reloaded {

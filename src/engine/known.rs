@@ -185,6 +185,7 @@ impl Engine {
                 result: RunResult::Unknown,
                 wanted: false,
                 consequence: Consequence::Rest,
+                why: None,
                 replayed: true,
             })
             .map(|what| Write::Notice(Box::new(Notice { at, what })))

@@ -171,6 +171,7 @@ impl Node {
             result: run.result,
             wanted,
             consequence,
+            why: run.why_ended(),
         };
         if let Some(unit) = self.unit_mut(place) {
             unit.keep_end(end.clone());
@@ -275,7 +276,7 @@ impl Node {
     }
 
     /// The restart that was announced with the last end did not come: its row says what came instead.
-    fn correct_last_end(&mut self, now: Now, place: Place, consequence: Consequence) {
+    pub(super) fn correct_last_end(&mut self, now: Now, place: Place, consequence: Consequence) {
         let Some(unit) = self.unit_mut(place) else { return };
         let Some(end) = unit.ends.last_mut() else { return };
         end.consequence = consequence;
@@ -310,8 +311,8 @@ impl Node {
     /// Too many starts; by action `exit` the daemon ends with code 1.
     pub(super) fn start_limit_hit(&mut self, now: Now, place: Place, monitor: Option<Box<Monitor>>) {
         let Some(unit) = self.unit(place) else { return };
-        let (name, limit) = (unit.name.clone(), unit.def.start_limit);
-        let what = Happening::StartLimitHit { unit: name, burst: limit.burst, interval: limit.interval };
+        let (name, limit, last) = (unit.name.clone(), unit.def.start_limit, unit.last_end_in_words());
+        let what = Happening::StartLimitHit { unit: name, burst: limit.burst, interval: limit.interval, last };
         self.notice(now, what);
         let monitor = monitor.map(|monitor| Box::new(Monitor { result: RunResult::StartLimitHit, ..*monitor }));
         self.fail(now, place, RunResult::StartLimitHit, monitor);

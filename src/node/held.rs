@@ -8,13 +8,14 @@ use super::{
     Node,
     graph::Place,
     input::RestartBudget,
+    probe::Probe,
     service::Unit,
     status::{HeldBack, Verdict},
     wish::Ending,
 };
 use crate::{
     base::{Happening, Now, UnitName},
-    unit::spec::OnUnhealthy,
+    unit::spec::{OnUnhealthy, ProbeSpec},
 };
 
 /// Restarts that one unit remembers: the largest budget.
@@ -49,6 +50,9 @@ impl Node {
         let id = run.id();
         match held {
             None => {
+                let named = |(spec, _): &(&ProbeSpec, &Probe)| spec.name == probe;
+                let why = run.def.health.iter().zip(&run.probes).find(named).map(|(_, fallen)| fallen.charge(&probe));
+                run.why = why.map(Into::into);
                 run.ending = Some(Ending::Unhealthy { probe: probe.to_string() });
                 self.budget.leave(place);
                 self.touch(place);

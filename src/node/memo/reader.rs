@@ -234,6 +234,7 @@ impl<'a> Reader<'a> {
                 3 => Consequence::StartLimit,
                 _ => return None,
             },
+            why: None,
         })
     }
 

@@ -67,6 +67,7 @@ impl Truth {
                         result,
                         wanted,
                         consequence,
+                        why: _,
                         replayed: _,
                     } => Happening::RunEnded {
                         run,
@@ -76,6 +77,7 @@ impl Truth {
                         result,
                         wanted,
                         consequence,
+                        why: None,
                         replayed: false,
                     },
                     other => other,

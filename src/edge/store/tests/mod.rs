@@ -116,6 +116,7 @@ fn ended(generation: u64, consequence: Consequence) -> Happening {
         result: RunResult::ExitCode,
         wanted: false,
         consequence,
+        why: Some("uid 0 sent SIGKILL".to_owned()),
     }
 }
 
@@ -176,6 +177,7 @@ async fn a_run_is_kept_from_its_order_to_its_end() {
             wanted: Some(false),
             consequence: Some("fail".to_owned()),
             usage: Some(Usage { user: Duration::from_millis(5), system: Duration::from_millis(6), max_rss_kib: 700 }),
+            why: Some("uid 0 sent SIGKILL".to_owned()),
             last_output: None,
         }]
     );
