@@ -102,7 +102,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("serde_json", &["unit", "alert", "wire", "edge", "engine", "web", "api", "cli"]),
     // unit: the rules of a time zone are a table; whoever reads them from the disk hands them in. alert writes wall times
     // for people.
-    ("jiff", &["unit/calendar/zone.rs", "alert", "edge", "fileserver", "cli"]),
+    ("jiff", &["base/time.rs", "unit/calendar/zone.rs", "alert", "edge", "fileserver", "cli"]),
     // unit: the digest of a set of units. deliver: the signature of a webhook. probe: the one of an upload.
     ("sha2", &["unit", "fleet/plan.rs", "fleet/step.rs", "edge/deliver/route", "edge/probe/signing.rs", "fileserver"]),
     ("toml", &["unit", "engine/settings/fault.rs", "engine/fleet/file.rs", "fileserver/settings"]),

@@ -62,7 +62,10 @@ fn a_runbook_names_the_severity_of_its_alert() {
     let short = |shortage| Happening::Degraded { run: run(), probe: text(), shortage, reason: text() };
     let alerts = [
         ("unit_failed", Happening::UnitFailed { unit: unit(), result: RunResult::ExitCode }),
-        ("start_limit_hit", Happening::StartLimitHit { unit: unit(), burst: 5, interval: TimeSpan::from_secs(10) }),
+        (
+            "start_limit_hit",
+            Happening::StartLimitHit { unit: unit(), burst: 5, interval: TimeSpan::from_secs(10), last: None },
+        ),
         ("unit_unkillable", Happening::Unkillable { run: run() }),
         ("recovered", Happening::Recovered { run: run() }),
         ("config_rejected", Happening::ConfigRejected { problems: text() }),

@@ -139,12 +139,12 @@ impl fmt::Display for Pattern {
 }
 
 /// What keeps an alert from being told now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hush {
-    /// A silence or quiet hours, which end at this moment.
-    Until(Wall),
-    /// Another incident, which says it already.
-    Inhibited,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hush {
+    /// For people: `silence 7 of uid 0`, `quiet hours`, or the other incident, which says it already.
+    pub by: String,
+    /// When it ends; `None` with that other incident.
+    pub until: Option<Wall>,
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Closing, Incident, RouteName, Subject, Target, Topic, Verdict, incident::Word};
-use crate::base::{Now, Severity, TimeSpan, Wall};
+use crate::base::{Now, Severity, TimeSpan, Wall, counted};
 
 /// The version of [`Message`]'s JSON; it grows when a reader of the old form would be misled.
 pub const MESSAGE_VERSION: u32 = 1;
 /// Most characters of a sentence in a message; what services and probes say can be long.
 pub const TEXT_CHARS_MAX: usize = 800;
+
+/// The event of several messages in one.
+const DIGEST: &str = "digest";
 
 /// What the names of a command's variables begin with.
 pub const VARIABLE_PREFIX: &str = "ROUNDSMAN_";
@@ -167,8 +170,7 @@ impl Message {
     fn is_over(subject: &Subject, restarts: u32) -> String {
         match subject {
             Subject::Unit(unit) if restarts == 0 => format!("{unit} is well again"),
-            Subject::Unit(unit) if restarts == 1 => format!("{unit} is well again after 1 restart"),
-            Subject::Unit(unit) => format!("{unit} is well again after {restarts} restarts"),
+            Subject::Unit(unit) => format!("{unit} is well again after {}", counted(restarts, "restart")),
             Subject::Config => "the configuration is accepted again".to_owned(),
             Subject::Store => "the database is written again".to_owned(),
             Subject::Logs => "output of services is written again".to_owned(),
@@ -218,7 +220,7 @@ impl Message {
         let last = messages.last().map_or(&first.id, |last| &last.id);
         Self {
             id: format!("{}/with-{}-to/{last}", first.id, messages.len()),
-            event: "digest".to_owned(),
+            event: DIGEST.to_owned(),
             topic: None,
             severity: sorted.first().map_or_else(String::new, |worst| worst.severity.clone()),
             status: if firing > 0 { Status::Firing } else { Status::Resolved },
@@ -284,6 +286,11 @@ impl Message {
         }
     }
 
+    /// Whether it is several in one.
+    pub(super) fn is_digest(&self) -> bool {
+        self.event == DIGEST
+    }
+
     /// The message as JSON: what the outbox keeps and a webhook gets.
     pub fn to_json(&self) -> String {
         // Strings, numbers and options of them always have a JSON form.
@@ -333,8 +340,12 @@ impl Message {
             let mut alert = serde_json::json!({
                 "labels": labels,
                 "annotations": {
-                    "summary": self.message, "event": self.event, "incident": self.incident,
+                    "summary": if fires == (self.status == Status::Firing) { self.message.clone() } else { self.gave_way() },
+                    "event": self.event, "incident": self.incident,
                     "action": self.action.clone().unwrap_or_default(),
+                    "restarts": self.restarts.to_string(),
+                    "result": self.result.clone().unwrap_or_default(),
+                    "last_output": self.last_output.join("\n"),
                     "runbook_url": self.runbook.clone().unwrap_or_default(),
                 },
                 "startsAt": self.since.as_ref().unwrap_or(&self.at),
@@ -346,6 +357,12 @@ impl Message {
             alert
         });
         serde_json::Value::from(alerts.to_vec())
+    }
+
+    /// What is said of the alert of another severity, which ends although nothing is well.
+    fn gave_way(&self) -> String {
+        let subject = self.unit.as_ref().unwrap_or(&self.node);
+        format!("no end: {subject} is told of as {} now", self.severity)
     }
 
     /// What a command is told in variables besides, for those that read no JSON.
@@ -377,6 +394,11 @@ impl Message {
     pub fn speaks_of_an_end(&self) -> bool {
         let of_an_end = [Topic::UnitRestarted, Topic::UnitFailed, Topic::StartLimitHit];
         self.status == Status::Firing && of_an_end.iter().any(|topic| topic.as_str() == self.event)
+    }
+
+    /// Whether it tells of a run that is not well and may go on.
+    pub fn speaks_of_health(&self) -> bool {
+        self.status == Status::Firing && self.event == Topic::UnitUnhealthy.as_str()
     }
 
     /// One of a template's fields; empty where there is none.

@@ -38,7 +38,7 @@ use crate::base::{
 
 pub use fallback::{Fallback, Trouble, fallback_faults};
 use fallen::Fallen;
-pub use hush::{Pattern, QuietHours, QuietHoursError, Silence};
+pub use hush::{Hush, Pattern, QuietHours, QuietHoursError, Silence};
 pub use incident::{Acknowledged, Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
 use incident::{Joined, Word};
 pub use letter::Letter;
@@ -346,6 +346,7 @@ impl Alerts {
             | Happening::TimedOut { .. }
             | Happening::WatchdogExpired { .. }
             | Happening::OomKilled { .. }
+            | Happening::Signalled { .. }
             | Happening::Reloaded { .. }
             | Happening::ReloadFailed { .. }
             | Happening::DependencyFailed { .. }

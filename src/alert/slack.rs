@@ -2,6 +2,7 @@
 use serde_json::{Value, json};
 
 use super::{Message, Status};
+use crate::base::counted;
 
 /// Slack's limit for one text in a block is 3000 characters; what we send is shorter.
 const OUTPUT_CHARS_MAX: usize = 1500;
@@ -12,15 +13,13 @@ impl Message {
         let mut blocks =
             vec![section(&format!("{} *{}*  {}", self.sign(), mrkdwn(&self.state()), mrkdwn(&self.message)))];
         if !self.last_output.is_empty() {
-            let output = self.last_output.join("\n");
-            let skipped = output.chars().count().saturating_sub(OUTPUT_CHARS_MAX);
-            let output: String = output.chars().skip(skipped).collect();
+            let text = if self.is_digest() { beginning(&self.last_output) } else { end(&self.last_output.join("\n")) };
             // A run of backticks would end the block.
-            blocks.push(section(&format!("```{}```", mrkdwn(&output).replace("```", "`\u{200b}``"))));
+            blocks.push(section(&format!("```{}```", text.replace("```", "`\u{200b}``"))));
         }
         let mut facts = vec![format!("node {}", self.node)];
         facts.extend(self.unit.as_ref().map(|unit| format!("unit {unit}")));
-        facts.extend((self.restarts > 0).then(|| format!("{} restarts", self.restarts)));
+        facts.extend((self.restarts > 0).then(|| counted(self.restarts, "restart")));
         facts.extend(self.action.clone());
         facts.extend(self.since.as_ref().map(|since| format!("since {since}")));
         facts.extend(self.possible_duplicate.then(|| "this may be a duplicate".to_owned()));
@@ -46,6 +45,35 @@ impl Message {
         let duplicate = if self.possible_duplicate { " (this may be a duplicate)" } else { "" };
         mrkdwn(&format!("[{}] {}: {}{duplicate}", self.state(), self.node, self.message))
     }
+}
+
+/// What fits of lines whose first is the one that matters most, and how many did not.
+fn beginning(lines: &[String]) -> String {
+    let (mut text, mut chars, mut shown) = (String::new(), 0, 0);
+    for line in lines {
+        let line = mrkdwn(line);
+        chars += line.chars().count() + 1;
+        // The first is never left out for its length, which is bounded.
+        if chars > OUTPUT_CHARS_MAX && shown > 0 {
+            break;
+        }
+        text.push_str(&line);
+        text.push('\n');
+        shown += 1;
+    }
+    match lines.len() - shown {
+        0 => drop(text.pop()),
+        more => text.extend(["… and ", &more.to_string(), " more"]),
+    }
+    text
+}
+
+/// What fits of output, whose last lines matter most; a mark says that it does not begin there.
+fn end(output: &str) -> String {
+    let skipped = output.chars().count().saturating_sub(OUTPUT_CHARS_MAX);
+    let mark = if skipped > 0 { "… " } else { "" };
+    let kept: String = output.chars().skip(skipped).collect();
+    format!("{mark}{}", mrkdwn(&kept))
 }
 
 fn section(text: &str) -> Value {
@@ -89,8 +117,28 @@ mod tests {
         let runbook = Some("https://wiki/unit_failed".to_owned());
         let slack = Message { last_output: output, runbook, restarts: 3, ..message("web is failed") }.slack();
         let block = slack["blocks"][1]["text"]["text"].as_str().unwrap();
-        assert!(block.ends_with("the last words```") && block.len() < 3000);
+        assert!(block.starts_with("```… a") && block.ends_with("the last words```") && block.len() < 3000);
         let context = slack["blocks"][2]["elements"][0]["text"].as_str().unwrap();
         assert!(context.contains("3 restarts") && context.contains("<https://wiki/unit_failed|runbook>"), "{context}");
+    }
+
+    #[test]
+    fn of_a_crowd_the_worst_is_shown_and_the_number_of_those_that_are_not() {
+        let crowd: Vec<Message> = (0..25)
+            .map(|nth| Message {
+                severity: "warning".to_owned(),
+                ..message(&format!("unit-{nth:02} ended (killed by SIGKILL), it is restarted & well"))
+            })
+            .chain([message("payment-database ended (killed by SIGKILL), it is not restarted")])
+            .collect();
+        let slack = Message::digest(&crowd[0], &crowd).slack();
+        let block = slack["blocks"][1]["text"]["text"].as_str().unwrap();
+        let lines: Vec<&str> = block.trim_matches('`').lines().collect();
+        assert!(lines[0].starts_with("[CRITICAL] payment-database ended"), "{block}");
+        let shown = lines.len() - 1;
+        assert!(shown > 10 && shown < 26 && block.chars().count() < 1600, "{block}");
+        assert_eq!(lines[shown], format!("… and {} more", 26 - shown));
+        let few = Message::digest(&crowd[0], &crowd[..3]).slack();
+        assert!(!few.to_string().contains(" more"), "{few}");
     }
 }

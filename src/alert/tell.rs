@@ -37,10 +37,7 @@ impl Alerts {
         open.incident.severity = verdict.severity;
         open.look_at = None;
         if let Some(hush) = hush {
-            let again = match hush {
-                Hush::Until(end) => at_wall(now, end),
-                Hush::Inhibited => None,
-            };
+            let again = hush.until.and_then(|end| at_wall(now, end));
             if word == Word::First {
                 (open.incident.held, open.look_at) = (true, again);
             } else {
@@ -84,16 +81,24 @@ impl Alerts {
         let node = &self.settings.node;
         let silenced =
             |silence: &&Silence| silence.holds(at) && silence.pattern.matches(incident.topic, &incident.subject, node);
-        let silence = self.silences.iter().filter(silenced).map(|silence| silence.until).max();
-        let quiet = verdict.quiet_hours.as_ref().and_then(|hours| hours.end(at));
-        if let Some(end) = silence.max(quiet) {
-            return Some(Hush::Until(end));
+        let silence = self.silences.iter().filter(silenced).max_by_key(|silence| silence.until);
+        let silence = silence.map(|silence| (silence.until, format!("silence {} of {}", silence.id, silence.by)));
+        let quiet = verdict.quiet_hours.as_ref().and_then(|hours| Some((hours.end(at)?, "quiet hours".to_owned())));
+        if let Some((end, by)) = silence.max(quiet) {
+            return Some(Hush { by, until: Some(end) });
         }
-        let inhibits = |other: &Incident| {
+        let inhibits = |other: &&Incident| {
             other.subject != incident.subject
                 && verdict.inhibited_by.iter().any(|pattern| pattern.matches(other.topic, &other.subject, node))
         };
-        self.open().any(inhibits).then_some(Hush::Inhibited)
+        let other = self.open().find(inhibits)?;
+        Some(Hush { by: format!("{}:{}", other.topic.as_str(), other.subject), until: None })
+    }
+
+    /// What keeps people from being told of an open incident, if it is held.
+    pub fn hush_of(&self, now: Now, incident: &Incident) -> Option<Hush> {
+        let verdict = self.settings.verdict(incident.topic, &incident.subject, incident.severity);
+        self.hush(now.wall, incident, &verdict).filter(|_| incident.held)
     }
 
     /// An incident that is known already, with what time has in store for it.

@@ -48,6 +48,7 @@ fn ended(generation: u64, consequence: Consequence) -> Happening {
         wanted: false,
         consequence,
         delay: None,
+        why: None,
     }
 }
 
@@ -77,7 +78,7 @@ fn failed() -> Happening {
 }
 
 fn limit() -> Happening {
-    Happening::StartLimitHit { unit: unit(), burst: 5, interval: TimeSpan::from_secs(300) }
+    Happening::StartLimitHit { unit: unit(), burst: 5, interval: TimeSpan::from_secs(300), last: None }
 }
 
 fn stopped() -> Happening {

@@ -5,7 +5,7 @@ use hyper::StatusCode;
 
 use super::{access, problem::Failure};
 use crate::{
-    alert::{Incident, Message, Pattern, RouteName, Silence, SilenceOrder, Subject, Trouble},
+    alert::{Hush, Incident, Message, Pattern, RouteName, Silence, SilenceOrder, Subject, Trouble},
     base::TimeSpan,
     edge::clock,
     engine::Handle,
@@ -21,8 +21,11 @@ pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<v1::Alerts
     // A database out of reach tells of nobody that he still waits.
     let untaken = handle.store().untaken().await.unwrap_or_default();
     let waits = |open: &Incident| untaken.get(&open.id.to_string()).into_iter().flatten().cloned().collect();
-    let mut incidents: Vec<_> =
-        list.open.iter().map(|open| v1::Incident { untaken: waits(open), ..incident(open) }).collect();
+    let mut incidents: Vec<_> = list
+        .open
+        .iter()
+        .map(|(open, hush)| v1::Incident { untaken: waits(open), ..hushed(open, hush.as_ref()) })
+        .collect();
     incidents.sort_by_key(|incident| incident.opened_us);
     let mut silences: Vec<_> = list.silences.iter().map(silence).collect();
     silences.sort_by_key(|silence| silence.until_us);
@@ -106,6 +109,14 @@ pub(super) async fn test(
     Ok(Json(v1::RouteTest { route: route.to_string(), ok: reason.is_none(), reason }))
 }
 
+fn hushed(open: &Incident, hush: Option<&Hush>) -> v1::Incident {
+    v1::Incident {
+        hushed_by: hush.map(|hush| hush.by.clone()),
+        hushed_until_us: hush.and_then(|hush| hush.until).map(|until| until.0),
+        ..incident(open)
+    }
+}
+
 fn incident(incident: &Incident) -> v1::Incident {
     let known = incident.acknowledged.as_ref();
     v1::Incident {
@@ -122,6 +133,8 @@ fn incident(incident: &Incident) -> v1::Incident {
         told: incident.told.iter().map(ToString::to_string).collect(),
         untaken: Vec::new(),
         held: incident.held,
+        hushed_by: None,
+        hushed_until_us: None,
         acknowledged_by: known.map(|known| known.by.clone()),
         acknowledged_us: known.map(|known| known.at.0),
         escalated: incident.escalated,

@@ -11,7 +11,7 @@ use crate::{
     base::{Actor, RunResult, UnitName},
     engine::{
         Handle, UnitState,
-        check::{self, CRITICAL, OK, UNKNOWN, WARNING},
+        check::{self, CRITICAL, OK, UNKNOWN, WARNING, passing},
     },
     node::{
         effect::{Outcome, ProbeReport},
@@ -46,7 +46,14 @@ pub(super) async fn pass(
         } else if let Some(held) = state.status.held_back.filter(|_| asked.restart) {
             found.action = Some(format!("left alone: {}", held.as_str()));
         } else if asked.restart && should_restart(state, found.level, reports_of(outcome)) {
-            let outcomes = handle.order(Actor::CHECK, vec![name.clone()], Verb::Restart).await?;
+            let outcomes = match unwell(state, reports_of(outcome)) {
+                Some(report) => {
+                    let said = report.finding.reason().unwrap_or_default();
+                    let reason = format!("{}: {said}", Actor::CHECK);
+                    handle.restart_unwell(name.clone(), report.name.clone(), reason).await?
+                }
+                None => handle.order(Actor::CHECK, vec![name.clone()], Verb::Restart).await?,
+            };
             found.action = outcomes.first().map(|(unit, outcome)| view::outcome("restart", unit, outcome).message);
         }
         checks.push(found);
@@ -57,18 +64,23 @@ pub(super) async fn pass(
 /// What is down on purpose stays down, and what hit its start limit waits for a person.
 fn should_restart(state: &UnitState, level: u8, reports: &[ProbeReport]) -> bool {
     let status = &state.status;
-    let helps = |report: &ProbeReport| {
+    let settled = matches!(status.active, Active::Active | Active::Failed);
+    level == CRITICAL
+        && settled
+        && (status.active == Active::Failed || unwell(state, reports).is_some())
+        && (status.wanted || status.active == Active::Failed)
+        && !matches!(status.result, RunResult::StartLimitHit | RunResult::TriggerLimitHit)
+}
+
+/// The first probe of a unit that is up whose finding a restart can help.
+fn unwell<'r>(state: &UnitState, reports: &'r [ProbeReport]) -> Option<&'r ProbeReport> {
+    let helps = |report: &&ProbeReport| {
         spec_of(state, report).is_some_and(|spec| {
             check::level(&report.finding, spec.severity) == CRITICAL
                 && (spec.check.is_of_the_unit() || spec.on_unhealthy == OnUnhealthy::Restart)
         })
     };
-    let settled = matches!(status.active, Active::Active | Active::Failed);
-    level == CRITICAL
-        && settled
-        && (status.active == Active::Failed || reports.iter().any(helps))
-        && (status.wanted || status.active == Active::Failed)
-        && !matches!(status.result, RunResult::StartLimitHit | RunResult::TriggerLimitHit)
+    reports.iter().find(helps)
 }
 
 fn reports_of(outcome: &Outcome) -> &[ProbeReport] {
@@ -90,6 +102,7 @@ fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
         Active::Activating | Active::Deactivating => (WARNING, view::cause(state)),
         Active::Failed => (CRITICAL, view::cause(state)),
         Active::Inactive if view::is_up(status, &state.def) && status.generation.0 > 0 => (OK, "finished".to_owned()),
+        Active::Inactive if status.waits_for.is_some() => (WARNING, view::cause(state)),
         Active::Inactive if status.wanted => (CRITICAL, view::cause(state)),
         Active::Inactive => (OK, "down on purpose".to_owned()),
     };
@@ -100,8 +113,7 @@ fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
 fn judge_probes(state: &UnitState, reports: &[ProbeReport]) -> (u8, String) {
     let short: Vec<&ProbeReport> = reports.iter().filter(|report| report.finding != Finding::Good).collect();
     if short.is_empty() {
-        let what =
-            if reports.is_empty() { "up, no probes".to_owned() } else { format!("{} probes pass", reports.len()) };
+        let what = if reports.is_empty() { "up, no probes".to_owned() } else { passing(reports.len()) };
         return (OK, what);
     }
     let level_of = |report: &ProbeReport| {

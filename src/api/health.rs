@@ -32,7 +32,7 @@ struct Reason {
 /// Whether all is well here: 200, or 503 with the reasons.
 pub(super) async fn health(State(handle): State<Handle>) -> Result<Response, Failure> {
     let states = handle.states().await?;
-    let open = handle.alert_list().await?.open;
+    let open: Vec<Incident> = handle.alert_list().await?.open.into_iter().map(|(incident, _)| incident).collect();
     let mut reasons = of_units(&states, &open);
     reasons.extend(of_the_daemon(&open, &handle));
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    base::{Field, Mono, Notice, Now, RunResult, Severity, UnitName, Wall},
+    base::{Field, Mono, Notice, Now, RunResult, Severity, UnitName, Wall, counted},
     edge::{
         cgroup::usage::{self, UnitUse},
         clock, cpus,
@@ -91,6 +91,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         last_exit: status.last_status.map(|status| status.to_string()),
         last_exit_result: status.last_status.map(|_| status.last_result.as_str().to_owned()),
         spawn_failure: status.spawn_failure.clone(),
+        waits_for: status.waits_for.clone(),
         next_start_us: status.restart_due.map(|due| wall_of(now, due).0),
         health: health(status).to_owned(),
         probes: status.health.iter().map(probe).collect(),
@@ -228,6 +229,11 @@ fn cause_of(state: &UnitState) -> String {
     let status = &state.status;
     let last =
         status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.last_result));
+    let why = status.last_why.as_ref();
+    let last = why.map_or_else(|| last.clone(), |why| format!("{last}: {why}"));
+    if let (Some(other), Active::Inactive | Active::Failed) = (&status.waits_for, status.active) {
+        return format!("waits for {other}");
+    }
     let fallen = fallen(state);
     if let Some(held) = status.held_back {
         let why = fallen.map_or_else(String::new, |why| format!("; {why}"));
@@ -242,7 +248,8 @@ fn cause_of(state: &UnitState) -> String {
         (Sub::Listening, _) => format!("listens; starts with the next traffic; the last run ended with {last}"),
         (Sub::AutoRestart, _) => format!("waits for its next start; the last run ended with {last}"),
         (_, Active::Failed) if status.result == RunResult::StartLimitHit => {
-            "too many starts in its window; supervisorctl reset clears that".to_owned()
+            let last = status.last_status.map_or_else(String::new, |_| format!("; the last run ended with {last}"));
+            format!("too many starts in its window{last}; supervisorctl reset clears that")
         }
         (_, Active::Failed) if status.result == RunResult::TriggerLimitHit => {
             "traffic started it too often; supervisorctl start lets it listen again".to_owned()
@@ -251,9 +258,11 @@ fn cause_of(state: &UnitState) -> String {
         (_, Active::Inactive) if status.generation.0 == 0 => "never started".to_owned(),
         (_, Active::Inactive) if status.timer.is_some() => format!("the last run ended with {last}"),
         (_, Active::Inactive) => format!("stopped; the last run ended with {last}"),
-        (_, Active::Active | Active::Reloading) if status.restarts > 0 => status
-            .last_status
-            .map_or_else(|| "restarted".to_owned(), |exit| format!("restarted; the run before: {exit}")),
+        (_, Active::Active | Active::Reloading) if status.restarts > 0 => {
+            let because = why.map_or_else(String::new, |why| format!(" because {why}"));
+            let before = status.last_status.map_or_else(String::new, |exit| format!("; the run before: {exit}"));
+            format!("restarted{because}{before}")
+        }
         (_, Active::Active | Active::Reloading) => "as wanted".to_owned(),
         (_, Active::Activating) => "on its way up".to_owned(),
         (_, Active::Deactivating) if status.unkillable => "its processes do not die on SIGKILL".to_owned(),
@@ -342,11 +351,19 @@ pub(super) fn outcome(verb: &str, unit: &UnitName, outcome: &Outcome) -> v1::Uni
         }
         Outcome::Cleared { restarts, starts, was_failed } => {
             let failed = if *was_failed { "failed state, " } else { "" };
-            (true, "cleared", format!("{unit}: cleared {failed}{restarts} restarts, {starts} starts in the window"))
+            let (restarts, starts) = (counted(*restarts, "restart"), counted(*starts, "start"));
+            (true, "cleared", format!("{unit}: cleared {failed}{restarts}, {starts} in the window"))
         }
         Outcome::Checked(reports) => {
             let failures = reports.iter().filter(|report| matches!(report.finding, Finding::Bad(_))).count();
-            (failures == 0, "checked", format!("{unit}: {failures} of {} probes failed", reports.len()))
+            (
+                failures == 0,
+                "checked",
+                format!(
+                    "{unit}: {failures} of {} failed",
+                    counted(u32::try_from(reports.len()).unwrap_or(u32::MAX), "probe")
+                ),
+            )
         }
         Outcome::Failed(refusal) => refused(unit, refusal),
     };
@@ -418,6 +435,7 @@ pub(super) fn run(row: store::RunRow) -> v1::Run {
         consequence: row.consequence,
         cpu_us: row.usage.map(|usage| micros(usage.user + usage.system)),
         max_rss_kib: row.usage.map(|usage| usage.max_rss_kib).filter(|kib| *kib > 0),
+        reason: row.why,
         last_output: last_output(row.last_output.as_deref()),
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Rows, alerts, the event stream and users' scripts depend on the names and fields: add to them, rename nothing.
 
-use super::{Actor, ByteSize, Consequence, Field, Happening, RunId, RunResult, Severity, StartCause, UnitName};
+use super::{
+    Actor, ByteSize, Consequence, Field, Happening, RunId, RunResult, Severity, StartCause, UnitName, counted,
+};
 
 /// The closed list of field names that a happening may carry.
-pub const FIELD_NAMES: [&str; 33] = [
+pub const FIELD_NAMES: [&str; 34] = [
     "unit",
     "generation",
     "invocation",
@@ -25,6 +27,7 @@ pub const FIELD_NAMES: [&str; 33] = [
     "interval",
     "command",
     "step",
+    "signal",
     "errno",
     "probe",
     "reason",
@@ -60,6 +63,7 @@ impl Happening {
             Self::Unkillable { .. } => "unkillable",
             Self::WatchdogExpired { .. } => "watchdog_expired",
             Self::OomKilled { .. } => "oom_killed",
+            Self::Signalled { .. } => "signalled",
             Self::Reloaded { .. } => "reloaded",
             Self::ReloadFailed { .. } => "reload_failed",
             Self::Unhealthy { .. } => "unhealthy",
@@ -111,6 +115,7 @@ impl Happening {
             | Self::Unkillable { run }
             | Self::WatchdogExpired { run }
             | Self::OomKilled { run }
+            | Self::Signalled { run, .. }
             | Self::Reloaded { run, .. }
             | Self::ReloadFailed { run, .. }
             | Self::MainPidRefused { run, .. }
@@ -158,6 +163,7 @@ impl Happening {
             | Self::Unkillable { run }
             | Self::WatchdogExpired { run }
             | Self::OomKilled { run }
+            | Self::Signalled { run, .. }
             | Self::Reloaded { run, .. }
             | Self::ReloadFailed { run, .. }
             | Self::MainPidRefused { run, .. }
@@ -195,6 +201,7 @@ impl Happening {
             | Self::Unkillable { run }
             | Self::WatchdogExpired { run }
             | Self::OomKilled { run }
+            | Self::Signalled { run, .. }
             | Self::Reloaded { run, .. }
             | Self::ReloadFailed { run, .. }
             | Self::MainPidRefused { run, .. }
@@ -248,6 +255,7 @@ impl Happening {
             | Self::RestartReleased { .. }
             | Self::UnitStopped { .. }
             | Self::Listening { .. }
+            | Self::Signalled { .. }
             | Self::Reloaded { .. }
             | Self::Healthy { .. }
             | Self::Recovered { .. }
@@ -294,8 +302,9 @@ impl Happening {
             },
             Self::MainStarted { run, pid } => format!("{} runs as pid {pid}", run.unit),
             Self::RunReady { run } => format!("{} is up", run.unit),
-            Self::RunEnded { run, status, result, wanted, consequence, delay, .. } => {
+            Self::RunEnded { run, status, result, wanted, consequence, delay, why, .. } => {
                 let how = status.map_or_else(|| format!("result {result}"), |status| status.to_string());
+                let how = if *result == RunResult::OomKill { format!("{how}, for want of memory") } else { how };
                 let restarted =
                     delay.map_or_else(|| "it is restarted".to_owned(), |delay| format!("it is restarted in {delay}"));
                 let then = match (wanted, consequence) {
@@ -309,10 +318,11 @@ impl Happening {
                     (false, Consequence::Fail) => "it is not restarted",
                     (false, Consequence::StartLimit) => "it started too often and is not restarted",
                 };
-                format!("{} ended ({how}), {then}", run.unit)
+                let why = why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+                format!("{} ended ({how}), {then}{why}", run.unit)
             }
-            Self::SpawnFailed { run, command, failure } => {
-                format!("cannot start {command} of {}: {failure}", run.unit)
+            Self::SpawnFailed { run, command, failure: _, reason } => {
+                format!("cannot start {command} of {}: {reason}", run.unit)
             }
             Self::ControlFailed { run, command, status, ignored } => {
                 let ignored = if *ignored { ", which is ignored" } else { "" };
@@ -321,8 +331,9 @@ impl Happening {
             Self::RestartScheduled { unit, delay, restarts } => {
                 format!("{unit} is restarted in {delay} (restart {restarts} in a row)")
             }
-            Self::StartLimitHit { unit, burst, interval } => {
-                format!("{unit} failed: more than {burst} starts within {interval}")
+            Self::StartLimitHit { unit, burst, interval, last } => {
+                let last = last.as_ref().map_or_else(String::new, |last| format!("; the last run ended with {last}"));
+                format!("{unit} failed: more than {} within {interval}{last}", counted(*burst, "start"))
             }
             Self::UnitFailed { unit, result } => format!("{unit} failed ({result}) and stays so until someone acts"),
             Self::UnitStopped { unit, actor } => format!("{unit} is stopped (by {actor})"),
@@ -331,6 +342,7 @@ impl Happening {
             Self::Unkillable { run } => format!("processes of {} do not die on SIGKILL", run.unit),
             Self::WatchdogExpired { run } => format!("{} did not feed its watchdog", run.unit),
             Self::OomKilled { run } => format!("the kernel killed a process of {} for want of memory", run.unit),
+            Self::Signalled { run, signal, actor } => format!("{actor} sent {signal} to {}", run.unit),
             Self::Reloaded { run, actor } => format!("{} reloaded (by {actor})", run.unit),
             Self::ReloadFailed { run, reason } => format!("{} could not reload and runs on: {reason}", run.unit),
             Self::Unhealthy { run, probe, reason, .. } => {
@@ -348,7 +360,8 @@ impl Happening {
             Self::DependencyFailed { unit, needs } => format!("{unit} cannot start: it needs {needs}"),
             Self::CountersReset { unit, actor, restarts, starts, was_failed } => {
                 let failed = if *was_failed { " and the failed state" } else { "" };
-                format!("{unit} was reset by {actor}: {restarts} restarts, {starts} starts{failed} cleared")
+                let (restarts, starts) = (counted(*restarts, "restart"), counted(*starts, "start"));
+                format!("{unit} was reset by {actor}: {restarts}, {starts}{failed} cleared")
             }
             Self::NotifyRefused { unit: Some(unit), sender, reason } => {
                 format!("refused a notification for {unit} from pid {sender}: {reason}")
@@ -419,6 +432,7 @@ impl Happening {
                 wanted,
                 consequence,
                 delay,
+                why,
                 replayed: _,
             } => {
                 fields.push(("invocation", text(invocation)));
@@ -426,10 +440,12 @@ impl Happening {
                 fields.extend([("result", text(result)), ("wanted", Field::Flag(*wanted))]);
                 fields.push(("consequence", text(&consequence.as_str())));
                 fields.extend(delay.map(|delay| ("delay", text(&delay))));
+                fields.extend(why.as_ref().map(|why| ("reason", text(why))));
             }
-            Self::SpawnFailed { run: _, command, failure } => {
+            Self::SpawnFailed { run: _, command, failure, reason } => {
                 fields.extend([("command", text(command)), ("step", text(&failure.step.as_str()))]);
                 fields.push(("errno", Field::Number(u64::from(failure.errno.unsigned_abs()))));
+                fields.push(("reason", text(reason)));
             }
             Self::ControlFailed { run: _, command, status, ignored: _ } => {
                 fields.extend([("command", text(command)), ("status", text(status))]);
@@ -437,10 +453,14 @@ impl Happening {
             Self::RestartScheduled { unit: _, delay, restarts } => {
                 fields.extend([("delay", text(delay)), ("restarts", number(*restarts))]);
             }
-            Self::StartLimitHit { unit: _, burst, interval } => {
+            Self::StartLimitHit { unit: _, burst, interval, last } => {
                 fields.extend([("burst", number(*burst)), ("interval", text(interval))]);
+                fields.extend(last.as_ref().map(|last| ("reason", text(last))));
             }
             Self::UnitFailed { unit: _, result } => fields.push(("result", text(result))),
+            Self::Signalled { run: _, signal, actor } => {
+                fields.extend([("signal", text(signal)), ("actor", text(actor))]);
+            }
             Self::UnitStopped { unit: _, actor } | Self::Reloaded { run: _, actor } => {
                 fields.push(("actor", text(actor)));
             }
@@ -534,6 +554,7 @@ mod tests {
     #[test]
     fn an_end_is_told_with_its_consequence() {
         let ended = |wanted, consequence| Happening::RunEnded {
+            why: None,
             replayed: false,
             run: run(3),
             invocation: InvocationId([0; 16]),
@@ -555,6 +576,27 @@ mod tests {
         assert_eq!(ended(false, Consequence::StartLimit).severity(), Severity::Critical);
         let names: Vec<_> = ended(false, Consequence::Rest).fields().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["unit", "generation", "invocation", "status", "result", "wanted", "consequence"]);
+    }
+
+    #[test]
+    fn an_end_says_why_where_that_is_known() {
+        let ended = |result, why: Option<&str>| Happening::RunEnded {
+            replayed: false,
+            run: run(3),
+            invocation: InvocationId([0; 16]),
+            status: Some(ExitStatus::Signaled { signal: crate::base::Signal::KILL, core: false }),
+            usage: None,
+            result,
+            wanted: false,
+            consequence: Consequence::Restart,
+            delay: None,
+            why: why.map(str::to_owned),
+        };
+        let of_memory = ended(RunResult::OomKill, None).message();
+        assert_eq!(of_memory, "web ended (killed by SIGKILL, for want of memory), it is restarted");
+        let by_someone = ended(RunResult::Signal, Some("uid 0 sent SIGKILL"));
+        assert_eq!(by_someone.message(), "web ended (killed by SIGKILL), it is restarted: uid 0 sent SIGKILL");
+        assert!(by_someone.fields().contains(&("reason", Field::Text("uid 0 sent SIGKILL".to_owned()))));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod chain;
 pub mod confinement; // what shuts a process in
+mod counted;
 mod happening;
 mod id;
 mod identity;
@@ -23,6 +24,7 @@ mod spawn_step;
 mod time;
 
 pub use chain::Chain;
+pub use counted::counted;
 pub use happening::FIELD_NAMES;
 pub use id::{Generation, InvocationId, Ticket};
 pub use identity::Identity;

@@ -1,5 +1,5 @@
 use super::{
-    Actor, Consequence, ExitStatus, HeldBack, InvocationId, Now, Pid, Remedy, RunId, RunResult, SpawnFailure,
+    Actor, Consequence, ExitStatus, HeldBack, InvocationId, Now, Pid, Remedy, RunId, RunResult, Signal, SpawnFailure,
     StartCause, TimeSpan, UnitName, Usage,
 };
 
@@ -82,6 +82,9 @@ pub enum Happening {
         consequence: Consequence,
         /// How long a restart waits, where it does and that is known: it is not when the end is said again.
         delay: Option<TimeSpan>,
+        /// Why it came to that, for people, where more is known than its status: a probe, a signal that someone sent, a program
+        /// that could not be run. A new manager that says the end again does not know it.
+        why: Option<String>,
         /// Whether a new manager says it again, so that the row is complete: (unit, generation) says which. It changes
         /// nothing else and alerts nobody twice.
         replayed: bool,
@@ -94,6 +97,8 @@ pub enum Happening {
         command: String,
         /// The step and error.
         failure: SpawnFailure,
+        /// For people: the program or file, and what is wrong with it.
+        reason: String,
     },
     /// A command around the main process failed, or ran into its deadline.
     ControlFailed {
@@ -123,6 +128,8 @@ pub enum Happening {
         burst: u32,
         /// How long the window is.
         interval: TimeSpan,
+        /// How the last run ended, for people.
+        last: Option<String>,
     },
     /// The unit is failed and stays so until someone acts.
     UnitFailed {
@@ -166,6 +173,15 @@ pub enum Happening {
     WatchdogExpired {
         /// Which run.
         run: RunId,
+    },
+    /// Someone sent its main process a signal.
+    Signalled {
+        /// Which run.
+        run: RunId,
+        /// Which signal.
+        signal: Signal,
+        /// Who.
+        actor: Actor,
     },
     /// A reload was done.
     Reloaded {

@@ -35,6 +35,13 @@ pub const STOOD_STILL: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Wall(pub i64);
 
+impl Wall {
+    /// As RFC 3339 has it, in UTC, to the second.
+    pub fn rfc3339(self) -> String {
+        jiff::Timestamp::from_microsecond(self.0).map_or_else(|_| self.0.to_string(), |at| format!("{at:.0}"))
+    }
+}
+
 /// One moment on both clocks. Only `edge/clock.rs` makes one in production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {

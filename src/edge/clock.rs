@@ -17,7 +17,7 @@ pub fn wall() -> Wall {
 
 /// A moment for people, to the second, in RFC 3339.
 pub fn rfc3339(at: Wall) -> String {
-    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.0}"))
+    at.rfc3339()
 }
 
 /// A clock in nanoseconds. The two clocks we name always exist, so a refusal reads as the clock's start.

@@ -12,7 +12,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 pub(super) use tokio_rustls::client::TlsStream;
 
-use crate::{base::Chain, unit::spec::TlsCheck};
+use super::clock;
+use crate::{
+    base::{Chain, Wall},
+    unit::spec::TlsCheck,
+};
 
 /// Has TLS use its one implementation of cryptography.
 pub(super) fn provide() {
@@ -35,6 +39,34 @@ pub(super) fn spoke_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
         let tls = held.and_then(|held| held.downcast_ref()).or_else(|| cause.downcast_ref());
         matches!(tls, Some(Error::InvalidMessage(_)))
     })
+}
+
+/// What an error that may be one of TLS's says, for people: moments as dates, and no address of a manual for programmers.
+pub(super) fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    const MANUAL: &str = ": https://docs.rs/";
+    let mut text = Chain(error).to_string();
+    if let Some(begin) = text.find(MANUAL) {
+        let length = text[begin + 2..].find(char::is_whitespace).map_or(text.len() - begin, |length| length + 2);
+        text.replace_range(begin..begin + length, "");
+    }
+    for (said, moment, words) in [
+        ("certificate expired: verification time ", "not valid after ", "certificate expired at "),
+        ("certificate not valid yet: verification time ", "not valid before ", "certificate not valid before "),
+    ] {
+        text = dated(&text, said, moment, words).unwrap_or(text);
+    }
+    text
+}
+
+/// The text with `words` and a date in place of the sentence that begins with `said`: its moment, in seconds since 1970,
+/// stands after `moment`, and it ends with a bracket about how long that is from now.
+fn dated(text: &str, said: &str, moment: &str, words: &str) -> Option<String> {
+    let (before, sentence) = text.split_once(said)?;
+    let (_, after) = sentence.split_once(moment)?;
+    let (seconds, rest) = after.split_once(' ')?;
+    let (_, rest) = rest.split_once(')')?;
+    let at = Wall(seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?);
+    Some(format!("{before}{words}{}{rest}", clock::rfc3339(at)))
 }
 
 /// The first certificate that is shown over a connection to whoever asks for `name`; nobody checks it.
@@ -63,7 +95,7 @@ pub(super) async fn handshake(
     let name =
         ServerName::try_from(bare).map_err(|error| format!("{name:?} is no name that a certificate bears: {error}"))?;
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    connected.map_err(|error| format!("TLS: {}", Chain(&error)))
+    connected.map_err(|error| format!("TLS: {}", in_words(&error)))
 }
 
 /// How TLS is spoken. Reads files, those of the machine's authorities too: may wait for a disk.
@@ -132,5 +164,33 @@ impl ServerCertVerifier for Onlooker {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustls::{CertificateError, pki_types::UnixTime};
+
+    use super::*;
+
+    #[test]
+    fn when_a_certificate_expired_is_a_date_and_no_manual_of_programmers_is_named() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let (time, then) = (at(1_767_225_600), at(1_764_547_200));
+        let said = |error| in_words(&Error::InvalidCertificate(error));
+        assert_eq!(
+            said(CertificateError::ExpiredContext { time, not_after: then }),
+            "invalid peer certificate: certificate expired at 2025-12-01T00:00:00Z"
+        );
+        assert_eq!(
+            said(CertificateError::NotValidYetContext { time: then, not_before: time }),
+            "invalid peer certificate: certificate not valid before 2026-01-01T00:00:00Z"
+        );
+        let eof = std::io::Error::other(
+            "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/manual#unexpected-eof",
+        );
+        assert_eq!(in_words(&eof), "peer closed connection without sending TLS close_notify");
     }
 }

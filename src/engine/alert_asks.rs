@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::Engine;
 use crate::{
-    alert::{Incident, Silence, SilenceOrder, SilenceRefusal},
+    alert::{Hush, Incident, Silence, SilenceOrder, SilenceRefusal},
     base::{Actor, UnitName},
     edge::clock,
     node::Input,
@@ -50,8 +50,8 @@ pub enum AlertAsk {
 /// What is open, and what is hushed.
 #[derive(Debug, Clone, Default)]
 pub struct AlertList {
-    /// Open incidents.
-    pub open: Vec<Incident>,
+    /// Open incidents, each with what hushes it.
+    pub open: Vec<(Incident, Option<Hush>)>,
     /// Silences that hold.
     pub silences: Vec<Silence>,
 }
@@ -61,8 +61,8 @@ impl Engine {
         let now = clock::now();
         match ask {
             AlertAsk::List { reply } => {
-                let (open, silences) =
-                    (self.alerts.open().cloned().collect(), self.alerts.silences(now).cloned().collect());
+                let open = self.alerts.open().map(|open| (open.clone(), self.alerts.hush_of(now, open))).collect();
+                let silences = self.alerts.silences(now).cloned().collect();
                 reply.send(AlertList { open, silences }).ok();
             }
             AlertAsk::Silence { actor, order, reply } => {

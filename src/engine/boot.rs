@@ -40,7 +40,7 @@ use crate::{
         alarm::Alarm,
         cgroup::{Cgroups, Right, controllers::Controllers},
         clock,
-        deliver::{Deliveries, Timing},
+        deliver::{Deliveries, Errand, Timing},
         listen,
         log::{Flow, Pump},
         notify,
@@ -253,6 +253,14 @@ impl Parts {
         })
     }
 
+    fn deliveries(&self, settings: &Settings, errands: mpsc::UnboundedSender<Errand>) -> Deliveries {
+        let deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default(), errands)
+            .reading(settings.paths.logs.clone());
+        let _in_runtime = self.edges.enter();
+        deliveries.set_routes(&settings.alert.routes);
+        deliveries
+    }
+
     fn engine(
         self,
         keeper: Client,
@@ -261,10 +269,7 @@ impl Parts {
     ) -> (Engine, oneshot::Receiver<store::Opened>) {
         let (own_asks, asks) = mpsc::channel(ASKS_MAX);
         let (errands, errands_asked) = mpsc::unbounded_channel();
-        let deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default(), errands);
-        let in_runtime = self.edges.enter();
-        deliveries.set_routes(&settings.alert.routes);
-        drop(in_runtime);
+        let deliveries = self.deliveries(&settings, errands);
         let now = clock::now();
         let seed = now.mono.0 ^ u64::from(std::process::id());
         let resources = Resources::new(self.cgroups.clone(), self.controllers, self.reporter.clone());

@@ -35,6 +35,11 @@ pub const fn level(finding: &Finding, severity: Severity) -> u8 {
     }
 }
 
+/// That all of so many do.
+pub fn passing(probes: usize) -> String {
+    if probes == 1 { "1 probe passes".to_owned() } else { format!("{probes} probes pass") }
+}
+
 /// Probes these units, or all when none is named; an error names a unit that does not exist.
 pub async fn pass(host: &Host, wanted: &[UnitName]) -> Result<CheckAnswer, String> {
     if let Some(missing) = wanted.iter().find(|name| !host.units.contains_key(name)) {
@@ -60,7 +65,7 @@ async fn check_unit(prober: &Prober, name: &UnitName, def: &UnitDef) -> UnitChec
         level = UNKNOWN;
         "no daemon, and no probes to ask instead".to_owned()
     } else if texts.is_empty() {
-        format!("no daemon; {} probes pass", probes.len())
+        format!("no daemon; {}", passing(probes.len()))
     } else {
         format!("no daemon; {}", texts.join(", "))
     };
@@ -91,6 +96,11 @@ pub fn worse(one: u8, other: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_probe_is_no_plural() {
+        assert_eq!([1, 2].map(passing), ["1 probe passes", "2 probes pass"]);
+    }
 
     #[test]
     fn critical_is_worse_than_warning_and_that_than_unknown() {

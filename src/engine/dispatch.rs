@@ -177,8 +177,8 @@ impl Engine {
 
     pub(super) fn made_or_not(&mut self, key: &ProcessKey, made: Result<(), Unprepared>) -> Result<(), ClientError> {
         match made {
-            Err(Unprepared::Failed(failure)) => {
-                self.not_spawned(key, failure);
+            Err(Unprepared::Failed(failure, cause)) => {
+                self.not_spawned(key, failure, cause);
                 Ok(())
             }
             Err(Unprepared::Keeper(error)) => Err(error),
@@ -217,9 +217,9 @@ impl Engine {
     }
 
     /// A process was not even ordered.
-    pub(super) fn not_spawned(&mut self, key: &ProcessKey, failure: SpawnFailure) {
+    fn not_spawned(&mut self, key: &ProcessKey, failure: SpawnFailure, cause: String) {
         let input = match key.role {
-            Role::Main | Role::Named(_) | Role::Control(_) => Input::SpawnFailed { key: key.clone(), failure },
+            Role::Main | Role::Named(_) | Role::Control(_) => Input::Unprepared { key: key.clone(), failure, cause },
             Role::Probe(_) => {
                 let Some(input) = self.probes.fail_exec(key, failure) else { return };
                 input
@@ -484,8 +484,8 @@ impl Engine {
 pub(super) enum Unprepared {
     /// The keeper is gone.
     Keeper(ClientError),
-    /// This cannot be started now; the machine is told.
-    Failed(SpawnFailure),
+    /// This cannot be started now; the machine is told, and why, for people.
+    Failed(SpawnFailure, String),
 }
 
 /// Tells people why a process is not ordered.
@@ -496,7 +496,7 @@ pub(super) fn refuse(
 ) -> Unprepared {
     let (unit, command) = (&order.key.run.unit, order.directive);
     tracing::error!(unit = %unit, command, error = %Chain(error), "cannot start a process");
-    Unprepared::Failed(failure)
+    Unprepared::Failed(failure, Chain(error).to_string())
 }
 
 /// A stopped process takes a deadly signal only when it goes on (systemd.kill(5)).

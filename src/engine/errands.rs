@@ -196,7 +196,7 @@ impl Engine {
         spec.stderr = Output::Stdout;
         match self.hand_over(&order, program.user.as_ref(), spec, &Disks::default()) {
             Ok(()) => Ok(()),
-            Err(Unprepared::Failed(failure)) => self.errand_ended(&key, ErrandEnd::NotRun(failure)),
+            Err(Unprepared::Failed(failure, _)) => self.errand_ended(&key, ErrandEnd::NotRun(failure)),
             Err(Unprepared::Keeper(error)) => Err(error),
         }
     }

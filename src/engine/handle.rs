@@ -82,6 +82,17 @@ pub enum Ask {
         /// Where the answer goes.
         reply: oneshot::Sender<bool>,
     },
+    /// Restart a unit that whoever asked its probes found unwell; answered when it is up again.
+    Unwell {
+        /// Which.
+        unit: UnitName,
+        /// Which probe.
+        probe: String,
+        /// Who found it so, and what it said.
+        reason: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<(UnitName, Outcome)>>,
+    },
     /// Run every probe of these units once, now.
     Probe {
         /// Which; all when empty.
@@ -268,6 +279,16 @@ impl Handle {
     /// Runs every probe of these units once, now; of all units when none is named.
     pub async fn probe_now(&self, units: Vec<UnitName>) -> Result<Vec<(UnitName, Outcome)>, Gone> {
         self.ask(|reply| Ask::Probe { units, reply }).await
+    }
+
+    /// Restarts a unit that whoever asked its probes found unwell, and waits until it is up again.
+    pub async fn restart_unwell(
+        &self,
+        unit: UnitName,
+        probe: String,
+        reason: String,
+    ) -> Result<Vec<(UnitName, Outcome)>, Gone> {
+        self.ask(|reply| Ask::Unwell { unit, probe, reason, reply }).await
     }
 
     /// Open incidents, and silences.

@@ -76,6 +76,7 @@ impl Engine {
             other @ (Ask::States { .. }
             | Ask::Reload { .. }
             | Ask::Probe { .. }
+            | Ask::Unwell { .. }
             | Ask::Alerts(_)
             | Ask::Well { .. }
             | Ask::Upgrade { .. }) => self.take_ask(other),

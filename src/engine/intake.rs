@@ -437,6 +437,11 @@ impl Engine {
                 self.waiting.insert(ticket, reply);
                 self.node.handle(clock::now(), Input::ProbeNow { ticket, units });
             }
+            Ask::Unwell { unit, probe, reason, reply } => {
+                let ticket = self.tickets.next();
+                self.waiting.insert(ticket, reply);
+                self.node.handle(clock::now(), Input::Unwell { ticket, unit, probe, reason });
+            }
             Ask::Alerts(ask) => self.take_alert_ask(ask),
             Ask::Well { reply } => {
                 reply.send(self.is_well()).ok();

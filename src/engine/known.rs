@@ -186,6 +186,7 @@ impl Engine {
                 wanted: false,
                 consequence: Consequence::Rest,
                 delay: None,
+                why: None,
                 replayed: true,
             })
             .map(|what| Write::Notice(Box::new(Notice { at, what })))

@@ -153,7 +153,7 @@ impl Engine {
         match self.bind_missing(name, unit) {
             Ok(()) => self.close_unwanted(name, unit, |held| listen::remove_file(&held.spec))?,
             Err(Unprepared::Keeper(error)) => return Err(error),
-            Err(Unprepared::Failed(_)) => {
+            Err(Unprepared::Failed(..)) => {
                 tracing::warn!(unit = %name, "its old sockets stay; the new ones are bound at its next start");
             }
         }
@@ -169,7 +169,7 @@ impl Engine {
         let opened = self.open_sockets(name, unit).and_then(|()| {
             self.sockets.watch(name).map_err(|error| {
                 tracing::error!(unit = %name, %error, "cannot wait for traffic");
-                Unprepared::Failed(failure(&error))
+                Unprepared::Failed(failure(&error), format!("cannot wait for traffic: {error}"))
             })
         });
         match opened {
@@ -178,7 +178,7 @@ impl Engine {
             }
             Ok(()) => {}
             Err(Unprepared::Keeper(error)) => return Err(error),
-            Err(Unprepared::Failed(failure)) => {
+            Err(Unprepared::Failed(failure, _)) => {
                 self.node.handle(clock::now(), Input::ListenFailed { unit: name.clone(), failure });
             }
         }
@@ -216,10 +216,11 @@ impl Engine {
             }
             let opened = listen::open(spec, self.sockets.owner(&spec.options)).map_err(|error| {
                 tracing::error!(unit = %name, error = %Chain(&error), "cannot open a socket");
-                Unprepared::Failed(failure(&error.source))
+                Unprepared::Failed(failure(&error.source), Chain(&error).to_string())
             })?;
             complain(name, &key, opened.complaints);
-            let kept = opened.fd.try_clone().map_err(|error| Unprepared::Failed(failure(&error)))?;
+            let unshared = |error| Unprepared::Failed(failure(&error), format!("cannot keep socket {key}: {error}"));
+            let kept = opened.fd.try_clone().map_err(unshared)?;
             let order = Order::Store { unit: name.clone(), name: key.clone() };
             self.keeper.send(&order, vec![kept]).map_err(Unprepared::Keeper)?;
             let held = Held { key, spec: spec.clone(), fd: opened.fd };

@@ -185,6 +185,7 @@ impl Node {
             result: run.result,
             wanted,
             consequence,
+            why: run.why_ended(),
         };
         if let Some(unit) = self.unit_mut(place) {
             unit.keep_end(end.clone());
@@ -345,9 +346,9 @@ impl Node {
         monitor: Option<Box<Monitor>>,
     ) {
         let Some(unit) = self.unit(place) else { return };
-        let (name, action) = (unit.name.clone(), unit.def.start_limit.action);
+        let (name, action, last) = (unit.name.clone(), unit.def.start_limit.action, unit.last_end_in_words());
         let Allowed { burst, interval } = allowed;
-        self.notice(now, Happening::StartLimitHit { unit: name, burst, interval });
+        self.notice(now, Happening::StartLimitHit { unit: name, burst, interval, last });
         let monitor = monitor.map(|monitor| Box::new(Monitor { result: RunResult::StartLimitHit, ..*monitor }));
         self.fail(now, place, RunResult::StartLimitHit, monitor);
         self.want_exit(place, action, super::EXIT_CODE_START_LIMIT);

@@ -80,8 +80,8 @@ impl Node {
         }
     }
 
-    /// There is no process, or it ended before its program ran.
-    pub(super) fn spawn_failed(&mut self, now: Now, key: &ProcessKey, failure: SpawnFailure) {
+    /// There is no process, or it ended before its program ran. `cause` says more of why than the failure.
+    pub(super) fn spawn_failed(&mut self, now: Now, key: &ProcessKey, failure: SpawnFailure, cause: Option<&str>) {
         if matches!(key.role, Role::Probe(_)) {
             return;
         }
@@ -114,10 +114,15 @@ impl Node {
         run.transient |= failure.is_shortage() && was_to_start;
         self.touch(place);
         let command = directive.as_str().to_owned();
+        let reason = cause.map_or_else(|| format!("{program}: {failure}"), |cause| format!("{program}: {cause}"));
+        let in_words: Box<str> = format!("{command} {reason}").into();
         if let Some(unit) = self.unit_mut(place) {
-            unit.spawn_failure = Some(format!("{command} {program}: {failure}").into());
+            unit.spawn_failure = Some(in_words.clone());
         }
-        self.notice(now, Happening::SpawnFailed { run: key.run.clone(), command, failure });
+        if let Some(run) = self.run_mut(place).filter(|_| was_to_start) {
+            run.why.get_or_insert(in_words);
+        }
+        self.notice(now, Happening::SpawnFailed { run: key.run.clone(), command, failure, reason });
         match control {
             None => self.main_gone(now, place, result),
             Some(control) => self.control_failed(now, place, control, result),
@@ -387,6 +392,7 @@ fn derived_end(unit: &Unit, generation: Generation, fact: ExitFact, waited: Opti
         result,
         wanted: false,
         consequence: Consequence::Restart,
+        why: None,
     }
 }
 
@@ -432,6 +438,7 @@ impl End {
             wanted: self.wanted,
             consequence: self.consequence,
             delay: None,
+            why: self.why.as_deref().map(str::to_owned),
             replayed,
         }
     }

@@ -8,13 +8,14 @@ use super::{
     Node,
     graph::Place,
     input::RestartBudget,
+    probe::Probe,
     service::{Run, Unit},
     status::Verdict,
     wish::Ending,
 };
 use crate::{
     base::{Happening, HeldBack, Now, UnitName},
-    unit::spec::OnUnhealthy,
+    unit::spec::{OnUnhealthy, ProbeSpec},
 };
 
 /// Restarts that one unit remembers: the largest budget.
@@ -63,6 +64,9 @@ impl Node {
                     self.notice(now, what);
                 }
                 let Some(run) = self.run_mut(place) else { return };
+                let named = |(spec, _): &(&ProbeSpec, &Probe)| spec.name == probe;
+                let why = run.def.health.iter().zip(&run.probes).find(named).map(|(_, fallen)| fallen.charge(&probe));
+                run.why = why.map(Into::into);
                 run.ending = Some(Ending::Unhealthy { probe: probe.to_string() });
                 self.budget.leave(place);
                 self.touch(place);

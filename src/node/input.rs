@@ -81,6 +81,15 @@ pub enum Input {
         /// Where and why.
         failure: SpawnFailure,
     },
+    /// A process was not even ordered: what it needs cannot be had.
+    Unprepared {
+        /// Which.
+        key: ProcessKey,
+        /// Where and why.
+        failure: SpawnFailure,
+        /// The same for people: which file it is …
+        cause: String,
+    },
     /// A process ended.
     Exited {
         /// Which.
@@ -174,6 +183,18 @@ pub enum Input {
     RestartBudget(RestartBudget),
     /// The units on which someone works.
     Maintained(BTreeSet<UnitName>),
+    /// Restart a unit of which someone who asked for its probes found one that is not well, as that probe would have it
+    /// restarted; answered when it is up again.
+    Unwell {
+        /// Names the request.
+        ticket: Ticket,
+        /// Which unit.
+        unit: UnitName,
+        /// Which probe.
+        probe: String,
+        /// Who found it so, and what the probe said, for people.
+        reason: String,
+    },
     /// Run every probe of these units once, now; answered with one reply when all have come back.
     ProbeNow {
         /// Names the request.

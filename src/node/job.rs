@@ -16,7 +16,7 @@ use super::{
     wish::{Ask, Ending, Job, JobKind, Wish},
 };
 use crate::{
-    base::{Actor, Happening, Now, StartCause, TimeSpan, UnitName},
+    base::{Actor, Consequence, Happening, Now, StartCause, TimeSpan, UnitName},
     unit::spec::{EmergencyAction, ServiceKind},
 };
 
@@ -427,13 +427,18 @@ impl Node {
         }
         let Some(unit) = self.unit_mut(place) else { return };
         if !unit.window.admit(now.mono, unit.def.start_limit) {
+            let was_announced = unit.job.as_ref().is_some_and(|job| job.restarts_unwell());
             let monitor = self.last_end(place);
             self.start_limit_hit(now, place, monitor);
+            if was_announced {
+                self.correct_last_end(now, place, Consequence::StartLimit);
+            }
             return self.finish_job(now, place, &Outcome::Failed(Refusal::StartLimitHit));
         }
         let accepts = unit.accepts();
         let Some(job) = &mut unit.job else { return };
         job.begun = true;
+        unit.restarts = unit.restarts.saturating_add(u32::from(job.restarts_unwell()));
         if accepts {
             // Over when its sockets are bound.
             return self.listen(now, place);

@@ -48,6 +48,7 @@ mod oom;
 mod order;
 mod orphan;
 mod probe;
+mod reason;
 mod report;
 mod restart;
 mod restore;
@@ -59,6 +60,7 @@ mod tidy;
 mod timer;
 mod timers;
 mod units;
+mod unwell;
 mod up;
 mod watch;
 mod wish;
@@ -242,7 +244,8 @@ impl Node {
             }
             Input::MainMissing { key, why } => self.main_missing(now, &key, &why),
             Input::ExecDone { key } => self.exec_done(now, &key),
-            Input::SpawnFailed { key, failure } => self.spawn_failed(now, &key, failure),
+            Input::SpawnFailed { key, failure } => self.spawn_failed(now, &key, failure, None),
+            Input::Unprepared { key, failure, cause } => self.spawn_failed(now, &key, failure, Some(&cause)),
             Input::Exited { key, status, usage, oom, alone } => {
                 self.exited(now, &key, ExitFact { status, usage, oom, alone });
             }
@@ -259,6 +262,7 @@ impl Node {
             Input::RestartBudget(rule) => self.budget.rule(rule),
             Input::Maintained(units) => self.maintain(now, &units),
             Input::ProbeNow { ticket, units } => self.probe_now(ticket, &units),
+            Input::Unwell { ticket, unit, probe, reason } => self.restart_unwell(now, ticket, &unit, probe, &reason),
         }
         self.conclude(now);
     }

@@ -90,7 +90,7 @@ impl Node {
             }
             Verb::Signal(signal) => {
                 for (place, ask) in known {
-                    self.order_signal(place, signal, ask);
+                    self.order_signal(now, place, signal, actor, ask);
                 }
             }
             Verb::Reset => {
@@ -149,10 +149,14 @@ impl Node {
         self.pull_in(now, seen, named);
     }
 
-    fn order_signal(&mut self, place: Place, signal: Signal, ask: Ask) {
-        let key = self.run(place).filter(|run| run.main.is_alive()).map(super::service::Run::main_key);
-        let Some(key) = key else { return self.answer(Some(ask), Outcome::Failed(Refusal::NotRunning)) };
+    fn order_signal(&mut self, now: Now, place: Place, signal: Signal, actor: &Actor, ask: Ask) {
+        let Some(run) = self.run_mut(place).filter(|run| run.main.is_alive()) else {
+            return self.answer(Some(ask), Outcome::Failed(Refusal::NotRunning));
+        };
+        run.sent = Some((signal, actor.clone()));
+        let (id, key) = (run.id(), run.main_key());
         self.order(place, Effect::Kill { key, signal });
+        self.notice(now, Happening::Signalled { run: id, signal, actor: actor.clone() });
         self.answer(Some(ask), Outcome::Done);
     }
 

@@ -7,7 +7,7 @@ use super::{
     status::Verdict,
 };
 use crate::{
-    base::{Mono, Now, TimeSpan},
+    base::{Mono, Now, TimeSpan, counted},
     unit::spec::ProbeSpec,
 };
 
@@ -33,6 +33,9 @@ pub(super) struct Probe {
     pub(super) answer: Answer,
     /// A bad answer that waits for others.
     pub(super) held: Option<Box<ProbeOutcome>>,
+    /// Bad answers since the first of those that made it unhealthy, or may, and when that came; not remembered.
+    failures: u32,
+    failing_since: Option<Now>,
     /// When it was due last; the next is an interval later.
     pub(super) due: Mono,
     /// Turns since it became unhealthy, for longer pauses.
@@ -105,6 +108,7 @@ impl Probe {
         self.bad = self.bad << 1 | u64::from(bad);
         self.good_row = if short { 0 } else { self.good_row.saturating_add(1) };
         self.fair_row = if bad { 0 } else { self.fair_row.saturating_add(1) };
+        self.count_failure(now, spec, bad);
         let verdict = self.weigh(spec, short, bad);
         if verdict != self.verdict {
             *self = Self {
@@ -113,12 +117,38 @@ impl Probe {
                 due: self.due,
                 asked: self.asked,
                 answer: std::mem::take(&mut self.answer),
+                failures: if verdict == Verdict::Unhealthy { self.failures } else { 0 },
+                failing_since: self.failing_since.filter(|_| verdict == Verdict::Unhealthy),
                 last_failure: self.last_failure.take(),
                 last_bad: self.last_bad.take().filter(|_| verdict != Verdict::Healthy),
                 last_degraded: self.last_degraded.take().filter(|_| verdict != Verdict::Healthy),
                 took: self.took,
                 ..Self::default()
             };
+        }
+    }
+
+    /// While it is not unhealthy, bad answers that no recent one is left of are forgotten.
+    fn count_failure(&mut self, now: Now, spec: &ProbeSpec, bad: bool) {
+        let is_first = (self.bad & recent(spec)).count_ones() <= u32::from(bad);
+        if self.verdict != Verdict::Unhealthy && is_first {
+            (self.failures, self.failing_since) = (u32::from(bad), bad.then_some(now));
+        } else {
+            self.failures = self.failures.saturating_add(u32::from(bad));
+        }
+    }
+
+    /// What it has against its service, for people: how often it has failed, since when, and why.
+    pub(super) fn charge(&self, name: &str) -> String {
+        let why = self.reason().map_or_else(String::new, |why| format!(": {why}"));
+        match (self.failing_since, self.since) {
+            (Some(since), _) => {
+                let times = counted(self.failures, "time");
+                format!("probe {name} failed {times} since {}{why}", since.wall.rfc3339())
+            }
+            // As the manager before this one found.
+            (None, Some(since)) => format!("probe {name} is unhealthy since {}{why}", since.wall.rfc3339()),
+            (None, None) => format!("probe {name} is unhealthy{why}"),
         }
     }
 
@@ -143,8 +173,7 @@ impl Probe {
     /// A verdict falls when so many of the last answers speak against it, and rises after a row of better ones; the first
     /// answer of a run that is not bad is enough.
     fn weigh(&self, spec: &ProbeSpec, short: bool, bad: bool) -> Verdict {
-        let recent = u64::MAX >> (u64::BITS - spec.unhealthy_window.clamp(1, u64::BITS));
-        let falls = |answers: u64| (answers & recent).count_ones() >= spec.unhealthy_after;
+        let falls = |answers: u64| (answers & recent(spec)).count_ones() >= spec.unhealthy_after;
         match self.verdict {
             _ if falls(self.bad) => Verdict::Unhealthy,
             Verdict::Unknown if !short => Verdict::Healthy,
@@ -172,6 +201,11 @@ impl Probe {
         self.due = Mono(self.due.0.checked_add(nanos.saturating_mul(missed.saturating_add(1)))?);
         self.due.after(TimeSpan::from_micros(random))
     }
+}
+
+/// The answers that count, the newest in bit 0.
+fn recent(spec: &ProbeSpec) -> u64 {
+    u64::MAX >> (u64::BITS - spec.unhealthy_window.clamp(1, u64::BITS))
 }
 
 /// A pause is at most so many times doubled.

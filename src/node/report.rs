@@ -9,7 +9,7 @@ use super::{
     wish::{JobKind, Wish},
 };
 use crate::{
-    base::{Now, Pid, UnitName},
+    base::{Now, Pid, StartCause, UnitName},
     unit::{UnitDef, spec::Listen},
 };
 
@@ -48,6 +48,8 @@ impl Node {
             result: run.map_or(unit.result, |run| run.result),
             last_status: unit.last_status,
             last_result: unit.last_result(),
+            last_why: last_why(unit),
+            waits_for: self.waits_for(place),
             spawn_failure: unit.spawn_failure.as_deref().map(str::to_owned),
             restart_due,
             health: health(run.map_or(&unit.def, |run| &run.def), run),
@@ -73,6 +75,40 @@ impl Node {
             timer: unit.timer_status(),
         })
     }
+}
+
+impl Node {
+    /// Whom the start of a unit waits for, for people.
+    fn waits_for(&self, place: Place) -> Option<String> {
+        let job = self.unit(place)?.job.as_ref().filter(|job| !job.begun && !job.stops())?;
+        let blocker = job.blocked_by?;
+        let other = self.unit(blocker)?;
+        if !self.gates(place, blocker) {
+            return Some(other.name.to_string());
+        }
+        let run = other.run()?;
+        let (spec, probe) = run.def.health.iter().zip(&run.probes).find(|(_, probe)| !probe.verdict.is_up())?;
+        let why = probe.reason().map_or_else(String::new, |why| format!(" ({why})"));
+        Some(format!("{}: probe {}{why}", other.name, spec.name))
+    }
+}
+
+/// Of a run that a manager before this one saw end, only what the next one's cause tells.
+fn last_why(unit: &Unit) -> Option<String> {
+    let by_probe = |run: &Run| match &run.begin.cause {
+        StartCause::Unhealthy { probe } => Some(format!("probe {probe} was not well")),
+        StartCause::Boot
+        | StartCause::Manual(_)
+        | StartCause::Dependency(_)
+        | StartCause::AutoRestart
+        | StartCause::Triggered(_)
+        | StartCause::Traffic
+        | StartCause::Timer(_)
+        | StartCause::Connection(_)
+        | StartCause::ExternalStart
+        | StartCause::ExternalRestart => None,
+    };
+    unit.last_why().map(str::to_owned).or_else(|| by_probe(unit.run()?))
 }
 
 impl Unit {

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     base::{
         Actor, Consequence, ExitStatus, Generation, HeldBack, InvocationId, Mono, Now, Pid, ProcessKey, Role, RunId,
-        RunResult, StartCause, TimeSpan, UnitName, Usage,
+        RunResult, Signal, StartCause, TimeSpan, UnitName, Usage,
     },
     unit::{
         UnitDef,
@@ -138,6 +138,10 @@ pub(super) struct Run {
     pub(super) result: RunResult,
     /// Why it was taken down while it was well; `None` while it is not, or when it ended by itself.
     pub(super) ending: Option<Ending>,
+    /// Why it ends, for people, where that is known before it does; not remembered.
+    pub(super) why: Option<Box<str>>,
+    /// The last signal that someone sent its main process; not remembered.
+    pub(super) sent: Option<(Signal, Actor)>,
     /// No process of the run lives.
     pub(super) empty: bool,
     /// `empty` as it was before the newest spawn, for when that fails.
@@ -288,6 +292,8 @@ pub(super) struct End {
     pub(super) result: RunResult,
     pub(super) wanted: bool,
     pub(super) consequence: Consequence,
+    /// Not remembered.
+    pub(super) why: Option<Box<str>>,
 }
 
 impl End {
@@ -425,6 +431,8 @@ impl Run {
             controls: 0,
             result: RunResult::Success,
             ending: None,
+            why: None,
+            sent: None,
             empty: true,
             empty_before: true,
             unkillable: false,

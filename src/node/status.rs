@@ -36,6 +36,10 @@ pub struct UnitStatus {
     pub last_status: Option<ExitStatus>,
     /// systemd's class of that end; it stays what it was when the unit is reset or runs again.
     pub last_result: RunResult,
+    /// Why that run ended so, where more is known than its status: a probe, a signal that someone sent …
+    pub last_why: Option<String>,
+    /// The unit that its start waits for, and the probe of that where it is the probe.
+    pub waits_for: Option<String>,
     /// The command of the newest run that could not be run: directive, program, step and cause.
     pub spawn_failure: Option<String>,
     /// When the next automatic restart is due.

@@ -90,6 +90,11 @@ impl Job {
         Self { kind, asks, begun: false, blocked_by: None, idled: false }
     }
 
+    /// Whether it is the second half of a restart for health, which counts as one.
+    pub(super) const fn restarts_unwell(&self) -> bool {
+        matches!(self.kind, JobKind::Start { cause: StartCause::Unhealthy { .. }, .. })
+    }
+
     /// Whether it takes the unit down first.
     pub(super) const fn stops(&self) -> bool {
         matches!(self.kind, JobKind::Stop(_) | JobKind::Restart(_))

@@ -54,6 +54,9 @@ pub struct Unit {
     /// The command of the last run that could not be run, for people: directive, program, the step that failed, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spawn_failure: Option<String>,
+    /// The unit that its start waits for, and the probe of that unit where that is what it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// When the next automatic start is due.
     pub next_start_us: Option<i64>,
     /// `healthy`, `degraded`, `unhealthy`, `unknown`, or `none` without probes.
@@ -335,6 +338,10 @@ pub struct Run {
     pub cpu_us: Option<u64>,
     /// Largest resident memory.
     pub max_rss_kib: Option<u64>,
+    /// Why it ended so, for people, where more is known than its status: a probe, a signal that someone sent, a program that
+    /// could not be run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What it wrote last before an unexpected end, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_output: Vec<String>,
@@ -356,6 +363,9 @@ pub struct Why {
     pub now: String,
     /// What led to it.
     pub chain: Vec<Event>,
+    /// Whether there is more before it.
+    #[serde(default)]
+    pub has_more: bool,
     /// What the run wrote last that ended last, where that was unexpected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_output: Vec<String>,

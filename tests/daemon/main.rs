@@ -51,6 +51,7 @@ mod reload; // files that change
 mod templates; // instances and targets
 mod resources; // what units ask of the machine
 mod restart; // services that die
+mod causes; // why something ended or does not begin
 mod said; // what is said of a failure
 mod root; // services below a root of their own
 mod sandbox; // services that are shut in
@@ -183,6 +184,11 @@ const TESTS: &[Test] = tests![
     health::a_monitoring_plugin_speaks_by_its_exit_code,
     health::a_redis_server_is_asked_what_it_is,
     health::tls_is_spoken_with_ones_own_authority_and_certificates_are_watched,
+    causes::a_restart_by_a_probe_names_it_its_failures_and_what_it_said,
+    causes::a_restart_by_check_is_told_to_people_before_the_probe_has_a_verdict,
+    causes::who_sent_the_signal_that_ended_a_run_is_on_record,
+    causes::a_file_or_program_that_is_not_there_is_named_to_everybody,
+    causes::a_start_that_waits_for_a_probe_of_another_says_so_while_it_does,
     said::a_unit_that_is_not_healthy_says_which_probe_since_when_and_why_whoever_died_meanwhile,
     said::the_last_output_of_a_run_is_its_own_however_soon_the_next_one_follows,
     said::a_restart_is_two_lines_of_the_log_and_what_this_host_lacks_is_said_once,

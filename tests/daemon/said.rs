@@ -194,8 +194,12 @@ pub(crate) fn a_restart_by_check_bears_its_name_whoever_died_meanwhile() {
     world.until_status("web", "the next run", |status| status["generation"] == 2 && status["active"] == "active");
     world.kill_manager();
     let runs = world.history("web", 1);
-    assert_eq!((&runs[0]["cause"], &runs[0]["actor"]), (&"manual".into(), &"supervisorctl check".into()), "{runs:#?}");
-    assert!(world.log().contains("web starts (by supervisorctl check)"), "{}", world.log());
+    assert_eq!((&runs[0]["cause"], &runs[0]["cause_detail"]), (&"unhealthy".into(), &"live".into()), "{runs:#?}");
+    let of_first = &runs[1];
+    let reason = of_first["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("probe live is unwell, found by supervisorctl check: "), "{of_first:#}");
+    let status = world.status("web");
+    assert_eq!(status["restarts_total"], 1, "{status:#}");
 }
 
 pub(crate) fn the_class_beside_the_last_exit_is_that_exits() {

@@ -176,7 +176,13 @@ fn the_other_commands_ask_at_their_places() {
         .route(
             "/v1/units/{unit}/why",
             get(|| async {
-                Json(Why { unit: "a@b".into(), now: "active".into(), chain: vec![], last_output: vec![] })
+                Json(Why {
+                    unit: "a@b".into(),
+                    now: "active".into(),
+                    chain: vec![],
+                    has_more: false,
+                    last_output: vec![],
+                })
             }),
         )
         .route(

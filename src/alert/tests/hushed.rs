@@ -207,3 +207,16 @@ fn the_disk_of_the_daemon_is_told_of_once_and_again_when_it_gets_worse() {
     assert_eq!(at(&mut alerts, 4, &low(true)), [] as [&str; 0]);
     assert_eq!(at(&mut alerts, 5, &Happening::DiskRecovered), ["recovered ops"]);
 }
+
+#[test]
+fn of_what_is_hushed_it_is_known_by_what_and_until_when() {
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    let made = alerts.silence(now(1), silence("web", 1), "uid 0".to_owned()).unwrap();
+    at(&mut alerts, 2, &starting(1));
+    at(&mut alerts, 3, &unhealthy(1));
+    let hush = |alerts: &Alerts, second| alerts.hush_of(now(second), alerts.open().next().unwrap());
+    let known = hush(&alerts, 4).unwrap();
+    assert_eq!((known.by, known.until), (format!("silence {} of uid 0", made.id), Some(made.until)));
+    until(&mut alerts, 2 * HOUR);
+    assert_eq!(hush(&alerts, 2 * HOUR), None, "told meanwhile");
+}

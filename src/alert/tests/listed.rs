@@ -80,3 +80,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_alert_in_alertmanager_carries_what_people_need_and_one_of_another_severity_ends_without_a_cry() {
+    let name = RouteName::new("ops").unwrap();
+    let message = Message {
+        severity: "critical".to_owned(),
+        message: "web failed: more than 5 starts within 5min".to_owned(),
+        unit: Some("web".to_owned()),
+        restarts: 4,
+        result: Some("exit-code".to_owned()),
+        action: Some("it stays down".to_owned()),
+        last_output: vec!["cannot bind".to_owned(), "giving up".to_owned()],
+        ..Message::test("vm1", &name, now(1))
+    };
+    let posted = |message: &Message| -> Vec<serde_json::Value> {
+        let target = Target::Alertmanager(Secret::new("http://127.0.0.1/api/v2/alerts"));
+        serde_json::from_str(&message.body(&target).unwrap()).unwrap()
+    };
+    let [_, warning, critical] = posted(&message).try_into().unwrap();
+    let said = &critical["annotations"];
+    assert_eq!(said["summary"], "web failed: more than 5 starts within 5min");
+    assert_eq!(said["last_output"], "cannot bind\ngiving up");
+    assert_eq!((&said["restarts"], &said["result"]), (&"4".into(), &"exit-code".into()));
+    assert_eq!(said["action"], "it stays down");
+    assert_eq!(warning["annotations"]["summary"], "no end: web is told of as critical now");
+    let over = Message { status: Status::Resolved, message: "web is well again".to_owned(), ..message };
+    assert!(posted(&over).iter().all(|alert| alert["annotations"]["summary"] == "web is well again"));
+}

@@ -8,6 +8,7 @@ use crate::{
         failure::{Failure, say},
         interrupt::Interrupt,
         progress::Progress,
+        screen::one_line,
         view,
     },
     wire::v1::{Order, OrderAnswer, Units},
@@ -15,6 +16,10 @@ use crate::{
 
 /// Ticks from one look at the units to the next while an order is waited for: 1 s.
 const LOOK_TICKS: u32 = 10;
+/// Ticks after which someone who sees no progress line is told once what is waited for: 5 s.
+const WORD_TICKS: u32 = 50;
+/// Stands between a unit whose start waits and what it waits for.
+const WAITS: &str = " waits for ";
 /// Units whose state is named in the progress line; more would not fit it.
 const LOOK_UNITS_MAX: usize = 4;
 
@@ -115,6 +120,12 @@ fn wait_for(context: &Context, order: &Order) -> Result<Answer<OrderAnswer>, Fai
             states = look(context, order).unwrap_or_else(|| states.clone());
         }
         progress.show(ticks, &format!("{}: {states}", order.verb));
+        if !progress.is_visible()
+            && ticks == WORD_TICKS
+            && let Some(states) = look(context, order).filter(|states| states.contains(WAITS))
+        {
+            say(&format!("supervisorctl: {}: {states}\n", order.verb));
+        }
         Ok(())
     });
     Ok(answer?)
@@ -131,7 +142,10 @@ fn look(context: &Context, order: &Order) -> Option<String> {
     let states: Vec<String> = units
         .units
         .iter()
-        .map(|unit| format!("{} is {}", unit.name, view::state::State::of(unit).in_words()))
+        .map(|unit| match &unit.waits_for {
+            Some(other) => format!("{}{WAITS}{}", one_line(&unit.name), one_line(other)),
+            None => format!("{} is {}", unit.name, view::state::State::of(unit).in_words()),
+        })
         .collect();
     let more = if order.units.len() > LOOK_UNITS_MAX { ", …" } else { "" };
     Some(format!("{}{more}", states.join(", ")))

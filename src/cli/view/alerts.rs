@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
+    base::counted,
     cli::screen::{BAD, CARE, FAINT, GOOD, STRONG, Screen, one_line},
     wire::v1::{Alerts, Incident, Incidents, RouteTest, Silence, Silences},
 };
@@ -24,7 +25,7 @@ pub(crate) fn list(screen: &Screen, alerts: &Alerts) -> String {
     }
     for failing in &alerts.failing_routes {
         let text = format!(
-            "the route {} is tried again, as it failed: {}",
+            "the route {} has not taken all that was sent: {}",
             one_line(&failing.route),
             one_line(&failing.reason)
         );
@@ -48,7 +49,9 @@ fn open(screen: &Screen, out: &mut String, incident: &Incident) {
         known.push(counted(incident.restarts, "restart"));
     }
     if incident.held {
-        known.push("hushed, nobody was told".to_owned());
+        let by = incident.hushed_by.as_ref().map(|by| format!(" by {}", one_line(by))).unwrap_or_default();
+        let until = incident.hushed_until_us.map(|until| format!(" until {}", screen.local(until))).unwrap_or_default();
+        known.push(format!("hushed{by}{until}, nobody was told"));
     } else if incident.told.is_empty() {
         known.push("no route is for it".to_owned());
     } else {
@@ -72,10 +75,6 @@ fn open(screen: &Screen, out: &mut String, incident: &Incident) {
         known.push(format!("taken on by {}", one_line(by)));
     }
     writeln!(out, "          {}", screen.paint(FAINT, &known.join(", "))).ok();
-}
-
-fn counted(count: u32, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn hushed(screen: &Screen, out: &mut String, silence: &Silence) {
@@ -162,6 +161,8 @@ mod tests {
             told: vec!["ops".to_owned(), "boss".to_owned()],
             untaken: vec!["boss".to_owned()],
             held: false,
+            hushed_by: None,
+            hushed_until_us: None,
             acknowledged_by: Some("uid 0".to_owned()),
             acknowledged_us: Some(0),
             escalated: true,
@@ -179,6 +180,8 @@ mod tests {
             told: Vec::new(),
             untaken: Vec::new(),
             held: true,
+            hushed_by: Some("silence 7 of uid 0".to_owned()),
+            hushed_until_us: Some(3_600_000_000),
             restarts: 0,
             reminders: 0,
             acknowledged_by: None,

@@ -35,6 +35,10 @@ pub(crate) fn why(screen: &Screen, why: &Why) -> String {
         return out;
     }
     out.push_str("What led to it, oldest first:\n");
+    if why.has_more {
+        let before = format!("  ├─ … what was before: supervisorctl history {}", one_line(&why.unit));
+        writeln!(out, "{}", screen.paint(FAINT, &before)).ok();
+    }
     let ages: Vec<String> = why.chain.iter().map(|event| screen.relative(event.at_us)).collect();
     let width = ages.iter().map(|age| columns(age)).max().unwrap_or(0);
     let last = why.chain.len() - 1;
@@ -112,6 +116,7 @@ mod tests {
             unit: "web".into(),
             now,
             chain: chain(),
+            has_more: true,
             last_output: vec!["cannot bind\u{1b}[31m".into(), "giving up".into()],
         };
         insta::assert_snapshot!(why(&Screen::page(NOW_US), &chain));
@@ -121,8 +126,13 @@ mod tests {
 
     #[test]
     fn a_unit_without_a_past_says_so() {
-        let fresh =
-            Why { unit: "web".into(), now: "inactive: never started".into(), chain: vec![], last_output: vec![] };
+        let fresh = Why {
+            unit: "web".into(),
+            now: "inactive: never started".into(),
+            chain: vec![],
+            has_more: false,
+            last_output: vec![],
+        };
         insta::assert_snapshot!(why(&Screen::page(NOW_US), &fresh), @r"
         web: inactive: never started
         Nothing that is on record led to it.

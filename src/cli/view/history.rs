@@ -14,13 +14,21 @@ const TABLE: [Column; 10] = [
     Column { title: "RUN", align: Align::Right, room: Room::Keep },
     Column { title: "STARTED", align: Align::Left, room: Room::Keep },
     Column { title: "LASTED", align: Align::Left, room: Room::Drop(2) },
-    Column { title: "EXIT", align: Align::Left, room: Room::Drop(5) },
+    Column { title: "EXIT", align: Align::Left, room: Room::Drop(6) },
     Column { title: "RESULT", align: Align::Left, room: Room::Drop(3) },
-    Column { title: "THEN", align: Align::Left, room: Room::Drop(4) },
+    Column { title: "THEN", align: Align::Left, room: Room::Drop(5) },
     Column { title: "CPU", align: Align::Right, room: Room::Drop(0) },
     Column { title: "PEAK", align: Align::Right, room: Room::Drop(1) },
     Column { title: "STARTED BY", align: Align::Left, room: Room::Cut },
 ];
+
+/// The same where one of them says why it ended.
+const WITH_REASONS: [Column; 11] = {
+    let [unit, run, started, lasted, exit, result, then, cpu, peak, by] = TABLE;
+    let by = Column { room: Room::Drop(4), ..by };
+    let because = Column { title: "ENDED BECAUSE", align: Align::Left, room: Room::Cut };
+    [unit, run, started, lasted, exit, result, then, cpu, peak, by, because]
+};
 
 /// The runs as a table.
 pub(crate) fn table(screen: &Screen, history: &History) -> String {
@@ -28,7 +36,8 @@ pub(crate) fn table(screen: &Screen, history: &History) -> String {
         return "There are no runs yet.\n".to_owned();
     }
     let rows: Vec<Vec<Cell>> = history.runs.iter().map(|run| row(screen, run)).collect();
-    render(screen, &TABLE, &rows)
+    let says_why = history.runs.iter().any(|run| run.reason.is_some());
+    render(screen, if says_why { &WITH_REASONS[..] } else { &TABLE }, &rows)
 }
 
 fn row(screen: &Screen, run: &Run) -> Vec<Cell> {
@@ -45,6 +54,7 @@ fn row(screen: &Screen, run: &Run) -> Vec<Cell> {
         Cell::optional(run.cpu_us.map(humane::took)),
         Cell::optional(run.max_rss_kib.map(|kib| humane::bytes(kib.saturating_mul(1024)))),
         Cell::plain(started_by(run)),
+        Cell::optional(run.reason.as_deref().map(one_line)),
     ]
 }
 
@@ -129,6 +139,7 @@ mod tests {
             consequence: Some("restart".into()),
             cpu_us: Some(90_000),
             max_rss_kib: Some(12_600),
+            reason: None,
             last_output: Vec::new(),
         }
     }
@@ -142,6 +153,7 @@ mod tests {
             consequence: None,
             cpu_us: None,
             max_rss_kib: None,
+            reason: None,
             last_output: Vec::new(),
             cause: "manual".into(),
             actor: Some("uid 0".into()),
@@ -157,8 +169,14 @@ mod tests {
             ended_us: Some(NOW_US - 11 * 60_000_000),
             ..run(3, 100)
         };
+        let by_probe = Run {
+            status: Some("killed by SIGTERM".into()),
+            result: Some("success".into()),
+            reason: Some("probe live failed 3 times since 2026-11-30T10:02:00Z: status 503".into()),
+            ..run(2, 101)
+        };
         let limit = Run { consequence: Some("start-limit".into()), ..run(2, 101) };
-        History { runs: vec![lives, wanted, limit, run(1, 102)] }
+        History { runs: vec![lives, wanted, by_probe, limit, run(1, 102)] }
     }
 
     #[test]
@@ -168,6 +186,15 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_keeps_the_results() {
-        insta::assert_snapshot!(table(&Screen::of_width(80, NOW_US), &history()));
+        let mut history = history();
+        insta::assert_snapshot!(table(&Screen::of_width(80, NOW_US), &history));
+        history.runs.retain(|run| run.reason.is_none());
+        insta::assert_snapshot!(table(&Screen::of_width(80, NOW_US), &history), @r"
+        UNIT  RUN  STARTED              EXIT               THEN         STARTED BY
+        web     4  2026-03-01 11:50:00  running            -            manual, by uid 0
+        web     3  2026-03-01 10:20:00  killed by SIGTERM  as asked     unhealthy: prob…
+        web     2  2026-03-01 10:19:00  exit code 1        start limit  auto-restart
+        web     1  2026-03-01 10:18:00  exit code 1        restarted    auto-restart
+        ");
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use reqwest::StatusCode;
 
-use crate::base::{Chain, Wall};
+use crate::{base::Wall, edge::tls};
 
 /// What one try came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,12 @@ pub(super) enum Answer {
         later: bool,
     },
     /// Not now, says a mail server (4yz, RFC 5321 section 4.2.1), and not soon: whoever greylists wants to see that we come back.
-    Deferred(String),
+    Deferred {
+        /// Why.
+        reason: String,
+        /// Whether it may have been taken all the same.
+        maybe_taken: bool,
+    },
     /// Not this message.
     RefusesMessage(String),
     /// Not from us, not there, not any more.
@@ -47,7 +52,7 @@ impl Answer {
             Self::Taken => String::new(),
             Self::Partly { others, .. } => format!("taken, but not for {}", each(others)),
             Self::Later { reason, .. }
-            | Self::Deferred(reason)
+            | Self::Deferred { reason, .. }
             | Self::RefusesMessage(reason)
             | Self::RefusesUs(reason) => reason.clone(),
         }
@@ -104,7 +109,7 @@ pub(super) fn of_error(error: reqwest::Error) -> Answer {
     let maybe_taken = !error.is_connect() && !error.is_builder();
     let unusable = error.is_builder();
     // The URL is a secret.
-    let reason = Chain(&error.without_url()).to_string();
+    let reason = tls::in_words(&error.without_url());
     if unusable { Answer::RefusesUs(reason) } else { Answer::Later { reason, after: None, maybe_taken } }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error as _,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -60,9 +61,10 @@ pub(super) async fn send(mailbox: &Mailbox, letter: &Letter, had: &BTreeSet<Stri
     if message.envelope().to().iter().all(|address| has(had, address)) {
         return Answer::Taken;
     }
+    let handed_over = AtomicBool::new(false);
     let exchange = async {
         let mut connection = connect(mailbox).await?;
-        let answer = transact(&mut connection, &message, had).await;
+        let answer = transact(&mut connection, &message, had, &handed_over).await;
         Ok((answer, connection))
     };
     match timeout(deadline, exchange).await {
@@ -75,8 +77,21 @@ pub(super) async fn send(mailbox: &Mailbox, letter: &Letter, had: &BTreeSet<Stri
             let is_silent = mailbox.port == SUBMISSIONS && mailbox.protection != Protection::Tls;
             let remedy = if is_silent { "; port 465 wants tls = \"tls\"" } else { "" };
             let reason = format!("no answer within {} s{remedy}", deadline.as_secs());
-            Answer::Later { reason, after: None, maybe_taken: true }
+            if handed_over.into_inner() { perhaps_taken(&reason) } else { later(reason) }
         }
+    }
+}
+
+fn later(reason: String) -> Answer {
+    Answer::Later { reason, after: None, maybe_taken: true }
+}
+
+/// The server had the whole letter and said nothing: it may have taken it, and whoever asks again soon sends copies (RFC 5321,
+/// 6.1).
+fn perhaps_taken(reason: &str) -> Answer {
+    Answer::Deferred {
+        reason: format!("it has the mail, and did not say whether it takes it: {reason}"),
+        maybe_taken: true,
     }
 }
 
@@ -87,7 +102,7 @@ fn has(had: &BTreeSet<String>, address: &Address) -> bool {
 fn shown(error: &Error) -> String {
     // One around another of the same says nothing that is new.
     let inner = error.source().and_then(|cause| cause.downcast_ref::<Error>());
-    inner.map_or_else(|| Chain(error).to_string(), shown)
+    inner.map_or_else(|| tls::in_words(error), shown)
 }
 
 fn written(mailbox: &Mailbox, letter: &Letter) -> Result<Message, String> {
@@ -140,7 +155,12 @@ fn parameters(mailbox: &Mailbox) -> Result<TlsParameters, String> {
 }
 
 /// One mail to all who may have it: a server answers for each receiver alone (RFC 5321, 3.3).
-async fn transact(connection: &mut AsyncSmtpConnection, message: &Message, had: &BTreeSet<String>) -> Answer {
+async fn transact(
+    connection: &mut AsyncSmtpConnection,
+    message: &Message,
+    had: &BTreeSet<String>,
+    handed_over: &AtomicBool,
+) -> Answer {
     let (envelope, bytes) = (message.envelope(), message.formatted());
     let offers = |extension| connection.server_info().supports_feature(extension);
     let mut parameters = Vec::new();
@@ -170,12 +190,14 @@ async fn transact(connection: &mut AsyncSmtpConnection, message: &Message, had: 
         }
     }
     if taken.len() > had.len() {
-        let sent = match connection.command(Data).await {
-            Ok(_) => connection.message(&bytes).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = sent {
+        if let Err(error) = connection.command(Data).await {
             return of_error(&error);
+        }
+        handed_over.store(true, Ordering::Relaxed);
+        match connection.message(&bytes).await {
+            Ok(_) => {}
+            Err(error) if error.status().is_none() => return perhaps_taken(&shown(&error)),
+            Err(error) => return of_error(&error),
         }
     }
     refusals.answer(taken)
@@ -202,7 +224,7 @@ impl Refusals {
         match (self.why.is_empty(), taken.is_empty()) {
             (true, _) => Answer::Taken,
             (false, false) => Answer::Partly { taken, others: self.why, later: self.later },
-            (false, true) if self.later => Answer::Deferred(each(&self.why)),
+            (false, true) if self.later => Answer::Deferred { reason: each(&self.why), maybe_taken: false },
             (false, true) if self.of_us => Answer::RefusesUs(each(&self.why)),
             (false, true) => Answer::RefusesMessage(each(&self.why)),
         }
@@ -227,7 +249,7 @@ fn of_error(error: &Error) -> Answer {
     match code {
         Some(code) if error.is_permanent() && OF_THE_MESSAGE.contains(&code) => Answer::RefusesMessage(reason),
         Some(_) if error.is_permanent() => Answer::RefusesUs(reason),
-        Some(_) => Answer::Deferred(reason),
+        Some(_) => Answer::Deferred { reason, maybe_taken: false },
         // Nobody knows how far it came.
         None => Answer::Later { reason, after: None, maybe_taken: !error.is_tls() && !error.is_client() },
     }

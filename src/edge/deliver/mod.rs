@@ -12,6 +12,7 @@ mod route; // the task of one
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -115,6 +116,8 @@ struct Common {
     timing: Timing,
     /// To whom commands are handed.
     errands: mpsc::UnboundedSender<Errand>,
+    /// Where the output of units is, each in a folder of its name.
+    logs: Option<PathBuf>,
     seen: Mutex<Seen>,
 }
 
@@ -182,8 +185,18 @@ impl Urgent {
 impl Deliveries {
     /// No routes yet. What routes have run goes to `errands`.
     pub fn new(store: Store, clock: fn() -> Now, timing: Timing, errands: mpsc::UnboundedSender<Errand>) -> Self {
-        let common = Common { store, clock, timing, errands, seen: Mutex::default() };
+        let common = Common { store, clock, timing, errands, logs: None, seen: Mutex::default() };
         Self { common: Arc::new(common), routes: Mutex::default() }
+    }
+
+    /// What a service says that is told of while it goes on is read here, each unit's in a folder of its name. To be called
+    /// before there are routes.
+    #[must_use]
+    pub fn reading(mut self, logs: PathBuf) -> Self {
+        if let Some(common) = Arc::get_mut(&mut self.common) {
+            common.logs = Some(logs);
+        }
+        self
     }
 
     /// Delivers to these routes from now on, at most [`ROUTES_MAX`]. A route that is gone or changed ends after the
@@ -279,7 +292,7 @@ impl Deliveries {
                 Err(answer.reason())
             }
             answer::Answer::Later { reason, .. }
-            | answer::Answer::Deferred(reason)
+            | answer::Answer::Deferred { reason, .. }
             | answer::Answer::RefusesMessage(reason)
             | answer::Answer::RefusesUs(reason) => Err(reason),
         }

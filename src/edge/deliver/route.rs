@@ -13,6 +13,7 @@ use std::{
 use reqwest::Client;
 use tokio::{
     sync::watch,
+    task::spawn_blocking,
     time::{Instant, sleep_until},
 };
 use tracing::{debug, info, warn};
@@ -23,6 +24,7 @@ use crate::{
     base::{Generation, Rng, Severity, TimeSpan, UnitName, Wall},
     edge::{
         http::Reach,
+        log,
         store::{Batch, OutboxRow, OutboxState, OutboxUpdate, Write},
     },
 };
@@ -46,6 +48,8 @@ const REASON_CHARS_MAX: usize = 200;
 /// When the outbox cannot be read, it is asked again after this.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
+/// Lines that are shown of a service that goes on.
+const OUTPUT_LINES: usize = 10;
 /// When it is looked for what a run said last.
 const OUTPUT_PAUSES: [Duration; 5] = [
     Duration::ZERO,
@@ -357,10 +361,11 @@ impl Worker {
                 self.set_trouble(None);
                 timing.gap
             }
-            Answer::Partly { others, .. } => {
+            Answer::Partly { others, later, .. } => {
                 (self.failures, self.refusals, self.deaths, self.apart) = (0, 0, 0, false);
                 let who = others.keys().cloned().collect();
-                self.set_trouble(Some(Trouble::Partly { who, reason: answer.reason() }));
+                let then = if *later { "some of them are tried again" } else { "they are not tried again" };
+                self.set_trouble(Some(Trouble::Partly { who, reason: format!("{}; {then}", answer.reason()) }));
                 timing.gap
             }
             Answer::Later { reason, after, .. } => {
@@ -368,7 +373,7 @@ impl Worker {
                 let backoff = self.backoff();
                 after.map_or(backoff, |wanted| wanted.max(timing.gap)).min(timing.retry_after_max)
             }
-            Answer::Deferred(reason) => {
+            Answer::Deferred { reason, .. } => {
                 self.fails(reason);
                 self.deferral(self.failures)
             }
@@ -398,11 +403,10 @@ impl Worker {
                 known.rests_until = Some(Instant::now() + rest);
                 self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, rest, &answer.reason())
             }
-            Answer::Later { reason, maybe_taken, .. } => {
+            Answer::Later { reason, maybe_taken, .. } | Answer::Deferred { reason, maybe_taken } => {
                 known.possible_duplicate |= maybe_taken;
                 self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, pause, reason)
             }
-            Answer::Deferred(reason) => self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, pause, reason),
             Answer::RefusesMessage(reason) if !was_one => {
                 self.waiting_or_failed(known.attempts >= ATTEMPTS_MAX, pause, reason)
             }
@@ -496,6 +500,14 @@ impl Worker {
     /// waited for a little.
     async fn last_output(&self, message: &Message) -> Vec<String> {
         let unit = message.unit.as_deref().and_then(|unit| UnitName::new(unit).ok());
+        if let (Some(logs), Some(unit), true) = (&self.common.logs, &unit, message.speaks_of_health()) {
+            let dir = logs.join(unit.as_str());
+            let run = self.common.store.run(unit.clone(), Generation(message.generation)).await;
+            let Some(began) = run.ok().flatten().and_then(|run| run.started_at) else { return Vec::new() };
+            let span = log::Span { from: log::Bound::Since(began), to: None };
+            let words = spawn_blocking(move || log::last_words(&dir, OUTPUT_LINES, || Some(span)));
+            return words.await.unwrap_or_default();
+        }
         let Some(unit) = unit.filter(|_| message.speaks_of_an_end()) else { return Vec::new() };
         for pause in OUTPUT_PAUSES {
             tokio::time::sleep(pause).await;

@@ -508,7 +508,8 @@ async fn no_error_text_shows_the_url() {
     for url in ["http://127.0.0.1:1/t0psecret", "http://[bad/t0psecret", own.get().unwrap()] {
         let (_stop, stopped) = watch::channel(false);
         let (errands, _nobody_runs_them) = mpsc::unbounded_channel();
-        let common = Common { store: store.clone(), clock, timing: quick(), errands, seen: Mutex::default() };
+        let common =
+            Common { store: store.clone(), clock, timing: quick(), errands, logs: None, seen: Mutex::default() };
         let route = route(url, webhook);
         let mut worker = route::Worker::new(Arc::new(common), route, Arc::default(), stopped);
         let text = format!("{:?} {worker:?}", worker.deliver(&message(1), &BTreeSet::new()).await);

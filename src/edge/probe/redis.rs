@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisError};
 use tokio::time::timeout;
 
 use super::{Prober, RedisTrouble, short};
@@ -36,8 +36,10 @@ impl Prober {
         }
         let limits = AsyncConnectionConfig::new().set_connection_timeout(Some(WAIT)).set_response_timeout(Some(WAIT));
         let failed = |error: RedisError| said_by(&error);
+        let address = info.addr().clone();
         let client = Client::open(info).map_err(failed)?;
-        let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await.map_err(failed)?;
+        let connected = client.get_multiplexed_async_connection_with_config(&limits).await;
+        let mut connection = connected.map_err(|error| unreached(&address, &error))?;
         let answer: String = redis::cmd("PING").query_async(&mut connection).await.map_err(failed)?;
         if answer != "PONG" {
             return Err(format!("it answers PING by {answer:?}").into());
@@ -56,6 +58,12 @@ fn said_by(error: &RedisError) -> String {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
     }
+}
+
+/// A server that says nothing is named by its address; of one that refuses us its word is enough.
+fn unreached(address: &ConnectionAddr, error: &RedisError) -> String {
+    let said = said_by(error);
+    if error.code().is_some() { said } else { format!("cannot connect to {address}: {said}") }
 }
 
 fn password(file: &Path) -> Result<String, String> {
@@ -116,6 +124,13 @@ mod tests {
         };
         assert_eq!(said_by(&failed.await.unwrap_err()), "NOAUTH Authentication required.");
         server.abort();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_named() {
+        let check = RedisCheck { url: "redis://127.0.0.1:1".into(), password_file: None, role: None, max_lag: None };
+        let said = Prober::default().ask_redis(&check).await.unwrap_err().reason();
+        assert!(said.starts_with("cannot connect to 127.0.0.1:1: "), "{said}");
     }
 
     #[test]

@@ -219,6 +219,7 @@ fn is_essential(write: &Write) -> bool {
             | Happening::Unkillable { .. }
             | Happening::WatchdogExpired { .. }
             | Happening::OomKilled { .. }
+            | Happening::Signalled { .. }
             | Happening::Reloaded { .. }
             | Happening::ReloadFailed { .. }
             | Happening::Unhealthy { .. }

@@ -15,8 +15,10 @@ use crate::{
 
 /// Most rows that one question gets.
 pub const HISTORY_ROWS_MAX: u32 = 1000;
-/// Rows of each kind in [`Why`].
+/// Rows of each kind in [`Why`], but for notices.
 const WHY_ROWS: u32 = 20;
+/// Notices there: of a unit that is started again and again, some runs.
+const WHY_NOTICES: u32 = 40;
 
 /// One run of a service.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +59,8 @@ pub struct RunRow {
     pub consequence: Option<String>,
     /// What it used.
     pub usage: Option<Usage>,
+    /// Why it ended so, for people, where more is known than its status and the notice of it is still there.
+    pub why: Option<String>,
     /// What it said last, up to ten lines; `None` where that was not looked at.
     pub last_output: Option<String>,
 }
@@ -239,7 +243,11 @@ impl Store {
 const RUN_COLUMNS: &str =
     "SELECT seq, unit, generation, invocation, boot_id, pid, cause, cause_detail, actor, restarts,
     started_at, ready_at, ended_at, status_kind, status_code, result, wanted, consequence,
-    cpu_user_us, cpu_system_us, max_rss_kib, last_output FROM invocations";
+    cpu_user_us, cpu_system_us, max_rss_kib, last_output,
+    (SELECT iif(json_valid(fields), json_extract(fields, '$.reason'), NULL) FROM notices INDEXED BY notices_once
+     WHERE notices.unit = invocations.unit AND notices.generation = invocations.generation AND event = 'run_ended'
+         AND event IN ('run_starting', 'main_started', 'run_ready', 'run_ended')) AS why
+    FROM invocations";
 
 fn one_run(connection: &Connection, unit: &UnitName, generation: Generation) -> rusqlite::Result<Option<RunRow>> {
     let sql = format!("{RUN_COLUMNS} WHERE unit = ?1 AND generation = ?2");
@@ -310,6 +318,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         wanted: row.get("wanted")?,
         consequence: row.get("consequence")?,
         usage,
+        why: row.get("why")?,
         last_output: row.get("last_output")?,
     })
 }
@@ -345,8 +354,8 @@ fn why(connection: &Connection, unit: &UnitName) -> rusqlite::Result<Why> {
             })
         },
     )?;
-    let notices =
-        list(connection, &format!("{NOTICE_COLUMNS} WHERE unit = ?1 ORDER BY id DESC LIMIT ?2"), mine, notice_row)?;
+    let newest = format!("{NOTICE_COLUMNS} WHERE unit = ?1 ORDER BY id DESC LIMIT ?2");
+    let notices = list(connection, &newest, params![unit.as_str(), WHY_NOTICES], notice_row)?;
     Ok(Why { runs: runs(connection, Some(unit), WHY_ROWS, None)?, resets, probes, notices })
 }
 

@@ -112,6 +112,7 @@ impl<'a> Pass<'a> {
             | Happening::Unkillable { .. }
             | Happening::WatchdogExpired { .. }
             | Happening::OomKilled { .. }
+            | Happening::Signalled { .. }
             | Happening::Reloaded { .. }
             | Happening::ReloadFailed { .. }
             | Happening::Degraded { .. }

@@ -235,6 +235,7 @@ impl<'a> Reader<'a> {
                 4 => Consequence::Left,
                 _ => return None,
             },
+            why: None,
         })
     }
 

@@ -581,7 +581,7 @@ fn orders_that_make_no_sense_say_why() {
     assert_eq!(said, [expected]);
     assert_eq!(desk.order(Verb::Start, &[]), ["reply"]);
     desk.up("web");
-    assert_eq!(desk.order(Verb::Signal(Signal::USR1), &["web"]), ["kill web/1 SIGUSR1", "reply web=done"]);
+    assert_eq!(desk.order(Verb::Signal(Signal::USR1), &["web"]), ["kill web/1 SIGUSR1", "Signalled", "reply web=done"]);
     desk.exited("web/1", 0);
     assert_eq!(desk.order(Verb::Signal(Signal::USR1), &["web"]), ["reply web=Failed(NotRunning)"]);
     assert_eq!(desk.order(Verb::Stop, &["web", "web"]), ["reply web=already web=already"]);

@@ -32,4 +32,5 @@ mod tidy;
 mod timer;
 mod truth;
 mod watch;
+mod why;
 mod world;

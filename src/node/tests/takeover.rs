@@ -461,6 +461,7 @@ fn the_largest_memo_fits_the_keeper() {
         result: crate::base::RunResult::Unknown,
         wanted: true,
         consequence: crate::base::Consequence::StartLimit,
+        why: None,
     };
     for _ in 0..9 {
         unit.keep_end(end.clone());

@@ -68,6 +68,7 @@ impl Truth {
                         wanted,
                         consequence,
                         delay: _,
+                        why: _,
                         replayed: _,
                     } => Happening::RunEnded {
                         run,
@@ -78,6 +79,7 @@ impl Truth {
                         wanted,
                         consequence,
                         delay: None,
+                        why: None,
                         replayed: false,
                     },
                     other => other,

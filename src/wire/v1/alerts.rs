@@ -47,6 +47,12 @@ pub struct Incident {
     pub untaken: Vec<String>,
     /// Whether what it has come to is yet to be told: a silence, quiet hours or another incident hush it.
     pub held: bool,
+    /// Which of them does, in a list of open incidents.
+    #[serde(default)]
+    pub hushed_by: Option<String>,
+    /// Until when, unless that is not known.
+    #[serde(default)]
+    pub hushed_until_us: Option<i64>,
     /// Who has taken it on.
     pub acknowledged_by: Option<String>,
     /// When.

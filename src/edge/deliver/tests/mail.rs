@@ -391,11 +391,18 @@ async fn a_server_that_hangs_up_after_the_letter_gets_the_same_letter_again() {
     let store = open(dir.path());
     let server = Server::start(|nth| if nth == 0 { Way::HangUp } else { Way::Take }, None).await;
     put_now(&store, [1]).await;
-    let deliveries = deliver_by_mail(&store, server.route());
+    let rest = Duration::from_millis(700);
+    let (errands, _nobody_runs_them) = mpsc::unbounded_channel();
+    let timing = Timing { deferrals: [rest; 4], ..quick() };
+    let deliveries = Deliveries::new(store.clone(), clock::now, timing, errands);
+    deliveries.set_routes(&[server.route()]);
     emptied(&store).await;
     let seen = server.seen();
     assert_eq!(seen.len(), 2, "once more, and no more");
     assert_eq!(seen[0].message_id(), seen[1].message_id(), "its receiver can tell that it is the same");
+    assert!(seen[1].at - seen[0].at >= rest * 9 / 10, "it may have been taken, so it is not sent again at once");
+    let again = seen[1].letter.as_deref().unwrap();
+    assert!(again.contains("this may be a duplicate") && !seen[0].letter.as_deref().unwrap().contains("duplicate"));
     deliveries.stop(SOON).await;
 }
 

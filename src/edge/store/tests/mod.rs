@@ -117,6 +117,7 @@ fn ended(generation: u64, consequence: Consequence) -> Happening {
         wanted: false,
         consequence,
         delay: None,
+        why: Some("uid 0 sent SIGKILL".to_owned()),
     }
 }
 
@@ -177,6 +178,7 @@ async fn a_run_is_kept_from_its_order_to_its_end() {
             wanted: Some(false),
             consequence: Some("fail".to_owned()),
             usage: Some(Usage { user: Duration::from_millis(5), system: Duration::from_millis(6), max_rss_kib: 700 }),
+            why: Some("uid 0 sent SIGKILL".to_owned()),
             last_output: None,
         }]
     );

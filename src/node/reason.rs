@@ -1,0 +1,32 @@
+//! Why a run ended, for people.
+
+use super::service::{Run, Unit};
+use crate::base::ExitStatus;
+
+impl Unit {
+    /// Why the last run ended so, where more is known than its status.
+    pub(super) fn last_why(&self) -> Option<&str> {
+        self.ends.last()?.why.as_deref()
+    }
+
+    /// How that run ended, for people.
+    pub(super) fn last_end_in_words(&self) -> Option<String> {
+        let status = self.ends.last()?.status?;
+        Some(self.last_why().map_or_else(|| status.to_string(), |why| format!("{status}: {why}")))
+    }
+}
+
+impl Run {
+    /// Why it has ended: what was known before, or that someone sent the signal that ended it.
+    pub(super) fn why_ended(&self) -> Option<Box<str>> {
+        if self.why.is_some() {
+            return self.why.clone();
+        }
+        match (&self.sent, self.main.status()) {
+            (Some((sent, actor)), Some(ExitStatus::Signaled { signal, .. })) if *sent == signal => {
+                Some(format!("{actor} sent {signal}").into())
+            }
+            (Some(_) | None, _) => None,
+        }
+    }
+}
