@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use crate::base::{Remedy, Severity};
+use super::{Alerts, Open, Report, Subject, Topic};
+use crate::base::{Happening, Notice, Remedy, RunId, Severity, UnitName};
 
 /// What the unhealthy probes of a unit said, and what was decided.
 #[derive(Debug, Default)]
@@ -44,6 +45,53 @@ impl Fallen {
         match remedy {
             Remedy::Restart => remedy,
             Remedy::Reload | Remedy::Held(_) | Remedy::Nothing => awaited.unwrap_or(remedy),
+        }
+    }
+}
+
+impl Alerts {
+    /// What a probe found before this machine began, of a unit whose incident it knows: it is told already.
+    pub fn recall(&mut self, notice: &Notice) {
+        if let Happening::Unhealthy { run, probe, severity, remedy, .. } = &notice.what {
+            self.fell(run, probe, *severity, &Report::of(notice).text, *remedy);
+        }
+    }
+
+    pub(super) fn fell(&mut self, run: &RunId, probe: &str, severity: Severity, text: &str, remedy: Remedy) {
+        if severity != Severity::Info {
+            self.fallen.entry(run.unit.clone()).or_default().fell(probe, severity, text, remedy);
+        }
+    }
+
+    /// A probe is healthy again: an incident that others keep open speaks of them from now on.
+    pub(super) fn rose(&mut self, unit: &UnitName, probe: &str) {
+        let Some(probes) = self.fallen.get_mut(unit) else { return };
+        probes.rose(probe);
+        let Some((text, remedy)) = probes.worst() else {
+            self.fallen.remove(unit);
+            return;
+        };
+        let (text, remedy) = (text.to_owned(), probes.remedy_beside(remedy));
+        let subject = Subject::Unit(unit.clone());
+        if self.open.get(&subject).is_some_and(|open| open.incident.topic == Topic::UnitUnhealthy) {
+            self.update(&subject, &text, remedy);
+        }
+    }
+
+    /// Something else is done about a probe that is unhealthy than was decided before. Whose incident speaks of a restart that is
+    /// held back hears it.
+    pub(super) fn decided(&mut self, run: &RunId, probe: &str, remedy: Remedy) {
+        if self.is_over(run) {
+            return;
+        }
+        if let Some(probes) = self.fallen.get_mut(&run.unit) {
+            probes.decided(probe, remedy);
+        }
+        for subject in [Subject::Unit(run.unit.clone()), Subject::Probe(run.unit.clone(), probe.to_owned())] {
+            let is_held = |open: &&Open| matches!(open.incident.remedy, Some(Remedy::Held(_)));
+            if let Some(text) = self.open.get(&subject).filter(is_held).map(|open| open.incident.text.clone()) {
+                self.update(&subject, &text, remedy);
+            }
         }
     }
 }

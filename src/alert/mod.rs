@@ -188,13 +188,6 @@ impl Alerts {
         }
     }
 
-    /// What a probe found before this machine began, of a unit whose incident it knows: it is told already.
-    pub fn recall(&mut self, notice: &Notice) {
-        if let Happening::Unhealthy { run, probe, severity, remedy, .. } = &notice.what {
-            self.fell(run, probe, *severity, &Report::of(notice).text, *remedy);
-        }
-    }
-
     /// Takes no more room than needed; worth while after many notices.
     pub fn pack(&mut self) {
         pack(&mut self.marks);
@@ -423,44 +416,6 @@ impl Alerts {
             Joined::Known => {}
         }
         self.save(&report.subject);
-    }
-
-    fn fell(&mut self, run: &RunId, probe: &str, severity: Severity, text: &str, remedy: Remedy) {
-        if severity != Severity::Info {
-            self.fallen.entry(run.unit.clone()).or_default().fell(probe, severity, text, remedy);
-        }
-    }
-
-    /// A probe is healthy again: an incident that others keep open speaks of them from now on.
-    fn rose(&mut self, unit: &UnitName, probe: &str) {
-        let Some(probes) = self.fallen.get_mut(unit) else { return };
-        probes.rose(probe);
-        let Some((text, remedy)) = probes.worst() else {
-            self.fallen.remove(unit);
-            return;
-        };
-        let (text, remedy) = (text.to_owned(), probes.remedy_beside(remedy));
-        let subject = Subject::Unit(unit.clone());
-        if self.open.get(&subject).is_some_and(|open| open.incident.topic == Topic::UnitUnhealthy) {
-            self.update(&subject, &text, remedy);
-        }
-    }
-
-    /// Something else is done about a probe that is unhealthy than was decided before. Whose incident speaks of a restart that is
-    /// held back hears it.
-    fn decided(&mut self, run: &RunId, probe: &str, remedy: Remedy) {
-        if self.is_over(run) {
-            return;
-        }
-        if let Some(probes) = self.fallen.get_mut(&run.unit) {
-            probes.decided(probe, remedy);
-        }
-        for subject in [Subject::Unit(run.unit.clone()), Subject::Probe(run.unit.clone(), probe.to_owned())] {
-            let is_held = |open: &&Open| matches!(open.incident.remedy, Some(Remedy::Held(_)));
-            if let Some(text) = self.open.get(&subject).filter(is_held).map(|open| open.incident.text.clone()) {
-                self.update(&subject, &text, remedy);
-            }
-        }
     }
 
     /// Has an open incident say something else from now on, and tells nobody.

@@ -54,7 +54,7 @@ use crate::{
 };
 
 /// Under this name the keeper holds the API's socket. No file can be called so, hence no unit.
-const CONTROL_UNIT: &str = "roundsman@control.socket";
+pub(super) const CONTROL_UNIT: &str = "roundsman@control.socket";
 /// Askers that may wait while there is no manager.
 const CONTROL_BACKLOG: u32 = 128;
 /// The exit code for a configuration that cannot be used (EX_CONFIG of sysexits.h).
@@ -547,17 +547,6 @@ impl Engine {
             let rules = self.log_rules(&unit);
             self.pump.add(unit, stream, pipe, rules);
         }
-    }
-
-    /// Takes over the sockets that we bound and the keeper holds, with what the files have made of them meanwhile.
-    fn adopt_descriptors(&mut self, host: &Host, stored: &[(UnitName, String, OwnedFd)]) -> Result<(), ClientError> {
-        for (of, name, fd) in stored.iter().filter(|(of, ..)| of.as_str() != CONTROL_UNIT) {
-            let unit = host.units.get(of);
-            self.sockets.adopt(of, unit.map(|unit| &**unit), name, fd);
-            self.adopt_kept(of, name);
-        }
-        self.sockets.owners = host.owners.clone();
-        host.units.iter().try_for_each(|(name, unit)| self.renew_sockets(name, unit))
     }
 
     /// One thing that waited in the keeper: for a manager that died, or at boot for a keeper that did.

@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::Engine;
+use super::{Engine, boot::CONTROL_UNIT, config};
 use crate::{
     base::UnitName, edge::notify::Datagram, keeper::client::ClientError, node::status::Active, unit::spec::Preserve,
     wire::keeper::Order,
@@ -13,6 +13,21 @@ use crate::{
 const NAME_DEFAULT: &str = "stored";
 
 impl Engine {
+    /// Takes over the sockets that we bound and the keeper holds, with what the files have made of them meanwhile.
+    pub(super) fn adopt_descriptors(
+        &mut self,
+        host: &config::Host,
+        stored: &[(UnitName, String, OwnedFd)],
+    ) -> Result<(), ClientError> {
+        for (of, name, fd) in stored.iter().filter(|(of, ..)| of.as_str() != CONTROL_UNIT) {
+            let unit = host.units.get(of);
+            self.sockets.adopt(of, unit.map(|unit| &**unit), name, fd);
+            self.adopt_kept(of, name);
+        }
+        self.sockets.owners = host.owners.clone();
+        host.units.iter().try_for_each(|(name, unit)| self.renew_sockets(name, unit))
+    }
+
     /// FDSTORE=1 and FDSTOREREMOVE=1, within what the unit allows.
     pub(super) fn keep_descriptors(
         &mut self,
