@@ -38,7 +38,8 @@ pub(crate) fn what_outlasts_its_silence_is_told_when_that_ends_whoever_was_kille
     world.until_active("web", "failed");
     until("it is written down", || open(&world).first().filter(|incident| incident["held"] == true).map(drop));
     world.kill_manager();
-    assert!(world.ok(&["alerts"]).out.contains("hushed, nobody was told"));
+    let shown = world.ok(&["alerts"]).out;
+    assert!(shown.contains("hushed by silence ") && shown.contains("nobody was told"), "{shown}");
     assert_eq!(events(&hook), [] as [&str; 0]);
     until("it is told", || (!hook.taken().is_empty()).then_some(()));
     assert_eq!(events(&hook), ["unit_failed"]);

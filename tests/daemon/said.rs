@@ -192,6 +192,8 @@ pub(crate) fn a_restart_by_check_bears_its_name_whoever_died_meanwhile() {
     let check = world.ctl(&["check", "web"]);
     assert_eq!(check.code, 2, "{check:?}");
     world.until_status("web", "the next run", |status| status["generation"] == 2 && status["active"] == "active");
+    // A manager that says an end again knows no more than its status.
+    until("it is written down", || world.history("web", 1).get(1).filter(|run| run["reason"].is_string()).map(drop));
     world.kill_manager();
     let runs = world.history("web", 1);
     assert_eq!((&runs[0]["cause"], &runs[0]["cause_detail"]), (&"unhealthy".into(), &"live".into()), "{runs:#?}");

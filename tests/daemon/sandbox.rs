@@ -335,7 +335,9 @@ pub(crate) fn what_the_host_cannot_do_is_refused_or_left_out_as_the_unit_says() 
     assert_eq!(world.captured("refused"), "");
     assert_eq!(said(&world, "warned"), ["write /usr: ok", "call personality: EPERM", "status NoNewPrivs: 1"]);
     assert_eq!(world.status("warned")["sandbox_unmet"], unmet);
-    for (unit, why) in [("root-refused", "namespace: operation not permitted"), ("root-warned", "exec: no such file")] {
+    for (unit, why) in
+        [("root-refused", "cannot set up the sandbox: no mount namespaces"), ("root-warned", "exec: no such file")]
+    {
         let unmet = "no mount namespaces (Operation not permitted) for mount_api_vfs";
         assert_eq!(world.until_active(unit, "failed")["sandbox_unmet"], unmet);
         until("the reason is told", || world.ok(&["why", unit]).out.contains(why).then_some(()));
