@@ -52,24 +52,8 @@ impl Rollout {
     }
 
     fn forward(&mut self, now: Mono, run: &Run, stage: Stage) {
-        let steps: Vec<Step> = match stage {
-            Stage::Waiting if run.task.action.is_disruptive() && !run.steps.drains.is_empty() => {
-                run.steps.drains.clone()
-            }
-            Stage::Draining => run.steps.drains.clone(),
-            Stage::Acting => vec![run.act(&self.ledger).clone()],
-            Stage::Waiting
-            | Stage::Validating
-            | Stage::Healing
-            | Stage::Undraining
-            | Stage::Well
-            | Stage::Undoing
-            | Stage::Undone
-            | Stage::Unclear
-            | Stage::Failed => vec![run.steps.validate.clone()],
-        };
         let inherits = !self.rules.again && stage != Stage::Waiting;
-        for step in steps {
+        for step in run.next_steps(&self.ledger) {
             // One after the other: what the first changes, the next one is held against.
             if self.is_due(now, &step) && (inherits || self.may(now, run, stage).is_ok()) {
                 self.send(now, run, &step);

@@ -163,7 +163,7 @@ impl Rollout {
         if wave.approve && !self.approved.contains(&run.wave) {
             return Err(Wait::Approval(run.wave));
         }
-        if let Some(before) = wave.after.iter().find(|before| !self.is_wave_done(**before)) {
+        if let Some(before) = wave.after.iter().find(|before| !self.done.contains(*before)) {
             return Err(Wait::Wave(*before));
         }
         let others = self.runs.iter().filter(|other| other.task.instance != run.task.instance);

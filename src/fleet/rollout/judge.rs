@@ -49,10 +49,6 @@ impl Rollout {
         }
     }
 
-    pub(super) fn is_wave_done(&self, nth: usize) -> bool {
-        self.done.contains(&nth)
-    }
-
     /// Whether the plan goes on.
     pub(super) fn judge(&mut self, now: Mono) {
         match self.control {

@@ -267,7 +267,7 @@ impl Run {
         for (stage, steps) in self.way(ledger) {
             match group(ledger, &steps) {
                 Group::Done => {}
-                Group::Pending if stage == self.first() && !self.is_begun(ledger) => return (Stage::Waiting, None),
+                Group::Pending if !self.is_begun(ledger) => return (Stage::Waiting, None),
                 Group::Pending => return (stage, None),
                 Group::Unclear => return (Stage::Unclear, None),
                 Group::Failed(kind, _) if is_to_be_tried_anew(kind) => return (Stage::Undone, None),
@@ -303,12 +303,10 @@ impl Run {
         way
     }
 
-    fn first(&self) -> Stage {
-        if self.task.action.is_disruptive() && !self.steps.drains.is_empty() {
-            Stage::Draining
-        } else {
-            Stage::Validating
-        }
+    /// The steps of the phase that is not done.
+    pub(super) fn next_steps(&self, ledger: &Ledger) -> Vec<Step> {
+        let next = self.way(ledger).into_iter().find(|(_, steps)| !matches!(group(ledger, steps), Group::Done));
+        next.map_or_else(Vec::new, |(_, steps)| steps.into_iter().cloned().collect())
     }
 
     /// Whether a restart follows since the reload did not work. Never because of a configuration that is not sound.
