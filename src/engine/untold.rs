@@ -19,7 +19,7 @@ const WAITING_MAX: usize = 4096;
 /// Nothing else for so long is calm. A death and its restart come closer together.
 const CALM: TimeSpan = TimeSpan::from_millis(2);
 /// So much longer for each notice that waits: a crowd that has begun something ends soon, and all want the CPU.
-const CALM_MORE_US: u64 = 10;
+const CALM_MORE_US: u64 = 40;
 /// Calm or not, nothing waits longer than this.
 const WAIT_MAX: TimeSpan = TimeSpan::from_millis(250);
 

@@ -42,6 +42,9 @@ impl Keeper {
             // Once more: either orders are read again from here on, or there is a new deadline.
             self.crowd.waits(now, self.spawner.pending());
         }
+        if self.told.deadline().is_some_and(|deadline| now >= deadline) && !self.told.waits(now) {
+            self.reap_all();
+        }
     }
 
     pub(super) fn act(&mut self, act: Act) {

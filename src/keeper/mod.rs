@@ -16,6 +16,7 @@ mod program; // its words for the child
 mod crowd; // when orders wait for children in their set-up (pure)
 mod ceiling; // what may be given to a child
 mod reap; // ends
+mod told; // when those of a crowd that was told to end are taken (pure)
 mod notified; // what services say
 mod tell; // facts and the snapshot
 mod manager; // the manager's process

@@ -118,6 +118,7 @@ impl Keeper {
     }
 
     fn signal(&mut self, key: ProcessKey, signal: Signal, reach: Reach) {
+        self.told.one(clock::mono());
         let result = match self.processes.get(&key) {
             None => Err(NO_SUCH_PROCESS),
             Some(process) => {

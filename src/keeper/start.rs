@@ -18,6 +18,7 @@ use super::{
     life::{Act, Life},
     manager::manager_environment,
     mirror::Mirror,
+    told::Told,
     turn::{DaemonSignals, FIRST_WATCH, Keeper},
     upgrade::{Upgrade, inherited_state},
 };
@@ -122,6 +123,7 @@ impl Keeper {
             ending: None,
             orphans: 0,
             crowd: Crowd::default(),
+            told: Told::default(),
             awake_until: None,
             options,
         };

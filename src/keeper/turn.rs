@@ -19,6 +19,7 @@ use super::{
     life::Life,
     link::{Frame, Inlet, LinkError},
     mirror::Mirror,
+    told::Told,
     upgrade::Upgrade,
 };
 use crate::{
@@ -69,6 +70,8 @@ pub(super) struct Keeper {
     pub(super) orphans: u64,
     /// Whether orders wait for children in their set-up.
     pub(super) crowd: Crowd,
+    /// Who was told to end.
+    pub(super) told: Told,
     /// Until when the answer to an end is waited for awake.
     pub(super) awake_until: Option<Mono>,
 }
@@ -268,7 +271,7 @@ impl Keeper {
                 }
             }
         }
-        if child {
+        if child && !self.told.waits(clock::mono()) {
             self.reap_all();
         }
         self.tell_signals();
@@ -348,6 +351,7 @@ impl Keeper {
             kill,
             self.upgrade.deadline(),
             self.crowd.deadline(),
+            self.told.deadline(),
             self.init.deadline(),
         ];
         let next = deadlines.into_iter().flatten().min().map(|next| next.since(clock::mono()));
