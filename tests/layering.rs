@@ -19,14 +19,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("node", &["base", "unit"]),
     ("fleet", &["base", "unit"]),
     ("alert", &["base"]),
-    ("wire", &["base", "unit", "node", "alert"]),
+    ("wire", &["base", "unit", "node", "fleet", "alert"]),
     ("sys", &["base"]),
     ("keeper", &["base", "wire", "sys"]),
-    ("edge", &["base", "unit", "node", "alert", "wire", "sys", "keeper"]),
+    ("edge", &["base", "unit", "node", "fleet", "alert", "wire", "sys", "keeper"]),
     ("engine", &["base", "unit", "node", "fleet", "alert", "wire", "sys", "keeper", "edge"]),
     ("web", &["base", "sys"]),
-    // unit, node, alert and edge: what the engine answers with is made of their types, and is turned into wire types here.
-    ("api", &["base", "unit", "node", "alert", "edge", "wire", "engine", "web"]),
+    // unit, node, fleet, alert and edge: what the engine answers with is made of their types, and is turned into wire types here.
+    ("api", &["base", "unit", "node", "fleet", "alert", "edge", "wire", "engine", "web"]),
     ("fileserver", &["base", "sys", "web"]),
     ("cli", &["base", "unit", "wire"]),
     // cli: `supervisord check` prints as `supervisorctl check` does.
@@ -97,14 +97,25 @@ const IMPURE_WORDS: &[&str] = &[
 const FENCES: &[(&str, &[&str])] = &[
     ("thiserror", &[]),
     ("bytes", &["edge", "web", "fileserver"]),
-    ("serde", &["alert", "wire", "engine", "api", "cli"]),
+    ("serde", &["fleet", "alert", "wire", "edge/store/fleet.rs", "engine", "api", "cli"]),
     // unit: a probe's expectation is a JSON pointer.
     ("serde_json", &["unit", "alert", "wire", "edge", "engine", "web", "api", "cli"]),
     // unit: the rules of a time zone are a table; whoever reads them from the disk hands them in. alert writes wall times
     // for people.
     ("jiff", &["base/time.rs", "unit/calendar/zone.rs", "alert", "edge", "fileserver", "cli"]),
     // unit: the digest of a set of units. deliver: the signature of a webhook. probe: the one of an upload.
-    ("sha2", &["unit", "fleet/plan.rs", "fleet/step.rs", "edge/deliver/route", "edge/probe/signing.rs", "fileserver"]),
+    (
+        "sha2",
+        &[
+            "unit",
+            "engine/settings/fleet.rs",
+            "fleet/plan.rs",
+            "fleet/step.rs",
+            "edge/deliver/route",
+            "edge/probe/signing.rs",
+            "fileserver",
+        ],
+    ),
     ("toml", &["unit", "engine/settings/fault.rs", "engine/fleet/file.rs", "fileserver/settings"]),
     // Pure layers do not log: they return notices.
     ("tracing", &["edge", "engine", "web", "fileserver", "bin/supervisord.rs"]),
@@ -129,7 +140,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls_platform_verifier", &["edge/tls.rs"]),
     ("tokio_rustls", &["edge/tls.rs"]),
     ("x509_cert", &["edge/probe/host.rs"]),
-    ("redis", &["edge/probe/redis.rs"]),
+    ("redis", &["edge/bus.rs", "edge/probe/redis.rs"]),
     ("lettre", &["edge/deliver/mail.rs"]),
     // One problem document for both servers is an answer of axum's.
     ("axum", &["api", "web/problem.rs"]),

@@ -7,6 +7,7 @@ mod access; // who may ask for what
 mod alerts; // what is open, and what is hushed
 mod check; // every probe once, now
 mod daemon; // metrics, reload, upgrade
+mod fleet; // the machines of a fleet, and plans
 mod events; // notices, past and as they happen
 mod health; // whether all is well
 mod history; // past runs, and why
@@ -40,6 +41,9 @@ pub fn router(handle: Handle) -> Router {
         .route("/v1/notices", get(events::past))
         .route("/v1/events", get(events::stream))
         .route("/v1/alerts", get(alerts::list))
+        .route("/v1/fleet", get(fleet::view))
+        .route("/v1/fleet/plans", get(fleet::plans))
+        .route("/v1/fleet/plans/{id}", get(fleet::one))
         .route("/v1/daemon", get(daemon::about))
         .route("/health", get(health::health))
         .route("/healthz", get(health::alive))
@@ -49,6 +53,8 @@ pub fn router(handle: Handle) -> Router {
     let operate = Router::new()
         .route("/v1/orders", post(orders::order))
         .route("/v1/check", post(check::pass))
+        .route("/v1/fleet/plans", post(fleet::begin))
+        .route("/v1/fleet/plans/{id}", post(fleet::say))
         .route("/v1/alerts/silence", post(alerts::silence_for))
         .route("/v1/alerts/unsilence", post(alerts::unsilence))
         .route("/v1/alerts/ack", post(alerts::acknowledge))

@@ -184,6 +184,8 @@ impl Actor {
     pub const CHECK: Self = Self::Automatic("supervisorctl check");
     /// A health probe of the unit.
     pub const HEALTH_PROBE: Self = Self::Automatic("health probe");
+    /// A plan over the machines of a fleet.
+    pub const PLAN: Self = Self::Automatic("fleet");
     /// Someone whom the kernel does not tell.
     pub const UNKNOWN: Self = Self::Automatic("unknown");
 }

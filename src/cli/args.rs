@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::adopt::AdoptArgs;
+use super::{
+    adopt::AdoptArgs,
+    fleet_args::{FleetCommand, PlanCommand},
+};
 use crate::base::{Signal, TimeSpan, UnitName};
 
 /// Controls the supervisor on this machine.
@@ -226,6 +229,33 @@ What opens under a silence and outlasts it is told when it ends.")]
     Alerts {
         #[command(subcommand)]
         what: Option<AlertsCommand>,
+    },
+    /// Show the machines of a fleet; restart or reload services over all of them, in order
+    #[command(after_help = "\
+Examples:
+  supervisorctl fleet status                                nodes, services, load balancers
+  supervisorctl fleet restart hmac-file-server --dry-run    the plan: waves, budgets, why each comes where
+  supervisorctl fleet restart hmac-file-server              carry it out, and watch
+  supervisorctl fleet restart app --node vm4 --no-cascade   one instance alone
+  supervisorctl fleet graph --dot | dot -Tsvg > fleet.svg
+
+Exit status: 0 done, or nothing is in the way of a plan that is only shown, 1 it did not come about, 2 something is in
+the way, 3 nothing is to be done.")]
+    Fleet {
+        #[command(subcommand)]
+        what: FleetCommand,
+    },
+    /// Show a plan over the fleet; agree to it, pause, resume, abort it
+    #[command(after_help = "\
+Examples:
+  supervisorctl plan show                  the newest, and how far it is
+  supervisorctl plan show 3f2a -f          follow it
+  supervisorctl plan pause 3f2a --reason 'vm4 looks odd'
+  supervisorctl plan resume 3f2a           go on, and try again what failed
+  supervisorctl plan abort 3f2a            end it, and say what became of each instance")]
+    Plan {
+        #[command(subcommand)]
+        what: PlanCommand,
     },
     /// List all units
     List {

@@ -1,6 +1,6 @@
 //! Exit codes. Scripts depend on each number; each family has one table.
 
-use crate::wire::v1::{CheckAnswer, Diagnosis, OrderAnswer};
+use crate::wire::v1::{CheckAnswer, Diagnosis, FleetPlan, OrderAnswer};
 
 /// How a command ended, as its caller will see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(crate) enum Exit {
     Order(OrderExit),
     /// Of `check`.
     Check(CheckExit),
+    /// Of `fleet` and `plan`.
+    Fleet(FleetExit),
     /// Of all others.
     Plain(PlainExit),
     /// `doctor` could not look, or not say what it saw.
@@ -64,11 +66,42 @@ impl Exit {
             Self::Status(status) => status.code(),
             Self::Order(order) => order.code(),
             Self::Check(check) => check.code(),
+            Self::Fleet(fleet) => fleet.code(),
             Self::Plain(PlainExit::Done) => 0,
             Self::Plain(PlainExit::Failed) => 1,
             Self::CannotLook => 3,
             Self::Usage => 2,
             Self::Interrupted => 130,
+        }
+    }
+}
+
+/// What became of a plan, or what it would meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FleetExit {
+    Done,
+    NotWell,
+    Blocked,
+    Nothing,
+}
+
+impl FleetExit {
+    /// Of a plan as it stands.
+    pub(crate) fn of(plan: &FleetPlan) -> Self {
+        match plan.state.as_str() {
+            "nothing" => Self::Nothing,
+            _ if !plan.blockers.is_empty() => Self::Blocked,
+            "planned" | "succeeded" => Self::Done,
+            _ => Self::NotWell,
+        }
+    }
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::NotWell => 1,
+            Self::Blocked => 2,
+            Self::Nothing => 3,
         }
     }
 }
@@ -211,6 +244,10 @@ mod tests {
             (Exit::Check(CheckExit::Warning), 1),
             (Exit::Check(CheckExit::Critical), 2),
             (Exit::Check(CheckExit::Unknown), 3),
+            (Exit::Fleet(FleetExit::Done), 0),
+            (Exit::Fleet(FleetExit::NotWell), 1),
+            (Exit::Fleet(FleetExit::Blocked), 2),
+            (Exit::Fleet(FleetExit::Nothing), 3),
             (Exit::DONE, 0),
             (Exit::Plain(PlainExit::Failed), 1),
             (Exit::CannotLook, 3),

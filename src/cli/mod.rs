@@ -14,6 +14,7 @@ mod completions;
 mod context;
 mod exit;
 mod failure;
+mod fleet_args;
 mod http;
 mod humane;
 mod interrupt;
@@ -169,6 +170,8 @@ impl Family {
             | Command::Logs { .. }
             | Command::Events { .. }
             | Command::Alerts { .. }
+            | Command::Fleet { .. }
+            | Command::Plan { .. }
             | Command::List { .. }
             | Command::Cat { .. }
             | Command::Show { .. }

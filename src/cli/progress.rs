@@ -30,6 +30,18 @@ impl Progress {
         self.width.is_some()
     }
 
+    /// Shows `text`, at once.
+    pub(crate) fn show_now(&mut self, ticks: u32, text: &str) {
+        self.show(ticks.saturating_add(QUIET_TICKS), text);
+    }
+
+    /// Takes it away, for what is to stay.
+    pub(crate) fn wipe(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            write!(io::stderr(), "\r\x1b[K").ok();
+        }
+    }
+
     /// Shows `text` and how long it has been, after `ticks` of waiting.
     pub(crate) fn show(&mut self, ticks: u32, text: &str) {
         let Some(width) = self.width.filter(|_| ticks >= QUIET_TICKS) else { return };
@@ -42,9 +54,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.shown {
-            write!(io::stderr(), "\r\x1b[K").ok();
-        }
+        self.wipe();
     }
 }
 

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod alarm; // rings at a moment
+pub mod balance; // load balancers
+pub mod bus; // between the nodes of a fleet
 pub mod cgroup; // one cgroup for each unit
 pub mod clock; // the only reader of clocks
 pub mod clock_watch; // tells when the clock is set

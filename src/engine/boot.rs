@@ -146,7 +146,6 @@ pub async fn start(socket: OwnedFd, given: Given, edges: runtime::Handle) -> Res
     let parts = Parts::start(&settings, &snapshot, &host, edges)?;
     let about = About { cause: snapshot.cause.as_str(), keeper: snapshot.keeper, since: clock::now() };
     let (mut engine, opening) = parts.engine(keeper, Arc::clone(&settings), about);
-    let handle = engine.handle();
     let control = engine.control_socket(&snapshot)?;
     engine.sockets.control = control.try_clone().ok();
     // What is of no unit is seen to first; the machine of units never hears of it.
@@ -156,6 +155,8 @@ pub async fn start(socket: OwnedFd, given: Given, edges: runtime::Handle) -> Res
     engine.sandboxes.take_over(&engine.node.statuses().iter().filter_map(|status| status.invocation).collect());
     // A manager that was killed may not have come to it.
     engine.untold.leave_over();
+    engine.join_fleet();
+    let handle = engine.handle();
     if !rejected.is_empty() {
         let problems = rejected.join("\n");
         engine.fan_out(Notice { at: clock::now(), what: Happening::ConfigRejected { problems } });
@@ -333,6 +334,7 @@ impl Parts {
             unheard: super::known::Unheard::default(),
             unended: Vec::new(),
             ending: None,
+            fleet: None,
         };
         (engine, self.opening)
     }
@@ -394,7 +396,7 @@ fn own_program() -> Option<CString> {
 }
 
 impl Engine {
-    fn handle(&self) -> Handle {
+    pub(super) fn handle(&self) -> Handle {
         Handle {
             deliveries: Arc::clone(&self.deliveries),
             flow: Arc::clone(&self.flow),
@@ -405,6 +407,7 @@ impl Engine {
             settings: Arc::clone(&self.settings),
             instances: self.instances.clone(),
             about: Arc::clone(&self.about),
+            fleet: self.fleet.clone(),
         }
     }
 

@@ -188,7 +188,8 @@ fn message_of(write: &Write) -> Option<Message> {
         | Write::Silence(_)
         | Write::LastOutput(..)
         | Write::Enablement(..)
-        | Write::Timer(..) => None,
+        | Write::Timer(..)
+        | Write::Fleet(_) => None,
     }
 }
 

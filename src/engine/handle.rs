@@ -188,6 +188,7 @@ pub struct Handle {
     pub(super) settings: Arc<super::settings::Settings>,
     pub(super) instances: super::Instances,
     pub(super) about: Arc<About>,
+    pub(super) fleet: Option<super::fleet::Fleet>,
 }
 
 /// This manager.
@@ -324,6 +325,11 @@ impl Handle {
     /// The stream of notices from now on, and those that are still kept.
     pub fn events(&self) -> (Vec<Arc<NumberedNotice>>, broadcast::Receiver<Arc<NumberedNotice>>) {
         self.events.subscribe()
+    }
+
+    /// The machine as one of a fleet, where the settings speak of one.
+    pub const fn fleet(&self) -> Option<&super::fleet::Fleet> {
+        self.fleet.as_ref()
     }
 
     /// What is stored.

@@ -156,6 +156,8 @@ pub struct Engine {
     /// Runs that have a row without end, while this engine comes to be.
     unended: Vec<RunId>,
     ending: Option<u8>,
+    /// The machine as one of a fleet.
+    fleet: Option<fleet::Fleet>,
 }
 
 /// Why the loop cannot go on.

@@ -39,6 +39,9 @@ impl Engine {
         for key in &lasting {
             tracing::warn!(key, "changed in roundsman.toml; it holds once supervisord was stopped and started");
         }
+        if let (Some(fleet), Some(settings)) = (&self.fleet, newer.fleet.clone()) {
+            fleet.take_settings(settings);
+        }
         let beats = newer.alert.heartbeat != self.settings.alert.heartbeat;
         if newer.alert != self.settings.alert {
             self.alerts.configure(clock::now(), newer.alert.clone());
@@ -51,6 +54,9 @@ impl Engine {
         settings.paths.units = newer.paths.units;
         settings.alert = newer.alert;
         settings.container = newer.container;
+        if settings.fleet.is_some() == newer.fleet.is_some() {
+            settings.fleet = newer.fleet;
+        }
         settings.restart_budget = newer.restart_budget;
         self.node.handle(clock::now(), Input::RestartBudget(newer.restart_budget));
         // The text of before still says what the keys say that hold to the end.

@@ -2,11 +2,13 @@
 
 mod fault; // what is wrong with it, and where
 mod file; // as it is written
+mod fleet; // this machine as one of several
 
 use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ use fault::located;
 pub(super) use fault::{Fault, at};
 pub(super) use file::path;
 use file::{File, PathsFile, container, log_faults};
+pub use fleet::FleetSettings;
 
 use super::{
     alerting::{self, AlertFile, Files},
@@ -60,6 +63,8 @@ pub struct Settings {
     pub alert: alert::Settings,
     /// The daemon as the first process of a container.
     pub container: Container,
+    /// The machine as one of several.
+    pub fleet: Option<Arc<FleetSettings>>,
 }
 
 /// `[container]`
@@ -167,6 +172,7 @@ impl Settings {
             ("[cgroup] mode", self.cgroups != other.cgroups),
             ("[disk] min_free_bytes", self.disk_min_free != other.disk_min_free),
             ("[history]", self.history != other.history),
+            ("[fleet]", self.fleet.is_some() != other.fleet.is_some()),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
@@ -247,6 +253,7 @@ impl Settings {
         let mut wrong = log_faults(&log);
         let budget = file.health.budget(&mut wrong);
         let container = container(file.container, &mut wrong);
+        let fleet = fleet::settings(file.fleet, &file.availability, &files, &node, (&mut wrong, &mut problems));
         let alert = alerting::settings(file.alert, &files, node).unwrap_or_else(|faults| {
             wrong.extend(faults);
             alert::Settings::default()
@@ -280,6 +287,7 @@ impl Settings {
             history: file.history.retention(),
             alert,
             container,
+            fleet,
         })
     }
 }
@@ -518,7 +526,7 @@ severty = "info"
 "#;
         let error = Settings::parse(Path::new("r.toml"), text, &places()).expect_err("no").to_string();
         let expected = r#"r.toml:1:1: error: "stat" stands outside of a table
-  help: there are paths, log, cgroup, disk, health, history, alert, container
+  help: there are paths, log, cgroup, disk, health, history, alert, container, fleet, high_availability
 r.toml:3:8: error: "keep" must be a whole number from 0 to 4294967295
 r.toml:4:1: error: unknown key "segmentsize" in [log]
   help: did you mean "segment_size"?

@@ -10,6 +10,7 @@ mod planner;
 mod rollout; // carries a plan out
 mod rules; // what keeps it safe
 mod share;
+mod spelling; // of words in messages and rows
 mod step;
 mod target; // what a node does about orders
 mod topology;
@@ -23,7 +24,7 @@ pub use rollout::{
 };
 pub use rules::Rules;
 pub use share::{Share, ShareError};
-pub use step::{Deed, FailureKind, Phase, PlanId, StepId, StepOrder, StepOutcome, Token};
+pub use step::{Deed, FailureKind, IdError, Phase, PlanId, StepId, StepOrder, StepOutcome, Token};
 pub use target::{Answer, Entry, LEDGER_MAX, Row, Target, TargetEffect, TargetInput, Verdict};
 pub use topology::{
     AfterDrain, Approve, Canary, Deadlines, Edge, Fault, INSTANCES_MAX, NODES_MAX, Node, OnFailure, Place, Policy,

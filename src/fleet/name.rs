@@ -3,6 +3,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use super::spelling::spelt;
+
 /// Most bytes of a name.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -59,6 +61,8 @@ macro_rules! name {
                 fmt::Display::fmt(self, f)
             }
         }
+
+        spelt!($name);
     };
 }
 
@@ -102,6 +106,18 @@ impl fmt::Display for Instance {
         write!(f, "{}@{}", self.service, self.node)
     }
 }
+
+impl FromStr for Instance {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let refused = || NameError { what: "an instance", text: text.to_owned() };
+        let (service, node) = text.split_once('@').ok_or_else(refused)?;
+        Ok(Self { service: service.parse()?, node: node.parse()? })
+    }
+}
+
+spelt!(Instance);
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

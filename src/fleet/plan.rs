@@ -5,9 +5,13 @@ use std::{
     fmt::{self, Write},
 };
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Instance, NodeName, PoolName, ServiceName, ZoneName};
+use super::{
+    Instance, NodeName, PoolName, ServiceName, ZoneName,
+    spelling::{micros, text},
+};
 use crate::{
     base::{TimeSpan, UnitName},
     unit::Digest,
@@ -18,7 +22,7 @@ const DRAIN_GUESS: TimeSpan = TimeSpan::from_secs(10);
 const ACT_GUESS: TimeSpan = TimeSpan::from_secs(10);
 
 /// What someone wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     /// What.
     pub verb: Verb,
@@ -31,7 +35,8 @@ pub struct Intent {
 }
 
 /// What can be wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// Instances end and begin anew.
     Restart,
@@ -50,7 +55,8 @@ impl Verb {
 }
 
 /// What is done to an instance. The greater one contains the lesser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It is told: the unit's `notify` command runs.
     Notify,
@@ -87,20 +93,22 @@ impl Action {
 }
 
 /// The whole of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// What was wanted.
     pub intent: Intent,
     /// Of which topology.
+    #[serde(with = "text")]
     pub topology: Digest,
     /// What is done; each instance at most once.
     pub waves: Vec<Wave>,
     /// What is in the way: with one of these it cannot begin.
+    #[serde(skip)]
     pub blockers: Vec<Blocker>,
 }
 
 /// Instances of one service, done within the budget before the next wave begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wave {
     /// Of which service.
     pub service: ServiceName,
@@ -111,6 +119,7 @@ pub struct Wave {
     /// How many instances of the service may be unavailable at once, in whole ones.
     pub max_unavailable: u32,
     /// How long its instances stay well before what follows begins.
+    #[serde(with = "micros")]
     pub soak: TimeSpan,
     /// Whether nothing else is done meanwhile.
     pub alone: bool,
@@ -121,11 +130,12 @@ pub struct Wave {
 }
 
 /// What is done to one instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// To whom.
     pub instance: Instance,
     /// Its unit there.
+    #[serde(with = "text")]
     pub unit: UnitName,
     /// What.
     pub action: Action,
@@ -134,7 +144,8 @@ pub struct Task {
 }
 
 /// Why a wave comes where it does.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Why {
     /// Someone wants it.
     Wanted,

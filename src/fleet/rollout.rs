@@ -145,6 +145,21 @@ impl Rollout {
         self.may(now, run, run.stage(&self.ledger)).err().or_else(|| held.cloned().map(Wait::Held))
     }
 
+    /// What it carries out.
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Whether a wave is done, and has stayed well.
+    pub fn is_done(&self, wave: usize) -> bool {
+        self.done.contains(&wave)
+    }
+
+    /// Why a task failed.
+    pub fn failure(&self, instance: &Instance) -> Option<Failure> {
+        self.runs.iter().find(|run| run.task.instance == *instance)?.failed(&self.ledger)
+    }
+
     /// What became of each instance of the plan: exactly one word for each.
     pub fn report(&self) -> BTreeMap<Instance, Class> {
         self.runs.iter().map(|run| (run.task.instance.clone(), self.class(run))).collect()
@@ -339,10 +354,17 @@ impl Rollout {
             return;
         }
         self.ask_promises(now);
-        for at in 0..self.runs.len() {
-            self.drive(now, at);
+        loop {
+            for at in 0..self.runs.len() {
+                self.drive(now, at);
+            }
+            // What waits for a wave that is done by now need not wait for the next input.
+            let done = self.done.len();
+            self.soak(now);
+            if self.done.len() == done {
+                break;
+            }
         }
-        self.soak(now);
         self.judge(now);
     }
 

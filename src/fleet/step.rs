@@ -1,18 +1,30 @@
 //! One phase of what is done to one instance, as it is ordered, done and remembered.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Instance, PoolName};
+use super::{
+    Instance, PoolName,
+    spelling::{hex, micros, parse_hex, run, spelt, text},
+};
 use crate::base::{InvocationId, TimeSpan, UnitName};
 
+/// Why a text is no id of a plan or a step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no id (32 hex digits)")]
+pub struct IdError(String);
+
+spelt!(PlanId StepId);
+
 /// A number and who has it: two drivers that were given the same number (Redis fails over and forgets) are still told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Token {
     /// Grows with each driver.
     pub epoch: u64,
     /// Who, drawn anew by each that begins to drive.
+    #[serde(with = "hex")]
     pub owner: u128,
 }
 
@@ -23,6 +35,14 @@ pub struct PlanId(pub u128);
 impl fmt::Display for PlanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for PlanId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        parse_hex(text).map(|bytes| Self(u128::from_be_bytes(bytes))).ok_or_else(|| IdError(text.to_owned()))
     }
 }
 
@@ -79,6 +99,14 @@ impl fmt::Display for StepId {
     }
 }
 
+impl FromStr for StepId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        parse_hex(text).map(Self).ok_or_else(|| IdError(text.to_owned()))
+    }
+}
+
 impl fmt::Debug for StepId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -86,7 +114,8 @@ impl fmt::Debug for StepId {
 }
 
 /// What is done by a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Deed {
     /// The unit's `notify` command runs.
     Notify,
@@ -123,7 +152,7 @@ impl Deed {
 }
 
 /// A step as it is ordered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepOrder {
     /// Which.
     pub id: StepId,
@@ -132,25 +161,32 @@ pub struct StepOrder {
     /// For whom.
     pub instance: Instance,
     /// Its unit.
+    #[serde(with = "text")]
     pub unit: UnitName,
     /// What is done.
     pub deed: Deed,
     /// The run that the driver has seen; another one says that someone else acted meanwhile.
+    #[serde(with = "run")]
     pub expects: Option<InvocationId>,
     /// How long it may take.
+    #[serde(with = "micros")]
     pub deadline: TimeSpan,
     /// How old it may be when it comes to be done.
+    #[serde(with = "micros")]
     pub ttl: TimeSpan,
 }
 
 /// What became of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StepOutcome {
     /// It is done.
     Done {
         /// The run before and after, where there is one.
+        #[serde(with = "run")]
         before: Option<InvocationId>,
         /// The run afterwards.
+        #[serde(with = "run")]
         after: Option<InvocationId>,
     },
     /// It failed, and nothing of it is under way any more.
@@ -163,7 +199,8 @@ pub enum StepOutcome {
 }
 
 /// Kinds of failures; each asks for something else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// It took too long.
     Timeout,

@@ -7,23 +7,28 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{FailureKind, PlanId, Rules, StepId, StepOrder, StepOutcome, Token};
+use serde::{Deserialize, Serialize};
+
+use super::{FailureKind, PlanId, Rules, StepId, StepOrder, StepOutcome, Token, spelling::run};
 use crate::base::{InvocationId, TimeSpan};
 
 /// Most steps that are remembered; the oldest that are over go first.
 pub const LEDGER_MAX: usize = 10_000;
 
 /// What is known of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Entry {
     /// It is under way.
     Started {
         /// The run that the unit had before, as whoever ordered it saw it.
+        #[serde(with = "run")]
         before: Option<InvocationId>,
     },
     /// It was begun, and the node died before it knew the end. Whether it was done is to be seen at the unit.
     Interrupted {
         /// The run that the unit had before.
+        #[serde(with = "run")]
         before: Option<InvocationId>,
     },
     /// It is over.
@@ -78,7 +83,8 @@ pub enum TargetEffect {
 }
 
 /// What a driver is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The node is promised to this token, and has done these steps.
     Promised {
@@ -104,7 +110,8 @@ pub enum Answer {
 }
 
 /// What becomes of a step that was ordered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It is under way.
     Accepted,

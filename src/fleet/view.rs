@@ -2,14 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Condition, Instance, NodeName, PoolName, Token};
+use serde::{Deserialize, Serialize};
+
+use super::{Condition, Instance, NodeName, PoolName, Token, spelling::run};
 use crate::base::{InvocationId, Mono};
 
 /// How old what a node said of itself may be: three of its reports.
 pub(super) const FRESH: Duration = Duration::from_secs(15);
 
 /// Where something that a node says stands among all that it says. A life is one run of its daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Seq {
     /// Which life; later ones are greater.
     pub life: u64,
@@ -18,7 +20,7 @@ pub struct Seq {
 }
 
 /// What a node says of itself, again and again.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Report {
     /// To whom it is promised.
     pub promised: Option<Token>,
@@ -29,11 +31,12 @@ pub struct Report {
 }
 
 /// How an instance was seen by its node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     /// How it is.
     pub condition: Condition,
     /// Its run.
+    #[serde(with = "run")]
     pub run: Option<InvocationId>,
 }
 

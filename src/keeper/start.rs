@@ -73,6 +73,16 @@ pub(super) enum StateError {
     Large(usize),
 }
 
+/// Of the first manager, or of the one that is there.
+fn life(options: &KeeperOptions, state: Option<&KeeperState>) -> Life {
+    let now = clock::mono();
+    match (state, state.and_then(|state| state.manager)) {
+        (Some(state), Some(pid)) => Life::replacing(options.timings, now, pid, state.cause),
+        (Some(state), None) => Life::new(options.timings, now, state.cause),
+        (None, _) => Life::new(options.timings, now, ManagerCause::Boot),
+    }
+}
+
 impl Keeper {
     /// A keeper that holds the lock and listens, with what the program before left if it left something.
     pub(super) fn begin(options: KeeperOptions) -> Result<Self, StartError> {
@@ -90,12 +100,7 @@ impl Keeper {
         });
         close_inherited_on_exec().map_err(own("descriptors"))?;
         adopt_orphans().map_err(own("the adoption of orphans"))?;
-        let now = clock::mono();
-        let life = match (&state, state.as_ref().and_then(|state| state.manager)) {
-            (Some(state), Some(pid)) => Life::replacing(options.timings, now, pid, state.cause),
-            (Some(state), None) => Life::new(options.timings, now, state.cause),
-            (None, _) => Life::new(options.timings, now, ManagerCause::Boot),
-        };
+        let life = life(&options, state.as_ref());
         let mut keeper = Self {
             environment: manager_environment(),
             poller: Poller::new().map_err(own("polling"))?,

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dbus; // how systemd is spoken to
+pub mod fleet; // between the nodes of a fleet, in JSON
 pub mod keeper; // manager and keeper, in binary
 pub mod systemd; // what systemd says of its units
 pub mod v1; // the HTTP API, in JSON

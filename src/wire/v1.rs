@@ -3,10 +3,15 @@
 //! Fields are only ever added. A reader ignores what it does not know.
 
 mod alerts;
+mod fleet;
 
 use serde::{Deserialize, Serialize};
 
 pub use alerts::{Alerts, DeadRoute, Incident, Incidents, RouteTest, Silence, SilenceRequest, Silences, Which};
+pub use fleet::{
+    Fleet, FleetEdge, FleetInstance, FleetIntent, FleetNode, FleetPlan, FleetPlans, FleetPool, FleetSay, FleetServer,
+    FleetService, FleetTask, FleetWave, FleetWord,
+};
 
 /// A unit as `status` shows it: `GET /v1/units`, `GET /v1/units/{unit}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -34,6 +34,7 @@ mod exec; // what a service is given
 mod external; // services that others keep
 mod faults; // the machine goes wrong
 mod fd_store; // what services keep with us
+mod fleet; // several machines
 mod health; // services that are not well
 mod history; // what was
 mod keeper; // the keeper is killed
@@ -72,6 +73,12 @@ use std::{env, process::ExitCode};
 use support::harness::{self, Test, tests};
 
 const TESTS: &[Test] = tests![
+    fleet::a_restart_goes_over_the_machines_in_order_and_each_is_restarted_once,
+    fleet::what_is_in_the_way_of_a_plan_is_said_and_nothing_begins,
+    fleet::another_machine_goes_on_with_a_plan_whose_driver_died,
+    fleet::a_fleet_that_loses_redis_does_nothing_and_goes_on_when_it_is_back,
+    fleet::a_plan_that_met_a_failure_waits_for_someone_and_says_what_became_of_each,
+    fleet::an_aborted_plan_leaves_alone_what_it_had_not_begun,
     accept::each_connection_is_an_instance_with_its_client_as_standard_input,
     accept::an_instance_gets_its_connection_as_descriptor_3_and_knows_its_client,
     accept::a_client_on_the_same_link_is_told_with_its_interface,

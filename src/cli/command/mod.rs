@@ -4,6 +4,7 @@ mod alerts;
 mod check;
 mod doctor;
 mod events;
+mod fleet;
 mod logs;
 mod order;
 mod status;
@@ -38,6 +39,8 @@ pub(crate) fn carry_out(context: &Context, command: Command) -> Result<Exit, Fai
         Command::Events { follow: false, lines } => events::past(context, lines),
         Command::Events { follow: true, lines } => events::follow(context, lines),
         Command::Alerts { what } => alerts::run(context, what),
+        Command::Fleet { what } => fleet::run(context, what),
+        Command::Plan { what } => fleet::plan(context, what),
         Command::List { names } => unit::list(context, names),
         Command::Cat { unit } => unit::cat(context, &unit),
         Command::Show { unit, properties } => unit::show(context, &unit, &properties),

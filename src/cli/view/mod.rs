@@ -8,6 +8,7 @@ pub(crate) mod check;
 pub(crate) mod doctor;
 pub(crate) mod detail;
 pub(crate) mod events;
+pub(crate) mod fleet;
 pub(crate) mod history;
 pub(crate) mod lint;
 pub(crate) mod order;

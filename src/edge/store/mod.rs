@@ -11,6 +11,7 @@
 
 mod error;
 mod examine;
+mod fleet; // promises, ledger, plans
 mod open;
 mod outbox;
 mod prune;
@@ -32,6 +33,7 @@ use crate::{
 
 pub use error::StoreError;
 pub use examine::{Examined, KnownRun, examine};
+pub use fleet::{FleetWrite, KeptPlan};
 pub use open::fits;
 pub use outbox::OutboxRow;
 pub use prune::Retention;
@@ -66,6 +68,8 @@ pub enum Write {
     Enablement(UnitName, Option<bool>),
     /// When the unit's timer last elapsed.
     Timer(UnitName, Wall),
+    /// Of the fleet.
+    Fleet(Box<FleetWrite>),
 }
 
 /// What became of a message in the outbox.

@@ -201,7 +201,8 @@ fn is_essential(write: &Write) -> bool {
         | Write::Silence(_)
         | Write::LastOutput(..)
         | Write::Enablement(..)
-        | Write::Timer(..) => true,
+        | Write::Timer(..)
+        | Write::Fleet(_) => true,
         Write::Notice(notice) => match &notice.what {
             Happening::RunStarting { .. }
             | Happening::MainStarted { .. }

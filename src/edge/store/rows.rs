@@ -63,13 +63,14 @@ impl<'a> Pass<'a> {
                     params![unit.as_str(), at.0],
                 )
                 .map(drop),
+            Write::Fleet(write) => self.fleet(write),
             Write::Enablement(unit, None) => {
                 self.execute("DELETE FROM enablement WHERE unit = ?1", params![unit.as_str()]).map(drop)
             }
         }
     }
 
-    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
+    pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
         self.connection.prepare_cached(sql)?.execute(params)
     }
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x524e_444d;
 
 /// What brings a database to each version from the one before; the first begins an empty one. Only ever add to the end.
-pub(super) const STEPS: [(i32, &str); 5] = [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5)];
+pub(super) const STEPS: [(i32, &str); 6] = [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (6, V6)];
 /// The version this program writes (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS[STEPS.len() - 1].0;
 /// Times are microseconds since 1970 UTC. `pruned` holds what rows that retention removed had counted.
@@ -96,6 +96,25 @@ ALTER TABLE outbox ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
 /// What is done about what an incident says.
 const V5: &str = "
 ALTER TABLE incidents ADD COLUMN remedy TEXT;
+";
+
+/// What a node does for its fleet, and the plans that are driven from it.
+const V6: &str = "
+CREATE TABLE fleet_promise (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, owner TEXT NOT NULL) STRICT;
+CREATE TABLE fleet_steps (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    step TEXT NOT NULL UNIQUE, plan TEXT NOT NULL, entry TEXT NOT NULL, over INTEGER NOT NULL
+) STRICT;
+CREATE TABLE fleet_plans (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, document TEXT NOT NULL, shown TEXT
+) STRICT;
+CREATE TABLE fleet_journal (
+    plan TEXT NOT NULL, nth INTEGER NOT NULL, at INTEGER NOT NULL, event TEXT NOT NULL, PRIMARY KEY (plan, nth)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE fleet_drains (
+    pool TEXT NOT NULL, server TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (pool, server)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings the database to [`VERSION`], each step in its own transaction.

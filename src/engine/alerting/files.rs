@@ -44,8 +44,13 @@ impl Files {
         self.read.into_inner()
     }
 
+    /// Where a file is that is named so.
+    pub(crate) fn place(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
     /// The whole of a file that anybody may read.
-    pub(super) fn text(&self, path: &Path) -> Result<String, String> {
+    pub(crate) fn text(&self, path: &Path) -> Result<String, String> {
         self.take(path, |path| {
             fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
         })

@@ -1,5 +1,126 @@
-//! The fleet as this node has it.
+//! This machine as one of a fleet: a task beside the loop, which asks the engine as the API does. Supervision never waits for it,
+//! and whatever goes wrong here touches no service.
+//!
+//! Facts come in (what nodes say, what is on the disk, what was done), the pure machines of `fleet` decide, and what they want is
+//! sent, kept or done by tasks whose results come in again.
 
+mod acts; // what is done on this machine
+mod drive; // whoever drives a plan
 mod file; // fleet.toml as it is written
+mod known; // of the others
+mod look; // how this machine is
+mod member; // the task
+mod people; // what they ask and order
+mod seat; // who drives
+mod send; // what leaves
+mod show; // for people
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{handle::Gone, settings::FleetSettings};
+use crate::{
+    fleet::{Intent, PlanId, Say},
+    unit::Digest,
+    wire::v1,
+};
 
 pub use file::read;
+use member::Input;
+
+impl super::Engine {
+    /// The machine becomes one of a fleet, where the settings speak of one.
+    pub(super) fn join_fleet(&mut self) {
+        let settings = self.settings.fleet.clone();
+        self.fleet = settings.map(|settings| member::start(self.handle(), settings, &self.runtime));
+    }
+}
+
+/// The door to it; clones are the same.
+#[derive(Debug, Clone)]
+pub struct Fleet(mpsc::UnboundedSender<Input>);
+
+/// What someone wants done, as they said it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// What.
+    pub intent: Intent,
+    /// Who.
+    pub by: String,
+    /// The plan that they were shown.
+    pub digest: Option<Digest>,
+    /// Whether a plan that is under way is aborted for it.
+    pub supersedes: bool,
+}
+
+/// Why a plan does not begin, or is not what was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refusal {
+    /// This daemon is in no fleet.
+    NoFleet,
+    /// Names that are not there, ids of no plan: for people.
+    Wrong(String),
+    /// What is in the way; the plan as it would be.
+    Blocked(Box<v1::FleetPlan>),
+    /// Nothing is to be done; the plan as it would be.
+    Nothing(Box<v1::FleetPlan>),
+    /// Another plan, or another driver.
+    Busy(String),
+    /// Redis or the disk does not do its part.
+    Unreached(String),
+}
+
+/// A question or an order.
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// How the fleet is.
+    View(oneshot::Sender<v1::Fleet>),
+    /// What would be done.
+    Plan(Wish, oneshot::Sender<Result<v1::FleetPlan, Refusal>>),
+    /// It is to be done.
+    Begin(Wish, oneshot::Sender<Result<v1::FleetPlan, Refusal>>),
+    /// Plans, past and present.
+    Plans(oneshot::Sender<Result<Vec<v1::FleetPlan>, Refusal>>),
+    /// Something is wanted of a plan.
+    Say(PlanId, Say, oneshot::Sender<Result<v1::FleetPlan, Refusal>>),
+}
+
+impl Fleet {
+    /// How the fleet is.
+    pub async fn view(&self) -> Result<v1::Fleet, Gone> {
+        self.ask(Ask::View).await
+    }
+
+    /// What would be done.
+    pub async fn plan(&self, wish: Wish) -> Result<Result<v1::FleetPlan, Refusal>, Gone> {
+        self.ask(|reply| Ask::Plan(wish, reply)).await
+    }
+
+    /// Begins a plan.
+    pub async fn begin(&self, wish: Wish) -> Result<Result<v1::FleetPlan, Refusal>, Gone> {
+        self.ask(|reply| Ask::Begin(wish, reply)).await
+    }
+
+    /// Plans, the newest first.
+    pub async fn plans(&self) -> Result<Result<Vec<v1::FleetPlan>, Refusal>, Gone> {
+        self.ask(Ask::Plans).await
+    }
+
+    /// Says something to whoever drives a plan.
+    pub async fn say(&self, plan: PlanId, say: Say) -> Result<Result<v1::FleetPlan, Refusal>, Gone> {
+        self.ask(|reply| Ask::Say(plan, say, reply)).await
+    }
+
+    /// New settings.
+    pub(super) fn take_settings(&self, settings: Arc<FleetSettings>) {
+        // One that has ended has nothing to take them.
+        self.0.send(Input::Settings(settings)).ok();
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Input::Ask(ask(reply))).map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+}

@@ -9,6 +9,7 @@ use std::{
 use super::{
     super::alerting::{ALERT, AlertFile},
     CgroupMode, Container, Fault,
+    fleet::{AVAILABILITY, AvailabilityFile, FLEET, FleetFile},
 };
 use crate::{
     base::{ByteSize, Signal, TimeSpan, UnitName},
@@ -38,6 +39,8 @@ pub(super) struct File {
     pub(super) history: HistoryFile,
     pub(super) alert: AlertFile,
     pub(super) container: Read<ContainerFile>,
+    pub(super) fleet: Option<Read<FleetFile>>,
+    pub(super) availability: Read<AvailabilityFile>,
 }
 
 const FILE: &[Field<File>] = &[
@@ -55,6 +58,11 @@ const FILE: &[Field<File>] = &[
         },
     },
     Field { name: "container", set: |file, r, v| file.container = r.read_table(v, "container", CONTAINER) },
+    Field { name: "fleet", set: |file, r, v| file.fleet = Some(r.read_table(v, "fleet", FLEET)) },
+    Field {
+        name: "high_availability",
+        set: |file, r, v| file.availability = r.read_table(v, "high_availability", AVAILABILITY),
+    },
 ];
 
 impl File {

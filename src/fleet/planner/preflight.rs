@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::super::{Blocker, Instance, NodeName, Plan, PoolName, ServiceName, Task, Topology};
 
 /// What is known of the fleet when a plan is made.
@@ -27,7 +29,8 @@ pub enum Reach {
 }
 
 /// How an instance is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// Up, and well.
     Healthy,

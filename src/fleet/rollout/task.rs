@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::{
     Action, Deed, Entry, FailureKind, NodeName, Phase, Plan, PlanId, PoolName, StepId, StepOutcome, Task, Topology,
 };
@@ -28,7 +30,7 @@ pub(super) struct Run {
 }
 
 /// Why a task failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// At what.
     pub at: Stage,
@@ -39,7 +41,8 @@ pub struct Failure {
 }
 
 /// Where a task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Nothing was begun.
     Waiting,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     super::{Answer, Instance, NodeName, PlanId, Report, Seq, StepOrder, Token},
     Failure,
@@ -44,7 +46,8 @@ pub enum RolloutInput {
 }
 
 /// What people want of a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Say {
     /// To the plan, or to a wave of it.
     Approve {
@@ -93,7 +96,8 @@ pub enum RolloutEffect {
 }
 
 /// What cannot be learnt from the nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// Someone agreed to the plan, or to a wave.
     Approved {
@@ -165,7 +169,8 @@ pub enum Control {
 }
 
 /// How a plan ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum End {
     /// All of it was done.
     Succeeded,

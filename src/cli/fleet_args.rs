@@ -1,0 +1,101 @@
+//! `fleet` and `plan` on the command line.
+
+use clap::{Args, Subcommand};
+
+/// What `fleet` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FleetCommand {
+    /// Show nodes, services and load balancers, and which node drives a plan
+    Status,
+    /// Show what depends on what, and what becomes of it at a restart
+    Graph {
+        /// As a graph for dot(1) of Graphviz
+        #[arg(long)]
+        dot: bool,
+    },
+    /// Restart services on all their nodes, and then what depends on them, in order and within the budget
+    Restart(PlanArgs),
+    /// Have services read their settings anew on all their nodes
+    Reload(PlanArgs),
+    /// List plans, the newest first
+    Plans,
+}
+
+/// What is to be done, and how.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Services of fleet.toml
+    #[arg(value_name = "SERVICE", required = true)]
+    pub(crate) services: Vec<String>,
+    /// Only on this node (may be given several times); dependents are told wherever they are
+    #[arg(long = "node", value_name = "NODE")]
+    pub(crate) nodes: Vec<String>,
+    /// Leave dependents alone
+    #[arg(long)]
+    pub(crate) no_cascade: bool,
+    /// Show the plan and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Only if the plan is the one with this digest, which --dry-run shows
+    #[arg(long, value_name = "HEX")]
+    pub(crate) digest: Option<String>,
+    /// Return as soon as it has begun
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+/// What `plan` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// Show how far a plan is
+    Show {
+        /// Its id, or the beginning of it [default: the newest]
+        #[arg(value_name = "ID")]
+        id: Option<String>,
+        /// Go on until it is over, or waits for someone
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Agree to a plan, or to one of its waves
+    Approve {
+        /// Its id, or the beginning of it
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Only this wave, counted from 1
+        #[arg(long, value_name = "N")]
+        wave: Option<usize>,
+        /// Only if the plan is the one with this digest
+        #[arg(long, value_name = "HEX")]
+        digest: Option<String>,
+    },
+    /// Begin nothing more; what is under way ends
+    Pause(SayArgs),
+    /// Go on, and try again what failed
+    Resume {
+        /// Its id, or the beginning of it
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// End it: what is drained and well gets its requests back, and the report says what became of each
+    Abort(SayArgs),
+    /// Neither act on an instance nor wait for it
+    Quarantine {
+        /// The plan's id, or the beginning of it
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Which, such as app@vm4
+        #[arg(value_name = "INSTANCE")]
+        instance: String,
+    },
+}
+
+/// Which plan, and why.
+#[derive(Debug, Args)]
+pub(crate) struct SayArgs {
+    /// Its id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Why, for the others
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}

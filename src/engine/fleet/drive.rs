@@ -1,0 +1,337 @@
+//! Driving a plan: what its nodes say goes to the pure machine, and what that wants leaves.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use super::{
+    Refusal, Wish,
+    member::{Input, Member},
+    send::Out,
+    show,
+};
+use crate::{
+    base::{Mono, TimeSpan, Wall},
+    edge::{bus::BusError, clock, store::FleetWrite},
+    fleet::{Control, Event, NodeName, PlanId, Rollout, RolloutEffect, RolloutInput, Say, Token},
+    wire::{
+        fleet::{Command, JournalWord, PlanDocument, Said, Wanted, Word, write},
+        v1,
+    },
+};
+
+/// How long the lock is held without being renewed.
+pub(super) const LEASE: Duration = Duration::from_secs(15);
+/// A driver stops so long before its lease is over.
+const LEASE_MARGIN: Duration = Duration::from_secs(3);
+const RENEW_AFTER: Duration = Duration::from_secs(5);
+/// A plan that nobody drove for so long waits for someone who says that it goes on.
+const STALE: Duration = Duration::from_secs(600);
+/// How often people are shown how far a plan is.
+pub(super) const SHOW_AFTER: Duration = Duration::from_millis(200);
+
+pub(super) type Reply = oneshot::Sender<Result<v1::FleetPlan, Refusal>>;
+
+/// A plan that is driven from here.
+pub(super) struct Driver {
+    pub(super) rollout: Rollout,
+    pub(super) document: PlanDocument,
+    pub(super) journal: Vec<(Wall, Event)>,
+    owner: String,
+    renew_at: Instant,
+    /// How many commands each node was sent.
+    commands: BTreeMap<NodeName, u64>,
+    words: Option<JoinHandle<()>>,
+    shown: Option<v1::FleetPlan>,
+    shown_at: Instant,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(words) = self.words.take() {
+            words.abort();
+        }
+    }
+}
+
+/// What became of an attempt to drive.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// It is driven from here.
+    Drives {
+        /// Which plan.
+        document: Box<PlanDocument>,
+        /// What was said of it before.
+        journal: Vec<(Wall, Event)>,
+        /// By which token.
+        token: Token,
+        /// As the lock has us.
+        owner: String,
+        /// When the lock was asked for.
+        asked: Mono,
+        /// Whoever waits to see it.
+        reply: Option<Reply>,
+    },
+    /// The plan in Redis is over.
+    Over(PlanId),
+    /// It is not, for now.
+    Not(Refusal, Option<Reply>),
+    /// Everything is known that a plan is made of.
+    Wished {
+        /// What is wanted.
+        wish: Box<Wish>,
+        /// Whether it is only to be shown.
+        is_dry: bool,
+        /// Whoever waits to see it.
+        reply: Reply,
+    },
+}
+
+impl Member {
+    /// What a node says, to the plan that is driven here.
+    pub(super) fn hear_word(&mut self, word: Word, age: Duration) {
+        let Word { from: node, seq, said } = word;
+        let age = span(age);
+        let input = match said {
+            Said::Report(report) => RolloutInput::Report { node, seq, age, report },
+            Said::Answer(answer) => RolloutInput::Answer { node, seq, age, answer },
+        };
+        self.drive(input);
+    }
+
+    pub(super) fn drive(&mut self, input: RolloutInput) {
+        let Some(mut driver) = self.driver.take() else { return };
+        driver.rollout.handle(clock::now().mono, input);
+        let mut words = Vec::new();
+        while let Some(effect) = driver.rollout.poll_effect() {
+            match effect {
+                RolloutEffect::Prepare(node, token, plan) => {
+                    self.order(&mut driver, &node, Wanted::Promise { token, plan });
+                }
+                RolloutEffect::Order(node, token, order) => {
+                    self.order(&mut driver, &node, Wanted::Step { token, order });
+                }
+                RolloutEffect::Record(event) => words.push(event),
+            }
+        }
+        self.record(&mut driver, words);
+        if let Some(held) = driver.rollout.superseded() {
+            tracing::warn!(plan = %driver.document.id, "another node drives this plan by now; this one stops");
+            self.seat.floor = self.seat.floor.max(held.epoch);
+            self.let_go(driver);
+            return;
+        }
+        let is_over = matches!(driver.rollout.control(), Control::Ended(_));
+        self.driver = Some(driver);
+        if is_over {
+            self.end();
+        }
+    }
+
+    fn order(&self, driver: &mut Driver, node: &NodeName, wanted: Wanted) {
+        let nth = driver.commands.entry(node.clone()).or_default();
+        *nth += 1;
+        let command = Command { from: self.settings.node.clone(), nth: *nth, wanted };
+        if *node == self.settings.node {
+            self.own.send(Input::Command(Box::new(command))).ok();
+        } else if let Some(sender) = &self.sender {
+            sender.send(Out::To { node: node.to_string(), text: write(&command) });
+        }
+    }
+
+    fn record(&self, driver: &mut Driver, events: Vec<Event>) {
+        let mut words = Vec::new();
+        for event in events {
+            let at = clock::wall();
+            tracing::info!(plan = %driver.document.id, "{}", show::event(&event));
+            let nth = u64::try_from(driver.journal.len()).unwrap_or(u64::MAX);
+            self.keep(FleetWrite::Event { plan: driver.document.id, nth, at, event: event.clone() });
+            words.push(write(&JournalWord { at_us: at.0, event: event.clone() }));
+            driver.journal.push((at, event));
+        }
+        if !words.is_empty()
+            && let Some(sender) = &self.sender
+        {
+            sender.send(Out::Journal { plan: driver.document.id.to_string(), words });
+        }
+    }
+
+    /// The plan is over: people see how, and the next may begin.
+    fn end(&mut self) {
+        self.show();
+        let Some(driver) = self.driver.take() else { return };
+        self.seat.ended = driver.shown.clone();
+        self.seat.over.insert(driver.document.id);
+        self.seat.unfinished = None;
+        self.let_go(driver);
+    }
+
+    fn let_go(&mut self, driver: Driver) {
+        if self.bus.is_none() && !matches!(driver.rollout.control(), Control::Ended(_)) {
+            self.seat.unfinished = Some((driver.document.clone(), driver.journal.clone()));
+        }
+        if let Some(bus) = self.bus.clone() {
+            let owner = driver.owner.clone();
+            // If it cannot be let go, it goes by itself.
+            tokio::spawn(async move { drop(bus.release(&owner).await) });
+        }
+    }
+
+    /// People see how far it is.
+    pub(super) fn show(&mut self) {
+        let Some(driver) = &self.driver else { return };
+        let shown = show::driven(self, driver);
+        if driver.shown.as_ref() == Some(&shown) {
+            return;
+        }
+        // Of our own types, so this cannot fail.
+        let text = serde_json::to_string(&shown).unwrap_or_default();
+        self.keep(FleetWrite::Shown { id: driver.document.id, text: text.clone() });
+        if let Some(sender) = &self.sender {
+            sender.send(Out::Shown { plan: driver.document.id.to_string(), text });
+        }
+        if let Some(driver) = &mut self.driver {
+            (driver.shown, driver.shown_at) = (Some(shown), Instant::now());
+        }
+    }
+
+    pub(super) fn begun(&mut self, begun: Begun) {
+        match begun {
+            Begun::Wished { wish, is_dry, reply } => self.wished(*wish, is_dry, reply),
+            Begun::Over(plan) => {
+                self.seat.is_trying = false;
+                self.seat.over.insert(plan);
+            }
+            Begun::Not(refusal, reply) => {
+                self.seat.is_trying = false;
+                match reply {
+                    Some(reply) => drop(reply.send(Err(refusal))),
+                    None => tracing::debug!(?refusal, "the plan is not taken over"),
+                }
+            }
+            Begun::Drives { document, journal, token, owner, asked, reply } => {
+                self.seat.is_trying = false;
+                self.begin_to_drive((*document, journal), token, owner, asked);
+                if let (Some(reply), Some(driver)) = (reply, &self.driver) {
+                    drop(reply.send(Ok(show::driven(self, driver))));
+                }
+            }
+        }
+    }
+
+    pub(super) fn begin_to_drive(
+        &mut self,
+        (document, journal): (PlanDocument, Vec<(Wall, Event)>),
+        token: Token,
+        owner: String,
+        asked: Mono,
+    ) {
+        let (id, at) = (document.id, Wall(document.at_us));
+        self.keep(FleetWrite::Plan { id, at, document: write(&document) });
+        for (nth, (at, event)) in (0..).zip(&journal) {
+            self.keep(FleetWrite::Event { plan: id, nth, at: *at, event: event.clone() });
+        }
+        let events: Vec<Event> = journal.iter().map(|(_, event)| event.clone()).collect();
+        let now = clock::now().mono;
+        let rollout = Rollout::new(now, self.settings.topology.clone(), id, document.plan.clone(), token, &events);
+        let is_stale = journal.last().map(|(at, _)| *at).is_some_and(|last| {
+            let idle = clock::wall().0.saturating_sub(last.0);
+            u128::try_from(idle).unwrap_or(0) > STALE.as_micros()
+        });
+        tracing::info!(plan = %id, epoch = token.epoch, "this node drives the plan");
+        self.seat.unfinished = None;
+        self.seat.plan = Some(id);
+        self.seat.holder = Some(owner.clone());
+        self.seat.floor = self.seat.floor.max(token.epoch);
+        let words = self.hear_words();
+        let commands = BTreeMap::new();
+        let (shown, shown_at, renew_at) = (None, Instant::now(), Instant::now() + RENEW_AFTER);
+        self.driver = Some(Driver { rollout, document, journal, owner, renew_at, commands, words, shown, shown_at });
+        self.lease(asked);
+        let known = self.beats.values().map(|(at, beat)| {
+            let said = Said::Report(beat.report.clone());
+            (now.since(*at), Word { from: beat.from.clone(), seq: beat.seq, said })
+        });
+        for (age, word) in known.collect::<Vec<_>>() {
+            self.hear_word(word, age);
+        }
+        if is_stale {
+            let reason = "nobody has driven it for more than ten minutes; resume it if it is still wanted".to_owned();
+            self.drive(RolloutInput::Say(Say::Pause { reason, by: self.settings.node.to_string() }));
+        }
+        self.show();
+        self.look();
+    }
+
+    fn hear_words(&self) -> Option<JoinHandle<()>> {
+        let bus = self.bus.as_ref()?;
+        let (to, mut from) = mpsc::channel(1024);
+        let reader = bus.hear_words(to);
+        let own = self.own.clone();
+        Some(tokio::spawn(async move {
+            while let Some(heard) = from.recv().await {
+                if own.send(Input::Heard(heard)).is_err() {
+                    break;
+                }
+            }
+            reader.abort();
+        }))
+    }
+
+    /// It may be driven for as long as the lock was asked for at that moment.
+    fn lease(&mut self, asked: Mono) {
+        self.drive(RolloutInput::Lease(asked.later(LEASE.saturating_sub(LEASE_MARGIN))));
+    }
+
+    pub(super) fn renewed(&mut self, asked: Mono, renewed: Result<bool, BusError>) {
+        match renewed {
+            Ok(true) => self.lease(asked),
+            Ok(false) => {
+                if let Some(driver) = self.driver.take() {
+                    tracing::warn!(plan = %driver.document.id, "the lock of who drives is lost; whoever gets it goes on");
+                    self.let_go(driver);
+                }
+            }
+            // What is under way ends; nothing more is begun once the lease is over.
+            Err(error) => self.trouble = Some(error),
+        }
+    }
+
+    /// A second has gone by.
+    pub(super) fn tick(&mut self) {
+        if self.driver.is_some() {
+            self.drive(RolloutInput::Tick);
+        }
+        let is_shown_late = self.driver.as_ref().is_some_and(|driver| driver.shown_at.elapsed() >= SHOW_AFTER);
+        if is_shown_late {
+            self.show();
+        }
+        let now = Instant::now();
+        let own = self.own.clone();
+        match (&mut self.driver, self.bus.clone()) {
+            (Some(driver), Some(bus)) if now >= driver.renew_at => {
+                driver.renew_at = now + RENEW_AFTER;
+                let owner = driver.owner.clone();
+                tokio::spawn(async move {
+                    let asked = clock::now().mono;
+                    own.send(Input::Renewed(asked, bus.renew(&owner, LEASE).await)).ok();
+                });
+                self.ask_outlook();
+            }
+            (Some(driver), None) if now >= driver.renew_at => {
+                driver.renew_at = now + RENEW_AFTER;
+                self.lease(clock::now().mono);
+            }
+            (Some(_), _) => {}
+            (None, bus) => self.consider(bus),
+        }
+    }
+}
+
+pub(super) fn span(of: Duration) -> TimeSpan {
+    TimeSpan::from_micros(u64::try_from(of.as_micros()).unwrap_or(u64::MAX))
+}

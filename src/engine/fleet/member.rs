@@ -1,0 +1,458 @@
+//! The task: what this node does for the fleet, and where everything that concerns it comes together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    runtime,
+    sync::{broadcast::error::RecvError, mpsc},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    Ask, Fleet, acts,
+    drive::{Begun, Driver, span},
+    look,
+    seat::Seat,
+    send::{Out, Sender},
+};
+use crate::{
+    base::{Chain, Mono},
+    edge::{
+        balance,
+        bus::{Bus, BusError, Heard, Outlook},
+        clock,
+        store::{Batch, FleetWrite, Write},
+    },
+    engine::{Handle, settings::FleetSettings},
+    fleet::{
+        Deed, NodeName, PoolName, Report, Row, Seq, StepId, StepOrder, StepOutcome, Target, TargetEffect, TargetInput,
+        Transport,
+    },
+    wire::fleet::{BEAT, Beat, Command, Said, Wanted, Word, read, write},
+};
+
+/// How often time passes here.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a sign of life stays: three of them may be lost.
+pub(super) const BEAT_STAYS: Duration = Duration::from_secs(16);
+/// After a change the machine is looked at so much later, so that one look serves for what comes together.
+const LOOK_AFTER: Duration = Duration::from_millis(5);
+/// So long after the last command of a driver it is told of changes at once.
+const DRIVEN: Duration = Duration::from_secs(600);
+/// How long what must be on disk may take; what has not come by then is not answered.
+const SAVED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What comes to the task.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// Of people.
+    Ask(Ask),
+    /// New settings.
+    Settings(Arc<FleetSettings>),
+    /// Of Redis.
+    Heard(Heard),
+    /// A command to this node, from this node.
+    Command(Box<Command>),
+    /// What this node says, to its own driver.
+    Word(Box<Word>),
+    /// A row is on the disk.
+    Saved(Row),
+    /// What was ordered is over.
+    Acted(StepId, StepOutcome),
+    /// The machine was looked at.
+    Looked(Option<Report>),
+    /// Something changed that may concern the fleet.
+    Changed,
+    /// What Redis has for everyone.
+    Outlook(Result<Outlook, BusError>),
+    /// The lock was renewed, asked for from that moment on, or it was not.
+    Renewed(Mono, Result<bool, BusError>),
+    /// A plan may be driven from here, or may not.
+    Begun(Box<Begun>),
+}
+
+/// Everything the task holds.
+pub(super) struct Member {
+    pub(super) handle: Handle,
+    pub(super) settings: Arc<FleetSettings>,
+    pub(super) own: mpsc::UnboundedSender<Input>,
+    pub(super) bus: Option<Bus>,
+    pub(super) sender: Option<Sender>,
+    readers: Vec<JoinHandle<()>>,
+    target: Target,
+    life: u64,
+    said: u64,
+    /// The last command that was heard, by its number.
+    heard: u64,
+    /// When another node last wanted something.
+    commanded: Option<Instant>,
+    pub(super) report: Report,
+    looking: Looking,
+    /// Whether whoever drives waits to hear how it is.
+    owes_report: bool,
+    /// Servers here that are to take no requests.
+    drained: BTreeSet<(PoolName, Box<str>)>,
+    pub(super) beats: BTreeMap<NodeName, (Mono, Beat)>,
+    pub(super) trouble: Option<BusError>,
+    pub(super) seat: Seat,
+    pub(super) driver: Option<Driver>,
+}
+
+/// Whether the machine is being looked at, and has to be again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looking {
+    No,
+    Yes,
+    YesAndAgain,
+}
+
+/// Begins it; nothing waits for it.
+pub(super) fn start(handle: Handle, settings: Arc<FleetSettings>, runtime: &runtime::Handle) -> Fleet {
+    let (own, inputs) = mpsc::unbounded_channel();
+    let fleet = Fleet(own.clone());
+    runtime.spawn(async move {
+        let member = Member::begin(handle, settings, own).await;
+        member.run(inputs).await;
+    });
+    fleet
+}
+
+impl Member {
+    async fn begin(handle: Handle, settings: Arc<FleetSettings>, own: mpsc::UnboundedSender<Input>) -> Self {
+        let store = handle.store();
+        // A node that does not know to whom it is promised must not act: it waits until it does.
+        let rows = loop {
+            match store.fleet_rows().await {
+                Ok(rows) => break rows,
+                Err(error) => tracing::warn!(error = %Chain(&error), "this node's part in the fleet is not known yet"),
+            }
+            sleep(TICK).await;
+        };
+        let drained = store.fleet_drains().await.unwrap_or_default().into_iter().collect();
+        let last = store.fleet_life().await.unwrap_or(0);
+        let wall = u64::try_from(clock::wall().0 / 1_000_000).unwrap_or(0);
+        let life = wall.max(last + 1);
+        let mut member = Self {
+            handle,
+            settings,
+            own,
+            bus: None,
+            sender: None,
+            readers: Vec::new(),
+            target: Target::restore(rows),
+            life,
+            said: 0,
+            heard: 0,
+            commanded: None,
+            report: Report::default(),
+            looking: Looking::No,
+            owes_report: false,
+            drained,
+            beats: BTreeMap::new(),
+            trouble: None,
+            seat: Seat::default(),
+            driver: None,
+        };
+        member.keep(FleetWrite::Life(life));
+        member.connect();
+        member.remember_plans().await;
+        member
+    }
+
+    /// The way to Redis, as the settings have it.
+    fn connect(&mut self) {
+        self.readers.drain(..).for_each(|reader| reader.abort());
+        self.bus = self.settings.bus.clone().map(Bus::new);
+        self.sender = self.bus.clone().map(Sender::start);
+        self.trouble = None;
+        if let Some(bus) = &self.bus {
+            let (to, mut from) = mpsc::channel(1024);
+            let own = self.own.clone();
+            self.readers.push(bus.hear_commands(to));
+            self.readers.push(tokio::spawn(async move {
+                while let Some(heard) = from.recv().await {
+                    if own.send(Input::Heard(heard)).is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+    }
+
+    async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (_, mut notices) = self.handle.events();
+        let beat = BEAT.duration().unwrap_or(TICK);
+        let mut next_beat = Instant::now();
+        self.look();
+        loop {
+            tokio::select! {
+                biased;
+                input = inputs.recv() => {
+                    let Some(input) = input else { return };
+                    self.take(input);
+                }
+                notice = notices.recv() => match notice {
+                    Ok(notice) if notice.notice.what.unit().is_some_and(|unit| self.has_unit(unit)) => self.look(),
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => self.look(),
+                    Err(RecvError::Closed) => return,
+                },
+                _ = ticks.tick() => {
+                    if Instant::now() >= next_beat {
+                        next_beat = Instant::now() + beat;
+                        self.look();
+                        self.ask_outlook();
+                    }
+                    self.tick();
+                }
+            }
+        }
+    }
+
+    fn has_unit(&self, unit: &crate::base::UnitName) -> bool {
+        let services = self.settings.topology.services.values();
+        services.filter(|service| service.nodes.contains(&self.settings.node)).any(|service| service.unit == *unit)
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Ask(ask) => self.asked(ask),
+            Input::Settings(settings) => {
+                let is_other_bus = settings.bus != self.settings.bus;
+                self.settings = settings;
+                if is_other_bus {
+                    self.connect();
+                }
+            }
+            Input::Heard(Heard::Command { age, text }) => match read::<Command>(&text) {
+                Ok(command) => {
+                    self.heard = command.nth;
+                    self.commanded = Some(Instant::now());
+                    self.command(command, age);
+                }
+                Err(error) => tracing::warn!(error = %Chain(&error), "a command of the fleet is not understood"),
+            },
+            Input::Heard(Heard::Word { age, text }) => match read::<Word>(&text) {
+                // Our own words come by another way.
+                Ok(word) if word.from == self.settings.node => {}
+                Ok(word) => self.hear_word(word, age),
+                Err(error) => tracing::warn!(error = %Chain(&error), "a word of the fleet is not understood"),
+            },
+            Input::Heard(Heard::Link(link)) => self.trouble = link.err(),
+            Input::Command(command) => self.command(*command, Duration::ZERO),
+            Input::Word(word) => self.hear_word(*word, Duration::ZERO),
+            Input::Saved(row) => self.tell_target(TargetInput::Saved(row)),
+            Input::Acted(step, outcome) => {
+                self.tell_target(TargetInput::Acted { step, outcome });
+                self.look();
+            }
+            Input::Looked(report) => self.looked(report),
+            Input::Changed => self.look(),
+            Input::Outlook(outlook) => self.take_outlook(outlook),
+            Input::Renewed(asked, renewed) => self.renewed(asked, renewed),
+            Input::Begun(begun) => self.begun(*begun),
+        }
+    }
+
+    // -- this node's side
+
+    fn command(&mut self, command: Command, age: Duration) {
+        match command.wanted {
+            Wanted::Promise { token, plan } => self.tell_target(TargetInput::Prepare(token, plan)),
+            Wanted::Step { token, order } => {
+                self.tell_target(TargetInput::Order { token, order, age: span(age) });
+            }
+            Wanted::Say { plan, say } => {
+                if let Err(reason) = self.say_to_driver(plan, say) {
+                    tracing::warn!(reason, from = %command.from, "what someone wants of a plan is left undone");
+                }
+            }
+        }
+    }
+
+    fn tell_target(&mut self, input: TargetInput) {
+        self.target.handle(input);
+        while let Some(effect) = self.target.poll_effect() {
+            match effect {
+                TargetEffect::Save(row) => self.save(row),
+                TargetEffect::Act(order) => self.act(*order),
+                TargetEffect::Tell(answer) => {
+                    self.say(Said::Answer(answer));
+                    // What was reported before an answer is not believed any more.
+                    self.owes_report = true;
+                    self.look();
+                }
+            }
+        }
+    }
+
+    /// Writes it down; it is on the disk when that is said.
+    fn save(&self, row: Row) {
+        self.keep(FleetWrite::Row(row.clone()));
+        let (store, own) = (self.handle.store().clone(), self.own.clone());
+        tokio::spawn(async move {
+            if store.flush(SAVED_WITHIN).await {
+                own.send(Input::Saved(row)).ok();
+            } else {
+                tracing::error!("what the fleet wants of this node cannot be written down, so it is not done");
+            }
+        });
+    }
+
+    pub(super) fn keep(&self, write: FleetWrite) {
+        self.handle.store().submit(Batch { seq: None, writes: vec![Write::Fleet(Box::new(write))] });
+    }
+
+    fn act(&mut self, order: StepOrder) {
+        self.note_drain(&order.deed);
+        let (handle, settings, own) = (self.handle.clone(), Arc::clone(&self.settings), self.own.clone());
+        tracing::info!(instance = %order.instance, plan = %order.plan, "{}", deed_for_people(&order.deed));
+        tokio::spawn(async move {
+            let step = order.id;
+            let outcome = acts::carry_out(handle, settings, order).await;
+            own.send(Input::Acted(step, outcome)).ok();
+        });
+    }
+
+    /// What is to be drained is known before it is, so that a load balancer that forgets it is told again.
+    fn note_drain(&mut self, deed: &Deed) {
+        match deed {
+            Deed::Drain { pool, server } => {
+                self.drained.insert((pool.clone(), server.clone()));
+                let since = Some(clock::wall());
+                self.keep(FleetWrite::Drain { pool: pool.clone(), server: server.clone(), since });
+            }
+            Deed::Undrain { pool, server } => {
+                self.drained.remove(&(pool.clone(), server.clone()));
+                self.keep(FleetWrite::Drain { pool: pool.clone(), server: server.clone(), since: None });
+            }
+            Deed::Notify | Deed::Validate | Deed::Reload | Deed::Restart => {}
+        }
+    }
+
+    // -- what this node says
+
+    const fn next_seq(&mut self) -> Seq {
+        self.said += 1;
+        Seq { life: self.life, nth: self.said }
+    }
+
+    /// To whoever drives: here, or wherever it was heard from.
+    fn say(&mut self, said: Said) {
+        let word = Word { from: self.settings.node.clone(), seq: self.next_seq(), said };
+        if self.is_driven_by_another()
+            && let Some(sender) = &self.sender
+        {
+            sender.send(Out::Word(write(&word)));
+        }
+        if self.driver.is_some() {
+            self.own.send(Input::Word(Box::new(word))).ok();
+        }
+    }
+
+    fn is_driven_by_another(&self) -> bool {
+        self.commanded.is_some_and(|at| at.elapsed() < DRIVEN)
+    }
+
+    /// Has the machine looked at.
+    pub(super) fn look(&mut self) {
+        if self.looking != Looking::No {
+            self.looking = Looking::YesAndAgain;
+            return;
+        }
+        self.looking = Looking::Yes;
+        let (handle, settings, own) = (self.handle.clone(), Arc::clone(&self.settings), self.own.clone());
+        tokio::spawn(async move {
+            sleep(LOOK_AFTER).await;
+            own.send(Input::Looked(look::look(&handle, &settings).await)).ok();
+        });
+    }
+
+    fn looked(&mut self, report: Option<Report>) {
+        let is_old = self.looking == Looking::YesAndAgain;
+        self.looking = Looking::No;
+        if let Some(report) = report {
+            let report = Report { promised: self.target.promised(), ..report };
+            self.drain_again(&report);
+            let is_news = report != self.report;
+            self.report = report;
+            self.beat();
+            if self.driver.is_some() || is_news || std::mem::take(&mut self.owes_report) {
+                self.say(Said::Report(self.report.clone()));
+            }
+        }
+        if is_old {
+            self.look();
+        }
+    }
+
+    fn beat(&mut self) {
+        let beat = Beat {
+            from: self.settings.node.clone(),
+            seq: self.next_seq(),
+            report: self.report.clone(),
+            topology: self.settings.digest.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            heard: self.heard,
+        };
+        if let Some(sender) = &self.sender {
+            sender.send(Out::Beat(write(&beat), BEAT_STAYS));
+        }
+        self.beats.insert(self.settings.node.clone(), (clock::now().mono, beat));
+    }
+
+    /// A load balancer that was reloaded, or another one of the same name, sends requests to all.
+    fn drain_again(&self, report: &Report) {
+        for (pool, server) in &self.drained {
+            let takes = report.pools.get(pool).and_then(|servers| servers.get(server)).copied().unwrap_or(false);
+            let Some(known) = self.settings.topology.pools.get(pool).filter(|_| takes).cloned() else { continue };
+            tracing::warn!(%pool, server = %server, "the load balancer has forgotten that this server is drained; it is told again");
+            let (pool, server, own) = (pool.clone(), server.clone(), self.own.clone());
+            tokio::spawn(async move {
+                if let Err(error) = balance::drain(&pool, &known, &server, Duration::ZERO).await {
+                    tracing::warn!(error = %Chain(&error), "cannot drain {server} of pool {pool} again");
+                }
+                own.send(Input::Changed).ok();
+            });
+        }
+    }
+
+    /// Asks Redis how the others are.
+    pub(super) fn ask_outlook(&self) {
+        let Some(bus) = self.bus.clone() else { return };
+        let (nodes, own) = (self.agents(), self.own.clone());
+        tokio::spawn(async move {
+            let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+            own.send(Input::Outlook(bus.outlook(&names).await)).ok();
+        });
+    }
+
+    /// Who leaves signs of life in Redis.
+    pub(super) fn agents(&self) -> Vec<NodeName> {
+        let nodes = self.settings.topology.nodes.iter();
+        let agents = nodes.filter(|(name, node)| node.transport == Transport::Agent && **name != self.settings.node);
+        agents.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(super) const fn target(&self) -> &Target {
+        &self.target
+    }
+}
+
+fn deed_for_people(deed: &Deed) -> String {
+    match deed {
+        Deed::Notify => "the fleet notifies".to_owned(),
+        Deed::Validate => "the fleet has it validated".to_owned(),
+        Deed::Reload => "the fleet reloads".to_owned(),
+        Deed::Restart => "the fleet restarts".to_owned(),
+        Deed::Drain { pool, server } => format!("the fleet drains {server} of pool {pool}"),
+        Deed::Undrain { pool, server } => format!("the fleet undrains {server} of pool {pool}"),
+    }
+}

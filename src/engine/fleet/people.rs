@@ -1,0 +1,248 @@
+//! What people ask of the fleet, and order.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    Ask, Refusal, Wish,
+    drive::{Begun, LEASE, Reply, SHOW_AFTER},
+    member::{Input, Member},
+    seat::{ended, holder_node, holder_text, journal_of, number},
+    show,
+};
+use crate::{
+    base::Chain,
+    edge::{
+        bus::{Bus, BusError, Locked, Outlook},
+        clock,
+    },
+    fleet::{NodeName, Plan, PlanId, RolloutInput, Say, Token, plan},
+    wire::{
+        fleet::{Command, PlanDocument, Wanted, write},
+        v1,
+    },
+};
+
+/// How long another node that drives may take to do what someone wants of its plan.
+const SAID_WITHIN: Duration = Duration::from_secs(5);
+
+impl Member {
+    pub(super) fn asked(&mut self, ask: Ask) {
+        // Whoever asked may have gone.
+        match ask {
+            Ask::View(reply) => drop(reply.send(show::fleet(self))),
+            Ask::Plan(wish, reply) => self.wish(wish, true, reply),
+            Ask::Begin(wish, reply) => self.wish(wish, false, reply),
+            Ask::Plans(reply) => self.plans(reply),
+            Ask::Say(plan, say, reply) => self.asked_to_say(plan, say, reply),
+        }
+    }
+
+    /// With the newest of what Redis has.
+    fn wish(&self, wish: Wish, is_dry: bool, reply: Reply) {
+        let own = self.own.clone();
+        let wished = Input::Begun(Box::new(Begun::Wished { wish: Box::new(wish), is_dry, reply }));
+        let Some(bus) = self.bus.clone() else {
+            own.send(wished).ok();
+            return;
+        };
+        let nodes = self.agents();
+        tokio::spawn(async move {
+            let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+            own.send(Input::Outlook(bus.outlook(&names).await)).ok();
+            own.send(wished).ok();
+        });
+    }
+
+    pub(super) fn wished(&self, wish: Wish, is_dry: bool, reply: Reply) {
+        let planned = self.planned(&wish).and_then(|plan| {
+            let shown = show::planned(&plan, &wish.by, &self.settings.node);
+            if plan.waves.is_empty() {
+                return Err(Refusal::Nothing(Box::new(v1::FleetPlan { state: "nothing".to_owned(), ..shown })));
+            }
+            if !is_dry && !plan.blockers.is_empty() {
+                return Err(Refusal::Blocked(Box::new(v1::FleetPlan { state: "blocked".to_owned(), ..shown })));
+            }
+            Ok((plan, shown))
+        });
+        let (plan, shown) = match planned {
+            Ok(planned) => planned,
+            Err(refusal) => return drop(reply.send(Err(refusal))),
+        };
+        if is_dry {
+            return drop(reply.send(Ok(shown)));
+        }
+        self.try_to_begin(plan, wish, reply);
+    }
+
+    fn planned(&self, wish: &Wish) -> Result<Plan, Refusal> {
+        let settings = &self.settings;
+        let made = plan(&settings.topology, settings.digest, &wish.intent, &self.facts());
+        let mut plan = made.map_err(|error| Refusal::Wrong(Chain(&error).to_string()))?;
+        plan.blockers.sort();
+        if let Some(digest) = wish.digest.filter(|digest| *digest != plan.digest()) {
+            let now = plan.digest();
+            return Err(Refusal::Wrong(format!(
+                "the plan is another one by now ({now}, not {digest}); look at it again"
+            )));
+        }
+        Ok(plan)
+    }
+
+    fn try_to_begin(&self, plan: Plan, wish: Wish, reply: Reply) {
+        let mut rng = self.rng();
+        let id = PlanId(number(&mut rng));
+        let digest = plan.digest().to_string();
+        let (node, at_us) = (self.settings.node.clone(), clock::wall().0);
+        let document =
+            PlanDocument { id, by: wish.by, node: node.clone(), at_us, plan, digest, quarantined: Vec::new() };
+        if let Some(driver) = &self.driver {
+            let busy = format!("plan {} {}; wait for it, or abort it", driver.document.id, driver.rollout.control());
+            return drop(reply.send(Err(Refusal::Busy(busy))));
+        }
+        let (owner, floor) = (number(&mut rng), self.floor());
+        let own = self.own.clone();
+        let Some(bus) = self.bus.clone() else {
+            if let Some((other, _)) = &self.seat.unfinished {
+                let busy = format!("plan {} is not over; resume or abort it first", other.id);
+                return drop(reply.send(Err(Refusal::Busy(busy))));
+            }
+            let token = Token { epoch: floor + 1, owner };
+            let owner = holder_text(&node, owner);
+            let (document, asked) = (Box::new(document), clock::now().mono);
+            let begun = Begun::Drives { document, journal: Vec::new(), token, owner, asked, reply: Some(reply) };
+            own.send(Input::Begun(Box::new(begun))).ok();
+            return;
+        };
+        tokio::spawn(async move {
+            let asked = clock::now().mono;
+            let holder = holder_text(&node, owner);
+            let begun = match begin(&bus, &document, &holder, floor).await {
+                Ok(epoch) => {
+                    let (document, token) = (Box::new(document), Token { epoch, owner });
+                    Begun::Drives { document, journal: Vec::new(), token, owner: holder, asked, reply: Some(reply) }
+                }
+                Err(refusal) => Begun::Not(refusal, Some(reply)),
+            };
+            own.send(Input::Begun(Box::new(begun))).ok();
+        });
+    }
+
+    fn plans(&self, reply: oneshot::Sender<Result<Vec<v1::FleetPlan>, Refusal>>) {
+        let live = self.driver.as_ref().map(|driver| show::driven(self, driver));
+        let (bus, store) = (self.bus.clone(), self.handle.store().clone());
+        tokio::spawn(async move {
+            let mut all: BTreeMap<String, v1::FleetPlan> = BTreeMap::new();
+            let kept = store.fleet_plans().await.unwrap_or_default();
+            let elsewhere = match bus {
+                Some(bus) => bus.shown_plans().await.unwrap_or_default(),
+                None => Vec::new(),
+            };
+            let shown = kept.into_iter().filter_map(|plan| plan.shown).chain(elsewhere);
+            for plan in shown.filter_map(|text| serde_json::from_str::<v1::FleetPlan>(&text).ok()).chain(live) {
+                all.insert(plan.id.clone(), plan);
+            }
+            let mut plans: Vec<v1::FleetPlan> = all.into_values().collect();
+            plans.sort_by_key(|plan| std::cmp::Reverse(plan.at_us));
+            drop(reply.send(Ok(plans)));
+        });
+    }
+
+    fn asked_to_say(&mut self, plan: PlanId, say: Say, reply: Reply) {
+        if let Some(driver) = &self.driver
+            && driver.document.id == plan
+        {
+            let said = self.say_to_driver(plan, say).map_err(Refusal::Wrong);
+            let live = self.driver.as_ref().map(|driver| show::driven(self, driver));
+            // What was said may have been its end.
+            let shown = live.or_else(|| self.seat.ended.clone()).ok_or_else(|| Refusal::Busy("it is over".to_owned()));
+            let shown = said.and(shown);
+            return drop(reply.send(shown));
+        }
+        let Some(bus) = self.bus.clone() else {
+            return drop(reply.send(Err(Refusal::Wrong(format!("plan {plan} is not under way")))));
+        };
+        let node = self.settings.node.clone();
+        tokio::spawn(async move { drop(reply.send(say_elsewhere(&bus, node, plan, say).await)) });
+    }
+
+    /// What people want of the plan that is driven here.
+    pub(super) fn say_to_driver(&mut self, plan: PlanId, say: Say) -> Result<(), String> {
+        match &self.driver {
+            Some(driver) if driver.document.id == plan => {
+                self.drive(RolloutInput::Say(say));
+                self.show();
+                Ok(())
+            }
+            Some(_) | None => Err(format!("plan {plan} is not driven from {}", self.settings.node)),
+        }
+    }
+}
+
+/// The lock, if no plan is under way; its number.
+async fn begin(bus: &Bus, document: &PlanDocument, owner: &str, floor: u64) -> Result<u64, Refusal> {
+    let unreached = |error: BusError| Refusal::Unreached(error.to_string());
+    let epoch = match bus.acquire(owner, LEASE, floor).await.map_err(unreached)? {
+        Locked::Ours(epoch) => epoch,
+        Locked::Theirs { holder, .. } => {
+            let node = holder_node(&holder).map_or(holder, |node| node.to_string());
+            return Err(Refusal::Busy(format!(
+                "{node} drives a plan; wait for it, or abort it (fleet plans shows it)"
+            )));
+        }
+    };
+    let begun = async {
+        let present = bus.outlook(&[]).await.map_err(unreached)?.plan;
+        if let Some(id) = present
+            && let Some((_, journal)) = bus.plan(&id).await.map_err(unreached)?
+            && ended(&journal_of(&journal)).is_none()
+        {
+            return Err(Refusal::Busy(format!("plan {id} is not over; resume or abort it first")));
+        }
+        bus.keep_plan(&document.id.to_string(), &write(document)).await.map_err(unreached)
+    };
+    match begun.await {
+        Ok(()) => Ok(epoch),
+        Err(refusal) => {
+            // If it cannot be let go, it goes by itself.
+            drop(bus.release(owner).await);
+            Err(refusal)
+        }
+    }
+}
+
+async fn say_elsewhere(bus: &Bus, node: NodeName, plan: PlanId, say: Say) -> Result<v1::FleetPlan, Refusal> {
+    let unreached = |error: BusError| Refusal::Unreached(error.to_string());
+    let id = plan.to_string();
+    let Outlook { holder, plan: present, beats: _ } = bus.outlook(&[]).await.map_err(unreached)?;
+    if present.is_none_or(|present| present != id) {
+        return Err(Refusal::Wrong(format!("plan {id} is not under way")));
+    }
+    let shown = |texts: Vec<String>| {
+        let mut plans = texts.iter().filter_map(|text| serde_json::from_str::<v1::FleetPlan>(text).ok());
+        plans.find(|plan| plan.id == id)
+    };
+    let before = shown(bus.shown_plans().await.map_err(unreached)?);
+    let Some(driver) = holder.as_deref().and_then(holder_node) else {
+        return Err(match before.filter(v1::FleetPlan::is_over) {
+            Some(plan) => Refusal::Wrong(format!("plan {id} is over: it has {}", plan.state)),
+            None => Refusal::Busy(format!(
+                "nobody drives plan {id} at present; some node takes it over within half a minute"
+            )),
+        });
+    };
+    let command = Command { from: node, nth: 0, wanted: Wanted::Say { plan, say } };
+    bus.send(driver.as_str(), &write(&command)).await.map_err(unreached)?;
+    let began = Instant::now();
+    while began.elapsed() < SAID_WITHIN {
+        tokio::time::sleep(SHOW_AFTER).await;
+        let now = shown(bus.shown_plans().await.map_err(unreached)?);
+        if let Some(plan) = now
+            && before.as_ref().is_none_or(|before| before.journal.len() < plan.journal.len())
+        {
+            return Ok(plan);
+        }
+    }
+    Err(Refusal::Unreached(format!("{driver}, which drives the plan, has not taken it up; look at the plan")))
+}

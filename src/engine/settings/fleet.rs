@@ -1,0 +1,205 @@
+//! `[fleet]` and `[high_availability]`: whether this machine is one of several, and how they reach each other.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Fault, at, path};
+use crate::{
+    base::{Secret, TimeSpan},
+    edge::bus::BusSettings,
+    engine::alerting::Files,
+    fleet::{NodeName, Topology, Transport},
+    unit::{Digest, Field, Problem, Read, similar},
+};
+
+/// How long Redis may take, unless the settings say otherwise.
+const PATIENCE: TimeSpan = TimeSpan::from_secs(5);
+
+/// The machine as one of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetSettings {
+    /// Which of them.
+    pub node: NodeName,
+    /// All of it.
+    pub topology: Topology,
+    /// Of the file's text: what sha256sum(1) says of it.
+    pub digest: Digest,
+    /// Where Redis is; without it only this machine and those behind ssh are reached.
+    pub bus: Option<BusSettings>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct FleetFile {
+    file: Option<PathBuf>,
+    node: Option<String>,
+}
+
+pub(super) const FLEET: &[Field<FleetFile>] = &[
+    Field { name: "file", set: |fleet, r, v| fleet.file = path(r, v) },
+    Field { name: "node", set: |fleet, r, v| fleet.node = r.text(v).map(str::to_owned) },
+];
+
+#[derive(Debug, Default)]
+pub(super) struct AvailabilityFile {
+    enabled: Option<bool>,
+    redis_url: Option<String>,
+    redis_password_file: Option<PathBuf>,
+    connection_timeout: Option<TimeSpan>,
+}
+
+pub(super) const AVAILABILITY: &[Field<AvailabilityFile>] = &[
+    Field { name: "enabled", set: |it, r, v| it.enabled = r.boolean(v) },
+    Field { name: "redis_url", set: |it, r, v| it.redis_url = r.text(v).map(str::to_owned) },
+    Field { name: "redis_password_file", set: |it, r, v| it.redis_password_file = path(r, v) },
+    Field { name: "connection_timeout", set: |it, r, v| it.connection_timeout = r.span(v) },
+];
+
+/// What the settings say of the fleet, if they speak of one. Faults of `fleet.toml` have their place there.
+pub(super) fn settings(
+    fleet: Option<Read<FleetFile>>,
+    availability: &Read<AvailabilityFile>,
+    files: &Files,
+    host: &str,
+    (faults, problems): (&mut Vec<Fault>, &mut Vec<Problem>),
+) -> Option<Arc<FleetSettings>> {
+    let redis = redis(availability).map_err(|fault| faults.push(fault.within("high_availability"))).ok().flatten();
+    let Some(Read { says: FleetFile { file: named, node }, is_whole: true }) = fleet else {
+        if redis.is_some() && fleet.is_none() {
+            let message = "[high_availability] connects the nodes of a fleet, and there is no [fleet]; add it, or say enabled = false";
+            faults.push(Fault::from(message).within("high_availability"));
+        }
+        return None;
+    };
+    let mut wrong = |fault: Fault| faults.push(fault.within("fleet"));
+    let name = named.unwrap_or_else(|| "fleet.toml".into());
+    let place = files.place(&name);
+    let text = files.text(&name).map_err(at("file")).map_err(&mut wrong).ok()?;
+    let topology = super::super::fleet::read(&place, &text).map_err(|found| problems.extend(found)).ok()?;
+    let node = own_node(node.as_deref(), host, &topology).map_err(at("node")).map_err(&mut wrong).ok()?;
+    let digest = Digest(Sha256::digest(&text).into());
+    let bus = redis.map(|(url, password_file, patience)| BusSettings {
+        url,
+        password_file: password_file.map(|file| files.place(&file)),
+        patience,
+        fleet: topology.name.to_string(),
+        node: node.to_string(),
+    });
+    Some(Arc::new(FleetSettings { node, topology, digest, bus }))
+}
+
+fn own_node(said: Option<&str>, host: &str, topology: &Topology) -> Result<NodeName, Fault> {
+    let name = said.unwrap_or(host);
+    let known = || topology.nodes.keys().map(NodeName::as_str);
+    let found = topology.nodes.get_key_value(&NodeName::new(name).map_err(|error| error.to_string())?);
+    let Some((name, node)) = found else {
+        let whose = if said.is_some() { String::new() } else { " (this host's name)".to_owned() };
+        let help = similar(name, known()).map_or_else(
+            || format!("it has {}; say node = \"…\"", known().collect::<Vec<_>>().join(", ")),
+            |word| format!("did you mean {word:?}?"),
+        );
+        return Err(format!("the fleet has no node {name:?}{whose}: {help}").into());
+    };
+    match node.transport {
+        Transport::Agent | Transport::Local => Ok(name.clone()),
+        Transport::Ssh => {
+            Err(format!("a daemon runs on {name}, which the fleet reaches by ssh; say transport = \"agent\" there")
+                .into())
+        }
+    }
+}
+
+type Redis = (Secret, Option<PathBuf>, Duration);
+
+fn redis(file: &Read<AvailabilityFile>) -> Result<Option<Redis>, Fault> {
+    let AvailabilityFile { enabled, redis_url, redis_password_file, connection_timeout } = &file.says;
+    if !file.is_whole || *enabled == Some(false) || file.says.is_silent() {
+        return Ok(None);
+    }
+    let Some(url) = redis_url else {
+        return Err(Fault::from("[high_availability] needs redis_url, such as \"redis://10.0.0.9:6379\""));
+    };
+    if !["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(at("redis_url")("[high_availability] redis_url begins with redis:// or rediss://"));
+    }
+    let patience = connection_timeout.unwrap_or(PATIENCE).duration().filter(|span| !span.is_zero());
+    let patience = patience.ok_or_else(|| {
+        at("connection_timeout")("[high_availability] connection_timeout must be above zero and finite")
+    })?;
+    Ok(Some((Secret::new(url), redis_password_file.clone(), patience)))
+}
+
+impl AvailabilityFile {
+    /// Whether it says nothing at all.
+    const fn is_silent(&self) -> bool {
+        self.enabled.is_none()
+            && self.redis_url.is_none()
+            && self.redis_password_file.is_none()
+            && self.connection_timeout.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::super::Settings;
+    use crate::base::Places;
+
+    const FLEET: &str = "name = \"f\"\n[[node]]\nname = \"vm1\"\n[[node]]\nname = \"vm2\"\ntransport = \"ssh\"\n";
+
+    fn load(settings: &str, fleet: Option<&str>) -> Result<Settings, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("roundsman.toml");
+        fs::write(&file, settings).unwrap();
+        if let Some(fleet) = fleet {
+            fs::write(folder.path().join("fleet.toml"), fleet).unwrap();
+        }
+        let loaded = Settings::load(Some(&file), &Places::of(0, |_| None));
+        let own = |path: &Path| format!("{}/", path.display());
+        loaded.map_err(|error| error.to_string().replace(&own(folder.path()), ""))
+    }
+
+    #[test]
+    fn a_fleet_is_read_from_its_own_file() {
+        let text =
+            "[fleet]\nnode = \"vm1\"\n[high_availability]\nredis_url = \"redis://h\"\nconnection_timeout = \"2s\"\n";
+        let fleet = load(text, Some(FLEET)).unwrap().fleet.unwrap();
+        assert_eq!((fleet.node.as_str(), fleet.topology.nodes.len()), ("vm1", 2));
+        let bus = fleet.bus.as_ref().unwrap();
+        assert_eq!((bus.url.expose(), bus.patience.as_secs(), bus.fleet.as_str()), ("redis://h", 2, "f"));
+        assert_eq!(load("", Some(FLEET)).unwrap().fleet, None, "nobody speaks of it");
+        assert_eq!(load("[fleet]\nnode = \"vm1\"\n", Some(FLEET)).unwrap().fleet.unwrap().bus, None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_fleet_is_said_with_its_place() {
+        let broken = FLEET.replace("ssh", "pigeon");
+        let of = "[fleet]\nnode = \"vm1\"\n";
+        for (settings, fleet, said) in [
+            (of, None, "roundsman.toml:1:1: error: cannot read fleet.toml: No such file"),
+            (of, Some(broken.as_str()), "fleet.toml:6:13: error: it cannot be \"pigeon\""),
+            ("[fleet]\nnode = \"vm3\"\n", Some(FLEET), "roundsman.toml:2:8: error: the fleet has no node \"vm3\""),
+            ("[fleet]\nnode = \"vm2\"\n", Some(FLEET), "roundsman.toml:2:8: error: a daemon runs on vm2, which the"),
+            ("[fleet]\nnod = \"vm2\"\n", Some(FLEET), "did you mean \"node\"?"),
+            (
+                "[high_availability]\nredis_url = \"redis://h\"\n",
+                Some(FLEET),
+                "roundsman.toml:1:1: error: [high_availability] connects the nodes of a fleet, and there is no [fleet]",
+            ),
+            (
+                "[fleet]\nnode = \"vm1\"\n[high_availability]\nenabled = true\n",
+                Some(FLEET),
+                "roundsman.toml:3:1: error: [high_availability] needs redis_url",
+            ),
+            (
+                "[fleet]\nnode = \"vm1\"\n[high_availability]\nredis_url = \"h:6379\"\n",
+                Some(FLEET),
+                "roundsman.toml:4:13: error: [high_availability] redis_url begins with redis:// or rediss://",
+            ),
+        ] {
+            let error = load(settings, fleet).unwrap_err();
+            assert!(error.contains(said), "{settings}: {error}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What the nodes of a fleet tell each other: JSON, through Redis or over ssh. Whoever gets what is of another version refuses
+//! it; fields that it does not know it leaves alone.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    base::TimeSpan,
+    fleet::{Answer, Event, Instance, NodeName, Plan, PlanId, Report, Say, Seq, StepOrder, Token},
+};
+
+/// The version that this program speaks.
+pub const VERSION: u16 = 1;
+
+/// To a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Who sends it.
+    pub from: NodeName,
+    /// The how manieth it is to this node by whoever drives.
+    pub nth: u64,
+    /// What is wanted.
+    pub wanted: Wanted,
+}
+
+/// What is wanted of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// A promise, and what is known of the plan's steps.
+    Promise {
+        /// To whom.
+        token: Token,
+        /// Of which plan.
+        plan: PlanId,
+    },
+    /// A step.
+    Step {
+        /// By which token.
+        token: Token,
+        /// What.
+        order: Box<StepOrder>,
+    },
+    /// Of whoever drives: what people want of its plan.
+    Say {
+        /// Which plan.
+        plan: PlanId,
+        /// What they want.
+        say: Say,
+    },
+}
+
+/// By a node, to whoever drives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    /// Who says it.
+    pub from: NodeName,
+    /// Where it stands in all that the node says.
+    pub seq: Seq,
+    /// What it says.
+    pub said: Said,
+}
+
+/// What a node says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// How it is.
+    Report(Report),
+    /// What becomes of what was wanted of it.
+    Answer(Answer),
+}
+
+/// The sign of life of a node, which stays a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Whose.
+    pub from: NodeName,
+    /// Where it stands in all that the node says.
+    pub seq: Seq,
+    /// How it is.
+    pub report: Report,
+    /// The digest of the fleet as it knows it, in hex.
+    pub topology: String,
+    /// The program's version.
+    pub version: String,
+    /// The last command that it heard.
+    pub heard: u64,
+}
+
+/// A plan, as it is kept for whoever drives it next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanDocument {
+    /// Which.
+    pub id: PlanId,
+    /// Who ordered it.
+    pub by: String,
+    /// Where.
+    pub node: NodeName,
+    /// When, in microseconds since 1970.
+    pub at_us: i64,
+    /// What is done.
+    pub plan: Plan,
+    /// What its digest is, in hex: what was agreed to.
+    pub digest: String,
+    /// Instances on which nobody counts.
+    #[serde(default)]
+    pub quarantined: Vec<Instance>,
+}
+
+/// A word of a plan's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalWord {
+    /// When, in microseconds since 1970.
+    pub at_us: i64,
+    /// It.
+    pub event: Event,
+}
+
+/// Why something is not understood.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// It is none of ours.
+    #[error("it is no message of a fleet")]
+    Json(#[source] serde_json::Error),
+    /// It is of another program.
+    #[error("it is of version {0}, and this program speaks {VERSION}; bring all nodes to the same release")]
+    Version(u16),
+}
+
+#[derive(Serialize)]
+struct Versioned<'a, T> {
+    v: u16,
+    is: &'a T,
+}
+
+#[derive(Deserialize)]
+struct OfVersion {
+    v: u16,
+}
+
+#[derive(Deserialize)]
+struct Read<T> {
+    is: T,
+}
+
+/// As it is sent.
+pub fn write<T: Serialize>(value: &T) -> String {
+    // Our own types have no map without text keys and no number that JSON lacks, so this cannot fail.
+    serde_json::to_string(&Versioned { v: VERSION, is: value }).unwrap_or_default()
+}
+
+/// As it was meant.
+///
+/// # Errors
+/// See [`FleetError`].
+pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, FleetError> {
+    let OfVersion { v } = serde_json::from_str(text).map_err(FleetError::Json)?;
+    if v != VERSION {
+        return Err(FleetError::Version(v));
+    }
+    serde_json::from_str(text).map(|Read { is }| is).map_err(FleetError::Json)
+}
+
+/// How often a node gives a sign of life.
+pub const BEAT: TimeSpan = TimeSpan::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::{
+        base::{InvocationId, UnitName},
+        fleet::{
+            Condition, Deed, Entry, FailureKind, Intent, Observed, PoolName, ServiceName, StepId, StepOutcome, Task,
+            Verb, Verdict, Wave, Why,
+        },
+        unit::Digest,
+    };
+
+    fn vm1() -> NodeName {
+        NodeName::new("vm1").unwrap()
+    }
+
+    fn token() -> Token {
+        Token { epoch: 7, owner: 0xab }
+    }
+
+    fn order(deed: Deed) -> Box<StepOrder> {
+        let instance: Instance = "app@vm1".parse().unwrap();
+        Box::new(StepOrder {
+            id: StepId([1; 16]),
+            plan: PlanId(2),
+            instance,
+            unit: UnitName::new("app").unwrap(),
+            deed,
+            expects: Some(InvocationId([3; 16])),
+            deadline: TimeSpan::from_secs(330),
+            ttl: TimeSpan::from_secs(30),
+        })
+    }
+
+    fn task() -> Task {
+        let drains = vec![(PoolName::new("apps").unwrap(), "app-1".into())];
+        Task {
+            instance: "app@vm1".parse().unwrap(),
+            unit: UnitName::new("app").unwrap(),
+            action: crate::fleet::Action::ReloadOrRestart,
+            drains,
+        }
+    }
+
+    /// What is sent, and how: whoever changes a line here breaks fleets of which a part is upgraded.
+    #[test]
+    fn messages_are_spelt_as_they_always_were() {
+        let command = |wanted| write(&Command { from: vm1(), nth: 3, wanted });
+        let word = |said| write(&Word { from: vm1(), seq: Seq { life: 1, nth: 2 }, said });
+        let report = Report {
+            promised: Some(token()),
+            instances: BTreeMap::from([(
+                "app@vm1".parse().unwrap(),
+                Observed { condition: Condition::Healthy, run: None },
+            )]),
+            pools: BTreeMap::from([(PoolName::new("apps").unwrap(), BTreeMap::from([("app-1".into(), true)]))]),
+        };
+        let failed = StepOutcome::Failed { kind: FailureKind::StartLimit, reason: "5 starts".to_owned() };
+        let done = StepOutcome::Done { before: None, after: Some(InvocationId([9; 16])) };
+        let ledger =
+            BTreeMap::from([(StepId([1; 16]), Entry::Started { before: None }), (StepId([2; 16]), Entry::Over(done))]);
+        let owner = "000000000000000000000000000000ab";
+        let (one, two) = ("01".repeat(16), "00000000000000000000000000000002");
+        for (sent, spelt) in [
+            (
+                command(Wanted::Promise { token: token(), plan: PlanId(2) }),
+                format!(
+                    r#"{{"v":1,"is":{{"from":"vm1","nth":3,"wanted":{{"promise":{{"token":{{"epoch":7,"owner":"{owner}"}},"plan":"{two}"}}}}}}}}"#
+                ),
+            ),
+            (
+                command(Wanted::Step { token: token(), order: order(Deed::Restart) }),
+                format!(
+                    r#"{{"v":1,"is":{{"from":"vm1","nth":3,"wanted":{{"step":{{"token":{{"epoch":7,"owner":"{owner}"}},"order":{{"id":"{one}","plan":"{two}","instance":"app@vm1","unit":"app","deed":"restart","expects":"{}","deadline":330000000,"ttl":30000000}}}}}}}}}}"#,
+                    "03".repeat(16)
+                ),
+            ),
+            (
+                word(Said::Report(report)),
+                format!(
+                    r#"{{"v":1,"is":{{"from":"vm1","seq":{{"life":1,"nth":2}},"said":{{"report":{{"promised":{{"epoch":7,"owner":"{owner}"}},"instances":{{"app@vm1":{{"condition":"healthy","run":null}}}},"pools":{{"apps":{{"app-1":true}}}}}}}}}}}}"#
+                ),
+            ),
+            (
+                word(Said::Answer(Answer::Promised { token: token(), ledger })),
+                format!(
+                    r#"{{"v":1,"is":{{"from":"vm1","seq":{{"life":1,"nth":2}},"said":{{"answer":{{"promised":{{"token":{{"epoch":7,"owner":"{owner}"}},"ledger":{{"{one}":{{"started":{{"before":null}}}},"{}":{{"over":{{"done":{{"before":null,"after":"{}"}}}}}}}}}}}}}}}}}}"#,
+                    "02".repeat(16),
+                    "09".repeat(16)
+                ),
+            ),
+            (
+                word(Said::Answer(Answer::Step { step: StepId([1; 16]), verdict: Verdict::Over(failed) })),
+                format!(
+                    r#"{{"v":1,"is":{{"from":"vm1","seq":{{"life":1,"nth":2}},"said":{{"answer":{{"step":{{"step":"{one}","verdict":{{"over":{{"failed":{{"kind":"start_limit","reason":"5 starts"}}}}}}}}}}}}}}}}"#
+                ),
+            ),
+        ] {
+            assert_eq!(sent, spelt);
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_as_it_was() {
+        let drain = Deed::Drain { pool: PoolName::new("apps").unwrap(), server: "app-1".into() };
+        for deed in [Deed::Notify, Deed::Validate, Deed::Reload, Deed::Restart, drain] {
+            let command = Command { from: vm1(), nth: 1, wanted: Wanted::Step { token: token(), order: order(deed) } };
+            assert_eq!(read::<Command>(&write(&command)).unwrap(), command);
+        }
+        let service = ServiceName::new("app").unwrap();
+        let wave = Wave {
+            service: service.clone(),
+            tasks: vec![task()],
+            after: BTreeSet::from([0]),
+            max_unavailable: 1,
+            soak: TimeSpan::INFINITY,
+            alone: true,
+            approve: false,
+            why: vec![Why::Wanted, Why::DependsOn(service.clone()), Why::Step { done: 1, all: 2 }],
+        };
+        let plan = Plan {
+            intent: Intent {
+                verb: Verb::Restart,
+                services: BTreeSet::from([service]),
+                nodes: BTreeSet::new(),
+                cascade: true,
+            },
+            topology: Digest([5; 32]),
+            waves: vec![wave],
+            blockers: Vec::new(),
+        };
+        let document = PlanDocument {
+            id: PlanId(1),
+            by: "uid 0".to_owned(),
+            node: vm1(),
+            at_us: 5,
+            digest: plan.digest().to_string(),
+            plan,
+            quarantined: Vec::new(),
+        };
+        assert_eq!(read::<PlanDocument>(&write(&document)).unwrap(), document);
+    }
+
+    #[test]
+    fn what_is_new_in_a_message_is_left_alone_and_another_version_is_refused() {
+        let text = write(&Command { from: vm1(), nth: 1, wanted: Wanted::Promise { token: token(), plan: PlanId(1) } });
+        let more = text.replace(r#""nth":1"#, r#""nth":1,"colour":"red""#);
+        assert!(more.contains("colour") && read::<Command>(&more).is_ok());
+        let newer = text.replace(r#""v":1"#, r#""v":2"#);
+        let said = read::<Command>(&newer).unwrap_err().to_string();
+        assert_eq!(said, "it is of version 2, and this program speaks 1; bring all nodes to the same release");
+        for bad in ["", "{}", "[1]", r#"{"v":1}"#, r#"{"v":1,"is":{}}"#, r#"{"v":1,"is":{"from":"-x","nth":1}}"#] {
+            assert!(read::<Command>(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Several daemons, each as a machine of its own, and a real Redis between them.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    process::{self, Signal, kill, until, until_within},
+    world::{Said, World, free_port},
+};
+
+/// What a driver's death costs at most: its lease, and a look at whether anyone drives.
+const TAKEN_OVER: Duration = Duration::from_secs(60);
+
+/// Machines `vm1` … with the same `fleet.toml`.
+struct Fleet {
+    redis: World,
+    port: u16,
+    nodes: Vec<World>,
+}
+
+const APP: &str = "[service]\nexec_start = \"sleep 100000\"\n";
+
+/// Three machines: a database on the first, and what depends on it on all of them.
+const THREE: &str = "
+[[service]]
+name = \"db\"
+nodes = [\"vm1\"]
+[[service]]
+name = \"app\"
+nodes = [\"vm1\", \"vm2\", \"vm3\"]
+depends_on = [{ service = \"db\", on_restart = \"restart\" }]
+";
+
+impl Fleet {
+    /// `services` is what fleet.toml says of them; each machine gets `units`.
+    fn begin(count: usize, services: &str, units: &[(&str, &str)]) -> Self {
+        let port = free_port();
+        let server = format!(
+            "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --dir /tmp\"\n"
+        );
+        let redis = World::with(&[("redis", &server)]);
+        until("redis answers", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        let nodes: String = (1..=count).map(|nth| format!("[[node]]\nname = \"vm{nth}\"\n")).collect();
+        let topology = format!("name = \"test\"\n{nodes}{services}");
+        let mut fleet = Self { redis, port, nodes: Vec::new() };
+        for nth in 1..=count {
+            let mut world = World::new();
+            fs::write(world.path("fleet.toml"), &topology).unwrap();
+            fleet.settle(&world, nth);
+            for (name, text) in units {
+                world.unit(name, text);
+            }
+            world.start();
+            fleet.nodes.push(world);
+        }
+        fleet.until_all_are_heard();
+        fleet
+    }
+
+    fn settle(&self, world: &World, nth: usize) {
+        let port = self.port;
+        world.settings(&format!(
+            "[fleet]\nnode = \"vm{nth}\"\n[high_availability]\nredis_url = \"redis://127.0.0.1:{port}\"\nconnection_timeout = \"2s\"\n"
+        ));
+    }
+
+    fn node(&self, nth: usize) -> &World {
+        &self.nodes[nth - 1]
+    }
+
+    fn until_all_are_heard(&self) {
+        for world in &self.nodes {
+            until("every node is heard everywhere", || {
+                let said = world.ctl(&["fleet", "status", "--json"]).json();
+                said["nodes"].as_array().unwrap().iter().all(|node| node["trouble"].is_null()).then_some(())
+            });
+        }
+    }
+
+    /// The newest plan, as a machine sees it.
+    fn plan(&self, nth: usize) -> Option<Value> {
+        let said = self.node(nth).ctl(&["fleet", "plans", "--json"]);
+        if said.code != 0 { None } else { said.json()["plans"].as_array()?.first().cloned() }
+    }
+
+    fn until_plan(&self, nth: usize, state: &str) -> Value {
+        until_within(TAKEN_OVER, &format!("the plan is {state}"), || {
+            self.plan(nth).filter(|plan| plan["state"] == state)
+        })
+    }
+
+    /// How many runs a unit of a machine has had.
+    fn generation(&self, nth: usize, unit: &str) -> u64 {
+        self.node(nth).status(unit)["generation"].as_u64().unwrap()
+    }
+
+    /// When the last run of a unit of a machine began.
+    fn began(&self, nth: usize, unit: &str) -> i64 {
+        self.node(nth).history(unit, 1)[0]["started_us"].as_i64().unwrap()
+    }
+}
+
+/// In which class each instance is, by name.
+fn class<'a>(plan: &'a Value, instance: &str) -> &'a str {
+    let waves = plan["waves"].as_array().unwrap();
+    let mut tasks = waves.iter().flat_map(|wave| wave["tasks"].as_array().unwrap());
+    tasks.find(|task| task["instance"] == instance).unwrap()["class"].as_str().unwrap()
+}
+
+fn lines(said: &Said) -> Vec<&str> {
+    said.out.lines().collect()
+}
+
+pub(crate) fn a_restart_goes_over_the_machines_in_order_and_each_is_restarted_once() {
+    let fleet = Fleet::begin(3, THREE, &[("db", APP), ("app", APP)]);
+    let shown = fleet.node(2).ok(&["fleet", "restart", "db", "--dry-run"]);
+    assert!(shown.out.contains("it depends on db, which has to be healthy first"), "{}", shown.out);
+    assert_eq!(fleet.generation(1, "db"), 1, "it was only shown");
+    let done = fleet.node(2).ok(&["fleet", "restart", "db"]);
+    assert!(lines(&done).last().unwrap().contains("done: db@vm1, app@vm1, app@vm3, app@vm2"), "{}", done.out);
+    let order = [(1, "db"), (1, "app"), (3, "app"), (2, "app")];
+    for (nth, unit) in order {
+        assert_eq!(fleet.generation(nth, unit), 2, "{unit} of vm{nth}");
+        let newest = &fleet.node(nth).ok(&["history", unit, "--json"]).json()["runs"][0];
+        assert_eq!(newest["cause"], "manual", "{newest:#}");
+    }
+    let began: Vec<i64> = order.iter().map(|(nth, unit)| fleet.began(*nth, unit)).collect();
+    assert!(began.is_sorted(), "{began:?}");
+    for nth in 1..=3 {
+        assert_eq!(fleet.until_plan(nth, "succeeded")["by"], "uid 0", "every machine shows the plan");
+    }
+}
+
+pub(crate) fn what_is_in_the_way_of_a_plan_is_said_and_nothing_begins() {
+    let fleet = Fleet::begin(3, THREE, &[("db", APP), ("app", APP)]);
+    let unknown = fleet.node(1).ctl(&["fleet", "restart", "dbb"]);
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.err.contains("did you mean db?"), "{}", unknown.err);
+    assert_eq!(fleet.node(1).ctl(&["fleet", "restart", "app", "--node", "vm9"]).code, 1);
+    let nothing = fleet.node(1).ctl(&["fleet", "restart", "db", "--node", "vm2"]);
+    assert_eq!(nothing.code, 3, "{nothing:?}");
+    fleet.node(2).ok(&["stop", "app"]);
+    until("the stop is known", || {
+        let said = fleet.node(1).ctl(&["fleet", "restart", "app", "--node", "vm3", "--dry-run"]);
+        (said.code == 2).then_some(said)
+    });
+    let blocked = fleet.node(1).ctl(&["fleet", "restart", "app", "--node", "vm3"]);
+    assert_eq!(blocked.code, 2, "{blocked:?}");
+    assert!(blocked.out.contains("1 of app are unavailable already (app@vm2), 1 may be"), "{}", blocked.out);
+    assert_eq!(fleet.generation(3, "app"), 1);
+    let stale = fleet.node(1).ctl(&["fleet", "restart", "app", "--digest", &"ab".repeat(32)]);
+    assert!(stale.code == 1 && stale.err.contains("the plan is another one by now"), "{stale:?}");
+}
+
+pub(crate) fn another_machine_goes_on_with_a_plan_whose_driver_died() {
+    let slow = THREE.replace("name = \"db\"\n", "name = \"db\"\nsoak = \"8s\"\n");
+    let mut fleet = Fleet::begin(3, &slow, &[("db", APP), ("app", APP)]);
+    fleet.node(3).ok(&["fleet", "restart", "db", "--no-wait"]);
+    until("the database was restarted", || (fleet.generation(1, "db") == 2).then_some(()));
+    let mut driver = fleet.nodes.pop().unwrap();
+    driver.kill_keeper();
+    until_within(TAKEN_OVER, "another one drives, and knows what was done", || {
+        let drives = |plan: &Value| plan["driver"] == "vm1" || plan["driver"] == "vm2";
+        fleet.plan(1).filter(|plan| drives(plan) && class(plan, "db@vm1") == "done")
+    });
+    driver.start();
+    fleet.nodes.push(driver);
+    fleet.until_plan(2, "succeeded");
+    for (nth, unit) in [(1, "db"), (1, "app"), (2, "app")] {
+        assert_eq!(fleet.generation(nth, unit), 2, "{unit} of vm{nth} was restarted once");
+    }
+}
+
+pub(crate) fn a_fleet_that_loses_redis_does_nothing_and_goes_on_when_it_is_back() {
+    let slow = THREE.replace("name = \"db\"\n", "name = \"db\"\nsoak = \"6s\"\n");
+    let fleet = Fleet::begin(3, &slow, &[("db", APP), ("app", APP)]);
+    fleet.node(2).ok(&["fleet", "restart", "db", "--no-wait"]);
+    until("the database was restarted", || (fleet.generation(1, "db") == 2).then_some(()));
+    kill(fleet.redis.pid("redis"), Signal::SIGSTOP);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(12) {
+        for nth in 2..=3 {
+            assert_eq!(fleet.generation(nth, "app"), 1, "nothing is begun by who is not heard");
+        }
+        process::pause(500);
+    }
+    kill(fleet.redis.pid("redis"), Signal::SIGCONT);
+    fleet.until_plan(2, "succeeded");
+    for (nth, unit) in [(1, "db"), (1, "app"), (2, "app"), (3, "app")] {
+        assert_eq!(fleet.generation(nth, unit), 2, "{unit} of vm{nth} was restarted once");
+    }
+}
+
+pub(crate) fn a_plan_that_met_a_failure_waits_for_someone_and_says_what_became_of_each() {
+    let fleet = Fleet::begin(3, THREE, &[("db", APP), ("app", APP)]);
+    // Its next start fails.
+    let world = fleet.node(3);
+    world.unit("app", "[service]\nexec_start = \"sleep 100000\"\nexec_start_pre = \"false\"\nrestart = \"no\"\n");
+    world.ok(&["reload-config"]);
+    let paused = fleet.node(1).ctl(&["fleet", "restart", "db"]);
+    assert_eq!(paused.code, 1, "{paused:?}");
+    let plan = fleet.until_plan(2, "paused");
+    assert_eq!(plan["reason"], "app@vm3 failed at acting: app: its start failed (exit-code)");
+    assert_eq!(class(&plan, "app@vm3"), "failed");
+    assert_eq!((class(&plan, "db@vm1"), class(&plan, "app@vm2")), ("done", "done"), "{plan:#}");
+    assert_eq!(class(&plan, "app@vm1"), "untouched");
+    let id = plan["id"].as_str().unwrap().to_owned();
+    world.unit("app", APP);
+    world.ok(&["reload-config"]);
+    // From a machine that does not drive it.
+    let resumed = fleet.node(2).ctl(&["plan", "resume", &id[..8]]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    let plan = fleet.until_plan(1, "succeeded");
+    let words: Vec<&str> =
+        plan["journal"].as_array().unwrap().iter().map(|word| word["text"].as_str().unwrap()).collect();
+    assert!(words.contains(&"resumed by uid 0"), "{words:#?}");
+    assert_eq!(fleet.generation(2, "app"), 2, "what was done is not done again");
+}
+
+pub(crate) fn an_aborted_plan_leaves_alone_what_it_had_not_begun() {
+    let slow = THREE.replace("name = \"db\"\n", "name = \"db\"\nsoak = \"1min\"\n");
+    let fleet = Fleet::begin(3, &slow, &[("db", APP), ("app", APP)]);
+    fleet.node(2).ok(&["fleet", "restart", "db", "--no-wait"]);
+    until("the database was restarted", || (fleet.generation(1, "db") == 2).then_some(()));
+    let second = fleet.node(3).ctl(&["fleet", "restart", "app", "--no-wait"]);
+    assert!(second.code == 1 && second.err.contains("vm2 drives a plan"), "{second:?}");
+    let id = fleet.plan(1).unwrap()["id"].as_str().unwrap().to_owned();
+    let aborted = fleet.node(1).ctl(&["plan", "abort", &id, "--reason", "not today"]);
+    assert_eq!(aborted.code, 0, "{aborted:?}");
+    let plan = fleet.until_plan(3, "aborted");
+    assert_eq!(plan["reason"], "not today");
+    assert_eq!((class(&plan, "db@vm1"), class(&plan, "app@vm2")), ("done", "untouched"), "{plan:#}");
+    assert_eq!(fleet.generation(2, "app"), 1);
+    // And the next one may begin.
+    let next = fleet.node(3).ctl(&["fleet", "restart", "app", "--node", "vm2"]);
+    assert_eq!(next.code, 0, "{next:?}");
+}
