@@ -329,7 +329,7 @@ pub struct Pool {
 pub enum PoolKind {
     /// HAProxy, by its runtime API.
     Haproxy {
-        /// The socket of level `operator` or more.
+        /// The socket, of level `admin`.
         socket: Box<str>,
         /// The backend there.
         backend: Box<str>,

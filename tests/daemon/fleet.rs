@@ -38,6 +38,11 @@ depends_on = [{ service = \"db\", on_restart = \"restart\" }]
 impl Fleet {
     /// `services` is what fleet.toml says of them; each machine gets `units`.
     fn begin(count: usize, services: &str, units: &[(&str, &str)]) -> Self {
+        Self::equipped(count, services, |_, world| units.iter().for_each(|(name, text)| world.unit(name, text)))
+    }
+
+    /// The same where each machine is another one.
+    fn equipped(count: usize, services: &str, equip: impl Fn(usize, &World)) -> Self {
         let port = free_port();
         let server = format!(
             "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --dir /tmp\"\n"
@@ -51,9 +56,7 @@ impl Fleet {
             let mut world = World::new();
             fs::write(world.path("fleet.toml"), &topology).unwrap();
             fleet.settle(&world, nth);
-            for (name, text) in units {
-                world.unit(name, text);
-            }
+            equip(nth, &world);
             world.start();
             fleet.nodes.push(world);
         }
@@ -238,4 +241,135 @@ pub(crate) fn an_aborted_plan_leaves_alone_what_it_had_not_begun() {
     // And the next one may begin.
     let next = fleet.node(3).ctl(&["fleet", "restart", "app", "--node", "vm2"]);
     assert_eq!(next.code, 0, "{next:?}");
+}
+
+/// A web application that takes a while to come up.
+const APPLICATION: &str = "
+import http.server, sys, time
+time.sleep(0.3)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(0.01)
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_): pass
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
+Server(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()
+";
+
+fn application(world: &World, port: u16) {
+    let program = world.path("app.py");
+    fs::write(&program, APPLICATION).unwrap();
+    let unit = format!(
+        "[service]\nexec_start = \"python3 {} {port}\"\n[[health]]\nname = \"live\"\n\
+         http = {{ url = \"http://127.0.0.1:{port}/\" }}\ninterval = \"500ms\"\ntimeout = \"400ms\"\n",
+        program.display()
+    );
+    world.unit("app", &unit);
+}
+
+fn ask(port: u16) -> Result<String, String> {
+    use std::io::{Read, Write};
+    let failed = |error: std::io::Error| error.to_string();
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).map_err(failed)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(failed)?;
+    stream.write_all(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n").map_err(failed)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(failed)?;
+    if answer.contains(" 200 ") { Ok(answer) } else { Err(answer) }
+}
+
+/// Asks for ever from several sides; what failed, and how often it went well.
+struct Load {
+    is_over: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    askers: Vec<std::thread::JoinHandle<(usize, Vec<String>)>>,
+}
+
+impl Load {
+    fn on(port: u16) -> Self {
+        let is_over = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
+        let askers = (0..4).map(|_| {
+            let is_over = std::sync::Arc::clone(&is_over);
+            std::thread::spawn(move || {
+                let (mut went_well, mut failed) = (0, Vec::new());
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    match ask(port) {
+                        Ok(_) => went_well += 1,
+                        Err(reason) => failed.push(reason),
+                    }
+                }
+                (went_well, failed)
+            })
+        });
+        Self { askers: askers.collect(), is_over }
+    }
+
+    fn end(self) -> (usize, Vec<String>) {
+        self.is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.askers.into_iter().fold((0, Vec::new()), |(went_well, mut failed), asker| {
+            let (more, others) = asker.join().unwrap();
+            failed.extend(others);
+            (went_well + more, failed)
+        })
+    }
+}
+
+/// vm1 balances two applications on vm2 and vm3.
+fn balanced() -> (Fleet, u16) {
+    let [front, one, other] = [free_port(), free_port(), free_port()];
+    let folder = tempfile::Builder::new().prefix("rm-ha-").tempdir_in("/tmp").unwrap().keep();
+    let socket = folder.join("admin.sock");
+    let services = format!(
+        "
+[[service]]
+name = \"app\"
+nodes = [\"vm2\", \"vm3\"]
+behind = [{{ pool = \"apps\" }}]
+[[pool]]
+name = \"apps\"
+kind = \"haproxy\"
+hosts = [\"vm1\"]
+socket = \"{}\"
+",
+        socket.display()
+    );
+    let fleet = Fleet::equipped(3, &services, |nth, world| match nth {
+        1 => {
+            let config = format!(
+                "global\n  stats socket {} mode 600 level admin\ndefaults\n  mode http\n  timeout connect 2s\n  timeout client 30s\n  \
+                 timeout server 30s\nfrontend front\n  bind 127.0.0.1:{front}\n  default_backend apps\nbackend apps\n  \
+                 server vm2 127.0.0.1:{one}\n  server vm3 127.0.0.1:{other}\n",
+                socket.display()
+            );
+            fs::write(world.path("haproxy.cfg"), config).unwrap();
+            let file = world.path("haproxy.cfg");
+            let unit = format!(
+                "[service]\nexec_start = \"haproxy -Ws -f {0}\"\nexec_reload = \"kill -USR2 $MAINPID\"\n",
+                file.display()
+            );
+            world.unit("haproxy", &unit);
+        }
+        2 => application(world, one),
+        _ => application(world, other),
+    });
+    for nth in 2..=3 {
+        fleet.node(nth).until_status("app", "healthy", |status| status["health"] == "healthy");
+    }
+    until("haproxy answers", || ask(front).ok());
+    (fleet, front)
+}
+
+pub(crate) fn no_request_fails_while_servers_behind_a_load_balancer_are_restarted() {
+    let (fleet, front) = balanced();
+    let load = Load::on(front);
+    let done = fleet.node(3).ctl(&["fleet", "restart", "app"]);
+    process::pause(500);
+    let (went_well, failed) = load.end();
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(failed.is_empty(), "{} of {} failed: {}", failed.len(), went_well + failed.len(), failed[0]);
+    assert!(went_well > 100, "{went_well} is no load");
+    for nth in 2..=3 {
+        assert_eq!(fleet.generation(nth, "app"), 2);
+    }
 }

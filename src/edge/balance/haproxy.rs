@@ -141,7 +141,11 @@ async fn connections(pool: &PoolName, (socket, backend): At<'_>, server: &str) -
 async fn order(pool: &PoolName, socket: &str, command: &str) -> Result<(), BalanceError> {
     let said = ask(socket, command).await?;
     let said = said.trim();
-    if said.is_empty() { Ok(()) } else { Err(BalanceError::Refused { pool: pool.clone(), said: said.to_owned() }) }
+    if said.is_empty() {
+        return Ok(());
+    }
+    let help = if said.contains("Permission denied") { " (its stats socket needs `level admin`)" } else { "" };
+    Err(BalanceError::Refused { pool: pool.clone(), said: format!("{said}{help}") })
 }
 
 async fn ask(socket: &str, command: &str) -> Result<String, BalanceError> {
