@@ -8,6 +8,7 @@ mod drive; // one task after the other
 mod guard; // whether something may be done now
 mod judge; // whether the plan goes on
 mod task; // where one task stands
+mod turn; // one look for many tasks
 mod words; // what is said to a driver and by it
 
 use std::{
@@ -18,7 +19,8 @@ use std::{
 pub use guard::{Unavailable, Wait};
 pub use task::{Failure, Stage};
 use task::{Known, Ledger, Run, Step};
-pub use words::{Class, Control, End, Event, RolloutEffect, RolloutInput, Say};
+use turn::Turn;
+pub use words::{Class, Control, End, Event, Progress, RolloutEffect, RolloutInput, Say};
 
 use super::{
     Answer, Entry, Instance, NodeName, Plan, PlanId, Rules, Seq, StepId, Token, Topology, Verdict, view::View,
@@ -44,6 +46,16 @@ pub struct Rollout {
     approved: BTreeSet<usize>,
     quarantined: BTreeSet<Instance>,
     runs: Vec<Run>,
+    /// Where the task of an instance is among them.
+    place: BTreeMap<Instance, usize>,
+    /// Those of each wave.
+    of_wave: BTreeMap<usize, Vec<usize>>,
+    /// Those of which something was begun, and some of which nothing was after all.
+    touched: BTreeSet<usize>,
+    /// Whether a node knows of steps that were not ordered from here.
+    is_anything_new: bool,
+    /// Those of the plan's services, and of their load balancers.
+    nodes: BTreeSet<NodeName>,
     ledger: Ledger,
     view: View,
     lease: Mono,
@@ -74,8 +86,17 @@ impl Rollout {
             let service = topology.services.get(&wave.service);
             service.is_some_and(|service| service.policy.approve != super::Approve::Never)
         });
+        let runs = Run::of_plan(&topology, id, &plan);
+        let places = runs.iter().enumerate();
+        let mut of_wave: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        places.clone().for_each(|(at, run)| of_wave.entry(run.wave).or_default().push(at));
         let mut rollout = Self {
-            runs: Run::of_plan(&topology, id, &plan),
+            place: places.map(|(at, run)| (run.task.instance.clone(), at)).collect(),
+            of_wave,
+            touched: BTreeSet::new(),
+            is_anything_new: true,
+            nodes: nodes(&topology, &plan),
+            runs,
             control: if needs_approval { Control::Unapproved } else { Control::Running },
             id,
             plan,
@@ -124,14 +145,21 @@ impl Rollout {
     }
 
     /// Where each task stands, in the order of the plan.
-    pub fn stages(&self) -> impl Iterator<Item = (&Instance, Stage)> {
-        self.runs.iter().map(|run| (&run.task.instance, run.stage(&self.ledger)))
+    pub fn progress(&self, now: Mono) -> impl Iterator<Item = Progress<'_>> {
+        let turn = self.turn(now);
+        self.runs.iter().map(move |run| Progress {
+            instance: &run.task.instance,
+            stage: run.stage(&self.ledger),
+            class: self.class(run),
+            waits: self.waits_for(&turn, run),
+            failure: run.failed(&self.ledger),
+        })
     }
 
     /// Why a task does not go on, if it could.
-    pub fn waits_for(&self, now: Mono, instance: &Instance) -> Option<Wait> {
-        let run = self.runs.iter().find(|run| run.task.instance == *instance)?;
-        match run.stage(&self.ledger) {
+    fn waits_for(&self, turn: &Turn, run: &Run) -> Option<Wait> {
+        let stage = run.stage(&self.ledger);
+        match stage {
             Stage::Waiting | Stage::Draining | Stage::Validating | Stage::Acting => {}
             Stage::Healing
             | Stage::Undraining
@@ -142,7 +170,7 @@ impl Rollout {
             | Stage::Failed => return None,
         }
         let held = run.under_way(&self.ledger).find_map(|step| self.held.get(&step.id(&self.ledger)));
-        self.may(now, run, run.stage(&self.ledger)).err().or_else(|| held.cloned().map(Wait::Held))
+        self.may(turn, run, stage).err().or_else(|| held.cloned().map(Wait::Held))
     }
 
     /// What it carries out.
@@ -153,11 +181,6 @@ impl Rollout {
     /// Whether a wave is done, and has stayed well.
     pub fn is_done(&self, wave: usize) -> bool {
         self.done.contains(&wave)
-    }
-
-    /// Why a task failed.
-    pub fn failure(&self, instance: &Instance) -> Option<Failure> {
-        self.runs.iter().find(|run| run.task.instance == *instance)?.failed(&self.ledger)
     }
 
     /// What became of each instance of the plan: exactly one word for each.
@@ -199,6 +222,16 @@ impl Rollout {
 
     /// One thing happened.
     pub fn handle(&mut self, now: Mono, input: RolloutInput) {
+        self.handle_all(now, [input]);
+    }
+
+    /// Several things happened at once.
+    pub fn handle_all(&mut self, now: Mono, inputs: impl IntoIterator<Item = RolloutInput>) {
+        inputs.into_iter().for_each(|input| self.hear(now, input));
+        self.advance(now);
+    }
+
+    fn hear(&mut self, now: Mono, input: RolloutInput) {
         match input {
             RolloutInput::Lease(until) => self.lease = until,
             RolloutInput::Window(closed) => self.closed = closed,
@@ -213,7 +246,6 @@ impl Rollout {
             RolloutInput::Say(say) => self.said(say),
             RolloutInput::Tick => {}
         }
-        self.advance(now);
     }
 
     fn answered(&mut self, now: Mono, node: &NodeName, seq: Seq, made: Mono, answer: Answer) {
@@ -280,7 +312,11 @@ impl Rollout {
             Entry::Interrupted { .. } => 1,
             Entry::Over(_) => 2,
         };
-        let known = self.ledger.entry(step).or_insert_with(|| Known { at: node.clone(), sent: None, entry: None });
+        let is_new = &mut self.is_anything_new;
+        let known = self.ledger.entry(step).or_insert_with(|| {
+            *is_new = true;
+            Known { at: node.clone(), sent: None, entry: None }
+        });
         if known.entry.as_ref().is_none_or(|had| rank(&entry) > rank(had)) {
             known.entry = Some(entry);
             self.progress = now;
@@ -331,7 +367,8 @@ impl Rollout {
                 self.quarantined.insert(instance.clone());
             }
             Event::Retried { instance, attempt } => {
-                for run in self.runs.iter_mut().filter(|run| run.task.instance == *instance) {
+                let run = self.place.get(instance).and_then(|at| self.runs.get_mut(*at));
+                if let Some(run) = run {
                     while run.attempt < *attempt {
                         run.retry(&self.topology, self.id);
                     }
@@ -355,13 +392,14 @@ impl Rollout {
         }
         self.ask_promises(now);
         loop {
-            for at in 0..self.runs.len() {
-                self.drive(now, at);
+            let said = (self.effects.len(), self.done.len());
+            let mut turn = self.turn(now);
+            for at in self.open() {
+                self.drive(&mut turn, at);
             }
-            // What waits for a wave that is done by now need not wait for the next input.
-            let done = self.done.len();
             self.soak(now);
-            if self.done.len() == done {
+            // What became possible by that need not wait for the next input.
+            if said == (self.effects.len(), self.done.len()) {
                 break;
             }
         }
@@ -371,25 +409,26 @@ impl Rollout {
     /// Every node is asked, and asked again what became of its steps.
     fn ask_promises(&mut self, now: Mono) {
         let is_old = |sent: Mono| now.since(sent) >= AGAIN;
-        for node in self.nodes() {
-            let mut open = self.ledger.values().filter(|known| known.at == node);
-            let is_due = (self.rules.barrier && !self.view.is_promised(&node))
-                || open.any(|known| known.entry.is_none() && known.sent.is_some_and(is_old));
-            if is_due && self.asked.get(&node).is_none_or(|asked| is_old(*asked)) {
-                self.asked.insert(node.clone(), now);
-                self.effects.push_back(RolloutEffect::Prepare(node, self.token, self.id));
-            }
+        let open = self.ledger.values().filter(|known| known.entry.is_none() && known.sent.is_some_and(is_old));
+        let open: BTreeSet<&NodeName> = open.map(|known| &known.at).collect();
+        let is_due = |node: &&NodeName| {
+            let is_wanted = (self.rules.barrier && !self.view.is_promised(node)) || open.contains(node);
+            is_wanted && self.asked.get(*node).is_none_or(|asked| is_old(*asked))
+        };
+        for node in self.nodes.iter().filter(is_due).cloned().collect::<Vec<_>>() {
+            self.asked.insert(node.clone(), now);
+            self.effects.push_back(RolloutEffect::Prepare(node, self.token, self.id));
         }
     }
+}
 
-    /// Those of the plan's services, and of their load balancers.
-    fn nodes(&self) -> BTreeSet<NodeName> {
-        let mut nodes = BTreeSet::new();
-        for service in self.plan.waves.iter().filter_map(|wave| self.topology.services.get(&wave.service)) {
-            nodes.extend(service.nodes.iter().cloned());
-            let pools = service.behind.iter().filter_map(|(pool, _)| self.topology.pools.get(pool));
-            nodes.extend(pools.flat_map(|pool| pool.hosts.iter().cloned()));
-        }
-        nodes
+/// Those of the plan's services, and of their load balancers.
+fn nodes(topology: &Topology, plan: &Plan) -> BTreeSet<NodeName> {
+    let mut nodes = BTreeSet::new();
+    for service in plan.waves.iter().filter_map(|wave| topology.services.get(&wave.service)) {
+        nodes.extend(service.nodes.iter().cloned());
+        let pools = service.behind.iter().filter_map(|(pool, _)| topology.pools.get(pool));
+        nodes.extend(pools.flat_map(|pool| pool.hosts.iter().cloned()));
     }
+    nodes
 }

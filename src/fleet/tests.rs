@@ -1,5 +1,6 @@
 //! Topologies and plans: what the operators' documents ask for, and what must hold of any.
 
+mod large;
 mod plans;
 mod safety;
 mod targets;

@@ -94,18 +94,28 @@ pub(super) enum Begun {
 impl Member {
     /// What a node says, to the plan that is driven here.
     pub(super) fn hear_word(&mut self, word: Word, age: Duration) {
-        let Word { from: node, seq, said } = word;
-        let age = span(age);
-        let input = match said {
-            Said::Report(report) => RolloutInput::Report { node, seq, age, report },
-            Said::Answer(answer) => RolloutInput::Answer { node, seq, age, answer },
+        self.hear_words(vec![(age, word)]);
+    }
+
+    /// What several say, each so old.
+    pub(super) fn hear_words(&mut self, words: Vec<(Duration, Word)>) {
+        let input = |(age, word): (Duration, Word)| {
+            let (Word { from: node, seq, said }, age) = (word, span(age));
+            match said {
+                Said::Report(report) => RolloutInput::Report { node, seq, age, report },
+                Said::Answer(answer) => RolloutInput::Answer { node, seq, age, answer },
+            }
         };
-        self.drive(input);
+        self.drive_all(words.into_iter().map(input).collect());
     }
 
     pub(super) fn drive(&mut self, input: RolloutInput) {
+        self.drive_all(vec![input]);
+    }
+
+    fn drive_all(&mut self, inputs: Vec<RolloutInput>) {
         let Some(mut driver) = self.driver.take() else { return };
-        driver.rollout.handle(clock::now().mono, input);
+        driver.rollout.handle_all(clock::now().mono, inputs);
         let mut words = Vec::new();
         while let Some(effect) = driver.rollout.poll_effect() {
             match effect {
@@ -247,7 +257,7 @@ impl Member {
         self.seat.plan = Some(id);
         self.seat.holder = Some(owner.clone());
         self.seat.floor = self.seat.floor.max(token.epoch);
-        let words = self.hear_words();
+        let words = self.listen();
         let commands = BTreeMap::new();
         let (shown, shown_at, renew_at) = (None, Instant::now(), Instant::now() + RENEW_AFTER);
         self.driver = Some(Driver { rollout, document, journal, owner, renew_at, commands, words, shown, shown_at });
@@ -256,9 +266,7 @@ impl Member {
             let said = Said::Report(beat.report.clone());
             (now.since(*at), Word { from: beat.from.clone(), seq: beat.seq, said })
         });
-        for (age, word) in known.collect::<Vec<_>>() {
-            self.hear_word(word, age);
-        }
+        self.hear_words(known.collect());
         if is_stale {
             let reason = "nobody has driven it for more than ten minutes; resume it if it is still wanted".to_owned();
             self.drive(RolloutInput::Say(Say::Pause { reason, by: self.settings.node.to_string() }));
@@ -267,7 +275,7 @@ impl Member {
         self.look();
     }
 
-    fn hear_words(&self) -> Option<JoinHandle<()>> {
+    fn listen(&self) -> Option<JoinHandle<()>> {
         let bus = self.bus.as_ref()?;
         let (to, mut from) = mpsc::channel(1024);
         let reader = bus.hear_words(to);

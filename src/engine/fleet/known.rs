@@ -91,8 +91,6 @@ impl Member {
         }
         self.seat.holder = holder;
         self.seat.plan = plan.and_then(|id| id.parse().ok());
-        for (age, word) in reports {
-            self.hear_word(word, age);
-        }
+        self.hear_words(reports);
     }
 }

@@ -6,7 +6,7 @@ use super::{drive::Driver, member::Member};
 use crate::{
     base::TimeSpan,
     edge::clock,
-    fleet::{Blocker, Class, Condition, Control, End, Event, Instance, NodeName, Plan, Reach, Stage, Wave},
+    fleet::{Blocker, Class, Condition, Control, End, Event, NodeName, Plan, Reach, Stage, Wave},
     wire::v1,
 };
 
@@ -69,18 +69,16 @@ pub(super) fn driven(member: &Member, driver: &Driver) -> v1::FleetPlan {
         Control::Ended(End::Succeeded) => ("succeeded", None),
         Control::Ended(End::Aborted) => ("aborted", abort_reason(journal.iter().map(|(_, event)| event))),
     };
-    let stages: BTreeMap<&Instance, Stage> = rollout.stages().collect();
-    let report = rollout.report();
     let mut shown = planned(rollout.plan(), &document.by, &document.node);
+    let tasks: BTreeMap<_, _> = rollout.progress(now).map(|progress| (progress.instance, progress)).collect();
     for (nth, (wave, of)) in shown.waves.iter_mut().zip(&rollout.plan().waves).enumerate() {
         wave.is_done = rollout.is_done(nth);
         for (task, of) in wave.tasks.iter_mut().zip(&of.tasks) {
-            let instance = &of.instance;
-            stage_of(task, stages.get(instance).copied().unwrap_or(Stage::Waiting));
-            class_of(task, report.get(instance).copied().unwrap_or(Class::Unknown));
-            task.waits_for = rollout.waits_for(now, instance).map(|wait| wait.to_string());
-            task.failure =
-                rollout.failure(instance).map(|failure| format!("{}: {}", failure.at.as_str(), failure.reason));
+            let Some(known) = tasks.get(&of.instance) else { continue };
+            known.stage.as_str().clone_into(&mut task.stage);
+            class(known.class).clone_into(&mut task.class);
+            task.waits_for = known.waits.as_ref().map(ToString::to_string);
+            task.failure = known.failure.as_ref().map(|it| format!("{}: {}", it.at.as_str(), it.reason));
         }
     }
     let word = |(at, event): &(crate::base::Wall, Event)| v1::FleetWord { at_us: at.0, text: self::event(event) };
@@ -94,14 +92,6 @@ pub(super) fn driven(member: &Member, driver: &Driver) -> v1::FleetPlan {
         journal: journal.iter().map(word).collect(),
         ..shown
     }
-}
-
-fn stage_of(task: &mut v1::FleetTask, stage: Stage) {
-    stage.as_str().clone_into(&mut task.stage);
-}
-
-fn class_of(task: &mut v1::FleetTask, of: Class) {
-    class(of).clone_into(&mut task.class);
 }
 
 fn abort_reason<'a>(events: impl DoubleEndedIterator<Item = &'a Event>) -> Option<String> {

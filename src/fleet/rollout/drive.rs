@@ -3,39 +3,41 @@
 use super::{
     super::{Condition, Deed, Entry, FailureKind, StepOrder, StepOutcome},
     AGAIN, ATTEMPTS, Control, Event, Failure, Known, Rollout, RolloutEffect, Run, Stage, Step, TTL,
+    turn::Turn,
 };
 use crate::base::{InvocationId, Mono};
 
 impl Rollout {
-    pub(super) fn drive(&mut self, now: Mono, at: usize) {
+    pub(super) fn drive(&mut self, turn: &mut Turn, at: usize) {
+        let now = turn.now;
         let Some(run) = self.runs.get(at).filter(|run| !self.quarantined.contains(&run.task.instance)) else { return };
         let run = run.clone();
         match run.stage(&self.ledger) {
             stage @ (Stage::Waiting | Stage::Draining | Stage::Validating | Stage::Acting) => {
                 if self.goes_back(&run) {
-                    self.give_back(now, &run);
+                    self.give_back(now, (at, &run));
                 } else {
-                    self.forward(now, &run, stage);
+                    self.forward(turn, (at, &run), stage);
                 }
             }
-            Stage::Healing => self.watch(now, at),
+            Stage::Healing => self.watch(turn, at),
             Stage::Undraining => {
                 let steps = run.steps.undrains.clone();
-                self.send_if_well(now, &run, &steps);
+                self.send_if_well(now, (at, &run), &steps);
             }
             Stage::Well => {
                 if !self.told.contains(&run.task.instance) {
                     self.decide(Event::Done(run.task.instance));
                 }
             }
-            Stage::Undoing => self.give_back(now, &run),
+            Stage::Undoing => self.give_back(now, (at, &run)),
             Stage::Undone => self.try_anew(at, &run),
             Stage::Unclear => self.clear_up(now, &run),
             Stage::Failed => {
                 if let Some(failure) = run.failed(&self.ledger).filter(|_| !self.told.contains(&run.task.instance)) {
                     self.decide(Event::Failed(run.task.instance.clone(), failure));
                 }
-                self.give_back(now, &run);
+                self.give_back(now, (at, &run));
                 if self.again.contains(&run.task.instance) {
                     self.try_anew(at, &run);
                 }
@@ -51,12 +53,13 @@ impl Rollout {
         }
     }
 
-    fn forward(&mut self, now: Mono, run: &Run, stage: Stage) {
+    fn forward(&mut self, turn: &mut Turn, (at, run): (usize, &Run), stage: Stage) {
         let inherits = !self.rules.again && stage != Stage::Waiting;
         for step in run.next_steps(&self.ledger) {
             // One after the other: what the first changes, the next one is held against.
-            if self.is_due(now, &step) && (inherits || self.may(now, run, stage).is_ok()) {
-                self.send(now, run, &step);
+            if self.is_due(turn.now, &step) && (inherits || self.may(turn, run, stage).is_ok()) {
+                self.send(turn.now, (at, run), &step);
+                turn.begun(&run.task.instance, run.wave);
             }
         }
     }
@@ -69,7 +72,8 @@ impl Rollout {
         }
     }
 
-    fn send(&mut self, now: Mono, run: &Run, step: &Step) {
+    fn send(&mut self, now: Mono, (at, run): (usize, &Run), step: &Step) {
+        self.touched.insert(at);
         let id = step.id(&self.ledger);
         let order = StepOrder {
             id,
@@ -96,33 +100,34 @@ impl Rollout {
     }
 
     /// Requests come back only to what is well.
-    fn send_if_well(&mut self, now: Mono, run: &Run, steps: &[Step]) {
+    fn send_if_well(&mut self, now: Mono, (at, run): (usize, &Run), steps: &[Step]) {
         if self.is_well(now, run) {
             for step in steps {
                 if self.is_due(now, step) {
-                    self.send(now, run, step);
+                    self.send(now, (at, run), step);
                 }
             }
         }
     }
 
     /// Gives back what is drained, once it is known whether it is.
-    fn give_back(&mut self, now: Mono, run: &Run) {
+    fn give_back(&mut self, now: Mono, (at, run): (usize, &Run)) {
         if run.under_way(&self.ledger).any(|step| !matches!(step.deed, Deed::Undrain { .. })) {
             return;
         }
         let steps: Vec<Step> = run.left_drained(&self.ledger).cloned().collect();
-        self.send_if_well(now, run, &steps);
+        self.send_if_well(now, (at, run), &steps);
     }
 
     /// Whether it has become well after the act.
-    fn watch(&mut self, now: Mono, at: usize) {
+    fn watch(&mut self, turn: &mut Turn, at: usize) {
+        let now = turn.now;
         let Some(is_well) = self.runs.get(at).map(|run| self.is_well(now, run)) else { return };
         let Some(run) = self.runs.get_mut(at) else { return };
         if is_well {
             run.was_well = true;
             self.progress = now;
-            return self.drive(now, at);
+            return self.drive(turn, at);
         }
         let since = *run.healing.get_or_insert(now);
         let service = self.topology.services.get(&run.task.instance.service);

@@ -5,8 +5,12 @@ use std::fmt;
 use super::{
     super::{Condition, Instance, NodeName, PoolName, Require, Scope, ServiceName},
     Control, Rollout, Run, Stage,
+    turn::Turn,
 };
 use crate::base::Mono;
+
+/// So many that are unavailable are named.
+const NAMED_MAX: usize = 8;
 
 /// Why something is not done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +33,9 @@ pub enum Wait {
     Silence(NodeName),
     /// As many are unavailable as may be.
     Budget {
-        /// Which, and why each.
+        /// How many of the others.
+        count: usize,
+        /// The first of them, and why each.
         unavailable: Vec<(Instance, Unavailable)>,
         /// How many may be.
         max: u32,
@@ -90,8 +96,8 @@ impl fmt::Display for Wait {
             Self::Alone(instance) => write!(f, "{instance} is done alone"),
             Self::Promise(node) => write!(f, "node {node} has not promised to obey yet"),
             Self::Silence(node) => write!(f, "nothing was heard from node {node} of late"),
-            Self::Budget { unavailable, max } => {
-                write!(f, "{} unavailable, {max} may be", unavailable.len())?;
+            Self::Budget { count, unavailable, max } => {
+                write!(f, "{count} unavailable, {max} may be")?;
                 unavailable.iter().try_for_each(|(instance, why)| write!(f, "; {instance}: {}", why.as_str()))
             }
             Self::Dependency(instance, why) => write!(f, "it depends on {instance}: {}", why.as_str()),
@@ -105,15 +111,16 @@ impl fmt::Display for Wait {
 
 impl Rollout {
     /// Whether the next step of `run`, at this stage, may be sent now.
-    pub(super) fn may(&self, now: Mono, run: &Run, stage: Stage) -> Result<(), Wait> {
-        self.may_begin(now, run)?;
+    pub(super) fn may(&self, turn: &Turn, run: &Run, stage: Stage) -> Result<(), Wait> {
+        let now = turn.now;
+        self.may_begin(turn, run)?;
         let instance = &run.task.instance;
         self.reaches(now, &instance.node)?;
         for step in run.steps.drains.iter().filter(|_| run.is_disruptive(&self.ledger)) {
             self.reaches(now, &step.at)?;
         }
-        self.within_budget(now, run)?;
-        self.dependencies_are_well(now, run)?;
+        self.within_budget(turn, run)?;
+        self.dependencies_are_well(turn, run)?;
         if !run.is_disruptive(&self.ledger) {
             return Ok(());
         }
@@ -146,14 +153,14 @@ impl Rollout {
     }
 
     /// What concerns the plan more than the instance.
-    fn may_begin(&self, now: Mono, run: &Run) -> Result<(), Wait> {
+    fn may_begin(&self, turn: &Turn, run: &Run) -> Result<(), Wait> {
         match &self.control {
             Control::Running => {}
             other @ (Control::Unapproved | Control::Paused { .. } | Control::Aborting { .. } | Control::Ended(_)) => {
                 return Err(Wait::Control(other.clone()));
             }
         }
-        if now >= self.lease {
+        if turn.now >= self.lease {
             return Err(Wait::Lease);
         }
         if let Some(reason) = &self.closed {
@@ -166,11 +173,9 @@ impl Rollout {
         if let Some(before) = wave.after.iter().find(|before| !self.done.contains(*before)) {
             return Err(Wait::Wave(*before));
         }
-        let others = self.runs.iter().filter(|other| other.task.instance != run.task.instance);
         let is_alone = |wave: usize| self.plan.waves.get(wave).is_some_and(|wave| wave.alone);
-        let mut in_flight = others.filter(|other| self.is_in_flight(other));
-        match in_flight.find(|other| wave.alone || is_alone(other.wave)) {
-            Some(other) => Err(Wait::Alone(other.task.instance.clone())),
+        match turn.another(&run.task.instance, |other| wave.alone || is_alone(other)) {
+            Some(other) => Err(Wait::Alone(other.clone())),
             None => Ok(()),
         }
     }
@@ -186,20 +191,20 @@ impl Rollout {
     }
 
     /// R2: of the others, fewer are unavailable than may be.
-    fn within_budget(&self, now: Mono, run: &Run) -> Result<(), Wait> {
-        let (name, max) =
-            (&run.task.instance.service, self.plan.waves.get(run.wave).map_or(1, |it| it.max_unavailable));
-        let others = self.instances(name).into_iter().filter(|other| *other != run.task.instance);
-        let unavailable: Vec<(Instance, Unavailable)> =
-            others.filter_map(|other| Some((other.clone(), self.unavailable(now, &other)?))).collect();
-        if u32::try_from(unavailable.len()).unwrap_or(u32::MAX) < max {
-            Ok(())
-        } else {
-            Err(Wait::Budget { unavailable, max })
+    fn within_budget(&self, turn: &Turn, run: &Run) -> Result<(), Wait> {
+        let own = &run.task.instance;
+        let max = self.plan.waves.get(run.wave).map_or(1, |it| it.max_unavailable);
+        let missing = self.missing(turn, &own.service);
+        let others = missing.len() - usize::from(missing.contains_key(own));
+        if u32::try_from(others).unwrap_or(u32::MAX) < max {
+            return Ok(());
         }
+        let named = missing.iter().filter(|(other, _)| *other != own).take(NAMED_MAX);
+        let unavailable = named.map(|(other, why)| (other.clone(), *why)).collect();
+        Err(Wait::Budget { count: others, unavailable, max })
     }
 
-    fn instances(&self, name: &ServiceName) -> Vec<Instance> {
+    pub(super) fn instances(&self, name: &ServiceName) -> Vec<Instance> {
         let service = self.topology.services.get(name);
         let all = service.into_iter().flat_map(|service| service.instances(name));
         all.filter(|instance| !self.quarantined.contains(instance)).collect()
@@ -207,7 +212,7 @@ impl Rollout {
 
     /// Why an instance is not one that serves, as far as can be seen. Whatever is not known counts.
     pub(super) fn unavailable(&self, now: Mono, instance: &Instance) -> Option<Unavailable> {
-        let run = self.runs.iter().find(|run| run.task.instance == *instance);
+        let run = self.place.get(instance).and_then(|at| self.runs.get(*at));
         if run.is_some_and(|run| self.is_in_flight(run)) {
             return Some(Unavailable::InFlight);
         }
@@ -234,25 +239,38 @@ impl Rollout {
     }
 
     /// P2: all that was done to what it needs succeeded, and that is well now.
-    fn dependencies_are_well(&self, now: Mono, run: &Run) -> Result<(), Wait> {
+    fn dependencies_are_well(&self, turn: &Turn, run: &Run) -> Result<(), Wait> {
         let instance = &run.task.instance;
-        let Some(service) = self.topology.services.get(&instance.service) else { return Ok(()) };
+        let key = (instance.service.clone(), self.topology.zone(&instance.node).cloned());
+        if let Some(known) = turn.dependencies.borrow().get(&key) {
+            return known.clone().map_or(Ok(()), Err);
+        }
+        let found = self.unwell_dependency(turn, instance);
+        turn.dependencies.borrow_mut().insert(key, found.clone());
+        found.map_or(Ok(()), Err)
+    }
+
+    /// The same for all instances of a service in a zone.
+    fn unwell_dependency(&self, turn: &Turn, instance: &Instance) -> Option<Wait> {
+        let service = self.topology.services.get(&instance.service)?;
         let zone = self.topology.zone(&instance.node);
         for edge in service.depends_on.iter().filter(|edge| edge.require == Require::Healthy) {
-            let theirs = self.runs.iter().filter(|other| other.task.instance.service == edge.on);
-            let theirs = theirs.filter(|other| match edge.scope {
+            let missing = self.missing(turn, &edge.on);
+            let theirs = self.instances(&edge.on);
+            let theirs = theirs.iter().filter(|other| match edge.scope {
                 Scope::All => true,
-                Scope::SameZone => self.topology.zone(&other.task.instance.node) == zone,
+                Scope::SameZone => self.topology.zone(&other.node) == zone,
             });
-            for other in theirs.filter(|other| !self.quarantined.contains(&other.task.instance)) {
-                let is_done = other.stage(&self.ledger) == Stage::Well;
-                let why = if is_done { self.unavailable(now, &other.task.instance) } else { Some(Unavailable::Bad) };
+            for other in theirs {
+                let Some(run) = self.place.get(other).and_then(|at| self.runs.get(*at)) else { continue };
+                let is_done = run.stage(&self.ledger) == Stage::Well;
+                let why = if is_done { missing.get(other).copied() } else { Some(Unavailable::Bad) };
                 if let Some(why) = why {
-                    return Err(Wait::Dependency(other.task.instance.clone(), why));
+                    return Some(Wait::Dependency(other.clone(), why));
                 }
             }
         }
-        Ok(())
+        None
     }
 
     /// P10: each load balancer keeps as many servers as it has to, once those of this instance are drained.

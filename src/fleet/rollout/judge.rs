@@ -12,9 +12,10 @@ impl Rollout {
     /// A wave is done when its instances have stayed well for a while.
     pub(super) fn soak(&mut self, now: Mono) {
         for (nth, wave) in self.plan.waves.iter().enumerate() {
-            if self.done.contains(&nth) {
+            if self.done.contains(&nth) || !wave.after.is_subset(&self.done) {
                 continue;
             }
+            let own = self.of_wave.get(&nth).map_or(&[] as &[usize], Vec::as_slice);
             let is_over = |run: &Run| match run.stage(&self.ledger) {
                 Stage::Well | Stage::Failed => true,
                 Stage::Waiting
@@ -27,7 +28,7 @@ impl Rollout {
                 | Stage::Undone
                 | Stage::Unclear => self.quarantined.contains(&run.task.instance),
             };
-            if !self.runs.iter().filter(|run| run.wave == nth).all(is_over) {
+            if !own.iter().filter_map(|at| self.runs.get(*at)).all(is_over) {
                 self.soaking.remove(&nth);
                 continue;
             }
@@ -37,7 +38,8 @@ impl Rollout {
                 self.progress = now;
                 continue;
             }
-            for run in self.runs.iter_mut().filter(|run| run.wave == nth) {
+            for at in own {
+                let Some(run) = self.runs.get_mut(*at) else { continue };
                 let seen = self.view.observed(now, &run.task.instance);
                 let is_bad = seen.is_some_and(|seen| seen.condition == Condition::Bad);
                 if is_bad && run.stage(&self.ledger) == Stage::Well {
@@ -80,13 +82,18 @@ impl Rollout {
                     is_counted && !is_done && (self.is_in_flight(run) || is_given_back(run))
                 };
                 // Who has not heard from all of them does not know what was begun.
-                let is_known = !self.rules.barrier || self.nodes().iter().all(|node| self.view.is_promised(node));
-                if (is_known && !self.runs.iter().any(is_open)) || self.stands_still(now).is_some() {
+                let is_known = !self.rules.barrier || self.nodes.iter().all(|node| self.view.is_promised(node));
+                if (is_known && !self.begun().any(is_open)) || self.stands_still(now).is_some() {
                     self.decide(Event::Ended(End::Aborted));
                 }
             }
             Control::Unapproved | Control::Paused { .. } | Control::Ended(_) => self.progress = now,
         }
+    }
+
+    /// The tasks of which something was begun.
+    fn begun(&self) -> impl Iterator<Item = &Run> {
+        self.touched.iter().filter_map(|at| self.runs.get(*at))
     }
 
     /// More tasks of a service failed than may, not counting those that are tried anew.
@@ -96,7 +103,7 @@ impl Rollout {
             let instance = &run.task.instance;
             !self.quarantined.contains(instance) && !self.again.contains(instance)
         };
-        for run in self.runs.iter().filter(counts).filter(|run| run.stage(&self.ledger) == Stage::Failed) {
+        for run in self.begun().filter(counts).filter(|run| run.stage(&self.ledger) == Stage::Failed) {
             failed.entry(&run.task.instance.service).or_default().push(run);
         }
         failed.into_iter().find_map(|(name, runs)| {
@@ -116,8 +123,9 @@ impl Rollout {
         if self.progress.after(patience).is_none_or(|end| now < end) {
             return None;
         }
+        let turn = self.turn(now);
         let waits = self.runs.iter().find_map(|run| {
-            let wait = self.waits_for(now, &run.task.instance)?;
+            let wait = self.waits_for(&turn, run)?;
             Some(format!(": {} waits: {wait}", run.task.instance))
         });
         let rest = waits.unwrap_or_default();

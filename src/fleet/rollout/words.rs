@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{Answer, Instance, NodeName, PlanId, Report, Seq, StepOrder, Token},
-    Failure,
+    Failure, Stage, Wait,
 };
 use crate::base::{Mono, TimeSpan};
 
@@ -189,6 +189,21 @@ impl fmt::Display for Control {
             Self::Ended(End::Aborted) => write!(f, "was aborted"),
         }
     }
+}
+
+/// Where one task stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// Of whom.
+    pub instance: &'a Instance,
+    /// Where.
+    pub stage: Stage,
+    /// The same in the word of a report.
+    pub class: Class,
+    /// Why it does not go on, if it could.
+    pub waits: Option<Wait>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
 }
 
 /// What became of an instance, in the words of a report.
