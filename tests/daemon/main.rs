@@ -100,6 +100,7 @@ const TESTS: &[Test] = tests![
     hushed::a_disk_that_a_probe_finds_short_is_an_alert_until_it_has_room,
     hushed::a_disk_that_is_as_good_as_full_is_critical_and_check_restarts_nothing_for_it,
     routes::a_webhook_gets_the_body_that_it_wants_signed_and_with_what_the_service_said_last,
+    routes::a_route_that_is_gone_is_neither_up_nor_down,
     routes::an_app_of_slack_has_one_thread_for_an_incident_also_over_a_dead_manager,
     routes::an_app_that_slack_does_not_know_is_named_by_health_and_by_a_test_of_the_route,
     routes::the_heartbeat_beats_while_alerts_reach_people_and_ends_with_the_daemon,
