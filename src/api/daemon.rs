@@ -65,7 +65,10 @@ pub(super) async fn upgrade(
 }
 
 /// Reads `roundsman.toml` and the unit directories anew; all of it is taken, or nothing.
-pub(super) async fn reload(State(handle): State<Handle>) -> Result<Json<v1::Reloaded>, Failure> {
+pub(super) async fn reload(
+    State(handle): State<Handle>,
+    peer: Option<Extension<Peer>>,
+) -> Result<Json<v1::Reloaded>, Failure> {
     let settings = Arc::clone(handle.settings());
     let instances = handle.instances();
     let begun = clock::now().mono;
@@ -74,7 +77,7 @@ pub(super) async fn reload(State(handle): State<Handle>) -> Result<Json<v1::Relo
         loaded.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "reload failed", error.to_string()))?;
     let revision = loaded.as_ref().map(|loaded| loaded.host.digest.clone()).unwrap_or_default();
     let taken = handle
-        .take_reload(begun, loaded)
+        .take_reload(access::actor(peer.as_deref()), begun, loaded)
         .await?
         .map_err(|problems| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "configuration refused", problems))?;
     Ok(Json(v1::Reloaded {

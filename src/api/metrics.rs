@@ -64,6 +64,9 @@ pub(super) fn text(
     let troubles = deliveries.troubles();
     let mut routes: BTreeSet<_> = deliveries.counts().into_keys().map(|(route, _)| route).collect();
     routes.extend(troubles.keys().cloned());
+    // What a route did that is gone stays counted; it is neither up nor down.
+    let there: BTreeSet<_> = deliveries.routes().into_iter().collect();
+    routes.retain(|route| there.contains(route));
     family(
         &mut page,
         "roundsman_alert_route_up",

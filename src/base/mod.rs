@@ -3,6 +3,7 @@
 //! A thing belongs here only when two sibling layers need it. Nothing here does I/O or reads a clock.
 #![forbid(unsafe_code)]
 
+pub mod address; // where others are asked
 mod chain;
 pub mod confinement; // what shuts a process in
 mod counted;

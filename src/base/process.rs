@@ -182,6 +182,8 @@ pub enum Actor {
 impl Actor {
     /// `supervisorctl check`, which restarts what it finds bad.
     pub const CHECK: Self = Self::Automatic("supervisorctl check");
+    /// Whoever sent us that signal.
+    pub const SIGHUP: Self = Self::Automatic("SIGHUP");
     /// A health probe of the unit.
     pub const HEALTH_PROBE: Self = Self::Automatic("health probe");
     /// A plan over the machines of a fleet.
@@ -207,6 +209,8 @@ pub enum StartCause {
     Boot,
     /// Someone asked for it.
     Manual(Actor),
+    /// Someone had the files read anew, and the unit is new in them and enabled.
+    Reload(Actor),
     /// Another unit pulled it in.
     Dependency(UnitName),
     /// The restart policy, after an end of the run before.
@@ -236,6 +240,7 @@ impl StartCause {
         match self {
             Self::Boot => "boot",
             Self::Manual(_) => "manual",
+            Self::Reload(_) => "reload",
             Self::Dependency(_) => "dependency",
             Self::AutoRestart => "auto-restart",
             Self::Unhealthy { .. } => "unhealthy",
@@ -257,6 +262,7 @@ impl StartCause {
             Self::Unhealthy { probe } => Some(probe),
             Self::Boot
             | Self::Manual(_)
+            | Self::Reload(_)
             | Self::AutoRestart
             | Self::Traffic
             | Self::ExternalStart
@@ -267,7 +273,7 @@ impl StartCause {
     /// Who asked for it, where someone did.
     pub const fn actor(&self) -> Option<&Actor> {
         match self {
-            Self::Manual(actor) => Some(actor),
+            Self::Manual(actor) | Self::Reload(actor) => Some(actor),
             Self::Boot
             | Self::Dependency(_)
             | Self::AutoRestart

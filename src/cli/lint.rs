@@ -20,7 +20,10 @@ use super::{
     failure::Failure,
     view,
 };
-use crate::unit::{self, FILE_BYTES_MAX, Level, Problem, SourceText, UNITS_MAX};
+use crate::{
+    edge::needs::perhaps_lacking,
+    unit::{self, FILE_BYTES_MAX, Level, Problem, SourceText, Surroundings, UNITS_MAX},
+};
 
 /// Most files that are read; a set cannot have more units, and few units have drop-ins.
 const FILES_MAX: usize = 2 * UNITS_MAX;
@@ -102,10 +105,9 @@ pub(crate) fn find(paths: &[PathBuf]) -> Findings {
         }
     }
     let Gathered { sources, mut problems, .. } = gathered;
-    problems.extend(match unit::load(&sources) {
-        Ok(loaded) => loaded.warnings,
-        Err(all) => all,
-    });
+    let (loaded, needs) = unit::load_with_needs(&sources, &Surroundings::default());
+    problems.extend(loaded.map_or_else(|all| all, |loaded| loaded.warnings));
+    problems.extend(perhaps_lacking(&needs));
     // What a file was read together with is not what was asked for.
     problems.retain(|problem| paths.iter().any(|path| *path == *problem.file) || is_asked(&asked, &problem.file));
     problems.sort();
@@ -257,6 +259,31 @@ mod tests {
         assert_eq!(found(&dir, &["web.toml.d/more.toml"]), own[1..]);
         assert_eq!(found(&dir, &["good.toml"]), [""; 0]);
         assert_eq!(found(&dir, &["good.toml", ".", "web.toml"]), all, "no file is read twice");
+    }
+
+    #[test]
+    fn what_this_host_has_not_is_a_warning_at_its_place() {
+        let text = "[service]\nexec_start = \"/bin/true\"\nuser = \"no-such-user\"\ngroup = \"no-such-group\"\n\
+                    supplementary_groups = [\"root\", \"nor-this\"]\n[timer]\non_calendar = \"daily Europe/Nowhere\"\n\
+                    [[health]]\nname = \"r\"\nredis = { url = \"redis://a\", password_file = \"/no/such/secret\" }\n\
+                    [[health]]\nname = \"t\"\ntcp = { address = \"a:1\", tls = { ca_file = \"/no/such/ca\" } }\n";
+        let dir =
+            folder(&[("web.toml", text), ("other@.toml", "[service]\nexec_start = \"/bin/true\"\nuser = \"%u\"\n")]);
+        let problems = find(&[dir.path().to_owned()]).problems;
+        assert!(problems.iter().all(|problem| problem.level == Level::Warning), "{problems:?}");
+        let said: Vec<_> = problems.iter().map(|p| (p.line, p.column, p.message.as_str())).collect();
+        let expected = [
+            (3, 8, "user \"no-such-user\""),
+            (4, 9, "group \"no-such-group\""),
+            (5, 24, "group \"nor-this\""),
+            (7, 15, "Europe/Nowhere"),
+            (10, 46, "the probe \"r\" cannot ask: cannot read /no/such/secret"),
+            (13, 44, "the probe \"t\" cannot ask: cannot use ca_file /no/such/ca"),
+        ];
+        assert_eq!(said.len(), expected.len(), "{said:?}");
+        for ((line, column, message), (of_line, of_column, part)) in said.into_iter().zip(expected) {
+            assert!((line, column) == (of_line, of_column) && message.contains(part), "{line}:{column}: {message}");
+        }
     }
 
     #[test]

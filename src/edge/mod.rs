@@ -15,6 +15,7 @@ pub mod host; // what specifiers stand for
 pub mod leftovers; // what services leave behind
 pub mod listen; // listening sockets
 pub mod log; // what services write
+pub mod needs; // whether this host has what units need
 pub mod notify; // what services say on the notify socket
 #[cfg(test)]
 mod peer; // the other end of a request
@@ -24,8 +25,8 @@ pub mod private_tmp; // directories for temporary files of one run
 pub mod proctree; // processes found by walking /proc
 pub mod sandbox; // what this host has for sandboxes
 pub mod secret; // files that others must not read
-pub mod store;
-mod tls; // towards others // SQLite
+pub mod store; // SQLite
+pub mod tls; // towards others
 pub mod traffic; // listening sockets whose service is down
 pub mod unitdir; // the texts of units
 pub mod users; // users and groups of this host

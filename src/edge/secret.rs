@@ -11,12 +11,23 @@ use nix::libc::O_NONBLOCK;
 
 /// Longest secret that is read.
 const SECRET_BYTES_MAX: u64 = 4096;
+/// Longest private key that is read: one of RSA with 16,384 bits has 13 KiB.
+const KEY_BYTES_MAX: u64 = 32 << 10;
 /// Permission bits that let in someone other than the owner.
 pub const FOREIGN_BITS: u32 = 0o077;
 
 /// What stands in a file that nobody but its owner, root or us, may read; a final line break is no part of it. The reason of
 /// a refusal names the file, and the remedy, and nothing that stands in it.
 pub fn read(path: &Path) -> Result<Vec<u8>, String> {
+    read_within(path, SECRET_BYTES_MAX)
+}
+
+/// The same for a private key, which is longer.
+pub fn read_key(path: &Path) -> Result<Vec<u8>, String> {
+    read_within(path, KEY_BYTES_MAX)
+}
+
+fn read_within(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let unread = |error| format!("cannot read {shown}: {error}");
     // A pipe of this name would be waited for.
@@ -33,9 +44,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("{shown} belongs to another user, who could change it"));
     }
     let mut bytes = Vec::new();
-    file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unread)?;
-    if bytes.len() as u64 > SECRET_BYTES_MAX {
-        return Err(format!("{shown} has more than {SECRET_BYTES_MAX} bytes, too many for a secret"));
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(format!("{shown} has more than {bytes_max} bytes, too many for a secret"));
     }
     if bytes.ends_with(b"\n") {
         bytes.truncate(bytes.len() - if bytes.ends_with(b"\r\n") { 2 } else { 1 });

@@ -1,6 +1,11 @@
 //! TLS towards others, as a unit describes it: with the machine's authorities or its own.
 
-use std::sync::{Arc, Once};
+use std::{
+    fmt::Display,
+    fs, io,
+    path::Path,
+    sync::{Arc, Once},
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -12,11 +17,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 pub(super) use tokio_rustls::client::TlsStream;
 
-use super::clock;
+use super::{clock, secret};
 use crate::{
     base::{Chain, Wall},
     unit::spec::TlsCheck,
 };
+
+/// Largest file of certificates that is read; all authorities of a machine have a quarter of a MiB.
+const PEM_BYTES_MAX: u64 = 4 << 20;
 
 /// Has TLS use its one implementation of cryptography.
 pub(super) fn provide() {
@@ -35,7 +43,7 @@ pub(super) fn spoke_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     });
     causes.any(|cause| {
         // An I/O error shows as its cause that of what it holds.
-        let held = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let held = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let tls = held.and_then(|held| held.downcast_ref()).or_else(|| cause.downcast_ref());
         matches!(tls, Some(Error::InvalidMessage(_)))
     })
@@ -43,8 +51,12 @@ pub(super) fn spoke_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// What an error that may be one of TLS's says, for people: moments as dates, and no address of a manual for programmers.
 pub(super) fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    worded(Chain(error).to_string())
+}
+
+/// The same of what such an error has said already.
+pub(super) fn worded(mut text: String) -> String {
     const MANUAL: &str = ": https://docs.rs/";
-    let mut text = Chain(error).to_string();
     if let Some(begin) = text.find(MANUAL) {
         let length = text[begin + 2..].find(char::is_whitespace).map_or(text.len() - begin, |length| length + 2);
         text.replace_range(begin..begin + length, "");
@@ -105,27 +117,75 @@ pub(super) fn config(check: &TlsCheck) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder();
     let builder = match &check.ca_file {
         None => builder.with_platform_verifier().map_err(shown)?,
-        Some(file) => {
-            let failed = |error: &dyn std::fmt::Display| format!("cannot use ca_file {}: {error}", file.display());
-            let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_file_iter(file).map_err(|error| failed(&error))? {
-                let certificate = certificate.map_err(|error| failed(&error))?;
-                roots.add(certificate).map_err(|error| failed(&error))?;
-            }
-            if roots.is_empty() {
-                return Err(failed(&"it holds no certificate"));
-            }
-            builder.with_root_certificates(roots)
-        }
+        Some(file) => builder.with_root_certificates(authorities_in(file)?),
     };
     let Some((cert, key)) = &check.identity else { return Ok(builder.with_no_client_auth()) };
-    let failed = |what, file: &std::path::Path, error: rustls::pki_types::pem::Error| {
-        format!("cannot use {what} {}: {error}", file.display())
-    };
-    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = chain.map_err(|error| failed("cert_file", cert, error))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| failed("key_file", key, error))?;
-    builder.with_client_auth_cert(chain, key).map_err(shown)
+    let (chain, key) = (chain_in(cert)?, key_in(key)?);
+    builder.with_client_auth_cert(chain, key).map_err(|error| unmatched(cert, &error))
+}
+
+/// Whether a file of authorities can be used. May wait for a disk, as the next does.
+pub fn check_ca_file(file: &Path) -> Result<(), String> {
+    authorities_in(file).map(drop)
+}
+
+/// Whether a certificate and its key can be shown to others.
+pub fn check_identity(cert: &Path, key: &Path) -> Result<(), String> {
+    provide();
+    let (chain, key) = (chain_in(cert)?, key_in(key)?);
+    let builder = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+    builder.with_client_auth_cert(chain, key).map(drop).map_err(|error| unmatched(cert, &error))
+}
+
+/// Whether PEM text has authorities in it, and nothing that is none.
+pub fn check_authorities(pem: &[u8]) -> Result<(), String> {
+    authorities(pem).map(drop)
+}
+
+fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("it is no PEM: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("what it holds is not a certificate: {error}"))?;
+    }
+    if roots.is_empty() { Err("it holds no certificate (PEM: BEGIN CERTIFICATE)".to_owned()) } else { Ok(roots) }
+}
+
+/// The whole of a file; a pipe of this name is not waited for.
+fn pem_of(file: &Path) -> io::Result<Vec<u8>> {
+    let meta = fs::metadata(file)?;
+    if !meta.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    if meta.len() > PEM_BYTES_MAX {
+        return Err(io::Error::other(format!("it is longer than {PEM_BYTES_MAX} bytes")));
+    }
+    fs::read(file)
+}
+
+fn authorities_in(file: &Path) -> Result<RootCertStore, String> {
+    let failed = |error: &dyn Display| format!("cannot use ca_file {}: {error}", file.display());
+    authorities(&pem_of(file).map_err(|error| failed(&error))?).map_err(|error| failed(&error))
+}
+
+fn chain_in(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let failed = |error: &dyn Display| format!("cannot use cert_file {}: {error}", file.display());
+    let pem = pem_of(file).map_err(|error| failed(&error))?;
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|error| failed(&format!("it is no PEM: {error}")))?;
+    if chain.is_empty() { Err(failed(&"it holds no certificate (PEM: BEGIN CERTIFICATE)")) } else { Ok(chain) }
+}
+
+/// A key is a secret, and a file that others can read holds none.
+fn key_in(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let failed = |error: &dyn Display| format!("cannot use key_file: {error}");
+    let pem = secret::read_key(file).map_err(|error| failed(&error))?;
+    let unread = |error| failed(&format!("{} holds no private key in PEM: {error}", file.display()));
+    PrivateKeyDer::from_pem_slice(&pem).map_err(unread)
+}
+
+fn unmatched(cert: &Path, error: &Error) -> String {
+    format!("cannot use cert_file {} with its key_file: {}", cert.display(), Chain(error))
 }
 
 /// Believes every certificate: it is only to be looked at, and nothing is said over that connection.
@@ -188,7 +248,7 @@ mod tests {
             said(CertificateError::NotValidYetContext { time: then, not_before: time }),
             "invalid peer certificate: certificate not valid before 2026-01-01T00:00:00Z"
         );
-        let eof = std::io::Error::other(
+        let eof = io::Error::other(
             "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/manual#unexpected-eof",
         );
         assert_eq!(in_words(&eof), "peer closed connection without sending TLS close_notify");

@@ -50,6 +50,15 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// What cannot be read.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::List { path, .. } | Self::Read { path, .. } | Self::Unfit { path, .. } => path,
+        }
+    }
+}
+
 /// Reads every `*.toml` of `dir` and of `NAME.toml.d/` beside it, unit files first, in order of name.
 ///
 /// A directory that does not exist holds no units. All unreadable files are reported, not only the first.

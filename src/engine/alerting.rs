@@ -230,6 +230,60 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_cannot_be_asked_is_refused_wherever_it_stands() {
+        let of = |text: String| check(&text, Path::new("")).expect_err(&text);
+        for url in ["http://", "http://a:99999/", "http://a:0/", "https:///x", "http://a b/", "http://a/#x"] {
+            let route = |kind| format!("[[route]]\nname = \"ops\"\nkind = \"{kind}\"\nurl = \"{url}\"\n");
+            for text in [
+                route("webhook"),
+                route("slack"),
+                route("alertmanager"),
+                format!("[heartbeat]\nurl = \"{url}\"\n"),
+                format!(
+                    "[[route]]\nname = \"ops\"\nkind = \"slack\"\nchannel = \"C\"\ntoken_env = \"PATH\"\napi_url = \"{url}\"\n"
+                ),
+            ] {
+                let faults = of(text);
+                assert!(
+                    faults.len() == 1 && faults[0].contains(" has ") | faults[0].contains(" contains "),
+                    "{faults:?}"
+                );
+            }
+        }
+        let mail = |server: &str| {
+            format!(
+                "[[route]]\nname = \"post\"\nkind = \"email\"\nserver = \"{server}\"\nfrom = \"a@b.c\"\nto = [\"d@e.f\"]\n"
+            )
+        };
+        for server in ["", ":587", "host:99999", "host:0", "host:", "two words", "http://host"] {
+            let faults = of(mail(server));
+            assert!(faults.len() == 1 && faults[0].contains("smtp.example.org:587"), "{faults:?}");
+        }
+        for (server, host, port) in [("::1", "::1", 587), ("[::1]:25", "::1", 25), ("host:25", "host", 25)] {
+            let settings = check(&mail(server), Path::new("")).expect(server);
+            let Target::Email(mailbox) = &settings.routes[0].target else { panic!("mail") };
+            assert_eq!((mailbox.host.as_str(), mailbox.port), (host, port));
+        }
+    }
+
+    #[test]
+    fn what_holds_no_certificate_is_no_ca_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let text = "[[route]]\nname = \"post\"\nkind = \"email\"\nserver = \"host\"\nfrom = \"a@b.c\"\nto = [\"d@e.f\"]\nca_file = \"ca.pem\"\n";
+        let said = || check(text, dir.path()).expect_err("no authority").join("\n");
+        assert!(said().contains("cannot read"), "{}", said());
+        for (pem, why) in [
+            ("", "holds no certificate"),
+            ("hello", "holds no certificate"),
+            ("-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", "not a certificate"),
+            ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "PEM"),
+        ] {
+            fs::write(dir.path().join("ca.pem"), pem).expect("written");
+            assert!(said().contains("cannot use ca.pem") && said().contains(why), "{pem}: {}", said());
+        }
+    }
+
+    #[test]
     fn a_route_with_a_fault_is_there_for_those_who_name_it() {
         let text = r#"
             [[route]]

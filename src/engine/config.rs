@@ -20,12 +20,12 @@ use crate::{
     edge::{
         self,
         listen::Owner,
-        secret, unitdir,
+        needs, unitdir,
         users::{self, Identity},
         zones,
     },
     unit::{
-        self, SourceText, Surroundings, UnitDef,
+        self, Level, Problem, SourceText, Surroundings, UnitDef,
         calendar::{ZoneName, Zones},
         spec::{EmergencyAction, ExternalManager},
     },
@@ -59,7 +59,8 @@ pub struct Host {
 impl Host {
     /// The same texts with further instances.
     pub fn with_instances(&self, instances: &BTreeSet<UnitName>) -> Result<Self, ConfigError> {
-        check(self.texts.clone(), instances).and_then(|host| host.in_container(&self.container))
+        let host = check(self.texts.clone(), instances, Asked::WithoutProbes);
+        host.map_err(|problems| ConfigError::of(&problems))?.in_container(&self.container)
     }
 }
 
@@ -67,6 +68,23 @@ impl Host {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub String);
+
+impl ConfigError {
+    fn of(problems: &[Problem]) -> Self {
+        Self(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// What of a host is asked whether it has what units need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// All of it.
+    Everything,
+    /// What they cannot run without.
+    WithoutProbes,
+    /// They are only read.
+    Nothing,
+}
 
 /// A text as it is kept for a manager that finds the directories broken after a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,32 +116,84 @@ pub fn reload(inforce: &Settings, instances: &BTreeSet<UnitName>) -> Result<Box<
 }
 
 /// Reads and checks every unit of `dirs`. May ask the host's user database: never called on the path of a restart.
+///
+/// What probes show and trust is only looked at where the files are read anew: what is in force already goes on after a crash,
+/// and its probes say what is wrong.
 pub fn load(dirs: &[PathBuf], instances: &BTreeSet<UnitName>) -> Result<Host, ConfigError> {
-    let host = read(dirs, instances)?;
-    secrets(&host).map(|()| host)
+    let (texts, problems) = texts(dirs);
+    if !problems.is_empty() {
+        return Err(ConfigError::of(&problems));
+    }
+    let host = check(texts, instances, Asked::Everything).map_err(|problems| ConfigError::of(&problems))?;
+    strangers(&host).map(|()| host)
 }
 
-/// The same, whatever the secrets of their probes are like.
-pub(super) fn read(dirs: &[PathBuf], instances: &BTreeSet<UnitName>) -> Result<Host, ConfigError> {
-    let mut texts = Vec::new();
-    let mut problems = Vec::new();
+/// The texts of the directories, and what of them cannot be read.
+fn texts(dirs: &[PathBuf]) -> (Vec<StoredText>, Vec<Problem>) {
+    let (mut texts, mut problems) = (Vec::new(), Vec::new());
     for dir in dirs {
         match unitdir::read(dir) {
-            Ok(read) => texts.extend(read),
-            Err(errors) => problems.extend(errors.iter().map(|error| Chain(error).to_string())),
+            Ok(read) => texts.extend(read.into_iter().map(|text| StoredText { path: text.path, text: text.text })),
+            Err(errors) => {
+                problems
+                    .extend(errors.iter().map(|error| Problem::error(error.path(), "", 0, Chain(error).to_string())));
+            }
         }
     }
-    if !problems.is_empty() {
-        return Err(ConfigError(problems.join("\n")));
+    (texts, problems)
+}
+
+/// What of the units can be used, for someone who looks at them and takes nothing into use.
+#[derive(Debug, Default)]
+pub(super) struct Readable {
+    pub(super) host: Host,
+    /// All that is wrong.
+    pub(super) problems: Vec<Problem>,
+    /// The files of units that are left out.
+    pub(super) left_out: BTreeSet<String>,
+}
+
+/// Passes in which what is left out makes others unusable that name it.
+const PASSES_MAX: usize = 16;
+
+/// Reads every unit of `dirs` that can be read, whatever the host is like.
+pub(super) fn read_what_can_be(dirs: &[PathBuf]) -> Readable {
+    let none = BTreeSet::new();
+    let (mut kept, mut readable) = (Vec::new(), Readable::default());
+    for dir in dirs {
+        let (read, problems) = texts(std::slice::from_ref(dir));
+        readable.left_out.extend(problems.iter().map(|problem| unit_file(&problem.file)));
+        (readable.problems, kept) = ([readable.problems, problems].concat(), [kept, read].concat());
     }
-    let host =
-        check(texts.into_iter().map(|text| StoredText { path: text.path, text: text.text }).collect(), instances)?;
-    strangers(&host).map(|()| host)
+    match check(kept.clone(), &none, Asked::WithoutProbes) {
+        Ok(host) => readable.host = host,
+        Err(problems) => readable.problems.extend(problems),
+    }
+    for _ in 0..PASSES_MAX {
+        kept.retain(|text| !readable.left_out.contains(&unit_file(&text.path)));
+        let refused = match check(kept.clone(), &none, Asked::Nothing) {
+            Ok(host) => {
+                readable.host = host;
+                return readable;
+            }
+            Err(problems) => problems.into_iter().filter(|problem| problem.level == Level::Error),
+        };
+        readable.left_out.extend(refused.map(|problem| unit_file(&problem.file)));
+    }
+    readable.left_out.extend(kept.iter().map(|text| unit_file(&text.path)));
+    readable
+}
+
+/// The name of the unit file that a file or drop-in belongs to.
+fn unit_file(path: &Path) -> String {
+    let name = |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let folder = path.parent().map(name).unwrap_or_default();
+    folder.strip_suffix(".d").filter(|unit| unit.ends_with(".toml")).map_or_else(|| name(path), str::to_owned)
 }
 
 /// Refuses units of Supervisor whose `supervisorctl` is ours: its orders would fail, and the service would seem to. Where both are
 /// installed in one folder, ours has taken the place of the other.
-fn strangers(host: &Host) -> Result<(), ConfigError> {
+pub(super) fn strangers(host: &Host) -> Result<(), ConfigError> {
     let same = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
     let Some(ours) = env::current_exe().ok().and_then(|exe| same(&exe.with_file_name("supervisorctl"))) else {
         return Ok(());
@@ -139,21 +209,6 @@ fn strangers(host: &Host) -> Result<(), ConfigError> {
                  [external] to where that is, or install this program elsewhere (README, \"Beside Supervisor\")",
                 place(unit)
             ));
-        }
-    }
-    if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems.join("\n"))) }
-}
-
-/// Refuses units that name secrets which others can read. Only where the files are read anew: what is in force already goes
-/// on after a crash, and its probes say what is wrong.
-fn secrets(host: &Host) -> Result<(), ConfigError> {
-    let mut problems = Vec::new();
-    for unit in host.units.values() {
-        for probe in &unit.health {
-            let faults = probe.check.secret_files().into_iter().filter_map(|file| secret::read(file).err());
-            problems.extend(
-                faults.map(|error| format!("{}: error: the probe {:?} cannot ask: {error}", place(unit), probe.name)),
-            );
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems.join("\n"))) }
@@ -191,7 +246,40 @@ pub fn load_kept(runtime: &Path, instances: &BTreeSet<UnitName>) -> Result<Host,
     let file = kept_file(runtime);
     let refused = |error: String| ConfigError(format!("{}: {error}", file.display()));
     let json = fs::read(&file).map_err(|error| refused(error.to_string()))?;
-    check(serde_json::from_slice(&json).map_err(|error| refused(error.to_string()))?, instances)
+    let texts = serde_json::from_slice(&json).map_err(|error| refused(error.to_string()))?;
+    check(texts, instances, Asked::WithoutProbes).map_err(|problems| ConfigError::of(&problems))
+}
+
+/// How the files of `dirs` differ from the set that a daemon with this runtime directory has in force, one file an entry. Where
+/// the directories are does not matter: they may be named from elsewhere.
+pub(super) fn differences(runtime: &Path, dirs: &[PathBuf]) -> io::Result<Vec<String>> {
+    let (read, unread) = texts(dirs);
+    let (inforce, files) = (by_name(serde_json::from_slice(&fs::read(kept_file(runtime))?)?), by_name(read));
+    let unread: BTreeSet<String> = unread.iter().map(|problem| unit_file(&problem.file)).collect();
+    let mut all = Vec::new();
+    for key in inforce.keys().chain(files.keys()).collect::<BTreeSet<_>>() {
+        let how = match (inforce.get(key), files.get(key)) {
+            (Some(known), Some(now)) if known != now => "changed",
+            (None, Some(_)) => "new",
+            (Some(_), None) if unread.contains(&key.0) => "unreadable",
+            (Some(_), None) => "gone",
+            (Some(_), Some(_)) | (None, None) => continue,
+        };
+        let (unit, file) = key;
+        let name = if unit == file { unit.clone() } else { format!("{unit}.d/{file}") };
+        all.push(format!("{name} is {how}"));
+    }
+    Ok(all)
+}
+
+/// Texts by the unit file that they belong to and by their own name.
+fn by_name(texts: Vec<StoredText>) -> BTreeMap<(String, String), Vec<String>> {
+    let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for StoredText { path, text } in texts {
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        all.entry((unit_file(&path), name)).or_default().push(text);
+    }
+    all
 }
 
 /// Keeps the texts of a set that was taken into force, written beside and renamed.
@@ -207,58 +295,68 @@ pub(super) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(beside, file)
 }
 
-fn check(texts: Vec<StoredText>, instances: &BTreeSet<UnitName>) -> Result<Host, ConfigError> {
+fn check(texts: Vec<StoredText>, instances: &BTreeSet<UnitName>, asked: Asked) -> Result<Host, Vec<Problem>> {
     let mut sources = Vec::with_capacity(texts.len());
-    let mut problems: Vec<String> = Vec::new();
+    let mut problems: Vec<Problem> = Vec::new();
     for text in &texts {
         match SourceText::new(&text.path, text.text.as_bytes()) {
             Ok(source) => sources.push(source),
-            Err(problem) => problems.push(problem.to_string()),
+            Err(problem) => problems.push(problem),
         }
     }
     let around = Surroundings { instances: instances.clone(), host: edge::host::facts() };
-    let loaded = match unit::load_in(&sources, &around) {
-        Ok(loaded) => loaded,
-        Err(more) => {
-            problems.extend(more.iter().map(ToString::to_string));
-            return Err(ConfigError(problems.join("\n")));
+    let (loaded, needs) = unit::load_with_needs(&sources, &around);
+    problems.extend(needs::lacking(needs.iter().filter(|need| match asked {
+        Asked::Everything => true,
+        Asked::WithoutProbes => !need.what.is_of_probe(),
+        Asked::Nothing => false,
+    })));
+    let loaded = match loaded {
+        Ok(loaded) if problems.is_empty() => loaded,
+        other => {
+            problems.extend(other.map_or_else(|all| all, |loaded| loaded.warnings));
+            problems.sort();
+            return Err(problems);
         }
     };
     let (digest, templates) = (loaded.set.digest.to_string(), loaded.set.templates);
     let acceptors = loaded.set.acceptors.into_iter().map(|(name, acceptor)| (name, Arc::new(acceptor))).collect();
     let mut host = Host { texts, digest, templates, acceptors, ..Host::default() };
     host.warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-    let mut known: BTreeMap<IdentityKey, Arc<Identity>> = BTreeMap::new();
-    for (name, unit) in &loaded.set.units {
-        match identity(unit, &mut known) {
-            Ok(Some(identity)) => {
-                host.identities.insert(name.clone(), identity);
-            }
-            Ok(None) => {}
-            Err(error) => problems.push(format!("{}: {}", place(unit), Chain(&error))),
-        }
-        if let Err(error) = socket_owners(unit, &mut host.owners) {
-            problems.push(format!("{}: {}", place(unit), Chain(&error)));
-        }
+    if asked != Asked::Nothing {
+        complete(&mut host, &loaded.set.units, &mut problems);
     }
-    host.zones = zones(loaded.set.units.values().map(AsRef::as_ref), &mut problems);
     host.units = loaded.set.units;
-    if problems.is_empty() { Ok(host) } else { Err(ConfigError(problems.join("\n"))) }
+    if problems.is_empty() { Ok(host) } else { Err(problems) }
 }
 
-/// Looks up the zones that timers name.
-fn zones<'u>(units: impl Iterator<Item = &'u UnitDef>, problems: &mut Vec<String>) -> Arc<Zones> {
+/// Looks up whom units run as, who owns their sockets, and the zones of their timers.
+fn complete(host: &mut Host, units: &BTreeMap<UnitName, Arc<UnitDef>>, problems: &mut Vec<Problem>) {
+    let mut known: BTreeMap<IdentityKey, Arc<Identity>> = BTreeMap::new();
+    // What is not there was told at its place: this is for what went meanwhile.
+    let mut refuse = |unit: &UnitDef, why: String| {
+        let file = unit.sources.first().map_or_else(|| Path::new(unit.name.as_str()), AsRef::as_ref);
+        problems.push(Problem::error(file, "", 0, why));
+    };
     let mut named = BTreeMap::new();
-    for unit in units {
+    for (name, unit) in units {
+        match identity(unit, &mut known) {
+            Ok(Some(identity)) => drop(host.identities.insert(name.clone(), identity)),
+            Ok(None) => {}
+            Err(error) => refuse(unit, Chain(&error).to_string()),
+        }
+        if let Err(error) = socket_owners(unit, &mut host.owners) {
+            refuse(unit, Chain(&error).to_string());
+        }
         for event in unit.timer.iter().flat_map(|timer| &timer.on_calendar) {
-            let ZoneName::Named(name) = event.zone() else { continue };
-            match zones::find(name) {
-                Ok(zone) => drop(named.insert(name.clone(), zone)),
-                Err(error) => problems.push(format!("{}: {error}", place(unit))),
+            let ZoneName::Named(zone) = event.zone() else { continue };
+            match zones::find(zone) {
+                Ok(found) => drop(named.insert(zone.clone(), found)),
+                Err(error) => refuse(unit, error.to_string()),
             }
         }
     }
-    Arc::new(Zones { local: zones::local(), named })
+    host.zones = Arc::new(Zones { local: zones::local(), named });
 }
 
 fn place(unit: &UnitDef) -> String {

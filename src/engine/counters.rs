@@ -162,6 +162,7 @@ impl Counters {
                     StartCause::Unhealthy { .. } => UNHEALTHY,
                     StartCause::Boot
                     | StartCause::Manual(_)
+                    | StartCause::Reload(_)
                     | StartCause::Dependency(_)
                     | StartCause::Triggered(_)
                     | StartCause::Traffic

@@ -59,6 +59,8 @@ pub enum Ask {
     },
     /// Settings and units that were read from their files take the place of those in force.
     Reload {
+        /// Who asks.
+        actor: Actor,
         /// When reading began.
         begun: Mono,
         /// What was read.
@@ -265,10 +267,11 @@ impl Handle {
     /// Puts into force what was read from `begun` on; all or nothing.
     pub async fn take_reload(
         &self,
+        actor: Actor,
         begun: Mono,
         loaded: Result<Box<Reload>, ConfigError>,
     ) -> Result<Result<Reloaded, String>, Gone> {
-        self.ask(|reply| Ask::Reload { begun, loaded, reply }).await
+        self.ask(|reply| Ask::Reload { actor, begun, loaded, reply }).await
     }
 
     /// Takes an order without waiting for its outcome.

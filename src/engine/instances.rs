@@ -64,7 +64,7 @@ impl Engine {
         match host {
             Ok(host) => {
                 self.instances.set().extend(wanted);
-                self.take_units(host)?;
+                self.take_units(host, None)?;
             }
             Err(error) => tracing::error!(%error, "cannot make an instance of a template"),
         }

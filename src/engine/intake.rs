@@ -347,7 +347,7 @@ impl Engine {
                 return;
             };
             let (reply, _nobody_waits) = tokio::sync::oneshot::channel();
-            asks.send(Ask::Reload { begun, loaded, reply }).await.ok();
+            asks.send(Ask::Reload { actor: Actor::SIGHUP, begun, loaded, reply }).await.ok();
         });
     }
 
@@ -447,8 +447,8 @@ impl Engine {
                 reply.send(self.is_well()).ok();
             }
             Ask::Upgrade { actor, to, reply } => self.upgrade(&actor, to, reply)?,
-            Ask::Reload { begun, loaded, reply } => {
-                let taken = self.take_reload(loaded)?;
+            Ask::Reload { actor, begun, loaded, reply } => {
+                let taken = self.take_reload(actor, loaded)?;
                 self.count_reload(begun);
                 reply.send(taken).ok();
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Engine, config, handle::Reloaded, settings::Settings};
 use crate::{
-    base::{Happening, Mono, Notice, TimeSpan, UnitName},
+    base::{Actor, Happening, Mono, Notice, TimeSpan, UnitName},
     edge::{clock, log},
     keeper::client::ClientError,
     node::Input,
@@ -14,6 +14,7 @@ impl Engine {
     /// All or nothing: with a problem anywhere, what is in force stays.
     pub(super) fn take_reload(
         &mut self,
+        actor: Actor,
         loaded: Result<Box<config::Reload>, config::ConfigError>,
     ) -> Result<Result<Reloaded, String>, ClientError> {
         let config::Reload { settings, host } = match loaded {
@@ -25,7 +26,7 @@ impl Engine {
             }
         };
         let lasting = self.take_settings(settings);
-        Ok(Ok(Reloaded { units: self.take_units(host)?, lasting }))
+        Ok(Ok(Reloaded { units: self.take_units(host, Some(actor))?, lasting }))
     }
 
     pub(super) fn count_reload(&self, begun: Mono) {
@@ -77,7 +78,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn take_units(&mut self, host: config::Host) -> Result<u32, ClientError> {
+    /// Takes them into force; `reloaded_by` is who had the files read anew, if that is why.
+    pub(super) fn take_units(&mut self, host: config::Host, reloaded_by: Option<Actor>) -> Result<u32, ClientError> {
         for warning in &host.warnings {
             tracing::warn!("{warning}");
         }
@@ -103,7 +105,12 @@ impl Engine {
         self.connections.take(host.acceptors);
         self.alerts.keep_units(clock::now(), |unit, probe| super::known::is_there(&host.units, unit, probe));
         self.take_zones(host.zones);
-        self.node.handle(clock::now(), Input::Units(host.units));
+        let units = host.units;
+        let input = match reloaded_by {
+            Some(actor) => Input::Reload { units, actor },
+            None => Input::Units(units),
+        };
+        self.node.handle(clock::now(), input);
         self.note_maintained();
         self.fan_out(Notice { at: clock::now(), what: Happening::ConfigLoaded { units: count } });
         Ok(count)

@@ -218,6 +218,12 @@ impl Settings {
         config::replace(&Self::kept_file(&self.paths.runtime), &serde_json::to_vec(&kept)?)
     }
 
+    /// What the file said that is in force, by the copy in the directory `runtime`.
+    pub(super) fn kept_text(runtime: &Path) -> io::Result<String> {
+        let kept: Kept = serde_json::from_slice(&fs::read(Self::kept_file(runtime))?)?;
+        Ok(kept.text)
+    }
+
     /// The settings that were kept in the directory `runtime`; `file` is where they come from.
     pub fn kept(runtime: &Path, file: Option<&Path>, places: &Places) -> Result<Self, SettingsError> {
         let path = Self::kept_file(runtime);

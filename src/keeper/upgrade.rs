@@ -58,10 +58,19 @@ pub(super) struct Upgrade {
 enum Stage {
     #[default]
     Idle,
-    /// The new program is asked whether it understands our state.
-    Checking { path: CString, pid: Pid, ticket: Ticket, until: Mono },
+    /// The new program is asked whether it understands what it is shown.
+    Checking { shown: Shown, path: CString, pid: Pid, ticket: Ticket, until: Mono },
     /// It does; children in their set-up are waited for, whose failure would be lost with this image's memory.
     Settling { path: CString, look: Mono, until: Mono },
+}
+
+/// What a program is shown that is to take over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// Nothing that is a state. One that understands it, as true(1) does, would end all supervision.
+    Nonsense,
+    /// Our state.
+    State,
 }
 
 impl Upgrade {
@@ -87,18 +96,29 @@ impl Keeper {
         if !matches!(self.upgrade.stage, Stage::Idle) || self.upgrade.previous.is_some() {
             return self.upgrade_failed("another upgrade is on its way".to_owned());
         }
-        match self.start_check(&path) {
+        self.begin_check(path, Shown::Nonsense);
+    }
+
+    fn begin_check(&mut self, path: CString, shown: Shown) {
+        match self.start_check(&path, shown) {
             Ok(Spawned { pid, ticket, .. }) => {
-                self.upgrade.stage = Stage::Checking { path, pid, ticket, until: patience() };
+                self.upgrade.stage = Stage::Checking { shown, path, pid, ticket, until: patience() };
             }
             Err(error) => self.upgrade_failed(format!("cannot try {path:?}: {error}")),
         }
     }
 
-    fn start_check(&mut self, path: &CString) -> io::Result<Spawned> {
-        let state = sealed_memory(&encode(&self.state(ManagerCause::Upgrade)))?;
+    fn start_check(&mut self, path: &CString, shown: Shown) -> io::Result<Spawned> {
         let (stdout, stderr) = (io::stdout(), io::stderr());
-        let fds: [BorrowedFd<'_>; 4] = [self.null.as_fd(), stdout.as_fd(), stderr.as_fd(), state.as_fd()];
+        let null = self.null.as_fd();
+        let (state, fds): (Vec<u8>, [BorrowedFd<'_>; 3]) = match shown {
+            // What it says of that is of no use to whoever reads the log.
+            Shown::Nonsense => (Vec::new(), [null; 3]),
+            Shown::State => (encode(&self.state(ManagerCause::Upgrade)), [null, stdout.as_fd(), stderr.as_fd()]),
+        };
+        let state = sealed_memory(&state)?;
+        let [stdin, stdout, stderr] = fds;
+        let fds = [stdin, stdout, stderr, state.as_fd()];
         // With our own arguments: what the program would be started with belongs to what it has to understand.
         let mut argv = vec![path.clone(), CString::new(CHECK_STATE)?];
         argv.extend(own_arguments()?.into_iter().skip(1));
@@ -115,10 +135,18 @@ impl Keeper {
         if !self.upgrade.is_checked_by(pid) {
             return false;
         }
-        let Stage::Checking { path, ticket, .. } = std::mem::take(&mut self.upgrade.stage) else { return false };
+        let Stage::Checking { shown, path, ticket, .. } = std::mem::take(&mut self.upgrade.stage) else { return false };
         // Asked in any case: a set-up that failed is counted as one under way until then.
         if let Outcome::Failed(failure) = self.spawner.outcome(ticket) {
             self.upgrade_failed(format!("cannot run {path:?}: {failure}"));
+        } else if shown == Shown::Nonsense {
+            if status == ExitStatus::Exited(Checked::State.code()) {
+                self.begin_check(path, Shown::State);
+            } else {
+                let reason =
+                    "cannot be Roundsman: it does not answer as that does when it is shown no state of a keeper";
+                self.upgrade_failed(format!("{path:?} {reason} ({status}); name the new supervisord"));
+            }
         } else if status == ExitStatus::Exited(0) {
             let now = clock::mono();
             self.upgrade.stage = Stage::Settling { path, look: now, until: patience() };

@@ -31,6 +31,13 @@ pub enum Input {
     },
     /// A checked set of units takes the place of the old one. Units that are gone are stopped.
     Units(BTreeMap<UnitName, Arc<UnitDef>>),
+    /// The same, because someone had the files read anew.
+    Reload {
+        /// The set.
+        units: BTreeMap<UnitName, Arc<UnitDef>>,
+        /// Who.
+        actor: Actor,
+    },
     /// Start what is enabled (after [`Input::Units`] at boot).
     Boot,
     /// The clock on the wall was set.

@@ -43,20 +43,20 @@ impl Node {
 
     /// Its file has changed while it listened: it listens as the new one says, or is started when that one says no more of
     /// it.
-    pub(super) fn listen_anew(&mut self, now: Now, place: Place) {
+    pub(super) fn listen_anew(&mut self, now: Now, place: Place, cause: StartCause) {
         let Some(unit) = self.unit(place).filter(|unit| matches!(unit.state, State::Listening)) else { return };
         if unit.is_lazy() || unit.accepts() {
             let (unit, def) = (unit.name.clone(), unit.def.clone());
             return self.order(place, Effect::Listen { unit, def });
         }
         self.unlisten(now, place);
-        self.start_all(now, &[(place, None)], &Pull::new(StartCause::Boot));
+        self.start_all(now, &[(place, None)], &Pull::new(cause));
     }
 
     /// A manager that died left it so. What came meanwhile is told at once.
     pub(super) fn listens_still(&mut self, now: Now, place: Place) {
         if self.unit(place).is_some_and(|unit| !unit.gone) {
-            self.listen_anew(now, place);
+            self.listen_anew(now, place, StartCause::Boot);
         }
     }
 

@@ -80,8 +80,8 @@ use status::{Active, Verdict};
 
 use crate::{
     base::{
-        Generation, Happening, InvocationId, Mono, Notice, Now, ProcessKey, Rng, RunId, STOOD_STILL, Ticket, TimeSpan,
-        UnitName,
+        Generation, Happening, InvocationId, Mono, Notice, Now, ProcessKey, Rng, RunId, STOOD_STILL, StartCause,
+        Ticket, TimeSpan, UnitName,
     },
     unit::{UnitDef, spec::EmergencyAction},
 };
@@ -232,7 +232,8 @@ impl Node {
         self.wake(now);
         match input {
             Input::Order { ticket, actor, units, verb } => self.ordered(now, ticket, &actor, &units, verb),
-            Input::Units(units) => self.take_units(now, units),
+            Input::Units(units) => self.take_units(now, units, StartCause::Boot),
+            Input::Reload { units, actor } => self.take_units(now, units, StartCause::Reload(actor)),
             Input::Boot => self.boot(now),
             Input::ClockSet => self.clock_set(now),
             Input::Zones(zones) => self.take_zones(now, zones),

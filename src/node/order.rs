@@ -204,7 +204,7 @@ impl Node {
         let places: Vec<_> = self.names.values().copied().collect();
         let wanted = |place: &&Place| self.unit(**place).is_some_and(|unit| unit.starts_with_daemon() && !unit.known);
         let roots: Vec<_> = places.iter().filter(wanted).copied().collect();
-        self.begin_enabled(now, &roots);
+        self.begin_enabled(now, &roots, StartCause::Boot);
         for place in places {
             self.settle_timer(now, place);
             self.settle_watch(now, place);
@@ -212,14 +212,14 @@ impl Node {
     }
 
     /// Starts these; those that are lazy only listen.
-    pub(super) fn begin_enabled(&mut self, now: Now, places: &[Place]) {
+    pub(super) fn begin_enabled(&mut self, now: Now, places: &[Place], cause: StartCause) {
         let is_lazy = |place: &&Place| self.unit(**place).is_some_and(super::Unit::is_lazy);
         let (lazy, roots): (Vec<&Place>, Vec<&Place>) = places.iter().partition(is_lazy);
         for place in lazy {
             self.listen(now, *place);
         }
         let roots: Vec<_> = roots.into_iter().map(|place| (*place, None)).collect();
-        self.start_all(now, &roots, &Pull::new(StartCause::Boot));
+        self.start_all(now, &roots, &Pull::new(cause));
     }
 
     /// Stops everything in order; a second order changes nothing.

@@ -99,6 +99,7 @@ fn last_why(unit: &Unit) -> Option<String> {
         StartCause::Unhealthy { probe } => Some(format!("probe {probe} was not well")),
         StartCause::Boot
         | StartCause::Manual(_)
+        | StartCause::Reload(_)
         | StartCause::Dependency(_)
         | StartCause::AutoRestart
         | StartCause::Triggered(_)

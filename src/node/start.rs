@@ -28,6 +28,7 @@ impl Node {
             // A start that someone asked for while the hold-off ran is one more try of the same row.
             StartCause::Boot
             | StartCause::Manual(_)
+            | StartCause::Reload(_)
             | StartCause::Dependency(_)
             | StartCause::Triggered(_)
             | StartCause::Traffic

@@ -303,6 +303,7 @@ impl Begin {
             StartCause::Timer(name) => Some((name.clone(), self.at)),
             StartCause::Boot
             | StartCause::Manual(_)
+            | StartCause::Reload(_)
             | StartCause::Dependency(_)
             | StartCause::AutoRestart
             | StartCause::Unhealthy { .. }

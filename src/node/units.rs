@@ -9,7 +9,7 @@ use super::{
     wish::Ending,
 };
 use crate::{
-    base::{Generation, Now, UnitName},
+    base::{Generation, Now, StartCause, UnitName},
     unit::UnitDef,
 };
 
@@ -24,7 +24,7 @@ enum Taken {
 impl Node {
     /// Takes a new set. What is gone is stopped and then forgotten; what changed holds from the next start; what is new
     /// and enabled is started, once the machine has booted.
-    pub(super) fn take_units(&mut self, now: Now, defs: BTreeMap<UnitName, Arc<UnitDef>>) {
+    pub(super) fn take_units(&mut self, now: Now, defs: BTreeMap<UnitName, Arc<UnitDef>>, cause: StartCause) {
         let is_gone = |(name, at): &(&UnitName, &Place)| !defs.contains_key(*name) && !self.stays(**at, &defs);
         let gone: Vec<_> = self.names.iter().filter(is_gone).map(|(_, at)| *at).collect();
         let (mut new, mut changed) = (Vec::new(), Vec::new());
@@ -37,7 +37,7 @@ impl Node {
         }
         self.rebuild_graph();
         for place in changed {
-            self.listen_anew(now, place);
+            self.listen_anew(now, place, cause.clone());
             self.probe_anew(now, place);
         }
         for place in gone {
@@ -56,7 +56,7 @@ impl Node {
             }
             let enabled = |place: &Place| self.unit(*place).is_some_and(Unit::starts_with_daemon);
             let roots: Vec<_> = new.into_iter().filter(enabled).collect();
-            self.begin_enabled(now, &roots);
+            self.begin_enabled(now, &roots, cause);
         }
     }
 

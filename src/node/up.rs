@@ -321,7 +321,6 @@ fn shortened(text: &str) -> &str {
 impl Run {
     /// Whether there is a way to have it reload.
     pub(super) fn can_reload(&self) -> bool {
-        let service = &self.def.service;
-        !service.exec_reload.is_empty() || service.kind == ServiceKind::NotifyReload
+        self.def.service.can_reload()
     }
 }

@@ -8,7 +8,10 @@ use super::{
     draft::{Draft, Places, Relation, RelationKind, TimerDraft, exit_set, pairs},
     external, listening, probing,
     sandbox::contradictions,
-    spec::{Amount, NotifyAccess, Relations, ResourcesSpec, Restart, ServiceKind, ServiceSpec, TimerSpec, UnitDef},
+    spec::{
+        Amount, NotifyAccess, OnUnhealthy, Relations, ResourcesSpec, Restart, ServiceKind, ServiceSpec, TimerSpec,
+        UnitDef,
+    },
 };
 use crate::base::{TimeSpan, UnitName};
 
@@ -41,6 +44,7 @@ pub(super) fn finish(
     check.sandbox(&draft.def.service, report);
     check.resources(&draft.def.service.resources, report);
     external::check_probes(&draft, report);
+    check.reloads(&draft, is_external, report);
     draft.def.health = draft.health.into_iter().filter_map(|probe| probing::finish(probe, clean, report)).collect();
     let list = listening::finish(draft.sockets, &draft.def.name, at, report);
     // What an instance has of them is its connection.
@@ -210,6 +214,20 @@ impl Check<'_> {
         if restart.steps == 0 && !infinite {
             let help = Some("set restart_steps".to_owned());
             report.warning(max_place, "the delay does not grow without a number of steps", help);
+        }
+    }
+
+    /// Probes that would have a unit reload that cannot. What it reloads by may be what could not be read.
+    fn reloads(&self, draft: &Draft, is_external: bool, report: &mut Report<'_>) {
+        let is_unread = self.clean == Clean::No || (is_external && draft.def.external.is_none());
+        if is_unread || draft.def.service.can_reload() {
+            return;
+        }
+        let way = if is_external { "reload in [external]" } else { "exec_reload, or type = \"notify-reload\"" };
+        for probe in draft.health.iter().filter(|probe| probe.on_unhealthy == Some(OnUnhealthy::Reload)) {
+            let message = format!("the probe {:?} wants a reload, and the unit has no way to reload", probe.name);
+            let help = format!("give the unit {way}; or set on_unhealthy to \"restart\" or \"alert\"");
+            report.error(probe.at("on_unhealthy"), message, Some(help));
         }
     }
 

@@ -162,6 +162,12 @@ impl<'s> Report<'s> {
         format!("{}:{line}:{column}", path.unwrap_or_default())
     }
 
+    /// The file of a place, its line and its column.
+    pub(super) fn located(&self, place: Place) -> Option<(Arc<Path>, u32, u32)> {
+        let (line, column) = self.position(place);
+        Some((Arc::clone(&self.sources.get(place.file)?.path), line, column))
+    }
+
     fn position(&self, place: Place) -> (u32, u32) {
         let text = self.sources.get(place.file).map_or(&[][..], |source| source.text);
         position(text, place.offset)

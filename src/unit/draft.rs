@@ -228,20 +228,33 @@ pub(super) type KeyPlaces = Vec<(&'static str, Place)>;
 
 /// Where each key stands that was given, the last place of each.
 #[derive(Debug, Default)]
-pub(super) struct Places(Vec<(&'static str, &'static str, Place)>);
+pub(super) struct Places {
+    keys: Vec<(&'static str, &'static str, Place)>,
+    /// Where files are named that are read later.
+    files: Vec<(Box<Path>, Place)>,
+}
 
 impl Places {
     pub(super) fn put(&mut self, table: &'static str, key: &'static str, place: Place) {
-        self.0.push((table, key, place));
+        self.keys.push((table, key, place));
+    }
+
+    pub(super) fn put_file(&mut self, file: &Path, place: Place) {
+        self.files.push((file.into(), place));
+    }
+
+    /// Where the file is named, for the last time.
+    pub(super) fn file(&self, file: &Path) -> Option<Place> {
+        self.files.iter().rev().find(|(known, _)| **known == *file).map(|(_, place)| *place)
     }
 
     /// Keys that were given in this table, each once, with its last place.
     pub(super) fn of(&self, table: &str) -> BTreeMap<&'static str, Place> {
-        self.0.iter().filter(|(t, _, _)| *t == table).map(|(_, key, place)| (*key, *place)).collect()
+        self.keys.iter().filter(|(t, _, _)| *t == table).map(|(_, key, place)| (*key, *place)).collect()
     }
 
     pub(super) fn find(&self, table: &str, key: &str) -> Option<Place> {
-        self.0.iter().rev().find(|(t, k, _)| *t == table && *k == key).map(|(_, _, place)| *place)
+        self.keys.iter().rev().find(|(t, k, _)| *t == table && *k == key).map(|(_, _, place)| *place)
     }
 }
 

@@ -24,6 +24,7 @@ mod external; // one unit that another manager keeps
 pub mod graph;
 pub mod resources; // what units ask of the machine, as the kernel wants it
 pub mod sandbox; // what a sandbox takes: mounts, namespaces, a filter
+mod needs; // what only the host can have
 mod listening; // one unit's sockets
 pub mod placeholder; // what is filled into a text later
 mod probe_order; // which probe depends on which
@@ -40,8 +41,9 @@ mod specifier;
 pub use diag::{Level, PROBLEMS_MAX, Problem};
 pub use exec_line::{EXEC_LINE_BYTES_MAX, ExecFault};
 pub use expand::expand;
+pub use needs::{Need, Needed};
 pub use reader::{Field, Read, Reader, Value, put, read_settings};
-pub use set::{Acceptor, Digest, Loaded, Surroundings, UnitSet, load, load_in};
+pub use set::{Acceptor, Digest, Loaded, Surroundings, UnitSet, load, load_in, load_with_needs};
 pub use shared::Shared;
 pub use similar::similar;
 pub use source::{DROPINS_MAX, FILE_BYTES_MAX, SourceText, UNITS_MAX};

@@ -15,6 +15,7 @@ use super::{
     draft::{Draft, Places, Relation},
     dropin::{self, Files, Groups},
     graph,
+    needs::{self, Need},
     shared::Pool,
     source::{SourceText, UNITS_MAX},
     spec::{ExecSpec, LogSpec, MainProcess, Relations, ResourcesSpec, RestartPolicy, Sockets, Timeouts, UnitDef},
@@ -141,6 +142,7 @@ pub(super) struct Read {
     pub timer_unit: Option<Place>,
     /// Where its probes name others, in their order.
     pub depends_on: Vec<Place>,
+    pub needs: Vec<Need>,
 }
 
 /// The `[install]` table.
@@ -182,6 +184,11 @@ pub struct Surroundings {
 /// # Errors
 /// As [`load`].
 pub fn load_in(sources: &[SourceText], around: &Surroundings) -> Result<Loaded, Vec<Problem>> {
+    load_with_needs(sources, around).0
+}
+
+/// The same, and what the units need that only a host can have; where they are refused, as far as it could be read.
+pub fn load_with_needs(sources: &[SourceText], around: &Surroundings) -> (Result<Loaded, Vec<Problem>>, Vec<Need>) {
     let mut report = Report::new(sources);
     let groups = dropin::group(sources, &mut report);
     let digest = digest(sources, &groups);
@@ -190,6 +197,7 @@ pub fn load_in(sources: &[SourceText], around: &Surroundings) -> Result<Loaded, 
     let mut read = reading.all(&around.instances);
     cross::install(&mut read, &mut report);
     cross::check(&read, &mut report);
+    let needs = read.values_mut().flat_map(|read| std::mem::take(&mut read.needs)).collect();
     let accepts = |name: &UnitName| read.get(name).is_some_and(|read| read.def.sockets.connection_limits().is_some());
     let accepting = groups.templates().filter(|(name, _)| accepts(name));
     let acceptor = |name: &UnitName, files: &Files| Acceptor {
@@ -203,8 +211,8 @@ pub fn load_in(sources: &[SourceText], around: &Surroundings) -> Result<Loaded, 
     let mut relations = Pool::default();
     units.values_mut().for_each(|unit| relations.share(&mut Arc::make_mut(unit).relations));
     let templates = groups.templates().map(|(name, _)| name.clone()).collect();
-    let warnings = report.finish()?;
-    Ok(Loaded { set: UnitSet { units, templates, acceptors, digest }, warnings })
+    let loaded = |warnings| Loaded { set: UnitSet { units, templates, acceptors, digest }, warnings };
+    (report.finish().map(loaded), needs)
 }
 
 struct Reading<'r, 's> {
@@ -278,7 +286,8 @@ impl Reading<'_, '_> {
         let timer_unit = draft.timer.as_ref().and_then(|timer| timer.unit.as_ref()).map(|(_, place)| *place);
         let depends_on = draft.health.iter().flat_map(|probe| &probe.depends_on).map(|(_, place)| *place).collect();
         let def = check::finish(draft, &places, begin, clean, report);
-        Read { def: Arc::new(def), relations, sockets, instances, install, timer_unit, depends_on }
+        let needs = needs::of(&def, &places, begin, report);
+        Read { def: Arc::new(def), relations, sockets, instances, install, timer_unit, depends_on, needs }
     }
 }
 

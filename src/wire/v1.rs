@@ -321,7 +321,7 @@ pub struct Run {
     pub pid: Option<i32>,
     /// When it was started.
     pub started_us: i64,
-    /// `boot`, `manual`, `dependency`, `auto-restart`, `unhealthy`, `triggered`, `timer`, `external-start`, `external-restart` …
+    /// `boot`, `manual`, `reload`, `dependency`, `auto-restart`, `unhealthy`, `triggered`, `timer`, `external-start`, `external-restart` …
     pub cause: String,
     /// More about the cause: the unit or probe, for people.
     pub cause_detail: Option<String>,

@@ -43,6 +43,48 @@ fn refused_in(world: &World, wanted: &[&str]) {
     assert_eq!(world.until_notices("config_rejected", 1).len(), 1);
 }
 
+pub(crate) fn what_this_host_has_not_is_refused_at_its_line_with_all_else_that_is_wrong() {
+    let probe = |name: &str, line: &str| format!("[[health]]\nname = \"{name}\"\n{line}\n");
+    let world = World::with(&[("good", SLEEP)]);
+    let at = |name: &str| world.path(name).display().to_string();
+    super::health::certificates(&world, 20);
+    fs::set_permissions(world.path("own.key"), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::write(world.path("text.pem"), "hello\n").unwrap();
+    let tls = |keys: &str| format!("tcp = {{ address = \"a:1\", tls = {{ {keys} }} }}");
+    let bad = format!(
+        "{SLEEP}user = \"no-such-user\"\ngroup = \"no-such-group\"\nrestrat = 1\n{}{}{}",
+        probe("ca", &tls(&format!("ca_file = \"{}\"", at("text.pem")))),
+        probe("key", &tls(&format!("cert_file = \"{}\", key_file = \"{}\"", at("own.pem"), at("own.key")))),
+        probe("other", &tls(&format!("cert_file = \"{}\", key_file = \"{}\"", at("own.pem"), at("ca.key")))),
+    );
+    world.unit("bad", &bad);
+    let wanted = [
+        "@/bad.toml:3:8: error: cannot find user \"no-such-user\"",
+        "@/bad.toml:4:9: error: cannot find group \"no-such-group\"",
+        "@/bad.toml:5:1: error: unknown key \"restrat\"",
+        "@/bad.toml:8:44: error: the probe \"ca\" cannot ask: cannot use ca_file",
+        "it holds no certificate",
+        ": error: the probe \"key\" cannot ask: cannot use key_file: ",
+        "has mode 0640",
+        ": error: the probe \"other\" cannot ask: cannot use cert_file",
+    ];
+    refused_in(&world, &wanted);
+    let lint = world.ctl(&["lint", world.path("units").to_str().unwrap()]);
+    for text in wanted {
+        let text = text.replace("@/", &format!("{}/", world.path("units").display()));
+        let text = if text.contains("restrat") { text } else { text.replace(": error: ", ": warning: ") };
+        assert!(lint.out.contains(&text), "lint does not say {text:?}:\n{}", lint.out);
+    }
+    assert_eq!(lint.code, 1, "{lint:?}");
+    world.unit("bad", &bad.replace("restrat = 1\n", ""));
+    assert_eq!(world.ctl(&["lint", world.path("units").to_str().unwrap()]).code, 0, "files of another host");
+    let mut world = world;
+    world.stop();
+    let output = world.command().output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("bad.toml:3:8: error: cannot find user"), "{said}");
+}
+
 pub(crate) fn a_program_that_is_missing_is_named_with_step_and_cause() {
     let world = World::new();
     let file = world.path("not-executable");

@@ -345,13 +345,84 @@ pub(crate) fn a_damaged_database_a_dead_redis_and_a_daemon_that_hangs_are_found(
 
 pub(crate) fn whatever_cannot_be_used_is_said_by_its_place_and_the_rest_is_looked_at() {
     let world = World::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
     world.unit("web", "[service]\nexec_start = \"sleep 1\"\nrestrat = \"always\"\n");
+    world.unit(
+        "good",
+        &format!("[unit]\nrequires = [\"db\"]\n{SLEEPS}[socket]\nlisten_stream = \"127.0.0.1:{port}\"\n"),
+    );
+    world.unit(
+        "db",
+        &format!("{SLEEPS}user = \"no-such-user\"\n[[health]]\nname = \"r\"\nredis = \"redis://127.0.0.1:9\"\n"),
+    );
+    world.unit("needs-web", &format!("[unit]\nrequires = [\"web\"]\n{SLEEPS}"));
     let all = findings(&world);
-    let (level_of_it, message, _) = finding(&all, "units", "unit files");
-    assert!(level_of_it == "fail" && message.contains("web.toml:3"), "{message}");
+    let refused: Vec<_> = all
+        .iter()
+        .filter(|one| one["topic"] == "units" && one["level"] == "fail")
+        .map(|one| one["message"].as_str().unwrap())
+        .collect();
+    assert_eq!(refused.len(), 2, "and none of what follows from it: {refused:#?}");
+    assert!(refused.iter().any(|message| message.contains("web.toml:3:1: error: unknown key")), "{refused:#?}");
+    assert!(refused.iter().any(|message| message.contains("db.toml:3:8: error: cannot find user")), "{refused:#?}");
+    assert_eq!(level(&all, "ports", &format!("127.0.0.1:{port}")), "fail", "what can be read is looked at");
+    assert_eq!(level(&all, "redis", "127.0.0.1:9"), "fail");
+    for topic in ["ports", "dns", "redis", "permissions"] {
+        let (level, message, _) = finding(
+            &all.iter().filter(|one| one["level"] == "unknown").cloned().collect::<Vec<_>>(),
+            topic,
+            "unit files",
+        );
+        assert!(level == "unknown" && message.ends_with("are refused: needs-web.toml, web.toml"), "{topic}: {message}");
+    }
+    assert!(!all.iter().any(|one| one["message"].as_str().unwrap().contains("needs one")), "{all:#?}");
     world.settings("[nonsense]\n");
     let all = findings(&world);
     assert_eq!(level(&all, "settings", "roundsman.toml"), "fail");
+    assert_eq!(level(&all, "dns", "alert routes"), "unknown");
     let runtime = world.path("run").display().to_string();
     assert_eq!(level(&all, "disk", &runtime), "ok", "where things are is still known");
+}
+
+pub(crate) fn a_program_that_cannot_be_started_is_found() {
+    let world = World::new();
+    let (program, gone) = (world.path("program"), world.path("gone"));
+    fs::write(&program, "#!/bin/sh\n").unwrap();
+    chmod(&program, 0o644);
+    let unit = |line: &str| format!("[service]\ntype = \"oneshot\"\nexec_start = {line}\n");
+    world.unit("barred", &unit(&format!("\"{}\"", program.display())));
+    world.unit("gone", &unit(&format!("\"{} --now\"", gone.display())));
+    world.unit("named", &unit("[\"sh -c true\", \"no-such-program-here\"]"));
+    world.unit("spared", &unit(&format!("\"-{}\"", gone.display())));
+    let all = findings(&world);
+    for (unit, wanted, why) in [
+        ("barred", "fail", "chmod +x"),
+        ("gone", "fail", "No such file"),
+        ("named", "fail", "it is in none of /"),
+        ("spared", "warn", "goes on without it"),
+    ] {
+        let (level, message, remedy) = finding(&all, "units", &format!("exec_start of {unit}"));
+        assert!(level == wanted && message.contains(why) && remedy.starts_with("install it"), "{unit}: {message}");
+    }
+    assert_eq!(finding(&all, "units", "programs of units").1, "1 are there");
+}
+
+pub(crate) fn files_that_are_not_what_is_in_force_are_named() {
+    let world = World::with(&[("web", SLEEPS), ("gone", SLEEPS)]);
+    world.until_active("web", "active");
+    let said = || finding(&findings(&world), "daemon", "configuration");
+    assert_eq!(said().0, "ok");
+    world.unit("web", &SLEEPS.replace("1000", "2000"));
+    world.unit("new", SLEEPS);
+    fs::remove_file(world.unit_path("gone")).unwrap();
+    world.settings("[health]\nrestart_budget = 7\n");
+    let (level, message, remedy) = said();
+    assert_eq!(level, "warn");
+    for part in ["web.toml is changed", "new.toml is new", "gone.toml is gone", "roundsman.toml is changed"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(remedy.contains("reload-config"), "{remedy}");
+    world.ok(&["reload-config"]);
+    assert_eq!(said().0, "ok");
 }

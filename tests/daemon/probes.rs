@@ -85,7 +85,10 @@ pub(crate) fn a_secret_that_others_can_read_is_refused_at_load() {
     let said = world.ctl(&["reload-config"]);
     assert_ne!(said.code, 0, "{said:?}");
     let all = format!("{}{}", said.out, said.err);
-    for part in ["files.toml: error: the probe \"upload\" cannot ask: ", "mode 0640", "chmod 0600"] {
+    // At the line that names it.
+    let line = 1 + unit.lines().position(|line| line.contains("secret_file")).unwrap();
+    let place = format!("files.toml:{line}:");
+    for part in [&*place, ": error: the probe \"upload\" cannot ask: ", "mode 0640", "chmod 0600"] {
         assert!(all.contains(part), "{part}: {said:?}");
     }
     write_secret(&world, "probe-key", KEY, 0o600);

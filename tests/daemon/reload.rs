@@ -9,7 +9,7 @@ use crate::support::{
 const SLEEP: &str = "[service]\nexec_start = \"sleep 1000\"\n";
 
 /// A world with three units whose files then change: one new, one gone, one other, one as it was.
-fn changed(reload: impl Fn(&World)) {
+fn changed(by: &str, reload: impl Fn(&World)) {
     let world = World::with(&[("same", SLEEP), ("gone", SLEEP), ("other", SLEEP)]);
     let pids = ["same", "gone", "other"].map(|name| world.pid(name));
     world.unit("new", SLEEP);
@@ -18,6 +18,8 @@ fn changed(reload: impl Fn(&World)) {
     reload(&world);
     until("the new one is there", || world.ctl(&["status", "new"]).code.eq(&0).then_some(()));
     world.until_active("new", "active");
+    let run = &world.ok(&["history", "new", "--json"]).json()["runs"][0];
+    assert_eq!((&run["cause"], &run["actor"]), (&"reload".into(), &by.into()), "{run:#}");
     until("the removed one is stopped", || (!lives(pids[1])).then_some(()));
     until("and forgotten", || (world.ctl(&["status", "gone"]).code == 4).then_some(()));
     assert_eq!([world.pid("same"), world.pid("other")], [pids[0], pids[2]], "nobody is restarted for a file");
@@ -32,11 +34,11 @@ fn changed(reload: impl Fn(&World)) {
 }
 
 pub(crate) fn sighup_takes_changed_files_into_use() {
-    changed(|world| world.signal(Signal::SIGHUP));
+    changed("SIGHUP", |world| world.signal(Signal::SIGHUP));
 }
 
 pub(crate) fn reload_config_takes_changed_files_into_use() {
-    changed(|world| drop(world.ok(&["reload-config"])));
+    changed(&format!("uid {}", nix::unistd::getuid()), |world| drop(world.ok(&["reload-config"])));
 }
 
 pub(crate) fn a_bad_file_leaves_everything_as_it_was() {

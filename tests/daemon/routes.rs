@@ -62,6 +62,21 @@ pub(crate) fn a_webhook_gets_the_body_that_it_wants_signed_and_with_what_the_ser
     assert!(!world.log().contains("correct horse"));
 }
 
+pub(crate) fn a_route_that_is_gone_is_neither_up_nor_down() {
+    let hook = Hook::new(0);
+    let mut world = World::new();
+    world.settings(&format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{}\"\n", hook.url));
+    world.unit("web", &talkative());
+    world.start();
+    let page = || super::metrics::page(&world, "*/*");
+    until("it is up", || page().contains("roundsman_alert_route_up{route=\"ops\"} 1\n").then_some(()));
+    world.settings("");
+    world.ok(&["reload-config"]);
+    let after = page();
+    assert!(!after.contains("roundsman_alert_route_up{"), "{after}");
+    assert!(after.contains("roundsman_alerts_total{route=\"ops\""), "what was sent stays counted: {after}");
+}
+
 pub(crate) fn an_app_of_slack_has_one_thread_for_an_incident_also_over_a_dead_manager() {
     let slack = Hook::saying("{\"ok\":true,\"ts\":\"171.42\"}");
     let mut world = World::new();

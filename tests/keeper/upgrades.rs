@@ -77,13 +77,18 @@ pub(crate) fn a_program_that_does_not_understand_is_not_run() {
     let broken = world.folder.path().join("broken");
     fs::write(&broken, "not a program").unwrap();
     fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
-    for path in ["/bin/false", "/nonexistent", broken.to_str().unwrap()] {
+    // The last two end well whatever they are asked, and would leave nobody to supervise.
+    let well = world.folder.path().join("well");
+    fs::write(&well, "#!/bin/sh\nexit 0\n").unwrap();
+    fs::set_permissions(&well, fs::Permissions::from_mode(0o755)).unwrap();
+    for path in ["/bin/false", "/nonexistent", broken.to_str().unwrap(), "/bin/true", well.to_str().unwrap()] {
         manager.order(Order::Upgrade { path: text(path) });
         let reason = manager.wait(|fact, _| match fact {
             Fact::UpgradeFailed { reason } => Some(reason.clone()),
             _ => None,
         });
         assert!(reason.contains(path), "{reason}");
+        assert_eq!(reason.contains("cannot be Roundsman"), path == "/bin/true" || path.ends_with("well"), "{reason}");
     }
     assert_eq!(image(&world), env::current_exe().unwrap());
     let key = manager.spawn_shell("c", 1, "exit 1");

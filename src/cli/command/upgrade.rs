@@ -41,7 +41,12 @@ pub(super) fn run(context: &Context, to: Option<&Path>) -> Result<Exit, Failure>
         context.show(&after, |_, after| view::unit::upgraded(&before.value, after))?;
         return Ok(Exit::DONE);
     }
-    let reason = after.value.upgrade_failure.unwrap_or_else(|| format!("its cause is now {:?}", after.value.cause));
+    let reason = after.value.upgrade_failure.unwrap_or_else(|| {
+        format!(
+            "the manager that answers was started by {:?}, and not by the upgrade; the log says why",
+            after.value.cause
+        )
+    });
     Err(Failure::Upgrade(reason))
 }
 

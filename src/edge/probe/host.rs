@@ -11,7 +11,7 @@ use x509_cert::{Certificate, der::Decode};
 
 use super::Prober;
 use crate::{
-    base::ByteSize,
+    base::{ByteSize, Wall},
     edge::{clock, disk, tls},
     node::input::Finding,
     unit::spec::{CertificateCheck, CertificatePlace, DiskCheck, FileCheck},
@@ -34,17 +34,32 @@ impl Prober {
                 tls::shown_certificate(stream, name.as_deref().unwrap_or(host)).await?
             }
         };
-        let ends = expiry(&der)?;
-        let now = wall();
-        let Some(left) = ends.checked_sub(now) else {
-            return Err(format!("the certificate has expired, {} days ago", (now - ends).as_secs() / DAY.as_secs()));
-        };
-        let days = left.as_secs() / DAY.as_secs();
-        if left < DAY * check.days {
-            return Ok(Finding::Degraded(format!("the certificate expires in {days} days, less than {}", check.days)));
-        }
-        Ok(Finding::Good)
+        judge_validity(validity(&der)?, wall(), check.days)
     }
+}
+
+/// Of a certificate that is valid from and to these moments.
+fn judge_validity((begins, ends): (Duration, Duration), now: Duration, days_min: u32) -> Result<Finding, String> {
+    if now < begins {
+        return Err(format!("the certificate is not valid before {}", date(begins)));
+    }
+    let days = |span: Duration| span.as_secs() / DAY.as_secs();
+    let Some(left) = ends.checked_sub(now) else {
+        return Err(format!("the certificate expired on {}, {} days ago", date(ends), days(now - ends)));
+    };
+    if left < DAY * days_min {
+        let (days, date) = (days(left), date(ends));
+        return Ok(Finding::Degraded(format!(
+            "the certificate expires on {date}, in {days} days, less than {days_min}"
+        )));
+    }
+    Ok(Finding::Good)
+}
+
+/// The day of a moment since 1970, UTC.
+fn date(at: Duration) -> String {
+    let at = clock::rfc3339(Wall(i64::try_from(at.as_micros()).unwrap_or(i64::MAX)));
+    at.split('T').next().unwrap_or_default().to_owned()
 }
 
 fn certificate_of(file: &Path) -> Result<Vec<u8>, String> {
@@ -60,10 +75,11 @@ fn wall() -> Duration {
     Duration::from_micros(u64::try_from(clock::now().wall.0).unwrap_or(0))
 }
 
-/// When a certificate ends, since 1970.
-fn expiry(der: &[u8]) -> Result<Duration, String> {
+/// From when and until when a certificate is valid, since 1970.
+fn validity(der: &[u8]) -> Result<(Duration, Duration), String> {
     let certificate = Certificate::from_der(der).map_err(|error| format!("cannot read the certificate: {error}"))?;
-    Ok(certificate.tbs_certificate().validity().not_after.to_unix_duration())
+    let validity = certificate.tbs_certificate().validity();
+    Ok((validity.not_before.to_unix_duration(), validity.not_after.to_unix_duration()))
 }
 
 /// Room on a file system, by the smaller of the two.
@@ -107,4 +123,21 @@ pub(super) fn look_at_file(check: &FileCheck) -> Result<Finding, String> {
         return Err(format!("{place} was written {} s ago, more than {max_age}", age.as_secs()));
     }
     Ok(Finding::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_a_certificate_is_valid_is_told_by_dates() {
+        let day = |days: u32| DAY * days;
+        // 2026-03-01 is day 20,513 since 1970.
+        let of = |now, days_min| judge_validity((day(20_500), day(20_513)), day(now), days_min);
+        assert_eq!(of(20_510, 1), Ok(Finding::Good));
+        assert_eq!(of(20_499, 1), Err("the certificate is not valid before 2026-02-16".to_owned()));
+        assert_eq!(of(20_515, 1), Err("the certificate expired on 2026-03-01, 2 days ago".to_owned()));
+        let short = Finding::Degraded("the certificate expires on 2026-03-01, in 3 days, less than 30".into());
+        assert_eq!(of(20_510, 30), Ok(short));
+    }
 }

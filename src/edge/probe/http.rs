@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::Prober;
-use crate::{base::Chain, unit::spec::HttpCheck};
+use crate::{edge::tls, unit::spec::HttpCheck};
 
 /// Longest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -131,7 +131,7 @@ async fn exchange(
     request: Request<Full<Bytes>>,
     limit: usize,
 ) -> Result<Answer, String> {
-    let broken = |error: hyper::Error| format!("the answer is broken: {}", Chain(&error));
+    let broken = |error: hyper::Error| format!("the answer is broken: {}", tls::in_words(&error));
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .handshake(TokioIo::new(stream))

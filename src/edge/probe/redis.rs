@@ -56,7 +56,7 @@ impl Prober {
 fn said_by(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
-        _ => error.to_string(),
+        _ => tls::worded(error.to_string()),
     }
 }
 
@@ -131,6 +131,14 @@ mod tests {
         let check = RedisCheck { url: "redis://127.0.0.1:1".into(), password_file: None, role: None, max_lag: None };
         let said = Prober::default().ask_redis(&check).await.unwrap_err().reason();
         assert!(said.starts_with("cannot connect to 127.0.0.1:1: "), "{said}");
+    }
+
+    #[test]
+    fn when_a_servers_certificate_expired_is_told_as_a_date() {
+        let said = "invalid peer certificate: certificate expired: verification time 1767225600 (UNIX), but certificate is not \
+                    valid after 1764547200 (2678400 seconds ago)";
+        let said = said_by(&RedisError::from(std::io::Error::other(said)));
+        assert!(said.ends_with("certificate expired at 2025-12-01T00:00:00Z"), "{said}");
     }
 
     #[test]

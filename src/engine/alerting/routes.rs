@@ -1,6 +1,6 @@
 //! `[[alert.route]]`: where alerts go.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::Ipv6Addr, path::PathBuf};
 
 use super::{
     super::settings::{Fault, at, path},
@@ -9,8 +9,11 @@ use super::{
 };
 use crate::{
     alert::{Fallback, Mailbox, Protection, Route, RouteName, SlackBot, Target, Template, Webhook},
-    base::{Secret, TimeSpan},
-    edge::deliver::check_address,
+    base::{
+        Secret, TimeSpan,
+        address::{is_host, port_of, url_fault},
+    },
+    edge::{deliver::check_address, tls},
     unit::Field,
 };
 
@@ -303,8 +306,8 @@ fn bot(file: RouteFile, check: &mut Check<'_>) -> Option<SlackBot> {
     }
     let channel = file.channel.or_else(|| check.lacks("an app needs a channel: channel = \"C0123456789\""));
     let api = file.api_url.unwrap_or_else(|| SLACK_API.to_owned());
-    if !api.starts_with("https://") && !api.starts_with("http://") {
-        check.fault("api_url", "its api_url begins with neither http:// nor https://");
+    if let Some(why) = url_fault(&api) {
+        check.fault("api_url", format!("its api_url {why}"));
     }
     Some(SlackBot { token: token?, channel: channel?, api })
 }
@@ -326,8 +329,11 @@ pub(super) fn secret_url(
             return None;
         }
     };
-    if !url.expose().starts_with("http://") && !url.expose().starts_with("https://") {
-        check.fault(key, "its URL begins with neither http:// nor https://");
+    // Of a variable the end of its line is no part.
+    let url = Secret::new(url.expose().trim());
+    if let Some(why) = url_fault(url.expose()) {
+        check.fault(key, format!("its URL {why}"));
+        return None;
     }
     Some(url)
 }
@@ -340,7 +346,11 @@ fn mailbox(file: RouteFile, check: &mut Check<'_>) -> Option<Mailbox> {
         .or_else(|| check.lacks("mail needs a server (\"smtp.example.org\", or with a port \"smtp.example.org:587\")"));
     let address = server.and_then(|server| host_and_port(server, protection, check));
     let login = login(&file, protection, check);
-    let authorities = file.ca_file.as_ref().and_then(|path| check.take(check.files.text(path).map_err(at("ca_file"))));
+    let authorities = file.ca_file.as_ref().and_then(|path| {
+        let text = check.take(check.files.text(path).map_err(at("ca_file")))?;
+        let fault = |why| at("ca_file")(format!("cannot use {}: {why}", path.display()));
+        check.take(tls::check_authorities(text.as_bytes()).map(|()| text).map_err(fault))
+    });
     let from = file.from.or_else(|| check.lacks("mail needs a sender: from = \"roundsman@example.org\""));
     let to = file.to.filter(|to| !to.is_empty());
     let to = to.or_else(|| check.lacks("mail needs receivers: to = [\"ops@example.org\"]"));
@@ -361,9 +371,20 @@ fn host_and_port(server: &str, protection: Protection, check: &mut Check<'_>) ->
         Protection::Tls => 465,
         Protection::None => 25,
     };
-    let Some((host, port)) = server.rsplit_once(':') else { return Some((server.to_owned(), usual)) };
-    let fault = |_| at("server")(format!("{port:?} in server is no port"));
-    Some((host.to_owned(), check.take(port.parse().map_err(fault))?))
+    const FORM: &str = "smtp.example.org, or with a port smtp.example.org:587";
+    let (host, port) = match server.rsplit_once(':') {
+        Some((host, port)) if server.parse::<Ipv6Addr>().is_err() && !port.ends_with(']') => (host, Some(port)),
+        Some(_) | None => (server, None),
+    };
+    if !is_host(host) && host.parse::<Ipv6Addr>().is_err() {
+        check.fault("server", format!("{server:?} names no host as its server ({FORM})"));
+        return None;
+    }
+    let fault = || at("server")(format!("{:?} in server is no port ({FORM})", port.unwrap_or_default()));
+    let port = port.map_or(Some(usual), port_of).ok_or_else(fault);
+    // Brackets are for whoever reads a port behind them.
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Some((host.to_owned(), check.take(port)?))
 }
 
 fn login(file: &RouteFile, protection: Protection, check: &mut Check<'_>) -> Option<(String, Secret)> {

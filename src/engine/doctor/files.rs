@@ -13,7 +13,7 @@ use nix::unistd::{AccessFlags, access};
 use super::{Case, report::Report};
 use crate::{
     edge::secret,
-    unit::spec::{CredentialSource, ProbeCheck},
+    unit::spec::{CredentialSource, ProbeCheck, TlsCheck},
 };
 
 const TOPIC: &str = "permissions";
@@ -85,7 +85,8 @@ fn whoever_changes(meta: &Metadata) -> Option<(String, &'static str)> {
 
 /// Files that hold what others must not know.
 fn secrets(case: &Case, report: &mut Report) {
-    let (mut all, mut shown) = (BTreeSet::<(&Path, &str)>::new(), BTreeSet::<(&Path, &str)>::new());
+    case.tell_left_out(report, TOPIC);
+    let (mut all, mut shown) = (BTreeSet::<(&Path, &str)>::new(), BTreeSet::<(&Path, Shown, &str)>::new());
     for (name, unit) in &case.host.units {
         for credential in &unit.service.exec.credentials {
             if let Some(CredentialSource::Path(path)) = &credential.source {
@@ -93,30 +94,12 @@ fn secrets(case: &Case, report: &mut Report) {
             }
         }
         for probe in &unit.health {
-            shown.extend(probe.check.secret_files().into_iter().map(|path| (path, name.as_str())));
-            let file = match &*probe.check {
-                ProbeCheck::Http(steps) => {
-                    let keys = steps.iter().filter_map(|step| step.tls.identity.as_ref()).map(|(_, key)| &**key);
-                    all.extend(keys.map(|path| (path, name.as_str())));
-                    None
-                }
-                ProbeCheck::Tcp(tcp) => tcp.tls.as_ref().and_then(|tls| tls.identity.as_ref()).map(|(_, key)| &**key),
-                ProbeCheck::Redis(_)
-                | ProbeCheck::Exec(_)
-                | ProbeCheck::Plugin(_)
-                | ProbeCheck::Disk(_)
-                | ProbeCheck::Certificate(_)
-                | ProbeCheck::Systemd(_)
-                | ProbeCheck::File(_)
-                | ProbeCheck::Log(_)
-                | ProbeCheck::Memory(_)
-                | ProbeCheck::Cpu(_) => None,
-            };
-            all.extend(file.map(|path| (path, name.as_str())));
+            shown.extend(probe.check.secret_files().into_iter().map(|path| (path, Shown::Secret, name.as_str())));
+            shown.extend(keys(&probe.check).into_iter().map(|path| (path, Shown::Key, name.as_str())));
         }
     }
-    for (path, unit) in shown {
-        shown_by_probe(report, path, unit);
+    for (path, what, unit) in shown {
+        shown_by_probe(report, path, what, unit);
     }
     for (path, unit) in all {
         let place = path.to_string_lossy();
@@ -134,15 +117,48 @@ fn secrets(case: &Case, report: &mut Report) {
     }
 }
 
+/// What a probe has of its own when it asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Shown {
+    Secret,
+    /// Of its certificate.
+    Key,
+}
+
+/// The private keys of what a probe shows of itself.
+fn keys(check: &ProbeCheck) -> Vec<&Path> {
+    fn key(tls: &TlsCheck) -> Option<&Path> {
+        tls.identity.as_ref().map(|(_, key)| &**key)
+    }
+    match check {
+        ProbeCheck::Http(steps) => steps.iter().filter_map(|step| key(&step.tls)).collect(),
+        ProbeCheck::Tcp(tcp) => tcp.tls.iter().filter_map(key).collect(),
+        ProbeCheck::Redis(_)
+        | ProbeCheck::Exec(_)
+        | ProbeCheck::Plugin(_)
+        | ProbeCheck::Disk(_)
+        | ProbeCheck::Certificate(_)
+        | ProbeCheck::Systemd(_)
+        | ProbeCheck::File(_)
+        | ProbeCheck::Log(_)
+        | ProbeCheck::Memory(_)
+        | ProbeCheck::Cpu(_) => Vec::new(),
+    }
+}
+
 /// A secret that a probe shows to whom it asks: no unit file is taken into use while it cannot be used.
-fn shown_by_probe(report: &mut Report, path: &Path, unit: &str) {
+fn shown_by_probe(report: &mut Report, path: &Path, what: Shown, unit: &str) {
     let place = path.to_string_lossy();
     let seen = fs::metadata(path).and_then(|meta| access(path, AccessFlags::R_OK).map(|()| meta).map_err(Into::into));
     let meta = match seen {
         Ok(meta) => meta,
         Err(error) => return unseen(report, &place, &error),
     };
-    let Err(why) = secret::read(path) else {
+    let read = match what {
+        Shown::Secret => secret::read(path),
+        Shown::Key => secret::read_key(path),
+    };
+    let Err(why) = read else {
         return report.ok(TOPIC, &*place, format!("a secret of a probe of {unit}, and nobody else's"));
     };
     let is_open = meta.mode() & secret::FOREIGN_BITS != 0;

@@ -6,6 +6,7 @@
 
 mod database; // is it sound?
 mod files; // who may read and change what
+mod in_force; // is what runs what stands in the files?
 mod init; // what systemd is told about us
 mod machine; // clock, disks, limits, cgroups
 mod ports; // who listens where
@@ -27,11 +28,12 @@ use tokio::time::timeout;
 
 use self::report::Report;
 use super::{
-    config::{self, Host},
+    config::{self, Host, Readable},
     settings::Settings,
 };
 use crate::{
     base::{Chain, Pid, Places},
+    unit::Level,
     wire::v1::{Daemon, Diagnosis},
 };
 
@@ -44,8 +46,12 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 struct Case {
     settings: Settings,
-    /// Units that can be used; none where they cannot.
+    /// Only where things are could be read of them.
+    is_salvaged: bool,
+    /// Units that can be used.
     host: Host,
+    /// The files of those that cannot.
+    left_out: BTreeSet<String>,
     /// The keeper of the daemon that runs with these settings.
     keeper: Option<Pid>,
 }
@@ -53,6 +59,20 @@ struct Case {
 impl Case {
     fn database(&self) -> PathBuf {
         self.settings.paths.state.join("state.db")
+    }
+
+    /// Says that a topic was not looked at for units that cannot be read; whether there are such.
+    fn tell_left_out(&self, report: &mut Report, topic: &'static str) -> bool {
+        const NAMES_MAX: usize = 10;
+        if self.left_out.is_empty() {
+            return false;
+        }
+        let names: Vec<&str> = self.left_out.iter().take(NAMES_MAX).map(String::as_str).collect();
+        let more = self.left_out.len() - names.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let message = format!("not looked at for units whose files are refused: {}{more}", names.join(", "));
+        report.unknown(topic, "unit files", message, "correct what stands under units, and ask again");
+        true
     }
 }
 
@@ -77,8 +97,9 @@ pub async fn examine(file: Option<PathBuf>, socket: Option<PathBuf>, places: Pla
     };
     let Some(case) = case.map(Arc::new) else { return report.diagnosis() };
     type Section = (&'static str, fn(&Case, &mut Report));
-    let sections: [Section; 8] = [
+    let sections: [Section; 9] = [
         ("units", programs::look),
+        ("daemon", in_force::look),
         ("ports", ports::look),
         ("permissions", files::look),
         ("clock", machine::clock),
@@ -124,6 +145,7 @@ async fn aside<T: Send + 'static>(topic: &'static str, look: impl FnOnce() -> T 
 fn begin(report: &mut Report, file: Option<PathBuf>, socket: Option<PathBuf>, places: &Places) -> Option<Case> {
     let file = file.or_else(|| daemon_at(socket.as_deref()?).ok()?.settings.map(PathBuf::from));
     let file = file.as_deref();
+    let mut is_salvaged = false;
     let settings = match Settings::load(file, places) {
         Ok(settings) => {
             let place = settings.source.as_deref().map_or_else(|| "defaults".into(), Path::to_string_lossy);
@@ -136,35 +158,53 @@ fn begin(report: &mut Report, file: Option<PathBuf>, socket: Option<PathBuf>, pl
             for problem in apart(&Chain(&error).to_string()) {
                 report.fail("settings", &*place, problem, "correct it; supervisord --check says whether it is well");
             }
+            is_salvaged = true;
             Settings::salvage(file, places)?
         }
     };
-    // A secret that cannot be used is found where secrets are looked at, and the rest is looked at all the same.
-    let read = config::read(&settings.paths.units, &BTreeSet::new());
-    let host = match read.and_then(|host| host.in_container(&settings.container)) {
-        Ok(host) => {
-            let place = settings.paths.units.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join(", ");
-            report.ok("units", place, format!("{} can be used", host.units.len()));
-            host
-        }
-        Err(problems) => {
-            for problem in apart(&problems.to_string()) {
-                report.fail("units", "unit files", problem, "correct it; supervisorctl lint says whether it is well");
-            }
-            Host::default()
-        }
-    };
-    for warning in &host.warnings {
-        report.warn(
-            "units",
-            "unit files",
-            apart(warning).concat(),
-            "correct it; supervisorctl lint shows it with its place",
-        );
-    }
+    let (host, left_out) = units(report, &settings);
     let keeper = daemon(report, &socket.unwrap_or_else(|| settings.control_file()));
-    Some(Case { settings, host, keeper })
+    Some(Case { settings, is_salvaged, host, left_out, keeper })
 }
+
+/// The units that can be read, and the files of those that cannot. A secret that cannot be used is found where secrets are looked
+/// at, and the rest is looked at all the same.
+fn units(report: &mut Report, settings: &Settings) -> (Host, BTreeSet<String>) {
+    let Readable { host, problems, left_out } = config::read_what_can_be(&settings.paths.units);
+    let mut refused = Vec::new();
+    for problem in &problems {
+        let said = apart(&problem.to_string()).concat();
+        match problem.level {
+            Level::Error => refused.push(said),
+            Level::Warning => report.warn("units", "unit files", said, LINT_SHOWS),
+        }
+    }
+    if problems.is_empty() {
+        for warning in &host.warnings {
+            report.warn("units", "unit files", apart(warning).concat(), LINT_SHOWS);
+        }
+    }
+    refused.extend(config::strangers(&host).err().map(|error| apart(&error.to_string()).concat()));
+    let count = host.units.len();
+    let host = if left_out.is_empty() {
+        host.in_container(&settings.container).unwrap_or_else(|error| {
+            refused.push(error.to_string());
+            Host::default()
+        })
+    } else {
+        host
+    };
+    for problem in &refused {
+        report.fail("units", "unit files", problem, "correct it; supervisorctl lint says whether it is well");
+    }
+    if refused.is_empty() {
+        let place = settings.paths.units.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join(", ");
+        report.ok("units", place, format!("{count} can be used"));
+    }
+    (host, left_out)
+}
+
+const LINT_SHOWS: &str = "correct it; supervisorctl lint shows it with its place";
 
 /// One problem a line; its help has a line of its own where there is room.
 fn apart(problems: &str) -> Vec<String> {

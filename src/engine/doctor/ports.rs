@@ -25,6 +25,7 @@ struct Wanted<'u> {
 }
 
 pub(super) fn look(case: &Case, report: &mut Report) {
+    case.tell_left_out(report, TOPIC);
     let wanted = wanted(case);
     let all = ports::listeners();
     let taken: Vec<(Wanted<'_>, Vec<Listener>)> = wanted

@@ -1,4 +1,4 @@
-//! What probes run: a program that is not there says of no service how it is.
+//! What units and probes run: a program that is not there cannot be started, and says of no service how it is.
 
 use std::{
     env,
@@ -15,34 +15,55 @@ use crate::unit::spec::{ExecSpec, ProbeCheck};
 const TOPIC: &str = "units";
 
 pub(super) fn look(case: &Case, report: &mut Report) {
-    let mut well = 0;
+    let (mut started, mut probing) = (0, 0);
     for (name, unit) in &case.host.units {
+        let exec = &unit.service.exec;
+        for command in &unit.service.exec_start {
+            match found(&command.program, exec, exec.root_directory.as_deref()) {
+                Ok(()) => started += 1,
+                Err(why) => {
+                    let place = format!("exec_start of {name}");
+                    tell(report, exec, place, &why, "install it, or correct exec_start", command.ignore_failure);
+                }
+            }
+        }
         for probe in &unit.health {
             let (ProbeCheck::Exec(command) | ProbeCheck::Plugin(command)) = &*probe.check else { continue };
-            let exec = &unit.service.exec;
-            let Err(why) = found(&command.program, exec) else {
-                well += 1;
-                continue;
-            };
-            let place = format!("probe {} of {name}", probe.name);
-            // What is bound into its sandbox may be elsewhere here.
-            if exec.sandbox.as_ref().is_some_and(|sandbox| !sandbox.bind_paths.is_empty()) {
-                let message = format!("its program is not here, and may be in its sandbox: {why}");
-                report.unknown(TOPIC, place, message, format!("supervisorctl check {name} asks it"));
-            } else {
-                let remedy = format!("install it, or correct the probe; supervisorctl check {name} asks again");
-                report.fail(TOPIC, place, why, remedy);
+            let root = exec.root_directory.as_deref().filter(|_| !exec.root_directory_start_only);
+            match found(&command.program, exec, root) {
+                Ok(()) => probing += 1,
+                Err(why) => {
+                    let place = format!("probe {} of {name}", probe.name);
+                    let remedy = format!("install it, or correct the probe; supervisorctl check {name} asks it again");
+                    tell(report, exec, place, &why, &remedy, false);
+                }
             }
         }
     }
-    if well > 0 {
-        report.ok(TOPIC, "programs of probes", format!("{well} are there"));
+    for (whose, count) in [("programs of units", started), ("programs of probes", probing)] {
+        if count > 0 {
+            report.ok(TOPIC, whose, format!("{count} are there"));
+        }
     }
 }
 
-/// Looks where the probe's process does.
-fn found(program: &str, exec: &ExecSpec) -> Result<(), String> {
-    let root = exec.root_directory.as_deref().filter(|_| !exec.root_directory_start_only);
+/// That a program cannot be run.
+fn tell(report: &mut Report, exec: &ExecSpec, place: String, why: &str, remedy: &str, is_ignored: bool) {
+    let sandbox = exec.sandbox.as_ref();
+    // What is bound into its sandbox may be elsewhere here, and a PATH may stand in a file of variables.
+    if !exec.environment_files.is_empty() && why.contains("is in none of") {
+        report.unknown(TOPIC, place, format!("{why}, unless PATH in environment_files names another"), remedy);
+    } else if sandbox.is_some_and(|sandbox| !sandbox.bind_paths.is_empty()) {
+        report.unknown(TOPIC, place, format!("its program is not here, and may be in its sandbox: {why}"), remedy);
+    } else if is_ignored {
+        report.warn(TOPIC, place, format!("{why}; the unit goes on without it"), remedy);
+    } else {
+        report.fail(TOPIC, place, why, remedy);
+    }
+}
+
+/// Looks where the process does that has `root` as its own.
+fn found(program: &str, exec: &ExecSpec, root: Option<&Path>) -> Result<(), String> {
     let below = |path: &Path| match root {
         Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
         None => path.to_owned(),

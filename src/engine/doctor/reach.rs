@@ -135,7 +135,13 @@ pub(super) async fn names(case: &Case) -> Report {
             None => report.unknown("dns", name, "not looked up: there are too many names", "getent ahosts NAME"),
         }
     }
-    if wanted.is_empty() {
+    let mut is_all = !case.tell_left_out(&mut report, "dns");
+    if case.is_salvaged {
+        is_all = false;
+        let message = "not looked at for alert routes: the settings are refused, and so nobody knows which there are";
+        report.unknown("dns", "alert routes", message, "correct what stands under settings, and ask again");
+    }
+    if wanted.is_empty() && is_all {
         report.ok("dns", "names", "no route, probe or log needs one");
     }
     report
@@ -144,6 +150,7 @@ pub(super) async fn names(case: &Case) -> Report {
 /// Asks every Redis that a probe asks.
 pub(super) async fn redis(case: &Case) -> Report {
     let mut report = Report::default();
+    case.tell_left_out(&mut report, "redis");
     let prober = Prober::default();
     for (unit, def) in &case.host.units {
         for probe in &def.health {

@@ -48,7 +48,7 @@ const VERDICTS_MAX: usize = 64;
 /// The longest text that is kept (a unit's name fits), in bytes.
 const TEXT_MAX: usize = 255;
 /// Automatic callers whose name survives; another one is "automatic". The order is the format: add at the end only.
-const CALLERS: [&str; 5] = ["automatic", "health probe", "supervisorctl check", "fleet", "unknown"];
+const CALLERS: [&str; 6] = ["automatic", "health probe", "supervisorctl check", "fleet", "unknown", "SIGHUP"];
 
 /// The deadlines of a run that a new manager goes on with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -261,6 +261,7 @@ impl<'a> Reader<'a> {
             8 => StartCause::Connection(self.unit()?),
             9 => StartCause::ExternalStart,
             10 => StartCause::ExternalRestart,
+            11 => StartCause::Reload(self.actor()?),
             _ => return None,
         })
     }

@@ -170,6 +170,10 @@ impl Writer {
             }
             StartCause::ExternalStart => self.byte(9),
             StartCause::ExternalRestart => self.byte(10),
+            StartCause::Reload(actor) => {
+                self.byte(11);
+                self.actor(actor);
+            }
             StartCause::Timer(unit) => {
                 self.byte(7);
                 self.text(unit.as_str());

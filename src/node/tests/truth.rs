@@ -137,6 +137,7 @@ impl Truth {
                 StartCause::ExternalStart | StartCause::ExternalRestart => true,
                 StartCause::Boot
                 | StartCause::Manual(_)
+                | StartCause::Reload(_)
                 | StartCause::Dependency(_)
                 | StartCause::Triggered(_)
                 | StartCause::Traffic

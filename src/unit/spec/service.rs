@@ -80,6 +80,13 @@ impl Default for ServiceSpec {
     }
 }
 
+impl ServiceSpec {
+    /// Whether there is a way to have it reload.
+    pub fn can_reload(&self) -> bool {
+        !self.exec_reload.is_empty() || self.kind == ServiceKind::NotifyReload
+    }
+}
+
 /// `type`: when a service counts as started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceKind {

@@ -5,12 +5,14 @@ use std::{error::Error as _, path::Path};
 use toml::de::DeValue;
 
 use super::{
-    health_keys::{check_host, split_host_port},
     value::put,
     walk::{Key, Value, Walk},
 };
 use crate::{
-    base::{ByteSize, LinePattern, TimeSpan},
+    base::{
+        ByteSize, LinePattern, TimeSpan,
+        address::{is_host, split_host_port},
+    },
     unit::{
         draft::{CheckDraft, ProbeDraft},
         spec::{
@@ -24,6 +26,8 @@ use crate::{
 const CERTIFICATE_DAYS: u32 = 30;
 /// Where Redis listens unless the URL says otherwise.
 const REDIS_SCHEMES: [&str; 2] = ["redis://", "rediss://"];
+/// Digits of a database's number.
+const DATABASE_DIGITS_MAX: usize = 9;
 
 /// Takes note of a check that was read.
 fn ready(probe: &mut ProbeDraft, check: Option<ProbeCheck>) {
@@ -61,6 +65,14 @@ fn path_of(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Box<Path>> {
     walk.path(value, text)
 }
 
+/// A file that is to be here when the unit is taken into use.
+pub(super) fn needed_file(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Box<Path>> {
+    let path = path_of(walk, value)?;
+    let place = walk.place(value.span().start);
+    walk.places.put_file(&path, place);
+    Some(path)
+}
+
 /// `host:port`.
 fn address(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Box<str>> {
     let text = walk.text(value)?;
@@ -73,7 +85,7 @@ fn address(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Box<str>> {
 
 fn server_name(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Option<Box<str>>> {
     let text = walk.text(value)?;
-    if check_host(text) {
+    if is_host(text) {
         return Some(Some(text.into()));
     }
     walk.error(value, format!("{text:?} is no name of a host"), None);
@@ -136,9 +148,9 @@ pub(super) struct TlsDraft {
 }
 
 pub(super) const TLS: &[Key<TlsDraft>] = &[
-    Key { name: "ca_file", set: |t, w, v| put(&mut t.ca_file, path_of(w, v).map(Some)) },
-    Key { name: "cert_file", set: |t, w, v| put(&mut t.cert_file, path_of(w, v).map(Some)) },
-    Key { name: "key_file", set: |t, w, v| put(&mut t.key_file, path_of(w, v).map(Some)) },
+    Key { name: "ca_file", set: |t, w, v| put(&mut t.ca_file, needed_file(w, v).map(Some)) },
+    Key { name: "cert_file", set: |t, w, v| put(&mut t.cert_file, needed_file(w, v).map(Some)) },
+    Key { name: "key_file", set: |t, w, v| put(&mut t.key_file, needed_file(w, v).map(Some)) },
     Key { name: "server_name", set: |t, w, v| put(&mut t.server_name, server_name(w, v)) },
 ];
 
@@ -249,7 +261,7 @@ pub(super) fn redis(probe: &mut ProbeDraft, walk: &mut Walk<'_, '_>, value: &Val
 
 pub(super) const REDIS: &[Key<RedisCheck>] = &[
     Key { name: "max_lag", set: |r, w, v| put(&mut r.max_lag, finite(w, v).map(Some)) },
-    Key { name: "password_file", set: |r, w, v| put(&mut r.password_file, path_of(w, v).map(Some)) },
+    Key { name: "password_file", set: |r, w, v| put(&mut r.password_file, needed_file(w, v).map(Some)) },
     Key { name: "role", set: |r, w, v| put(&mut r.role, w.choice(v, ROLES).map(Some)) },
     Key { name: "url", set: |r, w, v| put(&mut r.url, redis_url(w, v)) },
 ];
@@ -271,10 +283,15 @@ fn redis_url(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Box<str>> {
         walk.error(value, "a password in a unit can be read by everyone who sees the unit", help);
         return None;
     }
-    if host.is_some_and(|host| check_host(host) || split_host_port(host).is_some()) {
+    // What follows names one of its databases, by number.
+    let database = rest.and_then(|rest| Some(rest.split_once('/')?.1.split('?').next().unwrap_or_default()));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.len() <= DATABASE_DIGITS_MAX;
+    let is_known = database.is_none_or(|text| is_number(text.trim_end_matches('/')));
+    if is_known && !text.contains('#') && host.is_some_and(|host| is_host(host) || split_host_port(host).is_some()) {
         return Some(text.into());
     }
-    let help = Some("write redis://host:6379, or rediss://host:6379 for TLS".to_owned());
+    let help =
+        Some("write redis://host:6379, rediss://host:6379 for TLS, redis://host:6379/1 for database 1".to_owned());
     walk.error(value, format!("{text:?} is no url of a Redis server"), help);
     None
 }

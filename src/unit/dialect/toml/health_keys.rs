@@ -131,31 +131,3 @@ const ON_UNHEALTHY: &[(&str, OnUnhealthy)] = &[
 
 const SEVERITIES: &[(&str, Severity)] =
     &[("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
-
-/// Host and port of `host:port`; an IPv6 address stands in brackets.
-pub(super) fn split_host_port(text: &str) -> Option<(&str, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port != 0)?;
-    check_host(host).then_some((host, port))
-}
-
-pub(super) fn check_host(host: &str) -> bool {
-    match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tcp_probe_names_host_and_port() {
-        assert_eq!(split_host_port("localhost:80"), Some(("localhost", 80)));
-        assert_eq!(split_host_port("[::1]:80"), Some(("[::1]", 80)));
-        for bad in ["localhost", ":80", "a:0", "a:99999", "::1:80", "[x]:1", "a b:1"] {
-            assert_eq!(split_host_port(bad), None, "{bad}");
-        }
-    }
-}

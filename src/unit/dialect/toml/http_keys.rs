@@ -6,12 +6,14 @@ use toml::de::DeValue;
 
 use super::{
     health_checks,
-    health_keys::{check_host, split_host_port},
     value::{extend, put},
     walk::{Key, Value, Walk},
 };
 use crate::{
-    base::ByteSize,
+    base::{
+        ByteSize,
+        address::{is_host, split_host_port, url_fault},
+    },
     unit::{
         draft::{CheckDraft, HttpDraft, ProbeDraft},
         placeholder,
@@ -99,10 +101,7 @@ pub(super) struct SignDraft {
 pub(super) const SIGN: &[Key<SignDraft>] = &[
     Key { name: "base_path", set: |s, w, v| put(&mut s.base_path, base_path(w, v)) },
     Key { name: "scheme", set: |s, w, v| put(&mut s.scheme, w.choice(v, SCHEMES)) },
-    Key {
-        name: "secret_file",
-        set: |s, w, v| put(&mut s.secret_file, w.text(v).and_then(|text| w.path(v, text)).map(Some)),
-    },
+    Key { name: "secret_file", set: |s, w, v| put(&mut s.secret_file, health_checks::needed_file(w, v).map(Some)) },
 ];
 
 const SCHEMES: &[(&str, UploadScheme)] = &[("v", UploadScheme::V), ("v2", UploadScheme::V2)];
@@ -152,26 +151,30 @@ fn url(http: &mut HttpDraft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
     let Some(text) = walk.line(value) else { return };
     match check_url(text) {
         Ok(()) => http.url = Some(text.into()),
-        Err(why) => walk.error(value, format!("{text:?} is no url of a probe: {why}"), None),
+        Err(why) => walk.error(value, format!("{text:?} is no url of a probe: it {why}"), None),
     }
 }
 
-/// The parts that a probe needs: scheme, host, a port that is one.
+/// Why a probe cannot ask this URL.
 fn check_url(url: &str) -> Result<(), &'static str> {
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let rest = rest.ok_or("it must begin with http:// or https://")?;
-    if url.contains(char::is_whitespace) {
-        return Err("it contains white space");
-    }
     // What is filled in can only be what follows the host.
-    let rest = rest.split_once("${").map_or(rest, |(before, _)| before);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.contains('@') {
-        return Err("credentials belong in a header");
+    let (fixed, filled) = url.split_once("${").unwrap_or((url, ""));
+    if let Some(why) = url_fault(&format!("{fixed}/{filled}")) {
+        return Err(why);
     }
-    let bare_host = authority.ends_with(']') || !authority.contains(':');
-    let good = if bare_host { check_host(authority) } else { split_host_port(authority).is_some() };
-    if good { Ok(()) } else { Err("its host or port is wrong") }
+    let rest = fixed.split_once("://").map_or(fixed, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err("has credentials, which belong in a header");
+    }
+    if !is_host(authority) && split_host_port(authority).is_none() {
+        return Err("has a host that is not written in ASCII (xn--…)");
+    }
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if path.contains(['<', '>', '`']) || query.contains(['<', '>', '"']) {
+        return Err("has a character that cannot be sent (< is %3C, > is %3E, \" is %22, ` is %60)");
+    }
+    Ok(())
 }
 
 fn unix_socket(http: &mut HttpDraft, walk: &mut Walk<'_, '_>, value: &Value<'_>) {
@@ -263,9 +266,15 @@ mod tests {
 
     #[test]
     fn urls_of_probes_name_a_host() {
-        for good in
-            ["http://127.0.0.1:8080/health", "http://[::1]:80/", "https://example.org", "http://[::1]", "http://a?x=1"]
-        {
+        for good in [
+            "http://127.0.0.1:8080/health",
+            "http://[::1]:80/",
+            "https://example.org",
+            "http://[::1]",
+            "http://a?x=1",
+            "http://a:80${x}",
+            "http://a/${x}/y",
+        ] {
             assert_eq!(check_url(good), Ok(()), "{good}");
         }
         for bad in [
@@ -278,6 +287,12 @@ mod tests {
             "ftp://a",
             "http://u@a/",
             "http://a b",
+            "http://a/#there",
+            "http://a/${x}#there",
+            "http://a/${x} y",
+            "http://a/<x>",
+            "http://a/?x=\"1\"",
+            "http://b\u{fc}cher.example/",
         ] {
             assert!(check_url(bad).is_err(), "{bad}");
         }
