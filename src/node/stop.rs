@@ -268,7 +268,7 @@ impl Node {
         if first {
             self.stuck += 1;
             if let Some(unit) = self.unit_mut(place) {
-                unit.incident = true;
+                unit.begin_incident();
             }
             self.touch(place);
             self.notice(now, Happening::Unkillable { run: id });

@@ -275,7 +275,7 @@ impl Node {
         match &unit.state {
             State::Live(_) => self.ended_elsewhere(now, place, Elsewhere::Waits, end, past),
             State::Inactive | State::Failed if is_news && unit.job.is_none() && !unit.gone => {
-                unit.incident = true;
+                unit.begin_incident();
                 unit.wish = Wish::Up;
                 self.await_manager(now, place);
             }
@@ -355,7 +355,7 @@ impl Node {
         let Some(unit) = self.unit_mut(place) else { return };
         (unit.state, unit.since, unit.wish) = (State::Inactive, now, Wish::Down);
         let run = RunId { unit: unit.name.clone(), generation: unit.generation };
-        let recovered = std::mem::take(&mut unit.incident);
+        let recovered = unit.incident.take().is_some();
         self.touch(place);
         self.tidy_kept(place);
         if recovered {

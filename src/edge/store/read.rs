@@ -444,7 +444,8 @@ fn marks(connection: &Connection) -> rusqlite::Result<BTreeMap<UnitName, Mark>> 
 
 fn open_incidents(connection: &Connection) -> rusqlite::Result<Vec<Incident>> {
     let sql = "SELECT id, subject, topic, severity, opened_at, generation, restarts, result, text, reminders, told_at,
-        told, held, acknowledged_at, acknowledged_by, escalated, closed_at, closed_how, remedy
+        told, held, acknowledged_at, acknowledged_by, escalated, closed_at, closed_how, remedy,
+        dedup_key
         FROM incidents WHERE closed_at IS NULL ORDER BY seq";
     // A row with words that no version of us wrote is left out.
     Ok(list(connection, sql, [], incident_row)?.into_iter().flatten().collect())
@@ -468,6 +469,7 @@ fn incident_row(row: &Row<'_>) -> rusqlite::Result<Option<Incident>> {
         subject,
         topic,
         severity,
+        dedup_key: row.get("dedup_key")?,
         opened_at: Wall(row.get("opened_at")?),
         generation: generation(row, "generation")?,
         restarts: row.get("restarts")?,

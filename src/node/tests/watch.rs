@@ -174,7 +174,7 @@ fn a_restart_that_someone_ordered_elsewhere_is_no_failure() {
     let mut desk = watched(on_failure("web"));
     let said = look(&mut desk, up("b", 0));
     assert_eq!(told(&said)[0], "RunEnded web/1 success (none) restart wanted");
-    assert!(!desk.node.is_in_incident(&name("web")));
+    assert!(desk.node.wrong_since(&name("web")).is_none());
 }
 
 #[test]

@@ -312,7 +312,7 @@ async fn a_database_of_each_earlier_version_is_brought_up_to_date() {
         assert_eq!(bench.store.history(None, 10, None).await.unwrap()[0].generation, Generation(7));
         let saved = bench.store.alerts_saved().await.unwrap();
         assert_eq!((saved.open[0].held, saved.open[0].escalated, &saved.open[0].acknowledged), (false, false, &None));
-        assert_eq!(saved.open[0].remedy, None);
+        assert_eq!((saved.open[0].remedy, &saved.open[0].dedup_key), (None, &None));
     }
 }
 
