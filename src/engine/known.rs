@@ -93,7 +93,8 @@ impl Engine {
             let saved = store.alerts_saved().await?;
             let totals = store.restart_totals().await?;
             let elapsed = store.timers().await?;
-            Ok::<_, StoreError>((generations, enablement, saved, totals, elapsed))
+            let stopped = store.stopped().await?;
+            Ok::<_, StoreError>((generations, enablement, saved, totals, elapsed, stopped))
         };
         let mut answers = pin!(timeout(patience, answers));
         let answers = loop {
@@ -110,7 +111,7 @@ impl Engine {
         }
         let is_open = self.tell_opened(opened);
         match answers {
-            Ok(Ok((generations, enablement, saved, totals, elapsed))) => {
+            Ok(Ok((generations, enablement, saved, totals, elapsed, stopped))) => {
                 self.unended = generations
                     .iter()
                     .filter(|(_, known)| known.started > known.ended)
@@ -121,6 +122,7 @@ impl Engine {
                 self.counters().seed(totals, &restored.generations);
                 restored.enablement = enablement;
                 restored.elapsed = elapsed;
+                restored.stopped = stopped;
                 restored.incidents =
                     saved.open.iter().filter_map(|incident| unit_of(&incident.subject).cloned()).collect();
                 self.alerts = Alerts::restore(self.settings.alert.clone(), saved, clock::now());

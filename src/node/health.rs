@@ -17,7 +17,7 @@ use super::{
     wish::Ask,
 };
 use crate::{
-    base::{Actor, Happening, HeldBack, Mono, Now, Remedy, RunId, RunResult, Ticket, TimeSpan, UnitName},
+    base::{Actor, Generation, Happening, HeldBack, Mono, Now, Remedy, RunId, RunResult, Ticket, TimeSpan, UnitName},
     unit::{
         UnitDef,
         spec::{OnUnhealthy, ProbeSpec, ServiceKind},
@@ -345,6 +345,15 @@ impl Node {
         for index in 0..count {
             self.send_probe(place, index, false);
         }
+    }
+}
+
+impl Unit {
+    /// Something goes wrong; if nothing was wrong before, that is how it began.
+    pub(super) fn begin_incident(&mut self) {
+        // What a template that accepts counts there are connections, and no runs of its own.
+        let newest = if self.accepts() { Generation(0) } else { self.generation };
+        self.incident.get_or_insert(newest);
     }
 }
 

@@ -231,6 +231,9 @@ impl Node {
         self.notice(now, Happening::ShuttingDown { actor: actor.clone(), machine });
         self.shutdown = Some(Shutdown { code, said: false });
         let ending = Ending::Shutdown(actor);
+        if !machine {
+            self.restarts_come_back();
+        }
         for place in self.places(Place(0)).filter(|place| self.graph.orders(*place)).collect::<Vec<_>>() {
             self.shut_down_one(place, &ending);
         }

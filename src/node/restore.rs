@@ -16,6 +16,7 @@ use super::{
     memo::{self, Deadlines},
     service::{Begin, Main, Phase, Run, State, Unit},
     timers::Slot,
+    watch::Watch,
     wish::{Ending, Job, JobKind, Wish},
 };
 use crate::{
@@ -43,6 +44,7 @@ impl Node {
                 let mut unit = Unit::new(name.clone(), def, now);
                 // Whenever that began.
                 unit.incident = restored.incidents.contains(&name).then_some(Generation(0));
+                unit.watch = restored.stopped.get(&name).map(|at| Box::new(Watch::stopped(*at)));
                 (unit, Deadlines::default())
             });
             unit.gone = gone;

@@ -166,6 +166,8 @@ pub(super) struct Run {
     pub(super) checks: Vec<Checking>,
     /// The reload that is under way.
     pub(super) reload: Option<Box<Reloading>>,
+    /// The daemon ends while the external service is restarted: what was stopped for that is started before we go.
+    pub(super) comes_back: bool,
     /// An external service ended, or was restarted, without us.
     pub(super) elsewhere: Option<Elsewhere>,
     /// When that was, where it is known.
@@ -382,13 +384,6 @@ impl Unit {
         }
     }
 
-    /// Something goes wrong; if nothing was wrong before, that is how it began.
-    pub(super) fn begin_incident(&mut self) {
-        // What a template that accepts counts there are connections, and no runs of its own.
-        let newest = if self.accepts() { Generation(0) } else { self.generation };
-        self.incident.get_or_insert(newest);
-    }
-
     /// How the last run that is over ended.
     pub(super) fn last_result(&self) -> RunResult {
         self.ends.last().map_or(self.result, |end| end.result)
@@ -454,6 +449,7 @@ impl Run {
             checks: Vec::new(),
             reload: None,
             elsewhere: None,
+            comes_back: false,
             ended_at: None,
             monitor: None,
         }

@@ -222,6 +222,15 @@ impl Store {
             .await
     }
 
+    /// Units whose newest run was stopped on purpose, and when it had ended.
+    pub async fn stopped(&self) -> Result<BTreeMap<UnitName, Wall>, StoreError> {
+        // Columns beside a lone max() are those of its row.
+        let sql = "SELECT unit, ended_at FROM
+                (SELECT unit, ended_at, wanted, consequence, max(generation) FROM invocations GROUP BY unit)
+            WHERE wanted = 1 AND consequence = 'rest' AND ended_at IS NOT NULL";
+        self.0.reads.ask(|connection| by_unit(connection, sql, |row| row.get(1).map(Wall))).await
+    }
+
     /// Incidents that are open.
     pub async fn open_incidents(&self) -> Result<Vec<Incident>, StoreError> {
         self.0.reads.ask(open_incidents).await

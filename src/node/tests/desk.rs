@@ -208,7 +208,9 @@ impl Desk {
     }
 }
 
-fn units(defs: impl IntoIterator<Item = UnitDef>) -> BTreeMap<crate::base::UnitName, std::sync::Arc<UnitDef>> {
+pub(super) fn units(
+    defs: impl IntoIterator<Item = UnitDef>,
+) -> BTreeMap<crate::base::UnitName, std::sync::Arc<UnitDef>> {
     defs.into_iter().map(|def| (def.name.clone(), std::sync::Arc::new(def))).collect()
 }
 
