@@ -64,7 +64,13 @@ fn a_runbook_names_the_severity_of_its_alert() {
         ("unit_failed", Happening::UnitFailed { unit: unit(), result: RunResult::ExitCode }),
         (
             "start_limit_hit",
-            Happening::StartLimitHit { unit: unit(), burst: 5, interval: TimeSpan::from_secs(10), last: None },
+            Happening::StartLimitHit {
+                unit: unit(),
+                burst: 5,
+                interval: TimeSpan::from_secs(10),
+                last: None,
+                again: false,
+            },
         ),
         ("unit_unkillable", Happening::Unkillable { run: run() }),
         ("recovered", Happening::Recovered { run: run() }),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{Alerts, Open, Report, Subject, Topic};
-use crate::base::{Happening, Notice, Remedy, RunId, Severity, UnitName};
+use crate::base::{Happening, Notice, Now, Remedy, RunId, Severity, UnitName};
 
 /// What the unhealthy probes of a unit said, and what was decided.
 #[derive(Debug, Default)]
@@ -33,6 +33,12 @@ impl Fallen {
         }
     }
 
+    fn says_now(&mut self, probe: &str, text: &str) {
+        if let Some(said) = self.0.get_mut(probe) {
+            text.clone_into(&mut said.text);
+        }
+    }
+
     /// What was said that matters most, and what is done about it.
     pub(super) fn worst(&self) -> Option<(&str, Remedy)> {
         self.0.values().max_by_key(|said| said.severity).map(|said| (&*said.text, said.remedy))
@@ -54,6 +60,31 @@ impl Alerts {
     pub fn recall(&mut self, notice: &Notice) {
         if let Happening::Unhealthy { run, probe, severity, remedy, .. } = &notice.what {
             self.fell(run, probe, *severity, &Report::of(notice).text, *remedy);
+        }
+    }
+
+    /// Has open incidents say what their probes say by now; nobody is told for that alone, and no row is written for it. `so` is
+    /// what would be told of each probe that is not well.
+    pub fn refresh(&mut self, now: Now, so: impl Iterator<Item = Happening>) {
+        for mut what in so {
+            let text = Report::of(&Notice { at: now, what: what.clone() }).text;
+            if let Happening::Unhealthy { reason, .. } | Happening::Degraded { reason, .. } = &mut what {
+                reason.clear();
+            }
+            let beginning = what.message();
+            let (Happening::Unhealthy { run, probe, .. } | Happening::Degraded { run, probe, .. }) = &what else {
+                continue;
+            };
+            if let (Happening::Unhealthy { .. }, Some(probes)) = (&what, self.fallen.get_mut(&run.unit)) {
+                probes.says_now(probe, &text);
+            }
+            for subject in [Subject::Unit(run.unit.clone()), Subject::Probe(run.unit.clone(), probe.clone())] {
+                // Of several things that are not well an incident speaks of one.
+                let open = self.open.get_mut(&subject);
+                if let Some(open) = open.filter(|open| open.incident.text.starts_with(&beginning)) {
+                    open.incident.text.clone_from(&text);
+                }
+            }
         }
     }
 

@@ -30,7 +30,9 @@ impl Pattern {
     /// Whether it matches an alert; what concerns the node and none of its units is about the node's name.
     pub(super) fn matches(&self, topic: Topic, subject: &Subject, node: &str) -> bool {
         let Some((event, about)) = self.0.split_once(':') else { return glob(&self.0, topic.as_str()) };
-        glob(event, topic.as_str()) && subject.names(node).iter().any(|name| glob(about, name))
+        // What it is called outside is taken word for word: `*@*` means the instances of templates.
+        let is_about = || about == subject.outside(node) || subject.names(node).iter().any(|name| glob(about, name));
+        glob(event, topic.as_str()) && is_about()
     }
 
     /// Whether it could match anything that may be said of these subjects, or of the node itself.
@@ -188,6 +190,17 @@ mod tests {
         }
         assert!(!Pattern::new("disk_low:root").matches(Topic::DiskLow, &subject, "vm1"));
         assert!(Pattern::new("store_degraded:vm1").matches(Topic::StoreDegraded, &Subject::Store, "vm1"));
+    }
+
+    #[test]
+    fn what_lists_and_receivers_outside_call_it_is_a_pattern() {
+        let web = Subject::Unit(UnitName::new("web").unwrap());
+        let matches = |text: &str, topic, subject: &Subject| Pattern::about(text).matches(topic, subject, "vm1");
+        assert!(matches("unit_failed:web@vm1", Topic::UnitFailed, &web));
+        assert!(!matches("unit_failed:web@vm2", Topic::UnitFailed, &web), "that is another node's");
+        assert!(!matches("unit_failed:*@*", Topic::UnitFailed, &web), "those are instances of templates");
+        assert!(matches("store_degraded:/store", Topic::StoreDegraded, &Subject::Store));
+        assert!(matches("/config", Topic::ConfigRejected, &Subject::Config));
     }
 
     #[test]

@@ -143,10 +143,19 @@ impl Subject {
 
     /// What patterns may call it.
     pub(super) fn names(&self, node: &str) -> Vec<String> {
+        let as_listed = self.to_string();
         match self {
-            Self::Unit(unit) => vec![unit.to_string()],
-            Self::Probe(unit, _) => vec![unit.to_string(), self.to_string()],
-            Self::Config | Self::Store | Self::Logs | Self::Disk => vec![node.to_owned()],
+            Self::Unit(_) => vec![as_listed],
+            Self::Probe(unit, _) => vec![unit.to_string(), as_listed],
+            Self::Config | Self::Store | Self::Logs | Self::Disk => vec![node.to_owned(), as_listed],
+        }
+    }
+
+    /// What it is called where alerts of many nodes meet: `web@vm1`, `web/root@vm1`; of the node itself, `vm1`.
+    pub(super) fn outside(&self, node: &str) -> String {
+        match self {
+            Self::Unit(_) | Self::Probe(..) => format!("{self}@{node}"),
+            Self::Config | Self::Store | Self::Logs | Self::Disk => node.to_owned(),
         }
     }
 
@@ -293,6 +302,9 @@ pub struct Incident {
     pub topic: Topic,
     /// How much it matters.
     pub severity: Severity,
+    /// What receivers group its messages by. It stays as it was when it opened, whatever it comes to: its end has to end what
+    /// its beginning began. Rows of old have none.
+    pub dedup_key: Option<String>,
     /// When it opened.
     pub opened_at: Wall,
     /// The newest run it concerns; 0 where there is none.
@@ -349,12 +361,28 @@ impl Incident {
         }
     }
 
+    /// What receivers are to group it by, as it stands now: what the rule says, or else what it is and whom it is about.
+    pub(super) fn key(&self, rule: Option<&str>, node: &str) -> String {
+        let by_itself = || format!("{}:{}", self.topic.as_str(), self.subject.outside(node));
+        rule.map_or_else(by_itself, |rule| self.filled_in(rule, node))
+    }
+
+    /// The `dedup_key` of a rule.
+    pub(super) fn filled_in(&self, rule: &str, node: &str) -> String {
+        let unit = self.subject.unit().map(UnitName::as_str);
+        rule.replace("<unit>", unit.unwrap_or(node))
+            .replace("<event>", self.topic.as_str())
+            .replace("<node>", node)
+            .replace("<incident>", &self.id.0)
+    }
+
     pub(super) fn begin(id: IncidentId, topic: Topic, at: Wall, report: &Report<'_>) -> Self {
         Self {
             id,
             subject: report.subject.clone(),
             topic,
             severity: report.severity,
+            dedup_key: None,
             opened_at: at,
             generation: report.generation().unwrap_or_default(),
             restarts: u32::from(topic == Topic::UnitRestarted),

@@ -67,7 +67,7 @@ pub struct Message {
     pub incident: String,
     /// 0, or which reminder this is.
     pub reminder: u32,
-    /// What receivers group by.
+    /// What receivers group by, the same in all messages of an incident: `unit_failed:web@vm1` unless a rule says otherwise.
     pub dedup_key: String,
     /// The probe of the unit that it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,7 +199,7 @@ impl Message {
             until: None,
             incident: "test".to_owned(),
             reminder: 0,
-            dedup_key: "test".to_owned(),
+            dedup_key: format!("test:{node}"),
             probe: None,
             action: None,
             last_output: Vec::new(),
@@ -234,7 +234,7 @@ impl Message {
             until: None,
             incident: "digest".to_owned(),
             reminder: 0,
-            dedup_key: "digest".to_owned(),
+            dedup_key: format!("digest:{}", first.node),
             action: None,
             runbook: None,
             possible_duplicate: messages.iter().any(|message| message.possible_duplicate),
@@ -245,15 +245,10 @@ impl Message {
 
     fn about(incident: &Incident, verdict: &Verdict, node: &str, route: &RouteName) -> Self {
         let unit = incident.subject.unit().map(ToString::to_string);
-        let dedup_key = verdict.dedup_key.as_ref().map_or_else(
-            || incident.id.to_string(),
-            |key| {
-                key.replace("<unit>", unit.as_deref().unwrap_or(node))
-                    .replace("<event>", incident.topic.as_str())
-                    .replace("<node>", node)
-                    .replace("<incident>", &incident.id.0)
-            },
-        );
+        // What a release before this one opened ends under the key that it was told under.
+        let of_old =
+            || verdict.dedup_key.as_ref().map_or_else(|| incident.id.to_string(), |key| incident.filled_in(key, node));
+        let dedup_key = incident.dedup_key.clone().unwrap_or_else(of_old);
         Self {
             version: MESSAGE_VERSION,
             id: String::new(),
@@ -284,6 +279,12 @@ impl Message {
             fallback_of: None,
             possible_duplicate: false,
         }
+    }
+
+    /// What it is about: a unit, a probe of one, or what is of the node, which have a key each.
+    pub fn thing(&self) -> String {
+        let probe = self.probe.as_deref().unwrap_or_default();
+        self.unit.as_ref().map_or_else(|| self.dedup_key.clone(), |unit| format!("{unit}/{probe}"))
     }
 
     /// Whether it is several in one.
@@ -341,7 +342,7 @@ impl Message {
                 "labels": labels,
                 "annotations": {
                     "summary": if fires == (self.status == Status::Firing) { self.message.clone() } else { self.gave_way() },
-                    "event": self.event, "incident": self.incident,
+                    "event": self.event, "incident": self.incident, "dedup_key": self.dedup_key,
                     "action": self.action.clone().unwrap_or_default(),
                     "restarts": self.restarts.to_string(),
                     "result": self.result.clone().unwrap_or_default(),
@@ -376,6 +377,7 @@ impl Message {
             ("NODE", &*self.node),
             ("STATUS", status),
             ("INCIDENT", &*self.incident),
+            ("DEDUP_KEY", &*self.dedup_key),
             ("POSSIBLE_DUPLICATE", duplicate),
         ];
         all.map(|(name, value)| (format!("{VARIABLE_PREFIX}{name}"), value.to_owned())).to_vec()

@@ -117,9 +117,9 @@ impl Alerts {
         alerts
     }
 
-    /// Takes in late what the rows of the store say, for a machine that began without. `over` tells of a unit whose incident
-    /// is not open any more how it ended meanwhile. Of what was told since, nothing is told again.
-    pub fn learn(&mut self, now: Now, saved: Saved, over: impl Fn(&Subject) -> Option<Closing>) {
+    /// Takes in late what the rows of the store say, for a machine that began without. `over` tells of an incident that is
+    /// not open any more how it ended meanwhile. Of what was told since, nothing is told again.
+    pub fn learn(&mut self, now: Now, saved: Saved, over: impl Fn(&Incident) -> Option<Closing>) {
         let known: Vec<u64> = self.silences.iter().map(|silence| silence.id).collect();
         self.silences.extend(saved.silences.into_iter().filter(|silence| !known.contains(&silence.id)));
         for (unit, known) in saved.marks {
@@ -140,10 +140,10 @@ impl Alerts {
                 }
                 continue;
             }
+            // That its row could be read says that the store works.
+            let how = if subject == Subject::Store { Some(Closing::Recovered) } else { over(&incident) };
             let open = self.resumed(now, incident);
             self.open.insert(subject.clone(), open);
-            // That its row could be read says that the store works.
-            let how = if subject == Subject::Store { Some(Closing::Recovered) } else { over(&subject) };
             if let Some(how) = how {
                 self.close(now, &subject, how);
             }
@@ -151,8 +151,9 @@ impl Alerts {
     }
 
     /// Closes the incidents that `over` says are over: a machine before this one did not write that down.
-    pub fn settle(&mut self, now: Now, over: impl Fn(&Subject) -> Option<Closing>) {
-        let ended: Vec<_> = self.open.keys().filter_map(|subject| Some((subject.clone(), over(subject)?))).collect();
+    pub fn settle(&mut self, now: Now, over: impl Fn(&Incident) -> Option<Closing>) {
+        let ended: Vec<_> =
+            self.open().filter_map(|incident| Some((incident.subject.clone(), over(incident)?))).collect();
         for (subject, how) in ended {
             self.close(now, &subject, how);
         }
@@ -400,12 +401,13 @@ impl Alerts {
     /// Opens an incident, or adds to the open one; tells people when it opens and when it first gets worse.
     fn worsen(&mut self, now: Now, topic: Topic, report: &Report<'_>) {
         // As the rules see it: one that makes it less is not graver each time.
-        let severity = self.settings.verdict(topic, &report.subject, report.severity).severity;
+        let Verdict { severity, dedup_key, .. } = self.settings.verdict(topic, &report.subject, report.severity);
         let news = match self.open.get_mut(&report.subject) {
             Some(open) => open.incident.join(topic, severity, report),
             None => {
                 let id = self.fresh_id(now, &report.subject);
-                let incident = Incident::begin(id, topic, now.wall, report);
+                let mut incident = Incident::begin(id, topic, now.wall, report);
+                incident.dedup_key = Some(incident.key(dedup_key.as_deref(), &self.settings.node));
                 self.open.insert(report.subject.clone(), Open::new(incident));
                 Joined::Worse
             }
@@ -472,8 +474,9 @@ impl Alerts {
 
     /// A happening that is over as it is told: one message, no incident.
     fn tell_once(&mut self, now: Now, topic: Topic, report: &Report<'_>) {
-        let incident = Incident::begin(IncidentId::of_moment(topic, now.wall), topic, now.wall, report);
+        let mut incident = Incident::begin(IncidentId::of_moment(topic, now.wall), topic, now.wall, report);
         let verdict = self.settings.verdict(topic, &report.subject, incident.severity);
+        incident.dedup_key = Some(incident.key(verdict.dedup_key.as_deref(), &self.settings.node));
         for route in &verdict.routes {
             let message = Message::firing(&incident, &verdict, &self.settings.node, route, Word::First);
             self.effects.push_back(Effect::Send(Box::new(message)));

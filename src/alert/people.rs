@@ -92,7 +92,12 @@ impl Alerts {
         let node = self.settings.node.clone();
         let mut found = Vec::new();
         for (subject, open) in &mut self.open {
-            let is_named = open.incident.id.0 == text || subject.names(&node).iter().any(|name| name == text);
+            let Incident { id, topic, dedup_key, .. } = &open.incident;
+            let is_it = id.0 == text || dedup_key.as_deref() == Some(text);
+            // As a list shows it, `unit_failed:web`, or whom it is about.
+            let about = text.strip_prefix(topic.as_str()).and_then(|rest| rest.strip_prefix(':')).unwrap_or(text);
+            let is_named =
+                is_it || about == subject.outside(&node) || subject.names(&node).iter().any(|name| name == about);
             if !is_named {
                 continue;
             }

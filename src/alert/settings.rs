@@ -223,7 +223,8 @@ pub struct Rule {
     pub repeat_interval: Option<TimeSpan>,
     /// Where people read what to do.
     pub runbook: Option<String>,
-    /// What receivers group by, with `<unit>`, `<event>`, `<node>`, `<incident>` filled in; the incident's id unless set.
+    /// What receivers group an incident by that opens with this rule, with `<unit>`, `<event>`, `<node>`, `<incident>` filled in;
+    /// unless set, `<event>:<unit>@<node>`.
     pub dedup_key: Option<String>,
     /// Nobody is told while an incident is open that one of these matches.
     pub inhibited_by: Vec<Pattern>,

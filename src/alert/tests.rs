@@ -1,5 +1,6 @@
 mod done;
 mod hushed;
+mod keys;
 mod listed;
 mod short;
 
@@ -78,7 +79,7 @@ fn failed() -> Happening {
 }
 
 fn limit() -> Happening {
-    Happening::StartLimitHit { unit: unit(), burst: 5, interval: TimeSpan::from_secs(300), last: None }
+    Happening::StartLimitHit { unit: unit(), burst: 5, interval: TimeSpan::from_secs(300), last: None, again: false }
 }
 
 fn stopped() -> Happening {

@@ -121,6 +121,7 @@ fn incident(incident: &Incident) -> v1::Incident {
     let known = incident.acknowledged.as_ref();
     v1::Incident {
         id: incident.id.to_string(),
+        dedup_key: incident.dedup_key.clone(),
         event: incident.topic.as_str().to_owned(),
         about: incident.subject.to_string(),
         severity: incident.severity.as_str().to_owned(),

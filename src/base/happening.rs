@@ -331,7 +331,7 @@ impl Happening {
             Self::RestartScheduled { unit, delay, restarts } => {
                 format!("{unit} is restarted in {delay} (restart {restarts} in a row)")
             }
-            Self::StartLimitHit { unit, burst, interval, last } => {
+            Self::StartLimitHit { unit, burst, interval, last, again: _ } => {
                 let last = last.as_ref().map_or_else(String::new, |last| format!("; the last run ended with {last}"));
                 format!("{unit} failed: more than {} within {interval}{last}", counted(*burst, "start"))
             }
@@ -453,7 +453,7 @@ impl Happening {
             Self::RestartScheduled { unit: _, delay, restarts } => {
                 fields.extend([("delay", text(delay)), ("restarts", number(*restarts))]);
             }
-            Self::StartLimitHit { unit: _, burst, interval, last } => {
+            Self::StartLimitHit { unit: _, burst, interval, last, again: _ } => {
                 fields.extend([("burst", number(*burst)), ("interval", text(interval))]);
                 fields.extend(last.as_ref().map(|last| ("reason", text(last))));
             }

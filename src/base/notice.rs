@@ -130,6 +130,8 @@ pub enum Happening {
         interval: TimeSpan,
         /// How the last run ended, for people.
         last: Option<String>,
+        /// Whether it was at its limit already, and only one more start was refused.
+        again: bool,
     },
     /// The unit is failed and stays so until someone acts.
     UnitFailed {

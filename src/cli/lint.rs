@@ -7,8 +7,9 @@ use std::{
     collections::BTreeSet,
     env, fs,
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    str,
     sync::Arc,
 };
 
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     edge::needs::perhaps_lacking,
-    unit::{self, FILE_BYTES_MAX, Level, Problem, SourceText, Surroundings, UNITS_MAX},
+    unit::{self, FILE_BYTES_MAX, Level, Problem, SourceText, Surroundings, UNITS_MAX, UnitDef},
 };
 
 /// Most files that are read; a set cannot have more units, and few units have drop-ins.
@@ -106,13 +107,43 @@ pub(crate) fn find(paths: &[PathBuf]) -> Findings {
     }
     let Gathered { sources, mut problems, .. } = gathered;
     let (loaded, needs) = unit::load_with_needs(&sources, &Surroundings::default());
-    problems.extend(loaded.map_or_else(|all| all, |loaded| loaded.warnings));
+    problems.extend(match loaded {
+        Ok(loaded) => {
+            let strangers = loaded.set.units.values().filter_map(|def| stranger(def, &sources));
+            strangers.chain(loaded.warnings).collect()
+        }
+        Err(all) => all,
+    });
     problems.extend(perhaps_lacking(&needs));
     // What a file was read together with is not what was asked for.
     problems.retain(|problem| paths.iter().any(|path| *path == *problem.file) || is_asked(&asked, &problem.file));
     problems.sort();
     let sources = sources.into_iter().filter(|source| is_asked(&asked, &source.path)).collect();
     Findings { sources, problems }
+}
+
+/// A unit of Supervisor whose program is ours, on this host: the daemon here refuses it.
+fn stranger(def: &UnitDef, sources: &[SourceText]) -> Option<Problem> {
+    let same = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let program = unit::supervisors_program(def)?;
+    let ours = env::current_exe().ok().and_then(|exe| same(&exe.with_file_name("supervisorctl")))?;
+    if same(Path::new(program)) != Some(ours) {
+        return None;
+    }
+    // Where the program is named, or else the table that would have to name it.
+    let place = ["supervisorctl", "[external]"].into_iter().find_map(|word| place_of(word, def, sources));
+    let (file, line) = place.or_else(|| Some((Arc::clone(def.sources.first()?), 1)))?;
+    let (message, help) = unit::not_supervisors(program);
+    Some(Problem { file, line, column: 1, level: Level::Error, message, help: Some(help.to_owned()) })
+}
+
+/// The first line of the unit's files that begins with a word.
+fn place_of(word: &str, def: &UnitDef, sources: &[SourceText]) -> Option<(Arc<Path>, u32)> {
+    sources.iter().filter(|source| def.sources.contains(&source.path)).find_map(|source| {
+        let text = str::from_utf8(&source.text).ok()?;
+        let line = text.lines().position(|line| line.trim_start().starts_with(word))?;
+        Some((Arc::clone(&source.path), u32::try_from(line).ok()?.saturating_add(1)))
+    })
 }
 
 /// Whether `file` is one of those, a drop-in of one, or within one.

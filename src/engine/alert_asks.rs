@@ -61,6 +61,7 @@ impl Engine {
         let now = clock::now();
         match ask {
             AlertAsk::List { reply } => {
+                self.alerts.refresh(now, self.node.reasons_now());
                 let open = self.alerts.open().map(|open| (open.clone(), self.alerts.hush_of(now, open))).collect();
                 let silences = self.alerts.silences(now).cloned().collect();
                 reply.send(AlertList { open, silences }).ok();
@@ -72,6 +73,7 @@ impl Engine {
                 reply.send(self.alerts.unsilence(now, &text)).ok();
             }
             AlertAsk::Acknowledge { actor, text, reply } => {
+                self.alerts.refresh(now, self.node.reasons_now());
                 reply.send(self.alerts.acknowledge(now, &text, &actor.to_string())).ok();
             }
         }

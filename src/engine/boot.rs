@@ -322,6 +322,7 @@ impl Parts {
             signals: 0,
             tickets: Tickets::default(),
             waiting: BTreeMap::new(),
+            taken: Vec::new(),
             next_seq: 0,
             untold: super::untold::Untold::default(),
             settings,

@@ -27,7 +27,9 @@ use crate::{
     unit::{
         self, Level, Problem, SourceText, Surroundings, UnitDef,
         calendar::{ZoneName, Zones},
-        spec::{EmergencyAction, ExternalManager},
+        not_supervisors,
+        spec::EmergencyAction,
+        supervisors_program,
     },
 };
 
@@ -200,15 +202,10 @@ pub(super) fn strangers(host: &Host) -> Result<(), ConfigError> {
     };
     let mut problems = Vec::new();
     for unit in host.units.values() {
-        let manager = unit.external.as_ref().map(|external| &external.manager);
-        let Some(ExternalManager::Supervisor { .. }) = manager else { continue };
-        let program = unit.service.exec_start.first().map(|command| &*command.program).unwrap_or_default();
+        let Some(program) = supervisors_program(unit) else { continue };
         if same(Path::new(program)) == Some(ours) {
-            problems.push(format!(
-                "{}: error: {program} is this program's and not Supervisor's (supervisord.org)\n  help: set supervisorctl in \
-                 [external] to where that is, or install this program elsewhere (README, \"Beside Supervisor\")",
-                place(unit)
-            ));
+            let (message, help) = not_supervisors(program);
+            problems.push(format!("{}: error: {message}\n  help: {help}", place(unit)));
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems.join("\n"))) }

@@ -172,7 +172,9 @@ impl Counters {
                 };
                 *self.restarts.entry((run.unit.clone(), cause)).or_default() += 1;
             }
-            Happening::StartLimitHit { unit, .. } => *self.start_limits.entry(unit.clone()).or_default() += 1,
+            Happening::StartLimitHit { unit, again: false, .. } => {
+                *self.start_limits.entry(unit.clone()).or_default() += 1;
+            }
             Happening::ConfigLoaded { .. } => *self.reloads.entry(TAKEN).or_default() += 1,
             Happening::UpgradeFailed { reason } => self.upgrade_trouble = Some(reason.clone()),
             Happening::ConfigRejected { .. } => *self.reloads.entry(REFUSED).or_default() += 1,
@@ -219,6 +221,18 @@ mod tests {
             counters.hear(&starting(generation));
         }
         assert_eq!(counters.restarts_of(&web), 6);
+    }
+
+    #[test]
+    fn a_start_that_is_refused_at_the_limit_is_not_one_more_limit() {
+        let unit = UnitName::new("web").expect("a name");
+        let mut counters = Counters::default();
+        for again in [false, true, true, false] {
+            let (unit, interval) = (unit.clone(), TimeSpan::from_secs(10));
+            let what = Happening::StartLimitHit { unit, burst: 5, interval, last: None, again };
+            counters.hear(&Notice { at: Now::default(), what });
+        }
+        assert_eq!(counters.start_limits[&unit], 2);
     }
 
     #[test]

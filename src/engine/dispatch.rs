@@ -46,11 +46,19 @@ impl Engine {
         for ack in self.untold.free_acks() {
             self.keeper.send(&ack, Vec::new())?;
         }
-        if self.untold.is_full() {
+        if self.untold.is_full() || !self.taken.is_empty() {
             self.tell_all()?;
         }
         self.keeper.post()?;
         self.tree.post();
+        // What is in the socket reaches the keeper, whatever becomes of us. Otherwise the next drain looks again: a keeper
+        // that is behind has something to tell soon.
+        if self.keeper.has_sent_all() {
+            for asker in self.taken.drain(..) {
+                // Whoever asked may have gone.
+                asker.send(()).ok();
+            }
+        }
         Ok(())
     }
 

@@ -157,6 +157,9 @@ impl Engine {
 
     /// Alerts that are due by time alone: reminders.
     pub(super) fn remind(&mut self, now: Now) {
+        if self.alerts.next_deadline().is_some_and(|due| due <= now.mono) {
+            self.alerts.refresh(now, self.node.reasons_now());
+        }
         self.alerts.handle_timeout(now);
         self.write_alerts(now);
     }

@@ -41,7 +41,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 /// One question or order to the engine.
 #[derive(Debug)]
 pub enum Ask {
-    /// An order for units; answered when its outcome is known.
+    /// An order for units.
     Order {
         /// Who asks.
         actor: Actor,
@@ -50,7 +50,7 @@ pub enum Ask {
         /// What.
         verb: Verb,
         /// Where the answer goes.
-        reply: oneshot::Sender<Vec<(UnitName, Outcome)>>,
+        reply: OrderReply,
     },
     /// The state of all units.
     States {
@@ -102,6 +102,15 @@ pub enum Ask {
         /// Where the answer goes.
         reply: oneshot::Sender<Vec<(UnitName, Outcome)>>,
     },
+}
+
+/// Where the answer to an order goes, and when.
+#[derive(Debug)]
+pub enum OrderReply {
+    /// When its outcome is known.
+    Done(oneshot::Sender<Vec<(UnitName, Outcome)>>),
+    /// When it outlives this manager: the keeper has what the units are to remember.
+    Taken(oneshot::Sender<()>),
 }
 
 /// A unit as it is now.
@@ -226,7 +235,7 @@ impl Handle {
         units: Vec<UnitName>,
         verb: Verb,
     ) -> Result<Vec<(UnitName, Outcome)>, Gone> {
-        self.ask(|reply| Ask::Order { actor, units, verb, reply }).await
+        self.ask(|reply| Ask::Order { actor, units, verb, reply: OrderReply::Done(reply) }).await
     }
 
     /// The state of all units, in order of name.
@@ -274,10 +283,9 @@ impl Handle {
         self.ask(|reply| Ask::Reload { actor, begun, loaded, reply }).await
     }
 
-    /// Takes an order without waiting for its outcome.
+    /// Takes an order without waiting for its outcome. From then on it is carried out whatever becomes of this manager.
     pub async fn order_no_wait(&self, actor: Actor, units: Vec<UnitName>, verb: Verb) -> Result<(), Gone> {
-        let (reply, _unheard) = oneshot::channel();
-        self.asks.send(Ask::Order { actor, units, verb, reply }).await.map_err(|_| Gone)
+        self.ask(|reply| Ask::Order { actor, units, verb, reply: OrderReply::Taken(reply) }).await
     }
 
     /// Runs every probe of these units once, now; of all units when none is named.

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Engine, config,
-    handle::{Ask, Report, UnitState},
+    handle::{Ask, OrderReply, Report, UnitState},
     instances, mainpid,
     tree::Found,
 };
@@ -486,15 +486,12 @@ impl Engine {
         statuses.into_iter().zip(outputs).filter_map(state).collect()
     }
 
-    pub(super) fn order(
-        &mut self,
-        actor: Actor,
-        units: Vec<UnitName>,
-        verb: Verb,
-        reply: tokio::sync::oneshot::Sender<Vec<(UnitName, crate::node::effect::Outcome)>>,
-    ) {
+    pub(super) fn order(&mut self, actor: Actor, units: Vec<UnitName>, verb: Verb, reply: OrderReply) {
         let ticket = self.tickets.next();
-        self.waiting.insert(ticket, reply);
+        match reply {
+            OrderReply::Done(reply) => drop(self.waiting.insert(ticket, reply)),
+            OrderReply::Taken(reply) => self.taken.push(reply),
+        }
         if let Some(enabled) = enablement(verb) {
             let known = units.iter().filter(|unit| self.units.contains_key(*unit));
             let writes = known.map(|unit| store::Write::Enablement(unit.clone(), Some(enabled))).collect();

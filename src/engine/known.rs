@@ -11,7 +11,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{Engine, boot::ended, config::Host, fanout::Told, handle::Report};
 use crate::{
-    alert::{Alerts, Closing, Saved, Subject},
+    alert::{Alerts, Closing, Incident, Saved, Subject},
     base::{
         Chain, Consequence, ExitStatus, Generation, Happening, InvocationId, Mono, Notice, Now, RunId, RunResult,
         TimeSpan, UnitName,
@@ -93,7 +93,8 @@ impl Engine {
             let saved = store.alerts_saved().await?;
             let totals = store.restart_totals().await?;
             let elapsed = store.timers().await?;
-            Ok::<_, StoreError>((generations, enablement, saved, totals, elapsed))
+            let stopped = store.stopped().await?;
+            Ok::<_, StoreError>((generations, enablement, saved, totals, elapsed, stopped))
         };
         let mut answers = pin!(timeout(patience, answers));
         let answers = loop {
@@ -110,7 +111,7 @@ impl Engine {
         }
         let is_open = self.tell_opened(opened);
         match answers {
-            Ok(Ok((generations, enablement, saved, totals, elapsed))) => {
+            Ok(Ok((generations, enablement, saved, totals, elapsed, stopped))) => {
                 self.unended = generations
                     .iter()
                     .filter(|(_, known)| known.started > known.ended)
@@ -121,6 +122,7 @@ impl Engine {
                 self.counters().seed(totals, &restored.generations);
                 restored.enablement = enablement;
                 restored.elapsed = elapsed;
+                restored.stopped = stopped;
                 restored.incidents =
                     saved.open.iter().filter_map(|incident| unit_of(&incident.subject).cloned()).collect();
                 self.alerts = Alerts::restore(self.settings.alert.clone(), saved, clock::now());
@@ -234,7 +236,9 @@ impl Engine {
         let unheard: BTreeSet<&UnitName> =
             self.unheard.waiting.iter().filter_map(|told| told.notice.what.unit()).collect();
         let is_unheard = |subject: &Subject| subject.unit().is_some_and(|unit| unheard.contains(unit));
-        let over = |subject: &Subject| if is_unheard(subject) { None } else { how_it_ended(&self.node, now, subject) };
+        let over = |incident: &Incident| {
+            if is_unheard(&incident.subject) { None } else { how_it_ended(&self.node, now, incident) }
+        };
         self.alerts.learn(now, saved, over);
         self.alerts.keep_units(now, |unit, probe| is_there(&self.units, unit, probe));
         self.alert_of_what_is_so(now);
@@ -247,7 +251,7 @@ impl Engine {
     pub(super) fn settle_incidents(&mut self, now: Now, cause: ManagerCause) {
         // Otherwise it is learnt late. At boot nothing runs yet, and each unit has to show whether it is well.
         if !self.unseeded && cause != ManagerCause::Boot {
-            self.alerts.settle(now, |subject| how_it_ended(&self.node, now, subject));
+            self.alerts.settle(now, |incident| how_it_ended(&self.node, now, incident));
             self.alert_of_what_is_so(now);
             self.write_alerts(now);
         }
@@ -261,7 +265,7 @@ impl Engine {
             self.settle_incidents(clock::now(), cause);
         } else if !self.unseeded {
             let now = clock::now();
-            self.alerts.settle(now, |subject| rests(&self.node, subject).then_some(Closing::Stopped));
+            self.alerts.settle(now, |incident| rests(&self.node, &incident.subject).then_some(Closing::Stopped));
             self.write_alerts(now);
         }
         Ok(())
@@ -319,9 +323,9 @@ fn rests(node: &Node, subject: &Subject) -> bool {
 }
 
 /// How an incident ended that is open in the store; `None` when it did not. Whoever is not up long enough to be well was
-/// stopped or reset meanwhile.
-fn how_it_ended(node: &Node, now: Now, subject: &Subject) -> Option<Closing> {
-    let unit = match subject {
+/// stopped or reset meanwhile; so was one of which something is wrong only since a later run than the one that opened it.
+fn how_it_ended(node: &Node, now: Now, incident: &Incident) -> Option<Closing> {
+    let unit = match &incident.subject {
         Subject::Unit(unit) => unit,
         Subject::Probe(unit, probe) => {
             return match (node.verdict(unit, probe), node.active(unit)) {
@@ -332,8 +336,11 @@ fn how_it_ended(node: &Node, now: Now, subject: &Subject) -> Option<Closing> {
         }
         Subject::Config | Subject::Store | Subject::Logs | Subject::Disk => return None,
     };
+    if let Some(began) = node.wrong_since(unit) {
+        let opened = incident.id.run().map(|(generation, _)| generation);
+        return opened.filter(|opened| *opened < began).map(|_| Closing::Stopped);
+    }
     match node.active(unit) {
-        _ if node.is_in_incident(unit) => None,
         Some(Active::Active | Active::Reloading) if node.is_settled(now, unit) => Some(Closing::Recovered),
         Some(_) | None => Some(Closing::Stopped),
     }

@@ -77,7 +77,7 @@ pub use crate::edge::cgroup::way::make_way;
 pub use basis::could_go_on;
 pub use boot::{BootError, Given, Started, start};
 pub use counters::{Counters, Durations};
-pub use handle::{About, Ask, Gone, Handle, NumberedNotice, Report, UnitState};
+pub use handle::{About, Ask, Gone, Handle, NumberedNotice, OrderReply, Report, UnitState};
 pub use instances::{Instances, Made};
 pub use known::Learnt;
 pub use mainpid::Candidate;
@@ -134,6 +134,8 @@ pub struct Engine {
     signals: u64,
     tickets: handle::Tickets,
     waiting: BTreeMap<Ticket, oneshot::Sender<Vec<(UnitName, Outcome)>>>,
+    /// Whoever gave an order and waits only until it is sure to be carried out.
+    taken: Vec<oneshot::Sender<()>>,
     next_seq: u64,
     untold: untold::Untold,
     settings: Arc<settings::Settings>,

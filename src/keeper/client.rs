@@ -153,6 +153,11 @@ impl Client {
         self.post_but(0)
     }
 
+    /// Whether no order waits here any more.
+    pub fn has_sent_all(&self) -> bool {
+        self.outlet.is_empty()
+    }
+
     fn post_but(&mut self, kept: usize) -> Result<(), ClientError> {
         while self.outlet.len() > kept
             && let Some(frame) = self.outlet.front()

@@ -68,7 +68,7 @@ impl Node {
         let window = unit.triggers.get_or_insert_default();
         if !window.admit(now.mono, StartLimit { interval, burst, action: EmergencyAction::None }) {
             let unit = unit.name.clone();
-            self.notice(now, Happening::StartLimitHit { unit, burst, interval, last: None });
+            self.notice(now, Happening::StartLimitHit { unit, burst, interval, last: None, again: false });
             let result = RunResult::TriggerLimitHit;
             self.stop_accepting(now, place, result, Refusal::StartFailed { result, status: None });
             return Err(HangUp::TriggerLimit);

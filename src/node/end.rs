@@ -189,7 +189,9 @@ impl Node {
         };
         if let Some(unit) = self.unit_mut(place) {
             unit.keep_end(end.clone());
-            unit.incident |= !wanted && consequence != Consequence::Rest;
+            if !wanted && consequence != Consequence::Rest {
+                unit.begin_incident();
+            }
         }
         let mut what = end.happening(&run.def.name, false);
         if let (Happening::RunEnded { delay: said, .. }, Plan::Restart { delay, .. }) = (&mut what, plan) {
@@ -258,7 +260,7 @@ impl Node {
     /// It came to its end by itself, and a good one: there is nothing to be restored any more.
     fn finished_well(&mut self, now: Now, place: Place, run: &Run) {
         let Some(unit) = self.unit_mut(place) else { return };
-        if run.ending.is_none() && run.result == RunResult::Success && std::mem::take(&mut unit.incident) {
+        if run.ending.is_none() && run.result == RunResult::Success && unit.incident.take().is_some() {
             self.notice(now, Happening::Recovered { run: run.id() });
         }
     }
@@ -318,7 +320,7 @@ impl Node {
         unit.since = now;
         unit.result = result;
         unit.wish = Wish::Down;
-        unit.incident = true;
+        unit.begin_incident();
         let name = unit.name.clone();
         let targets = unit.def.relations.on_failure.clone();
         self.timers.clear(place, Slot::HoldOff);
@@ -347,8 +349,9 @@ impl Node {
     ) {
         let Some(unit) = self.unit(place) else { return };
         let (name, action, last) = (unit.name.clone(), unit.def.start_limit.action, unit.last_end_in_words());
+        let again = matches!(unit.state, State::Failed) && unit.result == RunResult::StartLimitHit;
         let Allowed { burst, interval } = allowed;
-        self.notice(now, Happening::StartLimitHit { unit: name, burst, interval, last });
+        self.notice(now, Happening::StartLimitHit { unit: name, burst, interval, last, again });
         let monitor = monitor.map(|monitor| Box::new(Monitor { result: RunResult::StartLimitHit, ..*monitor }));
         self.fail(now, place, RunResult::StartLimitHit, monitor);
         self.want_exit(place, action, super::EXIT_CODE_START_LIMIT);
@@ -407,7 +410,7 @@ impl Node {
         if let Some(actor) = by_run.or(by_job) {
             let unit = unit.name.clone();
             if let Some(unit) = self.unit_mut(place) {
-                unit.incident = false;
+                unit.incident = None;
             }
             self.notice(now, Happening::UnitStopped { unit, actor });
         }

@@ -292,6 +292,7 @@ impl Node {
             Phase::Start => self.next_start(now, place, next),
             Phase::StartPost => self.next_start_post(now, place, next),
             Phase::Reload { .. } => self.next_reload(now, place, next),
+            Phase::Stop if control.directive == Directive::Start => self.next_start_again(now, place, next),
             Phase::Stop if control.directive == Directive::Restart => self.next_restart(now, place, next),
             Phase::Stop => self.next_stop(now, place, next),
             Phase::StopPost => self.next_stop_post(now, place, next),

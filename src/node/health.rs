@@ -17,7 +17,7 @@ use super::{
     wish::Ask,
 };
 use crate::{
-    base::{Actor, Happening, HeldBack, Mono, Now, Remedy, RunId, RunResult, Ticket, TimeSpan, UnitName},
+    base::{Actor, Generation, Happening, HeldBack, Mono, Now, Remedy, RunId, RunResult, Ticket, TimeSpan, UnitName},
     unit::{
         UnitDef,
         spec::{OnUnhealthy, ProbeSpec, ServiceKind},
@@ -207,11 +207,20 @@ impl Node {
 
     /// The probes that are unhealthy or degraded, as it was told when they became so.
     pub fn fallen_probes(&self) -> impl Iterator<Item = Happening> {
+        self.fallen(Some("so the manager before this one found"))
+    }
+
+    /// The same of those whose reason is known, with the newest.
+    pub fn reasons_now(&self) -> impl Iterator<Item = Happening> {
+        self.fallen(None)
+    }
+
+    fn fallen(&self, unknown: Option<&'static str>) -> impl Iterator<Item = Happening> {
         let units = self.names.values().filter_map(|place| self.unit(*place));
         let runs = units.filter_map(|unit| Some((unit, unit.run().filter(|run| run.phase.is_up())?)));
-        let fallen = |unit: &Unit, run: &Run, spec: &ProbeSpec, probe: &Probe| {
+        let fallen = move |unit: &Unit, run: &Run, spec: &ProbeSpec, probe: &Probe| {
             let (id, name) = (run.id(), spec.name.to_string());
-            let reason = probe.reason().unwrap_or("so the manager before this one found").to_owned();
+            let reason = probe.reason().or(unknown)?.to_owned();
             match probe.verdict {
                 Verdict::Unhealthy => {
                     let remedy = run.remedy(spec.on_unhealthy, unit.held_back);
@@ -233,7 +242,9 @@ impl Node {
         let wants_restart = spec.on_unhealthy == OnUnhealthy::Restart;
         let held = if wants_restart { self.admit_restart(now, place) } else { None };
         let Some(unit) = self.unit_mut(place) else { return };
-        unit.incident |= spec.matters();
+        if spec.matters() {
+            unit.begin_incident();
+        }
         let Some(run) = unit.run() else { return };
         let (id, probe, severity) = (run.id(), spec.name.to_string(), spec.severity);
         let remedy = run.remedy(spec.on_unhealthy, held);
@@ -267,7 +278,7 @@ impl Node {
 
     /// Says that the unit is well, or sets when it may be.
     pub(super) fn recover(&mut self, now: Now, place: Place) {
-        let Some(unit) = self.unit(place).filter(|unit| unit.incident) else { return };
+        let Some(unit) = self.unit(place).filter(|unit| unit.incident.is_some()) else { return };
         let Some(run) = unit.run().filter(|run| run.phase.is_up() && run.is_well()) else { return };
         match run.settled_at(now) {
             Some(at) if at <= now.mono => self.is_well(now, place),
@@ -286,7 +297,7 @@ impl Node {
     pub(super) fn is_well(&mut self, now: Now, place: Place) {
         let Some(unit) = self.unit_mut(place) else { return };
         let Some(id) = unit.run().map(Run::id) else { return };
-        if std::mem::take(&mut unit.incident) {
+        if unit.incident.take().is_some() {
             self.touch(place);
             self.notice(now, Happening::Recovered { run: id });
         }
@@ -334,6 +345,15 @@ impl Node {
         for index in 0..count {
             self.send_probe(place, index, false);
         }
+    }
+}
+
+impl Unit {
+    /// Something goes wrong; if nothing was wrong before, that is how it began.
+    pub(super) fn begin_incident(&mut self) {
+        // What a template that accepts counts there are connections, and no runs of its own.
+        let newest = if self.accepts() { Generation(0) } else { self.generation };
+        self.incident.get_or_insert(newest);
     }
 }
 

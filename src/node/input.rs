@@ -435,6 +435,8 @@ pub struct Restored {
     pub enablement: BTreeMap<UnitName, bool>,
     /// Units that something went wrong with and that were not well again, as the store knows; a memo knows better.
     pub incidents: BTreeSet<UnitName>,
+    /// Units whose newest run someone stopped here, and when that was done, as the store knows.
+    pub stopped: BTreeMap<UnitName, Wall>,
     /// When persistent timers last elapsed, or were first armed.
     pub elapsed: BTreeMap<UnitName, Wall>,
     /// What timers need to know of the machine.

@@ -148,7 +148,7 @@ impl Node {
             | Phase::FinalSigterm
             | Phase::FinalSigkill => None,
         };
-        let fits = |is: Directive, wants| is == wants || (is == Directive::Restart && wants == Directive::Stop);
+        let fits = |is: Directive, wants| is == wants || (wants == Directive::Stop && run.is_restarted_by(is));
         if wants.is_some_and(|wants| run.control.is_none_or(|control| !fits(control.directive, wants))) {
             say("its command is not under way");
         }

@@ -271,10 +271,10 @@ impl Node {
     /// It cannot start without a unit that is not up. It comes back with that one (systemd would leave it, its #18856).
     fn dependency_failed(&mut self, now: Now, place: Place, needs: UnitName) {
         let Some(unit) = self.unit_mut(place) else { return };
-        let is_new = !unit.incident;
+        let is_new = unit.incident.is_none();
         unit.wish = Wish::Down;
         unit.waits_back = true;
-        unit.incident = true;
+        unit.begin_incident();
         let name = unit.name.clone();
         let targets = unit.def.relations.on_failure.clone();
         self.notice(now, Happening::DependencyFailed { unit: name, needs: needs.clone() });
@@ -486,7 +486,7 @@ impl Node {
                 let Some(unit) = self.unit_mut(place) else { return };
                 unit.state = State::Inactive;
                 unit.since = now;
-                unit.incident = false;
+                unit.incident = None;
                 let name = unit.name.clone();
                 self.timers.clear(place, Slot::HoldOff);
                 self.release(place, Some(&ending));

@@ -80,7 +80,7 @@ impl Node {
         if admitted {
             return self.start_all(now, &[(place, None)], &Pull::new(StartCause::Traffic));
         }
-        self.notice(now, Happening::StartLimitHit { unit: name.clone(), burst, interval, last: None });
+        self.notice(now, Happening::StartLimitHit { unit: name.clone(), burst, interval, last: None, again: false });
         let monitor = self.last_end(place);
         self.fail(now, place, RunResult::TriggerLimitHit, monitor);
     }

@@ -371,10 +371,10 @@ impl Node {
         Some(self.unit(*place)?.sub().active())
     }
 
-    /// Whether something went wrong with the unit and is not well again.
+    /// In which run it began that something is wrong with the unit; 0 where that is not known, `None` while all is well.
     #[must_use]
-    pub fn is_in_incident(&self, unit: &UnitName) -> bool {
-        self.names.get(unit).and_then(|place| self.unit(*place)).is_some_and(|unit| unit.incident)
+    pub fn wrong_since(&self, unit: &UnitName) -> Option<Generation> {
+        self.names.get(unit).and_then(|place| self.unit(*place))?.incident
     }
 
     /// Runs whose processes do not die on the final signal.

@@ -155,6 +155,7 @@ impl Node {
         };
         run.sent = Some((signal, actor.clone()));
         let (id, key) = (run.id(), run.main_key());
+        self.touch(place);
         self.order(place, Effect::Kill { key, signal });
         self.notice(now, Happening::Signalled { run: id, signal, actor: actor.clone() });
         self.answer(Some(ask), Outcome::Done);
@@ -168,7 +169,7 @@ impl Node {
             unit.state = State::Inactive;
             unit.since = now;
             unit.result = RunResult::Success;
-            unit.incident = false;
+            unit.incident = None;
         }
         unit.restarts = 0;
         unit.window = StartWindow::default();
@@ -230,6 +231,9 @@ impl Node {
         self.notice(now, Happening::ShuttingDown { actor: actor.clone(), machine });
         self.shutdown = Some(Shutdown { code, said: false });
         let ending = Ending::Shutdown(actor);
+        if !machine {
+            self.restarts_come_back();
+        }
         for place in self.places(Place(0)).filter(|place| self.graph.orders(*place)).collect::<Vec<_>>() {
             self.shut_down_one(place, &ending);
         }

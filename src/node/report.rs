@@ -93,7 +93,7 @@ impl Node {
     }
 }
 
-/// Of a run that a manager before this one saw end, only what the next one's cause tells.
+/// Of a run that an older release saw end, only what the next one's cause tells.
 fn last_why(unit: &Unit) -> Option<String> {
     let by_probe = |run: &Run| match &run.begin.cause {
         StartCause::Unhealthy { probe } => Some(format!("probe {probe} was not well")),

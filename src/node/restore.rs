@@ -16,10 +16,11 @@ use super::{
     memo::{self, Deadlines},
     service::{Begin, Main, Phase, Run, State, Unit},
     timers::Slot,
+    watch::Watch,
     wish::{Ending, Job, JobKind, Wish},
 };
 use crate::{
-    base::{Actor, Happening, Now, ProcessKey, Role, Signal, StartCause, TimeSpan, UnitName},
+    base::{Actor, Generation, Happening, Now, ProcessKey, Role, Signal, StartCause, TimeSpan, UnitName},
     unit::{UnitDef, connection, spec::ServiceKind},
 };
 
@@ -41,7 +42,9 @@ impl Node {
             let memo = restored.memos.get(&name).and_then(|memo| memo::decode(memo, &name, &def));
             let (mut unit, deadlines) = memo.unwrap_or_else(|| {
                 let mut unit = Unit::new(name.clone(), def, now);
-                unit.incident = restored.incidents.contains(&name);
+                // Whenever that began.
+                unit.incident = restored.incidents.contains(&name).then_some(Generation(0));
+                unit.watch = restored.stopped.get(&name).map(|at| Box::new(Watch::stopped(*at)));
                 (unit, Deadlines::default())
             });
             unit.gone = gone;

@@ -62,8 +62,7 @@ pub(super) struct Unit {
     /// How the last run ended.
     pub(super) result: RunResult,
     pub(super) last_status: Option<ExitStatus>,
-    /// The command of the newest run that came to nothing, with step and cause. Rows and notices have it for good; a next
-    /// manager knows only the exit code.
+    /// The command of the newest run that came to nothing, with step and cause. Rows and notices have it for good.
     pub(super) spawn_failure: Option<Box<str>>,
     /// The last runs that ended, oldest first.
     pub(super) ends: Vec<End>,
@@ -73,8 +72,8 @@ pub(super) struct Unit {
     pub(super) job: Option<Box<Job>>,
     /// It is down only because a unit that it needs went down; it comes back with that one.
     pub(super) waits_back: bool,
-    /// Something went wrong and `Recovered` has not been said since.
-    pub(super) incident: bool,
+    /// Something went wrong and `Recovered` has not been said since: the newest run when that began.
+    pub(super) incident: Option<Generation>,
     /// When probes restarted it, as far as the budget of all units counts that.
     pub(super) probe_restarts: Vec<Mono>,
     /// What holds back the restart that a probe of the present run wants.
@@ -138,9 +137,9 @@ pub(super) struct Run {
     pub(super) result: RunResult,
     /// Why it was taken down while it was well; `None` while it is not, or when it ended by itself.
     pub(super) ending: Option<Ending>,
-    /// Why it ends, for people, where that is known before it does; not remembered.
+    /// Why it ends, for people, where that is known before it does.
     pub(super) why: Option<Box<str>>,
-    /// The last signal that someone sent its main process; not remembered.
+    /// The last signal that someone sent its main process.
     pub(super) sent: Option<(Signal, Actor)>,
     /// No process of the run lives.
     pub(super) empty: bool,
@@ -167,6 +166,8 @@ pub(super) struct Run {
     pub(super) checks: Vec<Checking>,
     /// The reload that is under way.
     pub(super) reload: Option<Box<Reloading>>,
+    /// The daemon ends while the external service is restarted: what was stopped for that is started before we go.
+    pub(super) comes_back: bool,
     /// An external service ended, or was restarted, without us.
     pub(super) elsewhere: Option<Elsewhere>,
     /// When that was, where it is known.
@@ -292,7 +293,7 @@ pub(super) struct End {
     pub(super) result: RunResult,
     pub(super) wanted: bool,
     pub(super) consequence: Consequence,
-    /// Not remembered.
+    /// For people, where more is known than the status says.
     pub(super) why: Option<Box<str>>,
 }
 
@@ -355,7 +356,7 @@ impl Unit {
             enabled: None,
             job: None,
             waits_back: false,
-            incident: false,
+            incident: None,
             probe_restarts: Vec::new(),
             held_back: None,
             maintained: false,
@@ -448,6 +449,7 @@ impl Run {
             checks: Vec::new(),
             reload: None,
             elsewhere: None,
+            comes_back: false,
             ended_at: None,
             monitor: None,
         }

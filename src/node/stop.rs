@@ -26,9 +26,13 @@ impl Node {
     }
 
     pub(super) fn next_stop(&mut self, now: Now, place: Place, step: u16) {
-        if !self.run_command(now, place, Directive::Stop, step, Phase::Stop) {
-            self.enter_signals(now, place, Phase::StopSigterm { tree: false });
+        if self.run_command(now, place, Directive::Stop, step, Phase::Stop) {
+            return;
         }
+        if self.run(place).is_some_and(|run| run.comes_back) {
+            return self.next_start_again(now, place, 0);
+        }
+        self.enter_signals(now, place, Phase::StopSigterm { tree: false });
     }
 
     /// It said STOPPING=1: it is on its way, and has the time of a stop for it.
@@ -268,7 +272,7 @@ impl Node {
         if first {
             self.stuck += 1;
             if let Some(unit) = self.unit_mut(place) {
-                unit.incident = true;
+                unit.begin_incident();
             }
             self.touch(place);
             self.notice(now, Happening::Unkillable { run: id });

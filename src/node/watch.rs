@@ -14,7 +14,7 @@ use super::{
     wish::{Ending, Wish},
 };
 use crate::{
-    base::{Consequence, Happening, Mono, Now, RunId, RunResult, StartCause, TimeSpan, UnitName, Wall},
+    base::{Actor, Consequence, Happening, Mono, Now, RunId, RunResult, StartCause, TimeSpan, UnitName, Wall},
     unit::spec::ExternalManager,
 };
 
@@ -22,6 +22,9 @@ use crate::{
 const FIRST_PHASE_MAX: TimeSpan = TimeSpan::from_secs(2);
 /// Restarts between two looks that become runs of their own; a manager that counts more is believed no further.
 const MISSED_MAX: u32 = 16;
+
+/// How a run ended that nobody saw.
+const UNSEEN: LifeEnd = LifeEnd { result: RunResult::Unknown, status: None };
 
 /// What is known of an external service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub(super) struct Watch {
     pub(super) end: Option<LifeEnd>,
     /// It was down since someone stopped it here: what is seen up now was started since.
     pub(super) seen_down: bool,
+    /// When it was stopped here before the daemon began: how that run ended is no news.
+    stopped_at: Option<Wall>,
     /// Its run is to end, and it may be up once the command that is signalled is gone.
     pub(super) owes_stop: bool,
     /// The number of the last question, and whether its answer is awaited.
@@ -42,7 +47,16 @@ pub(super) struct Watch {
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { life: None, end: None, seen_down: true, owes_stop: false, number: 0, asked: false, said: None }
+        Self {
+            life: None,
+            end: None,
+            seen_down: true,
+            stopped_at: None,
+            owes_stop: false,
+            number: 0,
+            asked: false,
+            said: None,
+        }
     }
 }
 
@@ -52,9 +66,27 @@ impl Watch {
         Self { life, end, seen_down, owes_stop, ..Self::default() }
     }
 
+    /// One whose run was stopped here, before the daemon began.
+    pub(super) fn stopped(at: Wall) -> Self {
+        Self { stopped_at: Some(at), ..Self::default() }
+    }
+
     /// Whether it is another run than the one that was stopped here.
     fn is_another(&self, life: &Life) -> bool {
         self.life.as_ref().is_some_and(|stopped| stopped.id != life.id)
+    }
+
+    /// Whether that run ended as it was stopped here, before the daemon began.
+    fn ended_as_asked(&self, past: &Past) -> bool {
+        past.at.zip(self.stopped_at).is_some_and(|(at, stopped)| at <= stopped)
+    }
+
+    /// How many of its runs nobody has seen, by the restarts that its manager counts; one that counts more is believed no
+    /// further.
+    fn unseen(&self, life: Option<&Life>) -> u32 {
+        let before = self.life.as_ref().and_then(|life| life.restarts);
+        let counted = life.and_then(|life| life.restarts).zip(before);
+        counted.map_or(0, |(now, before)| now.saturating_sub(before).min(MISSED_MAX))
     }
 
     /// Whether its manager has restarted it since it was seen last. How often it did is kept while it is down.
@@ -207,6 +239,11 @@ impl Node {
             State::Live(_) => {}
             _ if unit.job.is_some() || unit.gone || !(watch.seen_down || watch.is_another(&life)) => {}
             State::HoldOff { cause: StartCause::AutoRestart | StartCause::ExternalRestart, .. } => {
+                // The last of those is up.
+                let failed = watch.unseen(Some(&life)).saturating_sub(1);
+                let past = Past { life: Some(life.clone()), ..Past::default() };
+                self.tried_elsewhere(now, place, failed, UNSEEN, &past);
+                let Some(unit) = self.unit_mut(place) else { return };
                 unit.restarts = unit.restarts.saturating_add(1);
                 self.found_up(now, place, StartCause::ExternalRestart, life);
             }
@@ -226,6 +263,28 @@ impl Node {
             watch.life = Some(life);
         }
         self.touch(place);
+    }
+
+    /// Its manager has started it so often, in vain, since someone looked; `end` is of the last of those.
+    fn tried_elsewhere(&mut self, now: Now, place: Place, times: u32, end: LifeEnd, past: &Past) {
+        for left in (0..times).rev() {
+            let (Some(unit), Some(life)) = (self.unit_mut(place), past.life.clone()) else { return };
+            unit.restarts = unit.restarts.saturating_add(1);
+            self.found_up(now, place, StartCause::ExternalRestart, life);
+            let earlier = Past { at: None, ..past.clone() };
+            let (end, past) = if left == 0 { (end, past) } else { (UNSEEN, &earlier) };
+            self.ended_elsewhere(now, place, Elsewhere::Waits, end, past);
+        }
+    }
+
+    /// It is down, and was restarted in vain since it was seen up: what is told of it now is of the last of those runs.
+    fn catch_up(&mut self, now: Now, place: Place, past: &Past) {
+        let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) else { return };
+        let is_behind = watch.unseen(past.life.as_ref()) > 0;
+        if let (true, Some(before), Some(life)) = (is_behind, watch.life.clone(), past.life.clone()) {
+            let end = watch.end.take();
+            self.lives_anew(now, place, &before, life, end);
+        }
     }
 
     /// Another run than the one that was seen before, or one that was restarted since.
@@ -273,9 +332,16 @@ impl Node {
         let Some(watch) = unit.watch.as_deref_mut() else { return };
         let is_news = watch.seen_down || past.life.as_ref().is_some_and(|life| watch.is_another(life));
         match &unit.state {
-            State::Live(_) => self.ended_elsewhere(now, place, Elsewhere::Waits, end, past),
+            State::Live(_) => {
+                self.catch_up(now, place, past);
+                self.ended_elsewhere(now, place, Elsewhere::Waits, end, past);
+            }
+            State::HoldOff { cause: StartCause::ExternalRestart, .. } if unit.job.is_none() && !unit.gone => {
+                let times = watch.unseen(past.life.as_ref());
+                self.tried_elsewhere(now, place, times, end, past);
+            }
             State::Inactive | State::Failed if is_news && unit.job.is_none() && !unit.gone => {
-                unit.incident = true;
+                unit.begin_incident();
                 unit.wish = Wish::Up;
                 self.await_manager(now, place);
             }
@@ -306,9 +372,12 @@ impl Node {
         match &unit.state {
             State::Live(_) => {
                 let how = if has_given_up { Elsewhere::GaveUp(allowed) } else { Elsewhere::Gone };
+                self.catch_up(now, place, &past);
                 self.ended_elsewhere(now, place, how, end, &past);
             }
             State::HoldOff { cause: StartCause::ExternalRestart, .. } if idle => {
+                let times = watch.unseen(past.life.as_ref());
+                self.tried_elsewhere(now, place, times, end, &past);
                 if failed {
                     self.given_up_elsewhere(now, place, allowed);
                 } else {
@@ -316,7 +385,7 @@ impl Node {
                 }
             }
             // Someone started it, and it failed before anyone looked.
-            State::Inactive if idle && failed && was_down && is_another => {
+            State::Inactive if idle && failed && was_down && is_another && !watch.ended_as_asked(&past) => {
                 watch.life = past.life;
                 if has_given_up {
                     self.given_up_elsewhere(now, place, allowed);
@@ -355,7 +424,7 @@ impl Node {
         let Some(unit) = self.unit_mut(place) else { return };
         (unit.state, unit.since, unit.wish) = (State::Inactive, now, Wish::Down);
         let run = RunId { unit: unit.name.clone(), generation: unit.generation };
-        let recovered = std::mem::take(&mut unit.incident);
+        let recovered = unit.incident.take().is_some();
         self.touch(place);
         self.tidy_kept(place);
         if recovered {
@@ -438,6 +507,27 @@ impl Node {
         directive.is_some_and(|directive| self.run_command(now, place, directive, 0, Phase::Stop))
     }
 
+    /// External services that are just restarted are not to be left stopped when the daemon ends.
+    pub(super) fn restarts_come_back(&mut self) {
+        for place in self.names.values().copied().collect::<Vec<_>>() {
+            let Some(unit) = self.unit_mut(place).filter(|unit| unit.wish == Wish::Up) else { continue };
+            if let Some(run) = unit.run_mut().filter(|run| run.def.external.is_some()) {
+                run.comes_back = matches!(run.ending, Some(Ending::Restart(_) | Ending::Unhealthy { .. }));
+            }
+        }
+    }
+
+    /// It was stopped to be restarted, and the daemon ends: it is started, and left alone then.
+    pub(super) fn next_start_again(&mut self, now: Now, place: Place, step: u16) {
+        if self.run_command(now, place, Directive::Start, step, Phase::Stop) {
+            return;
+        }
+        if let Some(run) = self.run_mut(place) {
+            run.ending = Some(Ending::Shutdown(Actor::Daemon));
+        }
+        self.enter_signals(now, place, Phase::StopSigterm { tree: false });
+    }
+
     /// A restart command has ended well: after the last the next run finds it up. Unless someone wants it down by now.
     pub(super) fn next_restart(&mut self, now: Now, place: Place, step: u16) {
         if self.unit(place).is_some_and(|unit| unit.wish == Wish::Down && self.shutdown.is_none()) {
@@ -452,6 +542,11 @@ impl Run {
     /// Whether it was up before we knew: nothing is to be started.
     pub(super) const fn began_elsewhere(&self) -> bool {
         matches!(self.begin.cause, StartCause::ExternalStart | StartCause::ExternalRestart)
+    }
+
+    /// Whether a command of this kind is a way down that ends up again.
+    pub(super) fn is_restarted_by(&self, directive: Directive) -> bool {
+        directive == Directive::Restart || (directive == Directive::Start && self.comes_back)
     }
 
     fn ended_elsewhere(&mut self, end: LifeEnd) {

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::{
+    UnitDef,
     check::Clean,
     diag::Report,
     draft::{CheckDraft, Draft, ExternalDraft, Places},
@@ -62,6 +63,21 @@ pub(super) fn finish(draft: &mut Draft, places: &Places, clean: Clean, report: &
     service.kill.mode = KillMode::Process;
     service.timeouts.start = timeout_start.unwrap_or(TIMEOUT_DEFAULT);
     draft.def.external = Some(Box::new(plan.spec));
+}
+
+/// The program that a unit of Supervisor is steered with.
+pub fn supervisors_program(def: &UnitDef) -> Option<&str> {
+    let external = def.external.as_ref()?;
+    let is_supervisors = matches!(external.manager, ExternalManager::Supervisor { .. });
+    is_supervisors.then(|| def.service.exec_start.first().map(|command| &*command.program)).flatten()
+}
+
+/// What is wrong where that program is ours, and the remedy: its orders would fail, and the service would seem to.
+pub fn not_supervisors(program: &str) -> (String, &'static str) {
+    let message = format!("{program} is this program's and not Supervisor's (supervisord.org)");
+    let help = "set supervisorctl in [external] to where that is, or install this program elsewhere (README, \"Beside \
+                Supervisor\")";
+    (message, help)
 }
 
 /// Probes that look at processes of ours.

@@ -41,6 +41,7 @@ mod specifier;
 pub use diag::{Level, PROBLEMS_MAX, Problem};
 pub use exec_line::{EXEC_LINE_BYTES_MAX, ExecFault};
 pub use expand::expand;
+pub use external::{not_supervisors, supervisors_program};
 pub use needs::{Need, Needed};
 pub use reader::{Field, Read, Reader, Value, put, read_settings};
 pub use set::{Acceptor, Digest, Loaded, Surroundings, UnitSet, load, load_in, load_with_needs};

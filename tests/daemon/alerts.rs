@@ -237,6 +237,41 @@ pub(crate) fn a_manager_that_begins_without_its_database_tells_no_incident_twice
     }
 }
 
+pub(crate) fn a_failure_after_a_reset_is_another_incident_though_nothing_of_that_was_written_down() {
+    let hook = Hook::new(0);
+    let mut world = World::new();
+    world.settings(&route("ops", "webhook", &hook));
+    world.unit("web", "[service]\nexec_start = \"/bin/sh -c 'exit 3'\"\n");
+    world.start();
+    world.until_active("web", "failed");
+    let is_told = || {
+        let sql = "SELECT count(*) FROM outbox WHERE state = 'delivered'";
+        world.database().query_row(sql, [], |row| row.get::<_, u32>(0)) == Ok(1)
+    };
+    until("that is told, and written down", || is_told().then_some(()));
+    let incidents = |world: &World| -> Vec<(String, Option<String>)> {
+        let database = world.database();
+        let mut rows = database.prepare("SELECT id, closed_how FROM incidents ORDER BY seq").unwrap();
+        rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    };
+    assert_eq!(incidents(&world), [("web/1/0".to_owned(), None)]);
+    let other = rusqlite::Connection::open(world.path("state/state.db")).unwrap();
+    other.busy_timeout(PATIENCE).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    world.ok(&["reset", "web"]);
+    world.ctl(&["start", "web"]);
+    world.until_status("web", "it fails again", |s| s["generation"] == 2 && s["active"] == "failed");
+    world.kill_manager();
+    other.execute_batch("ROLLBACK").unwrap();
+    world.await_answer();
+    until("the end of the first and the second are told", || (hook.taken().len() == 3).then_some(()));
+    let told: Vec<(Value, Value)> =
+        hook.taken().iter().map(|message| (message["event"].clone(), message["incident"].clone())).collect();
+    let expected = [("unit_failed", "web/1/0"), ("recovered", "web/1/0"), ("unit_failed", "web/2/0")];
+    assert_eq!(told, expected.map(|(event, incident)| (event.into(), incident.into())));
+    assert_eq!(incidents(&world), [("web/1/0".to_owned(), Some("stopped".to_owned())), ("web/2/0".to_owned(), None)]);
+}
+
 /// A mail server of aiosmtpd's; it ends when its standard input does, at the latest with this program.
 struct MailServer(Child);
 

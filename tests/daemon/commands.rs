@@ -116,6 +116,7 @@ pub(crate) fn a_message_reaches_a_command_once_as_json_and_in_variables_and_noth
         "ROUNDSMAN_UNIT=web",
         "ROUNDSMAN_SEVERITY=critical",
         "ROUNDSMAN_STATUS=firing",
+        &format!("ROUNDSMAN_DEDUP_KEY=unit_failed:web@{node}"),
         "ROUNDSMAN_POSSIBLE_DUPLICATE=false",
         &format!("ROUNDSMAN_INCIDENT={incident}"),
         &format!("ROUNDSMAN_NODE={node}"),

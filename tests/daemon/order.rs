@@ -123,3 +123,30 @@ pub(crate) fn a_unit_whose_requirement_fails_does_not_start() {
     assert!(format!("{refused:?}").contains("db"), "{refused:?}");
     assert_eq!(world.lines("truth"), Vec::<String>::new());
 }
+
+pub(crate) fn what_was_taken_without_waiting_is_done_though_the_manager_dies_at_once() {
+    let text = |name: &str| {
+        let after = if name == "web" { "after = [\"slow\"]\nrequires = [\"slow\"]\n" } else { "" };
+        format!(
+            "[unit]\nstart_limit_burst = 0\n{after}[service]\nexec_start = \"sleep 1000\"\n[install]\nenabled = false\n"
+        )
+    };
+    let slow = "[unit]\nstart_limit_burst = 0\n[service]\ntype = \"oneshot\"\nexec_start = \"sleep 0.5\"\n[install]\nenabled = false\n";
+    let mut world = World::new();
+    world.unit("web", &text("web"));
+    world.unit("slow", slow);
+    world.unit("plain@", &text("plain@"));
+    world.start();
+    for nth in 0..6 {
+        let plain = format!("plain@{nth}");
+        // One that waits for another, and one that is made for the order.
+        world.ok(&["start", "web", &plain, "--no-wait"]);
+        world.kill_manager();
+        for unit in ["web", &plain] {
+            world.until_active(unit, "active");
+        }
+        world.ok(&["stop", "web", "--no-wait"]);
+        world.kill_manager();
+        world.until_active("web", "inactive");
+    }
+}

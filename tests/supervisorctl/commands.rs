@@ -254,6 +254,23 @@ fn help_is_there_for_each_command() {
 }
 
 #[test]
+fn lint_tells_of_a_program_of_supervisors_that_is_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("web.toml");
+    let write = |more: &str| std::fs::write(&file, format!("[external]\nsupervisor = \"web\"\n{more}\n")).unwrap();
+    let lint = || World::empty().run(&format!("lint {}", dir.path().display()));
+    let ours = dir.path().join("supervisorctl");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_supervisorctl"), &ours).unwrap();
+    write(&format!("supervisorctl = \"{}\"", ours.display()));
+    let ended = lint();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let place = format!("{}:3:1: error: {} is this program's", file.display(), ours.display());
+    assert!(ended.out.contains(&place) && ended.out.contains("Beside Supervisor"), "{ended:?}");
+    write("supervisorctl = \"/bin/true\"");
+    assert_eq!(lint().code, Some(0), "another one");
+}
+
+#[test]
 fn lint_needs_no_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("web.toml");

@@ -149,6 +149,7 @@ mod tests {
     fn incident() -> Incident {
         Incident {
             id: "web/3/0".to_owned(),
+            dedup_key: Some("unit_failed:web@vm1".to_owned()),
             event: "unit_failed".to_owned(),
             about: "web".to_owned(),
             severity: "critical".to_owned(),

@@ -543,7 +543,8 @@ impl Worker {
     }
 }
 
-/// What is critical before what is not: a crowd of warnings takes a second each. Messages of one incident stay in their order.
+/// What is critical before what is not: a crowd of warnings takes a second each. Messages about one thing stay in their order:
+/// the end of an incident must not end the next one, which receivers know by the same key.
 fn graver_first(waiting: Vec<OutboxRow>) -> Vec<OutboxRow> {
     if waiting.len() < 2 {
         return waiting;
@@ -554,9 +555,9 @@ fn graver_first(waiting: Vec<OutboxRow>) -> Vec<OutboxRow> {
         .iter()
         .filter_map(message)
         .filter(|message| message.severity == Severity::Critical.as_str())
-        .map(|message| message.incident)
+        .map(|message| message.thing())
         .collect();
-    let is_critical = |row: &OutboxRow| message(row).is_some_and(|message| critical.contains(&message.incident));
+    let is_critical = |row: &OutboxRow| message(row).is_some_and(|message| critical.contains(&message.thing()));
     let (mut first, rest): (Vec<OutboxRow>, Vec<OutboxRow>) = waiting.into_iter().partition(is_critical);
     first.extend(rest);
     first

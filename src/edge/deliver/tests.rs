@@ -375,13 +375,16 @@ async fn reminders_that_a_later_message_has_overtaken_are_not_sent_after_an_outa
 }
 
 #[tokio::test]
-async fn what_is_critical_goes_before_what_is_not_and_an_incident_stays_in_order() {
+async fn what_is_critical_goes_before_what_is_not_and_what_is_about_one_unit_stays_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let peer = Peer::start(|_| Reply::status(200, "", "")).await;
-    let of = |id: u32, incident: &str, severity: &str| {
-        let (incident, severity) = (incident.to_owned(), severity.to_owned());
-        Message { incident, severity, ..message(id) }
+    // An incident each: the end of one must not come after the beginning of the next.
+    let of = |id: u32, unit: &str, severity: &str| Message {
+        unit: Some(unit.to_owned()),
+        incident: format!("{unit}/{id}/0"),
+        severity: severity.to_owned(),
+        ..message(id)
     };
     let messages = [of(1, "a", "warning"), of(2, "b", "warning"), of(3, "c", "critical"), of(4, "b", "critical")];
     let writes = messages.map(|message| Write::Message(Box::new(message), clock().wall)).into();

@@ -222,6 +222,15 @@ impl Store {
             .await
     }
 
+    /// Units whose newest run was stopped on purpose, and when it had ended.
+    pub async fn stopped(&self) -> Result<BTreeMap<UnitName, Wall>, StoreError> {
+        // Columns beside a lone max() are those of its row.
+        let sql = "SELECT unit, ended_at FROM
+                (SELECT unit, ended_at, wanted, consequence, max(generation) FROM invocations GROUP BY unit)
+            WHERE wanted = 1 AND consequence = 'rest' AND ended_at IS NOT NULL";
+        self.0.reads.ask(|connection| by_unit(connection, sql, |row| row.get(1).map(Wall))).await
+    }
+
     /// Incidents that are open.
     pub async fn open_incidents(&self) -> Result<Vec<Incident>, StoreError> {
         self.0.reads.ask(open_incidents).await
@@ -444,7 +453,8 @@ fn marks(connection: &Connection) -> rusqlite::Result<BTreeMap<UnitName, Mark>> 
 
 fn open_incidents(connection: &Connection) -> rusqlite::Result<Vec<Incident>> {
     let sql = "SELECT id, subject, topic, severity, opened_at, generation, restarts, result, text, reminders, told_at,
-        told, held, acknowledged_at, acknowledged_by, escalated, closed_at, closed_how, remedy
+        told, held, acknowledged_at, acknowledged_by, escalated, closed_at, closed_how, remedy,
+        dedup_key
         FROM incidents WHERE closed_at IS NULL ORDER BY seq";
     // A row with words that no version of us wrote is left out.
     Ok(list(connection, sql, [], incident_row)?.into_iter().flatten().collect())
@@ -468,6 +478,7 @@ fn incident_row(row: &Row<'_>) -> rusqlite::Result<Option<Incident>> {
         subject,
         topic,
         severity,
+        dedup_key: row.get("dedup_key")?,
         opened_at: Wall(row.get("opened_at")?),
         generation: generation(row, "generation")?,
         restarts: row.get("restarts")?,

@@ -267,8 +267,9 @@ impl<'a> Pass<'a> {
             "INSERT INTO incidents
                  (id, subject, topic, severity, opened_in, nth, opened_at, generation, restarts, result, text,
                   reminders, told_at, told, closed_at, closed_how, held, acknowledged_at, acknowledged_by, escalated,
-                  remedy)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)
+                  remedy, dedup_key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+                  ?22)
              ON CONFLICT (id) DO UPDATE SET
                  topic = excluded.topic, severity = excluded.severity, generation = excluded.generation,
                  restarts = excluded.restarts, result = excluded.result, text = excluded.text,
@@ -299,6 +300,7 @@ impl<'a> Pass<'a> {
                 incident.acknowledged.as_ref().map(|known| &known.by),
                 incident.escalated,
                 incident.remedy.map(Remedy::as_str),
+                incident.dedup_key,
             ],
         )
         .map(drop)

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x524e_444d;
 
 /// What brings a database to each version from the one before; the first begins an empty one. Only ever add to the end.
-pub(super) const STEPS: [(i32, &str); 6] = [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (6, V6)];
+pub(super) const STEPS: [(i32, &str); 7] = [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (6, V6), (7, V7)];
 /// The version this program writes (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS[STEPS.len() - 1].0;
 /// Times are microseconds since 1970 UTC. `pruned` holds what rows that retention removed had counted.
@@ -98,8 +98,13 @@ const V5: &str = "
 ALTER TABLE incidents ADD COLUMN remedy TEXT;
 ";
 
-/// What a node does for its fleet, and the plans that are driven from it.
+/// What receivers group the messages of an incident by. What was open before keeps what it was told under.
 const V6: &str = "
+ALTER TABLE incidents ADD COLUMN dedup_key TEXT;
+";
+
+/// What a node does for its fleet, and the plans that are driven from it.
+const V7: &str = "
 CREATE TABLE fleet_promise (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, owner TEXT NOT NULL) STRICT;
 CREATE TABLE fleet_steps (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -15,6 +15,9 @@ use crate::base::Mono;
 /// Instances of a service that do not serve, and why.
 pub(super) type Missing = BTreeMap<Instance, Unavailable>;
 
+/// Instances of a service in a zone: whatever one of them waits for, all do.
+pub(super) type Peers = (ServiceName, Option<ZoneName>);
+
 /// One look at all of it. What is sent meanwhile is added; what becomes better is seen at the next one.
 pub(super) struct Turn {
     pub(super) now: Mono,
@@ -22,7 +25,7 @@ pub(super) struct Turn {
     in_flight: BTreeMap<Instance, usize>,
     missing: RefCell<BTreeMap<ServiceName, Rc<Missing>>>,
     /// By service and zone: what its dependencies make it wait for.
-    pub(super) dependencies: RefCell<BTreeMap<(ServiceName, Option<ZoneName>), Option<Wait>>>,
+    pub(super) dependencies: RefCell<BTreeMap<Peers, Option<Wait>>>,
 }
 
 impl Turn {
@@ -77,6 +80,6 @@ impl Rollout {
             self.runs.get(*at).is_none_or(|run| self.done.contains(&run.wave) && self.told.contains(&run.task.instance))
         };
         let begun = self.touched.iter().copied().filter(|at| !is_over(at));
-        of_waves.cloned().flatten().chain(begun).collect()
+        of_waves.flatten().copied().chain(begun).collect()
     }
 }

@@ -39,10 +39,17 @@ const PART_EXTERNAL: u8 = 5;
 const PART_PROBES: u8 = 8;
 /// When and why probes fell.
 const PART_FALLEN: u8 = 9;
+/// In which run the unit's incident began.
+const PART_INCIDENT: u8 = 10;
+/// Why a command could not be run, and why runs end and ended, for people.
+const PART_REASONS: u8 = 11;
 /// Of so many probes that fell it is known; of further ones only the verdict.
 const FALLEN_MAX: usize = 16;
 /// Room for their reasons together, in bytes; of each as much as its share.
 const REASONS_MAX: usize = 1024;
+/// Room for why runs ended, in bytes: the newest first, and what does not fit is cut. What stands around them needs as much.
+const WHY_MAX: usize = 768;
+const WHY_FRAME: usize = 64;
 /// Verdicts that are kept; further probes begin without.
 const VERDICTS_MAX: usize = 64;
 /// The longest text that is kept (a unit's name fits), in bytes.
@@ -67,7 +74,7 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
     out.number(u64::from(unit.window.count));
     out.result(unit.result);
     out.status(unit.last_status);
-    out.flags([unit.wish == Wish::Up, unit.waits_back, unit.incident, unit.ends_daemon]);
+    out.flags([unit.wish == Wish::Up, unit.waits_back, unit.incident.is_some(), unit.ends_daemon]);
     out.number(unit.ends.len() as u64);
     for end in &unit.ends {
         out.end(end);
@@ -93,6 +100,7 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
         }
     }
     out.listening_part(unit);
+    out.incident_part(unit);
     out.probes_part(unit);
     if let Some(watch) = &unit.watch {
         out.part(PART_EXTERNAL, |out| out.watch(watch));
@@ -100,6 +108,8 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
     if let Some(timer) = &unit.timer {
         out.part(PART_TIMER, |out| out.timer(timer));
     }
+    // The last: it takes what the others have left.
+    out.reasons_part(unit);
     debug_assert!(out.0.len() <= MEMO_MAX, "a memo is bounded by its parts");
     out.0
 }
@@ -121,7 +131,8 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
     unit.last_status = input.status()?;
     let [wish_up, waits_back, incident, ends_daemon] = input.flags()?;
     unit.wish = if wish_up { Wish::Up } else { Wish::Down };
-    (unit.waits_back, unit.incident, unit.ends_daemon) = (waits_back, incident, ends_daemon);
+    (unit.waits_back, unit.ends_daemon) = (waits_back, ends_daemon);
+    unit.incident = incident.then_some(Generation(0));
     for _ in 0..input.number()? {
         unit.keep_end(input.end()?);
     }
@@ -141,6 +152,8 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
         let (tag, mut part) = input.part()?;
         match (tag, unit.run_mut()) {
             (PART_LISTENING, _) => part.listening_part(&mut unit)?,
+            (PART_INCIDENT, _) => unit.incident = Some(Generation(part.number()?)),
+            (PART_REASONS, _) => part.reasons_part(&mut unit)?,
             (PART_PROBES, _) => part.probes_part(&mut unit)?,
             (PART_TIMER, _) => unit.timer = Some(Box::new(part.timer()?)),
             (PART_EXTERNAL, _) => unit.watch = Some(Box::new(part.watch()?)),

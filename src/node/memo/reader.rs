@@ -84,6 +84,31 @@ impl<'a> Reader<'a> {
         self.0.is_empty().then_some(())
     }
 
+    pub(super) fn reasons_part(&mut self, unit: &mut Unit) -> Option<()> {
+        let sent = self.option(|input| Some((Signal::new(i32::from(input.byte()?))?, input.actor()?)))?;
+        let (own, same) = match self.byte()? {
+            0 => (None, None),
+            1 => (Some(self.text()?), None),
+            2 => (None, Some(self.index()?)),
+            _ => return None,
+        };
+        let mut all = Vec::new();
+        for _ in 0..self.number()? {
+            all.push(self.option(Self::text)?.map(String::into_boxed_str));
+        }
+        let failure = own.map(String::into_boxed_str).or_else(|| all.get(same?)?.clone());
+        unit.spawn_failure = failure;
+        let mut all = all.into_iter();
+        let why = all.next()?;
+        if let Some(run) = unit.run_mut() {
+            (run.why, run.sent) = (why, sent);
+        }
+        for (end, why) in unit.ends.iter_mut().rev().zip(all) {
+            end.why = why;
+        }
+        self.0.is_empty().then_some(())
+    }
+
     pub(super) fn watch(&mut self) -> Option<Watch> {
         let [seen_down, owes_stop, _, _] = self.flags()?;
         let life =

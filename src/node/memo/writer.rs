@@ -6,8 +6,8 @@ use super::super::{
     wish::Ending,
 };
 use super::{
-    CALLERS, DIRECTIVES, FALLEN_MAX, PART_FALLEN, PART_LISTENING, PART_MAIN, PART_OOM, PART_PROBES, PHASES,
-    REASONS_MAX, RESULTS, TEXT_MAX, VERDICTS_MAX,
+    CALLERS, DIRECTIVES, FALLEN_MAX, MEMO_MAX, PART_FALLEN, PART_INCIDENT, PART_LISTENING, PART_MAIN, PART_OOM,
+    PART_PROBES, PART_REASONS, PHASES, REASONS_MAX, RESULTS, TEXT_MAX, VERDICTS_MAX, WHY_FRAME, WHY_MAX,
 };
 use crate::base::{
     Actor, Consequence, ExitStatus, HeldBack, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage, Wall,
@@ -261,6 +261,52 @@ impl Writer {
             out.byte(u8::from(listens));
             out.option(window.begin, |out, begin| out.number(begin.0));
             out.number(u64::from(window.count));
+        });
+    }
+
+    pub(super) fn incident_part(&mut self, unit: &Unit) {
+        if let Some(began) = unit.incident {
+            self.part(PART_INCIDENT, |out| out.number(began.0));
+        }
+    }
+
+    /// The newest first. A command that could not be run is the end's reason as well: it is written once.
+    pub(super) fn reasons_part(&mut self, unit: &Unit) {
+        let run = unit.run();
+        let sent = run.and_then(|run| run.sent.as_ref());
+        let ends = unit.ends.iter().rev().map(|end| end.why.as_deref());
+        let all: Vec<Option<&str>> = std::iter::once(run.and_then(|run| run.why.as_deref())).chain(ends).collect();
+        let failure = unit.spawn_failure.as_deref();
+        if failure.is_none() && sent.is_none() && all.iter().all(Option::is_none) {
+            return;
+        }
+        let mut room = (MEMO_MAX - WHY_FRAME).saturating_sub(self.0.len()).min(WHY_MAX);
+        let mut cut = |text: &str| {
+            let end = text.floor_char_boundary(room.min(TEXT_MAX));
+            room -= end;
+            end
+        };
+        self.part(PART_REASONS, |out| {
+            out.option(sent, |out, (signal, actor)| {
+                out.byte(signal.raw().to_le_bytes()[0]);
+                out.actor(actor);
+            });
+            let same = failure.and_then(|failure| all.iter().position(|why| *why == Some(failure)));
+            match (failure, same) {
+                (None, _) => out.byte(0),
+                (Some(text), None) => {
+                    out.byte(1);
+                    out.text(&text[..cut(text)]);
+                }
+                (Some(_), Some(nth)) => {
+                    out.byte(2);
+                    out.number(nth as u64);
+                }
+            }
+            out.number(all.len() as u64);
+            for why in all {
+                out.option(why, |out, why| out.text(&why[..cut(why)]));
+            }
         });
     }
 

@@ -427,6 +427,7 @@ impl Day {
             waiting: waits.collect(),
             enablement: BTreeMap::new(),
             incidents: BTreeSet::new(),
+            stopped: BTreeMap::new(),
             elapsed: self.elapsed.clone(),
             host: Host::default(),
         };

@@ -54,6 +54,16 @@ impl Desk {
         (desk, said)
     }
 
+    /// What a new manager on the memos of this one tells, as it is.
+    pub(super) fn told_again(&self, defs: impl IntoIterator<Item = UnitDef>) -> Vec<Happening> {
+        let mut node = Node::new(8);
+        node.restore(self.now, units(defs), Restored { memos: self.memos.clone(), ..Restored::default() });
+        let effects = std::iter::from_fn(|| node.poll_effect());
+        effects
+            .filter_map(|effect| if let Effect::Notice(notice) = effect { Some(notice.what) } else { None })
+            .collect()
+    }
+
     /// So many restarts by probes there may be, for each manager from now on.
     pub(super) fn budget(&mut self, burst: u32, secs: u64) {
         self.budget = RestartBudget { burst, interval: TimeSpan::from_secs(secs) };
@@ -198,7 +208,9 @@ impl Desk {
     }
 }
 
-fn units(defs: impl IntoIterator<Item = UnitDef>) -> BTreeMap<crate::base::UnitName, std::sync::Arc<UnitDef>> {
+pub(super) fn units(
+    defs: impl IntoIterator<Item = UnitDef>,
+) -> BTreeMap<crate::base::UnitName, std::sync::Arc<UnitDef>> {
     defs.into_iter().map(|def| (def.name.clone(), std::sync::Arc::new(def))).collect()
 }
 
@@ -313,7 +325,9 @@ fn tell_notice(what: &Happening) -> String {
         Happening::UnitFailed { unit, result } => format!("UnitFailed {unit} {result}"),
         Happening::UnitStopped { unit, actor } => format!("UnitStopped {unit} {actor}"),
         Happening::Listening { unit } => format!("Listening {unit}"),
-        Happening::StartLimitHit { unit, .. } => format!("StartLimitHit {unit}"),
+        Happening::StartLimitHit { unit, again, .. } => {
+            format!("StartLimitHit {unit}{}", if *again { " again" } else { "" })
+        }
         Happening::DependencyFailed { unit, needs } => format!("DependencyFailed {unit} {needs}"),
         Happening::TimedOut { run, what, .. } => format!("TimedOut {} {what}", show_run(run)),
         Happening::Unkillable { run } => format!("Unkillable {}", show_run(run)),

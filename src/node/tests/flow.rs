@@ -1,6 +1,6 @@
 //! One unit from start to end.
 
-use super::super::input::{Sender, Verb};
+use super::super::input::{Restored, Sender, Verb};
 use super::{
     desk::Desk,
     make::{command, eager, notifying, service, with},
@@ -362,7 +362,7 @@ fn a_row_of_restarts_ends_when_it_is_up_for_long_enough() {
 fn too_many_starts_fail_the_unit_until_it_is_reset() {
     let mut def = eager("web");
     def.start_limit.interval = TimeSpan::from_secs(10);
-    let mut desk = Desk::new([def]);
+    let mut desk = Desk::new([def.clone()]);
     for generation in 1..5 {
         desk.up("web");
         desk.exited(&format!("web/{generation}"), 1);
@@ -372,8 +372,12 @@ fn too_many_starts_fail_the_unit_until_it_is_reset() {
     let end = "RunEnded web/5 exit-code (exit code 1) start-limit";
     assert_eq!(said, [end, "StartLimitHit web", "UnitFailed web start-limit-hit"]);
     assert_eq!((desk.sub("web"), desk.status("web").result.as_str()), ("failed", "start-limit-hit"));
-    let said = desk.order(Verb::Start, &["web"]);
-    assert_eq!(said.last().unwrap(), "reply web=Failed(StartLimitHit)", "manual starts count too");
+    let (mut next, _) = desk.takeover([def], Restored::default());
+    for desk in [&mut desk, &mut next] {
+        let said = desk.order(Verb::Start, &["web"]);
+        assert!(said.contains(&"StartLimitHit web again".to_owned()), "it came to its limit once: {said:?}");
+        assert_eq!(said.last().unwrap(), "reply web=Failed(StartLimitHit)", "manual starts count too");
+    }
     let said = desk.order(Verb::Reset, &["web"]);
     assert_eq!(said, ["CountersReset", "reply web=Cleared { restarts: 4, starts: 5, was_failed: true }"]);
     assert_eq!(desk.sub("web"), "dead");

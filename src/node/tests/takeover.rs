@@ -428,6 +428,23 @@ fn a_part_of_a_memo_that_is_not_known_is_skipped_and_older_memos_are_read() {
 }
 
 #[test]
+fn what_is_wrong_since_a_later_run_is_another_outage_also_to_the_next_manager() {
+    let mut desk = Desk::new([service("web")]);
+    desk.up("web");
+    desk.exited("web/1", 3);
+    assert_eq!(desk.node.wrong_since(&name("web")), Some(Generation(1)));
+    desk.order(Verb::Reset, &["web"]);
+    desk.order(Verb::Start, &["web"]);
+    desk.spawned("web/2");
+    assert_eq!(desk.node.wrong_since(&name("web")), None);
+    desk.exited("web/2", 3);
+    let (next, _) = desk.takeover([service("web")], Restored::default());
+    for node in [&desk.node, &next.node] {
+        assert_eq!(node.wrong_since(&name("web")), Some(Generation(2)));
+    }
+}
+
+#[test]
 fn the_largest_memo_fits_the_keeper() {
     use super::super::{
         service::{Begin, End, Main, Monitor, Run, State, Unit},
@@ -461,8 +478,9 @@ fn the_largest_memo_fits_the_keeper() {
         result: crate::base::RunResult::Unknown,
         wanted: true,
         consequence: crate::base::Consequence::StartLimit,
-        why: None,
+        why: Some("w".repeat(300).into()),
     };
+    (unit.spawn_failure, unit.incident) = (Some("f".repeat(300).into()), Some(Generation(big)));
     for _ in 0..9 {
         unit.keep_end(end.clone());
     }
@@ -477,6 +495,7 @@ fn the_largest_memo_fits_the_keeper() {
         status: None,
     };
     run.monitor = Some(Box::new(monitor));
+    (run.why, run.sent) = (Some("é".repeat(300).into()), Some((Signal::KILL, Actor::User(u32::MAX))));
     unit.state = State::Live(Box::new(run));
     let at = Some(crate::base::Mono(u64::MAX));
     let bytes = memo::encode(&unit, at, at);

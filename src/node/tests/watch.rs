@@ -174,7 +174,7 @@ fn a_restart_that_someone_ordered_elsewhere_is_no_failure() {
     let mut desk = watched(on_failure("web"));
     let said = look(&mut desk, up("b", 0));
     assert_eq!(told(&said)[0], "RunEnded web/1 success (none) restart wanted");
-    assert!(!desk.node.is_in_incident(&name("web")));
+    assert!(desk.node.wrong_since(&name("web")).is_none());
 }
 
 #[test]
@@ -373,12 +373,15 @@ fn what_systemd_has_given_up_is_failed_and_stays_so() {
     let sight = waiting(&desk, "a", 0);
     look(&mut desk, sight);
     let said = look(&mut desk, failed("f", 5));
+    let tries = told(&said).iter().filter(|line| line.ends_with("unknown (none) restart")).count();
+    assert_eq!(tries, 4, "of the last systemd says how it ended: {said:?}");
     assert_eq!(
-        told(&said),
+        told(&said)[14..],
         [
+            "RunEnded web/6 exit-code (exit code 3) restart",
             "StartLimitHit web",
             "UnitFailed web start-limit-hit",
-            "RunEnded web/1 exit-code (exit code 3) start-limit replayed"
+            "RunEnded web/6 exit-code (exit code 3) start-limit replayed"
         ]
     );
     assert_eq!((desk.sub("web"), desk.status("web").result), ("failed", RunResult::StartLimitHit));
@@ -391,8 +394,8 @@ fn one_that_was_restarted_and_given_up_between_two_looks_has_hit_the_start_limit
     let mut desk = watched(on_failure("web"));
     let said = look(&mut desk, failed("f", 5));
     assert_eq!(
-        told(&said),
-        ["RunEnded web/1 exit-code (exit code 3) start-limit", "StartLimitHit web", "UnitFailed web start-limit-hit"]
+        told(&said)[15..],
+        ["RunEnded web/6 exit-code (exit code 3) start-limit", "StartLimitHit web", "UnitFailed web start-limit-hit"]
     );
     assert!(told(&desk.pass(600.0)).is_empty(), "whatever our own policy says");
 }
@@ -484,4 +487,117 @@ fn a_restart_of_several_commands_makes_them_in_turn() {
     desk.spawned("web/1.3");
     let said = desk.exited("web/1.3", 0);
     assert!(said.contains(&"spawn web/2.1 exec_start".to_owned()), "{said:?}");
+}
+
+/// One that was stopped here, of which a daemon that begins anew knows from its rows, and what systemd says of its end.
+fn stopped_before(ended: Wall) -> Vec<String> {
+    let mut desk = Desk::cold([]);
+    let restored = Restored { stopped: [(name("web"), desk.now.wall)].into(), ..Restored::default() };
+    desk.node.restore(desk.now, super::desk::units([adopted("web")]), restored);
+    desk.give(Input::Boot);
+    let end = LifeEnd { result: RunResult::ExitCode, status: Some(ExitStatus::Exited(143)) };
+    let past = Past { at: Some(ended), ..past("a", 0) };
+    let said = look(&mut desk, Sight::Down { said: "failed (failed)".into(), end, past });
+    told(&said).into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_failed_of_a_stop_that_was_asked_here_is_no_news_to_the_next_daemon() {
+    let stopped = Desk::cold([]).now.wall;
+    assert_eq!(stopped_before(Wall(stopped.0 - 50_000)), [""; 0]);
+    assert_eq!(stopped_before(Wall(stopped.0 + 1)), ["UnitFailed web exit-code"], "someone has started it since");
+}
+
+/// Without a restart in one go.
+fn stop_and_start(text: &str) -> UnitDef {
+    with(text, |def| {
+        *def = on_failure(text);
+        def.external.as_mut().unwrap().restart = [].into();
+    })
+}
+
+#[test]
+fn one_that_is_stopped_to_be_restarted_is_not_left_so_when_the_daemon_ends() {
+    let unwell = || {
+        let (probe, reason) = ("live".to_owned(), "status 503".to_owned());
+        Input::Unwell { ticket: crate::base::Ticket(7), unit: name("web"), probe, reason }
+    };
+    let shutdown = |machine| Input::Shutdown { actor: crate::base::Actor::Daemon, machine };
+    let stopping = || {
+        let mut desk = watched(stop_and_start("web"));
+        assert_eq!(told(&desk.give(unwell())), ["spawn web/1.2 exec_stop SERVICE_RESULT=success"]);
+        desk.spawned("web/1.2");
+        desk
+    };
+    let mut desk = stopping();
+    assert!(!desk.give(shutdown(false)).contains(&"all-stopped 0".to_owned()), "it is waited for");
+    assert_eq!(told(&desk.exited("web/1.2", 0)), ["spawn web/1.3 exec_start"]);
+    desk.spawned("web/1.3");
+    let said = desk.exited("web/1.3", 0);
+    assert!(said.contains(&"RunEnded web/1 success (none) left wanted".to_owned()), "{said:?}");
+    assert!(said.contains(&"all-stopped 0".to_owned()), "{said:?}");
+    // With the machine all go down.
+    let mut desk = stopping();
+    desk.give(shutdown(true));
+    assert!(desk.exited("web/1.2", 0).contains(&"all-stopped 0".to_owned()));
+    // Someone wants it down.
+    let mut desk = stopping();
+    desk.order(Verb::Stop, &["web"]);
+    desk.give(shutdown(false));
+    assert!(desk.exited("web/1.2", 0).contains(&"all-stopped 0".to_owned()));
+}
+
+#[test]
+fn what_systemd_tried_between_two_looks_are_runs_of_their_own() {
+    let mut desk = found();
+    // Two restarts in vain before anyone looked.
+    let sight = waiting(&desk, "c", 2);
+    let said = look(&mut desk, sight);
+    assert_eq!(
+        told(&said),
+        [
+            "RunEnded web/1 unknown (none) restart",
+            "RunStarting web/2 ExternalRestart 1",
+            "RunReady web/2",
+            "RunEnded web/2 unknown (none) restart",
+            "RunStarting web/3 ExternalRestart 2",
+            "RunReady web/3",
+            "RunEnded web/3 exit-code (exit code 3) restart",
+        ]
+    );
+    // Two more while it waits, of which the last is known, and one more before it is up.
+    let sight = waiting(&desk, "e", 4);
+    let said = look(&mut desk, sight);
+    assert_eq!(
+        told(&said),
+        [
+            "RunStarting web/4 ExternalRestart 3",
+            "RunReady web/4",
+            "RunEnded web/4 unknown (none) restart",
+            "RunStarting web/5 ExternalRestart 4",
+            "RunReady web/5",
+            "RunEnded web/5 exit-code (exit code 3) restart",
+        ]
+    );
+    let sight = waiting(&desk, "e", 4);
+    assert!(told(&look(&mut desk, sight)).is_empty(), "that is known");
+    let said = look(&mut desk, up("g", 6));
+    assert_eq!(told(&said).iter().filter(|line| line.starts_with("RunEnded web/6")).count(), 1, "{said:?}");
+    assert_eq!((desk.sub("web"), desk.status("web").generation.0), ("running", 7));
+    answer(&mut desk, &said, up("g", 6));
+    // A count that leaps is not believed.
+    let sight = waiting(&desk, "z", 5000);
+    look(&mut desk, sight);
+    assert_eq!(desk.status("web").generation.0, 7 + 16);
+}
+
+#[test]
+fn tries_before_systemd_gave_up_are_counted_too() {
+    let mut desk = found();
+    let sight = waiting(&desk, "a", 0);
+    look(&mut desk, sight);
+    let said = look(&mut desk, failed("c", 2));
+    let ends = |said: &[String]| said.iter().filter(|line| line.starts_with("RunEnded")).count();
+    assert_eq!(ends(&said), 3, "two, and the correction of the last: {said:?}");
+    assert_eq!((desk.sub("web"), desk.status("web").generation.0), ("failed", 3));
 }

@@ -1,14 +1,20 @@
 //! Why a run ended, and what a start waits for, as people are told.
 
-use super::super::{Input, input::Verb};
+use super::super::{
+    Input,
+    input::{Adopted, Restored, Verb},
+};
 use super::{
-    desk::{Desk, key},
+    desk::{Desk, key, pid_of},
     make::{eager, name, probe, with},
 };
 use crate::{
-    base::{Happening, Signal, SpawnFailure, SpawnStep, Ticket, TimeSpan, UnitName},
+    base::{Happening, InvocationId, Signal, SpawnFailure, SpawnStep, Ticket, TimeSpan, UnitName},
     node::Effect,
-    unit::{UnitDef, spec::OnUnhealthy},
+    unit::{
+        UnitDef,
+        spec::{OnUnhealthy, Restart},
+    },
 };
 
 fn probed(unit: &str, on_unhealthy: OnUnhealthy) -> UnitDef {
@@ -29,6 +35,11 @@ fn reason_after(desk: &mut Desk, input: Input) -> Option<String> {
         _ => None,
     });
     ends.last().expect("a run ended")
+}
+
+/// Why a run ended, if this tells its end.
+fn ended_because(what: Happening) -> Option<Option<String>> {
+    if let Happening::RunEnded { why, .. } = what { Some(why) } else { None }
 }
 
 fn killed(process: &str, signal: Signal) -> Input {
@@ -127,6 +138,52 @@ fn what_cannot_be_prepared_or_run_is_named_by_the_end_and_the_limit() {
     let why = reason_after(&mut desk, Input::Unprepared { key, failure, cause }).unwrap();
     assert!(why.starts_with("exec_start ") && why.ends_with("cannot read /etc/web.env: no such file"), "{why}");
     assert_eq!(desk.status("web").spawn_failure.as_deref(), Some(&*why));
+}
+
+/// What people are shown of the last end, here and by a manager that takes over.
+fn shown(desk: &Desk, def: UnitDef) -> [(Option<String>, Option<String>); 2] {
+    let (next, _) = desk.takeover([def], Restored::default());
+    [desk, &next].map(|desk| (last_why(desk, "web"), desk.status("web").spawn_failure))
+}
+
+#[test]
+fn the_next_manager_knows_why_runs_ended_and_what_could_not_be_run() {
+    let def = || probed("web", OnUnhealthy::Restart);
+    let mut desk = Desk::new([def()]);
+    desk.up("web");
+    desk.order(Verb::Signal(Signal::KILL), &["web"]);
+    // The signal is on its way when the manager dies.
+    let adopted = Adopted { key: key("web/1"), invocation: InvocationId::default(), pid: pid_of(&key("web/1")) };
+    let living = Restored { processes: vec![adopted], ..Restored::default() };
+    let (mut desk, _) = desk.takeover([def()], living);
+    desk.killed("web/1", Signal::KILL);
+    let [here, next] = shown(&desk, def());
+    assert_eq!((here.0.as_deref(), &here), (Some("uid 1000 sent SIGKILL"), &next));
+    desk.spawn_failed("web/2", SpawnStep::Exec, 2);
+    let [here, next] = shown(&desk, def());
+    let why = here.0.clone().unwrap();
+    assert!(why.starts_with("exec_start ") && here.1.as_deref() == Some(&*why), "{here:?}");
+    assert_eq!(here, next);
+    let whys: Vec<Option<String>> = desk.told_again([def()]).into_iter().filter_map(ended_because).collect();
+    assert_eq!(whys, [Some("uid 1000 sent SIGKILL".to_owned()), Some(why)], "a row that is missing has its reason");
+}
+
+#[test]
+fn what_a_memo_says_of_reasons_is_bounded_and_the_newest_counts_most() {
+    let mut desk = Desk::new([with("web", |def| {
+        def.service.restart.when = Restart::Always;
+        def.start_limit.burst = 0;
+    })]);
+    for generation in 1..=5 {
+        desk.pass(1.0);
+        let failure = SpawnFailure { step: SpawnStep::Prepare, errno: 2 };
+        let (key, cause) = (key(&format!("web/{generation}")), format!("{generation} ").repeat(300));
+        desk.give(Input::Unprepared { key, failure, cause });
+    }
+    assert!(desk.memos[&name("web")].len() < 1500, "{}", desk.memos[&name("web")].len());
+    let told = desk.told_again([eager("web")]).into_iter();
+    let whys: Vec<usize> = told.filter_map(ended_because).map(|why| why.map_or(0, |why| why.len())).collect();
+    assert_eq!(whys, [3, 255, 255, 255]);
 }
 
 #[test]

@@ -708,6 +708,7 @@ impl World {
             waiting,
             enablement: BTreeMap::new(),
             incidents: BTreeSet::new(),
+            stopped: BTreeMap::new(),
             elapsed: self.stamps.clone(),
             host: Host::default(),
         };

@@ -21,6 +21,9 @@ pub struct Alerts {
 pub struct Incident {
     /// Its id.
     pub id: String,
+    /// What receivers group its messages by: `unit_failed:web@vm1`; rows of old have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup_key: Option<String>,
     /// `unit_failed`, `disk_low` …
     pub event: String,
     /// A unit, `UNIT/PROBE`, or `/config`, `/store`, `/logs`, `/disk` of the node.

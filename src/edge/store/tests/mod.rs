@@ -4,7 +4,7 @@ mod death;
 mod faults;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::mpsc::{Receiver, channel},
     thread,
@@ -312,8 +312,34 @@ async fn a_database_of_each_earlier_version_is_brought_up_to_date() {
         assert_eq!(bench.store.history(None, 10, None).await.unwrap()[0].generation, Generation(7));
         let saved = bench.store.alerts_saved().await.unwrap();
         assert_eq!((saved.open[0].held, saved.open[0].escalated, &saved.open[0].acknowledged), (false, false, &None));
-        assert_eq!(saved.open[0].remedy, None);
+        assert_eq!((saved.open[0].remedy, &saved.open[0].dedup_key), (None, &None));
     }
+}
+
+#[tokio::test]
+async fn what_was_stopped_last_is_known_with_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = open(&dir.path().join("state.db"));
+    let end_of = |generation, is_wanted, what| {
+        let mut end = ended(generation, what);
+        if let Happening::RunEnded { wanted, .. } = &mut end {
+            *wanted = is_wanted;
+        }
+        end
+    };
+    let mut stopped = BTreeMap::new();
+    for (nth, (is_wanted, what, is_known)) in
+        [(true, Consequence::Rest, true), (true, Consequence::Left, false), (false, Consequence::Rest, false)]
+            .into_iter()
+            .enumerate()
+    {
+        let generation = nth as u64 + 1;
+        bench.submit(generation, vec![write(generation, end_of(generation, is_wanted, what))]);
+        bench.committed(generation);
+        stopped = bench.store.stopped().await.unwrap();
+        assert_eq!(stopped.contains_key(&unit()), is_known, "{what:?}");
+    }
+    assert!(stopped.is_empty());
 }
 
 #[tokio::test]
