@@ -96,7 +96,10 @@ fn wish(wanted: v1::FleetIntent, by: String) -> Result<Wish, Failure> {
     let verb = match wanted.verb.as_str() {
         "restart" => Verb::Restart,
         "reload" => Verb::Reload,
-        other => return Err(Failure::bad_request(format!("{other:?} is no verb of a fleet (restart, reload)"))),
+        "follow" => Verb::Follow,
+        other => {
+            return Err(Failure::bad_request(format!("{other:?} is no verb of a fleet (restart, reload, follow)")));
+        }
     };
     let services = wanted.services.iter().map(|name| name.parse()).collect::<Result<_, _>>();
     let nodes = wanted.nodes.iter().map(|name| name.parse()).collect::<Result<_, _>>();
@@ -110,7 +113,7 @@ fn wish(wanted: v1::FleetIntent, by: String) -> Result<Wish, Failure> {
         nodes: nodes.map_err(|error| wrong(&error))?,
         cascade: !wanted.no_cascade,
     };
-    Ok(Wish { intent, by, digest, supersedes: wanted.supersede })
+    Ok(Wish { intent, by, digest })
 }
 
 fn said(wanted: v1::FleetSay, by: String, waves: usize) -> Result<Say, Failure> {

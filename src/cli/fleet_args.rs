@@ -17,6 +17,8 @@ pub(crate) enum FleetCommand {
     Restart(PlanArgs),
     /// Have services read their settings anew on all their nodes
     Reload(PlanArgs),
+    /// Tell what depends on services that they were restarted, as if the fleet had done it
+    Follow(PlanArgs),
     /// List plans, the newest first
     Plans,
 }

@@ -42,6 +42,8 @@ pub enum Verb {
     Restart,
     /// They read their settings anew.
     Reload,
+    /// They were restarted, by themselves or by someone: only what depends on them is told.
+    Follow,
 }
 
 impl Verb {
@@ -50,6 +52,7 @@ impl Verb {
         match self {
             Self::Restart => "restart",
             Self::Reload => "reload",
+            Self::Follow => "follow",
         }
     }
 }

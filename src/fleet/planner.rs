@@ -72,17 +72,22 @@ fn acts(topology: &Topology, intent: &Intent, facts: &Facts) -> Acts {
     for name in topology.order() {
         let Some(service) = topology.services.get(name) else { continue };
         let mut own: BTreeMap<Instance, Action> = BTreeMap::new();
-        if intent.services.contains(name) {
-            let action = match intent.verb {
-                Verb::Restart => Action::Restart,
-                Verb::Reload => Action::Reload,
-            };
-            let meant = |instance: &Instance| intent.nodes.is_empty() || intent.nodes.contains(&instance.node);
+        let meant = |instance: &Instance| intent.nodes.is_empty() || intent.nodes.contains(&instance.node);
+        let action = match intent.verb {
+            Verb::Restart => Some(Action::Restart),
+            Verb::Reload => Some(Action::Reload),
+            Verb::Follow => None,
+        };
+        if let Some(action) = action.filter(|_| intent.services.contains(name)) {
             own.extend(service.instances(name).filter(meant).map(|instance| (instance, action)));
         }
         for edge in service.depends_on.iter().filter(|_| intent.cascade) {
             let Some(action) = edge.on_restart else { continue };
-            let Some(zones) = acts.get(&edge.on).map(|acts| zones_restarted(topology, acts)) else { continue };
+            let mut zones = acts.get(&edge.on).map(|acts| zones_restarted(topology, acts)).unwrap_or_default();
+            if intent.verb == Verb::Follow && intent.services.contains(&edge.on) {
+                let restarted = topology.services.get(&edge.on).into_iter().flat_map(|it| it.instances(&edge.on));
+                zones.extend(restarted.filter(meant).map(|instance| topology.zone(&instance.node)));
+            }
             for instance in service.instances(name).filter(|dependent| concerns(topology, edge, dependent, &zones)) {
                 let known = own.entry(instance).or_insert(action);
                 *known = action.max(*known);
@@ -141,8 +146,8 @@ impl Waves<'_> {
     fn of_all(mut self, acts: &Acts, intent: &Intent) -> Vec<Wave> {
         for name in self.topology.order() {
             let (Some(service), Some(own)) = (self.topology.services.get(name), acts.get(name)) else { continue };
-            let (after, mut why) = self.before(name, service);
-            if intent.services.contains(name) {
+            let (after, mut why) = self.before(name, service, intent);
+            if intent.verb != Verb::Follow && intent.services.contains(name) {
                 why.insert(0, Why::Wanted);
             }
             let first = self.waves.len();
@@ -159,7 +164,7 @@ impl Waves<'_> {
     }
 
     /// What has to be over before the first wave of a service begins.
-    fn before(&self, name: &ServiceName, service: &Service) -> (BTreeSet<usize>, Vec<Why>) {
+    fn before(&self, name: &ServiceName, service: &Service, intent: &Intent) -> (BTreeSet<usize>, Vec<Why>) {
         let (mut after, mut why) = (BTreeSet::new(), Vec::new());
         let mut add = |other: &ServiceName, reason: Why| {
             if let Some((_, last)) = self.of.get(other) {
@@ -171,6 +176,10 @@ impl Waves<'_> {
             add(&edge.on, Why::DependsOn(edge.on.clone()));
         }
         self.conflicts.get(name).into_iter().flatten().for_each(|(other, reason)| add(other, reason.clone()));
+        if intent.verb == Verb::Follow {
+            let followed = service.depends_on.iter().filter(|edge| intent.services.contains(&edge.on));
+            why.extend(followed.map(|edge| Why::DependsOn(edge.on.clone())));
+        }
         (after, why)
     }
 

@@ -373,3 +373,25 @@ pub(crate) fn no_request_fails_while_servers_behind_a_load_balancer_are_restarte
         assert_eq!(fleet.generation(nth, "app"), 2);
     }
 }
+
+pub(crate) fn what_depends_on_a_service_that_restarted_by_itself_is_told_once_that_is_well() {
+    let reload = THREE.replace("on_restart = \"restart\"", "on_restart = \"reload_or_restart\"");
+    let app = format!("{APP}exec_reload = \"true\"\n");
+    let db = format!("{APP}restart = \"always\"\nrestart_sec = \"1s\"\n");
+    let fleet = Fleet::begin(3, &reload, &[("db", &db), ("app", &app)]);
+    kill(fleet.node(1).pid("db"), Signal::SIGKILL);
+    let plan = fleet.until_plan(2, "succeeded");
+    assert_eq!((plan["verb"].as_str(), plan["driver"].as_str()), (Some("follow"), Some("vm1")), "{plan:#}");
+    assert_eq!(plan["by"], "roundsman, as db@vm1 was restarted by its restart policy");
+    assert_eq!(fleet.generation(1, "db"), 2, "it is not restarted again");
+    for nth in 1..=3 {
+        assert_eq!(fleet.generation(nth, "app"), 1, "a reload is enough");
+        assert_eq!(fleet.node(nth).until_notices("reloaded", 1).len(), 1);
+    }
+    // What someone restarts is followed when someone says so.
+    fleet.node(1).ok(&["restart", "db"]);
+    process::pause(8_000);
+    assert_eq!(fleet.node(2).ok(&["fleet", "plans", "--json"]).json()["plans"].as_array().unwrap().len(), 1);
+    fleet.node(2).ok(&["fleet", "follow", "db"]);
+    assert_eq!(fleet.node(1).until_notices("reloaded", 2).len(), 2);
+}

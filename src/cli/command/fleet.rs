@@ -36,6 +36,7 @@ pub(super) fn run(context: &Context, what: FleetCommand) -> Result<Exit, Failure
         }
         FleetCommand::Restart(args) => order(context, "restart", args),
         FleetCommand::Reload(args) => order(context, "reload", args),
+        FleetCommand::Follow(args) => order(context, "follow", args),
         FleetCommand::Plans => {
             let answer: Answer<FleetPlans> = context.client.get("/v1/fleet/plans")?;
             context.show(&answer, view::fleet::plans)?;
@@ -82,7 +83,7 @@ fn newest(context: &Context) -> Result<String, Failure> {
 fn order(context: &Context, verb: &str, args: PlanArgs) -> Result<Exit, Failure> {
     let PlanArgs { services, nodes, no_cascade, dry_run, digest, no_wait } = args;
     let verb = verb.to_owned();
-    let intent = FleetIntent { verb, services, nodes, no_cascade, dry_run, digest, supersede: false };
+    let intent = FleetIntent { verb, services, nodes, no_cascade, dry_run, digest };
     let interrupt = Interrupt::watch().map_err(Failure::Signals)?;
     let mut wait = |ticks| interrupt.check_briefly(ticks);
     let answer: Answer<FleetPlan> = context.client.post("/v1/fleet/plans", &intent, &mut wait)?;

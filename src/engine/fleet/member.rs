@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     Ask, Fleet, acts,
     drive::{Begun, Driver, span},
+    follow::{Follow, Followed},
     look,
     seat::Seat,
     send::{Out, Sender},
@@ -74,6 +75,8 @@ pub(super) enum Input {
     Renewed(Mono, Result<bool, BusError>),
     /// A plan may be driven from here, or may not.
     Begun(Box<Begun>),
+    /// What became of an order of our own.
+    Followed(Followed),
 }
 
 /// Everything the task holds.
@@ -101,6 +104,7 @@ pub(super) struct Member {
     pub(super) trouble: Option<BusError>,
     pub(super) seat: Seat,
     pub(super) driver: Option<Driver>,
+    pub(super) follow: Follow,
 }
 
 /// Whether the machine is being looked at, and has to be again.
@@ -157,6 +161,7 @@ impl Member {
             trouble: None,
             seat: Seat::default(),
             driver: None,
+            follow: Follow::default(),
         };
         member.keep(FleetWrite::Life(life));
         member.connect();
@@ -199,7 +204,10 @@ impl Member {
                     self.take(input);
                 }
                 notice = notices.recv() => match notice {
-                    Ok(notice) if notice.notice.what.unit().is_some_and(|unit| self.has_unit(unit)) => self.look(),
+                    Ok(notice) if notice.notice.what.unit().is_some_and(|unit| self.has_unit(unit)) => {
+                        self.may_be_followed(&notice.notice);
+                        self.look();
+                    }
                     Ok(_) => {}
                     Err(RecvError::Lagged(_)) => self.look(),
                     Err(RecvError::Closed) => return,
@@ -211,6 +219,7 @@ impl Member {
                         self.ask_outlook();
                     }
                     self.tick();
+                    self.follow();
                 }
             }
         }
@@ -258,6 +267,7 @@ impl Member {
             Input::Outlook(outlook) => self.take_outlook(outlook),
             Input::Renewed(asked, renewed) => self.renewed(asked, renewed),
             Input::Begun(begun) => self.begun(*begun),
+            Input::Followed(followed) => self.followed(followed),
         }
     }
 

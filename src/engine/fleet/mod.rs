@@ -7,6 +7,7 @@
 mod acts; // what is done on this machine
 mod drive; // whoever drives a plan
 mod file; // fleet.toml as it is written
+mod follow; // services that restarted by themselves
 mod known; // of the others
 mod look; // how this machine is
 mod member; // the task
@@ -50,8 +51,6 @@ pub struct Wish {
     pub by: String,
     /// The plan that they were shown.
     pub digest: Option<Digest>,
-    /// Whether a plan that is under way is aborted for it.
-    pub supersedes: bool,
 }
 
 /// Why a plan does not begin, or is not what was asked for.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    super::{Condition, Instance, NodeName, PoolName, Require, Scope, ServiceName},
+    super::{Condition, Instance, Intent, NodeName, PoolName, Require, Scope, ServiceName, Verb},
     Control, Rollout, Run, Stage,
     turn::Turn,
 };
@@ -262,15 +262,34 @@ impl Rollout {
                 Scope::SameZone => self.topology.zone(&other.node) == zone,
             });
             for other in theirs {
-                let Some(run) = self.place.get(other).and_then(|at| self.runs.get(*at)) else { continue };
-                let is_done = run.stage(&self.ledger) == Stage::Well;
-                let why = if is_done { missing.get(other).copied() } else { Some(Unavailable::Bad) };
+                let why = match self.place.get(other).and_then(|at| self.runs.get(*at)) {
+                    Some(run) if run.stage(&self.ledger) == Stage::Well => missing.get(other).copied(),
+                    Some(_) => Some(Unavailable::Bad),
+                    None if self.is_followed(other) => self.unwell(turn.now, other),
+                    None => None,
+                };
                 if let Some(why) = why {
                     return Some(Wait::Dependency(other.clone(), why));
                 }
             }
         }
         None
+    }
+
+    /// Whether the plan is made because this one was restarted.
+    fn is_followed(&self, instance: &Instance) -> bool {
+        let Intent { verb, services, nodes, cascade: _ } = &self.plan.intent;
+        let is_there = nodes.is_empty() || nodes.contains(&instance.node);
+        *verb == Verb::Follow && services.contains(&instance.service) && is_there
+    }
+
+    /// Why one that nothing is done to is not well, as its node says.
+    fn unwell(&self, now: Mono, instance: &Instance) -> Option<Unavailable> {
+        match self.view.observed(now, instance).map(|observed| observed.condition) {
+            Some(Condition::Healthy | Condition::Quarantined) => None,
+            Some(Condition::Bad | Condition::Unknown) => Some(Unavailable::Bad),
+            None => Some(Unavailable::Silent),
+        }
     }
 
     /// P10: each load balancer keeps as many servers as it has to, once those of this instance are drained.

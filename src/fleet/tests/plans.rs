@@ -319,3 +319,20 @@ fn ten_thousand_instances_are_planned() {
     let plan = planned(&topology, &restart(&["s0"]), &all_well(&topology, "n0"));
     assert_eq!(plan.tasks().count(), 10_000);
 }
+
+#[test]
+fn a_service_that_restarted_by_itself_is_followed_and_not_restarted_again() {
+    let topology = guide().checked();
+    let intent = Intent { verb: Verb::Follow, ..restart(&["hmac-file-server"]) };
+    let plan = planned(&topology, &intent, &all_well(&topology, "vm2"));
+    let expected = [
+        "app: vm4=restart vm5=restart vm6=restart; after []",
+        "ejabberd: vm1=reload_or_restart vm3=reload_or_restart; after []",
+    ];
+    assert_eq!(lines(&plan), expected);
+    assert_eq!(plan.waves[0].why, [Why::DependsOn(service("hmac-file-server"))]);
+    let elsewhere = Intent { nodes: BTreeSet::from([node("vm1")]), ..intent.clone() };
+    assert!(planned(&topology, &elsewhere, &all_well(&topology, "vm2")).waves.is_empty(), "none of it is there");
+    let alone = Intent { cascade: false, ..intent };
+    assert!(planned(&topology, &alone, &all_well(&topology, "vm2")).waves.is_empty());
+}

@@ -106,7 +106,7 @@ pub struct FleetServer {
 /// What someone wants done: `POST /v1/fleet/plans`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetIntent {
-    /// `restart`, `reload`.
+    /// `restart`, `reload`; `follow`: not they, but those that depend on them, as after a restart.
     pub verb: String,
     /// To which services.
     pub services: Vec<String>,
@@ -122,9 +122,6 @@ pub struct FleetIntent {
     /// The digest of the plan that someone was shown: another plan is refused.
     #[serde(default)]
     pub digest: Option<String>,
-    /// Whether a plan that is under way is aborted for it.
-    #[serde(default)]
-    pub supersede: bool,
 }
 
 /// A plan, and how far it is: `GET /v1/fleet/plans/{id}`.
@@ -140,7 +137,7 @@ pub struct FleetPlan {
     pub node: String,
     /// When, in microseconds since 1970.
     pub at_us: i64,
-    /// `restart`, `reload`.
+    /// `restart`, `reload`, `follow`.
     pub verb: String,
     /// The services that were named.
     pub services: Vec<String>,
