@@ -30,6 +30,8 @@ const PLANS_KEPT: u32 = 200;
 /// How long a stream stays that nobody adds to, and a plan that is over.
 const STREAM_STAYS: Duration = Duration::from_secs(24 * 3600);
 const PLAN_STAYS: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long what is known of Redis' clock holds.
+const CLOCK_HOLDS: Duration = Duration::from_secs(600);
 /// Entries that are taken at one time.
 const READ_MAX: u32 = 256;
 /// The first and the longest pause before Redis is tried again.
@@ -135,6 +137,18 @@ impl Connection {
     fn now(&self) -> Duration {
         self.clock.0 + self.clock.1.elapsed()
     }
+
+    /// Two clocks go apart by seconds in a day.
+    fn is_clock_old(&self) -> bool {
+        self.clock.1.elapsed() > CLOCK_HOLDS
+    }
+}
+
+/// Redis' clock, and ours.
+async fn clocks(to: &mut MultiplexedConnection) -> Result<(Duration, Instant), BusError> {
+    let asked = Instant::now();
+    let (secs, micros): (u64, u32) = redis::cmd("TIME").query_async(to).await.map_err(|error| failed(&error))?;
+    Ok((Duration::from_secs(secs) + Duration::from_micros(micros.into()), asked))
 }
 
 /// Takes the lock if it is free, with a number above `floor` and all before: whoever had it before is told apart by that.
@@ -327,6 +341,9 @@ impl Bus {
             type Entries = Vec<(String, Vec<(String, Vec<String>)>)>;
             let found: Option<Entries> = ask.query_async(&mut connection.to).await.map_err(|error| failed(&error))?;
             *pause = PAUSE_FIRST;
+            if connection.is_clock_old() {
+                connection.clock = clocks(&mut connection.to).await?;
+            }
             for (id, fields) in found.into_iter().flatten().flat_map(|(_, entries)| entries) {
                 let written = id.split('-').next().and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
                 let age = written.map_or(Duration::ZERO, |written| connection.now().saturating_sub(written));
@@ -365,6 +382,10 @@ impl Bus {
 
     async fn connection(&self) -> Result<Connection, BusError> {
         let mut connection = self.0.connection.lock().await;
+        if connection.as_ref().is_some_and(Connection::is_clock_old) {
+            // A new one brings a new look at the clock.
+            connection.take();
+        }
         if let Some(connection) = &*connection {
             return Ok(connection.clone());
         }
@@ -388,10 +409,8 @@ impl Bus {
         let client = Client::open(info).map_err(|error| failed(&error))?;
         let connected = timeout(*patience, client.get_multiplexed_async_connection_with_config(&limits)).await;
         let mut to = connected.unwrap_or_else(|_| Err(late())).map_err(|error| failed(&error))?;
-        let asked = Instant::now();
-        let (secs, micros): (u64, u32) =
-            redis::cmd("TIME").query_async(&mut to).await.map_err(|error| failed(&error))?;
-        Ok(Connection { to, clock: (Duration::from_secs(secs) + Duration::from_micros(micros.into()), asked) })
+        let clock = clocks(&mut to).await?;
+        Ok(Connection { to, clock })
     }
 }
 

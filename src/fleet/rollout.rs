@@ -52,6 +52,8 @@ pub struct Rollout {
     of_wave: BTreeMap<usize, Vec<usize>>,
     /// Those of which something was begun, and some of which nothing was after all.
     touched: BTreeSet<usize>,
+    /// Those of them that are done, and told to be.
+    settled: BTreeSet<usize>,
     /// Whether a node knows of steps that were not ordered from here.
     is_anything_new: bool,
     /// Those of the plan's services, and of their load balancers.
@@ -94,6 +96,7 @@ impl Rollout {
             place: places.map(|(at, run)| (run.task.instance.clone(), at)).collect(),
             of_wave,
             touched: BTreeSet::new(),
+            settled: BTreeSet::new(),
             is_anything_new: true,
             nodes: nodes(&topology, &plan),
             runs,
@@ -367,8 +370,9 @@ impl Rollout {
                 self.quarantined.insert(instance.clone());
             }
             Event::Retried { instance, attempt } => {
-                let run = self.place.get(instance).and_then(|at| self.runs.get_mut(*at));
-                if let Some(run) = run {
+                let at = self.place.get(instance).copied().unwrap_or(usize::MAX);
+                if let Some(run) = self.runs.get_mut(at) {
+                    self.settled.remove(&at);
                     while run.attempt < *attempt {
                         run.retry(&self.topology, self.id);
                     }

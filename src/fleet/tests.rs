@@ -2,6 +2,7 @@
 
 mod large;
 mod plans;
+mod resumed;
 mod safety;
 mod targets;
 mod world;

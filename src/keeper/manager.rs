@@ -26,7 +26,7 @@ pub const MANAGER_SOCKET: i32 = 3;
 
 impl Keeper {
     /// Does what the passing of time asks for.
-    pub(super) fn act_on_time(&mut self) {
+    pub(super) fn act_on_time(&mut self) -> io::Result<()> {
         let now = clock::mono();
         if let Some(ending) = self.ending {
             if now >= ending.kill
@@ -42,9 +42,10 @@ impl Keeper {
             // Once more: either orders are read again from here on, or there is a new deadline.
             self.crowd.waits(now, self.spawner.pending());
         }
-        if self.told.deadline().is_some_and(|deadline| now >= deadline) && !self.told.waits(now) {
-            self.reap_all();
+        if self.told.until().is_some_and(|until| now >= until) {
+            self.take_crowds_ends()?;
         }
+        Ok(())
     }
 
     pub(super) fn act(&mut self, act: Act) {

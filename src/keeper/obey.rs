@@ -39,13 +39,11 @@ impl Keeper {
             }
             Order::Ready => self.manager_ready(),
             Order::Spawn(order) => self.spawn(*order, fds),
-            Order::Signal { key, signal } => self.signal(key, signal, Reach::Process),
-            Order::SignalGroup { key, signal } => {
-                self.signal(key.clone(), signal, Reach::Group);
-                if signal != Signal::KILL {
-                    self.signal(key, Signal::CONT, Reach::Group);
-                }
+            Order::Signal { key, signal } => {
+                let _counted = self.told.one(clock::mono());
+                self.signal(key, signal, Reach::Process);
             }
+            Order::SignalGroup { key, signal } => self.signal_group(key, signal),
             Order::SignalPid { pid, start_time, signal } => self.signal_stranger(pid, start_time, signal),
             Order::Take { key, invocation, pid, start_time } => {
                 if let Err(failure) = self.take(&key, invocation, pid, start_time, fds.pop()) {
@@ -117,8 +115,18 @@ impl Keeper {
         self.tell(&Fact::Refused { reason }, Vec::new());
     }
 
-    fn signal(&mut self, key: ProcessKey, signal: Signal, reach: Reach) {
-        self.told.one(clock::mono());
+    /// Whoever of it was stopped goes on, or the signal would wait; in a crowd that waits too.
+    fn signal_group(&mut self, key: ProcessKey, signal: Signal) {
+        let is_one_of_many = self.told.one(clock::mono());
+        self.signal(key.clone(), signal, Reach::Group);
+        match signal {
+            Signal::KILL => {}
+            _ if is_one_of_many => self.told.continue_later(key),
+            _ => self.signal(key, Signal::CONT, Reach::Group),
+        }
+    }
+
+    pub(super) fn signal(&mut self, key: ProcessKey, signal: Signal, reach: Reach) {
         let result = match self.processes.get(&key) {
             None => Err(NO_SUCH_PROCESS),
             Some(process) => {
@@ -188,7 +196,7 @@ impl Keeper {
 
 /// Whom a signal is to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
+pub(super) enum Reach {
     Process,
     Group,
 }

@@ -19,6 +19,7 @@ use super::{
     life::Life,
     link::{Frame, Inlet, LinkError},
     mirror::Mirror,
+    obey::Reach,
     told::Told,
     upgrade::Upgrade,
 };
@@ -186,7 +187,7 @@ impl Keeper {
     pub(super) fn run(&mut self) -> io::Result<u8> {
         let mut ready = Vec::new();
         loop {
-            self.act_on_time();
+            self.act_on_time()?;
             if let Some(ending) = self.ending
                 && self.life.pid().is_none()
             {
@@ -261,6 +262,16 @@ impl Keeper {
         Ok(())
     }
 
+    /// A crowd that was told to end has had its turn.
+    pub(super) fn take_crowds_ends(&mut self) -> io::Result<()> {
+        for key in self.told.over() {
+            self.signal(key, Signal::CONT, Reach::Group);
+        }
+        self.poller.change(&self.signals, SIGNALS, Interest::Yes, Interest::No)?;
+        self.reap_all();
+        Ok(())
+    }
+
     fn take_signals(&mut self) -> io::Result<()> {
         let mut child = false;
         while let Some(arrived) = self.signals.take()? {
@@ -271,7 +282,10 @@ impl Keeper {
                 }
             }
         }
-        if child && !self.told.waits(clock::mono()) {
+        if child && self.told.until().is_some() {
+            // Each further end would wake us.
+            self.poller.change(&self.signals, SIGNALS, Interest::No, Interest::No)?;
+        } else if child {
             self.reap_all();
         }
         self.tell_signals();
@@ -351,7 +365,7 @@ impl Keeper {
             kill,
             self.upgrade.deadline(),
             self.crowd.deadline(),
-            self.told.deadline(),
+            self.told.until(),
             self.init.deadline(),
         ];
         let next = deadlines.into_iter().flatten().min().map(|next| next.since(clock::mono()));

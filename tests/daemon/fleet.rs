@@ -357,6 +357,10 @@ socket = \"{}\"
         fleet.node(nth).until_status("app", "healthy", |status| status["health"] == "healthy");
     }
     until("haproxy answers", || ask(front).ok());
+    until("its servers are known", || {
+        let said = fleet.node(3).ctl(&["fleet", "status", "--json"]).json();
+        said["pools"][0]["servers"][0].is_array().then_some(())
+    });
     (fleet, front)
 }
 

@@ -80,6 +80,8 @@ pub(super) enum Begun {
     Over(PlanId),
     /// It is not, for now.
     Not(Refusal, Option<Reply>),
+    /// Everything is known that someone asked to see.
+    Viewed(oneshot::Sender<v1::Fleet>),
     /// Everything is known that a plan is made of.
     Wished {
         /// What is wanted.
@@ -211,6 +213,7 @@ impl Member {
 
     pub(super) fn begun(&mut self, begun: Begun) {
         match begun {
+            Begun::Viewed(reply) => drop(reply.send(show::fleet(self))),
             Begun::Wished { wish, is_dry, reply } => self.wished(*wish, is_dry, reply),
             Begun::Over(plan) => {
                 self.seat.is_trying = false;

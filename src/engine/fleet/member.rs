@@ -216,7 +216,10 @@ impl Member {
                     if Instant::now() >= next_beat {
                         next_beat = Instant::now() + beat;
                         self.look();
-                        self.ask_outlook();
+                        // The others ask when someone asks them: a thousand nodes that look at a thousand keys are a million.
+                        if self.has_seat() {
+                            self.ask_outlook();
+                        }
                     }
                     self.tick();
                     self.follow();

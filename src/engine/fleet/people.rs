@@ -31,7 +31,7 @@ impl Member {
     pub(super) fn asked(&mut self, ask: Ask) {
         // Whoever asked may have gone.
         match ask {
-            Ask::View(reply) => drop(reply.send(show::fleet(self))),
+            Ask::View(reply) => self.with_newest(Begun::Viewed(reply)),
             Ask::Plan(wish, reply) => self.wish(wish, true, reply),
             Ask::Begin(wish, reply) => self.wish(wish, false, reply),
             Ask::Plans(reply) => self.plans(reply),
@@ -39,19 +39,23 @@ impl Member {
         }
     }
 
-    /// With the newest of what Redis has.
     fn wish(&self, wish: Wish, is_dry: bool, reply: Reply) {
+        self.with_newest(Begun::Wished { wish: Box::new(wish), is_dry, reply });
+    }
+
+    /// Comes back once the newest of what Redis has is known.
+    fn with_newest(&self, asked: Begun) {
         let own = self.own.clone();
-        let wished = Input::Begun(Box::new(Begun::Wished { wish: Box::new(wish), is_dry, reply }));
+        let asked = Input::Begun(Box::new(asked));
         let Some(bus) = self.bus.clone() else {
-            own.send(wished).ok();
+            own.send(asked).ok();
             return;
         };
         let nodes = self.agents();
         tokio::spawn(async move {
             let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
             own.send(Input::Outlook(bus.outlook(&names).await)).ok();
-            own.send(wished).ok();
+            own.send(asked).ok();
         });
     }
 

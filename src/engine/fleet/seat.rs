@@ -104,7 +104,7 @@ impl Member {
     }
 
     /// Whether this node is one of those that look for plans without a driver.
-    fn has_seat(&self) -> bool {
+    pub(super) fn has_seat(&self) -> bool {
         let nodes = self.settings.topology.nodes.iter();
         let mut agents = nodes.filter(|(_, node)| node.transport == Transport::Agent).map(|(name, _)| name);
         agents.by_ref().take(SEATS).any(|name| *name == self.settings.node)

@@ -26,6 +26,7 @@ impl Rollout {
                 self.send_if_well(now, (at, &run), &steps);
             }
             Stage::Well => {
+                self.settled.insert(at);
                 if !self.told.contains(&run.task.instance) {
                     self.decide(Event::Done(run.task.instance));
                 }

@@ -46,6 +46,7 @@ impl Rollout {
                     let reason = "it did not stay well".to_owned();
                     run.failure = Some(Failure { at: Stage::Well, kind: FailureKind::Unhealthy, reason });
                     self.told.remove(&run.task.instance);
+                    self.settled.remove(at);
                 }
             }
         }

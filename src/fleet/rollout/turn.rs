@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    rc::Rc,
+    sync::Arc,
 };
 
 use super::{
@@ -23,7 +23,7 @@ pub(super) struct Turn {
     pub(super) now: Mono,
     /// To whom something is being done, by the wave of its task.
     in_flight: BTreeMap<Instance, usize>,
-    missing: RefCell<BTreeMap<ServiceName, Rc<Missing>>>,
+    missing: RefCell<BTreeMap<ServiceName, Arc<Missing>>>,
     /// By service and zone: what its dependencies make it wait for.
     pub(super) dependencies: RefCell<BTreeMap<Peers, Option<Wait>>>,
 }
@@ -33,7 +33,7 @@ impl Turn {
     pub(super) fn begun(&mut self, instance: &Instance, wave: usize) {
         self.in_flight.insert(instance.clone(), wave);
         if let Some(missing) = self.missing.get_mut().get_mut(&instance.service) {
-            Rc::make_mut(missing).insert(instance.clone(), Unavailable::InFlight);
+            Arc::make_mut(missing).insert(instance.clone(), Unavailable::InFlight);
         }
     }
 
@@ -56,16 +56,16 @@ impl Rollout {
     }
 
     /// Who of a service does not serve.
-    pub(super) fn missing(&self, turn: &Turn, name: &ServiceName) -> Rc<Missing> {
+    pub(super) fn missing(&self, turn: &Turn, name: &ServiceName) -> Arc<Missing> {
         if let Some(known) = turn.missing.borrow().get(name) {
-            return Rc::clone(known);
+            return Arc::clone(known);
         }
         let all = self.instances(name).into_iter();
         let missing = all.filter_map(|it| self.unavailable(turn.now, &it).map(|why| (it, why))).collect();
-        Rc::clone(turn.missing.borrow_mut().entry(name.clone()).or_insert_with(|| Rc::new(missing)))
+        Arc::clone(turn.missing.borrow_mut().entry(name.clone()).or_insert_with(|| Arc::new(missing)))
     }
 
-    /// The tasks to which something may happen now: of waves that are open, and whatever was begun and is not over.
+    /// The tasks to which something may happen now: of waves that are open, and whatever was begun and is not done.
     pub(super) fn open(&mut self) -> BTreeSet<usize> {
         if std::mem::take(&mut self.is_anything_new) {
             let begun = |(at, run): (usize, &super::Run)| run.is_begun(&self.ledger).then_some(at);
@@ -76,10 +76,7 @@ impl Rollout {
             !self.done.contains(wave) && after.is_some_and(|after| after.is_subset(&self.done))
         };
         let of_waves = (0..self.plan.waves.len()).filter(is_open).filter_map(|wave| self.of_wave.get(&wave));
-        let is_over = |at: &usize| {
-            self.runs.get(*at).is_none_or(|run| self.done.contains(&run.wave) && self.told.contains(&run.task.instance))
-        };
-        let begun = self.touched.iter().copied().filter(|at| !is_over(at));
+        let begun = self.touched.difference(&self.settled).copied();
         of_waves.flatten().copied().chain(begun).collect()
     }
 }
