@@ -154,7 +154,7 @@ async fn clocks(to: &mut MultiplexedConnection) -> Result<(Duration, Instant), B
 /// Takes the lock if it is free, with a number above `floor` and all before: whoever had it before is told apart by that.
 const ACQUIRE: &str = "
 local held = redis.call('GET', KEYS[1])
-if held and held ~= ARGV[1] then return {0, held, redis.call('PTTL', KEYS[1])} end
+if held and held ~= ARGV[1] and held ~= ARGV[4] then return {0, held, redis.call('PTTL', KEYS[1])} end
 local epoch = math.max(tonumber(redis.call('GET', KEYS[2]) or '0'), tonumber(ARGV[3])) + 1
 redis.call('SET', KEYS[2], string.format('%d', epoch))
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -223,11 +223,17 @@ impl Bus {
         Ok(Outlook { holder, plan, beats })
     }
 
-    /// Tries to get the lock for `lease`, with a number above `floor`.
-    pub async fn acquire(&self, owner: &str, lease: Duration, floor: u64) -> Result<Locked, BusError> {
+    /// Tries to get the lock for `lease`, with a number above `floor`; whoever is `gone` has it no more.
+    pub async fn acquire(
+        &self,
+        owner: &str,
+        lease: Duration,
+        floor: u64,
+        gone: Option<&str>,
+    ) -> Result<Locked, BusError> {
         let mut script = redis::cmd("EVAL");
         script.arg(ACQUIRE).arg(2).arg(self.key("lock")).arg(self.key("epoch"));
-        script.arg(owner).arg(millis(lease)).arg(floor);
+        script.arg(owner).arg(millis(lease)).arg(floor).arg(gone.unwrap_or_default());
         let (epoch, holder, left): (u64, String, i64) = self.ask(&script).await?;
         Ok(match epoch {
             0 => Locked::Theirs { holder, left: Duration::from_millis(u64::try_from(left).unwrap_or(0)) },

@@ -399,3 +399,22 @@ pub(crate) fn what_depends_on_a_service_that_restarted_by_itself_is_told_once_th
     fleet.node(2).ok(&["fleet", "follow", "db"]);
     assert_eq!(fleet.node(1).until_notices("reloaded", 2).len(), 2);
 }
+
+pub(crate) fn no_step_is_done_twice_or_left_out_however_often_the_manager_that_drives_dies() {
+    let kills: u64 = std::env::var("ROUNDSMAN_TEST_DRIVER_KILLS").ok().map_or(8, |text| text.parse().unwrap());
+    let fleet = Fleet::begin(3, THREE, &[("db", APP), ("app", APP)]);
+    let all = [(1, "db"), (1, "app"), (2, "app"), (3, "app")];
+    for round in 1..=kills {
+        fleet.node(2).ok(&["fleet", "restart", "db", "--no-wait"]);
+        let id = fleet.plan(2).unwrap()["id"].clone();
+        // From before the first promise to after the last act.
+        process::pause((round * 37) % 260);
+        fleet.node(2).kill_manager();
+        until_within(TAKEN_OVER, "the plan is over", || {
+            fleet.plan(1).filter(|plan| plan["id"] == id && plan["state"] == "succeeded")
+        });
+        for (nth, unit) in all {
+            assert_eq!(fleet.generation(nth, unit), round + 1, "{unit} of vm{nth} in round {round}");
+        }
+    }
+}

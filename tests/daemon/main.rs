@@ -81,6 +81,7 @@ const TESTS: &[Test] = tests![
     fleet::an_aborted_plan_leaves_alone_what_it_had_not_begun,
     fleet::no_request_fails_while_servers_behind_a_load_balancer_are_restarted,
     fleet::what_depends_on_a_service_that_restarted_by_itself_is_told_once_that_is_well,
+    fleet::no_step_is_done_twice_or_left_out_however_often_the_manager_that_drives_dies,
     accept::each_connection_is_an_instance_with_its_client_as_standard_input,
     accept::an_instance_gets_its_connection_as_descriptor_3_and_knows_its_client,
     accept::a_client_on_the_same_link_is_told_with_its_interface,

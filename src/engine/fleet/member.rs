@@ -196,6 +196,7 @@ impl Member {
         let beat = BEAT.duration().unwrap_or(TICK);
         let mut next_beat = Instant::now();
         self.look();
+        self.ask_outlook();
         loop {
             tokio::select! {
                 biased;

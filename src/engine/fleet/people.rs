@@ -187,7 +187,7 @@ impl Member {
 /// The lock, if no plan is under way; its number.
 async fn begin(bus: &Bus, document: &PlanDocument, owner: &str, floor: u64) -> Result<u64, Refusal> {
     let unreached = |error: BusError| Refusal::Unreached(error.to_string());
-    let epoch = match bus.acquire(owner, LEASE, floor).await.map_err(unreached)? {
+    let epoch = match bus.acquire(owner, LEASE, floor, None).await.map_err(unreached)? {
         Locked::Ours(epoch) => epoch,
         Locked::Theirs { holder, .. } => {
             let node = holder_node(&holder).map_or(holder, |node| node.to_string());

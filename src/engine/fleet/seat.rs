@@ -74,15 +74,19 @@ impl Member {
             }
             return;
         };
-        let wanted = self.seat.plan.filter(|plan| !self.seat.over.contains(plan) && self.seat.holder.is_none());
-        let Some(plan) = wanted.filter(|_| self.trouble.is_none() && self.has_seat()) else {
+        // A manager before this one drove it, and the keeper has seen that one end.
+        let former =
+            self.seat.holder.clone().filter(|holder| holder_node(holder).as_ref() == Some(&self.settings.node));
+        let is_free = former.is_some() || (self.seat.holder.is_none() && self.has_seat());
+        let wanted = self.seat.plan.filter(|plan| !self.seat.over.contains(plan) && is_free);
+        let Some(plan) = wanted.filter(|_| self.trouble.is_none()) else {
             self.seat.try_at = None;
             return;
         };
         let mut rng = self.rng();
         let try_at =
             *self.seat.try_at.get_or_insert_with(|| Instant::now() + Duration::from_millis(rng.below(JITTER_MS)));
-        if Instant::now() < try_at {
+        if Instant::now() < try_at && former.is_none() {
             return;
         }
         (self.seat.try_at, self.seat.is_trying) = (None, true);
@@ -91,7 +95,7 @@ impl Member {
         tokio::spawn(async move {
             let asked = clock::now().mono;
             let holder = holder_text(&node, owner);
-            let begun = match take_over(&bus, plan, &holder, floor, topology).await {
+            let begun = match take_over(&bus, plan, (&holder, former.as_deref()), floor, topology).await {
                 Ok(Some((epoch, document, journal))) => {
                     let (document, token) = (Box::new(document), Token { epoch, owner });
                     Begun::Drives { document, journal, token, owner: holder, asked, reply: None }
@@ -141,7 +145,7 @@ type Found = (u64, PlanDocument, Vec<(Wall, Event)>);
 async fn take_over(
     bus: &Bus,
     plan: PlanId,
-    owner: &str,
+    (owner, gone): (&str, Option<&str>),
     floor: u64,
     topology: crate::unit::Digest,
 ) -> Result<Option<Found>, Refusal> {
@@ -156,7 +160,7 @@ async fn take_over(
     if document.plan.topology != topology {
         return Err(Refusal::Wrong("the plan is of another fleet.toml than this node has".to_owned()));
     }
-    match bus.acquire(owner, LEASE, floor).await.map_err(unreached)? {
+    match bus.acquire(owner, LEASE, floor, gone).await.map_err(unreached)? {
         Locked::Ours(epoch) => Ok(Some((epoch, document, journal))),
         Locked::Theirs { holder, .. } => Err(Refusal::Busy(holder)),
     }

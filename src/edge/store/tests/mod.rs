@@ -1,6 +1,7 @@
 //! The store on real files: what is kept, what a replay changes, and what faults do to it.
 
 mod death;
+mod fleet;
 mod faults;
 
 use std::{
