@@ -426,7 +426,8 @@ impl Node {
             return self.dependency_failed(now, place, needs);
         }
         let Some(unit) = self.unit_mut(place) else { return };
-        if !unit.window.admit(now.mono, unit.def.start_limit) {
+        let is_planned = unit.job.as_ref().is_some_and(|job| job.is_planned());
+        if !is_planned && !unit.window.admit(now.mono, unit.def.start_limit) {
             let was_announced = unit.job.as_ref().is_some_and(|job| job.restarts_unwell());
             let monitor = self.last_end(place);
             self.start_limit_hit(now, place, monitor);

@@ -95,6 +95,11 @@ impl Job {
         matches!(self.kind, JobKind::Start { cause: StartCause::Unhealthy { .. }, .. })
     }
 
+    /// Whether a plan of the fleet starts it, which keeps a budget of its own.
+    pub(super) fn is_planned(&self) -> bool {
+        matches!(&self.kind, JobKind::Start { cause: StartCause::Manual(actor), .. } if *actor == Actor::PLAN)
+    }
+
     /// Whether it takes the unit down first.
     pub(super) const fn stops(&self) -> bool {
         matches!(self.kind, JobKind::Stop(_) | JobKind::Restart(_))

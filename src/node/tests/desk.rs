@@ -120,10 +120,14 @@ impl Desk {
     }
 
     pub(super) fn order(&mut self, verb: Verb, names: &[&str]) -> Vec<String> {
+        self.order_by(Actor::User(1000), verb, names)
+    }
+
+    pub(super) fn order_by(&mut self, actor: Actor, verb: Verb, names: &[&str]) -> Vec<String> {
         self.tickets += 1;
         let units = names.iter().map(|text| name(text)).collect();
         let ticket = Ticket(self.tickets);
-        self.give(Input::Order { ticket, actor: Actor::User(1000), units, verb })
+        self.give(Input::Order { ticket, actor, units, verb })
     }
 
     pub(super) fn spawned(&mut self, process: &str) -> Vec<String> {

@@ -386,6 +386,20 @@ fn too_many_starts_fail_the_unit_until_it_is_reset() {
 }
 
 #[test]
+fn what_a_plan_of_the_fleet_restarts_does_not_count_against_the_start_limit() {
+    let mut def = eager("web");
+    def.start_limit.interval = TimeSpan::from_secs(10);
+    let mut desk = Desk::new([def]);
+    desk.up("web");
+    for generation in 2..20 {
+        desk.order_by(crate::base::Actor::PLAN, Verb::Restart, &["web"]);
+        desk.exited(&format!("web/{}", generation - 1), 0);
+        desk.up("web");
+    }
+    assert_eq!((desk.sub("web"), desk.status("web").starts_in_window), ("running", 1));
+}
+
+#[test]
 fn a_start_limit_that_says_exit_ends_the_daemon_with_1() {
     let mut def = eager("web");
     def.start_limit.interval = TimeSpan::from_secs(10);
