@@ -418,3 +418,28 @@ pub(crate) fn no_step_is_done_twice_or_left_out_however_often_the_manager_that_d
         }
     }
 }
+
+pub(crate) fn a_plan_that_someone_has_to_agree_to_waits_and_what_is_agreed_to_is_that_plan() {
+    let careful = THREE.replace("name = \"app\"\n", "name = \"app\"\napprove = \"each_wave\"\n");
+    let fleet = Fleet::begin(2, &careful.replace(", \"vm3\"", ""), &[("db", APP), ("app", APP)]);
+    let waits = fleet.node(1).ctl(&["fleet", "restart", "db"]);
+    assert!(waits.code == 1 && waits.out.contains("plan approve"), "{waits:?}");
+    let plan = fleet.until_plan(2, "unapproved");
+    let (id, digest) = (plan["id"].as_str().unwrap(), plan["digest"].as_str().unwrap());
+    let other = fleet.node(1).ctl(&["plan", "approve", id, "--digest", &"0".repeat(64)]);
+    assert!(other.code == 1 && other.err.contains("the plan's digest is"), "{other:?}");
+    assert_eq!(fleet.generation(1, "db"), 1, "nothing was begun");
+    fleet.node(2).ok(&["plan", "approve", id, "--digest", &digest[..12]]);
+    until("the database was restarted", || (fleet.generation(1, "db") == 2).then_some(()));
+    until("the next wave waits for someone", || {
+        let plan = fleet.plan(1)?;
+        let waits = plan["waves"][1]["tasks"][0]["waits_for"].as_str()?.to_owned();
+        waits.starts_with("nobody has agreed to wave 2").then_some(())
+    });
+    assert_eq!(fleet.node(1).ctl(&["plan", "approve", id, "--wave", "9"]).code, 1);
+    for wave in ["2", "3"] {
+        fleet.node(1).ok(&["plan", "approve", id, "--wave", wave]);
+    }
+    fleet.until_plan(2, "succeeded");
+    assert_eq!((fleet.generation(1, "app"), fleet.generation(2, "app")), (2, 2));
+}

@@ -82,6 +82,7 @@ const TESTS: &[Test] = tests![
     fleet::no_request_fails_while_servers_behind_a_load_balancer_are_restarted,
     fleet::what_depends_on_a_service_that_restarted_by_itself_is_told_once_that_is_well,
     fleet::no_step_is_done_twice_or_left_out_however_often_the_manager_that_drives_dies,
+    fleet::a_plan_that_someone_has_to_agree_to_waits_and_what_is_agreed_to_is_that_plan,
     accept::each_connection_is_an_instance_with_its_client_as_standard_input,
     accept::an_instance_gets_its_connection_as_descriptor_3_and_knows_its_client,
     accept::a_client_on_the_same_link_is_told_with_its_interface,

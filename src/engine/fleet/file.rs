@@ -183,6 +183,10 @@ impl ServiceFile {
             on_failure: self.on_failure.map_or(usual.on_failure, |told| told.0),
             approve: self.approve.map_or(usual.approve, |told| told.0),
         };
+        if policy.on_failure == OnFailure::Rollback {
+            let help = "what is only restarted has no release to go back to; say pause or abort";
+            refuse(self.name.span(), format!("on_failure of {name} cannot be \"rollback\": {help}"));
+        }
         for (nth, edge) in self.depends_on.iter().enumerate() {
             spans.insert(Place::Edge(name.clone(), nth), edge.service.span());
         }
@@ -238,6 +242,9 @@ impl EdgeFile {
     }
 }
 
+/// What this program does to a dependent; it has no command to notify one by.
+const DONE: [Action; 3] = [Action::Reload, Action::ReloadOrRestart, Action::Restart];
+
 /// `none`, or what is done to a dependent.
 #[derive(Debug)]
 struct Cascade(Option<Action>);
@@ -249,8 +256,9 @@ impl FromStr for Cascade {
         if word == "none" {
             return Ok(Self(None));
         }
-        let known = || Action::ALL.map(Action::as_str).join(", ");
-        let action = word.parse().map_err(|_| format!("it cannot be {word:?} (it can be none, {})", known()))?;
+        let known = || DONE.map(Action::as_str).join(", ");
+        let action = word.parse().ok().filter(|action| DONE.contains(action));
+        let action = action.ok_or_else(|| format!("it cannot be {word:?} (it can be none, {})", known()))?;
         Ok(Self(Some(action)))
     }
 }
@@ -320,6 +328,9 @@ impl PoolFile {
         ];
         if let Some((key, _)) = given.into_iter().find(|(key, given)| *given && !keys.contains(key)) {
             return Err(format!("{key} is no key of a {kind} pool (it has {})", keys.join(", ")));
+        }
+        if kind != "haproxy" {
+            return Err(format!("pools of kind {kind} are not supported by this release (haproxy is)"));
         }
         let missing = |key: &str, example: &str| format!("the {kind} pool {name} needs {key}, such as {example}");
         let kind = match kind {
@@ -413,7 +424,7 @@ mod tests {
             (
                 "on_restart = \"restart\"",
                 "on_restart = \"stop\"",
-                "it cannot be \"stop\" (it can be none, notify, reload, reload_or_restart, restart)",
+                "it cannot be \"stop\" (it can be none, reload, reload_or_restart, restart)",
             ),
             ("transport = \"ssh\"", "transport = \"telnet\"", "it cannot be \"telnet\" (it can be agent, ssh, local)"),
             ("name = \"vm3\"", "name = \"vm1\"", "14:8: error: there are two nodes vm1"),
@@ -427,6 +438,16 @@ mod tests {
                 "kind = \"haproxy\"",
                 "kind = \"haproxy\"\nurl = \"x\"",
                 "url is no key of a haproxy pool (it has socket, backend)",
+            ),
+            (
+                "max_unavailable = 1",
+                "on_failure = \"rollback\"",
+                "on_failure of app cannot be \"rollback\": what is only restarted has no release",
+            ),
+            (
+                "kind = \"haproxy\"",
+                "kind = \"consul\"",
+                "pools of kind consul are not supported by this release (haproxy is)",
             ),
             ("max_unavailable = 1", "max_unavailable = \"0%\"", "\"0%\" is no share of instances"),
             ("soak = \"10s\"", "soak = \"10 sheep\"", "error: "),
