@@ -72,7 +72,7 @@ pub(super) struct Other {
     /// When it was found failed, and when it came back, of late.
     changes: VecDeque<Mono>,
     flaps_until: Option<Mono>,
-    /// The commands that were on their way when its present life began: that life may never hear them.
+    /// The commands that were on their way when its present life began, or when it came back: it may never hear them.
     sent_before: u64,
     /// How many commands it is behind, since when, and at which one it stood then.
     behind: Option<(u64, Mono, u64)>,
@@ -116,7 +116,8 @@ impl Other {
         // Of an old one we cannot say when it was given.
         let is_new = sign.filter(|sign| self.seen.is_none_or(|seen| sign.seq > seen.seq));
         if let Some(sign) = is_new {
-            if self.seen.is_some_and(|seen| seen.seq.life != sign.seq.life) {
+            let is_other_life = self.seen.is_some_and(|seen| seen.seq.life != sign.seq.life);
+            if is_other_life || matches!(self.presence, Presence::Cut | Presence::Failed) {
                 self.sent_before = sent.unwrap_or(0);
             }
             self.seen = Some(sign);
@@ -135,7 +136,13 @@ impl Other {
             Some(_) | None => Some((behind, now, heard)),
         };
         let (most, longest) = if self.is_slow { (BEHIND_MAX / 2, BEHIND_FOR / 2) } else { (BEHIND_MAX, BEHIND_FOR) };
-        self.is_slow = self.behind.is_some_and(|(behind, since, _)| behind >= most || now.since(since) >= longest);
+        let is_behind = self.behind.is_some_and(|(behind, since, _)| behind >= most || now.since(since) >= longest);
+        self.is_slow = match self.presence {
+            Presence::Alive | Presence::Flapping => is_behind,
+            Presence::Suspect => self.is_slow,
+            // Who is silent has not only its commands to catch up with.
+            Presence::Unknown | Presence::Cut | Presence::Failed => false,
+        };
     }
 
     /// How many commands it is behind, where that is too many, or too long.

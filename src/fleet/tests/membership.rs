@@ -319,6 +319,20 @@ fn a_node_that_is_behind_with_its_commands_is_slow_until_half_of_that() {
 }
 
 #[test]
+fn a_node_that_is_silent_is_not_slow_and_begins_anew_when_it_is_back() {
+    let mut view = View::settled("vm1", &["vm2", "vm3", "vm4"]);
+    view.sent = BTreeMap::from([(node("vm3"), 1)]);
+    let mut told = Vec::new();
+    for sent in (10..200).step_by(10) {
+        told.extend(view.look(&["vm2", "vm4"]));
+        view.sent = BTreeMap::from([(node("vm3"), sent)]);
+    }
+    assert_eq!(told, ["node_failed:vm3"]);
+    assert_eq!(view.look(&["vm2", "vm3", "vm4"]), ["-node_failed:vm3"]);
+    assert_eq!(view.look(&["vm2", "vm3", "vm4"]), NOTHING);
+}
+
+#[test]
 fn a_node_that_is_taken_out_of_the_topology_is_told_of_no_more() {
     let mut view = View::settled("vm1", &["vm2", "vm3", "vm4"]);
     let told: Vec<_> = (0..5).flat_map(|_| view.look(&["vm2", "vm4"])).collect();
