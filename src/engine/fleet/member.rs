@@ -10,7 +10,7 @@ use tokio::{
     runtime,
     sync::{broadcast::error::RecvError, mpsc},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     look,
     seat::Seat,
     send::{Out, Sender},
+    vigil::{self, Plans},
 };
 use crate::{
     base::{Chain, Mono},
@@ -28,18 +29,16 @@ use crate::{
         clock,
         store::{Batch, FleetWrite, Write},
     },
-    engine::{Handle, settings::FleetSettings},
+    engine::{Handle, Report as Told, settings::FleetSettings},
     fleet::{
-        Deed, NodeName, PoolName, Report, Row, Seq, StepId, StepOrder, StepOutcome, Target, TargetEffect, TargetInput,
-        Transport,
+        Deed, Membership, MembershipInput, NodeName, PoolName, Report, Row, Seq, StepId, StepOrder, StepOutcome,
+        Target, TargetEffect, TargetInput,
     },
-    wire::fleet::{BEAT, Beat, Command, Said, Wanted, Word, read, write},
+    wire::fleet::{Beat, Command, Said, Wanted, Word, read, write},
 };
 
 /// How often time passes here.
 const TICK: Duration = Duration::from_secs(1);
-/// How long a sign of life stays: three of them may be lost.
-pub(super) const BEAT_STAYS: Duration = Duration::from_secs(16);
 /// After a change the machine is looked at so much later, so that one look serves for what comes together.
 const LOOK_AFTER: Duration = Duration::from_millis(5);
 /// So long after the last command of a driver it is told of changes at once.
@@ -74,6 +73,8 @@ pub(super) enum Input {
     Renewed(Mono, Result<bool, BusError>),
     /// A plan may be driven from here, or may not.
     Begun(Box<Begun>),
+    /// Of who is alive.
+    Watched(MembershipInput),
 }
 
 /// Everything the task holds.
@@ -101,6 +102,18 @@ pub(super) struct Member {
     pub(super) trouble: Option<BusError>,
     pub(super) seat: Seat,
     pub(super) driver: Option<Driver>,
+    pub(super) membership: Membership,
+    pub(super) plans: Plans,
+    pub(super) reports: mpsc::UnboundedSender<Told>,
+    /// Steps that were done here since this manager began, and that failed.
+    pub(super) steps: Steps,
+}
+
+/// How many steps went how.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Steps {
+    pub(super) done: u64,
+    pub(super) failed: u64,
 }
 
 /// Whether the machine is being looked at, and has to be again.
@@ -112,18 +125,28 @@ enum Looking {
 }
 
 /// Begins it; nothing waits for it.
-pub(super) fn start(handle: Handle, settings: Arc<FleetSettings>, runtime: &runtime::Handle) -> Fleet {
+pub(super) fn start(
+    handle: Handle,
+    settings: Arc<FleetSettings>,
+    reports: mpsc::UnboundedSender<Told>,
+    runtime: &runtime::Handle,
+) -> Fleet {
     let (own, inputs) = mpsc::unbounded_channel();
     let fleet = Fleet(own.clone());
     runtime.spawn(async move {
-        let member = Member::begin(handle, settings, own).await;
+        let member = Member::begin(handle, settings, own, reports).await;
         member.run(inputs).await;
     });
     fleet
 }
 
 impl Member {
-    async fn begin(handle: Handle, settings: Arc<FleetSettings>, own: mpsc::UnboundedSender<Input>) -> Self {
+    async fn begin(
+        handle: Handle,
+        settings: Arc<FleetSettings>,
+        own: mpsc::UnboundedSender<Input>,
+        reports: mpsc::UnboundedSender<Told>,
+    ) -> Self {
         let store = handle.store();
         // A node that does not know to whom it is promised must not act: it waits until it does.
         let rows = loop {
@@ -138,6 +161,7 @@ impl Member {
         let wall = u64::try_from(clock::wall().0 / 1_000_000).unwrap_or(0);
         let life = wall.max(last + 1);
         let mut member = Self {
+            membership: vigil::membership(&settings),
             handle,
             settings,
             own,
@@ -157,6 +181,9 @@ impl Member {
             trouble: None,
             seat: Seat::default(),
             driver: None,
+            plans: Plans::default(),
+            reports,
+            steps: Steps::default(),
         };
         member.keep(FleetWrite::Life(life));
         member.connect();
@@ -188,7 +215,6 @@ impl Member {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (_, mut notices) = self.handle.events();
-        let beat = BEAT.duration().unwrap_or(TICK);
         let mut next_beat = Instant::now();
         self.look();
         loop {
@@ -204,14 +230,12 @@ impl Member {
                     Err(RecvError::Lagged(_)) => self.look(),
                     Err(RecvError::Closed) => return,
                 },
-                _ = ticks.tick() => {
-                    if Instant::now() >= next_beat {
-                        next_beat = Instant::now() + beat;
-                        self.look();
-                        self.ask_outlook();
-                    }
-                    self.tick();
+                () = sleep_until(next_beat) => {
+                    next_beat = Instant::now() + self.settings.heartbeat.interval;
+                    self.look();
+                    self.ask_outlook();
                 }
+                _ = ticks.tick() => self.tick(),
             }
         }
     }
@@ -227,13 +251,18 @@ impl Member {
             Input::Settings(settings) => {
                 let is_other_bus = settings.bus != self.settings.bus;
                 self.settings = settings;
+                let others = vigil::others(&self.settings).collect();
+                self.watch(MembershipInput::Configured(self.settings.heartbeat, others));
                 if is_other_bus {
                     self.connect();
                 }
             }
             Input::Heard(Heard::Command { age, text }) => match read::<Command>(&text) {
                 Ok(command) => {
-                    self.heard = command.nth;
+                    // What people want of a plan has no number.
+                    if command.nth > 0 {
+                        self.heard = command.nth;
+                    }
                     self.commanded = Some(Instant::now());
                     self.command(command, age);
                 }
@@ -250,6 +279,10 @@ impl Member {
             Input::Word(word) => self.hear_word(*word, Duration::ZERO),
             Input::Saved(row) => self.tell_target(TargetInput::Saved(row)),
             Input::Acted(step, outcome) => {
+                match outcome {
+                    StepOutcome::Done { .. } => self.steps.done += 1,
+                    StepOutcome::Failed { .. } => self.steps.failed += 1,
+                }
                 self.tell_target(TargetInput::Acted { step, outcome });
                 self.look();
             }
@@ -258,6 +291,7 @@ impl Member {
             Input::Outlook(outlook) => self.take_outlook(outlook),
             Input::Renewed(asked, renewed) => self.renewed(asked, renewed),
             Input::Begun(begun) => self.begun(*begun),
+            Input::Watched(input) => self.watch(input),
         }
     }
 
@@ -403,7 +437,7 @@ impl Member {
             heard: self.heard,
         };
         if let Some(sender) = &self.sender {
-            sender.send(Out::Beat(write(&beat), BEAT_STAYS));
+            sender.send(Out::Beat(write(&beat), self.settings.heartbeat.stays()));
         }
         self.beats.insert(self.settings.node.clone(), (clock::now().mono, beat));
     }
@@ -436,9 +470,7 @@ impl Member {
 
     /// Who leaves signs of life in Redis.
     pub(super) fn agents(&self) -> Vec<NodeName> {
-        let nodes = self.settings.topology.nodes.iter();
-        let agents = nodes.filter(|(name, node)| node.transport == Transport::Agent && **name != self.settings.node);
-        agents.map(|(name, _)| name.clone()).collect()
+        vigil::others(&self.settings).collect()
     }
 
     pub(super) const fn target(&self) -> &Target {
