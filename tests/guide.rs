@@ -71,6 +71,7 @@ fn every_key_of_the_daemon_is_in_the_guide() {
         "[container]",
         "[fleet]",
         "[high_availability]",
+        "[heartbeat]",
         "[alert]",
         "[[alert.route]]",
         "[[alert.rule]]",
@@ -81,7 +82,8 @@ fn every_key_of_the_daemon_is_in_the_guide() {
         let (_, known) = error.split_once("help: there are ").unwrap_or_else(|| panic!("{table}: {error}"));
         keys.extend(known.lines().next().unwrap_or_default().split(", ").map(str::to_owned));
     }
-    let tables = "paths log cgroup disk health history container fleet high_availability alert route rule".split(' ');
+    let tables =
+        "paths log cgroup disk health history container fleet high_availability heartbeat alert route rule".split(' ');
     let tables: BTreeSet<&str> = tables.collect();
     keys.retain(|key| !tables.contains(key.as_str()));
     all_are_named(&keys, "docs/guide/settings.md", 15);

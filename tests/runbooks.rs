@@ -9,11 +9,11 @@ use std::{
 
 use roundsman::{
     alert::default_rules,
-    base::{Generation, Happening, RunId, RunResult, Shortage, TimeSpan, UnitName},
+    base::{FleetEvent, Generation, Happening, RunId, RunResult, Shortage, TimeSpan, UnitName},
 };
 
-/// Alerts that have no topic: of Prometheus' rules, and of what is to come.
-const BESIDE: [&str; 4] = ["alerts_undelivered", "node_failed", "quorum_lost", "supervisor_absent"];
+/// Alerts that have no topic: of Prometheus' rules.
+const BESIDE: [&str; 2] = ["alerts_undelivered", "supervisor_absent"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks")
@@ -83,8 +83,17 @@ fn a_runbook_names_the_severity_of_its_alert() {
         ("certificate_expiring", short(Shortage::Certificate)),
         ("slow_replication", short(Shortage::Replication)),
     ];
+    let (node, reason, plan) = (text, text, text);
+    let of_fleet = [
+        FleetEvent::NodeFailed { node: node(), reason: reason() },
+        FleetEvent::QuorumLost { reached: 1, members: 3 },
+        FleetEvent::BusUnreachable { node: node(), reason: reason() },
+        FleetEvent::SlowReplication { node: node(), reason: reason() },
+        FleetEvent::RolloutPaused { plan: plan(), reason: reason() },
+    ];
+    let of_fleet = of_fleet.into_iter().map(|event| (event.event(), Happening::Fleet(event)));
     let pages = pages();
-    for (name, what) in alerts {
+    for (name, what) in alerts.into_iter().chain(of_fleet) {
         let (_, page) = pages.iter().find(|(page, _)| page == name).expect("a page");
         let said = page.split("Severity: ").nth(1).and_then(|rest| rest.split(['.', ',']).next());
         assert_eq!(said, Some(format!("{:?}", what.severity()).to_lowercase().as_str()), "{name}");

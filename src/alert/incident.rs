@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, collections::BTreeSet, fmt};
 
-use super::{Report, RouteName, Silence};
+use super::{Part, Report, RouteName, Silence};
 use crate::base::{Generation, Remedy, RunResult, Severity, Shortage, UnitName, Wall};
 
 /// What alerts are about; the names are those of rules (`event =`), rows and messages.
@@ -32,13 +32,21 @@ pub enum Topic {
     DiskLow,
     /// A certificate expires soon.
     CertificateExpiring,
-    /// A replica is behind.
+    /// A replica is behind, or a node of the fleet with its commands.
     SlowReplication,
+    /// A node of the fleet is silent.
+    NodeFailed,
+    /// Fewer than a majority of the fleet are reached.
+    QuorumLost,
+    /// A node does not meet the fleet in Redis.
+    BusUnreachable,
+    /// A plan of the fleet waits for someone.
+    RolloutPaused,
 }
 
 impl Topic {
     /// Every one, in the order of the enum.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::UnitRestarted,
         Self::UnitUnhealthy,
         Self::UnitUnkillable,
@@ -53,6 +61,10 @@ impl Topic {
         Self::DiskLow,
         Self::CertificateExpiring,
         Self::SlowReplication,
+        Self::NodeFailed,
+        Self::QuorumLost,
+        Self::BusUnreachable,
+        Self::RolloutPaused,
     ];
 
     /// Its stable name.
@@ -72,6 +84,10 @@ impl Topic {
             Self::DiskLow => "disk_low",
             Self::CertificateExpiring => "certificate_expiring",
             Self::SlowReplication => "slow_replication",
+            Self::NodeFailed => "node_failed",
+            Self::QuorumLost => "quorum_lost",
+            Self::BusUnreachable => "bus_unreachable",
+            Self::RolloutPaused => "rollout_paused",
         }
     }
 
@@ -98,7 +114,8 @@ impl Topic {
     /// How far an incident has come with it; each step is told once.
     const fn stage(self) -> u8 {
         match self {
-            Self::UnitUnkillable => 1,
+            // That a node has failed is worse than that it is cut off.
+            Self::UnitUnkillable | Self::NodeFailed => 1,
             Self::UnitFailed | Self::StartLimitHit => 2,
             Self::UnitRestarted
             | Self::UnitUnhealthy
@@ -110,7 +127,10 @@ impl Topic {
             | Self::UnitDegraded
             | Self::DiskLow
             | Self::CertificateExpiring
-            | Self::SlowReplication => 0,
+            | Self::SlowReplication
+            | Self::QuorumLost
+            | Self::BusUnreachable
+            | Self::RolloutPaused => 0,
         }
     }
 }
@@ -130,6 +150,8 @@ pub enum Subject {
     Logs,
     /// The disk of the daemon's own files.
     Disk,
+    /// Something of the fleet.
+    Fleet(Part),
 }
 
 impl Subject {
@@ -137,7 +159,7 @@ impl Subject {
     pub const fn unit(&self) -> Option<&UnitName> {
         match self {
             Self::Unit(unit) | Self::Probe(unit, _) => Some(unit),
-            Self::Config | Self::Store | Self::Logs | Self::Disk => None,
+            Self::Config | Self::Store | Self::Logs | Self::Disk | Self::Fleet(_) => None,
         }
     }
 
@@ -148,6 +170,7 @@ impl Subject {
             Self::Unit(_) => vec![as_listed],
             Self::Probe(unit, _) => vec![unit.to_string(), as_listed],
             Self::Config | Self::Store | Self::Logs | Self::Disk => vec![node.to_owned(), as_listed],
+            Self::Fleet(part) => part.name().map(str::to_owned).into_iter().chain([as_listed]).collect(),
         }
     }
 
@@ -156,6 +179,7 @@ impl Subject {
         match self {
             Self::Unit(_) | Self::Probe(..) => format!("{self}@{node}"),
             Self::Config | Self::Store | Self::Logs | Self::Disk => node.to_owned(),
+            Self::Fleet(part) => part.name().unwrap_or_default().to_owned(),
         }
     }
 
@@ -166,6 +190,7 @@ impl Subject {
             "/store" => Some(Self::Store),
             "/logs" => Some(Self::Logs),
             "/disk" => Some(Self::Disk),
+            of_fleet if of_fleet.starts_with('/') => Part::parse(of_fleet).map(Self::Fleet),
             other => match other.split_once('/') {
                 Some((unit, probe)) => Some(Self::Probe(UnitName::new(unit).ok()?, probe.to_owned())),
                 None => UnitName::new(other).ok().map(Self::Unit),
@@ -183,6 +208,7 @@ impl fmt::Display for Subject {
             Self::Store => f.write_str("/store"),
             Self::Logs => f.write_str("/logs"),
             Self::Disk => f.write_str("/disk"),
+            Self::Fleet(part) => part.fmt(f),
             Self::Probe(unit, probe) => write!(f, "{unit}/{probe}"),
         }
     }
@@ -357,13 +383,20 @@ impl Incident {
             (Topic::StoreReplaced, _) => "a new database was begun, the damaged one is kept",
             (Topic::UnitDegraded | Topic::DiskLow | Topic::CertificateExpiring | Topic::SlowReplication, None)
             | (Topic::LogsDegraded, _) => Remedy::Nothing.sentence(),
+            (Topic::NodeFailed | Topic::QuorumLost | Topic::BusUnreachable, _) => {
+                "nothing: each node keeps its services as they are, and plans wait"
+            }
+            (Topic::RolloutPaused, _) => "it waits for `supervisorctl plan` resume, approve or abort",
             (Topic::Recovered, _) => "nothing",
         }
     }
 
     /// What receivers are to group it by, as it stands now: what the rule says, or else what it is and whom it is about.
     pub(super) fn key(&self, rule: Option<&str>, node: &str) -> String {
-        let by_itself = || format!("{}:{}", self.topic.as_str(), self.subject.outside(node));
+        let by_itself = || match self.subject.outside(node) {
+            one if one.is_empty() => self.topic.as_str().to_owned(),
+            one => format!("{}:{one}", self.topic.as_str()),
+        };
         rule.map_or_else(by_itself, |rule| self.filled_in(rule, node))
     }
 

@@ -72,6 +72,9 @@ pub struct Message {
     /// The probe of the unit that it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<String>,
+    /// What of the fleet it is about, if it is: `node/vm3`, `commands/vm3`, `quorum`, `plan/ID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// What the supervisor did, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
@@ -153,6 +156,7 @@ impl Message {
         };
         let message = match (&incident.subject, by_a_person) {
             (Subject::Unit(unit) | Subject::Probe(unit, _), Some(what)) => format!("{unit} {what}"),
+            (Subject::Fleet(part), Some(_)) => part.is_gone(),
             (subject, _) => Self::is_over(subject, incident.restarts),
         };
         let message = format!("{message}; last it was: {}", incident.text);
@@ -175,6 +179,7 @@ impl Message {
             Subject::Store => "the database is written again".to_owned(),
             Subject::Logs => "output of services is written again".to_owned(),
             Subject::Disk => "the disk has room again".to_owned(),
+            Subject::Fleet(part) => part.is_over(),
             Subject::Probe(unit, probe) => format!("probe {probe} of {unit} is healthy again"),
         }
     }
@@ -201,6 +206,7 @@ impl Message {
             reminder: 0,
             dedup_key: format!("test:{node}"),
             probe: None,
+            about: None,
             action: None,
             last_output: Vec::new(),
             runbook: None,
@@ -226,6 +232,7 @@ impl Message {
             status: if firing > 0 { Status::Firing } else { Status::Resolved },
             unit: None,
             probe: None,
+            about: None,
             generation: 0,
             restarts: 0,
             result: None,
@@ -270,7 +277,21 @@ impl Message {
             dedup_key,
             probe: match &incident.subject {
                 Subject::Probe(_, probe) => Some(probe.clone()),
-                Subject::Unit(_) | Subject::Config | Subject::Store | Subject::Logs | Subject::Disk => None,
+                Subject::Unit(_)
+                | Subject::Config
+                | Subject::Store
+                | Subject::Logs
+                | Subject::Disk
+                | Subject::Fleet(_) => None,
+            },
+            about: match &incident.subject {
+                Subject::Fleet(part) => Some(part.to_string().trim_start_matches('/').to_owned()),
+                Subject::Unit(_)
+                | Subject::Probe(..)
+                | Subject::Config
+                | Subject::Store
+                | Subject::Logs
+                | Subject::Disk => None,
             },
             action: None,
             last_output: Vec::new(),
@@ -327,6 +348,7 @@ impl Message {
         let subject = match (&self.unit, &self.probe) {
             (Some(_), Some(_)) => "probe",
             (Some(_), None) => "unit",
+            (None, _) if self.about.is_some() => "fleet",
             (None, _) => self.topic.as_ref().unwrap_or(&self.event),
         };
         let alerts = [Severity::Info, Severity::Warning, Severity::Critical].map(|severity| {
@@ -337,6 +359,9 @@ impl Message {
             if let (Some(unit), Some(labels)) = (&self.unit, labels.as_object_mut()) {
                 labels.insert("unit".to_owned(), unit.clone().into());
                 labels.extend(self.probe.iter().map(|probe| ("probe".to_owned(), probe.clone().into())));
+            }
+            if let (Some(about), Some(labels)) = (&self.about, labels.as_object_mut()) {
+                labels.insert("about".to_owned(), about.clone().into());
             }
             let mut alert = serde_json::json!({
                 "labels": labels,

@@ -20,6 +20,7 @@
 
 mod fallback; // what a route does not take
 mod fallen; // what unhealthy probes said
+mod fleet; // of several machines
 mod hush; // what keeps an alert from being told now
 mod incident;
 mod letter; // a message as mail
@@ -38,6 +39,7 @@ use crate::base::{
 
 pub use fallback::{Fallback, Trouble, fallback_faults};
 use fallen::Fallen;
+pub use fleet::Part;
 pub use hush::{Hush, Pattern, QuietHours, QuietHoursError, Silence};
 pub use incident::{Acknowledged, Closed, Closing, Incident, IncidentId, Mark, Saved, Subject, Topic};
 use incident::{Joined, Word};
@@ -177,7 +179,7 @@ impl Alerts {
         let gone = |subject: &Subject| match subject {
             Subject::Unit(unit) => !is_there(unit, None),
             Subject::Probe(unit, probe) => !is_there(unit, Some(probe)),
-            Subject::Config | Subject::Store | Subject::Logs | Subject::Disk => false,
+            Subject::Config | Subject::Store | Subject::Logs | Subject::Disk | Subject::Fleet(_) => false,
         };
         for (unit, probes) in &mut self.fallen {
             probes.retain(|probe| is_there(unit, Some(probe)));
@@ -330,6 +332,7 @@ impl Alerts {
             Happening::LogsDegraded { .. } => self.worsen(now, Topic::LogsDegraded, &Report::of(notice)),
             Happening::LogsRecovered => self.close(now, &Subject::Logs, Closing::Recovered),
             Happening::StoreReplaced { .. } => self.tell_once(now, Topic::StoreReplaced, &Report::of(notice)),
+            Happening::Fleet(event) => self.hear_of_fleet(now, event, notice),
             Happening::CountersReset { was_failed: false, .. }
             | Happening::MainStarted { .. }
             | Happening::RunReady { .. }
@@ -559,8 +562,10 @@ pub(in crate::alert) struct Report<'a> {
 impl<'a> Report<'a> {
     fn of(notice: &'a Notice) -> Self {
         let what = &notice.what;
+        let of_fleet = if let Happening::Fleet(event) = what { Some(Part::of(event)) } else { None };
         let subject = match what.unit() {
             Some(unit) => Subject::Unit(unit.clone()),
+            None if of_fleet.is_some() => of_fleet.map_or(Subject::Config, Subject::Fleet),
             None if what.event().starts_with("store") => Subject::Store,
             None if what.event().starts_with("logs") => Subject::Logs,
             None if what.event().starts_with("disk") => Subject::Disk,

@@ -1,4 +1,5 @@
 mod done;
+mod fleet;
 mod hushed;
 mod keys;
 mod listed;

@@ -5,7 +5,7 @@ use hyper::StatusCode;
 
 use super::{access, problem::Failure};
 use crate::{
-    alert::{Hush, Incident, Message, Pattern, RouteName, Silence, SilenceOrder, Subject, Trouble},
+    alert::{Hush, Incident, Message, Part, Pattern, RouteName, Silence, SilenceOrder, Subject, Trouble},
     base::TimeSpan,
     edge::clock,
     engine::Handle,
@@ -60,6 +60,9 @@ pub(super) async fn silence_for(
         let probes = state.def.health.iter().map(|probe| Subject::Probe(of.clone(), probe.name.to_string()));
         probes.chain([Subject::Unit(of.clone())])
     });
+    let fleet = handle.settings().fleet.as_ref().map(|fleet| fleet.topology.nodes.keys()).into_iter().flatten();
+    let parts = fleet.flat_map(|node| [Part::Node(node.to_string()), Part::Commands(node.to_string()), Part::Quorum]);
+    let subjects = subjects.chain(parts.map(Subject::Fleet));
     let matches_nothing = !made.pattern.is_of_any(subjects, &handle.settings().alert.node);
     Ok(Json(v1::Silence { matches_nothing, ..self::silence(&made) }))
 }

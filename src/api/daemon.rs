@@ -25,7 +25,11 @@ use crate::{
 pub(super) async fn metrics(State(handle): State<Handle>, headers: HeaderMap) -> Result<Response, Failure> {
     let form = Form::asked(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default());
     let states = handle.states().await?;
-    let text = metrics::text(form, handle.about(), &states, &handle.counters(), handle.deliveries());
+    let fleet = match handle.fleet() {
+        Some(fleet) => Some(fleet.view().await?),
+        None => None,
+    };
+    let text = metrics::text(form, &handle, &states, fleet.as_ref());
     Ok(([(header::CONTENT_TYPE, form.content_type())], text).into_response())
 }
 

@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, fmt::Write};
 
 use super::view;
 use crate::{
-    edge::{cgroup::usage::UnitUse, cpus, deliver::Deliveries},
-    engine::{About, Counters, Durations, UnitState},
+    edge::{cgroup::usage::UnitUse, cpus},
+    engine::{About, Counters, Durations, Handle, UnitState},
     node::status::{Active, Verdict},
+    wire::v1,
 };
 
 /// The two forms that Prometheus reads.
@@ -41,16 +42,11 @@ struct Page {
 }
 
 /// The whole page.
-pub(super) fn text(
-    form: Form,
-    about: &About,
-    states: &[UnitState],
-    counters: &Counters,
-    deliveries: &Deliveries,
-) -> String {
+pub(super) fn text(form: Form, handle: &Handle, states: &[UnitState], fleet: Option<&v1::Fleet>) -> String {
     let mut page = Page { form, text: String::new() };
-    daemon(&mut page, about, counters);
-    units(&mut page, states, counters);
+    let (counters, deliveries) = (handle.counters(), handle.deliveries());
+    daemon(&mut page, handle.about(), &counters);
+    units(&mut page, states, &counters);
     usage(&mut page, states);
     probes(&mut page, states);
     output(&mut page, states);
@@ -79,6 +75,9 @@ pub(super) fn text(
             }
         },
     );
+    if let Some(fleet) = fleet {
+        of_fleet(&mut page, fleet);
+    }
     if form == Form::OpenMetrics {
         page.text.push_str("# EOF\n");
     }
@@ -105,6 +104,29 @@ fn daemon(page: &mut Page, about: &About, counters: &Counters) {
     let name = "roundsman_config_reload_duration_seconds";
     family(page, name, "histogram", "How long reloads took, refused ones too.", |page| {
         durations(page, name, &counters.reload_times);
+    });
+}
+
+/// Only where there is one.
+fn of_fleet(page: &mut Page, fleet: &v1::Fleet) {
+    // Without Redis nothing is known of others, and nothing is said.
+    if let Some(quorum) = fleet.quorum {
+        family(page, "roundsman_node_up", "gauge", "Whether the node is alive, as this one sees it.", |page| {
+            let known = fleet.nodes.iter().filter_map(|node| Some((node, node.state.as_deref()?)));
+            for (node, state) in known.filter(|(_, state)| *state != "unknown") {
+                let up = ["alive", "suspect", "flapping"].contains(&state);
+                sample(page, "roundsman_node_up", &[("node", node.name.as_str())], u8::from(up));
+            }
+        });
+        family(page, "roundsman_quorum", "gauge", "Whether a majority of the fleet is reached.", |page| {
+            sample(page, "roundsman_quorum", &[], u8::from(quorum.is_there));
+        });
+    }
+    let name = "roundsman_rollout_steps_total";
+    family(page, name, "counter", "Steps of plans that this node did.", |page| {
+        for (result, count) in [("done", fleet.steps.done), ("failed", fleet.steps.failed)] {
+            sample(page, name, &[("result", result)], count);
+        }
     });
 }
 

@@ -7,7 +7,7 @@ use super::{
 };
 
 /// The closed list of field names that a happening may carry.
-pub const FIELD_NAMES: [&str; 34] = [
+pub const FIELD_NAMES: [&str; 38] = [
     "unit",
     "generation",
     "invocation",
@@ -42,6 +42,10 @@ pub const FIELD_NAMES: [&str; 34] = [
     "dropped",
     "kept",
     "text",
+    "node",
+    "plan",
+    "reached",
+    "members",
 ];
 
 impl Happening {
@@ -89,6 +93,7 @@ impl Happening {
             Self::OutputDropped { .. } => "output_dropped",
             Self::LogsDegraded { .. } => "logs_degraded",
             Self::LogsRecovered => "logs_recovered",
+            Self::Fleet(event) => event.event(),
             Self::Bug { .. } => "bug",
         }
     }
@@ -125,7 +130,8 @@ impl Happening {
             | Self::RestartHeld { run, .. }
             | Self::RestartReleased { run, .. }
             | Self::Recovered { run } => Some(&run.unit),
-            Self::ManagerStarted { .. }
+            Self::Fleet(_)
+            | Self::ManagerStarted { .. }
             | Self::UpgradeFailed { .. }
             | Self::ShuttingDown { .. }
             | Self::ConfigLoaded { .. }
@@ -173,7 +179,8 @@ impl Happening {
             | Self::RestartHeld { run, .. }
             | Self::RestartReleased { run, .. }
             | Self::Recovered { run } => Some(&mut run.unit),
-            Self::ManagerStarted { .. }
+            Self::Fleet(_)
+            | Self::ManagerStarted { .. }
             | Self::UpgradeFailed { .. }
             | Self::ShuttingDown { .. }
             | Self::ConfigLoaded { .. }
@@ -223,6 +230,7 @@ impl Happening {
             | Self::LogsRecovered
             | Self::NotifyRefused { .. }
             | Self::Bug { .. }
+            | Self::Fleet(_)
             | Self::ManagerStarted { .. }
             | Self::UpgradeFailed { .. }
             | Self::ShuttingDown { .. }
@@ -284,6 +292,7 @@ impl Happening {
             | Self::StoreDegraded { .. }
             | Self::StoreReplaced { .. }
             | Self::LogsDegraded { .. } => Severity::Critical,
+            Self::Fleet(event) => event.severity(),
             Self::Bug { .. } => Severity::Bug,
         }
     }
@@ -396,6 +405,7 @@ impl Happening {
                 format!("output cannot be written, {unit} will wait for it: {reason}")
             }
             Self::LogsRecovered => "output is written again".to_owned(),
+            Self::Fleet(event) => event.message(),
             Self::Bug { unit: Some(unit), text } => format!("bug in the supervisor ({unit}): {text}"),
             Self::Bug { unit: None, text } => format!("bug in the supervisor: {text}"),
         }
@@ -508,6 +518,7 @@ impl Happening {
             Self::LogsDegraded { unit, reason, dropped } => {
                 fields.extend([("unit", text(unit)), ("reason", text(reason)), ("dropped", Field::Flag(*dropped))]);
             }
+            Self::Fleet(event) => fields.extend(event.fields()),
             Self::Bug { unit: _, text: what } => fields.push(("text", text(what))),
             Self::DiskRecovered
             | Self::RunReady { run: _ }

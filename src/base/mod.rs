@@ -7,6 +7,7 @@ pub mod address; // where others are asked
 mod chain;
 pub mod confinement; // what shuts a process in
 mod counted;
+mod fleet_event;
 mod happening;
 mod id;
 mod identity;
@@ -26,6 +27,7 @@ mod time;
 
 pub use chain::Chain;
 pub use counted::counted;
+pub use fleet_event::FleetEvent;
 pub use happening::FIELD_NAMES;
 pub use id::{Generation, InvocationId, Ticket};
 pub use identity::Identity;

@@ -1,6 +1,6 @@
 use super::{
-    Actor, Consequence, ExitStatus, HeldBack, InvocationId, Now, Pid, Remedy, RunId, RunResult, Signal, SpawnFailure,
-    StartCause, TimeSpan, UnitName, Usage,
+    Actor, Consequence, ExitStatus, FleetEvent, HeldBack, InvocationId, Now, Pid, Remedy, RunId, RunResult, Signal,
+    SpawnFailure, StartCause, TimeSpan, UnitName, Usage,
 };
 
 /// One thing that happened, said once by a machine; the log, the store, the event stream and the alerts all read it.
@@ -361,6 +361,8 @@ pub enum Happening {
     },
     /// Output of all services is written again.
     LogsRecovered,
+    /// Something of the fleet that this node tells.
+    Fleet(FleetEvent),
     /// An invariant of ours is broken; the unit was put to failed and the daemon goes on.
     Bug {
         /// Of which unit.

@@ -253,6 +253,24 @@ impl Bus {
         self.ask(redis::cmd("EVAL").arg(RELEASE).arg(1).arg(self.key("lock")).arg(owner)).await
     }
 
+    /// Has this node tell of something for `lease`, unless another one does: whether it does.
+    pub async fn claim(&self, what: &str, lease: Duration) -> Result<bool, BusError> {
+        let node = &self.0.settings.node;
+        let mut ask = redis::cmd("SET");
+        ask.arg(self.key(&format!("told:{what}"))).arg(node).arg("NX").arg("GET").arg("PX").arg(millis(lease));
+        let before: Option<String> = self.ask(&ask).await?;
+        Ok(before.is_none_or(|teller| teller == *node))
+    }
+
+    /// Nobody has told of it any more.
+    pub async fn disclaim(&self, what: &[String]) -> Result<(), BusError> {
+        let mut ask = redis::cmd("DEL");
+        what.iter().for_each(|what| {
+            ask.arg(self.key(&format!("told:{what}")));
+        });
+        self.ask(&ask).await
+    }
+
     /// Keeps a plan, and makes it the present one.
     pub async fn keep_plan(&self, id: &str, document: &str) -> Result<(), BusError> {
         let mut all = redis::pipe();

@@ -12,6 +12,7 @@ pub mod deliver; // alerts on their way
 pub mod disk; // how much room there is
 mod http; // HTTP clients
 pub mod host; // what specifiers stand for
+pub mod knock; // does a machine answer?
 pub mod leftovers; // what services leave behind
 pub mod listen; // listening sockets
 pub mod log; // what services write

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     alert::{Incident, Silence, SilenceOrder, SilenceRefusal},
-    base::{Actor, Mono, Notice, Now, RunId, Ticket, UnitName},
+    base::{Actor, FleetEvent, Mono, Notice, Now, RunId, Ticket, UnitName},
     edge::{cgroup::usage::Places, deliver::Deliveries, log, store},
     node::{
         effect::Outcome,
@@ -179,6 +179,8 @@ pub enum Report {
     Learnt(Box<super::known::Learnt>),
     /// How much room the disk of our own files has, if the kernel said.
     Room(Option<crate::base::ByteSize>),
+    /// Something of the fleet that this node is to tell.
+    Fleet(FleetEvent),
     /// The clock on the wall was set.
     ClockSet,
     /// The host came into another time zone.

@@ -368,6 +368,7 @@ impl Engine {
             Report::Log(report) => self.take_log_report(report),
             Report::Learnt(learnt) => self.learn(*learnt),
             Report::Room(free) => self.take_room(free),
+            Report::Fleet(event) => self.hear_of_fleet(event),
             Report::ClockSet => self.clock_set(),
             Report::Zone(local) => self.take_local_zone(local),
             Report::Signal(signal) => self.daemon_signal(signal)?,

@@ -306,7 +306,9 @@ impl Engine {
 const fn unit_of(subject: &Subject) -> Option<&UnitName> {
     match subject {
         Subject::Unit(unit) => Some(unit),
-        Subject::Probe(..) | Subject::Config | Subject::Store | Subject::Logs | Subject::Disk => None,
+        Subject::Probe(..) | Subject::Config | Subject::Store | Subject::Logs | Subject::Disk | Subject::Fleet(_) => {
+            None
+        }
     }
 }
 
@@ -334,7 +336,7 @@ fn how_it_ended(node: &Node, now: Now, incident: &Incident) -> Option<Closing> {
                 (Some(_) | None, _) => None,
             };
         }
-        Subject::Config | Subject::Store | Subject::Logs | Subject::Disk => return None,
+        Subject::Config | Subject::Store | Subject::Logs | Subject::Disk | Subject::Fleet(_) => return None,
     };
     if let Some(began) = node.wrong_since(unit) {
         let opened = incident.id.run().map(|(generation, _)| generation);

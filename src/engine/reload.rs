@@ -64,6 +64,7 @@ impl Engine {
         let before = std::mem::replace(&mut settings.text, newer.text);
         settings.lasting.get_or_insert(before);
         self.settings = Arc::new(settings);
+        self.leave_what_is_gone_of_fleet();
         if beats {
             self.begin_heartbeat();
         }

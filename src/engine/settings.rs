@@ -259,7 +259,8 @@ impl Settings {
         let mut wrong = log_faults(&log);
         let budget = file.health.budget(&mut wrong);
         let container = container(file.container, &mut wrong);
-        let fleet = fleet::settings(file.fleet, &file.availability, &files, &node, (&mut wrong, &mut problems));
+        let (said, way) = (file.fleet, (&file.availability, &file.heartbeat));
+        let fleet = fleet::settings(said, way, &files, &node, (&mut wrong, &mut problems));
         let alert = alerting::settings(file.alert, &files, node).unwrap_or_else(|faults| {
             wrong.extend(faults);
             alert::Settings::default()
@@ -532,7 +533,7 @@ severty = "info"
 "#;
         let error = Settings::parse(Path::new("r.toml"), text, &places()).expect_err("no").to_string();
         let expected = r#"r.toml:1:1: error: "stat" stands outside of a table
-  help: there are paths, log, cgroup, disk, health, history, alert, container, fleet, high_availability
+  help: there are paths, log, cgroup, disk, health, history, alert, container, fleet, high_availability, heartbeat
 r.toml:3:8: error: "keep" must be a whole number from 0 to 4294967295
 r.toml:4:1: error: unknown key "segmentsize" in [log]
   help: did you mean "segment_size"?

@@ -4,6 +4,7 @@
 //! what is known (the facts); it is shown, approved and carried out by its digest.
 #![forbid(unsafe_code)]
 
+mod membership; // who is alive
 mod name;
 mod plan;
 mod planner;
@@ -16,6 +17,7 @@ mod target; // what a node does about orders
 mod topology;
 mod view; // what a driver knows of the nodes
 
+pub use membership::{Alarm, Heartbeat, Membership, MembershipEffect, MembershipInput, Presence, Quorum, Sign};
 pub use name::{FleetName, Instance, NameError, NodeName, PoolName, ServiceName, ZoneName};
 pub use plan::{Action, Blocker, Intent, Plan, Task, Verb, Wave, Why};
 pub use planner::{Condition, Facts, PlanError, PoolFact, Reach, plan};

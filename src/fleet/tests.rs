@@ -1,6 +1,7 @@
 //! Topologies and plans: what the operators' documents ask for, and what must hold of any.
 
 mod large;
+mod membership;
 mod plans;
 mod resumed;
 mod safety;

@@ -3,10 +3,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{
-    base::TimeSpan,
-    fleet::{Answer, Event, Instance, NodeName, Plan, PlanId, Report, Say, Seq, StepOrder, Token},
-};
+use crate::fleet::{Answer, Event, Instance, NodeName, Plan, PlanId, Report, Say, Seq, StepOrder, Token};
 
 /// The version that this program speaks.
 pub const VERSION: u16 = 1;
@@ -161,16 +158,13 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, FleetError> {
     serde_json::from_str(text).map(|Read { is }| is).map_err(FleetError::Json)
 }
 
-/// How often a node gives a sign of life.
-pub const BEAT: TimeSpan = TimeSpan::from_secs(5);
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::{
-        base::{InvocationId, UnitName},
+        base::{InvocationId, TimeSpan, UnitName},
         fleet::{
             Condition, Deed, Entry, FailureKind, Intent, Observed, PoolName, ServiceName, StepId, StepOutcome, Task,
             Verb, Verdict, Wave, Why,

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 pub use alerts::{Alerts, DeadRoute, Incident, Incidents, RouteTest, Silence, SilenceRequest, Silences, Which};
 pub use fleet::{
-    Fleet, FleetEdge, FleetInstance, FleetIntent, FleetNode, FleetPlan, FleetPlans, FleetPool, FleetSay, FleetServer,
-    FleetService, FleetTask, FleetWave, FleetWord,
+    Fleet, FleetEdge, FleetInstance, FleetIntent, FleetNode, FleetPlan, FleetPlans, FleetPool, FleetQuorum, FleetSay,
+    FleetServer, FleetService, FleetSteps, FleetTask, FleetWave, FleetWord,
 };
 
 /// A unit as `status` shows it: `GET /v1/units`, `GET /v1/units/{unit}`.

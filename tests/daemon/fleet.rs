@@ -1,11 +1,19 @@
 //! Several daemons, each as a machine of its own, and a real Redis between them.
 
+mod vigil; // who is alive
+
 use std::{
     fs,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
+
+pub(crate) use vigil::{
+    a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touches_no_service,
+    a_machine_that_stands_still_is_told_of_once_and_so_is_its_return,
+    a_plan_that_waits_for_someone_is_told_of_and_so_is_that_it_goes_on,
+};
 
 use crate::support::{
     process::{self, Signal, kill, until, until_within},
@@ -43,19 +51,24 @@ impl Fleet {
 
     /// The same where each machine is another one.
     fn equipped(count: usize, services: &str, equip: impl Fn(usize, &World)) -> Self {
+        Self::told(count, services, "", "", equip)
+    }
+
+    /// The same with more in each `[[node]]`, and in the settings of each.
+    fn told(count: usize, services: &str, node: &str, settings: &str, equip: impl Fn(usize, &World)) -> Self {
         let port = free_port();
         let server = format!(
             "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --dir /tmp\"\n"
         );
         let redis = World::with(&[("redis", &server)]);
         until("redis answers", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-        let nodes: String = (1..=count).map(|nth| format!("[[node]]\nname = \"vm{nth}\"\n")).collect();
+        let nodes: String = (1..=count).map(|nth| format!("[[node]]\nname = \"vm{nth}\"\n{node}")).collect();
         let topology = format!("name = \"test\"\n{nodes}{services}");
         let mut fleet = Self { redis, port, nodes: Vec::new() };
         for nth in 1..=count {
             let mut world = World::new();
             fs::write(world.path("fleet.toml"), &topology).unwrap();
-            fleet.settle(&world, nth);
+            fleet.settle(&world, nth, settings);
             equip(nth, &world);
             world.start();
             fleet.nodes.push(world);
@@ -64,10 +77,10 @@ impl Fleet {
         fleet
     }
 
-    fn settle(&self, world: &World, nth: usize) {
+    fn settle(&self, world: &World, nth: usize, more: &str) {
         let port = self.port;
         world.settings(&format!(
-            "[fleet]\nnode = \"vm{nth}\"\n[high_availability]\nredis_url = \"redis://127.0.0.1:{port}\"\nconnection_timeout = \"2s\"\n"
+            "[fleet]\nnode = \"vm{nth}\"\n[high_availability]\nredis_url = \"redis://127.0.0.1:{port}\"\nconnection_timeout = \"2s\"\n{more}"
         ));
     }
 

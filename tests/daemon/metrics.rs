@@ -56,7 +56,7 @@ fn promtool(arguments: &[&str]) -> Command {
     promtool
 }
 
-fn said_of(text: &str) -> Output {
+pub(crate) fn said_of(text: &str) -> Output {
     let promtool = promtool(&["check", "metrics"]).spawn();
     let mut promtool = promtool.expect("promtool is in the Debian package prometheus");
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();

@@ -9,7 +9,7 @@ use crate::{
         screen::{BAD, CARE, FAINT, GOOD, PLAIN, STRONG, Screen, one_line},
         table::{Align, Cell, Column, Room, render},
     },
-    wire::v1::{Fleet, FleetInstance, FleetNode, FleetPlan, FleetPlans, FleetTask, FleetWave, FleetWord},
+    wire::v1::{Fleet, FleetInstance, FleetNode, FleetPlan, FleetPlans, FleetQuorum, FleetTask, FleetWave, FleetWord},
 };
 
 /// Digits of an id that people are shown; commands take as many.
@@ -32,6 +32,11 @@ pub(crate) fn status(screen: &Screen, fleet: &Fleet) -> String {
         (Some(driver), Some(plan)) => write!(out, "; {} drives plan {}", one_line(driver), short(plan)).ok(),
         _ => write!(out, "; no plan is under way").ok(),
     };
+    if let Some(FleetQuorum { reached, members, is_there }) = fleet.quorum {
+        let style = if is_there { GOOD } else { BAD };
+        let said = format!("{reached} of {members}{}", if is_there { "" } else { ", which is no majority" });
+        write!(out, "; quorum: {}", screen.paint(style, &said)).ok();
+    }
     out.push('\n');
     if let Some(trouble) = &fleet.trouble {
         writeln!(out, "{}", screen.paint(BAD, &one_line(trouble))).ok();
@@ -77,28 +82,38 @@ fn nodes(screen: &Screen, fleet: &Fleet) -> String {
     let row = |node: &FleetNode| {
         let heard = node.heard_us.map(|us| format!("{} ago", humane::span(us / 1_000_000 * 1_000_000)));
         let same = node.digest.as_ref().map(|digest| short(digest).to_owned());
-        let state = match &node.trouble {
-            None => Cell::styled("reached".to_owned(), GOOD),
+        let state = node.state.as_deref().unwrap_or("no daemon");
+        let state = match (state, node.state_us) {
+            ("suspect" | "cut off" | "failed", Some(us)) => {
+                Cell::styled(format!("{state} for {}", humane::span(us / 1_000_000 * 1_000_000)), BAD)
+            }
+            ("alive", _) => Cell::styled(state.to_owned(), GOOD),
+            (other, _) => Cell::styled(one_line(other), CARE),
+        };
+        let trouble = match &node.trouble {
+            None => Cell::plain(String::new()),
             Some(trouble) => Cell::styled(one_line(trouble), BAD),
         };
         vec![
             Cell::styled(one_line(&node.name), STRONG),
             Cell::plain(one_line(&node.transport)),
             Cell::optional(node.zone.as_deref().map(one_line)),
+            state,
             Cell::optional(heard),
             Cell::optional(node.version.as_deref().map(one_line)),
             Cell::optional(same),
-            state,
+            trouble,
         ]
     };
     let table = [
         column("NODE", Room::Keep),
         column("BY", Room::Keep),
         column("ZONE", Room::Drop(1)),
+        column("STATE", Room::Keep),
         column("HEARD", Room::Keep),
         column("VERSION", Room::Drop(2)),
         column("FLEET.TOML", Room::Drop(3)),
-        column("STATE", Room::Cut),
+        column("TROUBLE", Room::Cut),
     ];
     render(screen, &table, &fleet.nodes.iter().map(row).collect::<Vec<_>>())
 }

@@ -245,6 +245,7 @@ fn is_essential(write: &Write) -> bool {
             | Happening::OutputDropped { .. }
             | Happening::LogsDegraded { .. }
             | Happening::LogsRecovered
+            | Happening::Fleet(_)
             | Happening::Bug { .. } => false,
         },
     }

@@ -136,6 +136,7 @@ impl<'a> Pass<'a> {
             | Happening::OutputDropped { .. }
             | Happening::LogsDegraded { .. }
             | Happening::LogsRecovered
+            | Happening::Fleet(_)
             | Happening::Bug { .. } => {}
         }
         self.told(notice)

@@ -50,6 +50,13 @@ pub(super) struct Driver {
     shown_at: Instant,
 }
 
+impl Driver {
+    /// How many commands each node was sent, of those that hear them through Redis.
+    pub(super) fn sent(&self) -> BTreeMap<NodeName, u64> {
+        self.commands.clone()
+    }
+}
+
 impl Drop for Driver {
     fn drop(&mut self) {
         if let Some(words) = self.words.take() {
@@ -145,7 +152,9 @@ impl Member {
     }
 
     fn order(&self, driver: &mut Driver, node: &NodeName, wanted: Wanted) {
-        let nth = driver.commands.entry(node.clone()).or_default();
+        // It goes on where the node stands, so that it can be seen how far it is behind.
+        let heard = || self.beats.get(node).map_or(0, |(_, beat)| beat.heard);
+        let nth = driver.commands.entry(node.clone()).or_insert_with(heard);
         *nth += 1;
         let command = Command { from: self.settings.node.clone(), nth: *nth, wanted };
         if *node == self.settings.node {
@@ -314,6 +323,7 @@ impl Member {
 
     /// A second has gone by.
     pub(super) fn tick(&mut self) {
+        self.watch_plan();
         if self.driver.is_some() {
             self.drive(RolloutInput::Tick);
         }

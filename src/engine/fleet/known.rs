@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    drive::span,
-    member::{BEAT_STAYS, Member},
-};
+use super::{drive::span, member::Member};
 use crate::{
     edge::{
         bus::{BusError, Outlook},
@@ -62,14 +59,14 @@ impl Member {
 
     pub(super) fn beat_of(&self, name: &NodeName) -> Option<&Beat> {
         let now = clock::now().mono;
-        self.beats.get(name).filter(|(at, _)| now.since(*at) <= BEAT_STAYS).map(|(_, beat)| beat)
+        self.beats.get(name).filter(|(at, _)| now.since(*at) <= self.settings.heartbeat.stays()).map(|(_, beat)| beat)
     }
 
     pub(super) fn take_outlook(&mut self, outlook: Result<Outlook, BusError>) {
         let Outlook { holder, plan, beats } = match outlook {
             Ok(outlook) => outlook,
             Err(error) => {
-                self.trouble = Some(error);
+                self.miss_redis(error);
                 return;
             }
         };
@@ -91,6 +88,7 @@ impl Member {
         }
         self.seat.holder = holder;
         self.seat.plan = plan.and_then(|id| id.parse().ok());
+        self.see_signs();
         self.hear_words(reports);
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
     runtime,
     sync::{broadcast::error::RecvError, mpsc},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
     look,
     seat::Seat,
     send::{Out, Sender},
+    vigil::{self, Plans},
 };
 use crate::{
     base::{Chain, Mono},
@@ -29,18 +30,16 @@ use crate::{
         clock,
         store::{Batch, FleetWrite, Write},
     },
-    engine::{Handle, settings::FleetSettings},
+    engine::{Handle, Report as Told, settings::FleetSettings},
     fleet::{
-        Deed, NodeName, PoolName, Report, Row, Seq, StepId, StepOrder, StepOutcome, Target, TargetEffect, TargetInput,
-        Transport,
+        Deed, Membership, MembershipInput, NodeName, PoolName, Report, Row, Seq, StepId, StepOrder, StepOutcome,
+        Target, TargetEffect, TargetInput,
     },
-    wire::fleet::{BEAT, Beat, Command, Said, Wanted, Word, read, write},
+    wire::fleet::{Beat, Command, Said, Wanted, Word, read, write},
 };
 
 /// How often time passes here.
 const TICK: Duration = Duration::from_secs(1);
-/// How long a sign of life stays: three of them may be lost.
-pub(super) const BEAT_STAYS: Duration = Duration::from_secs(16);
 /// After a change the machine is looked at so much later, so that one look serves for what comes together.
 const LOOK_AFTER: Duration = Duration::from_millis(5);
 /// So long after the last command of a driver it is told of changes at once.
@@ -77,6 +76,8 @@ pub(super) enum Input {
     Begun(Box<Begun>),
     /// What became of an order of our own.
     Followed(Followed),
+    /// Of who is alive.
+    Watched(MembershipInput),
 }
 
 /// Everything the task holds.
@@ -105,6 +106,18 @@ pub(super) struct Member {
     pub(super) seat: Seat,
     pub(super) driver: Option<Driver>,
     pub(super) follow: Follow,
+    pub(super) membership: Membership,
+    pub(super) plans: Plans,
+    pub(super) reports: mpsc::UnboundedSender<Told>,
+    /// Steps that were done here since this manager began, and that failed.
+    pub(super) steps: Steps,
+}
+
+/// How many steps went how.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Steps {
+    pub(super) done: u64,
+    pub(super) failed: u64,
 }
 
 /// Whether the machine is being looked at, and has to be again.
@@ -116,18 +129,28 @@ enum Looking {
 }
 
 /// Begins it; nothing waits for it.
-pub(super) fn start(handle: Handle, settings: Arc<FleetSettings>, runtime: &runtime::Handle) -> Fleet {
+pub(super) fn start(
+    handle: Handle,
+    settings: Arc<FleetSettings>,
+    reports: mpsc::UnboundedSender<Told>,
+    runtime: &runtime::Handle,
+) -> Fleet {
     let (own, inputs) = mpsc::unbounded_channel();
     let fleet = Fleet(own.clone());
     runtime.spawn(async move {
-        let member = Member::begin(handle, settings, own).await;
+        let member = Member::begin(handle, settings, own, reports).await;
         member.run(inputs).await;
     });
     fleet
 }
 
 impl Member {
-    async fn begin(handle: Handle, settings: Arc<FleetSettings>, own: mpsc::UnboundedSender<Input>) -> Self {
+    async fn begin(
+        handle: Handle,
+        settings: Arc<FleetSettings>,
+        own: mpsc::UnboundedSender<Input>,
+        reports: mpsc::UnboundedSender<Told>,
+    ) -> Self {
         let store = handle.store();
         // A node that does not know to whom it is promised must not act: it waits until it does.
         let rows = loop {
@@ -142,6 +165,7 @@ impl Member {
         let wall = u64::try_from(clock::wall().0 / 1_000_000).unwrap_or(0);
         let life = wall.max(last + 1);
         let mut member = Self {
+            membership: vigil::membership(&settings),
             handle,
             settings,
             own,
@@ -162,6 +186,9 @@ impl Member {
             seat: Seat::default(),
             driver: None,
             follow: Follow::default(),
+            plans: Plans::default(),
+            reports,
+            steps: Steps::default(),
         };
         member.keep(FleetWrite::Life(life));
         member.connect();
@@ -193,7 +220,6 @@ impl Member {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (_, mut notices) = self.handle.events();
-        let beat = BEAT.duration().unwrap_or(TICK);
         let mut next_beat = Instant::now();
         self.look();
         self.ask_outlook();
@@ -213,15 +239,14 @@ impl Member {
                     Err(RecvError::Lagged(_)) => self.look(),
                     Err(RecvError::Closed) => return,
                 },
-                _ = ticks.tick() => {
-                    if Instant::now() >= next_beat {
-                        next_beat = Instant::now() + beat;
-                        self.look();
-                        // The others ask when someone asks them: a thousand nodes that look at a thousand keys are a million.
-                        if self.has_seat() {
-                            self.ask_outlook();
-                        }
+                () = sleep_until(next_beat) => {
+                    next_beat = Instant::now() + self.settings.heartbeat.interval;
+                    self.look();
+                    if self.watches() {
+                        self.ask_outlook();
                     }
+                }
+                _ = ticks.tick() => {
                     self.tick();
                     self.follow();
                 }
@@ -240,13 +265,18 @@ impl Member {
             Input::Settings(settings) => {
                 let is_other_bus = settings.bus != self.settings.bus;
                 self.settings = settings;
+                let others = vigil::others(&self.settings).collect();
+                self.watch(MembershipInput::Configured(self.settings.heartbeat, others));
                 if is_other_bus {
                     self.connect();
                 }
             }
             Input::Heard(Heard::Command { age, text }) => match read::<Command>(&text) {
                 Ok(command) => {
-                    self.heard = command.nth;
+                    // What people want of a plan has no number.
+                    if command.nth > 0 {
+                        self.heard = command.nth;
+                    }
                     self.commanded = Some(Instant::now());
                     self.command(command, age);
                 }
@@ -263,6 +293,10 @@ impl Member {
             Input::Word(word) => self.hear_word(*word, Duration::ZERO),
             Input::Saved(row) => self.tell_target(TargetInput::Saved(row)),
             Input::Acted(step, outcome) => {
+                match outcome {
+                    StepOutcome::Done { .. } => self.steps.done += 1,
+                    StepOutcome::Failed { .. } => self.steps.failed += 1,
+                }
                 self.tell_target(TargetInput::Acted { step, outcome });
                 self.look();
             }
@@ -272,6 +306,7 @@ impl Member {
             Input::Renewed(asked, renewed) => self.renewed(asked, renewed),
             Input::Begun(begun) => self.begun(*begun),
             Input::Followed(followed) => self.followed(followed),
+            Input::Watched(input) => self.watch(input),
         }
     }
 
@@ -417,7 +452,7 @@ impl Member {
             heard: self.heard,
         };
         if let Some(sender) = &self.sender {
-            sender.send(Out::Beat(write(&beat), BEAT_STAYS));
+            sender.send(Out::Beat(write(&beat), self.settings.heartbeat.stays()));
         }
         self.beats.insert(self.settings.node.clone(), (clock::now().mono, beat));
     }
@@ -450,9 +485,7 @@ impl Member {
 
     /// Who leaves signs of life in Redis.
     pub(super) fn agents(&self) -> Vec<NodeName> {
-        let nodes = self.settings.topology.nodes.iter();
-        let agents = nodes.filter(|(name, node)| node.transport == Transport::Agent && **name != self.settings.node);
-        agents.map(|(name, _)| name.clone()).collect()
+        vigil::others(&self.settings).collect()
     }
 
     pub(super) const fn target(&self) -> &Target {

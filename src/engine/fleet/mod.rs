@@ -15,6 +15,7 @@ mod people; // what they ask and order
 mod seat; // who drives
 mod send; // what leaves
 mod show; // for people
+mod vigil; // who is alive
 
 use std::sync::Arc;
 
@@ -22,7 +23,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{handle::Gone, settings::FleetSettings};
 use crate::{
-    fleet::{Intent, PlanId, Say},
+    alert::{Part, Subject},
+    base::{FleetEvent, Happening, Notice},
+    edge::clock,
+    fleet::{Intent, NodeName, PlanId, Say},
     unit::Digest,
     wire::v1,
 };
@@ -34,7 +38,33 @@ impl super::Engine {
     /// The machine becomes one of a fleet, where the settings speak of one.
     pub(super) fn join_fleet(&mut self) {
         let settings = self.settings.fleet.clone();
-        self.fleet = settings.map(|settings| member::start(self.handle(), settings, &self.runtime));
+        self.fleet =
+            settings.map(|settings| member::start(self.handle(), settings, self.reporter.clone(), &self.runtime));
+        self.leave_what_is_gone_of_fleet();
+    }
+}
+
+impl super::Engine {
+    /// What of the fleet this node is to tell. The end of something concerns whoever told of it, which may be another one.
+    pub(super) fn hear_of_fleet(&mut self, event: FleetEvent) {
+        let subject = Subject::Fleet(Part::of(&event));
+        if event.is_end() && !self.alerts.open().any(|incident| incident.subject == subject) {
+            return;
+        }
+        self.fan_out(Notice { at: clock::now(), what: Happening::Fleet(event) });
+    }
+
+    /// Of nodes that stand in no topology any more nothing is known, and nothing more is told.
+    pub(super) fn leave_what_is_gone_of_fleet(&mut self) {
+        let now = clock::now();
+        let nodes = self.settings.fleet.as_ref().map(|fleet| &fleet.topology.nodes);
+        let is_node =
+            |name: &str| name.parse::<NodeName>().is_ok_and(|name| nodes.is_some_and(|it| it.contains_key(&name)));
+        self.alerts.keep_fleet(now, |part| match part {
+            Part::Node(name) | Part::Commands(name) => is_node(name),
+            Part::Quorum | Part::Plan(_) => nodes.is_some(),
+        });
+        self.write_alerts(now);
     }
 }
 

@@ -26,6 +26,8 @@ use crate::{
 const JITTER_MS: u64 = 2_000;
 /// So many nodes, by name, look whether a plan has no driver.
 const SEATS: usize = 5;
+/// In a fleet of at most so many nodes all look at the others.
+const WATCHERS_MAX: usize = 100;
 
 /// What is known of who drives.
 #[derive(Debug, Default)]
@@ -112,6 +114,12 @@ impl Member {
         let nodes = self.settings.topology.nodes.iter();
         let mut agents = nodes.filter(|(_, node)| node.transport == Transport::Agent).map(|(name, _)| name);
         agents.by_ref().take(SEATS).any(|name| *name == self.settings.node)
+    }
+
+    /// Whether this node looks at the others all the time. Of very many only a few do, and the rest when they are asked: a thousand
+    /// nodes that look at a thousand keys are a million.
+    pub(super) fn watches(&self) -> bool {
+        self.has_seat() || self.settings.topology.nodes.len() <= WATCHERS_MAX
     }
 
     pub(super) fn floor(&self) -> u64 {

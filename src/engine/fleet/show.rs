@@ -6,7 +6,7 @@ use super::{drive::Driver, member::Member};
 use crate::{
     base::TimeSpan,
     edge::clock,
-    fleet::{Blocker, Class, Condition, Control, End, Event, NodeName, Plan, Reach, Stage, Wave},
+    fleet::{Blocker, Class, Condition, Control, End, Event, NodeName, Plan, Presence, Reach, Stage, Wave},
     wire::v1,
 };
 
@@ -151,23 +151,9 @@ const fn condition(condition: Condition) -> &'static str {
 pub(super) fn fleet(member: &Member) -> v1::Fleet {
     let settings = &member.settings;
     let topology = &settings.topology;
-    let now = clock::now().mono;
     let facts = member.facts();
-    let node = |(name, node): (&NodeName, &crate::fleet::Node)| {
-        let heard = member.beats.get(name);
-        v1::FleetNode {
-            name: name.to_string(),
-            transport: node.transport.as_str().to_owned(),
-            zone: node.zone.as_ref().map(ToString::to_string),
-            heard_us: heard.map(|(at, _)| u64::try_from(now.since(*at).as_micros()).unwrap_or(u64::MAX)),
-            trouble: match member.reach(name) {
-                Reach::Fresh => None,
-                Reach::No(reason) => Some(reason),
-            },
-            version: heard.map(|(_, beat)| beat.version.clone()),
-            digest: heard.map(|(_, beat)| beat.topology.clone()),
-        }
-    };
+    let (reached, members) = member.quorum();
+    let quorum = v1::FleetQuorum { reached, members, is_there: reached > members / 2 };
     let services = topology.services.iter().map(|(name, service)| v1::FleetService {
         name: name.to_string(),
         unit: service.unit.to_string(),
@@ -211,9 +197,34 @@ pub(super) fn fleet(member: &Member) -> v1::Fleet {
         has_bus: member.bus.is_some(),
         driver: member.seat.driver().map(|node| node.to_string()),
         plan: member.seat.plan().map(|plan| plan.to_string()),
-        nodes: topology.nodes.iter().map(node).collect(),
+        quorum: member.bus.is_some().then_some(quorum),
+        steps: v1::FleetSteps { done: member.steps.done, failed: member.steps.failed },
+        nodes: topology.nodes.iter().map(|(name, it)| node(member, name, it)).collect(),
         services: services.collect(),
         pools: pools.collect(),
+    }
+}
+
+/// A machine.
+fn node(member: &Member, name: &NodeName, node: &crate::fleet::Node) -> v1::FleetNode {
+    let (settings, now) = (&member.settings, clock::now().mono);
+    let heard = member.beats.get(name);
+    let micros = |since| u64::try_from(now.since(since).as_micros()).unwrap_or(u64::MAX);
+    let presence = member.membership.presence(now, name);
+    let own = (*name == settings.node).then(|| Presence::Alive.as_str().to_owned());
+    v1::FleetNode {
+        name: name.to_string(),
+        transport: node.transport.as_str().to_owned(),
+        zone: node.zone.as_ref().map(ToString::to_string),
+        state: presence.map(|(presence, _)| presence.as_str().to_owned()).or(own),
+        state_us: presence.map(|(_, since)| micros(since)),
+        heard_us: heard.map(|(at, _)| micros(*at)),
+        trouble: match member.reach(name) {
+            Reach::Fresh => None,
+            Reach::No(reason) => Some(reason),
+        },
+        version: heard.map(|(_, beat)| beat.version.clone()),
+        digest: heard.map(|(_, beat)| beat.topology.clone()),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use super::{
     super::alerting::{ALERT, AlertFile},
     CgroupMode, Container, Fault,
-    fleet::{AVAILABILITY, AvailabilityFile, FLEET, FleetFile},
+    fleet::{AVAILABILITY, AvailabilityFile, FLEET, FleetFile, HEARTBEAT, HeartbeatFile},
 };
 use crate::{
     base::{ByteSize, Signal, TimeSpan, UnitName},
@@ -41,6 +41,7 @@ pub(super) struct File {
     pub(super) container: Read<ContainerFile>,
     pub(super) fleet: Option<Read<FleetFile>>,
     pub(super) availability: Read<AvailabilityFile>,
+    pub(super) heartbeat: Read<HeartbeatFile>,
 }
 
 const FILE: &[Field<File>] = &[
@@ -63,6 +64,7 @@ const FILE: &[Field<File>] = &[
         name: "high_availability",
         set: |file, r, v| file.availability = r.read_table(v, "high_availability", AVAILABILITY),
     },
+    Field { name: "heartbeat", set: |file, r, v| file.heartbeat = r.read_table(v, "heartbeat", HEARTBEAT) },
 ];
 
 impl File {

@@ -1,6 +1,6 @@
-//! `[fleet]` and `[high_availability]`: whether this machine is one of several, and how they reach each other.
+//! `[fleet]`, `[high_availability]` and `[heartbeat]`: whether this machine is one of several, and how they reach each other.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use sha2::{Digest as _, Sha256};
 
@@ -9,12 +9,14 @@ use crate::{
     base::{Secret, TimeSpan},
     edge::bus::BusSettings,
     engine::alerting::Files,
-    fleet::{NodeName, Topology, Transport},
+    fleet::{Heartbeat, NodeName, Topology, Transport},
     unit::{Digest, Field, Problem, Read, similar},
 };
 
 /// How long Redis may take, unless the settings say otherwise.
 const PATIENCE: TimeSpan = TimeSpan::from_secs(5);
+/// How often signs of life may come. A driver believes for 15 s what a node says of its instances, so they may not come seldom.
+const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(5);
 
 /// The machine as one of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct FleetSettings {
     pub digest: Digest,
     /// Where Redis is; without it only this machine and those behind ssh are reached.
     pub bus: Option<BusSettings>,
+    /// How signs of life come, and how many may be missing.
+    pub heartbeat: Heartbeat,
 }
 
 #[derive(Debug, Default)]
@@ -55,15 +59,28 @@ pub(super) const AVAILABILITY: &[Field<AvailabilityFile>] = &[
     Field { name: "connection_timeout", set: |it, r, v| it.connection_timeout = r.span(v) },
 ];
 
+#[derive(Debug, Default)]
+pub(super) struct HeartbeatFile {
+    interval: Option<TimeSpan>,
+    max_consecutive_failures: Option<u32>,
+}
+
+pub(super) const HEARTBEAT: &[Field<HeartbeatFile>] = &[
+    Field { name: "interval", set: |it, r, v| it.interval = r.span(v) },
+    Field { name: "max_consecutive_failures", set: |it, r, v| it.max_consecutive_failures = r.count(v, 1) },
+];
+
 /// What the settings say of the fleet, if they speak of one. Faults of `fleet.toml` have their place there.
 pub(super) fn settings(
     fleet: Option<Read<FleetFile>>,
-    availability: &Read<AvailabilityFile>,
+    (availability, heartbeat): (&Read<AvailabilityFile>, &Read<HeartbeatFile>),
     files: &Files,
     host: &str,
     (faults, problems): (&mut Vec<Fault>, &mut Vec<Problem>),
 ) -> Option<Arc<FleetSettings>> {
     let redis = redis(availability).map_err(|fault| faults.push(fault.within("high_availability"))).ok().flatten();
+    let heartbeat =
+        self::heartbeat(heartbeat).map_err(|fault| faults.push(fault.within("heartbeat"))).unwrap_or_default();
     let Some(Read { says: FleetFile { file: named, node }, is_whole: true }) = fleet else {
         if redis.is_some() && fleet.is_none() {
             let message = "[high_availability] connects the nodes of a fleet, and there is no [fleet]; add it, or say enabled = false";
@@ -85,7 +102,7 @@ pub(super) fn settings(
         fleet: topology.name.to_string(),
         node: node.to_string(),
     });
-    Some(Arc::new(FleetSettings { node, topology, digest, bus }))
+    Some(Arc::new(FleetSettings { node, topology, digest, bus, heartbeat }))
 }
 
 fn own_node(said: Option<&str>, host: &str, topology: &Topology) -> Result<NodeName, Fault> {
@@ -107,6 +124,14 @@ fn own_node(said: Option<&str>, host: &str, topology: &Topology) -> Result<NodeN
                 .into())
         }
     }
+}
+
+fn heartbeat(file: &Read<HeartbeatFile>) -> Result<Heartbeat, Fault> {
+    let usual = Heartbeat::default();
+    let HeartbeatFile { interval, max_consecutive_failures } = file.says;
+    let interval = interval.map_or(Some(usual.interval), TimeSpan::duration).filter(|span| INTERVALS.contains(span));
+    let interval = interval.ok_or_else(|| at("interval")("[heartbeat] interval is from 100ms to 5s"))?;
+    Ok(Heartbeat { interval, failures_max: max_consecutive_failures.unwrap_or(usual.failures_max) })
 }
 
 type Redis = (Secret, Option<PathBuf>, Duration);
@@ -173,6 +198,16 @@ mod tests {
     }
 
     #[test]
+    fn signs_of_life_come_as_the_settings_say() {
+        let of = |heartbeat: &str| {
+            let fleet = load(&format!("[fleet]\nnode = \"vm1\"\n{heartbeat}"), Some(FLEET)).unwrap().fleet.unwrap();
+            (fleet.heartbeat.interval.as_millis(), fleet.heartbeat.failures_max, fleet.heartbeat.stays().as_secs())
+        };
+        assert_eq!(of(""), (5000, 3, 16));
+        assert_eq!(of("[heartbeat]\ninterval = \"1s\"\nmax_consecutive_failures = 5\n"), (1000, 5, 6));
+    }
+
+    #[test]
     fn what_is_wrong_with_a_fleet_is_said_with_its_place() {
         let broken = FLEET.replace("ssh", "pigeon");
         let of = "[fleet]\nnode = \"vm1\"\n";
@@ -186,6 +221,16 @@ mod tests {
                 "[high_availability]\nredis_url = \"redis://h\"\n",
                 Some(FLEET),
                 "roundsman.toml:1:1: error: [high_availability] connects the nodes of a fleet, and there is no [fleet]",
+            ),
+            (
+                "[fleet]\nnode = \"vm1\"\n[heartbeat]\ninterval = \"6s\"\n",
+                Some(FLEET),
+                "roundsman.toml:4:12: error: [heartbeat] interval is from 100ms to 5s",
+            ),
+            (
+                "[fleet]\nnode = \"vm1\"\n[heartbeat]\nmax_consecutive_failures = 0\n",
+                Some(FLEET),
+                "roundsman.toml:4:28: error",
             ),
             (
                 "[fleet]\nnode = \"vm1\"\n[high_availability]\nenabled = true\n",

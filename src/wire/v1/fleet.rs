@@ -19,12 +19,38 @@ pub struct Fleet {
     pub driver: Option<String>,
     /// The present plan.
     pub plan: Option<String>,
+    /// How many nodes are reached; none where there is no Redis to tell.
+    #[serde(default)]
+    pub quorum: Option<FleetQuorum>,
+    /// How the steps went that this node did since its manager began.
+    #[serde(default)]
+    pub steps: FleetSteps,
     /// The nodes by name.
     pub nodes: Vec<FleetNode>,
     /// The services by name.
     pub services: Vec<FleetService>,
     /// The pools by name.
     pub pools: Vec<FleetPool>,
+}
+
+/// How many nodes are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetQuorum {
+    /// So many, the one that answers with them.
+    pub reached: u32,
+    /// Of so many that have a daemon.
+    pub members: u32,
+    /// Whether they are a majority.
+    pub is_there: bool,
+}
+
+/// How many steps of plans went how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FleetSteps {
+    /// They were done.
+    pub done: u64,
+    /// They failed.
+    pub failed: u64,
 }
 
 /// One machine.
@@ -36,6 +62,12 @@ pub struct FleetNode {
     pub transport: String,
     /// What it fails together with.
     pub zone: Option<String>,
+    /// `alive`, `suspect`, `cut off`, `failed`, `flapping`, `unknown`; none of one that has no daemon.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// For how long it is so, in microseconds.
+    #[serde(default)]
+    pub state_us: Option<u64>,
     /// How long ago it was heard, in microseconds.
     pub heard_us: Option<u64>,
     /// Why nothing can be told to it.

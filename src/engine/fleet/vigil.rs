@@ -1,0 +1,189 @@
+//! Who is alive, and what people are told of the fleet by this node. Nothing here acts on any node.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    drive::Driver,
+    member::{Input, Member},
+};
+use crate::{
+    base::{FleetEvent, Mono},
+    edge::{bus::BusError, clock, knock},
+    engine::{Report, settings::FleetSettings},
+    fleet::{
+        Alarm, Control, Membership, MembershipEffect, MembershipInput, NodeName, PlanId, Rollout, Sign, Transport, Wait,
+    },
+};
+
+/// How long a node has the word about something. Whoever saw the same before that is over knows that it was told.
+const TELLS_FOR: Duration = Duration::from_secs(3600);
+/// How long a machine may take to answer at its address.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
+/// What this node has told of plans.
+#[derive(Debug, Default)]
+pub(super) struct Plans {
+    /// The one that waits for someone.
+    waits: Option<PlanId>,
+    /// How many are known to be over, and were said to be.
+    over: usize,
+}
+
+/// A machine for these settings that has heard of nobody yet.
+pub(super) fn membership(settings: &FleetSettings) -> Membership {
+    Membership::new(clock::now().mono, settings.node.clone(), settings.heartbeat, others(settings).collect())
+}
+
+/// Who else leaves signs of life in Redis.
+pub(super) fn others(settings: &FleetSettings) -> impl Iterator<Item = NodeName> {
+    let nodes = settings.topology.nodes.iter();
+    let agents = nodes.filter(|(name, node)| node.transport == Transport::Agent && **name != settings.node);
+    agents.map(|(name, _)| name.clone())
+}
+
+impl Member {
+    /// Redis was looked at, and what it has of the others is known.
+    pub(super) fn see_signs(&mut self) {
+        let others = self.beats.iter().filter(|(name, _)| **name != self.settings.node);
+        let sign = |(name, (_, beat)): (&NodeName, &(Mono, crate::wire::fleet::Beat))| {
+            (name.clone(), Sign { seq: beat.seq, heard: beat.heard })
+        };
+        let signs = others.map(sign).collect();
+        let sent = self.driver.as_ref().map(Driver::sent).unwrap_or_default();
+        self.watch(MembershipInput::Looked { signs, sent });
+        self.tell_of_plans_over();
+    }
+
+    /// Redis did not answer.
+    pub(super) fn miss_redis(&mut self, error: BusError) {
+        self.watch(MembershipInput::Unanswered(error.to_string()));
+        self.trouble = Some(error);
+    }
+
+    pub(super) fn watch(&mut self, input: MembershipInput) {
+        self.membership.handle(clock::now().mono, input);
+        while let Some(effect) = self.membership.poll_effect() {
+            match effect {
+                MembershipEffect::Probe(node) => self.knock(node),
+                MembershipEffect::Claim(alarm) => self.claim(alarm),
+                MembershipEffect::Tell(alarm, reason) => self.tell_people(self.begins(&alarm, reason)),
+                MembershipEffect::Over(alarm) | MembershipEffect::Well(alarm) => self.end_of(&alarm),
+            }
+        }
+    }
+
+    fn knock(&self, node: NodeName) {
+        let Some(known) = self.settings.topology.nodes.get(&node) else { return };
+        let (address, own) = (known.address.clone(), self.own.clone());
+        tokio::spawn(async move {
+            let answers = knock::answers(&address, ANSWERS_WITHIN).await;
+            own.send(Input::Watched(MembershipInput::Probed(node, answers))).ok();
+        });
+    }
+
+    fn claim(&self, alarm: Alarm) {
+        let Some(bus) = self.bus.clone() else { return };
+        let own = self.own.clone();
+        tokio::spawn(async move {
+            let is_ours = bus.claim(&alarm.to_string(), TELLS_FOR).await.ok();
+            own.send(Input::Watched(MembershipInput::Claimed(alarm, is_ours))).ok();
+        });
+    }
+
+    /// Whoever told of it tells that; the next time it is anyone's again.
+    fn end_of(&self, alarm: &Alarm) {
+        let what = match alarm {
+            Alarm::Failed(node) | Alarm::Cut(node) => vec![Alarm::Failed(node.clone()), Alarm::Cut(node.clone())],
+            Alarm::QuorumLost => vec![Alarm::QuorumLost],
+            Alarm::Slow(_) => Vec::new(),
+        };
+        if let Some(bus) = self.bus.clone().filter(|_| !what.is_empty()) {
+            let what: Vec<String> = what.iter().map(Alarm::to_string).collect();
+            // If it cannot be given back, it goes by itself.
+            tokio::spawn(async move { drop(bus.disclaim(&what).await) });
+        }
+        self.tell_people(self.ends(alarm));
+    }
+
+    /// The engine tells it as it tells everything; of ends only those of what it has told.
+    fn tell_people(&self, event: FleetEvent) {
+        self.reports.send(Report::Fleet(event)).ok();
+    }
+
+    fn begins(&self, alarm: &Alarm, reason: String) -> FleetEvent {
+        match alarm {
+            Alarm::Failed(node) => FleetEvent::NodeFailed { node: node.to_string(), reason },
+            Alarm::Cut(node) => FleetEvent::BusUnreachable { node: node.to_string(), reason },
+            Alarm::QuorumLost => {
+                let (reached, members) = self.quorum();
+                FleetEvent::QuorumLost { reached, members }
+            }
+            Alarm::Slow(node) => FleetEvent::SlowReplication { node: node.to_string(), reason },
+        }
+    }
+
+    fn ends(&self, alarm: &Alarm) -> FleetEvent {
+        match alarm {
+            Alarm::Cut(node) if *node == self.settings.node => FleetEvent::BusReached { node: node.to_string() },
+            Alarm::Failed(node) | Alarm::Cut(node) => FleetEvent::NodeBack { node: node.to_string() },
+            Alarm::QuorumLost => {
+                let (reached, members) = self.quorum();
+                FleetEvent::QuorumRegained { reached, members }
+            }
+            Alarm::Slow(node) => FleetEvent::CaughtUp { node: node.to_string() },
+        }
+    }
+
+    /// How many nodes are reached, of how many.
+    pub(super) fn quorum(&self) -> (u32, u32) {
+        let quorum = self.membership.quorum(clock::now().mono);
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        (count(quorum.reached), count(quorum.members))
+    }
+
+    /// Whether the plan that is driven here waits for someone.
+    pub(super) fn watch_plan(&mut self) {
+        let waits = self.driver.as_ref().and_then(|driver| Some((driver.document.id, waits_for(&driver.rollout)?)));
+        let now = waits.as_ref().map(|(plan, _)| *plan);
+        if now == self.plans.waits {
+            return;
+        }
+        if let Some(plan) = self.plans.waits.take() {
+            self.tell_people(FleetEvent::RolloutResumed { plan: plan.to_string() });
+        }
+        if let Some((plan, reason)) = waits {
+            self.tell_people(FleetEvent::RolloutPaused { plan: plan.to_string(), reason });
+        }
+        self.plans.waits = now;
+    }
+
+    /// A plan that waited, as this node told, may have come to its end elsewhere.
+    fn tell_of_plans_over(&mut self) {
+        if self.plans.over == self.seat.over.len() {
+            return;
+        }
+        self.plans.over = self.seat.over.len();
+        let over: BTreeSet<PlanId> = self.seat.over.clone();
+        over.iter().for_each(|plan| self.tell_people(FleetEvent::RolloutResumed { plan: plan.to_string() }));
+    }
+}
+
+/// For what a plan waits that only a person gives.
+fn waits_for(rollout: &Rollout) -> Option<String> {
+    match rollout.control() {
+        Control::Paused { reason } => Some(reason.clone()),
+        Control::Unapproved => Some("nobody has agreed to it yet".to_owned()),
+        Control::Aborting { .. } | Control::Ended(_) => None,
+        Control::Running => {
+            let waves = &rollout.plan().waves;
+            let is_next =
+                |wave: usize| waves.get(wave).is_some_and(|it| it.after.iter().all(|nth| rollout.is_done(*nth)));
+            // Most plans have no such wave, and progress is not for nothing.
+            let asks = waves.iter().any(|wave| wave.approve);
+            let mut runs = asks.then(|| rollout.progress(clock::now().mono)).into_iter().flatten();
+            let waits =
+                runs.find_map(|run| run.waits.filter(|it| matches!(it, Wait::Approval(wave) if is_next(*wave))));
+            waits.map(|wait| wait.to_string())
+        }
+    }
+}
