@@ -288,6 +288,11 @@ impl Bus {
         self.ask(redis::cmd("SET").arg(key).arg(text).arg("PX").arg(millis(PLAN_STAYS))).await
     }
 
+    /// A plan as people saw it last.
+    pub async fn shown_plan(&self, id: &str) -> Result<Option<String>, BusError> {
+        self.ask(redis::cmd("GET").arg(self.key(&format!("shown:{id}")))).await
+    }
+
     /// Plans as people see them, the newest first.
     pub async fn shown_plans(&self) -> Result<Vec<String>, BusError> {
         let ids: Vec<String> = self.ask(redis::cmd("LRANGE").arg(self.key("plans")).arg(0).arg(-1)).await?;

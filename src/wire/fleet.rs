@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::fleet::{Answer, Event, Instance, NodeName, Plan, PlanId, Report, Say, Seq, StepOrder, Token};
+use crate::fleet::{Answer, Event, NodeName, Plan, PlanId, Report, Say, Seq, StepOrder, Token};
 
 /// The version that this program speaks.
 pub const VERSION: u16 = 1;
@@ -99,9 +99,6 @@ pub struct PlanDocument {
     pub plan: Plan,
     /// What its digest is, in hex: what was agreed to.
     pub digest: String,
-    /// Instances on which nobody counts.
-    #[serde(default)]
-    pub quarantined: Vec<Instance>,
 }
 
 /// A word of a plan's journal.
@@ -166,8 +163,8 @@ mod tests {
     use crate::{
         base::{InvocationId, TimeSpan, UnitName},
         fleet::{
-            Condition, Deed, Entry, FailureKind, Intent, Observed, PoolName, ServiceName, StepId, StepOutcome, Task,
-            Verb, Verdict, Wave, Why,
+            Condition, Deed, Entry, FailureKind, Instance, Intent, Observed, PoolName, ServiceName, StepId,
+            StepOutcome, Task, Verb, Verdict, Wave, Why,
         },
         unit::Digest,
     };
@@ -298,7 +295,6 @@ mod tests {
             at_us: 5,
             digest: plan.digest().to_string(),
             plan,
-            quarantined: Vec::new(),
         };
         assert_eq!(read::<PlanDocument>(&write(&document)).unwrap(), document);
     }

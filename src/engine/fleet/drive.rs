@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 
 use super::{
     Refusal, Wish,
@@ -16,7 +12,11 @@ use super::{
 };
 use crate::{
     base::{Mono, TimeSpan, Wall},
-    edge::{bus::BusError, clock, store::FleetWrite},
+    edge::{
+        bus::{Bus, BusError},
+        clock,
+        store::FleetWrite,
+    },
     fleet::{Control, Event, NodeName, PlanId, Rollout, RolloutEffect, RolloutInput, Say, Token},
     wire::{
         fleet::{Command, JournalWord, PlanDocument, Said, Wanted, Word, write},
@@ -269,7 +269,7 @@ impl Member {
         self.seat.plan = Some(id);
         self.seat.holder = Some(owner.clone());
         self.seat.floor = self.seat.floor.max(token.epoch);
-        let words = self.listen();
+        let words = self.listen(Bus::hear_words);
         let commands = BTreeMap::new();
         let (shown, shown_at, renew_at) = (None, Instant::now(), Instant::now() + RENEW_AFTER);
         self.driver = Some(Driver { rollout, document, journal, owner, renew_at, commands, words, shown, shown_at });
@@ -285,21 +285,6 @@ impl Member {
         }
         self.show();
         self.look();
-    }
-
-    fn listen(&self) -> Option<JoinHandle<()>> {
-        let bus = self.bus.as_ref()?;
-        let (to, mut from) = mpsc::channel(1024);
-        let reader = bus.hear_words(to);
-        let own = self.own.clone();
-        Some(tokio::spawn(async move {
-            while let Some(heard) = from.recv().await {
-                if own.send(Input::Heard(heard)).is_err() {
-                    break;
-                }
-            }
-            reader.abort();
-        }))
     }
 
     /// It may be driven for as long as the lock was asked for at that moment.

@@ -47,6 +47,9 @@ const DRIVEN: Duration = Duration::from_secs(600);
 /// How long what must be on disk may take; what has not come by then is not answered.
 const SAVED_WITHIN: Duration = Duration::from_secs(60);
 
+/// What may have been read from Redis and not been taken.
+const READ_AHEAD: usize = 1024;
+
 /// What comes to the task.
 #[derive(Debug)]
 pub(super) enum Input {
@@ -202,18 +205,22 @@ impl Member {
         self.bus = self.settings.bus.clone().map(Bus::new);
         self.sender = self.bus.clone().map(Sender::start);
         self.trouble = None;
-        if let Some(bus) = &self.bus {
-            let (to, mut from) = mpsc::channel(1024);
-            let own = self.own.clone();
-            self.readers.push(bus.hear_commands(to));
-            self.readers.push(tokio::spawn(async move {
-                while let Some(heard) = from.recv().await {
-                    if own.send(Input::Heard(heard)).is_err() {
-                        return;
-                    }
+        self.readers.extend(self.listen(Bus::hear_commands));
+    }
+
+    /// What is read from Redis comes in as everything does.
+    pub(super) fn listen(&self, read: fn(&Bus, mpsc::Sender<Heard>) -> JoinHandle<()>) -> Option<JoinHandle<()>> {
+        let (to, mut from) = mpsc::channel(READ_AHEAD);
+        let reader = read(self.bus.as_ref()?, to);
+        let own = self.own.clone();
+        Some(tokio::spawn(async move {
+            while let Some(heard) = from.recv().await {
+                if own.send(Input::Heard(heard)).is_err() {
+                    break;
                 }
-            }));
-        }
+            }
+            reader.abort();
+        }))
     }
 
     async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {

@@ -25,6 +25,7 @@ use super::{handle::Gone, settings::FleetSettings};
 use crate::{
     alert::{Part, Subject},
     base::{FleetEvent, Happening, Notice},
+    edge::bus::BusError,
     edge::clock,
     fleet::{Intent, NodeName, PlanId, Say},
     unit::Digest,
@@ -98,6 +99,12 @@ pub enum Refusal {
     Busy(String),
     /// Redis or the disk does not do its part.
     Unreached(String),
+}
+
+impl From<BusError> for Refusal {
+    fn from(error: BusError) -> Self {
+        Self::Unreached(error.to_string())
+    }
 }
 
 /// A question or an order.

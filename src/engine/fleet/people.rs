@@ -14,7 +14,7 @@ use super::{
 use crate::{
     base::Chain,
     edge::{
-        bus::{Bus, BusError, Locked, Outlook},
+        bus::{Bus, Locked, Outlook},
         clock,
     },
     fleet::{NodeName, Plan, PlanId, RolloutInput, Say, Token, plan},
@@ -99,8 +99,7 @@ impl Member {
         let id = PlanId(number(&mut rng));
         let digest = plan.digest().to_string();
         let (node, at_us) = (self.settings.node.clone(), clock::wall().0);
-        let document =
-            PlanDocument { id, by: wish.by, node: node.clone(), at_us, plan, digest, quarantined: Vec::new() };
+        let document = PlanDocument { id, by: wish.by, node: node.clone(), at_us, plan, digest };
         if let Some(driver) = &self.driver {
             let busy = format!("plan {} {}; wait for it, or abort it", driver.document.id, driver.rollout.control());
             return drop(reply.send(Err(Refusal::Busy(busy))));
@@ -186,8 +185,7 @@ impl Member {
 
 /// The lock, if no plan is under way; its number.
 async fn begin(bus: &Bus, document: &PlanDocument, owner: &str, floor: u64) -> Result<u64, Refusal> {
-    let unreached = |error: BusError| Refusal::Unreached(error.to_string());
-    let epoch = match bus.acquire(owner, LEASE, floor, None).await.map_err(unreached)? {
+    let epoch = match bus.acquire(owner, LEASE, floor, None).await? {
         Locked::Ours(epoch) => epoch,
         Locked::Theirs { holder, .. } => {
             let node = holder_node(&holder).map_or(holder, |node| node.to_string());
@@ -197,14 +195,14 @@ async fn begin(bus: &Bus, document: &PlanDocument, owner: &str, floor: u64) -> R
         }
     };
     let begun = async {
-        let present = bus.outlook(&[]).await.map_err(unreached)?.plan;
+        let present = bus.outlook(&[]).await?.plan;
         if let Some(id) = present
-            && let Some((_, journal)) = bus.plan(&id).await.map_err(unreached)?
+            && let Some((_, journal)) = bus.plan(&id).await?
             && ended(&journal_of(&journal)).is_none()
         {
             return Err(Refusal::Busy(format!("plan {id} is not over; resume or abort it first")));
         }
-        bus.keep_plan(&document.id.to_string(), &write(document)).await.map_err(unreached)
+        Ok(bus.keep_plan(&document.id.to_string(), &write(document)).await?)
     };
     match begun.await {
         Ok(()) => Ok(epoch),
@@ -217,17 +215,16 @@ async fn begin(bus: &Bus, document: &PlanDocument, owner: &str, floor: u64) -> R
 }
 
 async fn say_elsewhere(bus: &Bus, node: NodeName, plan: PlanId, say: Say) -> Result<v1::FleetPlan, Refusal> {
-    let unreached = |error: BusError| Refusal::Unreached(error.to_string());
     let id = plan.to_string();
-    let Outlook { holder, plan: present, beats: _ } = bus.outlook(&[]).await.map_err(unreached)?;
+    let Outlook { holder, plan: present, beats: _ } = bus.outlook(&[]).await?;
     if present.is_none_or(|present| present != id) {
         return Err(Refusal::Wrong(format!("plan {id} is not under way")));
     }
-    let shown = |texts: Vec<String>| {
-        let mut plans = texts.iter().filter_map(|text| serde_json::from_str::<v1::FleetPlan>(text).ok());
-        plans.find(|plan| plan.id == id)
+    let shown = async || {
+        let text = bus.shown_plan(&id).await?;
+        Ok::<_, Refusal>(text.and_then(|text| serde_json::from_str::<v1::FleetPlan>(&text).ok()))
     };
-    let before = shown(bus.shown_plans().await.map_err(unreached)?);
+    let before = shown().await?;
     let Some(driver) = holder.as_deref().and_then(holder_node) else {
         return Err(match before.filter(v1::FleetPlan::is_over) {
             Some(plan) => Refusal::Wrong(format!("plan {id} is over: it has {}", plan.state)),
@@ -237,12 +234,11 @@ async fn say_elsewhere(bus: &Bus, node: NodeName, plan: PlanId, say: Say) -> Res
         });
     };
     let command = Command { from: node, nth: 0, wanted: Wanted::Say { plan, say } };
-    bus.send(driver.as_str(), &write(&command)).await.map_err(unreached)?;
+    bus.send(driver.as_str(), &write(&command)).await?;
     let began = Instant::now();
     while began.elapsed() < SAID_WITHIN {
         tokio::time::sleep(SHOW_AFTER).await;
-        let now = shown(bus.shown_plans().await.map_err(unreached)?);
-        if let Some(plan) = now
+        if let Some(plan) = shown().await?
             && before.as_ref().is_none_or(|before| before.journal.len() < plan.journal.len())
         {
             return Ok(plan);

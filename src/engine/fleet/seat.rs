@@ -12,7 +12,7 @@ use super::{
 use crate::{
     base::{Chain, Rng, Wall},
     edge::{
-        bus::{Bus, BusError, Locked},
+        bus::{Bus, Locked},
         clock,
     },
     fleet::{End, Event, NodeName, PlanId, Token, Transport},
@@ -53,11 +53,6 @@ impl Seat {
     /// Which node drives.
     pub(super) fn driver(&self) -> Option<NodeName> {
         self.holder.as_deref().and_then(holder_node)
-    }
-
-    /// The present plan.
-    pub(super) const fn plan(&self) -> Option<PlanId> {
-        self.plan
     }
 }
 
@@ -157,8 +152,7 @@ async fn take_over(
     floor: u64,
     topology: crate::unit::Digest,
 ) -> Result<Option<Found>, Refusal> {
-    let unreached = |error: BusError| Refusal::Unreached(error.to_string());
-    let found = bus.plan(&plan.to_string()).await.map_err(unreached)?;
+    let found = bus.plan(&plan.to_string()).await?;
     let Some((document, journal)) = found else { return Ok(None) };
     let journal = journal_of(&journal);
     if ended(&journal).is_some() {
@@ -168,7 +162,7 @@ async fn take_over(
     if document.plan.topology != topology {
         return Err(Refusal::Wrong("the plan is of another fleet.toml than this node has".to_owned()));
     }
-    match bus.acquire(owner, LEASE, floor, gone).await.map_err(unreached)? {
+    match bus.acquire(owner, LEASE, floor, gone).await? {
         Locked::Ours(epoch) => Ok(Some((epoch, document, journal))),
         Locked::Theirs { holder, .. } => Err(Refusal::Busy(holder)),
     }

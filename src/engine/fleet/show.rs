@@ -196,7 +196,7 @@ pub(super) fn fleet(member: &Member) -> v1::Fleet {
         trouble: member.trouble.as_ref().map(ToString::to_string),
         has_bus: member.bus.is_some(),
         driver: member.seat.driver().map(|node| node.to_string()),
-        plan: member.seat.plan().map(|plan| plan.to_string()),
+        plan: member.seat.plan.map(|plan| plan.to_string()),
         quorum: member.bus.is_some().then_some(quorum),
         steps: v1::FleetSteps { done: member.steps.done, failed: member.steps.failed },
         nodes: topology.nodes.iter().map(|(name, it)| node(member, name, it)).collect(),
