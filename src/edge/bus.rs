@@ -438,7 +438,8 @@ impl Bus {
         let client = Client::open(info).map_err(|error| failed(&error))?;
         let connected = timeout(*patience, client.get_multiplexed_async_connection_with_config(&limits)).await;
         let mut to = connected.unwrap_or_else(|_| Err(late())).map_err(|error| failed(&error))?;
-        let clock = clocks(&mut to).await?;
+        // Not as long as an answer may take: what it says is held against the moment at which it was asked.
+        let clock = timeout(*patience, clocks(&mut to)).await.unwrap_or_else(|_| Err(failed(&late())))?;
         Ok(Connection { to, clock })
     }
 }

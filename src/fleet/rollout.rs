@@ -413,7 +413,12 @@ impl Rollout {
     /// Every node is asked, and asked again what became of its steps.
     fn ask_promises(&mut self, now: Mono) {
         let is_old = |sent: Mono| now.since(sent) >= AGAIN;
-        let open = self.ledger.values().filter(|known| known.entry.is_none() && known.sent.is_some_and(is_old));
+        // The word about its end can be lost as that about its begin.
+        let open = self.ledger.values().filter(|known| match known.entry {
+            None => known.sent.is_some_and(is_old),
+            Some(Entry::Started { .. }) => known.sent.is_none_or(is_old),
+            Some(Entry::Interrupted { .. } | Entry::Over(_)) => false,
+        });
         let open: BTreeSet<&NodeName> = open.map(|known| &known.at).collect();
         let is_due = |node: &&NodeName| {
             let is_wanted = (self.rules.barrier && !self.view.is_promised(node)) || open.contains(node);

@@ -104,9 +104,15 @@ impl Fleet {
     }
 
     fn until_plan(&self, nth: usize, state: &str) -> Value {
-        until_within(TAKEN_OVER, &format!("the plan is {state}"), || {
-            self.plan(nth).filter(|plan| plan["state"] == state)
-        })
+        let deadline = Instant::now() + TAKEN_OVER;
+        loop {
+            let plan = self.plan(nth);
+            if let Some(plan) = plan.as_ref().filter(|plan| plan["state"] == state) {
+                return plan.clone();
+            }
+            assert!(Instant::now() < deadline, "the plan is not {state}: {plan:#?}");
+            process::pause(5);
+        }
     }
 
     /// How many runs a unit of a machine has had.

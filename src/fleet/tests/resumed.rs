@@ -11,6 +11,8 @@ struct Desk {
     runs: BTreeMap<NodeName, u128>,
     failing: BTreeSet<NodeName>,
     acts: Vec<NodeName>,
+    /// Nodes say that they begin, and nothing of the end is heard.
+    accepts_only: bool,
 }
 
 const TOKEN: Token = Token { epoch: 1, owner: 1 };
@@ -21,7 +23,7 @@ impl Desk {
         let mut rollout = Rollout::new(Mono(1), topology, PlanId(1), plan, TOKEN, &[]);
         rollout.handle(Mono(1), RolloutInput::Lease(Mono(u64::MAX)));
         let failing = failing.iter().map(|name| node(name)).collect();
-        Self { rollout, now: Mono(1), said: 0, runs, failing, acts: Vec::new() }
+        Self { rollout, now: Mono(1), said: 0, runs, failing, acts: Vec::new(), accepts_only: false }
     }
 
     fn seq(&mut self) -> Seq {
@@ -72,8 +74,30 @@ impl Desk {
         } else {
             StepOutcome::Done { before: None, after: None }
         };
-        Answer::Step { step: order.id, verdict: Verdict::Over(outcome) }
+        let verdict = if self.accepts_only { Verdict::Accepted } else { Verdict::Over(outcome) };
+        Answer::Step { step: order.id, verdict }
     }
+}
+
+#[test]
+fn a_step_whose_end_nobody_heard_is_asked_for_until_it_is_known() {
+    let topology = Draft::new().nodes(&["n1"], None).service("app", &["n1"]).checked();
+    let facts = all_well(&topology, "elsewhere");
+    let plan = planned(&topology, &restart(&["app"]), &facts);
+    let mut desk = Desk::new(topology, plan, &[]);
+    desk.accepts_only = true;
+    desk.settle();
+    desk.accepts_only = false;
+    let asked = |desk: &mut Desk, secs: u64| {
+        desk.now = desk.now.later(std::time::Duration::from_secs(secs));
+        desk.rollout.handle(desk.now, RolloutInput::Tick);
+        let is_question = |effect| matches!(effect, RolloutEffect::Prepare(..));
+        std::iter::from_fn(|| desk.rollout.poll_effect()).filter_map(|it| is_question(it).then_some(())).count()
+    };
+    assert_eq!(asked(&mut desk, 1), 0, "it may take its time");
+    assert_eq!(asked(&mut desk, 5), 1);
+    assert_eq!(asked(&mut desk, 1), 0);
+    assert_eq!(asked(&mut desk, 5), 1, "the answer may be lost as well");
 }
 
 #[test]
