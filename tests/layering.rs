@@ -110,6 +110,7 @@ const FENCES: &[(&str, &[&str])] = &[
         &[
             "unit",
             "engine/settings/fleet.rs",
+            "engine/remote",
             "fleet/plan.rs",
             "fleet/step.rs",
             "edge/deliver/route",

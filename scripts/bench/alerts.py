@@ -18,7 +18,7 @@ from session import Session, read
 
 ROUTES = 32  # the most that there may be; each sends one message a second at most
 ALERT_ROUNDS = 8
-BETWEEN_S = 2.6  # an alert and its end, a second apart
+BETWEEN_S = 3.6  # so that no alert of a turn comes when the end of another is told to the same route, ten seconds after it
 SERVICES = 1000
 PROBES_EACH = 10
 PROBE_S = 20  # 500 looks a second

@@ -26,7 +26,7 @@ pub(super) async fn metrics(State(handle): State<Handle>, headers: HeaderMap) ->
     let form = Form::asked(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default());
     let states = handle.states().await?;
     let fleet = match handle.fleet() {
-        Some(fleet) => Some(fleet.view().await?),
+        Some(fleet) => Some(fleet.known().await?),
         None => None,
     };
     let text = metrics::text(form, &handle, &states, fleet.as_ref());

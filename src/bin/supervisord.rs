@@ -17,7 +17,7 @@ use roundsman::{
     base::{Chain, Places, UnitName},
     cli,
     engine::{
-        self, BootError, Given, config,
+        self, BootError, EnrolOptions, Given, RemoteOptions, config,
         settings::{Settings, SettingsError},
     },
     keeper::{self, Checked, KeeperOptions, Timings},
@@ -36,6 +36,10 @@ Usage: supervisord [--config FILE]           run in the foreground until SIGTERM
                                              ask the probes once, as supervisorctl check does without a daemon
        supervisord doctor [--config FILE] [--socket PATH] [--json]
                                              say what is wrong with this host, as supervisorctl doctor does
+       supervisord enrol [--config FILE] [--login USER] [--ssh-config FILE] [--anew] NODE
+                                             make a host a node of the fleet, as supervisorctl fleet enrol does
+       supervisord remote --node NAME [--fleet FILE] [--state DIRECTORY]
+                                             the far end of ssh: a host without a daemon as a node of a fleet
        supervisord make-way                  for ExecStopPost= of a unit of systemd that runs supervisord and has
                                              Delegate=: lets the next start while services live
 
@@ -53,6 +57,8 @@ enum Wanted {
     Doctor { config: Option<PathBuf>, socket: Option<PathBuf>, json: bool },
     KeeperState(Option<PathBuf>),
     MakeWay,
+    Remote(RemoteOptions),
+    Enrol { config: Option<PathBuf>, options: EnrolOptions },
     Help,
     Version,
 }
@@ -74,6 +80,17 @@ pub(crate) fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        // The host's answers are on standard output, and what goes wrong is shown by whoever asked.
+        Wanted::Remote(options) => match engine::remote(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                sys::complain(&Chain(&error).to_string());
+                ExitCode::FAILURE
+            }
+        },
+        Wanted::Enrol { config, options } => {
+            load(config.as_ref()).map_or_else(refused, |settings| enrol(&settings, &options))
+        }
         Wanted::Help => {
             sys::print(HELP.trim_end());
             ExitCode::SUCCESS
@@ -111,6 +128,12 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
             .next()
             .map_or(Ok(Wanted::MakeWay), |more| Err(format!("unexpected argument {}", more.display())));
     }
+    if arguments.next_if(|first| first == "remote").is_some() {
+        return remote(arguments).map(Wanted::Remote);
+    }
+    if arguments.next_if(|first| first == "enrol").is_some() {
+        return enrolment(arguments);
+    }
     let (mut config, mut check, mut json, mut units) = (None, false, false, Vec::new());
     let (mut runtime, mut socket) = (None, None);
     while let Some(argument) = arguments.next() {
@@ -140,6 +163,56 @@ fn wanted(arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
         (false, true) => Wanted::Check(config),
         (false, false) => Wanted::Daemon(config),
     })
+}
+
+fn remote(mut arguments: impl Iterator<Item = OsString>) -> Result<RemoteOptions, String> {
+    let mut node = None;
+    let mut fleet = PathBuf::from("/etc/roundsman/fleet.toml");
+    let mut state = PathBuf::from("/var/lib/roundsman/remote");
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{} needs a value", argument.display()));
+        match argument.to_str() {
+            Some("--node") => node = Some(value()?),
+            Some("--fleet") => fleet = value()?.into(),
+            Some("--state") => state = value()?.into(),
+            _ => return Err(format!("unexpected argument {}", argument.display())),
+        }
+    }
+    let node = node.and_then(|node| node.into_string().ok()).ok_or("remote needs --node NAME")?;
+    Ok(RemoteOptions { node, fleet, state })
+}
+
+fn enrolment(mut arguments: impl Iterator<Item = OsString>) -> Result<Wanted, String> {
+    let (mut config, mut node, mut ssh_config, mut anew) = (None, None, None, false);
+    let mut login = "root".to_owned();
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{} needs a value", argument.display()));
+        match argument.to_str() {
+            Some("--config" | "-c") => config = Some(value()?.into()),
+            Some("--login") => {
+                login = value()?.into_string().map_err(|name| format!("{} is no user", name.display()))?
+            }
+            Some("--ssh-config") => ssh_config = Some(value()?.into()),
+            Some("--anew") => anew = true,
+            Some(name) if !name.starts_with('-') && node.is_none() => node = Some(name.to_owned()),
+            _ => return Err(format!("unexpected argument {}", argument.display())),
+        }
+    }
+    let node = node.ok_or("enrol needs the name of a node")?;
+    Ok(Wanted::Enrol { config, options: EnrolOptions { node, login, ssh_config, anew } })
+}
+
+fn enrol(settings: &Settings, options: &EnrolOptions) -> ExitCode {
+    match engine::enrol(settings.fleet.as_deref(), options) {
+        Ok(said) => {
+            sys::print(&said);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            sys::complain(&format!("cannot enrol {}: {}", options.node, Chain(&error)));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn load(config: Option<&PathBuf>) -> Result<Settings, SettingsError> {

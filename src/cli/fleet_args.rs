@@ -1,5 +1,7 @@
 //! `fleet` and `plan` on the command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 /// What `fleet` does.
@@ -21,6 +23,29 @@ pub(crate) enum FleetCommand {
     Follow(PlanArgs),
     /// List plans, the newest first
     Plans,
+    /// Make a host without a daemon a node that is reached by ssh: brings our program and fleet.toml there, and lets this node's
+    /// key run the one and nothing else. Run it on each node that may drive plans
+    Enrol(EnrolArgs),
+}
+
+/// Which host, and how the operator gets there.
+#[derive(Debug, Args)]
+pub(crate) struct EnrolArgs {
+    /// Its name in fleet.toml, where its transport is "ssh"
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
+    /// Whom your own ssh logs in as; sudo without a password is used where that is not root
+    #[arg(long, value_name = "USER", default_value = "root")]
+    pub(crate) login: String,
+    /// Settings for your own ssh instead of ~/.ssh/config
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// Take another key of the host than the one that is known: it was set up anew
+    #[arg(long)]
+    pub(crate) anew: bool,
+    /// Settings of this node's daemon
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// What is to be done, and how.

@@ -10,6 +10,7 @@ pub mod clock_watch; // tells when the clock is set
 pub mod cpus; // many things on several CPUs
 pub mod deliver; // alerts on their way
 pub mod disk; // how much room there is
+pub mod errand; // commands that are of no unit
 mod http; // HTTP clients
 pub mod host; // what specifiers stand for
 pub mod knock; // does a machine answer?
@@ -26,6 +27,7 @@ pub mod private_tmp; // directories for temporary files of one run
 pub mod proctree; // processes found by walking /proc
 pub mod sandbox; // what this host has for sandboxes
 pub mod secret; // files that others must not read
+pub mod ssh; // to hosts without a daemon
 pub mod store; // SQLite
 pub mod tls; // towards others
 pub mod traffic; // listening sockets whose service is down

@@ -40,8 +40,8 @@ use crate::{
         alarm::Alarm,
         cgroup::{Cgroups, Right, controllers::Controllers},
         clock,
-        deliver::{Deliveries, Errand, Timing},
-        listen,
+        deliver::{Deliveries, Timing},
+        errand, listen,
         log::{Flow, Pump},
         notify,
         store::{self, Store},
@@ -254,7 +254,7 @@ impl Parts {
         })
     }
 
-    fn deliveries(&self, settings: &Settings, errands: mpsc::UnboundedSender<Errand>) -> Deliveries {
+    fn deliveries(&self, settings: &Settings, errands: errand::Errands) -> Deliveries {
         let deliveries = Deliveries::new(self.store.clone(), clock::now, Timing::default(), errands)
             .reading(settings.paths.logs.clone());
         let _in_runtime = self.edges.enter();
@@ -270,7 +270,7 @@ impl Parts {
     ) -> (Engine, oneshot::Receiver<store::Opened>) {
         let (own_asks, asks) = mpsc::channel(ASKS_MAX);
         let (errands, errands_asked) = mpsc::unbounded_channel();
-        let deliveries = self.deliveries(&settings, errands);
+        let deliveries = self.deliveries(&settings, errands.clone());
         let now = clock::now();
         let seed = now.mono.0 ^ u64::from(std::process::id());
         let resources = Resources::new(self.cgroups.clone(), self.controllers, self.reporter.clone());
@@ -295,7 +295,7 @@ impl Parts {
             resources,
             probes: probes::Probes::new(self.edges.clone(), self.reporter.clone()),
             // Another sequence than the machine's, whose ids these must not bear.
-            errands: Errands::new(errands_asked, !seed),
+            errands: Errands::new(errands, errands_asked, !seed),
             acks: acks::Acks::default(),
             events: Arc::new(Events::new()),
             counters: Arc::default(),

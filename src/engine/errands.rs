@@ -1,9 +1,9 @@
-//! Commands that are of no unit: those of alert routes.
+//! Commands that are of no unit: those of alert routes, and what a fleet has run.
 //!
-//! The keeper knows every process by a run of a unit. So a route has a name that no unit's file can have, and each message a
+//! The keeper knows every process by a run of a unit. So an errand has a name that no unit's file can have, and each time it is done is a
 //! run under it: orders, facts, the cgroup and the kill of a whole tree are those of any process, the order for a real unit
 //! never reaches it, and neither the node machine nor `status` has heard of it. What a manager leaves under way, the next one
-//! ends: the message is still in the outbox, and is sent again as a possible duplicate.
+//! ends: a message is still in the outbox, and is sent again as a possible duplicate; a step is known to have been interrupted.
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -20,11 +20,10 @@ use super::{
     tree::{Found, Tree},
 };
 use crate::{
-    alert::RouteName,
     base::{Chain, Generation, InvocationId, Mono, Now, Pid, ProcessKey, Rng, Role, RunId, Signal, UnitName},
     edge::{
         clock,
-        deliver::{Errand, ErrandEnd},
+        errand::{self, Errand, ErrandAsk, ErrandEnd, ErrandInput, ErrandName},
     },
     keeper::client::{ClientError, Pending, Snapshot},
     node::effect::SpawnOrder,
@@ -35,20 +34,23 @@ use crate::{
     wire::keeper::{Input, ManagerCause, Order, Output},
 };
 
-/// How the names of routes begin and end in the keeper. A unit's file cannot have this suffix.
-const PREFIX: &str = "roundsman-alert-";
+/// How the names of errands begin and end in the keeper. A unit's file cannot have this suffix.
+const OF_ROUTES: &str = "roundsman-alert-";
+const OF_HOSTS: &str = "roundsman-ssh-";
+const OF_STEPS: &str = "roundsman-step-";
 const SUFFIX: &str = ".scope";
 /// A run has one process.
 const ROLE: Role = Role::Probe(0);
 /// How long the daemon's end waits for the processes of commands that it has killed.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Commands of routes, at most one of each.
+/// Commands, at most one of each name.
 #[derive(Debug)]
 pub(super) struct Errands {
-    asked: mpsc::UnboundedReceiver<Errand>,
+    asker: errand::Errands,
+    asked: mpsc::UnboundedReceiver<ErrandAsk>,
     under_way: BTreeMap<UnitName, UnderWay>,
-    /// Those that wait for the end of one before, at most one of each route.
+    /// Those that wait for the end of one before, at most one of each name.
     waiting: BTreeMap<UnitName, Errand>,
     /// The newest run of all.
     newest: Generation,
@@ -67,14 +69,19 @@ struct UnderWay {
 }
 
 impl Errands {
-    /// Those that are asked for by routes.
-    pub(super) fn new(asked: mpsc::UnboundedReceiver<Errand>, seed: u64) -> Self {
+    /// Those that are asked for.
+    pub(super) fn new(asker: errand::Errands, asked: mpsc::UnboundedReceiver<ErrandAsk>, seed: u64) -> Self {
         let (under_way, waiting) = (BTreeMap::new(), BTreeMap::new());
-        Self { asked, under_way, waiting, newest: Generation::default(), rng: Rng::new(seed) }
+        Self { asker, asked, under_way, waiting, newest: Generation::default(), rng: Rng::new(seed) }
+    }
+
+    /// Where they are asked for.
+    pub(super) fn asker(&self) -> errand::Errands {
+        self.asker.clone()
     }
 
     /// Waits for the next one that is asked for.
-    pub(super) async fn next(&mut self) -> Option<Errand> {
+    pub(super) async fn next(&mut self) -> Option<ErrandAsk> {
         self.asked.recv().await
     }
 
@@ -126,13 +133,19 @@ fn tell(reply: Option<oneshot::Sender<ErrandEnd>>, end: ErrandEnd) {
     reply.and_then(|reply| reply.send(end).ok());
 }
 
-/// What a route is called in the keeper.
-fn unit_of(route: &RouteName) -> Option<UnitName> {
-    UnitName::new(&format!("{PREFIX}{route}{SUFFIX}")).ok()
+/// What it is called in the keeper.
+fn unit_of(name: &ErrandName) -> Option<UnitName> {
+    let name = match name {
+        ErrandName::Route(route) => format!("{OF_ROUTES}{route}{SUFFIX}"),
+        ErrandName::Host(node) => format!("{OF_HOSTS}{node}{SUFFIX}"),
+        ErrandName::Step(step) => format!("{OF_STEPS}{step}{SUFFIX}"),
+    };
+    UnitName::new(&name).ok()
 }
 
-fn is_of_route(unit: &UnitName) -> bool {
-    unit.as_str().starts_with(PREFIX) && unit.as_str().ends_with(SUFFIX)
+fn is_errand(unit: &UnitName) -> bool {
+    let name = unit.as_str();
+    [OF_ROUTES, OF_HOSTS, OF_STEPS].iter().any(|prefix| name.starts_with(prefix)) && name.ends_with(SUFFIX)
 }
 
 /// The command as a process of a unit that sets nothing else.
@@ -165,10 +178,21 @@ fn order(key: ProcessKey, invocation: InvocationId, errand: &Errand) -> SpawnOrd
 }
 
 impl Engine {
-    /// Has a command run as soon as none of its route is under way.
-    pub(super) fn run_errand(&mut self, errand: Errand) -> Result<(), ClientError> {
-        // Every route's name makes one.
-        let Some(unit) = unit_of(&errand.route) else { return Ok(()) };
+    pub(super) fn take_errand(&mut self, ask: ErrandAsk) -> Result<(), ClientError> {
+        match ask {
+            ErrandAsk::Run(errand) => self.run_errand(*errand),
+            ErrandAsk::End(name) => {
+                let run =
+                    unit_of(&name).and_then(|unit| self.errands.under_way.get(&unit)).map(|it| it.key.run.clone());
+                run.map_or(Ok(()), |run| self.kill_tree(&run, Signal::KILL, None))
+            }
+        }
+    }
+
+    /// Has a command run as soon as none of its name is under way.
+    fn run_errand(&mut self, errand: Errand) -> Result<(), ClientError> {
+        // Every name makes one.
+        let Some(unit) = unit_of(&errand.name) else { return Ok(()) };
         if self.errands.under_way.contains_key(&unit) {
             self.errands.put_off(unit, errand);
             return Ok(());
@@ -192,7 +216,10 @@ impl Engine {
                 return self.errand_ended(&key, ErrandEnd::NotRun(error.failure()));
             }
         };
-        spec.stdin = Input::Data(input);
+        spec.stdin = match input {
+            ErrandInput::Data(bytes) => Input::Data(bytes),
+            ErrandInput::Output => Input::Passed,
+        };
         spec.stderr = Output::Stdout;
         match self.hand_over(&order, program.user.as_ref(), spec, &Disks::default()) {
             Ok(()) => Ok(()),
@@ -228,7 +255,7 @@ impl Engine {
         cgroups.remove(unit);
     }
 
-    /// The command of a route exists.
+    /// The command exists.
     pub(super) fn errand_spawned(&mut self, key: &ProcessKey, pid: Pid) {
         if let Some(tree) = self.runs.get_mut(&key.run.unit).filter(|tree| tree.run == key.run) {
             tree.main = Some(pid);
@@ -244,7 +271,7 @@ impl Engine {
     /// unit.
     pub(super) fn end_left_errands(&mut self, snapshot: &mut Snapshot) -> Result<(), ClientError> {
         let is_orphaned = snapshot.cause == ManagerCause::Boot;
-        for pending in snapshot.pending.extract_if(.., |pending| pending_of(pending).is_some_and(is_of_route)) {
+        for pending in snapshot.pending.extract_if(.., |pending| pending_of(pending).is_some_and(is_errand)) {
             match pending {
                 Pending::Exited(exit) => {
                     let tree = Tree { main: Some(exit.pid), is_orphaned, ..Tree::new(&exit.key.run, exit.invocation) };
@@ -260,8 +287,8 @@ impl Engine {
                 }
             }
         }
-        let left: Vec<_> = snapshot.processes.extract_if(.., |process| is_of_route(&process.key.run.unit)).collect();
-        for record in snapshot.units.extract_if(.., |record| is_of_route(&record.unit)) {
+        let left: Vec<_> = snapshot.processes.extract_if(.., |process| is_errand(&process.key.run.unit)).collect();
+        for record in snapshot.units.extract_if(.., |record| is_errand(&record.unit)) {
             self.errands.newest = self.errands.newest.max(record.generation);
             if left.iter().all(|process| process.key.run.unit != record.unit) {
                 self.keeper.send(&Order::DropInstance { unit: record.unit }, Vec::new())?;
@@ -310,7 +337,7 @@ impl Engine {
             Ok(())
         };
         timeout(GONE_WITHIN, gone).await.unwrap_or_else(|_| {
-            tracing::warn!("the processes of an alert route's command do not end");
+            tracing::warn!("the processes of a command of ours do not end");
             Ok(())
         })
     }
@@ -329,14 +356,21 @@ fn pending_of(pending: &Pending) -> Option<&UnitName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unit::SourceText;
+    use crate::{
+        alert::RouteName,
+        fleet::{NodeName, StepId},
+        unit::SourceText,
+    };
 
     #[test]
-    fn no_units_file_can_have_the_name_of_a_route() {
-        let longest = RouteName::new(&"a".repeat(64)).expect("a name");
-        let name = unit_of(&longest).expect("it is a unit name as well");
-        assert!(is_of_route(&name) && name.template().is_none());
-        assert!(SourceText::new(format!("{name}.toml"), "").is_err(), "a file can have this name: {name}");
-        assert!(!is_of_route(&UnitName::new("roundsman-alert-ops").expect("a name")), "a real unit can");
+    fn no_units_file_can_have_the_name_of_an_errand() {
+        let route = RouteName::new(&"a".repeat(64)).expect("a name");
+        let node = NodeName::new(&"a".repeat(64)).expect("a name");
+        for longest in [ErrandName::Route(route), ErrandName::Host(node), ErrandName::Step(StepId([0xff; 16]))] {
+            let name = unit_of(&longest).expect("it is a unit name as well");
+            assert!(is_errand(&name) && name.template().is_none());
+            assert!(SourceText::new(format!("{name}.toml"), "").is_err(), "a file can have this name: {name}");
+        }
+        assert!(!is_errand(&UnitName::new("roundsman-alert-ops").expect("a name")), "a real unit can");
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     base::{
         Actor, ExitStatus, Generation, Happening, InStep, Mono, Notice, Pid, ProcessKey, Role, RunId, Signal, UnitName,
     },
-    edge::{clock, deliver::ErrandEnd, log, notify, proctree, store},
+    edge::{clock, errand::ErrandEnd, log, notify, proctree, store},
     keeper::client::{ClientError, Incoming},
     node::{
         Input, UnitStatus,

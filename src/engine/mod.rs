@@ -16,10 +16,11 @@ pub mod config; // the units in force
 mod counters; // counts for metrics and status
 pub mod doctor; // what is wrong with this host
 mod dispatch; // effects of the node machine -> edges
-mod errands; // commands of alert routes
+mod enrol; // hosts without a daemon
+mod errands; // commands that are of no unit
 mod fanout; // notices -> log, stream, alerts, store
-mod fds;
-pub mod fleet; // what this node knows of the others // what services keep with us
+mod fds; // what services keep with us
+pub mod fleet; // this machine as one of several
 pub mod handle; // what the API holds
 mod heartbeat; // that we are here
 mod instances; // of templates
@@ -31,6 +32,7 @@ mod launch; // orders -> the keeper's exact instructions
 mod prepare; // what a start needs from disks
 mod probes; // probes under way
 mod reload; // a new configuration, taken while we run
+mod remote; // a host without a daemon, at the far end of ssh
 mod resources; // what units ask of the machine
 mod room; // on the disk of our own files
 mod sandbox; // what processes are shut in with
@@ -77,11 +79,13 @@ pub use crate::edge::cgroup::way::make_way;
 pub use basis::could_go_on;
 pub use boot::{BootError, Given, Started, start};
 pub use counters::{Counters, Durations};
+pub use enrol::{EnrolError, EnrolOptions, enrol};
 pub use handle::{About, Ask, Gone, Handle, NumberedNotice, OrderReply, Report, UnitState};
 pub use instances::{Instances, Made};
 pub use known::Learnt;
 pub use mainpid::Candidate;
 pub use prepare::Prepared;
+pub use remote::{RemoteError, RemoteOptions, remote};
 
 /// Everything the loop holds.
 #[derive(Debug)]
@@ -229,7 +233,7 @@ impl Engine {
                 }
                 Some(report) = self.reports.recv() => self.take_report(report)?,
                 Some(ask) = self.asks.recv() => self.take_ask(ask)?,
-                Some(errand) = self.errands.next() => self.run_errand(errand)?,
+                Some(ask) = self.errands.next() => self.take_errand(ask)?,
                 unit = self.sockets.traffic.next() => {
                     self.traffic(unit.map_err(RunError::Traffic)?)?;
                 }

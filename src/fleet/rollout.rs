@@ -176,6 +176,11 @@ impl Rollout {
         self.may(turn, run, stage).err().or_else(|| held.cloned().map(Wait::Held))
     }
 
+    /// Whether it has something to do with a node.
+    pub fn concerns(&self, node: &NodeName) -> bool {
+        self.nodes.contains(node)
+    }
+
     /// What it carries out.
     pub const fn plan(&self) -> &Plan {
         &self.plan

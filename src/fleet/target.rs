@@ -63,7 +63,8 @@ pub enum TargetInput {
 }
 
 /// What lasts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Row {
     /// To whom the node is promised.
     Promise(Token),
@@ -159,11 +160,16 @@ impl Target {
 
     /// A node that goes on where its rows end, in the order in which they were written.
     pub fn restore(rows: impl IntoIterator<Item = Row>) -> Self {
+        Self::restore_beside(rows, |_| false)
+    }
+
+    /// The same beside others that may be doing a step.
+    pub fn restore_beside(rows: impl IntoIterator<Item = Row>, is_done_now: impl Fn(&StepId) -> bool) -> Self {
         let mut target = Self::new();
         for row in rows {
             match row {
                 Row::Promise(token) => target.promised = Some(token),
-                Row::Step(step, plan, Entry::Started { before }) => {
+                Row::Step(step, plan, Entry::Started { before }) if !is_done_now(&step) => {
                     target.remember(step, plan, Entry::Interrupted { before });
                 }
                 Row::Step(step, plan, entry) => target.remember(step, plan, entry),

@@ -38,7 +38,8 @@ impl Draft {
     fn nodes(mut self, names: &[&str], zone: Option<&str>) -> Self {
         for name in names {
             let zone = zone.map(|zone| ZoneName::new(zone).unwrap());
-            let made = Node { transport: Transport::Agent, address: (*name).into(), zone, last: false };
+            let made =
+                Node { transport: Transport::Agent, address: (*name).into(), user: "root".into(), zone, last: false };
             self.0.nodes.insert(node(name), made);
         }
         self
@@ -50,6 +51,7 @@ impl Draft {
             nodes: nodes.iter().map(|name| node(name)).collect(),
             depends_on: Vec::new(),
             behind: Vec::new(),
+            commands: Commands::default(),
             policy: Policy::default(),
         };
         self.0.services.insert(service(name), made);

@@ -40,6 +40,8 @@ pub struct Node {
     pub transport: Transport,
     /// Where: a host name or address, with a port if it is not the usual one.
     pub address: Box<str>,
+    /// Whom ssh logs in as.
+    pub user: Box<str>,
     /// What it fails together with.
     pub zone: Option<ZoneName>,
     /// Whether it comes after the others and alone: the one that Redis runs on.
@@ -106,8 +108,43 @@ pub struct Service {
     pub depends_on: Vec<Edge>,
     /// The pools that its instances take traffic from, with the name of the server there; `{node}` is the node's.
     pub behind: Vec<(PoolName, Box<str>)>,
+    /// What is run for it.
+    pub commands: Commands,
     /// How it may be acted on.
     pub policy: Policy,
+}
+
+/// A program and all its words.
+pub type Argv = Vec<Box<str>>;
+
+/// What is run for a service on its nodes; each is a program and its words, without a shell.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Commands {
+    /// Says by its exit code whether the configuration is sound; run before anything is done.
+    pub validate: Option<Argv>,
+    /// Tells it that something it depends on was restarted.
+    pub notify: Option<Argv>,
+    /// On hosts that are reached by ssh, instead of systemd's reload.
+    pub reload: Option<Argv>,
+    /// On hosts that are reached by ssh, instead of systemd's restart.
+    pub restart: Option<Argv>,
+    /// On hosts that are reached by ssh, instead of what systemd knows: exit code 0 is well, and what it prints is another text
+    /// after each restart.
+    pub status: Option<Argv>,
+}
+
+impl Commands {
+    /// Each by its name in the file.
+    pub fn named(&self) -> [(&'static str, Option<&Argv>); 5] {
+        let Self { validate, notify, reload, restart, status } = self;
+        [
+            ("validate", validate.as_ref()),
+            ("notify", notify.as_ref()),
+            ("reload", reload.as_ref()),
+            ("restart", restart.as_ref()),
+            ("status", status.as_ref()),
+        ]
+    }
 }
 
 impl Service {

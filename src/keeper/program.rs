@@ -24,6 +24,8 @@ pub(super) fn input<'a>(input: &'a Input, unit: &'a Unit, null: BorrowedFd<'a>) 
         Input::Data(bytes) => sys::Open::Data(bytes),
         Input::Terminal { path, control } => sys::Open::Terminal { path, control: terminal(*control) },
         Input::Stored(name) => return Ok((stored(unit, name)?, sys::Open::Given)),
+        // It did not come along.
+        Input::Passed => return Err(prepare(NOT_STORED)),
     };
     Ok((null, open))
 }

@@ -18,7 +18,7 @@ use crate::{
         spawn::{self as sys, Program, Spawned, User},
         start_time,
     },
-    wire::keeper::{Clamped, Fact, MirroredStage, Output, Passed, SpawnOrder, SpawnSpec},
+    wire::keeper::{Clamped, Fact, Input, MirroredStage, Output, Passed, SpawnOrder, SpawnSpec},
 };
 
 /// Errors of the step `Prepare`, errno(3).
@@ -153,7 +153,10 @@ impl Keeper {
         let held = (&self.units, &key.run.unit);
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let null = self.null.as_fd();
-        let (input, open_input) = program::input(&spec.stdin, unit, null)?;
+        let (input, open_input) = match (&spec.stdin, &along.output) {
+            (Input::Passed, Some(passed)) => (passed.as_fd(), sys::Open::Given),
+            (other, _) => program::input(other, unit, null)?,
+        };
         let (output, open_output) = match (&spec.stdout, &along.output) {
             (Output::Passed, Some(passed)) => (passed.as_fd(), sys::Open::Given),
             (other, _) => program::output(other, held, null, stdout.as_fd())?,

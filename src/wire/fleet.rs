@@ -84,6 +84,16 @@ pub struct Beat {
     pub heard: u64,
 }
 
+/// What comes back from a host that is reached by ssh, a line each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromHost {
+    /// How it is.
+    Beat(Beat),
+    /// What becomes of what was wanted of it.
+    Word(Word),
+}
+
 /// A plan, as it is kept for whoever drives it next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanDocument {

@@ -1,14 +1,23 @@
 //! Several daemons, each as a machine of its own, and a real Redis between them.
 
+mod hosts; // without a daemon
 mod vigil; // who is alive
 
 use std::{
     fs,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
+pub(crate) use hosts::{
+    a_host_with_another_key_is_spoken_to_only_when_someone_says_that_it_was_set_up_anew,
+    a_host_without_a_daemon_is_enrolled_and_restarted_in_its_turn,
+    a_step_at_a_host_is_done_once_though_the_manager_dies_while_it_is_done,
+    the_key_of_a_node_opens_nothing_but_our_program_and_twenty_copies_of_a_step_are_done_once,
+    what_is_not_sound_is_left_alone_and_who_is_to_be_notified_is_told_by_its_command,
+};
 pub(crate) use vigil::{
     a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touches_no_service,
     a_machine_that_stands_still_is_told_of_once_and_so_is_its_return,

@@ -1,12 +1,13 @@
-use std::time::Duration;
+use std::{ffi::OsStr, time::Duration};
 
+use super::supervisord;
 use crate::{
     cli::{
         client::Answer,
         context::{Context, Reader, print},
         exit::{Exit, FleetExit},
         failure::Failure,
-        fleet_args::{FleetCommand, PlanArgs, PlanCommand},
+        fleet_args::{EnrolArgs, FleetCommand, PlanArgs, PlanCommand},
         interrupt::Interrupt,
         progress::Progress,
         view,
@@ -37,12 +38,27 @@ pub(super) fn run(context: &Context, what: FleetCommand) -> Result<Exit, Failure
         FleetCommand::Restart(args) => order(context, "restart", args),
         FleetCommand::Reload(args) => order(context, "reload", args),
         FleetCommand::Follow(args) => order(context, "follow", args),
+        FleetCommand::Enrol(args) => enrol(&args),
         FleetCommand::Plans => {
             let answer: Answer<FleetPlans> = context.client.get("/v1/fleet/plans")?;
             context.show(&answer, view::fleet::plans)?;
             Ok(Exit::DONE)
         }
     }
+}
+
+/// By `supervisord enrol`, which this process becomes.
+fn enrol(args: &EnrolArgs) -> Result<Exit, Failure> {
+    let mut words: Vec<&OsStr> = vec!["enrol".as_ref(), "--login".as_ref(), args.login.as_ref()];
+    let files = [("--ssh-config", &args.ssh_config), ("--config", &args.config)];
+    for (option, file) in files {
+        words.extend(file.iter().flat_map(|file| [option.as_ref(), file.as_os_str()]));
+    }
+    if args.anew {
+        words.push("--anew".as_ref());
+    }
+    words.push(args.node.as_ref());
+    match supervisord::become_it(&words)? {}
 }
 
 /// `plan`

@@ -3,129 +3,31 @@
 //!
 //! What runs it is the engine's matter, as only the keeper makes processes.
 
-use std::{os::fd::OwnedFd, time::Duration};
-
-use tokio::{
-    net::unix::pipe,
-    sync::{mpsc, oneshot},
-};
-
 use super::answer::Answer;
 use crate::{
     alert::{Message, Program, RouteName},
     base::{ExitStatus, SpawnFailure, SpawnStep, TimeSpan},
+    edge::errand::{self, ErrandEnd, ErrandError, ErrandName, Errands},
 };
 
 /// Not now: "the user is invited to retry", EX_TEMPFAIL of sysexits.h.
 const TEMPORARY_FAILURE: u8 = 75;
 /// ETXTBSY, errno(3): the program's file is just being written.
 const BEING_WRITTEN: i32 = 26;
-/// What is kept of what a command says; the rest is read and thrown away, so that it can go on.
-const SAID_BYTES_MAX: usize = 4096;
-/// What is read at a time, and how often in a row.
-const CHUNK_BYTES: usize = 4096;
-const CHUNKS_MAX: usize = 16;
-/// How long it is waited for the end of one that was asked for, beyond its own time and that of one before it, which may be
-/// a test of the route: the engine tells it, unless a process cannot die.
-const ENGINE_WITHIN: Duration = Duration::from_secs(30);
-
-/// A command that is to be run for a route.
-#[derive(Debug)]
-pub struct Errand {
-    /// For which.
-    pub route: RouteName,
-    /// What is run.
-    pub program: Program,
-    /// Variables about the message.
-    pub variables: Vec<(String, String)>,
-    /// What it finds on its standard input.
-    pub input: Vec<u8>,
-    /// Where its output and its errors go.
-    pub output: OwnedFd,
-    /// Where its end is told.
-    pub reply: oneshot::Sender<ErrandEnd>,
-}
-
-/// What became of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrandEnd {
-    /// It ended.
-    Ended(ExitStatus),
-    /// It took too long and was killed.
-    Late,
-    /// It never ran.
-    NotRun(SpawnFailure),
-    /// Earlier ones of the route are under way and wait.
-    Busy,
-}
 
 /// Runs the command of a route for a message.
-pub(super) async fn send(
-    program: &Program,
-    message: &Message,
-    route: &RouteName,
-    errands: &mpsc::UnboundedSender<Errand>,
-) -> Answer {
+pub(super) async fn send(program: &Program, message: &Message, route: &RouteName, errands: &Errands) -> Answer {
     // Not even tried: it might run as someone else.
     if let Some(reason) = &program.unfit {
         return Answer::RefusesUs(reason.clone());
     }
-    let (output, said) = match pipe::pipe().and_then(|(output, said)| Ok((output.into_blocking_fd()?, said))) {
-        Ok(both) => both,
-        Err(error) => return later(format!("cannot make a pipe: {error}"), Taken::No),
-    };
-    let (reply, end) = oneshot::channel();
-    let errand = Errand {
-        route: route.clone(),
-        program: program.clone(),
-        variables: message.variables(),
-        input: format!("{}\n", message.to_json()).into_bytes(),
-        output,
-        reply,
-    };
-    if errands.send(errand).is_err() {
-        return later(ENDING.to_owned(), Taken::No);
+    let name = ErrandName::Route(route.clone());
+    let input = format!("{}\n", message.to_json()).into_bytes();
+    match errand::run(errands, name, program, message.variables(), input).await {
+        Ok((end, said)) => meaning(end, &said, program),
+        Err(error @ (ErrandError::Pipe(_) | ErrandError::Ending)) => later(error.to_string(), Taken::No),
+        Err(error @ (ErrandError::CutOff | ErrandError::Stuck)) => later(error.to_string(), Taken::Maybe),
     }
-    let patience = program.timeout.duration().unwrap_or(Duration::MAX).saturating_mul(2).saturating_add(ENGINE_WITHIN);
-    match tokio::time::timeout(patience, heard(said, end)).await {
-        Ok((Some(end), said)) => meaning(end, &said, program),
-        // Cut off with the engine.
-        Ok((None, _)) => later(ENDING.to_owned(), Taken::Maybe),
-        Err(_) => later("the command, or one before it, does not end".to_owned(), Taken::Maybe),
-    }
-}
-
-const ENDING: &str = "the supervisor ends";
-
-/// How it ended, and the beginning of what it said.
-async fn heard(said: pipe::Receiver, mut end: oneshot::Receiver<ErrandEnd>) -> (Option<ErrandEnd>, Vec<u8>) {
-    let (mut kept, mut is_open) = (Vec::new(), true);
-    loop {
-        tokio::select! {
-            readable = said.readable(), if is_open => is_open = readable.is_ok() && take(&said, &mut kept),
-            end = &mut end => {
-                // Whoever it has left behind may hold the pipe open: only what is there is read.
-                take(&said, &mut kept);
-                return (end.ok(), kept);
-            }
-        }
-    }
-}
-
-/// Takes what is there; whether more may come.
-fn take(said: &pipe::Receiver, kept: &mut Vec<u8>) -> bool {
-    let mut chunk = [0; CHUNK_BYTES];
-    for _ in 0..CHUNKS_MAX {
-        match said.try_read(&mut chunk) {
-            Ok(0) => return false,
-            Ok(length) => {
-                let room = SAID_BYTES_MAX.saturating_sub(kept.len()).min(length);
-                kept.extend(chunk.iter().take(room));
-            }
-            Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
-        }
-    }
-    true
 }
 
 /// Whether a message may have been taken although nobody said so.
@@ -183,8 +85,13 @@ fn first_line(said: &[u8]) -> String {
 mod tests {
     use std::{collections::BTreeMap, io::Write};
 
+    use tokio::sync::mpsc;
+
     use super::*;
-    use crate::base::{Now, Signal};
+    use crate::{
+        base::{Now, Signal},
+        edge::errand::{ErrandAsk, ErrandInput},
+    };
 
     fn program() -> Program {
         let (path, argv) = ("/bin/page".to_owned(), vec!["page".to_owned()]);
@@ -239,9 +146,10 @@ mod tests {
         let message = Message::test("vm1", &route, Now::default());
         let (errands, mut asked) = mpsc::unbounded_channel();
         let floods = async {
-            let errand: Errand = asked.recv().await.expect("asked");
-            assert_eq!(errand.input.last(), Some(&b'\n'));
-            let text = std::str::from_utf8(&errand.input).expect("text");
+            let Some(ErrandAsk::Run(errand)) = asked.recv().await else { panic!("not asked") };
+            let ErrandInput::Data(input) = &errand.input else { panic!("it is told the message") };
+            assert_eq!(input.last(), Some(&b'\n'));
+            let text = std::str::from_utf8(input).expect("text");
             assert_eq!(Message::from_json(text).expect("a message"), message);
             assert!(errand.variables.contains(&("ROUNDSMAN_EVENT".to_owned(), "test".to_owned())));
             tokio::task::spawn_blocking(move || {

@@ -21,16 +21,14 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, watch},
     task::JoinHandle,
     time::timeout,
 };
 
-pub use self::{
-    command::{Errand, ErrandEnd},
-    mail::check_address,
-};
+pub use self::mail::check_address;
 use super::{
+    errand::Errands,
     http::{self, Tls},
     store::Store,
 };
@@ -115,7 +113,7 @@ struct Common {
     clock: fn() -> Now,
     timing: Timing,
     /// To whom commands are handed.
-    errands: mpsc::UnboundedSender<Errand>,
+    errands: Errands,
     /// Where the output of units is, each in a folder of its name.
     logs: Option<PathBuf>,
     seen: Mutex<Seen>,
@@ -184,7 +182,7 @@ impl Urgent {
 
 impl Deliveries {
     /// No routes yet. What routes have run goes to `errands`.
-    pub fn new(store: Store, clock: fn() -> Now, timing: Timing, errands: mpsc::UnboundedSender<Errand>) -> Self {
+    pub fn new(store: Store, clock: fn() -> Now, timing: Timing, errands: Errands) -> Self {
         let common = Common { store, clock, timing, errands, logs: None, seen: Mutex::default() };
         Self { common: Arc::new(common), routes: Mutex::default() }
     }

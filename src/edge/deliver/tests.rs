@@ -5,6 +5,8 @@ mod mail; // servers that are slow, rude or forged
 
 use std::path::Path;
 
+use tokio::sync::mpsc;
+
 use super::*;
 use crate::{
     alert::{Target, Trouble, Webhook},

@@ -6,6 +6,7 @@
 
 mod database; // is it sound?
 mod files; // who may read and change what
+mod hosts; // reached by ssh
 mod in_force; // is what runs what stands in the files?
 mod init; // what systemd is told about us
 mod machine; // clock, disks, limits, cgroups
@@ -97,7 +98,7 @@ pub async fn examine(file: Option<PathBuf>, socket: Option<PathBuf>, places: Pla
     };
     let Some(case) = case.map(Arc::new) else { return report.diagnosis() };
     type Section = (&'static str, fn(&Case, &mut Report));
-    let sections: [Section; 9] = [
+    let sections: [Section; 10] = [
         ("units", programs::look),
         ("daemon", in_force::look),
         ("ports", ports::look),
@@ -107,6 +108,7 @@ pub async fn examine(file: Option<PathBuf>, socket: Option<PathBuf>, places: Pla
         ("cgroup", machine::cgroup),
         ("processes", processes::look),
         ("init", init::look),
+        ("ssh", hosts::look),
     ];
     let all = sections.map(|(topic, look)| {
         let case = Arc::clone(&case);

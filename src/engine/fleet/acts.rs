@@ -1,14 +1,16 @@
 //! What is done on this machine by order of whoever drives: a deed, and how it went.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
+use super::pools;
 use crate::{
-    base::{Actor, InvocationId, UnitName},
-    edge::balance::{self, BalanceError},
+    alert::Program,
+    base::{Actor, ExitStatus, InvocationId, UnitName},
+    edge::errand::{self, ErrandEnd, ErrandName, Errands},
     engine::{Handle, settings::FleetSettings},
-    fleet::{Deed, FailureKind, PoolName, StepOrder, StepOutcome},
+    fleet::{Argv, Commands, Deed, FailureKind, StepOrder, StepOutcome},
     node::{
         effect::{Outcome, Refusal},
         input::Verb,
@@ -16,32 +18,75 @@ use crate::{
     },
 };
 
-/// Does it.
-pub(super) async fn carry_out(handle: Handle, settings: Arc<FleetSettings>, order: StepOrder) -> StepOutcome {
-    let within = order.deadline.duration().unwrap_or(Duration::MAX);
-    let done = match &order.deed {
-        Deed::Restart => timeout(within, restart(&handle, &order)).await,
-        Deed::Reload => timeout(within, one(&handle, &order.unit, Verb::Reload)).await,
-        Deed::Drain { pool, server } => timeout(within, drain(&settings, pool, server, within)).await,
-        Deed::Undrain { pool, server } => timeout(within, undrain(&settings, pool, server)).await,
-        // Nothing is to be looked at, or to be told, where the unit names no command for it.
-        Deed::Validate | Deed::Notify => Ok(Ok(done())),
-    };
-    match done {
-        Ok(Ok(outcome) | Err(outcome)) => outcome,
-        Err(_) => failed(FailureKind::Timeout, format!("it was not done within {}", order.deadline)),
+/// Whoever does it, with all that is needed.
+pub(super) struct Doer {
+    pub(super) handle: Handle,
+    pub(super) settings: Arc<FleetSettings>,
+    pub(super) errands: Errands,
+}
+
+impl Doer {
+    /// Does it.
+    pub(super) async fn carry_out(self, order: StepOrder) -> StepOutcome {
+        let within = order.deadline.duration().unwrap_or(Duration::MAX);
+        let done = timeout(within, async {
+            match &order.deed {
+                Deed::Restart => restart(&self.handle, &order).await,
+                Deed::Reload => one(&self.handle, &order.unit, Verb::Reload).await,
+                Deed::Drain { pool, server } => pools::drain(&self.settings.topology, pool, server, within).await,
+                Deed::Undrain { pool, server } => pools::undrain(&self.settings.topology, pool, server).await,
+                Deed::Validate => self.run(&order, FailureKind::Invalid, |commands| commands.validate.as_ref()).await,
+                Deed::Notify => self.run(&order, FailureKind::Exit, |commands| commands.notify.as_ref()).await,
+            }
+        });
+        match done.await {
+            Ok(Ok(outcome) | Err(outcome)) => outcome,
+            Err(_) => failed(FailureKind::Timeout, format!("it was not done within {}", order.deadline)),
+        }
+    }
+
+    /// A command of the service, where it names one.
+    async fn run(&self, order: &StepOrder, bad: FailureKind, of: fn(&Commands) -> Option<&Argv>) -> Done {
+        let service = self.settings.topology.services.get(&order.instance.service);
+        let Some(argv) = service.and_then(|service| of(&service.commands)) else { return Ok(done()) };
+        let program = Program {
+            path: argv.first().map_or_else(String::new, ToString::to_string),
+            argv: argv.iter().map(ToString::to_string).collect(),
+            user: None,
+            environment: BTreeMap::new(),
+            timeout: order.deadline,
+            unfit: None,
+        };
+        let ran = errand::run(&self.errands, ErrandName::Step(order.id), &program, Vec::new(), Vec::new()).await;
+        let (end, said) = ran.map_err(|error| failed(FailureKind::Internal, error.to_string()))?;
+        let name = &program.path;
+        match end {
+            ErrandEnd::Ended(ExitStatus::Exited(0)) => Ok(done()),
+            ErrandEnd::Ended(status) => Err(failed(bad, format!("{name}: {status}{}", words(&said)))),
+            ErrandEnd::Late => Err(failed(FailureKind::Timeout, format!("{name} took longer than {}", order.deadline))),
+            ErrandEnd::NotRun(failure) => Err(failed(FailureKind::Internal, format!("cannot run {name}: {failure}"))),
+            ErrandEnd::Busy => Err(failed(FailureKind::Internal, format!("{name} is under way already"))),
+        }
     }
 }
 
-const fn done() -> StepOutcome {
+pub(in crate::engine) const fn done() -> StepOutcome {
     StepOutcome::Done { before: None, after: None }
 }
 
-fn failed(kind: FailureKind, reason: impl Into<String>) -> StepOutcome {
+pub(in crate::engine) fn failed(kind: FailureKind, reason: impl Into<String>) -> StepOutcome {
     StepOutcome::Failed { kind, reason: reason.into() }
 }
 
-type Done = Result<StepOutcome, StepOutcome>;
+pub(in crate::engine) type Done = Result<StepOutcome, StepOutcome>;
+
+/// The last line that a command has written, for people.
+pub(in crate::engine) fn words(said: &[u8]) -> String {
+    let text = String::from_utf8_lossy(said);
+    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+    last.map(|line| format!(": {}", line.chars().filter(|c| !c.is_control()).take(200).collect::<String>()))
+        .unwrap_or_default()
+}
 
 async fn restart(handle: &Handle, order: &StepOrder) -> Done {
     let unit = &order.unit;
@@ -95,23 +140,4 @@ fn refused(unit: &UnitName, refusal: &Refusal) -> StepOutcome {
         Refusal::ShuttingDown => (FailureKind::Exit, "the daemon is stopping".to_owned()),
     };
     failed(kind, format!("{unit}: {reason}"))
-}
-
-async fn drain(settings: &FleetSettings, name: &PoolName, server: &str, within: Duration) -> Done {
-    let Some(pool) = settings.topology.pools.get(name) else {
-        return Err(failed(FailureKind::Balancer, format!("there is no pool {name} in fleet.toml here")));
-    };
-    let drained = balance::drain(name, pool, server, within).await;
-    drained.map(|()| done()).map_err(|error| balancer(&error))
-}
-
-async fn undrain(settings: &FleetSettings, name: &PoolName, server: &str) -> Done {
-    let Some(pool) = settings.topology.pools.get(name) else {
-        return Err(failed(FailureKind::Balancer, format!("there is no pool {name} in fleet.toml here")));
-    };
-    balance::undrain(name, &pool.kind, server).await.map(|()| done()).map_err(|error| balancer(&error))
-}
-
-fn balancer(error: &BalanceError) -> StepOutcome {
-    failed(FailureKind::Balancer, error.to_string())
 }

@@ -159,6 +159,8 @@ impl Member {
         let command = Command { from: self.settings.node.clone(), nth: *nth, wanted };
         if *node == self.settings.node {
             self.own.send(Input::Command(Box::new(command))).ok();
+        } else if self.is_host(node) {
+            self.tell_host(node, write(&command));
         } else if let Some(sender) = &self.sender {
             sender.send(Out::To { node: node.to_string(), text: write(&command) });
         }
@@ -273,6 +275,7 @@ impl Member {
         let commands = BTreeMap::new();
         let (shown, shown_at, renew_at) = (None, Instant::now(), Instant::now() + RENEW_AFTER);
         self.driver = Some(Driver { rollout, document, journal, owner, renew_at, commands, words, shown, shown_at });
+        self.call_hosts();
         self.lease(asked);
         let known = self.beats.values().map(|(at, beat)| {
             let said = Said::Report(beat.report.clone());
@@ -309,6 +312,7 @@ impl Member {
     /// A second has gone by.
     pub(super) fn tick(&mut self) {
         self.watch_plan();
+        self.tick_hosts();
         if self.driver.is_some() {
             self.drive(RolloutInput::Tick);
         }

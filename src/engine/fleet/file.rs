@@ -18,8 +18,9 @@ use toml::Spanned;
 use crate::{
     base::{TimeSpan, UnitName},
     fleet::{
-        Action, AfterDrain, Approve, Canary, Deadlines, Edge, FleetName, Node, NodeName, OnFailure, Place, Policy,
-        Pool, PoolKind, PoolName, Require, Scope, Service, ServiceName, Share, Topology, Transport, ZoneName,
+        Action, AfterDrain, Approve, Argv, Canary, Commands, Deadlines, Edge, FleetName, Node, NodeName, OnFailure,
+        Place, Policy, Pool, PoolKind, PoolName, Require, Scope, Service, ServiceName, Share, Topology, Transport,
+        ZoneName,
     },
     unit::{Problem, similar},
 };
@@ -110,6 +111,7 @@ impl File {
 struct NodeFile {
     name: Spanned<Told<NodeName>>,
     address: Option<Box<str>>,
+    user: Option<Told<UserName>>,
     transport: Option<Told<Transport>>,
     zone: Option<Told<ZoneName>>,
     #[serde(default)]
@@ -122,6 +124,7 @@ impl NodeFile {
         Node {
             transport: self.transport.map_or(Transport::Agent, |told| told.0),
             address: self.address.unwrap_or_else(|| name.as_str().into()),
+            user: self.user.map_or_else(|| "root".into(), |told| told.0.0),
             zone: self.zone.map(|told| told.0),
             last: self.last,
         }
@@ -149,6 +152,11 @@ struct ServiceFile {
     depends_on: Vec<EdgeFile>,
     #[serde(default)]
     behind: Vec<BehindFile>,
+    validate: Option<Argv>,
+    notify: Option<Argv>,
+    reload: Option<Argv>,
+    restart: Option<Argv>,
+    status: Option<Argv>,
 }
 
 impl ServiceFile {
@@ -194,7 +202,9 @@ impl ServiceFile {
         let unit = unit.map_err(|error| refuse(self.name.span(), format!("{error}; name its unit"))).ok()?;
         let depends_on = self.depends_on.into_iter().map(EdgeFile::edge).collect();
         let behind = self.behind.into_iter().map(|behind| (behind.pool.0.clone(), behind.server())).collect();
-        Some(Service { unit, nodes, depends_on, behind, policy })
+        let Self { validate, notify, reload, restart, status, .. } = self;
+        let commands = Commands { validate, notify, reload, restart, status };
+        Some(Service { unit, nodes, depends_on, behind, commands, policy })
     }
 }
 
@@ -242,8 +252,23 @@ impl EdgeFile {
     }
 }
 
-/// What this program does to a dependent; it has no command to notify one by.
-const DONE: [Action; 3] = [Action::Reload, Action::ReloadOrRestart, Action::Restart];
+/// Whom ssh logs in as.
+#[derive(Debug, Clone)]
+struct UserName(Box<str>);
+
+impl FromStr for UserName {
+    type Err = String;
+
+    /// As useradd(8) has them: nothing that a command line or a file of keys could take for something else.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b);
+        let begins = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
+        if begins && name.len() <= 32 && name.bytes().all(is_inner) {
+            return Ok(Self(name.into()));
+        }
+        Err(format!("{name:?} is no user's name (lower case letters, digits, _ and -, at most 32)"))
+    }
+}
 
 /// `none`, or what is done to a dependent.
 #[derive(Debug)]
@@ -256,9 +281,8 @@ impl FromStr for Cascade {
         if word == "none" {
             return Ok(Self(None));
         }
-        let known = || DONE.map(Action::as_str).join(", ");
-        let action = word.parse().ok().filter(|action| DONE.contains(action));
-        let action = action.ok_or_else(|| format!("it cannot be {word:?} (it can be none, {})", known()))?;
+        let known = || Action::ALL.map(Action::as_str).join(", ");
+        let action = word.parse().map_err(|_| format!("it cannot be {word:?} (it can be none, {})", known()))?;
         Ok(Self(Some(action)))
     }
 }
@@ -424,7 +448,7 @@ mod tests {
             (
                 "on_restart = \"restart\"",
                 "on_restart = \"stop\"",
-                "it cannot be \"stop\" (it can be none, reload, reload_or_restart, restart)",
+                "it cannot be \"stop\" (it can be none, notify, reload, reload_or_restart, restart)",
             ),
             ("transport = \"ssh\"", "transport = \"telnet\"", "it cannot be \"telnet\" (it can be agent, ssh, local)"),
             ("name = \"vm3\"", "name = \"vm1\"", "14:8: error: there are two nodes vm1"),
@@ -448,6 +472,23 @@ mod tests {
                 "kind = \"haproxy\"",
                 "kind = \"consul\"",
                 "pools of kind consul are not supported by this release (haproxy is)",
+            ),
+            ("max_unavailable = 1", "validate = []", "validate of app names no program"),
+            (
+                "max_unavailable = 1",
+                "status = [\"true\"]",
+                "status of app is for hosts that are reached by ssh, and it runs on none; on nodes with a daemon the unit says it",
+            ),
+            (
+                "on_restart = \"restart\"",
+                "on_restart = \"notify\"",
+                "app is to be notified, and names no command for it; say notify = [\"PROGRAM\"]",
+            ),
+            ("transport = \"ssh\"", "user = \"Root; id\"", "\"Root; id\" is no user's name"),
+            (
+                "address = \"10.0.0.13\"",
+                "address = \"-oProxyCommand=x\"",
+                "\"-oProxyCommand=x\" is no address of a node",
             ),
             ("max_unavailable = 1", "max_unavailable = \"0%\"", "\"0%\" is no share of instances"),
             ("soak = \"10s\"", "soak = \"10 sheep\"", "error: "),

@@ -40,6 +40,14 @@ impl Member {
             return Reach::Fresh;
         }
         match self.settings.topology.nodes.get(name).map(|node| node.transport) {
+            Some(Transport::Ssh) => match (self.beat_of(name), self.host_trouble(name)) {
+                (Some(beat), _) if beat.topology != self.settings.digest.to_string() => Reach::No(format!(
+                    "its fleet.toml is another one; supervisorctl fleet enrol {name} brings it there"
+                )),
+                (Some(_), _) => Reach::Fresh,
+                (None, Some(trouble)) => Reach::No(trouble.reason.clone()),
+                (None, None) => Reach::No("it has not answered by ssh yet".to_owned()),
+            },
             Some(Transport::Agent) => match (self.beat_of(name), &self.trouble) {
                 (_, _) if self.bus.is_none() => Reach::No(
                     "no redis is named ([high_availability] redis_url), so only this node is reached".to_owned(),
@@ -51,7 +59,6 @@ impl Member {
                 (None, Some(trouble)) => Reach::No(trouble.to_string()),
                 (None, None) => Reach::No("nothing was heard from it of late".to_owned()),
             },
-            Some(Transport::Ssh) => Reach::No("this release does not drive hosts by ssh yet".to_owned()),
             Some(Transport::Local) => Reach::No("it is said to be local, and is another node".to_owned()),
             None => Reach::No("there is no such node".to_owned()),
         }

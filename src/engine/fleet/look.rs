@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::pools;
 use crate::{
-    edge::balance,
     engine::{Handle, UnitState, settings::FleetSettings},
-    fleet::{Condition, Instance, Observed, PoolName, Report},
+    fleet::{Condition, Instance, Observed, Report},
     node::status::{Active, Verdict},
 };
 
@@ -21,12 +21,7 @@ pub(super) async fn look(handle: &Handle, settings: &FleetSettings) -> Option<Re
             instances.insert(Instance { service: name.clone(), node: settings.node.clone() }, seen);
         }
     }
-    let mut pools = BTreeMap::new();
-    for (name, pool) in settings.topology.pools.iter().filter(|(_, pool)| pool.hosts.contains(&settings.node)) {
-        if let Ok(servers) = balance::servers(name, &pool.kind).await {
-            pools.insert(PoolName::clone(name), servers);
-        }
-    }
+    let pools = pools::servers(&settings.topology, &settings.node).await;
     Some(Report { promised: None, instances, pools })
 }
 

@@ -17,6 +17,8 @@ use super::{
     Ask, Fleet, acts,
     drive::{Begun, Driver, span},
     follow::{Follow, Followed},
+    hosts::Hosts,
+    line::HostSaid,
     look,
     seat::Seat,
     send::{Out, Sender},
@@ -28,6 +30,7 @@ use crate::{
         balance,
         bus::{Bus, BusError, Heard, Outlook},
         clock,
+        errand::Errands,
         store::{Batch, FleetWrite, Write},
     },
     engine::{Handle, Report as Told, settings::FleetSettings},
@@ -81,12 +84,23 @@ pub(super) enum Input {
     Followed(Followed),
     /// Of who is alive.
     Watched(MembershipInput),
+    /// Of a host that is reached by ssh.
+    Host(NodeName, HostSaid),
+}
+
+/// What the task works with.
+pub(super) struct Means {
+    pub(super) handle: Handle,
+    pub(super) errands: Errands,
+    pub(super) reports: mpsc::UnboundedSender<Told>,
 }
 
 /// Everything the task holds.
 pub(super) struct Member {
     pub(super) handle: Handle,
+    pub(super) errands: Errands,
     pub(super) settings: Arc<FleetSettings>,
+    pub(super) hosts: Hosts,
     pub(super) own: mpsc::UnboundedSender<Input>,
     pub(super) bus: Option<Bus>,
     pub(super) sender: Option<Sender>,
@@ -132,28 +146,19 @@ enum Looking {
 }
 
 /// Begins it; nothing waits for it.
-pub(super) fn start(
-    handle: Handle,
-    settings: Arc<FleetSettings>,
-    reports: mpsc::UnboundedSender<Told>,
-    runtime: &runtime::Handle,
-) -> Fleet {
+pub(super) fn start(means: Means, settings: Arc<FleetSettings>, runtime: &runtime::Handle) -> Fleet {
     let (own, inputs) = mpsc::unbounded_channel();
     let fleet = Fleet(own.clone());
     runtime.spawn(async move {
-        let member = Member::begin(handle, settings, own, reports).await;
+        let member = Member::begin(means, settings, own).await;
         member.run(inputs).await;
     });
     fleet
 }
 
 impl Member {
-    async fn begin(
-        handle: Handle,
-        settings: Arc<FleetSettings>,
-        own: mpsc::UnboundedSender<Input>,
-        reports: mpsc::UnboundedSender<Told>,
-    ) -> Self {
+    async fn begin(means: Means, settings: Arc<FleetSettings>, own: mpsc::UnboundedSender<Input>) -> Self {
+        let Means { handle, errands, reports } = means;
         let store = handle.store();
         // A node that does not know to whom it is promised must not act: it waits until it does.
         let rows = loop {
@@ -170,7 +175,9 @@ impl Member {
         let mut member = Self {
             membership: vigil::membership(&settings),
             handle,
+            errands,
             settings,
+            hosts: Hosts::default(),
             own,
             bus: None,
             sender: None,
@@ -272,6 +279,8 @@ impl Member {
             Input::Settings(settings) => {
                 let is_other_bus = settings.bus != self.settings.bus;
                 self.settings = settings;
+                // They are called anew, perhaps at other places.
+                self.hang_up();
                 let others = vigil::others(&self.settings).collect();
                 self.watch(MembershipInput::Configured(self.settings.heartbeat, others));
                 if is_other_bus {
@@ -314,6 +323,7 @@ impl Member {
             Input::Begun(begun) => self.begun(*begun),
             Input::Followed(followed) => self.followed(followed),
             Input::Watched(input) => self.watch(input),
+            Input::Host(name, said) => self.host_said(name, said),
         }
     }
 
@@ -368,11 +378,16 @@ impl Member {
 
     fn act(&mut self, order: StepOrder) {
         self.note_drain(&order.deed);
-        let (handle, settings, own) = (self.handle.clone(), Arc::clone(&self.settings), self.own.clone());
+        let doer = acts::Doer {
+            handle: self.handle.clone(),
+            settings: Arc::clone(&self.settings),
+            errands: self.errands.clone(),
+        };
+        let own = self.own.clone();
         tracing::info!(instance = %order.instance, plan = %order.plan, "{}", deed_for_people(&order.deed));
         tokio::spawn(async move {
             let step = order.id;
-            let outcome = acts::carry_out(handle, settings, order).await;
+            let outcome = doer.carry_out(order).await;
             own.send(Input::Acted(step, outcome)).ok();
         });
     }

@@ -4,14 +4,17 @@
 //! Facts come in (what nodes say, what is on the disk, what was done), the pure machines of `fleet` decide, and what they want is
 //! sent, kept or done by tasks whose results come in again.
 
-mod acts; // what is done on this machine
+pub(super) mod acts; // what is done on this machine
 mod drive; // whoever drives a plan
 mod file; // fleet.toml as it is written
 mod follow; // services that restarted by themselves
+mod hosts; // without a daemon
 mod known; // of the others
+mod line; // a conversation with a host
 mod look; // how this machine is
 mod member; // the task
 mod people; // what they ask and order
+pub(super) mod pools; // load balancers
 mod seat; // who drives
 mod send; // what leaves
 mod show; // for people
@@ -39,8 +42,11 @@ impl super::Engine {
     /// The machine becomes one of a fleet, where the settings speak of one.
     pub(super) fn join_fleet(&mut self) {
         let settings = self.settings.fleet.clone();
-        self.fleet =
-            settings.map(|settings| member::start(self.handle(), settings, self.reporter.clone(), &self.runtime));
+        self.fleet = settings.map(|settings| {
+            let means =
+                member::Means { handle: self.handle(), errands: self.errands.asker(), reports: self.reporter.clone() };
+            member::start(means, settings, &self.runtime)
+        });
         self.leave_what_is_gone_of_fleet();
     }
 }
@@ -110,8 +116,10 @@ impl From<BusError> for Refusal {
 /// A question or an order.
 #[derive(Debug)]
 pub(super) enum Ask {
-    /// How the fleet is.
+    /// How the fleet is, and everyone is asked.
     View(oneshot::Sender<v1::Fleet>),
+    /// How the fleet is, as far as that is known without asking hosts.
+    Known(oneshot::Sender<v1::Fleet>),
     /// What would be done.
     Plan(Wish, oneshot::Sender<Result<v1::FleetPlan, Refusal>>),
     /// It is to be done.
@@ -123,9 +131,14 @@ pub(super) enum Ask {
 }
 
 impl Fleet {
-    /// How the fleet is.
+    /// How the fleet is. Hosts that are reached by ssh are spoken to.
     pub async fn view(&self) -> Result<v1::Fleet, Gone> {
         self.ask(Ask::View).await
+    }
+
+    /// How the fleet is, as far as that is known without speaking to hosts.
+    pub async fn known(&self) -> Result<v1::Fleet, Gone> {
+        self.ask(Ask::Known).await
     }
 
     /// What would be done.

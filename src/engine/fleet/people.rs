@@ -31,7 +31,8 @@ impl Member {
     pub(super) fn asked(&mut self, ask: Ask) {
         // Whoever asked may have gone.
         match ask {
-            Ask::View(reply) => self.with_newest(Begun::Viewed(reply)),
+            Ask::View(reply) => self.with_newest_of_all(Begun::Viewed(reply)),
+            Ask::Known(reply) => self.with_newest(Begun::Viewed(reply)),
             Ask::Plan(wish, reply) => self.wish(wish, true, reply),
             Ask::Begin(wish, reply) => self.wish(wish, false, reply),
             Ask::Plans(reply) => self.plans(reply),
@@ -39,12 +40,12 @@ impl Member {
         }
     }
 
-    fn wish(&self, wish: Wish, is_dry: bool, reply: Reply) {
-        self.with_newest(Begun::Wished { wish: Box::new(wish), is_dry, reply });
+    fn wish(&mut self, wish: Wish, is_dry: bool, reply: Reply) {
+        self.with_newest_of_all(Begun::Wished { wish: Box::new(wish), is_dry, reply });
     }
 
     /// Comes back once the newest of what Redis has is known.
-    fn with_newest(&self, asked: Begun) {
+    pub(super) fn with_newest(&self, asked: Begun) {
         let own = self.own.clone();
         let asked = Input::Begun(Box::new(asked));
         let Some(bus) = self.bus.clone() else {

@@ -44,7 +44,8 @@ pub(super) fn others(settings: &FleetSettings) -> impl Iterator<Item = NodeName>
 impl Member {
     /// Redis was looked at, and what it has of the others is known.
     pub(super) fn see_signs(&mut self) {
-        let others = self.beats.iter().filter(|(name, _)| **name != self.settings.node);
+        let members: BTreeSet<NodeName> = others(&self.settings).collect();
+        let others = self.beats.iter().filter(|(name, _)| members.contains(*name));
         let sign = |(name, (_, beat)): (&NodeName, &(Mono, crate::wire::fleet::Beat))| {
             (name.clone(), Sign { seq: beat.seq, heard: beat.heard })
         };

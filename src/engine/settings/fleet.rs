@@ -7,12 +7,14 @@ use sha2::{Digest as _, Sha256};
 use super::{Fault, at, path};
 use crate::{
     base::{Secret, TimeSpan},
-    edge::bus::BusSettings,
+    edge::{bus::BusSettings, ssh::Ssh},
     engine::alerting::Files,
     fleet::{Heartbeat, NodeName, Topology, Transport},
     unit::{Digest, Field, Problem, Read, similar},
 };
 
+/// Beside the settings: our key, and those of hosts.
+const SSH_DIRECTORY: &str = "ssh";
 /// How long Redis may take, unless the settings say otherwise.
 const PATIENCE: TimeSpan = TimeSpan::from_secs(5);
 /// How often signs of life may come. A driver believes for 15 s what a node says of its instances, so they may not come seldom.
@@ -25,23 +27,29 @@ pub struct FleetSettings {
     pub node: NodeName,
     /// All of it.
     pub topology: Topology,
+    /// Its file.
+    pub file: PathBuf,
     /// Of the file's text: what sha256sum(1) says of it.
     pub digest: Digest,
     /// Where Redis is; without it only this machine and those behind ssh are reached.
     pub bus: Option<BusSettings>,
     /// How signs of life come, and how many may be missing.
     pub heartbeat: Heartbeat,
+    /// How hosts without a daemon are reached.
+    pub ssh: Ssh,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct FleetFile {
     file: Option<PathBuf>,
     node: Option<String>,
+    ssh_directory: Option<PathBuf>,
 }
 
 pub(super) const FLEET: &[Field<FleetFile>] = &[
     Field { name: "file", set: |fleet, r, v| fleet.file = path(r, v) },
     Field { name: "node", set: |fleet, r, v| fleet.node = r.text(v).map(str::to_owned) },
+    Field { name: "ssh_directory", set: |fleet, r, v| fleet.ssh_directory = path(r, v) },
 ];
 
 #[derive(Debug, Default)]
@@ -81,7 +89,7 @@ pub(super) fn settings(
     let redis = redis(availability).map_err(|fault| faults.push(fault.within("high_availability"))).ok().flatten();
     let heartbeat =
         self::heartbeat(heartbeat).map_err(|fault| faults.push(fault.within("heartbeat"))).unwrap_or_default();
-    let Some(Read { says: FleetFile { file: named, node }, is_whole: true }) = fleet else {
+    let Some(Read { says: FleetFile { file: named, node, ssh_directory }, is_whole: true }) = fleet else {
         if redis.is_some() && fleet.is_none() {
             let message = "[high_availability] connects the nodes of a fleet, and there is no [fleet]; add it, or say enabled = false";
             faults.push(Fault::from(message).within("high_availability"));
@@ -102,7 +110,8 @@ pub(super) fn settings(
         fleet: topology.name.to_string(),
         node: node.to_string(),
     });
-    Some(Arc::new(FleetSettings { node, topology, digest, bus, heartbeat }))
+    let ssh = Ssh { folder: files.place(&ssh_directory.unwrap_or_else(|| SSH_DIRECTORY.into())) };
+    Some(Arc::new(FleetSettings { node, topology, file: place, digest, bus, heartbeat, ssh }))
 }
 
 fn own_node(said: Option<&str>, host: &str, topology: &Topology) -> Result<NodeName, Fault> {

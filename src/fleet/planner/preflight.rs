@@ -42,6 +42,18 @@ pub enum Condition {
     Quarantined,
 }
 
+impl Condition {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Bad => "bad",
+            Self::Unknown => "unknown",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
 /// What a load balancer says of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PoolFact {

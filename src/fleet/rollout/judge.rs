@@ -56,9 +56,6 @@ impl Rollout {
     pub(super) fn judge(&mut self, now: Mono) {
         match self.control {
             Control::Running => {
-                if self.done.len() == self.plan.waves.len() {
-                    return self.decide(Event::Ended(End::Succeeded));
-                }
                 if let Some((reason, policy)) = self.too_many_failures() {
                     let event = match policy {
                         OnFailure::Abort => Event::Aborting { reason, by: None },
@@ -66,6 +63,9 @@ impl Rollout {
                         OnFailure::Pause | OnFailure::Rollback => Event::Paused { reason, by: None },
                     };
                     return self.decide(event);
+                }
+                if self.done.len() == self.plan.waves.len() && self.again.is_empty() {
+                    return self.decide(Event::Ended(End::Succeeded));
                 }
                 if self.soaking.len() > self.done.len() || self.closed.is_some() {
                     self.progress = now;

@@ -80,6 +80,20 @@ impl Desk {
 }
 
 #[test]
+fn a_plan_whose_last_instance_failed_has_not_succeeded() {
+    let topology = Draft::new().nodes(&["n1"], None).service("app", &["n1"]).checked();
+    let facts = all_well(&topology, "elsewhere");
+    let plan = planned(&topology, &restart(&["app"]), &facts);
+    let mut desk = Desk::new(topology, plan, &["n1"]);
+    desk.settle();
+    assert!(matches!(desk.rollout.control(), Control::Paused { .. }), "{:?}", desk.rollout.control());
+    desk.rollout.handle(desk.now, RolloutInput::Say(Say::Resume { by: "ops".to_owned() }));
+    desk.settle();
+    assert!(matches!(desk.rollout.control(), Control::Paused { .. }), "{:?}", desk.rollout.control());
+    assert_eq!(desk.acts, [node("n1"), node("n1")]);
+}
+
+#[test]
 fn a_step_whose_end_nobody_heard_is_asked_for_until_it_is_known() {
     let topology = Draft::new().nodes(&["n1"], None).service("app", &["n1"]).checked();
     let facts = all_well(&topology, "elsewhere");

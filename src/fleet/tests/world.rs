@@ -339,9 +339,9 @@ impl World {
             match effect {
                 RolloutEffect::Record(event) => {
                     self.note(|| format!("driver {at}: {event:?}"));
-                    if matches!(event, Event::Ended(_)) {
+                    if let Event::Ended(end) = event {
                         let report = self.drivers[at].rollout.as_ref().map(Rollout::report).unwrap_or_default();
-                        self.watch.ended(self.now, report);
+                        self.watch.ended(self.now, end, report);
                     }
                     self.journal.push(event);
                 }

@@ -5,7 +5,9 @@ use std::{
     fmt,
 };
 
-use super::{INSTANCES_MAX, NODES_MAX, NodeName, PoolName, Require, Scope, ServiceName, Topology};
+use super::{
+    super::Action, INSTANCES_MAX, NODES_MAX, NodeName, PoolName, Require, Scope, ServiceName, Topology, Transport,
+};
 
 /// Where in a topology something is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +36,7 @@ pub struct Fault {
 pub(super) fn faults(topology: &Topology) -> Vec<Fault> {
     let mut faults = Faults { topology, found: Vec::new() };
     faults.sizes();
+    faults.nodes();
     faults.services();
     faults.pools();
     if let Err(circle) = ordered(topology) {
@@ -115,6 +118,18 @@ impl Faults<'_> {
         }
     }
 
+    /// Addresses are words of command lines.
+    fn nodes(&mut self) {
+        for (name, node) in &self.topology.nodes {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-:[]%".contains(&b);
+            if node.address.is_empty() || node.address.starts_with('-') || !node.address.bytes().all(allowed) {
+                let message =
+                    format!("{:?} is no address of a node; say a host name, an IP address, or HOST:PORT", node.address);
+                self.add(Place::Node(name.clone()), message);
+            }
+        }
+    }
+
     fn services(&mut self) {
         for (name, service) in &self.topology.services {
             let place = || Place::Service(name.clone());
@@ -134,6 +149,34 @@ impl Faults<'_> {
             }
             self.edges(name);
             self.policy(name);
+            self.commands(name);
+        }
+    }
+
+    fn commands(&mut self, name: &ServiceName) {
+        let Some(service) = self.topology.services.get(name) else { return };
+        let place = || Place::Service(name.clone());
+        let by_ssh =
+            |node: &&NodeName| self.topology.nodes.get(*node).is_some_and(|node| node.transport == Transport::Ssh);
+        let is_by_ssh = service.nodes.iter().any(|node| by_ssh(&node));
+        let mut found = Vec::new();
+        for (key, argv) in service.commands.named() {
+            let Some(argv) = argv else { continue };
+            if argv.first().is_none_or(|program| program.is_empty()) {
+                found.push(format!("{key} of {name} names no program; say {key} = [\"PROGRAM\", \"WORD\"]"));
+            }
+            if matches!(key, "reload" | "restart" | "status") && !is_by_ssh {
+                let help = "on nodes with a daemon the unit says it";
+                found
+                    .push(format!("{key} of {name} is for hosts that are reached by ssh, and it runs on none; {help}"));
+            }
+        }
+        if service.commands.restart.is_some() && service.commands.status.is_none() {
+            let help = "without it nobody sees that it was restarted; such as status = [\"cat\", \"/run/NAME.pid\"]";
+            found.push(format!("restart of {name} is a command, and status is not; {help}"));
+        }
+        for message in found {
+            self.add(place(), message);
         }
     }
 
@@ -150,6 +193,11 @@ impl Faults<'_> {
             };
             if !seen.insert(on) {
                 self.add(place.clone(), format!("{name} depends on {on} twice; say it once"));
+            }
+            if edge.on_restart == Some(Action::Notify) && service.commands.notify.is_none() {
+                let message =
+                    format!("{name} is to be notified, and names no command for it; say notify = [\"PROGRAM\"]");
+                self.add(place.clone(), message);
             }
             if edge.scope == Scope::SameZone {
                 let nodes = service.nodes.iter().chain(&other.nodes);

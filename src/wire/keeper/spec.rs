@@ -265,6 +265,8 @@ pub enum Input {
     },
     /// The first descriptor that is stored for the unit under this name.
     Stored(String),
+    /// What it writes to, where that comes along with the order: a socket.
+    Passed,
 }
 
 /// How a terminal becomes the one that controls a session.
@@ -358,7 +360,7 @@ wire_struct!(Owner { uid, gid });
 wire_struct!(Link { path, target });
 wire_struct!(Secrets { path, fresh, owner, list });
 wire_struct!(Secret { id, files, value });
-wire_enum!(Input { 0 Null, 1 File { path, flags }, 2 Data(bytes), 3 Terminal { path, control }, 4 Stored(name) });
+wire_enum!(Input { 0 Null, 1 File { path, flags }, 2 Data(bytes), 3 Terminal { path, control }, 4 Stored(name), 5 Passed });
 wire_enum!(Control { 0 Wait, 1 Force, 2 Fail });
 wire_enum!(Output {
     0 Null, 1 Inherit, 2 Log(stream), 3 File { path, flags }, 4 Terminal { path }, 5 Stored(name), 6 Stdin, 7 Stdout,

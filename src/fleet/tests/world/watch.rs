@@ -14,6 +14,7 @@ pub(super) struct Watch {
     pub(super) ended: u64,
     report: BTreeMap<Instance, Class>,
     max: BTreeMap<ServiceName, usize>,
+    may_fail: BTreeMap<ServiceName, usize>,
     /// Of each service, those that have to be done before it.
     needs: BTreeMap<ServiceName, Vec<Instance>>,
     /// Whom we took down, and who is not well since.
@@ -57,6 +58,9 @@ impl Watch {
             disrupted: BTreeSet::new(),
             acted: BTreeSet::new(),
             steps: BTreeSet::new(),
+            may_fail: (topology.services.iter())
+                .map(|(name, it)| (name.clone(), usize::try_from(it.policy.max_failures).unwrap()))
+                .collect(),
             all: topology.services.iter().flat_map(|(name, it)| it.instances(name).collect::<Vec<_>>()).collect(),
             fallen: BTreeMap::new(),
             promised: BTreeMap::new(),
@@ -166,10 +170,25 @@ impl Watch {
         }
     }
 
-    pub(super) fn ended(&mut self, now: u64, report: BTreeMap<Instance, Class>) {
+    pub(super) fn ended(&mut self, now: u64, end: End, report: BTreeMap<Instance, Class>) {
+        if end == End::Succeeded {
+            self.succeeded(&report);
+        }
         if self.ended == 0 {
             self.ended = now;
             self.report = report;
+        }
+    }
+
+    /// All of it was done, but for as many of each service as may fail.
+    fn succeeded(&mut self, report: &BTreeMap<Instance, Class>) {
+        let undone = |name: &ServiceName| {
+            let own = report.iter().filter(|(instance, _)| instance.service == *name);
+            own.filter(|(_, class)| !matches!(class, Class::Done | Class::Quarantined)).count()
+        };
+        let bad = self.may_fail.iter().map(|(name, max)| (name, undone(name), *max));
+        if let Some((name, undone, max)) = bad.clone().find(|(_, undone, max)| undone > max) {
+            self.never(format!("P5: a plan succeeded without {undone} of {name}, and {max} may fail"));
         }
     }
 

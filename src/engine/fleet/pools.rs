@@ -1,0 +1,39 @@
+//! Load balancers of this machine, as steps of plans.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::acts::{Done, done, failed};
+use crate::{
+    edge::balance::{self, BalanceError, Servers},
+    fleet::{FailureKind, NodeName, Pool, PoolName, StepOutcome, Topology},
+};
+
+/// The servers of each pool that is here, and whether they take requests; of those that do not answer nothing.
+pub(in crate::engine) async fn servers(topology: &Topology, node: &NodeName) -> BTreeMap<PoolName, Servers> {
+    let mut pools = BTreeMap::new();
+    for (name, pool) in topology.pools.iter().filter(|(_, pool)| pool.hosts.contains(node)) {
+        if let Ok(servers) = balance::servers(name, &pool.kind).await {
+            pools.insert(name.clone(), servers);
+        }
+    }
+    pools
+}
+
+pub(in crate::engine) async fn drain(topology: &Topology, name: &PoolName, server: &str, within: Duration) -> Done {
+    let drained = balance::drain(name, known(topology, name)?, server, within).await;
+    drained.map(|()| done()).map_err(|error| refused(&error))
+}
+
+pub(in crate::engine) async fn undrain(topology: &Topology, name: &PoolName, server: &str) -> Done {
+    let undrained = balance::undrain(name, &known(topology, name)?.kind, server).await;
+    undrained.map(|()| done()).map_err(|error| refused(&error))
+}
+
+fn known<'t>(topology: &'t Topology, name: &PoolName) -> Result<&'t Pool, StepOutcome> {
+    let missing = || failed(FailureKind::Balancer, format!("there is no pool {name} in fleet.toml here"));
+    topology.pools.get(name).ok_or_else(missing)
+}
+
+fn refused(error: &BalanceError) -> StepOutcome {
+    failed(FailureKind::Balancer, error.to_string())
+}

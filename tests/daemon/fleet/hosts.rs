@@ -1,0 +1,319 @@
+//! Hosts without a daemon, each a real sshd in a mount namespace of its own, so that what is enrolled there is there alone.
+
+use std::process::{Command, Stdio};
+
+use super::*;
+
+/// What becomes a host: its own /etc, /root, /run, /var/lib and /usr/local/lib, a host key, and the operator's key.
+const HOST: &str = r#"set -e
+here=$1 port=$2 kind=$3
+mount -t tmpfs tmpfs "$here"
+mkdir "$here/etc" "$here/work"
+mount -t overlay overlay -o "lowerdir=/etc,upperdir=$here/etc,workdir=$here/work" /etc
+for place in /etc/ssh /root /run /var/lib /usr/local/lib; do mount -t tmpfs tmpfs "$place"; done
+mkdir -p /run/sshd /root/.ssh
+chmod 700 /root /root/.ssh
+cp "$4" /root/.ssh/authorized_keys
+ssh-keygen -q -t "$kind" -N '' -f "/etc/ssh/ssh_host_${kind}_key"
+date +%s%N > /run/app
+exec /usr/sbin/sshd -D -e -f /dev/null -p "$port" -h "/etc/ssh/ssh_host_${kind}_key" \
+    -o ListenAddress=127.0.0.1 -o UsePAM=no -o PidFile=none -o StrictModes=yes -o PermitRootLogin=prohibit-password
+"#;
+
+/// A database with a daemon; on hosts without one an application that writes down what is done to it.
+const APPS: &str = r#"
+[[service]]
+name = "db"
+nodes = ["vm1"]
+[[service]]
+name = "app"
+nodes = [HOSTS]
+depends_on = [{ service = "db", on_restart = "restart" }]
+validate = ["sh", "-c", "while [ -e /run/hold ]; do sleep 0.1; done; ! [ -e /run/unsound ] || { echo line 7 is wrong; exit 1; }"]
+restart = ["sh", "-c", "sleep 0.3; echo restart >> /run/done; date +%s%N > /run/app"]
+reload = ["sh", "-c", "echo reload >> /run/done"]
+status = ["cat", "/run/app"]
+"#;
+
+struct Hosts {
+    /// The daemon that drives, without Redis.
+    world: World,
+    /// Runs the hosts.
+    hosts: World,
+    ports: Vec<u16>,
+}
+
+impl Hosts {
+    /// `vm1` with a daemon, `vm2` … without.
+    fn begin(count: usize) -> Self {
+        let hosts = World::new();
+        fs::write(hosts.path("host.sh"), HOST).unwrap();
+        keygen(&hosts, "operator");
+        let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
+        let mut this = Self { world: World::new(), hosts, ports };
+        (0..count).for_each(|nth| this.host(nth, "ed25519"));
+        this.hosts.start();
+        (0..count).for_each(|nth| this.until_listening(nth));
+        let nodes: String = (this.ports.iter().enumerate())
+            .map(|(nth, port)| {
+                format!("[[node]]\nname = \"vm{}\"\naddress = \"127.0.0.1:{port}\"\ntransport = \"ssh\"\n", nth + 2)
+            })
+            .collect();
+        let names: Vec<String> = (0..count).map(|nth| format!("\"vm{}\"", nth + 2)).collect();
+        let apps = APPS.replace("HOSTS", &names.join(", "));
+        let topology = format!("name = \"test\"\n[[node]]\nname = \"vm1\"\n{nodes}{apps}");
+        fs::write(this.world.path("fleet.toml"), topology).unwrap();
+        this.world.settings("[fleet]\nnode = \"vm1\"\n");
+        this.world.unit("db", APP);
+        this.world.start();
+        this
+    }
+
+    /// A host with a key of this kind.
+    fn host(&self, nth: usize, kind: &str) {
+        let root = self.hosts.path(&format!("vm{}", nth + 2));
+        fs::create_dir_all(&root).unwrap();
+        let unit = format!(
+            "[service]\nexec_start = \"unshare -m --propagation private sh @/host.sh {} {} {kind} @/operator.pub\"\n",
+            root.display(),
+            self.ports[nth]
+        );
+        self.hosts.unit(&format!("vm{}", nth + 2), &unit);
+    }
+
+    /// What the operator has for their own ssh.
+    fn enrol(&self, node: &str, more: &[&str]) -> Said {
+        let config = self.hosts.path("ssh_config");
+        let text = format!(
+            "IdentityFile {0}/operator\nUserKnownHostsFile {0}/known\nGlobalKnownHostsFile /dev/null\nStrictHostKeyChecking accept-new\nLogLevel ERROR\n",
+            self.hosts.path("").display()
+        );
+        fs::write(&config, text).unwrap();
+        let (config, settings) =
+            (config.display().to_string(), self.world.path("roundsman.toml").display().to_string());
+        let mut words = vec!["fleet", "enrol", node, "--ssh-config", &config, "--config", &settings];
+        words.extend(more);
+        self.world.ctl(&words)
+    }
+
+    fn until_listening(&self, nth: usize) {
+        until("sshd listens", || std::net::TcpStream::connect(("127.0.0.1", self.ports[nth])).ok());
+    }
+
+    /// Ends all conversations with a host, as its crash would.
+    fn cut(&self, node: &str) {
+        let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        let own = namespace(self.hosts.pid(node));
+        let main = self.hosts.pid(node);
+        let all = process::all().into_iter().filter(|pid| *pid != main && namespace(*pid) == own);
+        all.for_each(|pid| kill(pid, Signal::SIGKILL));
+    }
+
+    fn until_doing(&self, node: &str) {
+        let doing = self.file(node, "/var/lib/roundsman/remote/doing");
+        until("something is being done there", || fs::read_dir(&doing).ok()?.next().map(drop));
+    }
+
+    fn enrol_all(&self) {
+        for nth in 0..self.ports.len() {
+            let name = format!("vm{}", nth + 2);
+            let said = self.enrol(&name, &[]);
+            assert!(said.code == 0 && said.out.contains(&format!("{name} is enrolled")), "{said:?}");
+        }
+    }
+
+    /// A file of a host, as it has it.
+    fn file(&self, node: &str, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.hosts.pid(node)))
+    }
+
+    /// What was done there.
+    fn done(&self, node: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.file(node, "/run/done")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn plan(&self) -> Value {
+        self.world.ok(&["fleet", "plans", "--json"]).json()["plans"][0].clone()
+    }
+
+    /// As a node whose key is stolen would.
+    fn by_key(&self, nth: usize, asked: &str) -> Command {
+        let folder = self.world.path("ssh");
+        let mut command = Command::new("ssh");
+        command.args(["-T", "-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o"]);
+        command.arg(format!("UserKnownHostsFile={}/known_hosts", folder.display()));
+        command.args(["-o", &format!("HostKeyAlias=vm{}", nth + 2), "-i"]).arg(folder.join("id_ed25519"));
+        command.args(["-p", &self.ports[nth].to_string(), "root@127.0.0.1", asked]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+fn keygen(world: &World, name: &str) {
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(world.path(name))
+        .status()
+        .expect("ssh-keygen runs (openssh-client)");
+    assert!(made.success());
+}
+
+pub(crate) fn a_host_without_a_daemon_is_enrolled_and_restarted_in_its_turn() {
+    let hosts = Hosts::begin(2);
+    let before = hosts.world.ctl(&["fleet", "restart", "db", "--dry-run"]);
+    assert_eq!(before.code, 2, "{before:?}");
+    assert!(before.out.contains("supervisorctl fleet enrol vm2"), "{}", before.out);
+    let diagnosis = |level: &str| -> Vec<String> {
+        let said = hosts.world.ctl(&["doctor", "--json"]).json();
+        let found = said["findings"].as_array().unwrap().iter();
+        let found = found.filter(|it| it["topic"] == "ssh" && it["level"] == level);
+        found.map(|it| it["message"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(diagnosis("fail")[0].contains("this node has no key"), "{:?}", diagnosis("fail"));
+    hosts.enrol_all();
+    assert_eq!(diagnosis("fail"), Vec::<String>::new());
+    assert_eq!(diagnosis("ok"), ["this node's key", "it is enrolled", "it is enrolled"]);
+    let said = hosts.world.ok(&["fleet", "restart", "db"]);
+    assert!(said.out.contains("app@vm3"), "{}", said.out);
+    assert_eq!(hosts.world.status("db")["generation"], 2);
+    assert_eq!((hosts.done("vm2"), hosts.done("vm3")), (vec!["restart".to_owned()], vec!["restart".to_owned()]));
+    let plan = hosts.plan();
+    assert_eq!((class(&plan, "app@vm2"), class(&plan, "app@vm3")), ("done", "done"), "{plan:#}");
+    // What is there to be run is what the file says, and a configuration that is not sound is left alone.
+    fs::write(hosts.file("vm2", "/run/unsound"), "").unwrap();
+    let refused = hosts.world.ctl(&["fleet", "reload", "app"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let plan = hosts.plan();
+    assert_eq!(plan["reason"], "app@vm2 failed at validating: sh: exit status: 1: line 7 is wrong", "{plan:#}");
+    assert_eq!(hosts.done("vm2").len(), 1);
+}
+
+pub(crate) fn the_key_of_a_node_opens_nothing_but_our_program_and_twenty_copies_of_a_step_are_done_once() {
+    let hosts = Hosts::begin(1);
+    hosts.enrol_all();
+    let mut evil = hosts.by_key(0, "touch /run/evil; id").spawn().unwrap();
+    drop(evil.stdin.take());
+    let said = evil.wait_with_output().unwrap();
+    assert!(!String::from_utf8_lossy(&said.stdout).contains("uid="), "{said:?}");
+    assert!(!hosts.file("vm2", "/run/evil").exists());
+    let token = format!(r#"{{"epoch":900,"owner":"{:032x}"}}"#, 7);
+    let plan = format!("{:032x}", 5);
+    let order = |service: &str, step: u8, deed: &str| {
+        format!(
+            r#"{{"v":1,"is":{{"from":"vm1","nth":2,"wanted":{{"step":{{"token":{token},"order":{{"id":"{}","plan":"{plan}","instance":"{service}@vm2","unit":"{service}","deed":"{deed}","expects":null,"deadline":30000000,"ttl":30000000}}}}}}}}}}"#,
+            format!("{step:02x}").repeat(16)
+        )
+    };
+    let promise = format!(
+        r#"{{"v":1,"is":{{"from":"vm1","nth":1,"wanted":{{"promise":{{"token":{token},"plan":"{plan}"}}}}}}}}"#
+    );
+    let ask = |lines: &[&str]| {
+        use std::io::Write;
+        let mut child = hosts.by_key(0, "x").spawn().unwrap();
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child
+    };
+    let heard = |child: std::process::Child| String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    assert!(heard(ask(&[&promise])).contains(r#""promised":{"token""#));
+    let restart = order("app", 1, "restart");
+    // Fewer at once than sshd lets in that have not shown who they are (MaxStartups 10).
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let some: Vec<_> = (0..5).map(|_| ask(&[&restart])).collect();
+        answers.extend(some.into_iter().map(heard));
+    }
+    assert_eq!(hosts.done("vm2"), ["restart"]);
+    let accepted = answers.iter().filter(|said| said.contains(r#""verdict":"accepted""#)).count();
+    let known = answers.iter().filter(|said| said.contains(r#""verdict":{"known""#)).count();
+    assert_eq!((accepted, known), (1, 19), "{answers:#?}");
+    let other = heard(ask(&[&order("ssh", 2, "restart")]));
+    assert!(other.contains("ssh@vm2 is not in fleet.toml of vm2"), "{other}");
+    let unknown = heard(ask(&["{\"v\":9}"]));
+    assert!(unknown.contains("it is of version 9, and this program speaks 1"), "{unknown}");
+}
+
+pub(crate) fn a_host_with_another_key_is_spoken_to_only_when_someone_says_that_it_was_set_up_anew() {
+    let hosts = Hosts::begin(1);
+    hosts.enrol_all();
+    fs::write(hosts.file("vm2", "/run/hold"), "").unwrap();
+    hosts.world.ok(&["fleet", "restart", "app", "--no-wait"]);
+    hosts.until_doing("vm2");
+    hosts.cut("vm2");
+    hosts.host(0, "ecdsa");
+    hosts.hosts.ok(&["reload-config"]);
+    hosts.hosts.ok(&["restart", "vm2"]);
+    fs::remove_file(hosts.hosts.path("known")).unwrap();
+    hosts.until_listening(0);
+    let plan = until_within(TAKEN_OVER, "the plan waits for someone", || {
+        Some(hosts.plan()).filter(|plan| plan["state"] == "paused")
+    });
+    assert!(plan["reason"].as_str().unwrap().contains("someone is in between"), "{plan:#}");
+    hosts.world.ok(&["plan", "abort", plan["id"].as_str().unwrap()]);
+    let blocked = until("its key is seen to be another one", || {
+        let said = hosts.world.ctl(&["fleet", "restart", "db", "--dry-run"]);
+        said.out.contains("the key of vm2").then_some(said)
+    });
+    assert_eq!(blocked.code, 2, "{blocked:?}");
+    let refused = hosts.enrol("vm2", &[]);
+    assert!(refused.code == 1 && refused.err.contains("say --anew"), "{refused:?}");
+    let said = hosts.enrol("vm2", &["--anew"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    until("it is spoken to again", || {
+        (hosts.world.ctl(&["fleet", "restart", "db", "--dry-run"]).code == 0).then_some(())
+    });
+    assert_eq!(hosts.done("vm2").len(), 0);
+}
+
+pub(crate) fn a_step_at_a_host_is_done_once_though_the_manager_dies_while_it_is_done() {
+    let hosts = Hosts::begin(1);
+    hosts.enrol_all();
+    hosts.world.ok(&["fleet", "restart", "app", "--no-wait"]);
+    hosts.until_doing("vm2");
+    hosts.world.kill_manager();
+    until_within(TAKEN_OVER, "the plan is over", || {
+        let said = hosts.world.ctl(&["fleet", "plans", "--json"]);
+        (said.code == 0 && said.json()["plans"][0]["state"] == "succeeded").then_some(())
+    });
+    assert_eq!(hosts.done("vm2"), ["restart"]);
+}
+
+/// What is validated and notified where a daemon runs is a child of its keeper as well.
+pub(crate) fn what_is_not_sound_is_left_alone_and_who_is_to_be_notified_is_told_by_its_command() {
+    let topology = "
+[[service]]
+name = \"db\"
+nodes = [\"vm1\"]
+validate = [\"sh\", \"-c\", \"[ -e @/sound ] || { echo no such table >&2; exit 3; }\"]
+[[service]]
+name = \"app\"
+nodes = [\"vm1\"]
+notify = [\"sh\", \"-c\", \"echo told >> @/told\"]
+depends_on = [{ service = \"db\", on_restart = \"notify\" }]
+";
+    let mut world = World::new();
+    let here = world.path("").display().to_string();
+    let text =
+        format!("name = \"test\"\n[[node]]\nname = \"vm1\"\n{}", topology.replace('@', here.trim_end_matches('/')));
+    fs::write(world.path("fleet.toml"), text).unwrap();
+    world.settings("[fleet]\nnode = \"vm1\"\n");
+    ["db", "app"].iter().for_each(|unit| world.unit(unit, APP));
+    world.start();
+    let refused = world.ctl(&["fleet", "restart", "db"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let plan = world.ok(&["fleet", "plans", "--json"]).json()["plans"][0].clone();
+    assert_eq!(plan["reason"], "db@vm1 failed at validating: sh: exit code 3: no such table", "{plan:#}");
+    assert_eq!(world.status("db")["generation"], 1);
+    fs::write(world.path("sound"), "").unwrap();
+    world.ok(&["plan", "resume", plan["id"].as_str().unwrap()]);
+    until("the plan is over", || {
+        let plans = world.ok(&["fleet", "plans", "--json"]).json();
+        (plans["plans"][0]["state"] == "succeeded").then_some(())
+    });
+    assert_eq!(
+        (world.status("db")["generation"].clone(), world.status("app")["generation"].clone()),
+        (2.into(), 1.into())
+    );
+    assert_eq!(world.lines("told"), ["told"]);
+}
