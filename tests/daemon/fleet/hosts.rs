@@ -317,3 +317,82 @@ depends_on = [{ service = \"db\", on_restart = \"notify\" }]
     );
     assert_eq!(world.lines("told"), ["told"]);
 }
+
+/// Whoever is at the other end: one that takes a connection and says nothing, one that never stops talking, one whose helper hangs.
+pub(crate) fn a_host_that_hangs_or_floods_is_out_of_reach_in_time_and_no_ssh_is_left() {
+    let hosts = Hosts::begin(1);
+    hosts.enrol_all();
+    let keys = hosts.file("vm2", "/root/.ssh/authorized_keys");
+    let text = fs::read_to_string(&keys).unwrap();
+    fs::write(&keys, text.replace("/usr/local/lib/roundsman/supervisord remote --node vm2", "sleep 1000")).unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let flood = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = flood.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        use std::io::Write;
+        let lines = b"\x1b[2Jwelcome to this host\r\n".repeat(4096);
+        for peer in flood.incoming() {
+            let mut peer = peer.unwrap();
+            // 100 MB each, or as much as anyone takes.
+            (0..1000).try_for_each(|_| peer.write_all(&lines)).ok();
+        }
+    });
+    let more = [("vm8", silent.local_addr().unwrap().port()), ("vm9", port)].map(|(name, port)| {
+        format!("[[node]]\nname = \"{name}\"\naddress = \"127.0.0.1:{port}\"\ntransport = \"ssh\"\n")
+    });
+    let file = hosts.world.path("fleet.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("nodes = [\"vm2\"]", "nodes = [\"vm2\", \"vm8\", \"vm9\"]") + &more.concat())
+        .unwrap();
+    hosts.world.ok(&["reload-config"]);
+    let began = Instant::now();
+    let said = hosts.world.ctl(&["fleet", "restart", "app", "--dry-run"]);
+    assert!(began.elapsed() < Duration::from_secs(15), "whoever asks does not wait for ever");
+    assert_eq!(said.code, 2, "{said:?}");
+    let reasons = until_within(Duration::from_secs(60), "each says why", || {
+        let said = hosts.world.ctl(&["fleet", "restart", "app", "--dry-run"]).out;
+        let of = |node: &str| {
+            said.lines().find(|line| line.contains(node) && line.contains("in the way")).map(str::to_owned)
+        };
+        let all = [of("node vm2")?, of("node vm8")?, of("node vm9")?];
+        (!all.iter().any(|line| line.contains("has not answered"))).then_some(all)
+    });
+    assert!(reasons[0].contains("said nothing for 20 s"), "{reasons:#?}");
+    assert!(reasons[1].contains("out during banner exchange"), "{reasons:#?}");
+    assert!(reasons[2].contains("no way to vm9") && !reasons[2].contains('\x1b'), "{reasons:#?}");
+    let manager = hosts.world.manager();
+    let status = fs::read_to_string(format!("/proc/{manager}/status")).unwrap();
+    let peak: u64 =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok()).unwrap();
+    assert!(peak < 150_000, "the manager had {peak} KiB");
+    let mut hosts = hosts;
+    hosts.world.stop();
+    let known = hosts.world.path("ssh/known_hosts").display().to_string();
+    let left = || process::all().into_iter().filter(|pid| process::command_line(*pid).contains(&known)).count();
+    assert_eq!(left(), 0, "every ssh has ended with the daemon");
+}
+
+pub(crate) fn however_often_the_way_to_a_host_is_cut_each_step_is_done_once() {
+    const PLANS: usize = 4;
+    let hosts = Hosts::begin(2);
+    hosts.enrol_all();
+    let known = hosts.world.path("ssh/known_hosts").display().to_string();
+    let mut cuts = 0;
+    for nth in 1..=PLANS {
+        hosts.world.ok(&["fleet", "restart", "app", "--no-wait"]);
+        until_within(TAKEN_OVER * 2, "the plan is over", || {
+            // At another moment of it each time.
+            process::pause(150 + 90 * u64::try_from(nth).unwrap());
+            let ssh = process::all().into_iter().find(|pid| process::command_line(*pid).contains(&known));
+            if let Some(pid) = ssh.filter(|_| cuts < 5 * nth) {
+                cuts += 1;
+                kill(pid, Signal::SIGKILL);
+            }
+            (hosts.plan()["state"] == "succeeded").then_some(())
+        });
+    }
+    assert!(cuts >= 2 * PLANS, "only {cuts} cuts");
+    for node in ["vm2", "vm3"] {
+        assert_eq!(hosts.done(node).len(), PLANS, "{node} after {cuts} cuts");
+    }
+}
