@@ -112,6 +112,7 @@ fn wish(wanted: v1::FleetIntent, by: String) -> Result<Wish, Failure> {
         services: services.map_err(|error| wrong(&error))?,
         nodes: nodes.map_err(|error| wrong(&error))?,
         cascade: !wanted.no_cascade,
+        at_any_time: wanted.at_any_time,
     };
     Ok(Wish { intent, by, digest })
 }

@@ -50,6 +50,7 @@ pub(crate) struct EnrolArgs {
 
 /// What is to be done, and how.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line are booleans")]
 pub(crate) struct PlanArgs {
     /// Services of fleet.toml
     #[arg(value_name = "SERVICE", required = true)]
@@ -60,6 +61,9 @@ pub(crate) struct PlanArgs {
     /// Leave dependents alone
     #[arg(long)]
     pub(crate) no_cascade: bool,
+    /// Whether or not the windows of services are open
+    #[arg(long)]
+    pub(crate) at_any_time: bool,
     /// Show the plan and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

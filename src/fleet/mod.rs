@@ -16,6 +16,7 @@ mod step;
 mod target; // what a node does about orders
 mod topology;
 mod view; // what a driver knows of the nodes
+mod window; // when
 
 pub use membership::{Alarm, Heartbeat, Membership, MembershipEffect, MembershipInput, Presence, Quorum, Sign};
 pub use name::{FleetName, Instance, NameError, NodeName, PoolName, ServiceName, ZoneName};
@@ -33,6 +34,7 @@ pub use topology::{
     Place, Policy, Pool, PoolKind, Require, Scope, Service, Topology, Transport, WordError,
 };
 pub use view::{Observed, Report, Seq};
+pub use window::{Window, WindowError, closed};
 
 #[cfg(test)]
 mod tests;

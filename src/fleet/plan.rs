@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Instance, NodeName, PoolName, ServiceName, ZoneName,
+    Instance, NodeName, PoolName, ServiceName, Topology, ZoneName, closed,
     spelling::{micros, text},
 };
 use crate::{
-    base::{TimeSpan, UnitName},
-    unit::Digest,
+    base::{TimeSpan, UnitName, Wall},
+    unit::{Digest, calendar::Zones},
 };
 
 /// What is done with a connection's worth of patience: how long a phase lasts where nobody measured it.
@@ -32,6 +32,16 @@ pub struct Intent {
     pub nodes: BTreeSet<NodeName>,
     /// Whether their dependents are told.
     pub cascade: bool,
+    /// Whether it goes on outside of windows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_any_time: bool,
+}
+
+impl Intent {
+    /// Whether windows have to be open for it. What follows a restart that has happened does not wait for one.
+    pub fn needs_windows(&self) -> bool {
+        !self.at_any_time && self.verb != Verb::Follow
+    }
 }
 
 /// What can be wanted.
@@ -191,6 +201,11 @@ impl fmt::Display for Why {
 /// What keeps a plan from beginning.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Blocker {
+    /// It is not the time.
+    Closed {
+        /// Why, and when it is, for people.
+        reason: String,
+    },
     /// A node on which something is to be done is out of reach.
     Unreachable {
         /// Which.
@@ -237,6 +252,7 @@ pub enum Blocker {
 impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Closed { reason } => write!(f, "{reason}; wait, or say --at-any-time"),
             Self::Unreachable { node, reason } => write!(f, "node {node} is out of reach: {reason}"),
             Self::NoBudget { service, unavailable, max } => {
                 let names: Vec<String> = unavailable.iter().map(ToString::to_string).collect();
@@ -265,6 +281,9 @@ impl Plan {
     /// A line for each thing that a carrying out depends on. Names have no spaces, and lists are told by their first word.
     fn write_canonical(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "plan 1 {} {}", self.intent.verb.as_str(), self.topology)?;
+        if self.intent.at_any_time {
+            writeln!(out, "at any time")?;
+        }
         for (nth, wave) in self.waves.iter().enumerate() {
             let Wave { service, tasks, after, max_unavailable, soak, alone, approve, why: _ } = wave;
             let soak = soak.micros().unwrap_or(u64::MAX);
@@ -276,6 +295,13 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Why it is not the time for it, if it is so.
+    pub fn closed(&self, topology: &Topology, now: Wall, zones: &Zones) -> Option<String> {
+        let services: BTreeSet<&ServiceName> = self.waves.iter().map(|wave| &wave.service).collect();
+        let needs = self.intent.needs_windows();
+        needs.then(|| closed(topology, &services, now, zones)).flatten()
     }
 
     /// All tasks, in the order of waves.

@@ -51,7 +51,7 @@ impl Draft {
             nodes: nodes.iter().map(|name| node(name)).collect(),
             depends_on: Vec::new(),
             behind: Vec::new(),
-            commands: Commands::default(),
+            commands: Commands { notify: Some(vec!["true".into()]), ..Commands::default() },
             policy: Policy::default(),
         };
         self.0.services.insert(service(name), made);
@@ -118,7 +118,7 @@ fn all_well(topology: &Topology, driver: &str) -> Facts {
 
 fn restart(services: &[&str]) -> Intent {
     let services = services.iter().map(|name| service(name)).collect();
-    Intent { verb: Verb::Restart, services, nodes: BTreeSet::new(), cascade: true }
+    Intent { verb: Verb::Restart, services, nodes: BTreeSet::new(), cascade: true, at_any_time: false }
 }
 
 fn planned(topology: &Topology, intent: &Intent, facts: &Facts) -> Plan {

@@ -12,7 +12,7 @@ use std::{
 
 pub use check::{Fault, Place};
 
-use super::{Action, FleetName, Instance, NodeName, PoolName, ServiceName, Share, ZoneName};
+use super::{Action, FleetName, Instance, NodeName, PoolName, ServiceName, Share, Window, ZoneName};
 use crate::base::{TimeSpan, UnitName};
 
 /// Most nodes of a fleet.
@@ -242,6 +242,8 @@ pub struct Policy {
     pub on_failure: OnFailure,
     /// Who has to agree.
     pub approve: Approve,
+    /// When plans may act on it; at any time if there are none.
+    pub windows: Vec<Window>,
 }
 
 impl Default for Policy {
@@ -256,6 +258,7 @@ impl Default for Policy {
             max_failures: 0,
             on_failure: OnFailure::Pause,
             approve: Approve::Never,
+            windows: Vec::new(),
         }
     }
 }

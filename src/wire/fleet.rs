@@ -293,6 +293,7 @@ mod tests {
                 services: BTreeSet::from([service]),
                 nodes: BTreeSet::new(),
                 cascade: true,
+                at_any_time: false,
             },
             topology: Digest([5; 32]),
             waves: vec![wave],

@@ -2,10 +2,12 @@
 
 mod hosts; // without a daemon
 mod vigil; // who is alive
+mod windows; // when
 
 use std::{
     fs,
     path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -24,6 +26,9 @@ pub(crate) use vigil::{
     a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touches_no_service,
     a_machine_that_stands_still_is_told_of_once_and_so_is_its_return,
     a_plan_that_waits_for_someone_is_told_of_and_so_is_that_it_goes_on,
+};
+pub(crate) use windows::{
+    a_plan_whose_window_closes_waits_for_the_next_one, outside_of_windows_nothing_is_begun_unless_someone_says_so,
 };
 
 use crate::support::{

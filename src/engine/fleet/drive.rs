@@ -313,8 +313,9 @@ impl Member {
     pub(super) fn tick(&mut self) {
         self.watch_plan();
         self.tick_hosts();
-        if self.driver.is_some() {
-            self.drive(RolloutInput::Tick);
+        if let Some(driver) = &self.driver {
+            let closed = driver.document.plan.closed(&self.settings.topology, clock::wall(), &self.settings.zones);
+            self.drive_all(vec![RolloutInput::Window(closed), RolloutInput::Tick]);
         }
         let is_shown_late = self.driver.as_ref().is_some_and(|driver| driver.shown_at.elapsed() >= SHOW_AFTER);
         if is_shown_late {

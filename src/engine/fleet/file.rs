@@ -20,7 +20,7 @@ use crate::{
     fleet::{
         Action, AfterDrain, Approve, Argv, Canary, Commands, Deadlines, Edge, FleetName, Node, NodeName, OnFailure,
         Place, Policy, Pool, PoolKind, PoolName, Require, Scope, Service, ServiceName, Share, Topology, Transport,
-        ZoneName,
+        Window, ZoneName,
     },
     unit::{Problem, similar},
 };
@@ -147,6 +147,8 @@ struct ServiceFile {
     on_failure: Option<Told<OnFailure>>,
     approve: Option<Told<Approve>>,
     #[serde(default)]
+    windows: Vec<Told<Window>>,
+    #[serde(default)]
     deadlines: DeadlinesFile,
     #[serde(default)]
     depends_on: Vec<EdgeFile>,
@@ -190,6 +192,7 @@ impl ServiceFile {
             max_failures: self.max_failures.unwrap_or(usual.max_failures),
             on_failure: self.on_failure.map_or(usual.on_failure, |told| told.0),
             approve: self.approve.map_or(usual.approve, |told| told.0),
+            windows: self.windows.into_iter().map(|told| told.0).collect(),
         };
         if policy.on_failure == OnFailure::Rollback {
             let help = "what is only restarted has no release to go back to; say pause or abort";
@@ -472,6 +475,11 @@ mod tests {
                 "kind = \"haproxy\"",
                 "kind = \"consul\"",
                 "pools of kind consul are not supported by this release (haproxy is)",
+            ),
+            (
+                "max_unavailable = 1",
+                "windows = [\"Sat 02:00\"]",
+                "\"Sat 02:00\" is no window, such as \"Sat,Sun 02:00 for 2h\"",
             ),
             ("max_unavailable = 1", "validate = []", "validate of app names no program"),
             (

@@ -104,6 +104,7 @@ impl Member {
                 services: BTreeSet::from([service.clone()]),
                 nodes: BTreeSet::from([node.clone()]),
                 cascade: true,
+                at_any_time: false,
             };
             let (reply, answer) = oneshot::channel();
             self.asked(Ask::Begin(Wish { intent, by, digest: None }, reply));

@@ -17,7 +17,7 @@ use crate::{
         bus::{Bus, Locked, Outlook},
         clock,
     },
-    fleet::{NodeName, Plan, PlanId, RolloutInput, Say, Token, plan},
+    fleet::{Blocker, NodeName, Plan, PlanId, RolloutInput, Say, Token, plan},
     wire::{
         fleet::{Command, PlanDocument, Wanted, write},
         v1,
@@ -85,6 +85,8 @@ impl Member {
         let settings = &self.settings;
         let made = plan(&settings.topology, settings.digest, &wish.intent, &self.facts());
         let mut plan = made.map_err(|error| Refusal::Wrong(Chain(&error).to_string()))?;
+        let closed = plan.closed(&settings.topology, clock::wall(), &settings.zones);
+        plan.blockers.extend(closed.map(|reason| Blocker::Closed { reason }));
         plan.blockers.sort();
         if let Some(digest) = wish.digest.filter(|digest| *digest != plan.digest()) {
             let now = plan.digest();

@@ -1,16 +1,20 @@
 //! `[fleet]`, `[high_availability]` and `[heartbeat]`: whether this machine is one of several, and how they reach each other.
 
-use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use sha2::{Digest as _, Sha256};
 
 use super::{Fault, at, path};
 use crate::{
     base::{Secret, TimeSpan},
-    edge::{bus::BusSettings, ssh::Ssh},
+    edge::{bus::BusSettings, ssh::Ssh, zones},
     engine::alerting::Files,
     fleet::{Heartbeat, NodeName, Topology, Transport},
-    unit::{Digest, Field, Problem, Read, similar},
+    unit::{
+        Digest, Field, Problem, Read,
+        calendar::{ZoneName, Zones},
+        similar,
+    },
 };
 
 /// Beside the settings: our key, and those of hosts.
@@ -35,6 +39,8 @@ pub struct FleetSettings {
     pub bus: Option<BusSettings>,
     /// How signs of life come, and how many may be missing.
     pub heartbeat: Heartbeat,
+    /// The time zones that windows name, and the host's.
+    pub zones: Arc<Zones>,
     /// How hosts without a daemon are reached.
     pub ssh: Ssh,
 }
@@ -101,6 +107,7 @@ pub(super) fn settings(
     let place = files.place(&name);
     let text = files.text(&name).map_err(at("file")).map_err(&mut wrong).ok()?;
     let topology = super::super::fleet::read(&place, &text).map_err(|found| problems.extend(found)).ok()?;
+    let zones = zones(&topology).map_err(at("file")).map_err(&mut wrong).ok()?;
     let node = own_node(node.as_deref(), host, &topology).map_err(at("node")).map_err(&mut wrong).ok()?;
     let digest = Digest(Sha256::digest(&text).into());
     let bus = redis.map(|(url, password_file, patience)| BusSettings {
@@ -111,7 +118,20 @@ pub(super) fn settings(
         node: node.to_string(),
     });
     let ssh = Ssh { folder: files.place(&ssh_directory.unwrap_or_else(|| SSH_DIRECTORY.into())) };
-    Some(Arc::new(FleetSettings { node, topology, file: place, digest, bus, heartbeat, ssh }))
+    Some(Arc::new(FleetSettings { node, topology, file: place, digest, bus, heartbeat, zones: Arc::new(zones), ssh }))
+}
+
+/// Of the windows of all services.
+fn zones(topology: &Topology) -> Result<Zones, String> {
+    let mut named = BTreeMap::new();
+    for (service, window) in
+        topology.services.iter().flat_map(|(name, it)| it.policy.windows.iter().map(move |at| (name, at)))
+    {
+        let ZoneName::Named(zone) = window.zone() else { continue };
+        let found = zones::find(zone).map_err(|error| format!("windows of {service}: {error}"))?;
+        named.insert(zone.clone(), found);
+    }
+    Ok(Zones { local: zones::local(), named })
 }
 
 fn own_node(said: Option<&str>, host: &str, topology: &Topology) -> Result<NodeName, Fault> {

@@ -278,7 +278,7 @@ impl Rollout {
 
     /// Whether the plan is made because this one was restarted.
     fn is_followed(&self, instance: &Instance) -> bool {
-        let Intent { verb, services, nodes, cascade: _ } = &self.plan.intent;
+        let Intent { verb, services, nodes, cascade: _, at_any_time: _ } = &self.plan.intent;
         let is_there = nodes.is_empty() || nodes.contains(&instance.node);
         *verb == Verb::Follow && services.contains(&instance.service) && is_there
     }

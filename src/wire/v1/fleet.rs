@@ -148,6 +148,9 @@ pub struct FleetIntent {
     /// Whether their dependents are left alone.
     #[serde(default)]
     pub no_cascade: bool,
+    /// Whether it goes on outside of windows.
+    #[serde(default)]
+    pub at_any_time: bool,
     /// Whether it is only said what would be done.
     #[serde(default)]
     pub dry_run: bool,

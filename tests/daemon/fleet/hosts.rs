@@ -1,6 +1,6 @@
 //! Hosts without a daemon, each a real sshd in a mount namespace of its own, so that what is enrolled there is there alone.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::*;
 
