@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     alert::{Program, RouteName},
     base::{ExitStatus, SpawnFailure},
-    fleet::{NodeName, StepId},
+    fleet::{NodeName, PoolName, StepId},
 };
 
 /// Whose command it is; of each at most one is under way.
@@ -24,6 +24,8 @@ pub enum ErrandName {
     Host(NodeName),
     /// A step of a plan.
     Step(StepId),
+    /// A load balancer's, and what it is to do.
+    Pool(PoolName, &'static str),
 }
 
 /// A command that is to be run.

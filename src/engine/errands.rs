@@ -38,6 +38,7 @@ use crate::{
 const OF_ROUTES: &str = "roundsman-alert-";
 const OF_HOSTS: &str = "roundsman-ssh-";
 const OF_STEPS: &str = "roundsman-step-";
+const OF_POOLS: &str = "roundsman-pool-";
 const SUFFIX: &str = ".scope";
 /// A run has one process.
 const ROLE: Role = Role::Probe(0);
@@ -139,13 +140,14 @@ fn unit_of(name: &ErrandName) -> Option<UnitName> {
         ErrandName::Route(route) => format!("{OF_ROUTES}{route}{SUFFIX}"),
         ErrandName::Host(node) => format!("{OF_HOSTS}{node}{SUFFIX}"),
         ErrandName::Step(step) => format!("{OF_STEPS}{step}{SUFFIX}"),
+        ErrandName::Pool(pool, verb) => format!("{OF_POOLS}{verb}-{pool}{SUFFIX}"),
     };
     UnitName::new(&name).ok()
 }
 
 fn is_errand(unit: &UnitName) -> bool {
     let name = unit.as_str();
-    [OF_ROUTES, OF_HOSTS, OF_STEPS].iter().any(|prefix| name.starts_with(prefix)) && name.ends_with(SUFFIX)
+    [OF_ROUTES, OF_HOSTS, OF_STEPS, OF_POOLS].iter().any(|prefix| name.starts_with(prefix)) && name.ends_with(SUFFIX)
 }
 
 /// The command as a process of a unit that sets nothing else.
@@ -358,7 +360,7 @@ mod tests {
     use super::*;
     use crate::{
         alert::RouteName,
-        fleet::{NodeName, StepId},
+        fleet::{NodeName, PoolName, StepId},
         unit::SourceText,
     };
 
@@ -366,7 +368,8 @@ mod tests {
     fn no_units_file_can_have_the_name_of_an_errand() {
         let route = RouteName::new(&"a".repeat(64)).expect("a name");
         let node = NodeName::new(&"a".repeat(64)).expect("a name");
-        for longest in [ErrandName::Route(route), ErrandName::Host(node), ErrandName::Step(StepId([0xff; 16]))] {
+        let pool = ErrandName::Pool(PoolName::new(&"a".repeat(64)).expect("a name"), "undrain");
+        for longest in [ErrandName::Route(route), ErrandName::Host(node), ErrandName::Step(StepId([0xff; 16])), pool] {
             let name = unit_of(&longest).expect("it is a unit name as well");
             assert!(is_errand(&name) && name.template().is_none());
             assert!(SourceText::new(format!("{name}.toml"), "").is_err(), "a file can have this name: {name}");

@@ -1,6 +1,7 @@
 //! Several daemons, each as a machine of its own, and a real Redis between them.
 
 mod hosts; // without a daemon
+mod pools; // load balancers besides HAProxy
 mod vigil; // who is alive
 mod windows; // when
 
@@ -21,6 +22,10 @@ pub(crate) use hosts::{
     however_often_the_way_to_a_host_is_cut_each_step_is_done_once,
     the_key_of_a_node_opens_nothing_but_our_program_and_twenty_copies_of_a_step_are_done_once,
     what_is_not_sound_is_left_alone_and_who_is_to_be_notified_is_told_by_its_command,
+};
+pub(crate) use pools::{
+    a_load_balancer_behind_a_command_is_asked_told_and_believed,
+    no_request_fails_while_servers_behind_nginx_are_restarted,
 };
 pub(crate) use vigil::{
     a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touches_no_service,

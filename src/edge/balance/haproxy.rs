@@ -117,11 +117,8 @@ async fn all(pool: &PoolName, (socket, backend): At<'_>) -> Result<Vec<Server>, 
 }
 
 fn find<'a>(pool: &PoolName, all: &'a [Server], server: &str) -> Result<&'a Server, BalanceError> {
-    all.iter().find(|it| *it.name == *server).ok_or_else(|| {
-        let names: Vec<&str> = all.iter().map(|it| &*it.name).collect();
-        let help = if names.is_empty() { String::new() } else { format!(" (it has {})", names.join(", ")) };
-        BalanceError::Unknown { pool: pool.clone(), server: server.to_owned(), help }
-    })
+    let found = all.iter().find(|it| *it.name == *server);
+    found.ok_or_else(|| super::unknown(pool, server, all.iter().map(|it| &*it.name)))
 }
 
 /// Present sessions of a server: `scur` of `show stat`.

@@ -1,10 +1,15 @@
 //! Load balancers: which servers they have, which take requests, and how one stops to.
 
 mod haproxy; // by its runtime API
+mod hook; // by a command of the operator's
+mod nginx; // by a file and a reload
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::fleet::{AfterDrain, Pool, PoolKind, PoolName};
+use crate::{
+    base::UnitName,
+    fleet::{AfterDrain, Argv, Pool, PoolKind, PoolName},
+};
 
 /// Servers of a pool, and whether each takes requests.
 pub type Servers = BTreeMap<Box<str>, bool>;
@@ -62,44 +67,91 @@ pub enum BalanceError {
     Unsupported(PoolName),
 }
 
+/// What load balancers need of the machine that they are on.
+pub trait Machine: Sync {
+    /// Has a unit read its settings anew; why not, for people.
+    fn reload(&self, unit: &UnitName) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Runs a command for a pool: whether it ended well, and what it said.
+    fn run(
+        &self,
+        what: (&PoolName, &'static str),
+        argv: Argv,
+        within: Duration,
+    ) -> impl Future<Output = Result<(bool, Vec<u8>), String>> + Send;
+}
+
+/// Whether a server takes requests.
+fn find(pool: &PoolName, all: &Servers, server: &str) -> Result<bool, BalanceError> {
+    all.get(server).copied().ok_or_else(|| unknown(pool, server, all.keys().map(AsRef::as_ref)))
+}
+
+fn unknown<'a>(pool: &PoolName, server: &str, known: impl Iterator<Item = &'a str>) -> BalanceError {
+    let names: Vec<&str> = known.collect();
+    let help = if names.is_empty() { String::new() } else { format!(" (it has {})", names.join(", ")) };
+    BalanceError::Unknown { pool: pool.clone(), server: server.to_owned(), help }
+}
+
+/// Whether enough others take requests once this one does not.
+fn leaves_enough(pool: &PoolName, all: &Servers, (server, takes): (&str, bool), min: u32) -> Result<(), BalanceError> {
+    let others = all.iter().filter(|(other, takes)| **takes && &***other != server).count();
+    let left = u32::try_from(others).unwrap_or(u32::MAX);
+    if takes && left < min {
+        return Err(BalanceError::TooFew { pool: pool.clone(), server: server.to_owned(), left, min });
+    }
+    Ok(())
+}
+
 /// What servers a pool has here.
-pub async fn servers(name: &PoolName, kind: &PoolKind) -> Result<Servers, BalanceError> {
+pub async fn servers(machine: &impl Machine, name: &PoolName, kind: &PoolKind) -> Result<Servers, BalanceError> {
     match kind {
         PoolKind::Haproxy { socket, backend } => haproxy::servers(name, socket, backend).await,
-        PoolKind::Nginx { .. } | PoolKind::Consul { .. } | PoolKind::Hook { .. } => {
-            Err(BalanceError::Unsupported(name.clone()))
-        }
+        PoolKind::Nginx { file, .. } => nginx::servers(file),
+        PoolKind::Hook { command } => hook::servers(machine, name, command).await,
+        PoolKind::Consul { .. } => Err(BalanceError::Unsupported(name.clone())),
     }
 }
 
 /// Has a server take no new requests, and waits until its connections have ended, for `within` at most.
-pub async fn drain(name: &PoolName, pool: &Pool, server: &str, within: Duration) -> Result<(), BalanceError> {
+pub async fn drain(
+    machine: &impl Machine,
+    name: &PoolName,
+    pool: &Pool,
+    server: &str,
+    within: Duration,
+) -> Result<(), BalanceError> {
     let Pool { kind, min_active, after_drain, .. } = pool;
-    match kind {
+    // What is left of the time is for the answer.
+    let patience = within.saturating_sub(within / 10);
+    let drained = match kind {
         PoolKind::Haproxy { socket, backend } => {
             haproxy::drain(name, (socket, backend), server, *min_active).await?;
-            // What is left of the time is for the answer.
-            let patience = within.saturating_sub(within / 10);
-            match haproxy::wait_until_idle(name, (socket, backend), server, patience).await {
-                Err(BalanceError::Busy { .. }) if *after_drain == AfterDrain::Proceed => Ok(()),
-                Err(BalanceError::Busy { .. }) if *after_drain == AfterDrain::ShutdownSessions => {
-                    haproxy::shut_sessions(name, (socket, backend), server).await
-                }
-                waited => waited,
-            }
+            haproxy::wait_until_idle(name, (socket, backend), server, patience).await
         }
-        PoolKind::Nginx { .. } | PoolKind::Consul { .. } | PoolKind::Hook { .. } => {
-            Err(BalanceError::Unsupported(name.clone()))
+        PoolKind::Nginx { file, unit } => nginx::drain(machine, name, (file, unit), (pool, server), patience).await,
+        PoolKind::Hook { command } => hook::drain(machine, name, command, (pool, server), patience).await,
+        PoolKind::Consul { .. } => Err(BalanceError::Unsupported(name.clone())),
+    };
+    match (drained, after_drain, kind) {
+        (Err(BalanceError::Busy { .. }), AfterDrain::Proceed, _) => Ok(()),
+        (Err(BalanceError::Busy { .. }), AfterDrain::ShutdownSessions, PoolKind::Haproxy { socket, backend }) => {
+            haproxy::shut_sessions(name, (socket, backend), server).await
         }
+        (drained, ..) => drained,
     }
 }
 
 /// Has a server take requests again.
-pub async fn undrain(name: &PoolName, kind: &PoolKind, server: &str) -> Result<(), BalanceError> {
+pub async fn undrain(
+    machine: &impl Machine,
+    name: &PoolName,
+    kind: &PoolKind,
+    server: &str,
+) -> Result<(), BalanceError> {
     match kind {
         PoolKind::Haproxy { socket, backend } => haproxy::ready(name, (socket, backend), server).await,
-        PoolKind::Nginx { .. } | PoolKind::Consul { .. } | PoolKind::Hook { .. } => {
-            Err(BalanceError::Unsupported(name.clone()))
-        }
+        PoolKind::Nginx { file, unit } => nginx::undrain(machine, name, (file, unit), server).await,
+        PoolKind::Hook { command } => hook::undrain(machine, name, command, server).await,
+        PoolKind::Consul { .. } => Err(BalanceError::Unsupported(name.clone())),
     }
 }

@@ -7,10 +7,13 @@ use tokio::time::timeout;
 use super::pools;
 use crate::{
     alert::Program,
-    base::{Actor, ExitStatus, InvocationId, UnitName},
-    edge::errand::{self, ErrandEnd, ErrandName, Errands},
+    base::{Actor, ExitStatus, InvocationId, TimeSpan, UnitName},
+    edge::{
+        balance::Machine,
+        errand::{self, ErrandEnd, ErrandName, Errands},
+    },
     engine::{Handle, settings::FleetSettings},
-    fleet::{Argv, Commands, Deed, FailureKind, StepOrder, StepOutcome},
+    fleet::{Argv, Commands, Deed, FailureKind, PoolName, StepOrder, StepOutcome},
     node::{
         effect::{Outcome, Refusal},
         input::Verb,
@@ -18,7 +21,46 @@ use crate::{
     },
 };
 
+fn program(argv: &Argv, timeout: TimeSpan) -> Program {
+    Program {
+        path: argv.first().map_or_else(String::new, ToString::to_string),
+        argv: argv.iter().map(ToString::to_string).collect(),
+        user: None,
+        environment: BTreeMap::new(),
+        timeout,
+        unfit: None,
+    }
+}
+
+impl Machine for Doer {
+    async fn reload(&self, unit: &UnitName) -> Result<(), String> {
+        match one(&self.handle, unit, Verb::Reload).await {
+            Ok(_) => Ok(()),
+            Err(StepOutcome::Failed { reason, .. }) => Err(reason),
+            Err(StepOutcome::Done { .. }) => Ok(()),
+        }
+    }
+
+    async fn run(
+        &self,
+        (pool, verb): (&PoolName, &'static str),
+        argv: Argv,
+        within: Duration,
+    ) -> Result<(bool, Vec<u8>), String> {
+        let timeout = TimeSpan::from_micros(u64::try_from(within.as_micros()).unwrap_or(u64::MAX));
+        let (name, program) = (ErrandName::Pool(pool.clone(), verb), program(&argv, timeout));
+        match errand::run(&self.errands, name, &program, Vec::new(), Vec::new()).await {
+            Ok((ErrandEnd::Ended(status), said)) => Ok((status == ExitStatus::Exited(0), said)),
+            Ok((ErrandEnd::Late, _)) => Err(format!("it took longer than {timeout}")),
+            Ok((ErrandEnd::NotRun(failure), _)) => Err(format!("cannot be run: {failure}")),
+            Ok((ErrandEnd::Busy, _)) => Err("it is under way already".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
 /// Whoever does it, with all that is needed.
+#[derive(Clone)]
 pub(super) struct Doer {
     pub(super) handle: Handle,
     pub(super) settings: Arc<FleetSettings>,
@@ -33,10 +75,12 @@ impl Doer {
             match &order.deed {
                 Deed::Restart => restart(&self.handle, &order).await,
                 Deed::Reload => one(&self.handle, &order.unit, Verb::Reload).await,
-                Deed::Drain { pool, server } => pools::drain(&self.settings.topology, pool, server, within).await,
-                Deed::Undrain { pool, server } => pools::undrain(&self.settings.topology, pool, server).await,
-                Deed::Validate => self.run(&order, FailureKind::Invalid, |commands| commands.validate.as_ref()).await,
-                Deed::Notify => self.run(&order, FailureKind::Exit, |commands| commands.notify.as_ref()).await,
+                Deed::Drain { pool, server } => {
+                    pools::drain(&self, &self.settings.topology, (pool, server), within).await
+                }
+                Deed::Undrain { pool, server } => pools::undrain(&self, &self.settings.topology, pool, server).await,
+                Deed::Validate => self.own(&order, FailureKind::Invalid, |commands| commands.validate.as_ref()).await,
+                Deed::Notify => self.own(&order, FailureKind::Exit, |commands| commands.notify.as_ref()).await,
             }
         });
         match done.await {
@@ -46,17 +90,10 @@ impl Doer {
     }
 
     /// A command of the service, where it names one.
-    async fn run(&self, order: &StepOrder, bad: FailureKind, of: fn(&Commands) -> Option<&Argv>) -> Done {
+    async fn own(&self, order: &StepOrder, bad: FailureKind, of: fn(&Commands) -> Option<&Argv>) -> Done {
         let service = self.settings.topology.services.get(&order.instance.service);
         let Some(argv) = service.and_then(|service| of(&service.commands)) else { return Ok(done()) };
-        let program = Program {
-            path: argv.first().map_or_else(String::new, ToString::to_string),
-            argv: argv.iter().map(ToString::to_string).collect(),
-            user: None,
-            environment: BTreeMap::new(),
-            timeout: order.deadline,
-            unfit: None,
-        };
+        let program = program(argv, order.deadline);
         let ran = errand::run(&self.errands, ErrandName::Step(order.id), &program, Vec::new(), Vec::new()).await;
         let (end, said) = ran.map_err(|error| failed(FailureKind::Internal, error.to_string()))?;
         let name = &program.path;

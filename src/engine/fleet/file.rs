@@ -356,8 +356,14 @@ impl PoolFile {
         if let Some((key, _)) = given.into_iter().find(|(key, given)| *given && !keys.contains(key)) {
             return Err(format!("{key} is no key of a {kind} pool (it has {})", keys.join(", ")));
         }
-        if kind != "haproxy" {
-            return Err(format!("pools of kind {kind} are not supported by this release (haproxy is)"));
+        if kind == "consul" {
+            return Err("pools of kind consul are not supported by this release (haproxy, nginx, hook)".to_owned());
+        }
+        if kind != "haproxy" && matches!(self.after_drain, Some(Told(AfterDrain::ShutdownSessions))) {
+            let help = "say wait or proceed";
+            return Err(format!(
+                "after_drain of {name} cannot be \"shutdown_sessions\": {kind} cannot end connections; {help}"
+            ));
         }
         let missing = |key: &str, example: &str| format!("the {kind} pool {name} needs {key}, such as {example}");
         let kind = match kind {
@@ -474,7 +480,7 @@ mod tests {
             (
                 "kind = \"haproxy\"",
                 "kind = \"consul\"",
-                "pools of kind consul are not supported by this release (haproxy is)",
+                "pools of kind consul are not supported by this release (haproxy, nginx, hook)",
             ),
             (
                 "max_unavailable = 1",

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::pools;
+use super::{acts::Doer, pools};
 use crate::{
-    engine::{Handle, UnitState, settings::FleetSettings},
+    engine::UnitState,
     fleet::{Condition, Instance, Observed, Report},
     node::status::{Active, Verdict},
 };
 
 /// Looks at everything of the fleet that is here.
-pub(super) async fn look(handle: &Handle, settings: &FleetSettings) -> Option<Report> {
-    let states = handle.states().await.ok()?;
+pub(super) async fn look(doer: &Doer) -> Option<Report> {
+    let settings = &doer.settings;
+    let states = doer.handle.states().await.ok()?;
     let by_name: BTreeMap<_, &UnitState> = states.iter().map(|state| (&state.status.name, state)).collect();
     let mut instances = BTreeMap::new();
     for (name, service) in &settings.topology.services {
@@ -21,7 +22,7 @@ pub(super) async fn look(handle: &Handle, settings: &FleetSettings) -> Option<Re
             instances.insert(Instance { service: name.clone(), node: settings.node.clone() }, seen);
         }
     }
-    let pools = pools::servers(&settings.topology, &settings.node).await;
+    let pools = pools::servers(doer, &settings.topology, &settings.node).await;
     Some(Report { promised: None, instances, pools })
 }
 

@@ -1,10 +1,6 @@
 //! The task: what this node does for the fleet, and where everything that concerns it comes together.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     runtime,
@@ -14,7 +10,9 @@ use tokio::{
 };
 
 use super::{
-    Ask, Fleet, acts,
+    Ask, Fleet,
+    acts::Doer,
+    drains::{self, Drain, Drains},
     drive::{Begun, Driver, span},
     follow::{Follow, Followed},
     hosts::Hosts,
@@ -27,7 +25,6 @@ use super::{
 use crate::{
     base::{Chain, Mono},
     edge::{
-        balance,
         bus::{Bus, BusError, Heard, Outlook},
         clock,
         errand::Errands,
@@ -68,8 +65,8 @@ pub(super) enum Input {
     Word(Box<Word>),
     /// A row is on the disk.
     Saved(Row),
-    /// What was ordered is over.
-    Acted(StepId, StepOutcome),
+    /// What was ordered is over; of a server that was to be drained, whether it is.
+    Acted(StepId, StepOutcome, Option<((PoolName, Box<str>), bool)>),
     /// The machine was looked at.
     Looked(Option<Report>),
     /// Something changed that may concern the fleet.
@@ -116,8 +113,7 @@ pub(super) struct Member {
     looking: Looking,
     /// Whether whoever drives waits to hear how it is.
     owes_report: bool,
-    /// Servers here that are to take no requests.
-    drained: BTreeSet<(PoolName, Box<str>)>,
+    pub(super) drains: Drains,
     pub(super) beats: BTreeMap<NodeName, (Mono, Beat)>,
     pub(super) trouble: Option<BusError>,
     pub(super) seat: Seat,
@@ -168,7 +164,8 @@ impl Member {
             }
             sleep(TICK).await;
         };
-        let drained = store.fleet_drains().await.unwrap_or_default().into_iter().collect();
+        let drains = store.fleet_drains().await.unwrap_or_default();
+        let drains = drains.into_iter().map(|server| (server, Drain::Holds(None))).collect();
         let last = store.fleet_life().await.unwrap_or(0);
         let wall = u64::try_from(clock::wall().0 / 1_000_000).unwrap_or(0);
         let life = wall.max(last + 1);
@@ -190,7 +187,7 @@ impl Member {
             report: Report::default(),
             looking: Looking::No,
             owes_report: false,
-            drained,
+            drains,
             beats: BTreeMap::new(),
             trouble: None,
             seat: Seat::default(),
@@ -308,7 +305,10 @@ impl Member {
             Input::Command(command) => self.command(*command, Duration::ZERO),
             Input::Word(word) => self.hear_word(*word, Duration::ZERO),
             Input::Saved(row) => self.tell_target(TargetInput::Saved(row)),
-            Input::Acted(step, outcome) => {
+            Input::Acted(step, outcome, drained) => {
+                if let Some((server, holds)) = drained {
+                    self.drain_ended(server, holds);
+                }
                 match outcome {
                     StepOutcome::Done { .. } => self.steps.done += 1,
                     StepOutcome::Failed { .. } => self.steps.failed += 1,
@@ -378,34 +378,20 @@ impl Member {
 
     fn act(&mut self, order: StepOrder) {
         self.note_drain(&order.deed);
-        let doer = acts::Doer {
-            handle: self.handle.clone(),
-            settings: Arc::clone(&self.settings),
-            errands: self.errands.clone(),
-        };
-        let own = self.own.clone();
+        let (doer, own) = (self.doer(), self.own.clone());
         tracing::info!(instance = %order.instance, plan = %order.plan, "{}", deed_for_people(&order.deed));
         tokio::spawn(async move {
-            let step = order.id;
-            let outcome = doer.carry_out(order).await;
-            own.send(Input::Acted(step, outcome)).ok();
+            let (step, deed) = (order.id, order.deed.clone());
+            let outcome = doer.clone().carry_out(order).await;
+            let drained = drains::holds(&doer, &deed, &outcome).await;
+            own.send(Input::Acted(step, outcome, drained)).ok();
         });
     }
 
-    /// What is to be drained is known before it is, so that a load balancer that forgets it is told again.
-    fn note_drain(&mut self, deed: &Deed) {
-        match deed {
-            Deed::Drain { pool, server } => {
-                self.drained.insert((pool.clone(), server.clone()));
-                let since = Some(clock::wall());
-                self.keep(FleetWrite::Drain { pool: pool.clone(), server: server.clone(), since });
-            }
-            Deed::Undrain { pool, server } => {
-                self.drained.remove(&(pool.clone(), server.clone()));
-                self.keep(FleetWrite::Drain { pool: pool.clone(), server: server.clone(), since: None });
-            }
-            Deed::Notify | Deed::Validate | Deed::Reload | Deed::Restart => {}
-        }
+    /// Whoever does something on this machine.
+    pub(super) fn doer(&self) -> Doer {
+        let (handle, errands) = (self.handle.clone(), self.errands.clone());
+        Doer { handle, settings: Arc::clone(&self.settings), errands }
     }
 
     // -- what this node says
@@ -439,10 +425,10 @@ impl Member {
             return;
         }
         self.looking = Looking::Yes;
-        let (handle, settings, own) = (self.handle.clone(), Arc::clone(&self.settings), self.own.clone());
+        let (doer, own) = (self.doer(), self.own.clone());
         tokio::spawn(async move {
             sleep(LOOK_AFTER).await;
-            own.send(Input::Looked(look::look(&handle, &settings).await)).ok();
+            own.send(Input::Looked(look::look(&doer).await)).ok();
         });
     }
 
@@ -477,22 +463,6 @@ impl Member {
             sender.send(Out::Beat(write(&beat), self.settings.heartbeat.stays()));
         }
         self.beats.insert(self.settings.node.clone(), (clock::now().mono, beat));
-    }
-
-    /// A load balancer that was reloaded, or another one of the same name, sends requests to all.
-    fn drain_again(&self, report: &Report) {
-        for (pool, server) in &self.drained {
-            let takes = report.pools.get(pool).and_then(|servers| servers.get(server)).copied().unwrap_or(false);
-            let Some(known) = self.settings.topology.pools.get(pool).filter(|_| takes).cloned() else { continue };
-            tracing::warn!(%pool, server = %server, "the load balancer has forgotten that this server is drained; it is told again");
-            let (pool, server, own) = (pool.clone(), server.clone(), self.own.clone());
-            tokio::spawn(async move {
-                if let Err(error) = balance::drain(&pool, &known, &server, Duration::ZERO).await {
-                    tracing::warn!(error = %Chain(&error), "cannot drain {server} of pool {pool} again");
-                }
-                own.send(Input::Changed).ok();
-            });
-        }
     }
 
     /// Asks Redis how the others are.

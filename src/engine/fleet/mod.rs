@@ -5,6 +5,7 @@
 //! sent, kept or done by tasks whose results come in again.
 
 pub(super) mod acts; // what is done on this machine
+mod drains; // servers that take no requests
 mod drive; // whoever drives a plan
 mod file; // fleet.toml as it is written
 mod follow; // services that restarted by themselves

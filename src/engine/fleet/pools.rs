@@ -4,28 +4,42 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::acts::{Done, done, failed};
 use crate::{
-    edge::balance::{self, BalanceError, Servers},
+    edge::balance::{self, BalanceError, Machine, Servers},
     fleet::{FailureKind, NodeName, Pool, PoolName, StepOutcome, Topology},
 };
 
 /// The servers of each pool that is here, and whether they take requests; of those that do not answer nothing.
-pub(in crate::engine) async fn servers(topology: &Topology, node: &NodeName) -> BTreeMap<PoolName, Servers> {
+pub(in crate::engine) async fn servers(
+    machine: &impl Machine,
+    topology: &Topology,
+    node: &NodeName,
+) -> BTreeMap<PoolName, Servers> {
     let mut pools = BTreeMap::new();
     for (name, pool) in topology.pools.iter().filter(|(_, pool)| pool.hosts.contains(node)) {
-        if let Ok(servers) = balance::servers(name, &pool.kind).await {
+        if let Ok(servers) = balance::servers(machine, name, &pool.kind).await {
             pools.insert(name.clone(), servers);
         }
     }
     pools
 }
 
-pub(in crate::engine) async fn drain(topology: &Topology, name: &PoolName, server: &str, within: Duration) -> Done {
-    let drained = balance::drain(name, known(topology, name)?, server, within).await;
+pub(in crate::engine) async fn drain(
+    machine: &impl Machine,
+    topology: &Topology,
+    (name, server): (&PoolName, &str),
+    within: Duration,
+) -> Done {
+    let drained = balance::drain(machine, name, known(topology, name)?, server, within).await;
     drained.map(|()| done()).map_err(|error| refused(&error))
 }
 
-pub(in crate::engine) async fn undrain(topology: &Topology, name: &PoolName, server: &str) -> Done {
-    let undrained = balance::undrain(name, &known(topology, name)?.kind, server).await;
+pub(in crate::engine) async fn undrain(
+    machine: &impl Machine,
+    topology: &Topology,
+    name: &PoolName,
+    server: &str,
+) -> Done {
+    let undrained = balance::undrain(machine, name, &known(topology, name)?.kind, server).await;
     undrained.map(|()| done()).map_err(|error| refused(&error))
 }
 

@@ -19,14 +19,14 @@ use tokio::{
 
 use crate::{
     base::{InvocationId, UnitName},
-    edge::errand::take,
+    edge::{balance::Machine, errand::take},
     engine::fleet::{
         acts::{Done, done, failed, words},
         pools,
     },
     fleet::{
-        Argv, Condition, Deed, FailureKind, Instance, NodeName, Observed, Report, Service, StepOrder, StepOutcome,
-        Token, Topology,
+        Argv, Condition, Deed, FailureKind, Instance, NodeName, Observed, PoolName, Report, Service, StepOrder,
+        StepOutcome, Token, Topology,
     },
 };
 
@@ -65,13 +65,13 @@ impl Host {
             let seen = self.observe(service).await;
             instances.insert(Instance { service: name.clone(), node: self.node.clone() }, seen);
         }
-        Report { promised, instances, pools: pools::servers(&self.topology, &self.node).await }
+        Report { promised, instances, pools: pools::servers(self, &self.topology, &self.node).await }
     }
 
     async fn observe(&self, service: &Service) -> Observed {
         let unknown = Observed { condition: Condition::Unknown, run: None };
         match &service.commands.status {
-            Some(argv) => match self.run(argv, ASKED_WITHIN, To::Us).await {
+            Some(argv) => match self.command(argv, ASKED_WITHIN, To::Us).await {
                 Ok((status, said)) => Observed { condition: condition(status.success()), run: named_by(&said) },
                 Err(_) => unknown,
             },
@@ -91,8 +91,8 @@ impl Host {
                 return Err(failed(FailureKind::Internal, reason));
             };
             match &order.deed {
-                Deed::Drain { pool, server } => pools::drain(&self.topology, pool, server, within).await,
-                Deed::Undrain { pool, server } => pools::undrain(&self.topology, pool, server).await,
+                Deed::Drain { pool, server } => pools::drain(self, &self.topology, (pool, server), within).await,
+                Deed::Undrain { pool, server } => pools::undrain(self, &self.topology, pool, server).await,
                 _ if instance.node != self.node => {
                     Err(failed(FailureKind::Internal, format!("{instance} is not on {}", self.node)))
                 }
@@ -142,7 +142,7 @@ impl Host {
     async fn own(&self, argv: Option<&Argv>, bad: FailureKind, to: To) -> Done {
         let Some(argv) = argv else { return Ok(done()) };
         let name = argv.first().map_or("", |name| name);
-        match self.run(argv, Duration::MAX, to).await {
+        match self.command(argv, Duration::MAX, to).await {
             Ok((status, _)) if status.success() => Ok(done()),
             Ok((status, said)) => Err(failed(bad, format!("{name}: {status}{}", words(&said)))),
             Err(error) => Err(failed(FailureKind::Internal, format!("cannot run {name}: {error}"))),
@@ -150,7 +150,7 @@ impl Host {
     }
 
     /// How a command ended, and what it said.
-    async fn run(&self, argv: &Argv, within: Duration, to: To) -> io::Result<(ExitStatus, Vec<u8>)> {
+    async fn command(&self, argv: &Argv, within: Duration, to: To) -> io::Result<(ExitStatus, Vec<u8>)> {
         let (program, rest) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         #[expect(clippy::disallowed_methods, reason = "no keeper runs on a host that is reached by ssh")]
         let mut command = Command::new(&**program);
@@ -222,6 +222,20 @@ async fn readable(heard: Option<&pipe::Receiver>) -> Option<()> {
     heard?.readable().await.ok()
 }
 
+impl Machine for Host {
+    async fn reload(&self, unit: &UnitName) -> Result<(), String> {
+        match self.systemctl("reload", unit).await {
+            Err(StepOutcome::Failed { reason, .. }) => Err(reason),
+            Ok(_) | Err(StepOutcome::Done { .. }) => Ok(()),
+        }
+    }
+
+    async fn run(&self, _: (&PoolName, &'static str), argv: Argv, within: Duration) -> Result<(bool, Vec<u8>), String> {
+        let ran = self.command(&argv, within, To::Us).await;
+        ran.map(|(status, said)| (status.success(), said)).map_err(|error| error.to_string())
+    }
+}
+
 /// A command with all that it has started, which ends when nobody waits for it any more.
 struct Group(std::process::Child);
 
@@ -256,7 +270,7 @@ fn named_by(said: &[u8]) -> Option<InvocationId> {
 async fn systemd(host: &Host, unit: &UnitName) -> Option<Observed> {
     let full = unit.full();
     let argv = ["systemctl", "show", "-p", "ActiveState,InvocationID,Job", "--", &full].map(Box::from);
-    let (status, said) = host.run(&argv.into(), ASKED_WITHIN, To::Us).await.ok()?;
+    let (status, said) = host.command(&argv.into(), ASKED_WITHIN, To::Us).await.ok()?;
     status.success().then(|| shown(&String::from_utf8_lossy(&said)))
 }
 
