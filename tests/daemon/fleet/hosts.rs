@@ -4,18 +4,21 @@ use std::process::Stdio;
 
 use super::*;
 
-/// What becomes a host: its own /etc, /root, /run, /var/lib and /usr/local/lib, a host key, and the operator's key.
+/// What becomes a host: its own /etc, /root, /run, /var and /usr/local/lib, a host key, the operator's key, and what else is done.
 const HOST: &str = r#"set -e
 here=$1 port=$2 kind=$3
 mount -t tmpfs tmpfs "$here"
-mkdir "$here/etc" "$here/work"
-mount -t overlay overlay -o "lowerdir=/etc,upperdir=$here/etc,workdir=$here/work" /etc
-for place in /etc/ssh /root /run /var/lib /usr/local/lib; do mount -t tmpfs tmpfs "$place"; done
+for place in etc var; do
+    mkdir "$here/$place" "$here/work-$place"
+    mount -t overlay overlay -o "lowerdir=/$place,upperdir=$here/$place,workdir=$here/work-$place" "/$place"
+done
+for place in /etc/ssh /root /run /usr/local/lib; do mount -t tmpfs tmpfs "$place"; done
 mkdir -p /run/sshd /root/.ssh
 chmod 700 /root /root/.ssh
 cp "$4" /root/.ssh/authorized_keys
 ssh-keygen -q -t "$kind" -N '' -f "/etc/ssh/ssh_host_${kind}_key"
 date +%s%N > /run/app
+[ ! -e "$5" ] || . "$5"
 exec /usr/sbin/sshd -D -e -f /dev/null -p "$port" -h "/etc/ssh/ssh_host_${kind}_key" \
     -o ListenAddress=127.0.0.1 -o UsePAM=no -o PidFile=none -o StrictModes=yes -o PermitRootLogin=prohibit-password
 "#;
@@ -47,8 +50,6 @@ impl Hosts {
     /// `vm1` with a daemon, `vm2` … without.
     fn begin(count: usize) -> Self {
         let hosts = World::new();
-        fs::write(hosts.path("host.sh"), HOST).unwrap();
-        keygen(&hosts, "operator");
         let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
         let mut this = Self { world: World::new(), hosts, ports };
         (0..count).for_each(|nth| this.host(nth, "ed25519"));
@@ -71,42 +72,15 @@ impl Hosts {
 
     /// A host with a key of this kind.
     fn host(&self, nth: usize, kind: &str) {
-        let root = self.hosts.path(&format!("vm{}", nth + 2));
-        fs::create_dir_all(&root).unwrap();
-        let unit = format!(
-            "[service]\nexec_start = \"unshare -m --propagation private sh @/host.sh {} {} {kind} @/operator.pub\"\n",
-            root.display(),
-            self.ports[nth]
-        );
-        self.hosts.unit(&format!("vm{}", nth + 2), &unit);
+        host(&self.hosts, &format!("vm{}", nth + 2), self.ports[nth], kind);
     }
 
-    /// What the operator has for their own ssh.
     fn enrol(&self, node: &str, more: &[&str]) -> Said {
-        let config = self.hosts.path("ssh_config");
-        let text = format!(
-            "IdentityFile {0}/operator\nUserKnownHostsFile {0}/known\nGlobalKnownHostsFile /dev/null\nStrictHostKeyChecking accept-new\nLogLevel ERROR\n",
-            self.hosts.path("").display()
-        );
-        fs::write(&config, text).unwrap();
-        let (config, settings) =
-            (config.display().to_string(), self.world.path("roundsman.toml").display().to_string());
-        let mut words = vec!["fleet", "enrol", node, "--ssh-config", &config, "--config", &settings];
-        words.extend(more);
-        self.world.ctl(&words)
+        enrol(&self.hosts, &self.world, node, more)
     }
 
     fn until_listening(&self, nth: usize) {
         until("sshd listens", || std::net::TcpStream::connect(("127.0.0.1", self.ports[nth])).ok());
-    }
-
-    /// Ends all conversations with a host, as its crash would.
-    fn cut(&self, node: &str) {
-        let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-        let own = namespace(self.hosts.pid(node));
-        let main = self.hosts.pid(node);
-        let all = process::all().into_iter().filter(|pid| *pid != main && namespace(*pid) == own);
-        all.for_each(|pid| kill(pid, Signal::SIGKILL));
     }
 
     fn until_doing(&self, node: &str) {
@@ -148,6 +122,40 @@ impl Hosts {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
+}
+
+/// A unit that is a host whose sshd listens there; `NAME.sh` of that world is run there first, if there is one.
+pub(super) fn host(hosts: &World, name: &str, port: u16, kind: &str) {
+    fs::write(hosts.path("host.sh"), HOST).unwrap();
+    if !hosts.path("operator").exists() {
+        keygen(hosts, "operator");
+    }
+    fs::create_dir_all(hosts.path(name)).unwrap();
+    let script = format!("@/host.sh @/{name} {port} {kind} @/operator.pub @/{name}.sh");
+    hosts.unit(name, &format!("[service]\nexec_start = \"unshare -m --propagation private sh {script}\"\n"));
+}
+
+/// By what the operator has for their own ssh.
+pub(super) fn enrol(hosts: &World, world: &World, node: &str, more: &[&str]) -> Said {
+    let config = hosts.path("ssh_config");
+    let text = format!(
+        "IdentityFile {0}/operator\nUserKnownHostsFile {0}/known\nGlobalKnownHostsFile /dev/null\nStrictHostKeyChecking accept-new\nLogLevel ERROR\n",
+        hosts.path("").display()
+    );
+    fs::write(&config, text).unwrap();
+    let (config, settings) = (config.display().to_string(), world.path("roundsman.toml").display().to_string());
+    let mut words = vec!["fleet", "enrol", node, "--ssh-config", &config, "--config", &settings];
+    words.extend(more);
+    world.ctl(&words)
+}
+
+/// Ends everything that lives in the mount namespace of a host, but its first process.
+pub(super) fn cut(hosts: &World, node: &str) {
+    let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let Some(main) = hosts.try_pid(node) else { return };
+    let own = namespace(main);
+    let all = process::all().into_iter().filter(|pid| *pid != main && namespace(*pid) == own);
+    all.for_each(|pid| kill(pid, Signal::SIGKILL));
 }
 
 fn keygen(world: &World, name: &str) {
@@ -240,7 +248,7 @@ pub(crate) fn a_host_with_another_key_is_spoken_to_only_when_someone_says_that_i
     fs::write(hosts.file("vm2", "/run/hold"), "").unwrap();
     hosts.world.ok(&["fleet", "restart", "app", "--no-wait"]);
     hosts.until_doing("vm2");
-    hosts.cut("vm2");
+    cut(&hosts.hosts, "vm2");
     hosts.host(0, "ecdsa");
     hosts.hosts.ok(&["reload-config"]);
     hosts.hosts.ok(&["restart", "vm2"]);
