@@ -2,6 +2,7 @@
 
 mod guide; // the whole of it
 mod hosts; // without a daemon
+mod partition; // a way that is cut
 mod pools; // load balancers besides HAProxy
 mod vigil; // who is alive
 mod windows; // when
@@ -25,6 +26,7 @@ pub(crate) use hosts::{
     the_key_of_a_node_opens_nothing_but_our_program_and_twenty_copies_of_a_step_are_done_once,
     what_is_not_sound_is_left_alone_and_who_is_to_be_notified_is_told_by_its_command,
 };
+pub(crate) use partition::a_machine_that_is_cut_off_in_the_middle_of_a_plan_is_waited_for_and_nothing_is_done_twice;
 pub(crate) use pools::{
     a_load_balancer_behind_a_command_is_asked_told_and_believed,
     no_request_fails_while_servers_behind_nginx_are_restarted,
