@@ -7,11 +7,12 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, RedisError, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo, RedisError,
+    aio::MultiplexedConnection,
 };
 use tokio::{
     sync::{Mutex, mpsc},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::{Instant, sleep, timeout},
 };
 
@@ -47,6 +48,10 @@ pub struct BusSettings {
     pub password_file: Option<PathBuf>,
     /// How long to wait for a connection, and for an answer.
     pub patience: Duration,
+    /// Who knows which Redis is the primary one, as `host:port`; none where it is the one of `url`.
+    pub sentinels: Vec<String>,
+    /// What they call it.
+    pub primary: String,
     /// The fleet's name.
     pub fleet: String,
     /// Our own node's name.
@@ -403,7 +408,9 @@ impl Bus {
 
     /// A connection on which something went wrong that is no answer is not used again.
     async fn judge<T>(&self, answer: Result<T, RedisError>) -> Result<T, BusError> {
-        if answer.as_ref().is_err_and(|error| error.code().is_none()) {
+        // Of a server that is the primary one no more, or not yet.
+        let is_other = |error: &RedisError| matches!(error.code(), None | Some("READONLY" | "LOADING" | "MASTERDOWN"));
+        if answer.as_ref().is_err_and(is_other) {
             self.0.connection.lock().await.take();
         }
         answer.map_err(|error| failed(&error))
@@ -421,6 +428,30 @@ impl Bus {
         Ok(connection.insert(self.connect(self.0.settings.patience).await?).clone())
     }
 
+    /// Where the primary one is, as the first sentinel says that answers; reached as `like` is.
+    async fn primary(&self, like: &ConnectionAddr) -> Result<ConnectionAddr, BusError> {
+        let BusSettings { sentinels, primary, patience, .. } = &self.0.settings;
+        let mut asked = JoinSet::new();
+        for sentinel in sentinels.iter().cloned() {
+            asked.spawn(ask_sentinel(sentinel, primary.clone(), *patience));
+        }
+        let mut faults = Vec::new();
+        while let Some(said) = asked.join_next().await {
+            match said.unwrap_or_else(|error| Err(error.to_string())) {
+                Ok((host, port)) => {
+                    let ConnectionAddr::TcpTls { insecure, tls_params, .. } = like else {
+                        return Ok(ConnectionAddr::Tcp(host, port));
+                    };
+                    let (insecure, tls_params) = (*insecure, tls_params.clone());
+                    return Ok(ConnectionAddr::TcpTls { host, port, insecure, tls_params });
+                }
+                Err(fault) => faults.push(fault),
+            }
+        }
+        faults.sort();
+        Err(BusError::Unreached(format!("no sentinel says where {primary} is ({})", faults.join("; "))))
+    }
+
     /// A new connection, whose answers may take so long.
     async fn connect(&self, answer: Duration) -> Result<Connection, BusError> {
         tls::provide();
@@ -433,14 +464,46 @@ impl Bus {
             let settings = info.redis_settings().clone().set_password(password);
             info = info.set_redis_settings(settings);
         }
+        if !self.0.settings.sentinels.is_empty() {
+            info = info.clone().set_addr(self.primary(info.addr()).await?);
+        }
         let limits =
             AsyncConnectionConfig::new().set_connection_timeout(Some(*patience)).set_response_timeout(Some(answer));
         let client = Client::open(info).map_err(|error| failed(&error))?;
         let connected = timeout(*patience, client.get_multiplexed_async_connection_with_config(&limits)).await;
         let mut to = connected.unwrap_or_else(|_| Err(late())).map_err(|error| failed(&error))?;
+        if !self.0.settings.sentinels.is_empty() {
+            must_be_primary(&mut to).await?;
+        }
         // Not as long as an answer may take: what it says is held against the moment at which it was asked.
         let clock = timeout(*patience, clocks(&mut to)).await.unwrap_or_else(|_| Err(failed(&late())))?;
         Ok(Connection { to, clock })
+    }
+}
+
+/// Asks a sentinel where the primary one of this name is (redis.io, "Redis Sentinel client spec").
+async fn ask_sentinel(sentinel: String, name: String, patience: Duration) -> Result<(String, u16), String> {
+    let wrong = |error: &RedisError| format!("{sentinel}: {}", Chain(error));
+    let asked = async {
+        let client = Client::open(format!("redis://{sentinel}")).map_err(|error| wrong(&error))?;
+        let limits = AsyncConnectionConfig::new().set_response_timeout(Some(patience));
+        let to = client.get_multiplexed_async_connection_with_config(&limits).await;
+        let mut to = to.map_err(|error| wrong(&error))?;
+        let mut ask = redis::cmd("SENTINEL");
+        ask.arg("get-master-addr-by-name").arg(&name);
+        ask.query_async::<Option<(String, u16)>>(&mut to).await.map_err(|error| wrong(&error))
+    };
+    let found = timeout(patience, asked).await.map_err(|_| format!("{sentinel}: it does not answer"))??;
+    found.ok_or_else(|| format!("{sentinel}: it knows no {name:?}"))
+}
+
+/// What a sentinel says may be over.
+async fn must_be_primary(to: &mut MultiplexedConnection) -> Result<(), BusError> {
+    let role: Vec<redis::Value> = redis::cmd("ROLE").query_async(to).await.map_err(|error| failed(&error))?;
+    let role = role.into_iter().next().and_then(|role| redis::from_redis_value::<String>(role).ok());
+    match role.as_deref() {
+        Some("master") => Ok(()),
+        _ => Err(BusError::Unreached("the redis that sentinels name is not the primary one yet".to_owned())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Several daemons, each as a machine of its own, and a real Redis between them.
 
+mod failover; // of Redis
 mod guide; // the whole of it
 mod hosts; // without a daemon
 mod partition; // a way that is cut
@@ -16,6 +17,7 @@ use std::{
 
 use serde_json::Value;
 
+pub(crate) use failover::a_plan_goes_on_when_redis_fails_over_to_its_replica;
 pub(crate) use guide::the_scenario_of_the_operators_guide_goes_as_it_is_written;
 pub(crate) use hosts::{
     a_host_that_hangs_or_floods_is_out_of_reach_in_time_and_no_ssh_is_left,

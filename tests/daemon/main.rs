@@ -93,6 +93,7 @@ const TESTS: &[Test] = tests![
     fleet::a_load_balancer_behind_a_command_is_asked_told_and_believed,
     fleet::the_scenario_of_the_operators_guide_goes_as_it_is_written,
     fleet::a_machine_that_is_cut_off_in_the_middle_of_a_plan_is_waited_for_and_nothing_is_done_twice,
+    fleet::a_plan_goes_on_when_redis_fails_over_to_its_replica,
     fleet::the_key_of_a_node_opens_nothing_but_our_program_and_twenty_copies_of_a_step_are_done_once,
     fleet::a_host_with_another_key_is_spoken_to_only_when_someone_says_that_it_was_set_up_anew,
     fleet::a_step_at_a_host_is_done_once_though_the_manager_dies_while_it_is_done,

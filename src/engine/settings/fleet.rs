@@ -19,6 +19,8 @@ use crate::{
 
 /// Beside the settings: our key, and those of hosts.
 const SSH_DIRECTORY: &str = "ssh";
+/// What sentinels call the primary one in Redis' own examples.
+const PRIMARY: &str = "mymaster";
 /// How long Redis may take, unless the settings say otherwise.
 const PATIENCE: TimeSpan = TimeSpan::from_secs(5);
 /// How often signs of life may come. A driver believes for 15 s what a node says of its instances, so they may not come seldom.
@@ -63,6 +65,8 @@ pub(super) struct AvailabilityFile {
     enabled: Option<bool>,
     redis_url: Option<String>,
     redis_password_file: Option<PathBuf>,
+    sentinels: Option<Vec<String>>,
+    sentinel_primary: Option<String>,
     connection_timeout: Option<TimeSpan>,
 }
 
@@ -70,6 +74,8 @@ pub(super) const AVAILABILITY: &[Field<AvailabilityFile>] = &[
     Field { name: "enabled", set: |it, r, v| it.enabled = r.boolean(v) },
     Field { name: "redis_url", set: |it, r, v| it.redis_url = r.text(v).map(str::to_owned) },
     Field { name: "redis_password_file", set: |it, r, v| it.redis_password_file = path(r, v) },
+    Field { name: "sentinels", set: |it, r, v| it.sentinels = r.strings(v) },
+    Field { name: "sentinel_primary", set: |it, r, v| it.sentinel_primary = r.text(v).map(str::to_owned) },
     Field { name: "connection_timeout", set: |it, r, v| it.connection_timeout = r.span(v) },
 ];
 
@@ -110,10 +116,12 @@ pub(super) fn settings(
     let zones = zones(&topology).map_err(at("file")).map_err(&mut wrong).ok()?;
     let node = own_node(node.as_deref(), host, &topology).map_err(at("node")).map_err(&mut wrong).ok()?;
     let digest = Digest(Sha256::digest(&text).into());
-    let bus = redis.map(|(url, password_file, patience)| BusSettings {
+    let bus = redis.map(|Redis { url, password_file, sentinels, primary, patience }| BusSettings {
         url,
         password_file: password_file.map(|file| files.place(&file)),
         patience,
+        sentinels,
+        primary,
         fleet: topology.name.to_string(),
         node: node.to_string(),
     });
@@ -163,10 +171,18 @@ fn heartbeat(file: &Read<HeartbeatFile>) -> Result<Heartbeat, Fault> {
     Ok(Heartbeat { interval, failures_max: max_consecutive_failures.unwrap_or(usual.failures_max) })
 }
 
-type Redis = (Secret, Option<PathBuf>, Duration);
+/// Where Redis is, and how long it may take.
+struct Redis {
+    url: Secret,
+    password_file: Option<PathBuf>,
+    sentinels: Vec<String>,
+    primary: String,
+    patience: Duration,
+}
 
 fn redis(file: &Read<AvailabilityFile>) -> Result<Option<Redis>, Fault> {
-    let AvailabilityFile { enabled, redis_url, redis_password_file, connection_timeout } = &file.says;
+    let AvailabilityFile { enabled, redis_url, redis_password_file, sentinels, sentinel_primary, connection_timeout } =
+        &file.says;
     if !file.is_whole || *enabled == Some(false) || file.says.is_silent() {
         return Ok(None);
     }
@@ -180,7 +196,26 @@ fn redis(file: &Read<AvailabilityFile>) -> Result<Option<Redis>, Fault> {
     let patience = patience.ok_or_else(|| {
         at("connection_timeout")("[high_availability] connection_timeout must be above zero and finite")
     })?;
-    Ok(Some((Secret::new(url), redis_password_file.clone(), patience)))
+    let sentinels = sentinels.clone().unwrap_or_default();
+    let is_place = |text: &str| {
+        text.rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+    };
+    if let Some(bad) = sentinels.iter().find(|text| !is_place(text)) {
+        let reason = format!("[high_availability] sentinels: {bad:?} is no HOST:PORT, such as \"10.0.0.9:26379\"");
+        return Err(at("sentinels")(reason));
+    }
+    if sentinel_primary.is_some() && sentinels.is_empty() {
+        let reason = "[high_availability] sentinel_primary is what sentinels call it, and none is named; add sentinels";
+        return Err(at("sentinel_primary")(reason));
+    }
+    Ok(Some(Redis {
+        url: Secret::new(url),
+        password_file: redis_password_file.clone(),
+        sentinels,
+        primary: sentinel_primary.clone().unwrap_or_else(|| PRIMARY.to_owned()),
+        patience,
+    }))
 }
 
 impl AvailabilityFile {
@@ -189,6 +224,8 @@ impl AvailabilityFile {
         self.enabled.is_none()
             && self.redis_url.is_none()
             && self.redis_password_file.is_none()
+            && self.sentinels.is_none()
+            && self.sentinel_primary.is_none()
             && self.connection_timeout.is_none()
     }
 }
@@ -265,6 +302,16 @@ mod tests {
                 "[fleet]\nnode = \"vm1\"\n[high_availability]\nenabled = true\n",
                 Some(FLEET),
                 "roundsman.toml:3:1: error: [high_availability] needs redis_url",
+            ),
+            (
+                "[fleet]\nnode = \"vm1\"\n[high_availability]\nredis_url = \"redis://h\"\nsentinels = [\"h\"]\n",
+                Some(FLEET),
+                "roundsman.toml:5:13: error: [high_availability] sentinels: \"h\" is no HOST:PORT",
+            ),
+            (
+                "[fleet]\nnode = \"vm1\"\n[high_availability]\nredis_url = \"redis://h\"\nsentinel_primary = \"m\"\n",
+                Some(FLEET),
+                "roundsman.toml:5:20: error: [high_availability] sentinel_primary is what sentinels call it",
             ),
             (
                 "[fleet]\nnode = \"vm1\"\n[high_availability]\nredis_url = \"h:6379\"\n",
