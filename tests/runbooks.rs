@@ -90,6 +90,7 @@ fn a_runbook_names_the_severity_of_its_alert() {
         FleetEvent::BusUnreachable { node: node(), reason: reason() },
         FleetEvent::SlowReplication { node: node(), reason: reason() },
         FleetEvent::RolloutPaused { plan: plan(), reason: reason() },
+        FleetEvent::RolloutBegan { plan: plan(), what: reason() },
     ];
     let of_fleet = of_fleet.into_iter().map(|event| (event.event(), Happening::Fleet(event)));
     let pages = pages();

@@ -14,8 +14,10 @@ pub enum Part {
     Commands(String),
     /// Whether there is a majority.
     Quorum,
-    /// A plan.
+    /// That a plan waits.
     Plan(String),
+    /// That a plan is carried out.
+    Run(String),
 }
 
 impl Part {
@@ -29,13 +31,14 @@ impl Part {
             FleetEvent::QuorumLost { .. } | FleetEvent::QuorumRegained { .. } => Self::Quorum,
             FleetEvent::SlowReplication { node, .. } | FleetEvent::CaughtUp { node } => Self::Commands(node.clone()),
             FleetEvent::RolloutPaused { plan, .. } | FleetEvent::RolloutResumed { plan } => Self::Plan(plan.clone()),
+            FleetEvent::RolloutBegan { plan, .. } | FleetEvent::RolloutEnded { plan } => Self::Run(plan.clone()),
         }
     }
 
     /// What it is called after its event, where there is more than one: `node_failed:vm3`, but `quorum_lost`.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
-            Self::Node(name) | Self::Commands(name) | Self::Plan(name) => Some(name),
+            Self::Node(name) | Self::Commands(name) | Self::Plan(name) | Self::Run(name) => Some(name),
             Self::Quorum => None,
         }
     }
@@ -47,6 +50,7 @@ impl Part {
             Some(("node", name)) => Some(Self::Node(name.to_owned())),
             Some(("commands", name)) => Some(Self::Commands(name.to_owned())),
             Some(("plan", id)) => Some(Self::Plan(id.to_owned())),
+            Some(("run", id)) => Some(Self::Run(id.to_owned())),
             None | Some(_) => None,
         }
     }
@@ -58,6 +62,7 @@ impl Part {
             Self::Commands(node) => format!("node {node} has caught up with its commands"),
             Self::Quorum => "a majority of the fleet is reached again".to_owned(),
             Self::Plan(plan) => format!("plan {plan} goes on, or is over"),
+            Self::Run(plan) => format!("plan {plan} is over; `supervisorctl fleet plans` says how it ended"),
         }
     }
 
@@ -65,7 +70,7 @@ impl Part {
     pub(super) fn is_gone(&self) -> String {
         match self {
             Self::Node(node) | Self::Commands(node) => format!("node {node} is in no fleet.toml any more"),
-            Self::Quorum | Self::Plan(_) => "this node is in no fleet any more".to_owned(),
+            Self::Quorum | Self::Plan(_) | Self::Run(_) => "this node is in no fleet any more".to_owned(),
         }
     }
 }
@@ -77,6 +82,7 @@ impl fmt::Display for Part {
             Self::Commands(name) => write!(f, "/commands/{name}"),
             Self::Quorum => f.write_str("/quorum"),
             Self::Plan(id) => write!(f, "/plan/{id}"),
+            Self::Run(id) => write!(f, "/run/{id}"),
         }
     }
 }
@@ -90,10 +96,12 @@ impl Alerts {
             FleetEvent::BusUnreachable { .. } => Topic::BusUnreachable,
             FleetEvent::SlowReplication { .. } => Topic::SlowReplication,
             FleetEvent::RolloutPaused { .. } => Topic::RolloutPaused,
+            FleetEvent::RolloutBegan { .. } => Topic::RolloutRunning,
             FleetEvent::NodeBack { .. }
             | FleetEvent::QuorumRegained { .. }
             | FleetEvent::BusReached { .. }
             | FleetEvent::CaughtUp { .. }
+            | FleetEvent::RolloutEnded { .. }
             | FleetEvent::RolloutResumed { .. } => {
                 return self.close(now, &Subject::Fleet(Part::of(event)), Closing::Recovered);
             }

@@ -42,11 +42,13 @@ pub enum Topic {
     BusUnreachable,
     /// A plan of the fleet waits for someone.
     RolloutPaused,
+    /// A plan of the fleet is carried out.
+    RolloutRunning,
 }
 
 impl Topic {
     /// Every one, in the order of the enum.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::UnitRestarted,
         Self::UnitUnhealthy,
         Self::UnitUnkillable,
@@ -65,6 +67,7 @@ impl Topic {
         Self::QuorumLost,
         Self::BusUnreachable,
         Self::RolloutPaused,
+        Self::RolloutRunning,
     ];
 
     /// Its stable name.
@@ -88,6 +91,7 @@ impl Topic {
             Self::QuorumLost => "quorum_lost",
             Self::BusUnreachable => "bus_unreachable",
             Self::RolloutPaused => "rollout_paused",
+            Self::RolloutRunning => "rollout_running",
         }
     }
 
@@ -130,7 +134,8 @@ impl Topic {
             | Self::SlowReplication
             | Self::QuorumLost
             | Self::BusUnreachable
-            | Self::RolloutPaused => 0,
+            | Self::RolloutPaused
+            | Self::RolloutRunning => 0,
         }
     }
 }
@@ -386,6 +391,7 @@ impl Incident {
             (Topic::NodeFailed | Topic::QuorumLost | Topic::BusUnreachable, _) => {
                 "nothing: each node keeps its services as they are, and plans wait"
             }
+            (Topic::RolloutRunning, _) => "services are acted on in order and within their budgets",
             (Topic::RolloutPaused, _) => "it waits for `supervisorctl plan` resume, approve or abort",
             (Topic::Recovered, _) => "nothing",
         }

@@ -55,6 +55,18 @@ pub enum FleetEvent {
         /// Which.
         node: String,
     },
+    /// A plan is carried out from now on.
+    RolloutBegan {
+        /// Which.
+        plan: String,
+        /// What it does, for people.
+        what: String,
+    },
+    /// It is over.
+    RolloutEnded {
+        /// Which.
+        plan: String,
+    },
     /// A plan waits for someone.
     RolloutPaused {
         /// Which.
@@ -81,6 +93,8 @@ impl FleetEvent {
             Self::BusReached { .. } => "bus_reached",
             Self::SlowReplication { .. } => "slow_replication",
             Self::CaughtUp { .. } => "caught_up",
+            Self::RolloutBegan { .. } => "rollout_running",
+            Self::RolloutEnded { .. } => "rollout_ended",
             Self::RolloutPaused { .. } => "rollout_paused",
             Self::RolloutResumed { .. } => "rollout_resumed",
         }
@@ -93,11 +107,13 @@ impl FleetEvent {
             | Self::QuorumRegained { .. }
             | Self::BusReached { .. }
             | Self::CaughtUp { .. }
+            | Self::RolloutEnded { .. }
             | Self::RolloutResumed { .. } => true,
             Self::NodeFailed { .. }
             | Self::QuorumLost { .. }
             | Self::BusUnreachable { .. }
             | Self::SlowReplication { .. }
+            | Self::RolloutBegan { .. }
             | Self::RolloutPaused { .. } => false,
         }
     }
@@ -111,6 +127,8 @@ impl FleetEvent {
             | Self::QuorumRegained { .. }
             | Self::BusReached { .. }
             | Self::CaughtUp { .. }
+            | Self::RolloutBegan { .. }
+            | Self::RolloutEnded { .. }
             | Self::RolloutResumed { .. } => Severity::Info,
         }
     }
@@ -130,6 +148,8 @@ impl FleetEvent {
             Self::BusReached { node } => format!("node {node} meets the fleet again"),
             Self::SlowReplication { node, reason } => format!("node {node} is behind: {reason}"),
             Self::CaughtUp { node } => format!("node {node} has caught up"),
+            Self::RolloutBegan { plan, what } => format!("plan {plan} is carried out: {what}"),
+            Self::RolloutEnded { plan } => format!("plan {plan} is over"),
             Self::RolloutPaused { plan, reason } => format!("plan {plan} waits for someone: {reason}"),
             Self::RolloutResumed { plan } => format!("plan {plan} goes on, or is over"),
         }
@@ -147,7 +167,8 @@ impl FleetEvent {
                 vec![("reached", Field::Number((*reached).into())), ("members", Field::Number((*members).into()))]
             }
             Self::RolloutPaused { plan, reason } => vec![("plan", text(plan)), ("reason", text(reason))],
-            Self::RolloutResumed { plan } => vec![("plan", text(plan))],
+            Self::RolloutBegan { plan, what } => vec![("plan", text(plan)), ("what", text(what))],
+            Self::RolloutEnded { plan } | Self::RolloutResumed { plan } => vec![("plan", text(plan))],
         }
     }
 }

@@ -47,6 +47,11 @@ fn each_part_of_a_fleet_has_its_key_which_is_the_same_whoever_tells_it() {
             FleetEvent::RolloutResumed { plan: plan() },
             "rollout_paused:3f2a",
         ),
+        (
+            FleetEvent::RolloutBegan { plan: plan(), what: "restart db".to_owned() },
+            FleetEvent::RolloutEnded { plan: plan() },
+            "rollout_running:3f2a",
+        ),
     ] {
         let mut alerts = Alerts::new(settings(Vec::new()));
         let event = begins.event();

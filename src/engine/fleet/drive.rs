@@ -239,6 +239,9 @@ impl Member {
             }
             Begun::Drives { document, journal, token, owner, asked, reply } => {
                 self.seat.is_trying = false;
+                if reply.is_some() {
+                    self.tell_of_plan(document.id, &document.plan);
+                }
                 self.begin_to_drive((*document, journal), token, owner, asked);
                 if let (Some(reply), Some(driver)) = (reply, &self.driver) {
                     drop(reply.send(Ok(show::driven(self, driver))));
@@ -312,6 +315,7 @@ impl Member {
     /// A second has gone by.
     pub(super) fn tick(&mut self) {
         self.watch_plan();
+        self.tell_of_plans_over();
         self.tick_hosts();
         if let Some(driver) = &self.driver {
             let closed = driver.document.plan.closed(&self.settings.topology, clock::wall(), &self.settings.zones);

@@ -70,7 +70,7 @@ impl super::Engine {
             |name: &str| name.parse::<NodeName>().is_ok_and(|name| nodes.is_some_and(|it| it.contains_key(&name)));
         self.alerts.keep_fleet(now, |part| match part {
             Part::Node(name) | Part::Commands(name) => is_node(name),
-            Part::Quorum | Part::Plan(_) => nodes.is_some(),
+            Part::Quorum | Part::Plan(_) | Part::Run(_) => nodes.is_some(),
         });
         self.write_alerts(now);
     }

@@ -11,7 +11,8 @@ use crate::{
     edge::{bus::BusError, clock, knock},
     engine::{Report, settings::FleetSettings},
     fleet::{
-        Alarm, Control, Membership, MembershipEffect, MembershipInput, NodeName, PlanId, Rollout, Sign, Transport, Wait,
+        Alarm, Control, Membership, MembershipEffect, MembershipInput, NodeName, Plan, PlanId, Rollout, ServiceName,
+        Sign, Transport, Wait,
     },
 };
 
@@ -52,7 +53,6 @@ impl Member {
         let signs = others.map(sign).collect();
         let sent = self.driver.as_ref().map(Driver::sent).unwrap_or_default();
         self.watch(MembershipInput::Looked { signs, sent });
-        self.tell_of_plans_over();
     }
 
     /// Redis did not answer.
@@ -159,13 +159,38 @@ impl Member {
     }
 
     /// A plan that waited, as this node told, may have come to its end elsewhere.
-    fn tell_of_plans_over(&mut self) {
+    pub(super) fn tell_of_plans_over(&mut self) {
         if self.plans.over == self.seat.over.len() {
             return;
         }
         self.plans.over = self.seat.over.len();
         let over: BTreeSet<PlanId> = self.seat.over.clone();
-        over.iter().for_each(|plan| self.tell_people(FleetEvent::RolloutResumed { plan: plan.to_string() }));
+        for plan in over.iter().map(PlanId::to_string) {
+            self.tell_people(FleetEvent::RolloutResumed { plan: plan.clone() });
+            self.tell_people(FleetEvent::RolloutEnded { plan });
+        }
+    }
+
+    /// Whoever a plan is ordered from tells people what will be done.
+    pub(super) fn tell_of_plan(&self, plan: PlanId, intent: &Plan) {
+        self.tell_people(FleetEvent::RolloutBegan { plan: plan.to_string(), what: what(intent) });
+    }
+}
+
+/// What a plan does, for people.
+fn what(plan: &Plan) -> String {
+    let names = |services: &mut dyn Iterator<Item = &ServiceName>| {
+        let mut names: Vec<&str> = services.map(ServiceName::as_str).collect();
+        names.dedup();
+        names.join(", ")
+    };
+    let asked = names(&mut plan.intent.services.iter());
+    let mut others = plan.waves.iter().map(|wave| &wave.service).filter(|name| !plan.intent.services.contains(*name));
+    let (verb, others) = (plan.intent.verb.as_str(), names(&mut others));
+    if others.is_empty() {
+        format!("{verb} {asked}")
+    } else {
+        format!("{verb} {asked}, and then what depends on it: {others}")
     }
 }
 

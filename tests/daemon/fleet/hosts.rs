@@ -324,6 +324,9 @@ depends_on = [{ service = \"db\", on_restart = \"notify\" }]
         (2.into(), 1.into())
     );
     assert_eq!(world.lines("told"), ["told"]);
+    // People are told when a plan begins, and when it is over, without Redis as well.
+    world.until_notices("rollout_running", 1);
+    world.until_notices("rollout_ended", 1);
 }
 
 /// Whoever is at the other end: one that takes a connection and says nothing, one that never stops talking, one whose helper hangs.

@@ -102,6 +102,10 @@ pub(crate) fn a_plan_that_waits_for_someone_is_told_of_and_so_is_that_it_goes_on
     let id = plan["id"].as_str().unwrap().to_owned();
     let waits = until_told(&hook, "rollout_paused", 1);
     assert_eq!(waits, [["rollout_paused".to_owned(), format!("rollout_paused:{id}")]]);
+    let began = until_told(&hook, "rollout_running", 1);
+    assert_eq!(began, [["rollout_running".to_owned(), format!("rollout_running:{id}")]]);
+    let text = hook.taken().iter().find_map(|it| (it["event"] == "rollout_running").then(|| it["message"].to_string()));
+    assert!(text.unwrap().contains("restart db, and then what depends on it: app"));
     let page = metrics::page(world, "*/*");
     assert!(page.contains("roundsman_rollout_steps_total{result=\"failed\"} 1"), "{page}");
     let said = metrics::said_of(&page);
@@ -110,8 +114,9 @@ pub(crate) fn a_plan_that_waits_for_someone_is_told_of_and_so_is_that_it_goes_on
     world.ok(&["reload-config"]);
     assert_eq!(fleet.node(2).ctl(&["plan", "resume", &id[..8]]).code, 0);
     fleet.until_plan(1, "succeeded");
-    let key = format!("rollout_paused:{id}");
-    until_within(TOLD_WITHIN, "its going on is told", || {
-        told(&hook).iter().any(|[event, of]| event == "recovered" && *of == key).then_some(())
-    });
+    for key in [format!("rollout_paused:{id}"), format!("rollout_running:{id}")] {
+        until_within(TOLD_WITHIN, "its end is told", || {
+            told(&hook).iter().any(|[event, of]| event == "recovered" && *of == key).then_some(())
+        });
+    }
 }
