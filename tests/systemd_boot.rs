@@ -5,6 +5,8 @@
 mod machine;
 #[path = "systemd_boot/external.rs"]
 mod external; // services that systemd keeps
+#[path = "systemd_boot/remote.rs"]
+mod remote; // a host without a daemon
 #[path = "systemd_boot/sandbox.rs"]
 mod sandbox; // services that are shut in
 
