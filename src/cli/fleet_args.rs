@@ -64,6 +64,9 @@ pub(crate) struct PlanArgs {
     /// Whether or not the windows of services are open
     #[arg(long)]
     pub(crate) at_any_time: bool,
+    /// Abort the plan that is under way first, if there is one: what it has begun ends, and nothing more of it is begun
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) supersede: bool,
     /// Show the plan and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

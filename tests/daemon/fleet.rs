@@ -288,6 +288,13 @@ pub(crate) fn an_aborted_plan_leaves_alone_what_it_had_not_begun() {
     // And the next one may begin.
     let next = fleet.node(3).ctl(&["fleet", "restart", "app", "--node", "vm2"]);
     assert_eq!(next.code, 0, "{next:?}");
+    // One may take the place of another, from any machine.
+    fleet.node(2).ok(&["fleet", "restart", "db", "--no-wait"]);
+    until("the database was restarted", || (fleet.generation(1, "db") == 3).then_some(()));
+    fleet.node(1).ok(&["fleet", "restart", "app", "--node", "vm3", "--supersede"]);
+    assert_eq!((fleet.generation(3, "app"), fleet.generation(2, "app")), (2, 2));
+    let plans = fleet.node(1).ok(&["fleet", "plans", "--json"]).json()["plans"].clone();
+    assert_eq!((&plans[1]["state"], &plans[1]["reason"]), (&"aborted".into(), &"another plan takes its place".into()));
 }
 
 /// A web application that takes a while to come up.

@@ -18,6 +18,9 @@ use crate::{
 /// How often it is asked how far a plan is.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// So often it is looked whether an aborted plan has ended.
+const ENDS_AFTER: u32 = 480;
+
 /// `fleet`
 pub(super) fn run(context: &Context, what: FleetCommand) -> Result<Exit, Failure> {
     match what {
@@ -97,11 +100,14 @@ fn newest(context: &Context) -> Result<String, Failure> {
 }
 
 fn order(context: &Context, verb: &str, args: PlanArgs) -> Result<Exit, Failure> {
-    let PlanArgs { services, nodes, no_cascade, at_any_time, dry_run, digest, no_wait } = args;
+    let PlanArgs { services, nodes, no_cascade, at_any_time, supersede, dry_run, digest, no_wait } = args;
     let verb = verb.to_owned();
     let intent = FleetIntent { verb, services, nodes, no_cascade, at_any_time, dry_run, digest };
     let interrupt = Interrupt::watch().map_err(Failure::Signals)?;
     let mut wait = |ticks| interrupt.check_briefly(ticks);
+    if supersede {
+        end_present(context, &interrupt)?;
+    }
     let answer: Answer<FleetPlan> = context.client.post("/v1/fleet/plans", &intent, &mut wait)?;
     if no_wait || context.json || answer.value.id.is_empty() {
         context.show(&answer, view::fleet::plan)?;
@@ -113,6 +119,28 @@ fn order(context: &Context, verb: &str, args: PlanArgs) -> Result<Exit, Failure>
     }
     print(view::fleet::plan(&context.screen, &answer.value).as_bytes())?;
     watch(context, answer.value)
+}
+
+/// Aborts the plan that is under way, if there is one, and waits for its end.
+fn end_present(context: &Context, interrupt: &Interrupt) -> Result<(), Failure> {
+    let answer: Answer<FleetPlans> = context.client.get("/v1/fleet/plans")?;
+    let Some(plan) = answer.value.plans.into_iter().find(|plan| !plan.is_over()) else { return Ok(()) };
+    let place = format!("/v1/fleet/plans/{}", plan.id);
+    let reason = Some("another plan takes its place".to_owned());
+    let said = FleetSay { verb: "abort".to_owned(), reason, wave: None, digest: None, instance: None };
+    let mut wait = |ticks| interrupt.check_briefly(ticks);
+    let mut answer: Answer<FleetPlan> = context.client.post(&place, &said, &mut wait)?;
+    for _ in 0..ENDS_AFTER {
+        if answer.value.is_over() {
+            return Ok(());
+        }
+        interrupt.pause(PAUSE)?;
+        answer = context.client.get(&place)?;
+    }
+    Err(Failure::Usage {
+        text: "the plan before is being aborted, and something of it is still under way",
+        remedy: "`supervisorctl plan show -f` shows what; say it again once that has ended",
+    })
 }
 
 /// Tells each new word of the journal, until the plan is over or waits for someone.
