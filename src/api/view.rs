@@ -41,6 +41,7 @@ fn line(now: Now, state: &UnitState) -> v1::UnitLine {
         result: status.result.as_str().to_owned(),
         since_us: status.since.wall.0,
         up: is_up(status, def),
+        not_known: status.not_known.is_some(),
         pid: status.main_pid.map(crate::base::Pid::raw),
         starts_in_window: status.starts_in_window,
         start_limit_burst: def.start_limit.burst,
@@ -78,6 +79,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         since_us: status.since.wall.0,
         kind: kind_of(def),
         up: is_up(status, def),
+        not_known: status.not_known.is_some(),
         enabled: status.enabled,
         pid: status.main_pid.map(crate::base::Pid::raw),
         generation: status.generation.0,
@@ -158,6 +160,9 @@ pub(super) fn used(state: &UnitState) -> (UnitUse, &'static str) {
 /// Active, or a oneshot that did its work or waits until something calls it (a hook), or down until its timer elapses. A unit that
 /// nobody wants up and that never failed is not "down" either, but neither is it up: `status` counts what is wanted.
 pub(super) fn is_up(status: &UnitStatus, def: &UnitDef) -> bool {
+    if status.not_known.is_some() {
+        return false;
+    }
     let works_once = def.service.kind == ServiceKind::Oneshot && def.external.is_none();
     let is_ready = works_once && (status.generation.0 > 0 || !def.enabled);
     let rests = status.active == Active::Inactive && (is_ready || status.timer.is_some());
@@ -241,6 +246,9 @@ fn cause_of(state: &UnitState) -> String {
     }
     if let Some(why) = fallen {
         return why;
+    }
+    if let Some(not_known) = &status.not_known {
+        return not_known.why().to_owned();
     }
     match (status.sub, status.active) {
         (Sub::Listening, _) if status.accepted.is_some() => "listens; each connection makes an instance".to_owned(),

@@ -210,7 +210,8 @@ impl Node {
                 if let Some(unit) = self.unit_mut(place) {
                     unit.restarts = unit.restarts.saturating_add(1);
                 }
-                self.begin_run(now, place, StartCause::ExternalRestart, None);
+                let at = run.ended_at.unwrap_or(now);
+                self.begin_run_at(now, at, place, StartCause::ExternalRestart, None);
             }
             Plan::Restart { cause, counts, row, delay } => {
                 let state = State::HoldOff { due: now.mono.after(delay), cause, counts };

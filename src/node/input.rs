@@ -328,6 +328,8 @@ pub enum Sight {
         said: Box<str>,
         /// Its run.
         life: Life,
+        /// When its main process began, where that is said.
+        began: Option<Wall>,
     },
     /// It is on its way between the two; that manager is about to decide.
     Moving {
@@ -381,6 +383,8 @@ pub struct LifeEnd {
 pub struct Past {
     /// Which it was.
     pub life: Option<Life>,
+    /// When its main process began.
+    pub began: Option<Wall>,
     /// When its main process ended.
     pub at: Option<Wall>,
     /// How many starts that manager allows, within how long.

@@ -5,7 +5,7 @@ use super::{
     graph::Place,
     probe::Probe,
     service::{Phase, Run, State, Unit},
-    status::{ProbeStatus, Sub, Verdict},
+    status::{NotKnown, ProbeStatus, Sub, Verdict},
     wish::{JobKind, Wish},
 };
 use crate::{
@@ -62,6 +62,7 @@ impl Node {
             enabled: unit.is_enabled(),
             wanted: unit.wish == Wish::Up || (unit.accepts() && matches!(unit.state, State::Listening)),
             accepted: self.accepted(place, unit),
+            not_known: not_known(unit),
             needs_restart: run.is_some_and(|run| needs_restart(&run.def, &unit.def)),
             maintained: unit.maintained,
             held_back: unit.held_back,
@@ -140,6 +141,18 @@ impl Unit {
                 Phase::FinalSigkill => Sub::FinalSigkill,
             },
         }
+    }
+}
+
+/// What speaks of an external service only once someone has looked, and for as long as that can be told.
+fn not_known(unit: &Unit) -> Option<NotKnown> {
+    let watch = unit.watch.as_ref().filter(|_| unit.job.is_none())?;
+    let unseen = || watch.is_unseen().then_some(NotKnown::NotYet);
+    match &unit.state {
+        State::Inactive => watch.blindness().or_else(unseen),
+        State::HoldOff { due: None, .. } => watch.blindness(),
+        State::Live(run) if run.phase.is_up() => watch.blindness(),
+        State::Live(_) | State::HoldOff { due: Some(_), .. } | State::Failed | State::Listening => None,
     }
 }
 

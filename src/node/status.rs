@@ -56,6 +56,8 @@ pub struct UnitStatus {
     pub enabled: bool,
     /// Whether it is meant to be up, now or as soon as what it waits for allows.
     pub wanted: bool,
+    /// Why nothing is known of an external service; `active` is what was known before.
+    pub not_known: Option<NotKnown>,
     /// Whether its definition changed since its run began; the new one holds from the next start.
     pub needs_restart: bool,
     /// Whether its processes do not die on the final signal.
@@ -72,6 +74,26 @@ pub struct UnitStatus {
     pub job: Option<&'static str>,
     /// Its timer, while that is armed.
     pub timer: Option<TimerStatus>,
+}
+
+/// Why it is not known how an external service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotKnown {
+    /// Nobody has told yet.
+    NotYet,
+    /// Whoever is asked cannot tell, again and again; with the reason, for people.
+    CannotTell(String),
+}
+
+impl NotKnown {
+    /// For people.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        match self {
+            Self::NotYet => "not looked at yet",
+            Self::CannotTell(why) => why,
+        }
+    }
 }
 
 /// A timer that is armed.

@@ -31,6 +31,10 @@ pub struct Unit {
     pub kind: String,
     /// Whether this counts as up: active, or a oneshot that finished with success.
     pub up: bool,
+    /// Whether it is not known how it is: an external service whose manager has not been asked, or cannot tell. `active` is what
+    /// was known before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_known: bool,
     /// Whether the daemon starts it when it comes up.
     pub enabled: bool,
     /// Pid of the main process.
@@ -221,6 +225,9 @@ pub struct UnitLine {
     pub since_us: i64,
     /// Whether this counts as up.
     pub up: bool,
+    /// As in [`Unit`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_known: bool,
     /// Pid of the main process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
