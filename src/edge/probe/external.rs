@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{Prober, http};
 use crate::{
-    base::{ExitStatus, RunResult, Signal, TimeSpan, Wall},
+    base::{ExitStatus, RunResult, Signal, TimeSpan, Wall, address::split_host_port},
     node::{
         effect::HostOrder,
         input::{Finding, Life, LifeEnd, Past, Sight},
@@ -93,8 +93,10 @@ impl Prober {
                 http::post(stream, "localhost", "/RPC2", authorization, body, ANSWER_BYTES_MAX).await?
             }
             None => {
-                let address = server.url.trim_start_matches("http://").trim_end_matches("/RPC2").trim_end_matches('/');
-                let with_port = if address.contains(':') { address.to_owned() } else { format!("{address}:80") };
+                let address = server.url.trim_start_matches("http://").trim_end_matches('/').trim_end_matches("/RPC2");
+                let address = address.trim_end_matches('/');
+                let has_port = split_host_port(address).is_some();
+                let with_port = if has_port { address.to_owned() } else { format!("{address}:80") };
                 let stream = self.connect(&with_port).await?;
                 http::post(stream, address, "/RPC2", authorization, body, ANSWER_BYTES_MAX).await?
             }
