@@ -483,9 +483,9 @@ impl Run {
     /// Whether only we have nothing to do with it any more.
     fn is_left_running(&self) -> bool {
         let leaves = matches!(self.ending, Some(Ending::Shutdown(_) | Ending::Removed));
-        // It was up: one that was being started is stopped, or comes up without us.
-        let was_up = self.begin.ready_at.is_some() && self.result == RunResult::Success;
-        leaves && was_up && self.elsewhere.is_none() && self.def.external.is_some()
+        // One that was being started is stopped, or comes up without us.
+        let is_up = (self.begin.ready_at.is_some() || self.comes_back) && self.result == RunResult::Success;
+        leaves && is_up && self.elsewhere.is_none() && self.def.external.is_some()
     }
 
     /// What on_failure and on_success are told of this run.

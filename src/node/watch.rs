@@ -491,17 +491,23 @@ impl Node {
         directive.is_some_and(|directive| self.run_command(now, place, directive, 0, Phase::Stop))
     }
 
-    /// External services that are just restarted are not to be left stopped when the daemon ends.
-    pub(super) fn restarts_come_back(&mut self) {
+    /// External services that are just started or restarted are not to be left half way when the daemon ends, nor those stopped
+    /// that we have stopped and would start after a while.
+    pub(super) fn restarts_come_back(&mut self, now: Now) {
         for place in self.names.values().copied().collect::<Vec<_>>() {
-            let Some(unit) = self.unit_mut(place).filter(|unit| unit.wish == Wish::Up) else { continue };
-            if let Some(run) = unit.run_mut().filter(|run| run.def.external.is_some()) {
-                run.comes_back = matches!(run.ending, Some(Ending::Restart(_) | Ending::Unhealthy { .. }));
+            let Some(unit) = self.unit(place).filter(|unit| unit.wish == Wish::Up && !unit.gone) else { continue };
+            let was_stopped = matches!(&unit.state, State::HoldOff { cause: StartCause::Unhealthy { .. }, .. });
+            if was_stopped && unit.def.external.is_some() {
+                self.hold_off_over(now, place);
+            }
+            if let Some(run) = self.run_mut(place).filter(|run| run.def.external.is_some()) {
+                run.comes_back = run.phase == Phase::Start
+                    || matches!(run.ending, Some(Ending::Restart(_) | Ending::Unhealthy { .. }));
             }
         }
     }
 
-    /// It was stopped to be restarted, and the daemon ends: it is started, and left alone then.
+    /// It is being started, or was stopped to be restarted, and the daemon ends: it is started, and left alone then.
     pub(super) fn next_start_again(&mut self, now: Now, place: Place, step: u16) {
         if self.run_command(now, place, Directive::Start, step, Phase::Stop) {
             return;

@@ -6,12 +6,15 @@ use super::super::{
 };
 use super::{
     desk::Desk,
-    make::{external, name, service, with},
+    make::{external, name, probe, service, with},
 };
 use crate::{
     base::{ExitStatus, RunResult, TimeSpan, Wall},
     node::Input,
-    unit::{UnitDef, spec::Restart},
+    unit::{
+        UnitDef,
+        spec::{OnUnhealthy, Restart},
+    },
 };
 
 fn up(id: &str, restarts: u32) -> Sight {
@@ -552,11 +555,60 @@ fn one_that_is_stopped_to_be_restarted_is_not_left_so_when_the_daemon_ends() {
     let mut desk = stopping();
     desk.give(shutdown(true));
     assert!(desk.exited("web/1.2", 0).contains(&"all-stopped 0".to_owned()));
+    // Nobody has started it yet.
+    for machine in [false, true] {
+        let mut desk = watched(with("web", |def| {
+            *def = stop_and_start("web");
+            def.service.restart.delay = TimeSpan::from_secs(30);
+            def.health = [probe("live", OnUnhealthy::Restart)].into();
+            def.health[0].unhealthy_after = 1;
+        }));
+        desk.pass(10.0);
+        desk.probed("web/1", 0, Some("status 503"));
+        desk.spawned("web/1.2");
+        desk.exited("web/1.2", 0);
+        assert_eq!(desk.sub("web"), "auto-restart");
+        let said = desk.give(shutdown(machine));
+        assert_eq!(said.contains(&"spawn web/2.1 exec_start".to_owned()), !machine, "{said:?}");
+        assert_eq!(said.contains(&"all-stopped 0".to_owned()), machine, "{said:?}");
+        if !machine {
+            desk.spawned("web/2.1");
+            let said = desk.exited("web/2.1", 0);
+            assert!(said.contains(&"RunEnded web/2 success (none) left wanted".to_owned()), "{said:?}");
+            assert!(said.contains(&"all-stopped 0".to_owned()), "{said:?}");
+        }
+    }
     // Someone wants it down.
     let mut desk = stopping();
     desk.order(Verb::Stop, &["web"]);
     desk.give(shutdown(false));
     assert!(desk.exited("web/1.2", 0).contains(&"all-stopped 0".to_owned()));
+}
+
+#[test]
+fn one_that_is_being_started_is_started_before_the_daemon_ends() {
+    let shutdown = |machine| Input::Shutdown { actor: crate::base::Actor::Daemon, machine };
+    let starting = || {
+        let mut desk = Desk::new([on_failure("web")]);
+        desk.spawned("web/1.1");
+        desk
+    };
+    let mut desk = starting();
+    assert_eq!(told(&desk.give(shutdown(false))), ["ShuttingDown"], "it is waited for");
+    assert_eq!(desk.sub("web"), "stop");
+    let said = desk.exited("web/1.1", 0);
+    assert!(said.contains(&"RunEnded web/1 success (none) left wanted".to_owned()), "{said:?}");
+    assert!(said.contains(&"all-stopped 0".to_owned()), "{said:?}");
+    // Not for longer than a stop may take, and what has failed is not up.
+    let mut desk = starting();
+    desk.give(shutdown(false));
+    let said = desk.exited("web/1.1", 1);
+    assert!(said.contains(&"RunEnded web/1 exit-code (exit code 1) rest wanted".to_owned()), "{said:?}");
+    let mut desk = starting();
+    desk.give(shutdown(false));
+    assert!(desk.pass(90.0).iter().any(|line| line.starts_with("kill")), "it took too long");
+    let mut desk = starting();
+    assert!(desk.give(shutdown(true)).iter().any(|line| line.starts_with("kill")), "the machine goes down");
 }
 
 #[test]
