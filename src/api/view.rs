@@ -14,7 +14,7 @@ use crate::{
     node::{
         effect::{Outcome, ProbeReport, Refusal},
         input::Finding,
-        status::{Accepted, Active, ProbeStatus, Sub, TimerStatus, UnitStatus, Verdict},
+        status::{Accepted, Active, ProbeStatus, Sub, TheirLimit, TimerStatus, UnitStatus, Verdict},
     },
     unit::{UnitDef, spec::ServiceKind},
     wire::v1,
@@ -44,7 +44,8 @@ fn line(now: Now, state: &UnitState) -> v1::UnitLine {
         not_known: status.not_known.is_some(),
         pid: status.main_pid.map(crate::base::Pid::raw),
         starts_in_window: status.starts_in_window,
-        start_limit_burst: def.start_limit.burst,
+        start_limit_burst: status.their_limit.map_or(def.start_limit.burst, |limit| limit.burst),
+        start_limit_of: limited_by(status, def),
         restarts_total: *restarts_total,
         health: health(status).to_owned(),
         in_maintenance: status.maintained,
@@ -87,8 +88,9 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         restarts_in_row: status.restarts,
         restarts_total: *restarts_total,
         starts_in_window: status.starts_in_window,
-        start_limit_burst: def.start_limit.burst,
-        start_limit_interval_us: def.start_limit.interval.micros(),
+        start_limit_burst: status.their_limit.map_or(def.start_limit.burst, |limit| limit.burst),
+        start_limit_interval_us: status.their_limit.map_or(def.start_limit.interval, |limit| limit.interval).micros(),
+        start_limit_of: limited_by(status, def),
         result: status.result.as_str().to_owned(),
         last_exit: status.last_status.map(|status| status.to_string()),
         last_exit_result: status.last_status.map(|_| status.last_result.as_str().to_owned()),
@@ -167,6 +169,11 @@ pub(super) fn is_up(status: &UnitStatus, def: &UnitDef) -> bool {
     let is_ready = works_once && (status.generation.0 > 0 || !def.enabled);
     let rests = status.active == Active::Inactive && (is_ready || status.timer.is_some());
     matches!(status.active, Active::Active | Active::Reloading) || rests
+}
+
+/// Whose start limit counts, where it is not ours.
+fn limited_by(status: &UnitStatus, def: &UnitDef) -> Option<String> {
+    status.their_limit.and(def.external.as_ref()).map(|external| external.manager.kept_by().to_owned())
 }
 
 fn kind_of(def: &UnitDef) -> String {
@@ -257,7 +264,14 @@ fn cause_of(state: &UnitState) -> String {
         (Sub::AutoRestart, _) => format!("waits for its next start; the last run ended with {last}"),
         (_, Active::Failed) if status.result == RunResult::StartLimitHit => {
             let last = status.last_status.map_or_else(String::new, |_| format!("; the last run ended with {last}"));
-            format!("too many starts in its window{last}; supervisorctl reset clears that")
+            let limit = status.their_limit.zip(limited_by(status, &state.def));
+            let who = limit.map_or_else(
+                || "too many starts in its window".to_owned(),
+                |(TheirLimit { burst, interval, .. }, by)| {
+                    format!("{by} has given it up: more than {} within {interval}", counted(burst, "start"))
+                },
+            );
+            format!("{who}{last}; supervisorctl reset clears that")
         }
         (_, Active::Failed) if status.result == RunResult::TriggerLimitHit => {
             "traffic started it too often; supervisorctl start lets it listen again".to_owned()

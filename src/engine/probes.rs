@@ -268,7 +268,7 @@ fn sight(status: ExitStatus) -> Sight {
     };
     match status {
         ExitStatus::Exited(0) => {
-            Sight::Up { said: "up".into(), life: Life { id: "".into(), restarts: None }, began: None }
+            Sight::Up { said: "up".into(), life: Life { id: "".into(), restarts: None }, began: None, limit: None }
         }
         ExitStatus::Exited(1 | 2) => down("dead", RunResult::Unknown),
         ExitStatus::Exited(3) => down("down", RunResult::Success),

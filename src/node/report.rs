@@ -5,11 +5,11 @@ use super::{
     graph::Place,
     probe::Probe,
     service::{Phase, Run, State, Unit},
-    status::{NotKnown, ProbeStatus, Sub, Verdict},
+    status::{NotKnown, ProbeStatus, Sub, TheirLimit, Verdict},
     wish::{JobKind, Wish},
 };
 use crate::{
-    base::{Now, Pid, StartCause, UnitName},
+    base::{Now, Pid, RunResult, StartCause, UnitName},
     unit::{UnitDef, spec::Listen},
 };
 
@@ -62,6 +62,7 @@ impl Node {
             enabled: unit.is_enabled(),
             wanted: unit.wish == Wish::Up || (unit.accepts() && matches!(unit.state, State::Listening)),
             accepted: self.accepted(place, unit),
+            their_limit: their_limit(unit),
             not_known: not_known(unit),
             needs_restart: run.is_some_and(|run| needs_restart(&run.def, &unit.def)),
             maintained: unit.maintained,
@@ -142,6 +143,14 @@ impl Unit {
             },
         }
     }
+}
+
+/// Where its manager starts it again by itself that one's limit counts, unless ours was hit by what is started here.
+fn their_limit(unit: &Unit) -> Option<TheirLimit> {
+    let watch = unit.watch.as_ref()?;
+    let is_hit = matches!(unit.state, State::Failed) && unit.result == RunResult::StartLimitHit;
+    let limit = if is_hit { watch.gave_up } else { watch.limit.filter(|limit| limit.decides) };
+    limit.map(|limit| TheirLimit { burst: limit.burst, interval: limit.interval, is_hit })
 }
 
 /// What speaks of an external service only once someone has looked, and for as long as that can be told.

@@ -8,8 +8,8 @@ use super::{
     Effect, Node,
     effect::HostOrder,
     graph::Place,
-    input::{Life, LifeEnd, Past, Sight},
-    service::{Directive, Main, Phase, Run, State},
+    input::{Allowed, Life, LifeEnd, Past, Sight},
+    service::{Directive, Main, Monitor, Phase, Run, State},
     status::NotKnown,
     timers::Slot,
     wish::{Ending, Wish},
@@ -44,6 +44,9 @@ pub(super) struct Watch {
     stopped_at: Option<Wall>,
     /// Its run is to end, and it may be up once the command that is signalled is gone.
     pub(super) owes_stop: bool,
+    /// The start limit of its manager, as that said last, and the one by which that has given it up since its last run began.
+    pub(super) limit: Option<Allowed>,
+    pub(super) gave_up: Option<Allowed>,
     /// Whether anyone has said how it is: its manager, or the end of a run here.
     looked: bool,
     /// So many looks in a row could not tell.
@@ -62,6 +65,8 @@ impl Default for Watch {
             seen_down: true,
             stopped_at: None,
             owes_stop: false,
+            limit: None,
+            gave_up: None,
             looked: false,
             blind: 0,
             number: 0,
@@ -138,13 +143,6 @@ pub(super) enum Elsewhere {
     GaveUp(Allowed),
 }
 
-/// So many starts, within this time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Allowed {
-    pub(super) burst: u32,
-    pub(super) interval: TimeSpan,
-}
-
 impl Node {
     /// Begins to watch an external service, or ends that where the unit is none any more.
     pub(super) fn settle_watch(&mut self, now: Now, place: Place) {
@@ -219,7 +217,7 @@ impl Node {
     /// A run begins, of which nothing was seen yet; what was stopped before does not matter any more.
     pub(super) fn forget_life(&mut self, place: Place) {
         if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
-            (watch.life, watch.seen_down, watch.said) = (None, true, None);
+            (watch.life, watch.seen_down, watch.said, watch.gave_up) = (None, true, None, None);
         }
     }
 
@@ -233,6 +231,7 @@ impl Node {
             return;
         };
         watch.awaited = None;
+        watch.limit = limit_of(&sight).or(watch.limit);
         let said = shown(&sight);
         if matches!(sight, Sight::Unasked(_)) {
             watch.blind = watch.blind.saturating_add(1);
@@ -241,7 +240,7 @@ impl Node {
         }
         match sight {
             Sight::Unasked(_) => {}
-            Sight::Up { said: _, life, began } => self.seen_up(now, place, life, began),
+            Sight::Up { said: _, life, began, limit: _ } => self.seen_up(now, place, life, began),
             Sight::Moving { said: _, end } => self.seen_moving(place, end),
             Sight::Waiting { said: _, end, past } => self.seen_waiting(now, place, end, &past),
             Sight::Down { said: _, end, past } => self.seen_down(now, place, end, past),
@@ -349,8 +348,8 @@ impl Node {
         let is_another = past.life.is_some() && watch.life != past.life;
         let failed = !matches!(end.result, RunResult::Success | RunResult::ExecCondition);
         let has_given_up = failed && (end.result == RunResult::StartLimitHit || watch.was_restarted(&past));
-        let (burst, interval) = past.limit.unwrap_or((limit.burst, limit.interval));
-        let allowed = Allowed { burst, interval };
+        let ours = Allowed { burst: limit.burst, interval: limit.interval, decides: true };
+        let allowed = past.limit.filter(Allowed::is_limit).unwrap_or(ours);
         let ran = if has_given_up { watch.without_refused(&past) } else { past.clone() };
         let idle = unit.job.is_none() && !unit.gone;
         match &unit.state {
@@ -399,8 +398,16 @@ impl Node {
 
     fn given_up_elsewhere(&mut self, now: Now, place: Place, allowed: Allowed) {
         let monitor = self.last_end(place);
-        self.start_limit_hit_of(now, place, allowed, monitor);
+        self.gave_up_elsewhere(now, place, allowed, monitor);
         self.correct_last_end(now, place, Consequence::StartLimit);
+    }
+
+    /// Its manager has given it up, by its own start limit.
+    pub(super) fn gave_up_elsewhere(&mut self, now: Now, place: Place, by: Allowed, monitor: Option<Box<Monitor>>) {
+        self.start_limit_hit_of(now, place, by.burst, by.interval, monitor);
+        if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
+            watch.gave_up = Some(by);
+        }
     }
 
     /// Someone told its manager not to start it again.
@@ -554,6 +561,20 @@ impl Ending {
             Self::Stop(_) | Self::Conflict(_) | Self::Bound(_) => true,
             Self::Restart(_) | Self::Shutdown(_) | Self::Removed | Self::Unhealthy { .. } => false,
         }
+    }
+}
+
+impl Allowed {
+    const fn is_limit(&self) -> bool {
+        self.burst > 0 && !self.interval.is_zero()
+    }
+}
+
+const fn limit_of(sight: &Sight) -> Option<Allowed> {
+    match sight {
+        Sight::Up { limit, .. } => *limit,
+        Sight::Waiting { past, .. } | Sight::Down { past, .. } => past.limit,
+        Sight::Moving { .. } | Sight::Unasked(_) => None,
     }
 }
 

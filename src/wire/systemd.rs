@@ -13,7 +13,7 @@ const SERVICE: &str = "org.freedesktop.systemd1";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE_UNIT: &str = "org.freedesktop.systemd1.Service";
 /// What is asked, in this order. The state is asked first and last: where it changed in between, the rest is of two states.
-const QUESTIONS: [(&str, &str); 13] = [
+const QUESTIONS: [(&str, &str); 14] = [
     (UNIT, "ActiveState"),
     (UNIT, "LoadState"),
     (UNIT, "SubState"),
@@ -26,6 +26,7 @@ const QUESTIONS: [(&str, &str); 13] = [
     (UNIT, "StartLimitBurst"),
     (UNIT, "StartLimitIntervalUSec"),
     (SERVICE_UNIT, "ExecMainStartTimestamp"),
+    (SERVICE_UNIT, "Restart"),
     (UNIT, "ActiveState"),
 ];
 const SERIAL_HELLO: u32 = 1;
@@ -54,8 +55,10 @@ pub struct UnitState {
     pub started: Option<i64>,
     /// When it ended, in microseconds of wall time.
     pub ended: Option<i64>,
-    /// How many starts systemd allows, within how many microseconds (`u64::MAX` is for ever).
+    /// How many starts systemd allows, within how many microseconds (`u64::MAX` is for ever); one that is 0 is no limit.
     pub start_limit: Option<(u32, u64)>,
+    /// After which ends systemd starts it again by itself: `no`, `on-failure` …
+    pub restart: String,
 }
 
 impl UnitState {
@@ -170,7 +173,7 @@ impl Answers {
             Some(Value::Number(number)) => Some(*number),
             Some(Value::Text(_) | Value::Bytes(_)) | None => None,
         };
-        let (first, last) = (text(0), text(12));
+        let (first, last) = (text(0), text(13));
         Some(Ok(UnitState {
             load: text(1),
             active: if first == last { first } else { String::new() },
@@ -185,10 +188,8 @@ impl Answers {
             status: number(7).unwrap_or(0),
             started: number(11).filter(|at| *at > 0),
             ended: number(8).filter(|at| *at > 0),
-            start_limit: number(9)
-                .and_then(|burst| u32::try_from(burst).ok())
-                .zip(number(10).map(i64::cast_unsigned))
-                .filter(|(burst, interval)| *burst > 0 && *interval > 0),
+            start_limit: number(9).and_then(|burst| u32::try_from(burst).ok()).zip(number(10).map(i64::cast_unsigned)),
+            restart: text(12),
         }))
     }
 }
@@ -203,7 +204,7 @@ mod tests {
         assert_eq!(path_of("1@x.service"), "/org/freedesktop/systemd1/unit/_31_40x_2eservice");
     }
 
-    fn answered(values: [Result<Value, String>; 13]) -> Option<Result<UnitState, String>> {
+    fn answered(values: [Result<Value, String>; 14]) -> Option<Result<UnitState, String>> {
         let mut answers = Answers::default();
         for (value, serial) in values.into_iter().zip(SERIAL_FIRST..) {
             assert_eq!(answers.state(), None);
@@ -213,7 +214,7 @@ mod tests {
         answers.state()
     }
 
-    fn service(first: &str, last: &str) -> [Result<Value, String>; 13] {
+    fn service(first: &str, last: &str) -> [Result<Value, String>; 14] {
         let text = |text: &str| Ok(Value::Text(text.to_owned()));
         let bytes = Ok(Value::Bytes(vec![0xab, 1]));
         let number = |number| Ok(Value::Number(number));
@@ -230,6 +231,7 @@ mod tests {
             number(5),
             number(-1),
             number(1_600_000_000_000_000),
+            text("on-failure"),
             text(last),
         ]
     }
@@ -240,7 +242,7 @@ mod tests {
         assert_eq!((state.said().as_str(), state.restarts), ("active (running)", Some(3)));
         assert_eq!(state.invocation, "ab01");
         assert_eq!((state.ended, state.start_limit), (Some(1_700_000_000_000_000), Some((5, u64::MAX))));
-        assert_eq!(state.started, Some(1_600_000_000_000_000));
+        assert_eq!((state.started, state.restart.as_str()), (Some(1_600_000_000_000_000), "on-failure"));
         let changed = answered(service("active", "failed")).unwrap().unwrap();
         assert_eq!(changed.active, "", "it changed under the question");
     }
@@ -249,7 +251,7 @@ mod tests {
     fn what_is_no_service_lacks_what_only_services_have_and_is_a_unit_all_the_same() {
         let mut values = service("active", "active");
         values[4..9].fill(Err("no such interface".to_owned()));
-        values[11] = Err("no such interface".to_owned());
+        values[11..13].fill(Err("no such interface".to_owned()));
         let state = answered(values).unwrap().unwrap();
         assert_eq!((state.active.as_str(), state.result.as_str(), state.restarts), ("active", "", None));
         let mut values = service("active", "active");

@@ -108,6 +108,9 @@ fn one_that_fails_again_and_again_fails_for_good() {
         field(&machine, "active") == "failed"
     });
     assert_eq!(field(&machine, "result"), "start-limit-hit");
+    assert_eq!((field(&machine, "start_limit_of"), field(&machine, "start_limit_burst")), ("null".into(), "3".into()));
+    let checked = machine.run(&["sh", "-c", "supervisorctl check guest || :"]);
+    assert!(checked.contains("too many starts in its window"), "ours: {checked}");
     let rows = history(&machine);
     assert!(rows.iter().all(|(_, result, _)| result == "exit-code"), "{rows:?}");
     assert!(rows.len() <= 4, "{rows:?}");
@@ -138,6 +141,12 @@ fn adopt_sets_up_what_undo_takes_back() {
     let again = machine.run(&adopt);
     assert_eq!(again.lines().filter(|line| line.starts_with("unchanged ")).count(), 3, "{again}");
 
+    let limit = |machine: &Machine| {
+        let shown = machine.run(&["sh", "-c", "supervisorctl status guest || :"]);
+        shown.lines().find(|line| line.contains("Start limit: ")).unwrap_or_default().trim().to_owned()
+    };
+    assert_eq!(limit(&machine), "Start limit: 5 starts in 5min, set by systemd", "that is the one that counts");
+
     // systemd starts it again by itself, until it has had enough: then it tells us, long before we look.
     exhaust(&machine);
     eventually("we have heard of it", || field(&machine, "active") == "failed");
@@ -146,6 +155,13 @@ fn adopt_sets_up_what_undo_takes_back() {
     assert!(machine.read("run/supervisord.log").contains("more than 5 starts within 5min"), "systemd's own limit");
     let checked = machine.run(&["sh", "-c", "supervisorctl check guest; echo $?"]);
     assert!(checked.ends_with("\n2"), "{checked}");
+    let gave_up =
+        "systemd has given it up: more than 5 starts within 5min; the last run ended with exit-code (exit code 3)";
+    assert!(
+        checked.contains(gave_up) && machine.run(&["supervisorctl", "why", "guest"]).contains(gave_up),
+        "{checked}"
+    );
+    assert_eq!(limit(&machine), "Start limit: 5 starts in 5min, set by systemd");
 
     // What is reset here is reset there; and a start needs no reset.
     machine.run(&["supervisorctl", "reset", "guest"]);

@@ -83,10 +83,10 @@ fn health(unit: &UnitLine) -> Cell {
     }
 }
 
-/// Starts in the window of those allowed; the last one that is allowed is a warning.
+/// Starts in the window of those allowed; the last one that is allowed is a warning. Whoever else sets the limit counts them.
 fn window(unit: &UnitLine) -> Cell {
     let (starts, burst) = (unit.starts_in_window, unit.start_limit_burst);
-    if burst == 0 {
+    if burst == 0 || unit.start_limit_of.is_some() {
         return Cell::optional(None);
     }
     let style = if starts >= burst && burst > 1 { CARE } else { PLAIN };

@@ -15,7 +15,7 @@ use crate::{
     base::{ExitStatus, RunResult, Signal, TimeSpan, Wall, address::split_host_port},
     node::{
         effect::HostOrder,
-        input::{Finding, Life, LifeEnd, Past, Sight},
+        input::{Allowed, Finding, Life, LifeEnd, Past, Sight},
     },
     unit::spec::{ExternalManager, SupervisorServer},
     wire::{
@@ -158,11 +158,13 @@ fn sight_of_unit(state: &UnitState) -> Sight {
     let life = Life { id: state.invocation.as_str().into(), restarts: state.restarts };
     // When the main process ended says nothing of a run that ended otherwise.
     let at = state.ended.filter(|_| end.status.is_some()).map(Wall);
-    let limit = state.start_limit.map(|(burst, interval)| (burst, TimeSpan::from_micros(interval)));
+    let decides = !matches!(state.restart.as_str(), "no" | "");
+    let limit = state.start_limit;
+    let limit = limit.map(|(burst, interval)| Allowed { burst, interval: TimeSpan::from_micros(interval), decides });
     let began = state.started.map(Wall);
     let past = || Past { life: Some(life.clone()), began: began.filter(|_| at.is_some()), at, limit };
     match (state.active.as_str(), state.sub.as_str()) {
-        ("active" | "reloading" | "refreshing", _) => Sight::Up { said, life, began },
+        ("active" | "reloading" | "refreshing", _) => Sight::Up { said, life, began, limit },
         // Whatever its last run came to: someone stopped it since.
         ("inactive", _) if end.result != RunResult::ExecCondition => {
             let status = end.status.filter(|_| end.result == RunResult::Success);
@@ -282,7 +284,7 @@ fn sight_of_process(answer: &str) -> Result<Sight, String> {
     Ok(match state {
         "RUNNING" => {
             let id = format!("{} {}", field("pid")?, field("start")?);
-            Sight::Up { said: state.into(), life: Life { id: id.into(), restarts: None }, began: None }
+            Sight::Up { said: state.into(), life: Life { id: id.into(), restarts: None }, began: None, limit: None }
         }
         "STARTING" | "BACKOFF" | "STOPPING" => Sight::Moving { said: state.into(), end: end_of_process(code) },
         "STOPPED" => down(state, RunResult::Success, None),
@@ -367,14 +369,17 @@ mod tests {
             ended: Some(7),
             restarts: Some(2),
             start_limit: Some((5, 10_000_000)),
+            restart: "always".into(),
             ..state("activating", "signal", 2, 9)
         };
         let Sight::Waiting { said, past, .. } = sight_of_unit(&waiting) else { panic!("it is down") };
         assert_eq!((&*said, past.at), ("activating (auto-restart)", Some(Wall(7))));
         assert_eq!(past.began, Some(Wall(5)));
-        let up = UnitState { active: "active".into(), ..waiting.clone() };
-        assert!(matches!(sight_of_unit(&up), Sight::Up { began: Some(Wall(5)), .. }));
-        assert_eq!(past.limit, Some((5, TimeSpan::from_secs(10))));
+        let allowed = |decides| Some(Allowed { burst: 5, interval: TimeSpan::from_secs(10), decides });
+        assert_eq!(past.limit, allowed(true));
+        let up = UnitState { active: "active".into(), restart: "no".into(), ..waiting.clone() };
+        let Sight::Up { began, limit, .. } = sight_of_unit(&up) else { panic!("it is up") };
+        assert_eq!((began, limit), (Some(Wall(5)), allowed(false)));
         assert_eq!(past.life.and_then(|life| life.restarts), Some(2));
         let by_command = UnitState { result: "exit-code".into(), ..waiting };
         assert!(matches!(sight_of_unit(&by_command), Sight::Waiting { past: Past { at: None, .. }, .. }));
@@ -434,7 +439,7 @@ mod tests {
         let life = Life { id: "4 17".into(), restarts: None };
         assert_eq!(
             sight_of_process(&process("RUNNING", "0")),
-            Ok(Sight::Up { said: "RUNNING".into(), life, began: None })
+            Ok(Sight::Up { said: "RUNNING".into(), life, began: None, limit: None })
         );
         assert_eq!(sight_of_process(&process("STOPPED", "0")), Ok(down("STOPPED", RunResult::Success, None)));
         assert_eq!(sight_of_process(&process("EXITED", "3")), Ok(down("EXITED", RunResult::ExitCode, Some(3))));

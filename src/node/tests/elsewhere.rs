@@ -104,6 +104,7 @@ impl Elsewhere {
                 said,
                 life: Life { id: life.to_string().into(), restarts: Some(self.restarts) },
                 began: some_time,
+                limit: None,
             },
             None => {
                 let (result, code) = if self.failed { (RunResult::ExitCode, 1) } else { (RunResult::Success, 0) };

@@ -1,8 +1,8 @@
 //! External services: what others say of them.
 
 use super::super::{
-    input::{Life, LifeEnd, Past, Restored, Sight, Verb},
-    status::NotKnown,
+    input::{Allowed, Life, LifeEnd, Past, Restored, Sight, Verb},
+    status::{NotKnown, TheirLimit},
 };
 use super::{
     desk::Desk,
@@ -18,14 +18,19 @@ use crate::{
 };
 
 fn up(id: &str, restarts: u32) -> Sight {
-    Sight::Up { said: "active (running)".into(), life: Life { id: id.into(), restarts: Some(restarts) }, began: None }
+    Sight::Up {
+        said: "active (running)".into(),
+        life: Life { id: id.into(), restarts: Some(restarts) },
+        began: None,
+        limit: None,
+    }
 }
 
 /// Up since so many seconds before this look.
 fn up_for(desk: &Desk, id: &str, restarts: u32, seconds: i64) -> Sight {
     let began = Some(Wall(desk.now.wall.0 - seconds * 1_000_000));
     match up(id, restarts) {
-        Sight::Up { said, life, .. } => Sight::Up { said, life, began },
+        Sight::Up { said, life, limit, .. } => Sight::Up { said, life, began, limit },
         other @ (Sight::Down { .. } | Sight::Moving { .. } | Sight::Waiting { .. } | Sight::Unasked(_)) => other,
     }
 }
@@ -47,9 +52,12 @@ fn waiting(desk: &Desk, id: &str, restarts: u32) -> Sight {
     Sight::Waiting { said: "activating (auto-restart)".into(), end, past: Past { at, ..past(id, restarts) } }
 }
 
+/// systemd's own limit, of a service that it restarts.
+const LIMIT: Allowed = Allowed { burst: 7, interval: TimeSpan::from_secs(300), decides: true };
+
 fn past(id: &str, restarts: u32) -> Past {
     let life = Some(Life { id: id.into(), restarts: Some(restarts) });
-    Past { life, began: None, at: None, limit: Some((7, TimeSpan::from_secs(300))) }
+    Past { life, began: None, at: None, limit: Some(LIMIT) }
 }
 
 /// Failed for good, as systemd says of the run `id`.
@@ -785,4 +793,34 @@ fn what_was_said_of_one_run_is_not_shown_with_another() {
     assert_eq!((desk.sub("web"), desk.status("web").status_text), ("running", None));
     answer(&mut desk, &said, up("b", 0));
     assert_eq!(desk.status("web").status_text.as_deref(), Some("active (running)"));
+}
+
+#[test]
+fn the_start_limit_that_counts_is_that_of_whoever_restarts_it() {
+    let theirs = |is_hit| Some(TheirLimit { burst: LIMIT.burst, interval: LIMIT.interval, is_hit });
+    let up_within = |limit| match up("a", 0) {
+        Sight::Up { said, life, began, .. } => Sight::Up { said, life, began, limit: Some(limit) },
+        other @ (Sight::Down { .. } | Sight::Moving { .. } | Sight::Waiting { .. } | Sight::Unasked(_)) => other,
+    };
+    let mut desk = found();
+    assert_eq!(desk.status("web").their_limit, None, "nobody has said any");
+    look(&mut desk, up_within(Allowed { decides: false, ..LIMIT }));
+    assert_eq!(desk.status("web").their_limit, None, "it is restarted by us");
+    look(&mut desk, up_within(LIMIT));
+    assert_eq!(desk.status("web").their_limit, theirs(false));
+    look(&mut desk, failed("b", 2));
+    assert_eq!(desk.status("web").their_limit, theirs(true));
+    // The next manager knows it too, before it has looked.
+    let (mut desk, _) = desk.takeover([adopted("web")], Restored::default());
+    assert_eq!((desk.sub("web"), desk.status("web").their_limit), ("failed", theirs(true)));
+    // Ours counts where it was hit.
+    for run in 2..9 {
+        desk.order(Verb::Start, &["web"]);
+        if desk.sub("web") == "failed" {
+            break;
+        }
+        desk.spawned(&format!("web/{}.1", run + 1));
+        desk.exited(&format!("web/{}.1", run + 1), 1);
+    }
+    assert_eq!((desk.status("web").result, desk.status("web").their_limit), (RunResult::StartLimitHit, None));
 }
