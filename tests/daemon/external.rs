@@ -196,3 +196,24 @@ pub(crate) fn our_own_program_is_never_taken_for_supervisors() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && stderr.contains("not Supervisor's"), "{stderr}");
 }
+
+/// Its manager's answer says nothing of what the next daemon has to start.
+pub(crate) fn one_that_is_asked_as_the_daemon_ends_is_started_by_the_next() {
+    let mut world = World::new();
+    let text = "#!/bin/sh\n[ $1 = status ] || echo $1 >> @/orders\ncase $1 in\nstart) touch @/up ;;\nstop) rm -f @/up ;;\n\
+                status) [ -e @/slow ] && { touch @/asked; sleep 3; }; [ -e @/up ] || exit 3 ;;\nesac\n";
+    fs::write(world.path("script"), text.replace('@', &world.path("").display().to_string())).unwrap();
+    world.unit("web", UNIT);
+    world.start();
+    world.until_active("web", "active");
+    says(&world, "up");
+    fs::write(world.path("slow"), "").unwrap();
+    until("it is asked", || world.path("asked").exists().then_some(()));
+    assert!(world.stop().success());
+    fs::remove_file(world.path("slow")).unwrap();
+    fs::remove_file(world.path("up")).unwrap();
+    world.start();
+    world.until_active("web", "active");
+    assert_eq!(world.lines("orders"), ["start", "start"]);
+    world.ok(&["stop", "web"]);
+}
