@@ -9,7 +9,7 @@ use std::{
 
 use roundsman::{
     alert::default_rules,
-    base::{FleetEvent, Generation, Happening, RunId, RunResult, Shortage, TimeSpan, UnitName},
+    base::{FleetEvent, Generation, Happening, RunId, RunResult, Severity, Shortage, TimeSpan, UnitName},
 };
 
 /// Alerts that have no topic: of Prometheus' rules.
@@ -59,7 +59,13 @@ fn a_runbook_names_the_severity_of_its_alert() {
     let text = || "x".to_owned();
     let unit = || UnitName::new("web").expect("a name");
     let run = || RunId { unit: unit(), generation: Generation(1) };
-    let short = |shortage| Happening::Degraded { run: run(), probe: text(), shortage, reason: text() };
+    let short = |shortage| Happening::Degraded {
+        run: run(),
+        probe: text(),
+        severity: Severity::Warning,
+        shortage,
+        reason: text(),
+    };
     let alerts = [
         ("unit_failed", Happening::UnitFailed { unit: unit(), result: RunResult::ExitCode }),
         (

@@ -276,8 +276,8 @@ impl Alerts {
             }
             Happening::RestartHeld { run, probe, held } => self.decided(run, probe, Remedy::Held(*held)),
             Happening::RestartReleased { run, probe } => self.decided(run, probe, Remedy::Restart),
-            Happening::Degraded { run, probe, shortage, .. } => {
-                if !self.is_over(run) {
+            Happening::Degraded { run, probe, shortage, severity, .. } => {
+                if !self.is_over(run) && *severity != Severity::Info {
                     self.saw(run);
                     let subject = Subject::Probe(run.unit.clone(), probe.clone());
                     self.worsen(now, Topic::of(*shortage), &Report { subject, ..Report::of(notice) });

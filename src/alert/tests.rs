@@ -312,6 +312,7 @@ fn what_a_probe_found_short_says_so_when_it_has_become_worse() {
     let short = |reason: &str| Happening::Degraded {
         run: run(1),
         probe: "live".to_owned(),
+        severity: Severity::Warning,
         shortage: crate::base::Shortage::Service,
         reason: reason.to_owned(),
     };
@@ -331,6 +332,19 @@ fn what_a_probe_found_short_says_so_when_it_has_become_worse() {
     let healthy = Happening::Healthy { run: run(1), probe: "live".to_owned() };
     let said = texts(&[short("10 GiB"), short("5 GiB"), healthy]);
     assert!(said.last().unwrap().ends_with("is degraded: 5 GiB"), "{said:?}");
+}
+
+#[test]
+fn what_a_probe_that_is_only_shown_finds_short_opens_nothing() {
+    let short = |severity| Happening::Degraded {
+        run: run(1),
+        probe: "cert".to_owned(),
+        shortage: crate::base::Shortage::Certificate,
+        severity,
+        reason: "3 days".to_owned(),
+    };
+    assert_eq!(texts(&[short(Severity::Info)]), [""; 0]);
+    assert!(texts(&[short(Severity::Info), short(Severity::Warning)])[0].ends_with("is degraded: 3 days"));
 }
 
 #[test]

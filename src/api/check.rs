@@ -96,18 +96,29 @@ fn spec_of<'s>(state: &'s UnitState, report: &ProbeReport) -> Option<&'s ProbeSp
 
 fn judge(state: &UnitState, outcome: &Outcome) -> v1::UnitCheck {
     let (status, reports) = (&state.status, reports_of(outcome));
-    let (level, message) = match status.active {
-        Active::Active if status.sub == Sub::Listening => (OK, view::cause(state)),
-        Active::Active | Active::Reloading => judge_probes(state, reports),
-        Active::Activating | Active::Deactivating => (WARNING, view::cause(state)),
-        Active::Failed => (CRITICAL, view::cause(state)),
-        Active::Inactive if view::is_up(status, &state.def) && status.generation.0 > 0 => (OK, "finished".to_owned()),
-        Active::Inactive if status.waits_for.is_some() => (WARNING, view::cause(state)),
-        Active::Inactive if status.wanted => (CRITICAL, view::cause(state)),
-        Active::Inactive => (OK, "down on purpose".to_owned()),
+    let (level, message) = match (&status.not_known, status.active) {
+        (Some(not_known), _) => judge_unseen(state, reports, not_known.why()),
+        (None, Active::Active) if status.sub == Sub::Listening => (OK, view::cause(state)),
+        (None, Active::Active | Active::Reloading) => judge_probes(state, reports),
+        (None, Active::Activating | Active::Deactivating) => (WARNING, view::cause(state)),
+        (None, Active::Failed) => (CRITICAL, view::cause(state)),
+        (None, Active::Inactive) if view::is_up(status, &state.def) && status.generation.0 > 0 => {
+            (OK, "finished".to_owned())
+        }
+        (None, Active::Inactive) if status.waits_for.is_some() => (WARNING, view::cause(state)),
+        (None, Active::Inactive) if status.wanted => (CRITICAL, view::cause(state)),
+        (None, Active::Inactive) => (OK, "down on purpose".to_owned()),
     };
     let probes = reports.iter().map(view::report).collect();
     v1::UnitCheck { unit: status.name.to_string(), level, message, probes, action: None }
+}
+
+/// Nobody can say how it is; its probes are asked by us.
+fn judge_unseen(state: &UnitState, reports: &[ProbeReport], why: &str) -> (u8, String) {
+    match judge_probes(state, reports) {
+        (OK, _) => (UNKNOWN, why.to_owned()),
+        (level, said) => (check::worse(level, UNKNOWN), format!("{why}; {said}")),
+    }
 }
 
 fn judge_probes(state: &UnitState, reports: &[ProbeReport]) -> (u8, String) {

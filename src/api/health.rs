@@ -18,7 +18,7 @@ use crate::{
     base::Severity,
     edge::disk,
     engine::{Handle, UnitState, settings::Settings},
-    node::status::{Active, Verdict},
+    node::status::{Active, NotKnown, Verdict},
     wire::v1,
 };
 
@@ -61,13 +61,17 @@ fn word(reasons: &[Reason]) -> &'static str {
     }
 }
 
-/// Units that are failed or unhealthy, as severe as the rules make it, and those of which a critical incident is open.
+/// Units that are failed or unhealthy, as severe as the rules make it, those of which nothing is known, and those of which a
+/// critical incident is open.
 fn of_units(states: &[UnitState], open: &[Incident]) -> Vec<Reason> {
     let incidents: BTreeMap<&Subject, &Incident> = open.iter().map(|incident| (&incident.subject, incident)).collect();
     let mut reasons = Vec::new();
     for state in states {
         let name = &state.status.name;
         let incident = incidents.get(&Subject::Unit(name.clone()));
+        if let Some(NotKnown::CannotTell(why)) = &state.status.not_known {
+            reasons.push(Reason { severity: Severity::Warning, text: format!("{name}: {why}") });
+        }
         if let Some(own) = own_severity(state) {
             let severity = incident.map_or(own, |incident| incident.severity);
             reasons.push(Reason { severity, text: format!("{name}: {}", view::cause(state)) });
@@ -96,7 +100,8 @@ fn own_severity(state: &UnitState) -> Option<Severity> {
     }
     let spec = |name: &str| state.def.health.iter().find(|spec| *spec.name == *name);
     let fallen = state.status.health.iter().filter(|probe| probe.verdict == Verdict::Unhealthy);
-    fallen.filter_map(|probe| spec(&probe.name)).filter(|spec| spec.matters()).map(|spec| spec.severity).max()
+    let severity = fallen.filter_map(|probe| spec(&probe.name)).map(|spec| spec.severity).max();
+    severity.filter(|severity| *severity != Severity::Info)
 }
 
 /// Our own files, database, settings, and routes.

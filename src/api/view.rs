@@ -14,7 +14,7 @@ use crate::{
     node::{
         effect::{Outcome, ProbeReport, Refusal},
         input::Finding,
-        status::{Accepted, Active, ProbeStatus, Sub, TimerStatus, UnitStatus, Verdict},
+        status::{Accepted, Active, ProbeStatus, Sub, TheirLimit, TimerStatus, UnitStatus, Verdict},
     },
     unit::{UnitDef, spec::ServiceKind},
     wire::v1,
@@ -41,9 +41,11 @@ fn line(now: Now, state: &UnitState) -> v1::UnitLine {
         result: status.result.as_str().to_owned(),
         since_us: status.since.wall.0,
         up: is_up(status, def),
+        not_known: status.not_known.is_some(),
         pid: status.main_pid.map(crate::base::Pid::raw),
         starts_in_window: status.starts_in_window,
-        start_limit_burst: def.start_limit.burst,
+        start_limit_burst: status.their_limit.map_or(def.start_limit.burst, |limit| limit.burst),
+        start_limit_of: limited_by(status, def),
         restarts_total: *restarts_total,
         health: health(status).to_owned(),
         in_maintenance: status.maintained,
@@ -78,6 +80,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         since_us: status.since.wall.0,
         kind: kind_of(def),
         up: is_up(status, def),
+        not_known: status.not_known.is_some(),
         enabled: status.enabled,
         pid: status.main_pid.map(crate::base::Pid::raw),
         generation: status.generation.0,
@@ -85,8 +88,9 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         restarts_in_row: status.restarts,
         restarts_total: *restarts_total,
         starts_in_window: status.starts_in_window,
-        start_limit_burst: def.start_limit.burst,
-        start_limit_interval_us: def.start_limit.interval.micros(),
+        start_limit_burst: status.their_limit.map_or(def.start_limit.burst, |limit| limit.burst),
+        start_limit_interval_us: status.their_limit.map_or(def.start_limit.interval, |limit| limit.interval).micros(),
+        start_limit_of: limited_by(status, def),
         result: status.result.as_str().to_owned(),
         last_exit: status.last_status.map(|status| status.to_string()),
         last_exit_result: status.last_status.map(|_| status.last_result.as_str().to_owned()),
@@ -158,10 +162,18 @@ pub(super) fn used(state: &UnitState) -> (UnitUse, &'static str) {
 /// Active, or a oneshot that did its work or waits until something calls it (a hook), or down until its timer elapses. A unit that
 /// nobody wants up and that never failed is not "down" either, but neither is it up: `status` counts what is wanted.
 pub(super) fn is_up(status: &UnitStatus, def: &UnitDef) -> bool {
+    if status.not_known.is_some() {
+        return false;
+    }
     let works_once = def.service.kind == ServiceKind::Oneshot && def.external.is_none();
     let is_ready = works_once && (status.generation.0 > 0 || !def.enabled);
     let rests = status.active == Active::Inactive && (is_ready || status.timer.is_some());
     matches!(status.active, Active::Active | Active::Reloading) || rests
+}
+
+/// Whose start limit counts, where it is not ours.
+fn limited_by(status: &UnitStatus, def: &UnitDef) -> Option<String> {
+    status.their_limit.and(def.external.as_ref()).map(|external| external.manager.kept_by().to_owned())
 }
 
 fn kind_of(def: &UnitDef) -> String {
@@ -242,6 +254,9 @@ fn cause_of(state: &UnitState) -> String {
     if let Some(why) = fallen {
         return why;
     }
+    if let Some(not_known) = &status.not_known {
+        return not_known.why().to_owned();
+    }
     match (status.sub, status.active) {
         (Sub::Listening, _) if status.accepted.is_some() => "listens; each connection makes an instance".to_owned(),
         (Sub::Listening, _) if status.generation.0 == 0 => "listens; starts with the first traffic".to_owned(),
@@ -249,7 +264,14 @@ fn cause_of(state: &UnitState) -> String {
         (Sub::AutoRestart, _) => format!("waits for its next start; the last run ended with {last}"),
         (_, Active::Failed) if status.result == RunResult::StartLimitHit => {
             let last = status.last_status.map_or_else(String::new, |_| format!("; the last run ended with {last}"));
-            format!("too many starts in its window{last}; supervisorctl reset clears that")
+            let limit = status.their_limit.zip(limited_by(status, &state.def));
+            let who = limit.map_or_else(
+                || "too many starts in its window".to_owned(),
+                |(TheirLimit { burst, interval, .. }, by)| {
+                    format!("{by} has given it up: more than {} within {interval}", counted(burst, "start"))
+                },
+            );
+            format!("{who}{last}; supervisorctl reset clears that")
         }
         (_, Active::Failed) if status.result == RunResult::TriggerLimitHit => {
             "traffic started it too often; supervisorctl start lets it listen again".to_owned()

@@ -484,7 +484,7 @@ impl Happening {
             Self::Healthy { run: _, probe } | Self::RestartReleased { run: _, probe } => {
                 fields.push(("probe", text(probe)));
             }
-            Self::Degraded { run: _, probe, reason, shortage: _ } => {
+            Self::Degraded { run: _, probe, reason, shortage: _, severity: _ } => {
                 fields.extend([("probe", text(probe)), ("reason", text(reason))]);
             }
             Self::RestartHeld { run: _, probe, held } => {

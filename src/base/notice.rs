@@ -236,6 +236,8 @@ pub enum Happening {
         probe: String,
         /// What runs short.
         shortage: Shortage,
+        /// How much the probe matters: with `info` it is only shown.
+        severity: Severity,
         /// Why, for people.
         reason: String,
     },

@@ -267,7 +267,9 @@ fn sight(status: ExitStatus) -> Sight {
         past: Past::default(),
     };
     match status {
-        ExitStatus::Exited(0) => Sight::Up { said: "up".into(), life: Life { id: "".into(), restarts: None } },
+        ExitStatus::Exited(0) => {
+            Sight::Up { said: "up".into(), life: Life { id: "".into(), restarts: None }, began: None, limit: None }
+        }
         ExitStatus::Exited(1 | 2) => down("dead", RunResult::Unknown),
         ExitStatus::Exited(3) => down("down", RunResult::Success),
         ExitStatus::Exited(_) | ExitStatus::Signaled { .. } | ExitStatus::Unknown => {

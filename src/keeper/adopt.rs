@@ -13,7 +13,7 @@ use super::{
     turn::Keeper,
 };
 use crate::{
-    base::{ExitStatus, InvocationId, Now, Pid, ProcessKey, Signal, SpawnFailure, SpawnStep, UnitName},
+    base::{ExitStatus, InvocationId, Now, Pid, ProcessKey, Role, Signal, SpawnFailure, SpawnStep, UnitName},
     sys::{
         FileId, all_processes, clock, descriptor_of, descriptors_of, file_id, open_process, pipe_of, say, session_of,
         signal_process, start_time, was_given,
@@ -192,9 +192,11 @@ impl Keeper {
     }
 
     /// After a deliberate end the next keeper begins anew with every unit of which nothing lives: that it was stopped by
-    /// the end itself is nobody's wish. Generations and ends that nobody has counted yet stay.
+    /// the end itself is nobody's wish. A probe that has not ended is no part of its unit. Generations and ends that nobody has
+    /// counted yet stay.
     pub(super) fn forget_states(&mut self) {
-        let lives = |unit: &UnitName| self.processes.iter().any(|process| process.key.run.unit == *unit);
+        let is_of = |key: &ProcessKey, unit: &UnitName| key.run.unit == *unit && !matches!(key.role, Role::Probe(_));
+        let lives = |unit: &UnitName| self.processes.iter().any(|process| is_of(&process.key, unit));
         let over: Vec<UnitName> = self.units.iter().map(|(unit, _)| unit.clone()).filter(|unit| !lives(unit)).collect();
         for unit in over {
             if let Some(held) = self.units.get_mut(&unit) {

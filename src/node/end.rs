@@ -4,10 +4,11 @@ use super::{
     Node,
     effect::{Effect, Outcome, Refusal},
     graph::Place,
+    input::Allowed,
     restart,
     service::{End, Monitor, Run, State},
     timers::Slot,
-    watch::{Allowed, Elsewhere},
+    watch::Elsewhere,
     wish::{Ending, JobKind, Wish},
 };
 use crate::{
@@ -210,7 +211,8 @@ impl Node {
                 if let Some(unit) = self.unit_mut(place) {
                     unit.restarts = unit.restarts.saturating_add(1);
                 }
-                self.begin_run(now, place, StartCause::ExternalRestart, None);
+                let at = run.ended_at.unwrap_or(now);
+                self.begin_run_at(now, at, place, StartCause::ExternalRestart, None);
             }
             Plan::Restart { cause, counts, row, delay } => {
                 let state = State::HoldOff { due: now.mono.after(delay), cause, counts };
@@ -239,7 +241,7 @@ impl Node {
             Plan::Waits => self.await_manager(run.ended_at.unwrap_or(now), place),
             Plan::Fail => self.fail(now, place, run.result, run.monitor_of()),
             Plan::StartLimit => self.start_limit_hit(now, place, run.monitor_of()),
-            Plan::GaveUp(allowed) => self.start_limit_hit_of(now, place, allowed, run.monitor_of()),
+            Plan::GaveUp(allowed) => self.gave_up_elsewhere(now, place, allowed, run.monitor_of()),
         }
     }
 
@@ -336,7 +338,10 @@ impl Node {
     /// Too many starts; by action `exit` the daemon ends with code 1.
     pub(super) fn start_limit_hit(&mut self, now: Now, place: Place, monitor: Option<Box<Monitor>>) {
         let Some(limit) = self.unit(place).map(|unit| unit.def.start_limit) else { return };
-        self.start_limit_hit_of(now, place, Allowed { burst: limit.burst, interval: limit.interval }, monitor);
+        if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
+            watch.gave_up = None;
+        }
+        self.start_limit_hit_of(now, place, limit.burst, limit.interval, monitor);
     }
 
     /// The same by the limit of whoever keeps it.
@@ -344,13 +349,13 @@ impl Node {
         &mut self,
         now: Now,
         place: Place,
-        allowed: Allowed,
+        burst: u32,
+        interval: TimeSpan,
         monitor: Option<Box<Monitor>>,
     ) {
         let Some(unit) = self.unit(place) else { return };
         let (name, action, last) = (unit.name.clone(), unit.def.start_limit.action, unit.last_end_in_words());
         let again = matches!(unit.state, State::Failed) && unit.result == RunResult::StartLimitHit;
-        let Allowed { burst, interval } = allowed;
         self.notice(now, Happening::StartLimitHit { unit: name, burst, interval, last, again });
         let monitor = monitor.map(|monitor| Box::new(Monitor { result: RunResult::StartLimitHit, ..*monitor }));
         self.fail(now, place, RunResult::StartLimitHit, monitor);
@@ -482,9 +487,9 @@ impl Run {
     /// Whether only we have nothing to do with it any more.
     fn is_left_running(&self) -> bool {
         let leaves = matches!(self.ending, Some(Ending::Shutdown(_) | Ending::Removed));
-        // It was up: one that was being started is stopped, or comes up without us.
-        let was_up = self.begin.ready_at.is_some() && self.result == RunResult::Success;
-        leaves && was_up && self.elsewhere.is_none() && self.def.external.is_some()
+        // One that was being started is stopped, or comes up without us.
+        let is_up = (self.begin.ready_at.is_some() || self.comes_back) && self.result == RunResult::Success;
+        leaves && is_up && self.elsewhere.is_none() && self.def.external.is_some()
     }
 
     /// What on_failure and on_success are told of this run.

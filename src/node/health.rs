@@ -196,6 +196,7 @@ impl Node {
                     run: id,
                     probe: spec.name.to_string(),
                     shortage: spec.check.shortage(),
+                    severity: spec.severity,
                     reason,
                 };
                 self.notice(now, what);
@@ -227,7 +228,8 @@ impl Node {
                     Some(Happening::Unhealthy { run: id, probe: name, reason, severity: spec.severity, remedy })
                 }
                 Verdict::Degraded => {
-                    Some(Happening::Degraded { run: id, probe: name, shortage: spec.check.shortage(), reason })
+                    let (shortage, severity) = (spec.check.shortage(), spec.severity);
+                    Some(Happening::Degraded { run: id, probe: name, shortage, severity, reason })
                 }
                 Verdict::Unknown | Verdict::Healthy => None,
             }

@@ -328,6 +328,10 @@ pub enum Sight {
         said: Box<str>,
         /// Its run.
         life: Life,
+        /// When its main process began, where that is said.
+        began: Option<Wall>,
+        /// How many starts that manager allows.
+        limit: Option<Allowed>,
     },
     /// It is on its way between the two; that manager is about to decide.
     Moving {
@@ -381,10 +385,23 @@ pub struct LifeEnd {
 pub struct Past {
     /// Which it was.
     pub life: Option<Life>,
+    /// When its main process began.
+    pub began: Option<Wall>,
     /// When its main process ended.
     pub at: Option<Wall>,
-    /// How many starts that manager allows, within how long.
-    pub limit: Option<(u32, TimeSpan)>,
+    /// How many starts that manager allows.
+    pub limit: Option<Allowed>,
+}
+
+/// The start limit of the manager of an external service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// So many starts; 0: no limit.
+    pub burst: u32,
+    /// Within this time; zero: no limit.
+    pub interval: TimeSpan,
+    /// Whether that manager starts the service again by itself, so that this limit says when it is given up.
+    pub decides: bool,
 }
 
 /// What a probe found.

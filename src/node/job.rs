@@ -511,7 +511,12 @@ impl Node {
     pub(super) fn take_down(&mut self, now: Now, place: Place) {
         self.owe_stop(place);
         let Some(run) = self.run(place) else { return };
+        let stop_timeout = run.def.service.timeouts.stop;
         match run.phase {
+            // The command that starts it is its way down as well.
+            Phase::Start if run.comes_back && run.control.is_some() => {
+                self.enter(now, place, Phase::Stop, stop_timeout)
+            }
             // What runs beside the main process is not waited for (systemd does the same).
             Phase::Condition | Phase::StartPre | Phase::Start | Phase::StartPost => {
                 self.enter_signals(now, place, Phase::StopSigterm { tree: false });

@@ -60,6 +60,7 @@ mod tidy;
 mod timer;
 mod timers;
 mod units;
+mod unseen;
 mod unwell;
 mod up;
 mod watch;

@@ -232,7 +232,7 @@ impl Node {
         self.shutdown = Some(Shutdown { code, said: false });
         let ending = Ending::Shutdown(actor);
         if !machine {
-            self.restarts_come_back();
+            self.restarts_come_back(now);
         }
         for place in self.places(Place(0)).filter(|place| self.graph.orders(*place)).collect::<Vec<_>>() {
             self.shut_down_one(place, &ending);

@@ -5,11 +5,11 @@ use super::{
     graph::Place,
     probe::Probe,
     service::{Phase, Run, State, Unit},
-    status::{ProbeStatus, Sub, Verdict},
+    status::{NotKnown, ProbeStatus, Sub, TheirLimit, Verdict},
     wish::{JobKind, Wish},
 };
 use crate::{
-    base::{Now, Pid, StartCause, UnitName},
+    base::{Now, Pid, RunResult, StartCause, UnitName},
     unit::{UnitDef, spec::Listen},
 };
 
@@ -62,6 +62,8 @@ impl Node {
             enabled: unit.is_enabled(),
             wanted: unit.wish == Wish::Up || (unit.accepts() && matches!(unit.state, State::Listening)),
             accepted: self.accepted(place, unit),
+            their_limit: their_limit(unit),
+            not_known: not_known(unit),
             needs_restart: run.is_some_and(|run| needs_restart(&run.def, &unit.def)),
             maintained: unit.maintained,
             held_back: unit.held_back,
@@ -140,6 +142,26 @@ impl Unit {
                 Phase::FinalSigkill => Sub::FinalSigkill,
             },
         }
+    }
+}
+
+/// Where its manager starts it again by itself that one's limit counts, unless ours was hit by what is started here.
+fn their_limit(unit: &Unit) -> Option<TheirLimit> {
+    let watch = unit.watch.as_ref()?;
+    let is_hit = matches!(unit.state, State::Failed) && unit.result == RunResult::StartLimitHit;
+    let limit = if is_hit { watch.gave_up } else { watch.limit.filter(|limit| limit.decides) };
+    limit.map(|limit| TheirLimit { burst: limit.burst, interval: limit.interval, is_hit })
+}
+
+/// What speaks of an external service only once someone has looked, and for as long as that can be told.
+fn not_known(unit: &Unit) -> Option<NotKnown> {
+    let watch = unit.watch.as_ref().filter(|_| unit.job.is_none())?;
+    let unseen = || watch.is_unseen().then_some(NotKnown::NotYet);
+    match &unit.state {
+        State::Inactive => watch.blindness().or_else(unseen),
+        State::HoldOff { due: None, .. } => watch.blindness(),
+        State::Live(run) if run.phase.is_up() => watch.blindness(),
+        State::Live(_) | State::HoldOff { due: Some(_), .. } | State::Failed | State::Listening => None,
     }
 }
 

@@ -166,7 +166,7 @@ pub(super) struct Run {
     pub(super) checks: Vec<Checking>,
     /// The reload that is under way.
     pub(super) reload: Option<Box<Reloading>>,
-    /// The daemon ends while the external service is restarted: what was stopped for that is started before we go.
+    /// The daemon ends while the external service is started or restarted: its start is finished before we go.
     pub(super) comes_back: bool,
     /// An external service ended, or was restarted, without us.
     pub(super) elsewhere: Option<Elsewhere>,

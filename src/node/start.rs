@@ -16,6 +16,18 @@ use crate::{
 impl Node {
     /// Begins a run. The start limit was asked, and nothing of an older run is left.
     pub(super) fn begin_run(&mut self, now: Now, place: Place, cause: StartCause, monitor: Option<Box<Monitor>>) {
+        self.begin_run_at(now, now, place, cause, monitor);
+    }
+
+    /// The same of one that began `at` that time, before anyone looked.
+    pub(super) fn begin_run_at(
+        &mut self,
+        now: Now,
+        at: Now,
+        place: Place,
+        cause: StartCause,
+        monitor: Option<Box<Monitor>>,
+    ) {
         let invocation = self.new_invocation();
         self.debt_settled(&cause);
         let Some(unit) = self.unit_mut(place) else { return };
@@ -39,7 +51,7 @@ impl Node {
                 }
             }
         }
-        let begin = Begin::new(now, cause.clone(), unit.restarts);
+        let begin = Begin::new(at, cause.clone(), unit.restarts);
         let mut run = Run::new(unit.def.clone(), unit.generation, invocation, begin);
         run.monitor = monitor;
         let what = Happening::RunStarting { run: run.id(), invocation, cause, restarts: unit.restarts };
@@ -59,7 +71,7 @@ impl Node {
             self.queue.push_back(place);
         }
         self.live += 1;
-        self.notice(now, what);
+        self.notice(at, what);
         // The memo that goes out with the first process knows of it.
         self.plan_timers_of(now, place);
         self.settle_watch(now, place);
@@ -124,11 +136,12 @@ impl Node {
         if run.result != RunResult::Success && !lives {
             return self.enter_stop(now, place);
         }
-        run.begin.ready_at = Some(now);
+        let at = if run.began_elsewhere() { run.begin.at } else { now };
+        run.begin.ready_at = Some(at);
         let id = run.id();
         let stays = run.def.service.remain_after_exit;
         let kind = run.def.service.kind;
-        self.notice(now, Happening::RunReady { run: id });
+        self.notice(at, Happening::RunReady { run: id });
         match self.run(place).map(|run| run.main) {
             Some(_) if lives => self.enter_up(now, place, Phase::Running),
             Some(Main::Alive(_) | Main::Ordered) => {}
@@ -147,8 +160,9 @@ impl Node {
     fn enter_up(&mut self, now: Now, place: Place, phase: Phase) {
         let Some(run) = self.run(place) else { return };
         let timeouts = *run.def.service.timeouts;
+        let since = run.begin.ready_at.unwrap_or(now);
         let runtime_max = self.with_extra(timeouts.runtime_max, timeouts.runtime_extra);
-        self.enter_resting(now, place, phase);
+        self.enter_resting(since, place, phase);
         self.timers.set(place, Slot::RuntimeMax, now.mono.after(runtime_max));
         self.watch_tree(place);
         self.begin_probes(now, place);

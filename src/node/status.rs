@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::base::{ExitStatus, Generation, HeldBack, InvocationId, Mono, Now, Pid, RunResult, UnitName, Wall};
+use crate::base::{
+    ExitStatus, Generation, HeldBack, InvocationId, Mono, Now, Pid, RunResult, TimeSpan, UnitName, Wall,
+};
 
 /// One unit as it is now.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +58,10 @@ pub struct UnitStatus {
     pub enabled: bool,
     /// Whether it is meant to be up, now or as soon as what it waits for allows.
     pub wanted: bool,
+    /// The start limit of whoever keeps an external service, where that is the one that counts.
+    pub their_limit: Option<TheirLimit>,
+    /// Why nothing is known of an external service; `active` is what was known before.
+    pub not_known: Option<NotKnown>,
     /// Whether its definition changed since its run began; the new one holds from the next start.
     pub needs_restart: bool,
     /// Whether its processes do not die on the final signal.
@@ -72,6 +78,37 @@ pub struct UnitStatus {
     pub job: Option<&'static str>,
     /// Its timer, while that is armed.
     pub timer: Option<TimerStatus>,
+}
+
+/// A start limit that is not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TheirLimit {
+    /// So many starts; 0: no limit.
+    pub burst: u32,
+    /// Within this time; zero: no limit.
+    pub interval: TimeSpan,
+    /// Whether the service is given up by it.
+    pub is_hit: bool,
+}
+
+/// Why it is not known how an external service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotKnown {
+    /// Nobody has told yet.
+    NotYet,
+    /// Whoever is asked cannot tell, again and again; with the reason, for people.
+    CannotTell(String),
+}
+
+impl NotKnown {
+    /// For people.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        match self {
+            Self::NotYet => "not looked at yet",
+            Self::CannotTell(why) => why,
+        }
+    }
 }
 
 /// A timer that is armed.

@@ -8,23 +8,28 @@ use super::{
     Effect, Node,
     effect::HostOrder,
     graph::Place,
-    input::{Life, LifeEnd, Past, Sight},
-    service::{Directive, Main, Phase, Run, State},
+    input::{Allowed, Life, LifeEnd, Past, Sight},
+    service::{Directive, Main, Monitor, Phase, Run, State},
+    status::NotKnown,
     timers::Slot,
     wish::{Ending, Wish},
 };
 use crate::{
-    base::{Actor, Consequence, Happening, Mono, Now, RunId, RunResult, StartCause, TimeSpan, UnitName, Wall},
+    base::{Actor, Consequence, Happening, Now, RunId, RunResult, StartCause, TimeSpan, UnitName, Wall},
     unit::spec::ExternalManager,
 };
 
 /// First looks are spread over at most this long, as first probes are.
 const FIRST_PHASE_MAX: TimeSpan = TimeSpan::from_secs(2);
+/// So many looks in a row that cannot tell are enough to say so, as of the answers of a probe.
+const BLIND_AFTER: u32 = 3;
+/// What is said of one that cannot be asked begins so.
+const NOT_TOLD: &str = "unknown: ";
 /// Restarts between two looks that become runs of their own; a manager that counts more is believed no further.
-const MISSED_MAX: u32 = 16;
+pub(super) const MISSED_MAX: u32 = 16;
 
 /// How a run ended that nobody saw.
-const UNSEEN: LifeEnd = LifeEnd { result: RunResult::Unknown, status: None };
+pub(super) const UNSEEN: LifeEnd = LifeEnd { result: RunResult::Unknown, status: None };
 
 /// What is known of an external service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +44,16 @@ pub(super) struct Watch {
     stopped_at: Option<Wall>,
     /// Its run is to end, and it may be up once the command that is signalled is gone.
     pub(super) owes_stop: bool,
-    /// The number of the last question, and whether its answer is awaited.
+    /// The start limit of its manager, as that said last, and the one by which that has given it up since its last run began.
+    pub(super) limit: Option<Allowed>,
+    pub(super) gave_up: Option<Allowed>,
+    /// Whether anyone has said how it is: its manager, or the end of a run here.
+    looked: bool,
+    /// So many looks in a row could not tell.
+    blind: u32,
+    /// The number of the last question, and of the one whose answer is awaited.
     number: u32,
-    asked: bool,
+    awaited: Option<u32>,
     said: Option<Box<str>>,
 }
 
@@ -53,8 +65,12 @@ impl Default for Watch {
             seen_down: true,
             stopped_at: None,
             owes_stop: false,
+            limit: None,
+            gave_up: None,
+            looked: false,
+            blind: 0,
             number: 0,
-            asked: false,
+            awaited: None,
             said: None,
         }
     }
@@ -63,7 +79,7 @@ impl Default for Watch {
 impl Watch {
     /// One that is remembered: whatever was asked, nobody will answer.
     pub(super) fn known(life: Option<Life>, end: Option<LifeEnd>, seen_down: bool, owes_stop: bool) -> Self {
-        Self { life, end, seen_down, owes_stop, ..Self::default() }
+        Self { life, end, seen_down, owes_stop, looked: true, ..Self::default() }
     }
 
     /// One whose run was stopped here, before the daemon began.
@@ -83,7 +99,7 @@ impl Watch {
 
     /// How many of its runs nobody has seen, by the restarts that its manager counts; one that counts more is believed no
     /// further.
-    fn unseen(&self, life: Option<&Life>) -> u32 {
+    pub(super) fn unseen(&self, life: Option<&Life>) -> u32 {
         let before = self.life.as_ref().and_then(|life| life.restarts);
         let counted = life.and_then(|life| life.restarts).zip(before);
         counted.map_or(0, |(now, before)| now.saturating_sub(before).min(MISSED_MAX))
@@ -98,6 +114,17 @@ impl Watch {
     /// What was said last, for people.
     pub(super) fn said(&self) -> Option<&str> {
         self.said.as_deref()
+    }
+
+    /// Why nothing is known of it by now, though it was looked at.
+    pub(super) fn blindness(&self) -> Option<NotKnown> {
+        let why = self.said().map_or("its manager cannot be asked", |said| said.strip_prefix(NOT_TOLD).unwrap_or(said));
+        (self.blind >= BLIND_AFTER).then(|| NotKnown::CannotTell(format!("it cannot be told how it is: {why}")))
+    }
+
+    /// Whether nobody has said yet how it is.
+    pub(super) const fn is_unseen(&self) -> bool {
+        !self.looked
     }
 }
 
@@ -114,13 +141,6 @@ pub(super) enum Elsewhere {
     Waits,
     /// It is down, and whoever keeps it has started it as often as it may.
     GaveUp(Allowed),
-}
-
-/// So many starts, within this time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Allowed {
-    pub(super) burst: u32,
-    pub(super) interval: TimeSpan,
 }
 
 impl Node {
@@ -159,7 +179,7 @@ impl Node {
     pub(super) fn watch_due(&mut self, now: Now, place: Place) {
         let next = self.poll_interval(place).and_then(|interval| now.mono.after(interval));
         self.timers.set(place, Slot::Watch, next);
-        if self.unit(place).and_then(|unit| unit.watch.as_ref()).is_some_and(|watch| !watch.asked) {
+        if self.unit(place).and_then(|unit| unit.watch.as_ref()).is_some_and(|watch| watch.awaited.is_none()) {
             self.look(place);
         }
     }
@@ -176,8 +196,8 @@ impl Node {
             return;
         };
         watch.number = watch.number.wrapping_add(1);
-        watch.asked = true;
         let number = watch.number;
+        watch.awaited = Some(number);
         // Not through `order`: the unit may be half way between two states, which no memo should show.
         self.orders.push_back(Effect::Watch { run, number, def });
     }
@@ -189,51 +209,61 @@ impl Node {
         let worked = unit.run().filter(|run| run.result == RunResult::Success);
         let stopped = worked.and_then(|run| run.ending.as_ref()).is_some_and(Ending::stops_elsewhere);
         let Some(watch) = unit.watch.as_deref_mut() else { return };
-        (watch.asked, watch.end, watch.owes_stop) = (false, None, false);
+        (watch.awaited, watch.end, watch.owes_stop) = (None, None, false);
+        (watch.looked, watch.said) = (true, None);
         watch.seen_down &= !stopped;
     }
 
     /// A run begins, of which nothing was seen yet; what was stopped before does not matter any more.
     pub(super) fn forget_life(&mut self, place: Place) {
         if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
-            (watch.life, watch.seen_down) = (None, true);
+            (watch.life, watch.seen_down, watch.said, watch.gave_up) = (None, true, None, None);
         }
     }
 
     /// The answer to a question.
     pub(super) fn watched(&mut self, now: Now, name: &UnitName, number: u32, sight: Sight) {
         let place = self.names.get(name).copied();
-        let asked = |watch: &&mut Watch| watch.asked && watch.number == number;
+        let asked = |watch: &&mut Watch| watch.awaited == Some(number);
         let watch = place.and_then(|place| self.unit_mut(place)?.watch.as_deref_mut()).filter(asked);
         let (Some(place), Some(watch)) = (place, watch) else {
             self.stale += 1;
             return;
         };
-        watch.asked = false;
-        watch.said = Some(shown(&sight));
+        watch.awaited = None;
+        watch.limit = limit_of(&sight).or(watch.limit);
+        let said = shown(&sight);
+        if matches!(sight, Sight::Unasked(_)) {
+            watch.blind = watch.blind.saturating_add(1);
+        } else {
+            (watch.blind, watch.looked) = (0, true);
+        }
         match sight {
             Sight::Unasked(_) => {}
-            Sight::Up { said: _, life } => self.seen_up(now, place, life),
+            Sight::Up { said: _, life, began, limit: _ } => self.seen_up(now, place, life, began),
             Sight::Moving { said: _, end } => self.seen_moving(place, end),
             Sight::Waiting { said: _, end, past } => self.seen_waiting(now, place, end, &past),
             Sight::Down { said: _, end, past } => self.seen_down(now, place, end, past),
         }
+        // What a run began or ended with is said no more.
+        if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
+            watch.said = Some(said);
+        }
     }
 
-    fn seen_up(&mut self, now: Now, place: Place, life: Life) {
+    fn seen_up(&mut self, now: Now, place: Place, life: Life, began: Option<Wall>) {
         let Some(unit) = self.unit_mut(place) else { return };
         let Some(watch) = unit.watch.as_deref_mut() else { return };
         match &unit.state {
             State::Live(run) if run.phase == Phase::Exited => {
-                let end = watch.end.take();
-                let before = watch.life.replace(life.clone());
-                if before.as_ref() == Some(&life) && end.is_none() {
+                if watch.life.as_ref() == Some(&life) && watch.end.is_none() {
                     return;
                 }
-                self.touch(place);
-                if let Some(before) = before.filter(|before| before.id != life.id || before.restarts < life.restarts) {
-                    self.lives_anew(now, place, &before, life, end);
+                if watch.life.as_ref().is_some_and(|before| before.id != life.id || before.restarts < life.restarts) {
+                    return self.lives_anew(now, place, life, began);
                 }
+                (watch.life, watch.end) = (Some(life), None);
+                self.touch(place);
             }
             // A reload is under way.
             State::Live(_) => {}
@@ -241,73 +271,25 @@ impl Node {
             State::HoldOff { cause: StartCause::AutoRestart | StartCause::ExternalRestart, .. } => {
                 // The last of those is up.
                 let failed = watch.unseen(Some(&life)).saturating_sub(1);
-                let past = Past { life: Some(life.clone()), ..Past::default() };
+                let past = Past { life: Some(life.clone()), began, at: began, ..Past::default() };
                 self.tried_elsewhere(now, place, failed, UNSEEN, &past);
                 let Some(unit) = self.unit_mut(place) else { return };
                 unit.restarts = unit.restarts.saturating_add(1);
-                self.found_up(now, place, StartCause::ExternalRestart, life);
+                self.found_up(now, place, StartCause::ExternalRestart, life, began);
             }
             // It was restarted for that.
             State::HoldOff { .. } => self.hold_off_over(now, place),
             State::Inactive | State::Failed => {
                 unit.restarts = 0;
-                self.found_up(now, place, StartCause::ExternalStart, life);
+                self.found_up(now, place, StartCause::ExternalStart, life, began);
             }
             State::Listening => {}
         }
     }
 
-    fn found_up(&mut self, now: Now, place: Place, cause: StartCause, life: Life) {
-        self.begin_run(now, place, cause, None);
-        if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
-            watch.life = Some(life);
-        }
-        self.touch(place);
-    }
-
-    /// Its manager has started it so often, in vain, since someone looked; `end` is of the last of those.
-    fn tried_elsewhere(&mut self, now: Now, place: Place, times: u32, end: LifeEnd, past: &Past) {
-        for left in (0..times).rev() {
-            let (Some(unit), Some(life)) = (self.unit_mut(place), past.life.clone()) else { return };
-            unit.restarts = unit.restarts.saturating_add(1);
-            self.found_up(now, place, StartCause::ExternalRestart, life);
-            let earlier = Past { at: None, ..past.clone() };
-            let (end, past) = if left == 0 { (end, past) } else { (UNSEEN, &earlier) };
-            self.ended_elsewhere(now, place, Elsewhere::Waits, end, past);
-        }
-    }
-
-    /// It is down, and was restarted in vain since it was seen up: what is told of it now is of the last of those runs.
-    fn catch_up(&mut self, now: Now, place: Place, past: &Past) {
-        let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) else { return };
-        let is_behind = watch.unseen(past.life.as_ref()) > 0;
-        if let (true, Some(before), Some(life)) = (is_behind, watch.life.clone(), past.life.clone()) {
-            let end = watch.end.take();
-            self.lives_anew(now, place, &before, life, end);
-        }
-    }
-
-    /// Another run than the one that was seen before, or one that was restarted since.
-    fn lives_anew(&mut self, now: Now, place: Place, before: &Life, life: Life, end: Option<LifeEnd>) {
-        let counted = life.restarts.zip(before.restarts).map(|(now, before)| now.saturating_sub(before));
-        // systemd counts its own restarts, so that others can be told from them; who does not count is not asked for any.
-        let (how, times) = match counted {
-            Some(0) if end.is_none() => (Elsewhere::Restarted, 1),
-            Some(times) => (Elsewhere::Failed, times.clamp(1, MISSED_MAX)),
-            None => (Elsewhere::Failed, 1),
-        };
-        for _ in 0..times {
-            let Some(run) = self.run_mut(place).filter(|run| run.phase == Phase::Exited) else { return };
-            run.elsewhere = Some(how);
-            match (how, end) {
-                (Elsewhere::Restarted, _) => {}
-                (_, Some(end)) => run.ended_elsewhere(end),
-                // Nobody saw how.
-                (_, None) => run.spoil(RunResult::Unknown),
-            }
-            self.leave_up(place);
-            self.finish(now, place);
-        }
+    pub(super) fn found_up(&mut self, now: Now, place: Place, cause: StartCause, life: Life, began: Option<Wall>) {
+        let at = self.up_since(now, place, began);
+        self.begin_run_at(now, at, place, cause, None);
         if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
             watch.life = Some(life);
         }
@@ -366,17 +348,18 @@ impl Node {
         let is_another = past.life.is_some() && watch.life != past.life;
         let failed = !matches!(end.result, RunResult::Success | RunResult::ExecCondition);
         let has_given_up = failed && (end.result == RunResult::StartLimitHit || watch.was_restarted(&past));
-        let (burst, interval) = past.limit.unwrap_or((limit.burst, limit.interval));
-        let allowed = Allowed { burst, interval };
+        let ours = Allowed { burst: limit.burst, interval: limit.interval, decides: true };
+        let allowed = past.limit.filter(Allowed::is_limit).unwrap_or(ours);
+        let ran = if has_given_up { watch.without_refused(&past) } else { past.clone() };
         let idle = unit.job.is_none() && !unit.gone;
         match &unit.state {
             State::Live(_) => {
                 let how = if has_given_up { Elsewhere::GaveUp(allowed) } else { Elsewhere::Gone };
-                self.catch_up(now, place, &past);
+                self.catch_up(now, place, &ran);
                 self.ended_elsewhere(now, place, how, end, &past);
             }
             State::HoldOff { cause: StartCause::ExternalRestart, .. } if idle => {
-                let times = watch.unseen(past.life.as_ref());
+                let times = watch.unseen(ran.life.as_ref());
                 self.tried_elsewhere(now, place, times, end, &past);
                 if failed {
                     self.given_up_elsewhere(now, place, allowed);
@@ -402,7 +385,7 @@ impl Node {
     }
 
     /// The run is over, and was before we knew.
-    fn ended_elsewhere(&mut self, now: Now, place: Place, how: Elsewhere, end: LifeEnd, past: &Past) {
+    pub(super) fn ended_elsewhere(&mut self, now: Now, place: Place, how: Elsewhere, end: LifeEnd, past: &Past) {
         let Some(run) = self.run_mut(place).filter(|run| run.phase == Phase::Exited) else { return };
         run.elsewhere = Some(how);
         run.ended_elsewhere(end);
@@ -415,8 +398,16 @@ impl Node {
 
     fn given_up_elsewhere(&mut self, now: Now, place: Place, allowed: Allowed) {
         let monitor = self.last_end(place);
-        self.start_limit_hit_of(now, place, allowed, monitor);
+        self.gave_up_elsewhere(now, place, allowed, monitor);
         self.correct_last_end(now, place, Consequence::StartLimit);
+    }
+
+    /// Its manager has given it up, by its own start limit.
+    pub(super) fn gave_up_elsewhere(&mut self, now: Now, place: Place, by: Allowed, monitor: Option<Box<Monitor>>) {
+        self.start_limit_hit_of(now, place, by.burst, by.interval, monitor);
+        if let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) {
+            watch.gave_up = Some(by);
+        }
     }
 
     /// Someone told its manager not to start it again.
@@ -507,17 +498,23 @@ impl Node {
         directive.is_some_and(|directive| self.run_command(now, place, directive, 0, Phase::Stop))
     }
 
-    /// External services that are just restarted are not to be left stopped when the daemon ends.
-    pub(super) fn restarts_come_back(&mut self) {
+    /// External services that are just started or restarted are not to be left half way when the daemon ends, nor those stopped
+    /// that we have stopped and would start after a while.
+    pub(super) fn restarts_come_back(&mut self, now: Now) {
         for place in self.names.values().copied().collect::<Vec<_>>() {
-            let Some(unit) = self.unit_mut(place).filter(|unit| unit.wish == Wish::Up) else { continue };
-            if let Some(run) = unit.run_mut().filter(|run| run.def.external.is_some()) {
-                run.comes_back = matches!(run.ending, Some(Ending::Restart(_) | Ending::Unhealthy { .. }));
+            let Some(unit) = self.unit(place).filter(|unit| unit.wish == Wish::Up && !unit.gone) else { continue };
+            let was_stopped = matches!(&unit.state, State::HoldOff { cause: StartCause::Unhealthy { .. }, .. });
+            if was_stopped && unit.def.external.is_some() {
+                self.hold_off_over(now, place);
+            }
+            if let Some(run) = self.run_mut(place).filter(|run| run.def.external.is_some()) {
+                run.comes_back = run.phase == Phase::Start
+                    || matches!(run.ending, Some(Ending::Restart(_) | Ending::Unhealthy { .. }));
             }
         }
     }
 
-    /// It was stopped to be restarted, and the daemon ends: it is started, and left alone then.
+    /// It is being started, or was stopped to be restarted, and the daemon ends: it is started, and left alone then.
     pub(super) fn next_start_again(&mut self, now: Now, place: Place, step: u16) {
         if self.run_command(now, place, Directive::Start, step, Phase::Stop) {
             return;
@@ -549,19 +546,11 @@ impl Run {
         directive == Directive::Restart || (directive == Directive::Start && self.comes_back)
     }
 
-    fn ended_elsewhere(&mut self, end: LifeEnd) {
+    pub(super) fn ended_elsewhere(&mut self, end: LifeEnd) {
         self.spoil(end.result);
         if let Some(status) = end.status {
             self.main = Main::Ended { status, usage: None };
         }
-    }
-
-    /// A moment of which others tell, never before it was up nor after now, whatever became of the clock.
-    fn moment(&self, now: Now, at: Wall) -> Now {
-        let micros = u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0);
-        let mono = Mono(now.mono.0.saturating_sub(micros.saturating_mul(1000)));
-        let first = self.begin.ready_at.unwrap_or(self.begin.at);
-        if mono < first.mono { first } else { Now { mono, wall: at.min(now.wall) } }
     }
 }
 
@@ -575,12 +564,26 @@ impl Ending {
     }
 }
 
+impl Allowed {
+    const fn is_limit(&self) -> bool {
+        self.burst > 0 && !self.interval.is_zero()
+    }
+}
+
+const fn limit_of(sight: &Sight) -> Option<Allowed> {
+    match sight {
+        Sight::Up { limit, .. } => *limit,
+        Sight::Waiting { past, .. } | Sight::Down { past, .. } => past.limit,
+        Sight::Moving { .. } | Sight::Unasked(_) => None,
+    }
+}
+
 fn shown(sight: &Sight) -> Box<str> {
     match sight {
         Sight::Up { said, .. }
         | Sight::Moving { said, .. }
         | Sight::Waiting { said, .. }
         | Sight::Down { said, .. } => said.clone(),
-        Sight::Unasked(why) => format!("unknown: {why}").into(),
+        Sight::Unasked(why) => format!("{NOT_TOLD}{why}").into(),
     }
 }

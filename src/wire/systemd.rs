@@ -13,7 +13,7 @@ const SERVICE: &str = "org.freedesktop.systemd1";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE_UNIT: &str = "org.freedesktop.systemd1.Service";
 /// What is asked, in this order. The state is asked first and last: where it changed in between, the rest is of two states.
-const QUESTIONS: [(&str, &str); 12] = [
+const QUESTIONS: [(&str, &str); 14] = [
     (UNIT, "ActiveState"),
     (UNIT, "LoadState"),
     (UNIT, "SubState"),
@@ -25,6 +25,8 @@ const QUESTIONS: [(&str, &str); 12] = [
     (SERVICE_UNIT, "ExecMainExitTimestamp"),
     (UNIT, "StartLimitBurst"),
     (UNIT, "StartLimitIntervalUSec"),
+    (SERVICE_UNIT, "ExecMainStartTimestamp"),
+    (SERVICE_UNIT, "Restart"),
     (UNIT, "ActiveState"),
 ];
 const SERIAL_HELLO: u32 = 1;
@@ -49,10 +51,14 @@ pub struct UnitState {
     pub code: i64,
     /// Its exit code or signal.
     pub status: i64,
+    /// When its main process was started, in microseconds of wall time.
+    pub started: Option<i64>,
     /// When it ended, in microseconds of wall time.
     pub ended: Option<i64>,
-    /// How many starts systemd allows, within how many microseconds (`u64::MAX` is for ever).
+    /// How many starts systemd allows, within how many microseconds (`u64::MAX` is for ever); one that is 0 is no limit.
     pub start_limit: Option<(u32, u64)>,
+    /// After which ends systemd starts it again by itself: `no`, `on-failure` …
+    pub restart: String,
 }
 
 impl UnitState {
@@ -167,7 +173,7 @@ impl Answers {
             Some(Value::Number(number)) => Some(*number),
             Some(Value::Text(_) | Value::Bytes(_)) | None => None,
         };
-        let (first, last) = (text(0), text(11));
+        let (first, last) = (text(0), text(13));
         Some(Ok(UnitState {
             load: text(1),
             active: if first == last { first } else { String::new() },
@@ -180,11 +186,10 @@ impl Answers {
             restarts: number(5).and_then(|number| u32::try_from(number).ok()),
             code: number(6).unwrap_or(0),
             status: number(7).unwrap_or(0),
+            started: number(11).filter(|at| *at > 0),
             ended: number(8).filter(|at| *at > 0),
-            start_limit: number(9)
-                .and_then(|burst| u32::try_from(burst).ok())
-                .zip(number(10).map(i64::cast_unsigned))
-                .filter(|(burst, interval)| *burst > 0 && *interval > 0),
+            start_limit: number(9).and_then(|burst| u32::try_from(burst).ok()).zip(number(10).map(i64::cast_unsigned)),
+            restart: text(12),
         }))
     }
 }
@@ -199,7 +204,7 @@ mod tests {
         assert_eq!(path_of("1@x.service"), "/org/freedesktop/systemd1/unit/_31_40x_2eservice");
     }
 
-    fn answered(values: [Result<Value, String>; 12]) -> Option<Result<UnitState, String>> {
+    fn answered(values: [Result<Value, String>; 14]) -> Option<Result<UnitState, String>> {
         let mut answers = Answers::default();
         for (value, serial) in values.into_iter().zip(SERIAL_FIRST..) {
             assert_eq!(answers.state(), None);
@@ -209,7 +214,7 @@ mod tests {
         answers.state()
     }
 
-    fn service(first: &str, last: &str) -> [Result<Value, String>; 12] {
+    fn service(first: &str, last: &str) -> [Result<Value, String>; 14] {
         let text = |text: &str| Ok(Value::Text(text.to_owned()));
         let bytes = Ok(Value::Bytes(vec![0xab, 1]));
         let number = |number| Ok(Value::Number(number));
@@ -225,6 +230,8 @@ mod tests {
             number(1_700_000_000_000_000),
             number(5),
             number(-1),
+            number(1_600_000_000_000_000),
+            text("on-failure"),
             text(last),
         ]
     }
@@ -235,6 +242,7 @@ mod tests {
         assert_eq!((state.said().as_str(), state.restarts), ("active (running)", Some(3)));
         assert_eq!(state.invocation, "ab01");
         assert_eq!((state.ended, state.start_limit), (Some(1_700_000_000_000_000), Some((5, u64::MAX))));
+        assert_eq!((state.started, state.restart.as_str()), (Some(1_600_000_000_000_000), "on-failure"));
         let changed = answered(service("active", "failed")).unwrap().unwrap();
         assert_eq!(changed.active, "", "it changed under the question");
     }
@@ -243,6 +251,7 @@ mod tests {
     fn what_is_no_service_lacks_what_only_services_have_and_is_a_unit_all_the_same() {
         let mut values = service("active", "active");
         values[4..9].fill(Err("no such interface".to_owned()));
+        values[11..13].fill(Err("no such interface".to_owned()));
         let state = answered(values).unwrap().unwrap();
         assert_eq!((state.active.as_str(), state.result.as_str(), state.restarts), ("active", "", None));
         let mut values = service("active", "active");

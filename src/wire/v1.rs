@@ -31,6 +31,10 @@ pub struct Unit {
     pub kind: String,
     /// Whether this counts as up: active, or a oneshot that finished with success.
     pub up: bool,
+    /// Whether it is not known how it is: an external service whose manager has not been asked, or cannot tell. `active` is what
+    /// was known before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_known: bool,
     /// Whether the daemon starts it when it comes up.
     pub enabled: bool,
     /// Pid of the main process.
@@ -49,6 +53,10 @@ pub struct Unit {
     pub start_limit_burst: u32,
     /// Length of the window; `None`: infinite.
     pub start_limit_interval_us: Option<u64>,
+    /// Whose limit that is, where it is not ours: `systemd`, of a service that this one restarts by itself. `starts_in_window` are
+    /// those that were begun here then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_limit_of: Option<String>,
     /// systemd's `Result` of the last end: `success`, `exit-code`, `start-limit-hit` …
     pub result: String,
     /// How the last main process ended, for people.
@@ -221,6 +229,9 @@ pub struct UnitLine {
     pub since_us: i64,
     /// Whether this counts as up.
     pub up: bool,
+    /// As in [`Unit`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_known: bool,
     /// Pid of the main process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
@@ -228,6 +239,9 @@ pub struct UnitLine {
     pub starts_in_window: u32,
     /// Starts that the window allows; 0: no limit.
     pub start_limit_burst: u32,
+    /// As in [`Unit`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_limit_of: Option<String>,
     /// Automatic restarts ever.
     pub restarts_total: u64,
     /// The worst verdict of its probes.

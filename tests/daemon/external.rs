@@ -6,9 +6,12 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use crate::support::{
-    process::{kill, lives, until},
-    world::World,
+use crate::{
+    metrics::page,
+    support::{
+        process::{command, kill, lives, until},
+        world::World,
+    },
 };
 
 /// An init script that keeps a process of its own, whose pid is in `pid`; it notes each order in `orders`.
@@ -61,7 +64,10 @@ pub(crate) fn a_service_of_commands_is_kept_up_through_them() {
     fs::write(world.path("hidden"), "").unwrap();
     says(&world, "unknown: the status command says nothing");
     assert_eq!(world.status("web")["active"], "active");
+    is_not_known(&world, "the status command says nothing");
     fs::remove_file(world.path("hidden")).unwrap();
+    until("it is known again", || (world.ctl(&["check", "web"]).code == 0).then_some(()));
+    assert!(health(&world).starts_with("{\"status\":\"healthy\""));
 
     world.ok(&["reload", "web"]);
     fs::write(world.path("refuse"), "").unwrap();
@@ -86,6 +92,26 @@ pub(crate) fn a_service_of_commands_is_kept_up_through_them() {
     world.until_active("web", "active");
     until("its row is there", || (world.history("web", 4)[0]["cause"] == "external-start").then_some(()));
     world.ok(&["stop", "web"]);
+}
+
+/// What `/health` says.
+fn health(world: &World) -> String {
+    let mut curl = command("curl");
+    curl.args(["--silent", "--max-time", "20", "--unix-socket"]).arg(world.path("run/control.sock"));
+    String::from_utf8(curl.arg("http://localhost/health").output().unwrap().stdout).unwrap()
+}
+
+/// Nobody can tell how `web` is, and that is told everywhere.
+fn is_not_known(world: &World, why: &str) {
+    let checked = until("check says so", || Some(world.ctl(&["check", "web"])).filter(|said| said.code == 3));
+    assert!(checked.out.contains("it cannot be told how it is") && checked.out.contains(why), "{checked:?}");
+    let health = health(world);
+    assert!(health.starts_with("{\"status\":\"degraded\"") && health.contains(why), "{health}");
+    assert!(page(world, "text/plain").contains("roundsman_unit_up{unit=\"web\"} 0\n"));
+    let listed = world.ctl(&["status"]).out;
+    let line = listed.lines().find(|line| line.contains("web")).unwrap();
+    assert!(line.contains("? ") && line.contains("unknown (last active)") && line.contains(why), "{listed}");
+    assert!(listed.contains("1 unknown"), "{listed}");
 }
 
 /// Debian's Supervisor, with a program `sleeper` in a group of its own.
@@ -145,8 +171,10 @@ pub(crate) fn a_process_of_supervisor_is_kept_up_through_it() {
     world.ok(&["stop", "web"]);
     says(&world, "STOPPED");
     assert!(!lives(third));
+    world.ok(&["start", "web"]);
     drop(supervisor);
     says(&world, "unknown: cannot ask Supervisor");
+    is_not_known(&world, "cannot ask Supervisor");
 }
 
 /// Where both are installed in one folder, ours has the place that a unit of Supervisor names by default.
@@ -167,4 +195,25 @@ pub(crate) fn our_own_program_is_never_taken_for_supervisors() {
     let output = Command::new(ours).args(["-c", "/etc/supervisor/supervisord.conf", "start", "web"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && stderr.contains("not Supervisor's"), "{stderr}");
+}
+
+/// Its manager's answer says nothing of what the next daemon has to start.
+pub(crate) fn one_that_is_asked_as_the_daemon_ends_is_started_by_the_next() {
+    let mut world = World::new();
+    let text = "#!/bin/sh\n[ $1 = status ] || echo $1 >> @/orders\ncase $1 in\nstart) touch @/up ;;\nstop) rm -f @/up ;;\n\
+                status) [ -e @/slow ] && { touch @/asked; sleep 3; }; [ -e @/up ] || exit 3 ;;\nesac\n";
+    fs::write(world.path("script"), text.replace('@', &world.path("").display().to_string())).unwrap();
+    world.unit("web", UNIT);
+    world.start();
+    world.until_active("web", "active");
+    says(&world, "up");
+    fs::write(world.path("slow"), "").unwrap();
+    until("it is asked", || world.path("asked").exists().then_some(()));
+    assert!(world.stop().success());
+    fs::remove_file(world.path("slow")).unwrap();
+    fs::remove_file(world.path("up")).unwrap();
+    world.start();
+    world.until_active("web", "active");
+    assert_eq!(world.lines("orders"), ["start", "start"]);
+    world.ok(&["stop", "web"]);
 }

@@ -188,7 +188,10 @@ pub(crate) fn a_redis_server_is_asked_what_it_is() {
     assert_eq!(reason(&status), "it is a primary, expected a replica");
     world.ok(&["stop", "primary"]);
     let status = world.until_status("replica", "unhealthy", |status| status["health"] == "unhealthy");
-    assert!(reason(&status).starts_with("its link to the primary 127.0.0.1 is down"), "{status:#}");
+    assert!(
+        reason(&status).starts_with(&format!("its link to the primary 127.0.0.1:{one} has been down")),
+        "{status:#}"
+    );
     fs::write(world.path("pw"), "guess").unwrap();
     let refused = |status: &serde_json::Value| reason(status).contains("authentication failed");
     let status = world.until_status("replica", "refused", refused);

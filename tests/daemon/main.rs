@@ -248,6 +248,7 @@ const TESTS: &[Test] = tests![
     external::a_service_of_commands_is_kept_up_through_them,
     external::a_process_of_supervisor_is_kept_up_through_it,
     external::our_own_program_is_never_taken_for_supervisors,
+    external::one_that_is_asked_as_the_daemon_ends_is_started_by_the_next,
     kinds::a_daemon_with_a_pid_file_is_followed_through_its_life,
     kinds::a_daemon_without_a_pid_file_is_guessed_and_a_group_of_daemons_lives_as_long_as_one,
     kinds::a_pid_file_that_names_a_stranger_is_not_believed_unless_root_wrote_it,

@@ -56,11 +56,14 @@ pub(crate) fn health_is_unhealthy_where_somebody_must_act_and_degraded_where_tha
         world.unit(name, "[service]\nexec_start = \"sleep 1000\"\nrestart = \"no\"\n");
     }
     world.unit("shown", &asking(port, "none", ""));
+    world.unit("marked", &asking(port, "alert", "severity = \"info\"\n"));
     world.unit("noted", &asking(other, "alert", ""));
     let listener = TcpListener::bind(("127.0.0.1", other)).unwrap();
     world.start();
     let of = |said: &Value| (said["status"].as_str().unwrap().to_owned(), said["reasons"].to_string());
-    world.until_status("shown", "unhealthy", |status| status["health"] == "unhealthy");
+    for name in ["shown", "marked"] {
+        world.until_status(name, "unhealthy", |status| status["health"] == "unhealthy");
+    }
     world.until_status("noted", "healthy", |status| status["health"] == "healthy");
     assert_eq!(of(&health(&world)), ("healthy".to_owned(), "null".to_owned()), "what is only shown changes nothing");
     drop(listener);

@@ -108,6 +108,9 @@ fn one_that_fails_again_and_again_fails_for_good() {
         field(&machine, "active") == "failed"
     });
     assert_eq!(field(&machine, "result"), "start-limit-hit");
+    assert_eq!((field(&machine, "start_limit_of"), field(&machine, "start_limit_burst")), ("null".into(), "3".into()));
+    let checked = machine.run(&["sh", "-c", "supervisorctl check guest || :"]);
+    assert!(checked.contains("too many starts in its window"), "ours: {checked}");
     let rows = history(&machine);
     assert!(rows.iter().all(|(_, result, _)| result == "exit-code"), "{rows:?}");
     assert!(rows.len() <= 4, "{rows:?}");
@@ -138,6 +141,12 @@ fn adopt_sets_up_what_undo_takes_back() {
     let again = machine.run(&adopt);
     assert_eq!(again.lines().filter(|line| line.starts_with("unchanged ")).count(), 3, "{again}");
 
+    let limit = |machine: &Machine| {
+        let shown = machine.run(&["sh", "-c", "supervisorctl status guest || :"]);
+        shown.lines().find(|line| line.contains("Start limit: ")).unwrap_or_default().trim().to_owned()
+    };
+    assert_eq!(limit(&machine), "Start limit: 5 starts in 5min, set by systemd", "that is the one that counts");
+
     // systemd starts it again by itself, until it has had enough: then it tells us, long before we look.
     exhaust(&machine);
     eventually("we have heard of it", || field(&machine, "active") == "failed");
@@ -146,6 +155,13 @@ fn adopt_sets_up_what_undo_takes_back() {
     assert!(machine.read("run/supervisord.log").contains("more than 5 starts within 5min"), "systemd's own limit");
     let checked = machine.run(&["sh", "-c", "supervisorctl check guest; echo $?"]);
     assert!(checked.ends_with("\n2"), "{checked}");
+    let gave_up =
+        "systemd has given it up: more than 5 starts within 5min; the last run ended with exit-code (exit code 3)";
+    assert!(
+        checked.contains(gave_up) && machine.run(&["supervisorctl", "why", "guest"]).contains(gave_up),
+        "{checked}"
+    );
+    assert_eq!(limit(&machine), "Start limit: 5 starts in 5min, set by systemd");
 
     // What is reset here is reset there; and a start needs no reset.
     machine.run(&["supervisorctl", "reset", "guest"]);
@@ -261,4 +277,99 @@ fn adopt_leaves_what_it_adopts_as_it_is() {
     assert_eq!(machine.pid_of("guest"), pid);
     let rows = history(&machine);
     assert_eq!((rows[0].0.as_str(), rows[1].2.as_str()), ("external-start", "left"), "{rows:?}");
+}
+
+/// Looked at only when someone asks.
+const SELDOM: (&str, &str) = (
+    "etc/roundsman/units/guest.toml",
+    "[external]\nsystemd = 'guest'\npoll_interval = '10min'\n[install]\nenabled = false\n",
+);
+
+/// Has us look until it is as wanted.
+fn looked(machine: &Machine, name: &str, wanted: &str) {
+    eventually(&format!("{name} is {wanted}"), || {
+        machine.run(&["sh", "-c", "supervisorctl check guest || :"]);
+        field(machine, name) == wanted
+    });
+}
+
+#[test]
+fn what_systemd_tries_in_vain_between_two_looks_are_rows() {
+    // As often as a file says it ends as soon as it is started.
+    let fails = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=on-failure\nRestartSec=50ms\nExecStart=\n\
+                 ExecStart=/bin/sh -c \"n=$$(cat /run/fails || echo 0); [ $$n -gt 0 ] && echo $$((n - 1)) > /run/fails \
+                 && exit 7; echo $$$$ > /run/guest.pid; exec sleep 1000\"\n";
+    let machine = machine(&[("etc/systemd/system/guest.service.d/fails.conf", fails), SELDOM]);
+    machine.systemctl(&["start", "guest"]);
+    looked(&machine, "status_text", "active (running)");
+    let pid = machine.pid_of("guest");
+    // A run that is found is looked at once more.
+    machine.run(&["sleep", "2"]);
+    machine.write("run/fails", "3");
+    machine.run(&["kill", "-9", &pid]);
+    eventually("systemd has it up", || systemd(&machine, "NRestarts") == "4" && machine.pid_of("guest") != pid);
+    assert_eq!(history(&machine).len(), 1, "nobody has looked");
+    looked(&machine, "restarts_total", "4");
+    eventually("the rows are there", || history(&machine).len() == 5);
+    let rows = history(&machine);
+    assert!(rows[..4].iter().all(|(cause, _, _)| cause == "external-restart"), "{rows:?}");
+    let unseen = ("unknown", "restart");
+    assert!(rows[1..].iter().all(|(_, result, then)| (result.as_str(), then.as_str()) == unseen), "{rows:?}");
+}
+
+#[test]
+fn an_end_at_our_stop_is_no_news_to_the_next_daemon() {
+    let rude = "[Service]\nExecStart=\nExecStart=/bin/sh -c \"trap 'exit 143' TERM; trap 'exit 3' USR1; \
+                echo $$$$ > /run/guest.pid; while :; do sleep 1000 & wait; done\"\n";
+    let machine = machine(&[("etc/systemd/system/guest.service.d/rude.conf", rude), SELDOM]);
+    machine.systemctl(&["start", "guest"]);
+    looked(&machine, "status_text", "active (running)");
+    machine.run(&["supervisorctl", "stop", "guest"]);
+    assert_eq!((systemd(&machine, "ActiveState"), systemd(&machine, "Result")), ("failed".into(), "exit-code".into()));
+    machine.systemctl(&["restart", "roundsman"]);
+    looked(&machine, "status_text", "failed (failed)");
+    assert_eq!(field(&machine, "active"), "inactive");
+    let checked = machine.run(&["supervisorctl", "check", "guest"]);
+    assert!(checked.contains("down on purpose"), "{checked}");
+    // What others start and what fails then is some.
+    machine.systemctl(&["stop", "roundsman"]);
+    machine.systemctl(&["start", "guest"]);
+    eventually("it fails", || {
+        machine.run(&["sh", "-c", "kill -USR1 $(cat /run/guest.pid) || :"]);
+        systemd(&machine, "ActiveState") == "failed"
+    });
+    machine.systemctl(&["start", "roundsman"]);
+    looked(&machine, "active", "failed");
+}
+
+#[test]
+fn what_is_stopped_to_be_started_again_is_not_left_so_when_the_daemon_ends() {
+    let slow = "[Service]\nExecStop=/bin/sleep 2\n";
+    let unit = "[external]\nstart = 'systemctl start guest'\nstop = 'systemctl stop guest'\n\
+                status = 'systemctl is-active guest'\npoll_interval = '200ms'\n[service]\nrestart_sec = '10min'\n\
+                [[health]]\nname = 'sick'\nexec = '/bin/sh -c \"! test -e /run/sick\"'\ninterval = '200ms'\n\
+                unhealthy_after = 1\n";
+    let machine =
+        machine(&[("etc/systemd/system/guest.service.d/slow.conf", slow), ("etc/roundsman/units/guest.toml", unit)]);
+    let running = |what: &str| {
+        eventually(what, || systemd(&machine, "ActiveState") == "active");
+        machine.pid_of("guest")
+    };
+    // In the middle of its stop.
+    let first = running("it is started");
+    eventually("it is up here", || field(&machine, "health") == "healthy");
+    machine.run(&["sh", "-c", "supervisorctl restart guest > /dev/null 2>&1 &"]);
+    eventually("it is stopped", || systemd(&machine, "ActiveState") == "deactivating");
+    machine.systemctl(&["stop", "roundsman"]);
+    let second = running("it is started again");
+    assert_ne!(second, first);
+    // While nobody has started it again yet.
+    machine.systemctl(&["start", "roundsman"]);
+    eventually("it is up here too", || field(&machine, "health") == "healthy");
+    assert_eq!(history(&machine)[1].2, "left");
+    machine.write("run/sick", "");
+    eventually("it waits for its start", || field(&machine, "sub") == "auto-restart");
+    assert_eq!(systemd(&machine, "ActiveState"), "inactive");
+    machine.systemctl(&["stop", "roundsman"]);
+    assert_ne!(running("it is not left stopped"), second);
 }

@@ -122,6 +122,7 @@ fn of_what_was_short_and_is_gone_it_is_said_what_is_done() {
     let short = || Happening::Degraded {
         run: run(1),
         probe: "live".to_owned(),
+        severity: Severity::Warning,
         shortage: Shortage::Service,
         reason: "slow".to_owned(),
     };

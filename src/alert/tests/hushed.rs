@@ -7,7 +7,7 @@ const HOUR: u64 = 3600;
 
 fn degraded(generation: u64) -> Happening {
     let (probe, reason) = ("root".to_owned(), "1G free".to_owned());
-    Happening::Degraded { run: run(generation), probe, shortage: Shortage::Disk, reason }
+    Happening::Degraded { run: run(generation), probe, severity: Severity::Warning, shortage: Shortage::Disk, reason }
 }
 
 fn healthy(generation: u64) -> Happening {

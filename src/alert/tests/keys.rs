@@ -5,7 +5,7 @@ use crate::base::Shortage;
 
 fn short() -> Happening {
     let (shortage, reason) = (Shortage::Disk, "1G free".to_owned());
-    Happening::Degraded { run: run(1), probe: "root".to_owned(), shortage, reason }
+    Happening::Degraded { run: run(1), probe: "root".to_owned(), severity: Severity::Warning, shortage, reason }
 }
 
 fn fell(reason: &str) -> Happening {
@@ -122,6 +122,7 @@ fn an_incident_says_the_newest_reason_of_its_probe_and_nobody_is_told_for_that()
         let room = Happening::Degraded {
             run: run(1),
             probe: "root".to_owned(),
+            severity: Severity::Warning,
             shortage: Shortage::Disk,
             reason: "2M free".to_owned(),
         };

@@ -28,6 +28,7 @@ fn step() -> impl Strategy<Value = Happening> {
         shortage.prop_map(move |shortage| Happening::Degraded {
             run: run(2),
             probe: "live".into(),
+            severity: Severity::Warning,
             shortage,
             reason: why()
         }),

@@ -25,6 +25,7 @@ fn what_is_short_is_a_warning_and_what_is_gone_is_critical_whatever_was_told_bef
     let short = |shortage| Happening::Degraded {
         run: run(1),
         probe: "live".to_owned(),
+        severity: Severity::Warning,
         shortage,
         reason: "in 3 days".to_owned(),
     };

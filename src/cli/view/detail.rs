@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{state::State, status::verdict_style};
 use crate::{
+    base::counted,
     cli::{
         humane,
         screen::{CARE, FAINT, STRONG, Screen, columns, many_lines, one_line},
@@ -154,13 +155,17 @@ fn state_line(screen: &Screen, unit: &Unit) -> String {
     format!("{painted} since {}; {}", screen.local_in_full(unit.since_us), screen.relative(unit.since_us))
 }
 
-/// `3 of 5 starts in 5min`
+/// `3 of 5 starts in 5min`; who else sets the limit has counted them.
 fn start_limit(unit: &Unit) -> String {
     let (starts, burst) = (unit.starts_in_window, unit.start_limit_burst);
+    let (starts, by) = match &unit.start_limit_of {
+        None => (format!("{starts} of {burst} starts"), String::new()),
+        Some(by) => (counted(burst, "start"), format!(", set by {}", one_line(by))),
+    };
     match (burst, unit.start_limit_interval_us) {
-        (0, _) | (_, Some(0)) => "none".to_owned(),
-        (_, None) => format!("{starts} of {burst} starts, for ever"),
-        (_, Some(interval)) => format!("{starts} of {burst} starts in {}", humane::span(interval)),
+        (0, _) | (_, Some(0)) => format!("none{by}"),
+        (_, None) => format!("{starts}, for ever{by}"),
+        (_, Some(interval)) => format!("{starts} in {}{by}", humane::span(interval)),
     }
 }
 
@@ -191,6 +196,21 @@ mod tests {
     fn a_running_unit_shows_all_there_is() {
         let log = "listening on 8080\nGET /health 200\x1b[0m\n";
         insta::assert_snapshot!(block(&Screen::page(NOW_US), &unit("web"), log));
+    }
+
+    #[test]
+    fn the_start_limit_of_others_is_said_to_be_theirs() {
+        let of = |by: Option<&str>, interval| {
+            start_limit(&Unit {
+                start_limit_of: by.map(str::to_owned),
+                start_limit_interval_us: interval,
+                ..unit("web")
+            })
+        };
+        assert_eq!(of(None, Some(300_000_000)), "1 of 5 starts in 5min");
+        assert_eq!(of(Some("systemd"), Some(300_000_000)), "5 starts in 5min, set by systemd");
+        assert_eq!(of(Some("systemd"), Some(0)), "none, set by systemd");
+        assert_eq!(of(Some("systemd"), None), "5 starts, for ever, set by systemd");
     }
 
     #[test]

@@ -13,19 +13,25 @@ pub(crate) struct State<'u> {
     sub: &'u str,
     result: &'u str,
     health: &'u str,
+    not_known: bool,
 }
 
 impl<'u> State<'u> {
     pub(crate) fn of(unit: &'u Unit) -> Self {
-        Self { active: &unit.active, sub: &unit.sub, result: &unit.result, health: &unit.health }
+        let Unit { active, sub, result, health, not_known, .. } = unit;
+        Self { active, sub, result, health, not_known: *not_known }
     }
 
     pub(crate) fn of_line(unit: &'u UnitLine) -> Self {
-        Self { active: &unit.active, sub: &unit.sub, result: &unit.result, health: &unit.health }
+        let UnitLine { active, sub, result, health, not_known, .. } = unit;
+        Self { active, sub, result, health, not_known: *not_known }
     }
 
     /// `active (running)`; a failed unit says how it failed, because "failed (failed)" says nothing.
     pub(crate) fn in_words(&self) -> String {
+        if self.not_known {
+            return one_line(&format!("unknown (last {})", self.active));
+        }
         let more = if self.active == "failed" { self.result } else { self.sub };
         one_line(&format!("{} ({more})", self.active))
     }
@@ -33,6 +39,7 @@ impl<'u> State<'u> {
     /// A shape per state, for those who see no colours.
     pub(crate) fn mark(&self) -> &'static str {
         match self.active {
+            _ if self.not_known => "?",
             "active" => "●",
             "failed" => "×",
             "inactive" => "○",
@@ -43,6 +50,7 @@ impl<'u> State<'u> {
     /// Its colour: what is up but unhealthy, or waits for its next start, needs care.
     pub(crate) fn style(&self) -> Style {
         match self.active {
+            _ if self.not_known => CARE,
             "active" if matches!(self.health, "unhealthy" | "degraded") => CARE,
             "active" => GOOD,
             "failed" => BAD,

@@ -83,10 +83,10 @@ fn health(unit: &UnitLine) -> Cell {
     }
 }
 
-/// Starts in the window of those allowed; the last one that is allowed is a warning.
+/// Starts in the window of those allowed; the last one that is allowed is a warning. Whoever else sets the limit counts them.
 fn window(unit: &UnitLine) -> Cell {
     let (starts, burst) = (unit.starts_in_window, unit.start_limit_burst);
-    if burst == 0 {
+    if burst == 0 || unit.start_limit_of.is_some() {
         return Cell::optional(None);
     }
     let style = if starts >= burst && burst > 1 { CARE } else { PLAIN };
@@ -96,10 +96,14 @@ fn window(unit: &UnitLine) -> Cell {
 fn summary(screen: &Screen, units: &[UnitLine]) -> String {
     let up = units.iter().filter(|unit| unit.up).count();
     let failed = units.iter().filter(|unit| !unit.up && unit.active == "failed").count();
-    let down = units.len() - up - failed;
+    let unknown = units.iter().filter(|unit| unit.not_known).count();
+    let down = units.len() - up - failed - unknown;
     let mut parts = vec![format!("{up} up")];
     if failed > 0 {
         parts.push(screen.paint(BAD, &format!("{failed} failed")));
+    }
+    if unknown > 0 {
+        parts.push(screen.paint(CARE, &format!("{unknown} unknown")));
     }
     if down > 0 {
         parts.push(format!("{down} down"));

@@ -12,10 +12,10 @@ use tokio::{
 
 use super::{Prober, http};
 use crate::{
-    base::{ExitStatus, RunResult, Signal, TimeSpan, Wall},
+    base::{ExitStatus, RunResult, Signal, TimeSpan, Wall, address::split_host_port},
     node::{
         effect::HostOrder,
-        input::{Finding, Life, LifeEnd, Past, Sight},
+        input::{Allowed, Finding, Life, LifeEnd, Past, Sight},
     },
     unit::spec::{ExternalManager, SupervisorServer},
     wire::{
@@ -93,8 +93,10 @@ impl Prober {
                 http::post(stream, "localhost", "/RPC2", authorization, body, ANSWER_BYTES_MAX).await?
             }
             None => {
-                let address = server.url.trim_start_matches("http://").trim_end_matches("/RPC2").trim_end_matches('/');
-                let with_port = if address.contains(':') { address.to_owned() } else { format!("{address}:80") };
+                let address = server.url.trim_start_matches("http://").trim_end_matches('/').trim_end_matches("/RPC2");
+                let address = address.trim_end_matches('/');
+                let has_port = split_host_port(address).is_some();
+                let with_port = if has_port { address.to_owned() } else { format!("{address}:80") };
                 let stream = self.connect(&with_port).await?;
                 http::post(stream, address, "/RPC2", authorization, body, ANSWER_BYTES_MAX).await?
             }
@@ -156,10 +158,13 @@ fn sight_of_unit(state: &UnitState) -> Sight {
     let life = Life { id: state.invocation.as_str().into(), restarts: state.restarts };
     // When the main process ended says nothing of a run that ended otherwise.
     let at = state.ended.filter(|_| end.status.is_some()).map(Wall);
-    let limit = state.start_limit.map(|(burst, interval)| (burst, TimeSpan::from_micros(interval)));
-    let past = || Past { life: Some(life.clone()), at, limit };
+    let decides = !matches!(state.restart.as_str(), "no" | "");
+    let limit = state.start_limit;
+    let limit = limit.map(|(burst, interval)| Allowed { burst, interval: TimeSpan::from_micros(interval), decides });
+    let began = state.started.map(Wall);
+    let past = || Past { life: Some(life.clone()), began: began.filter(|_| at.is_some()), at, limit };
     match (state.active.as_str(), state.sub.as_str()) {
-        ("active" | "reloading" | "refreshing", _) => Sight::Up { said, life },
+        ("active" | "reloading" | "refreshing", _) => Sight::Up { said, life, began, limit },
         // Whatever its last run came to: someone stopped it since.
         ("inactive", _) if end.result != RunResult::ExecCondition => {
             let status = end.status.filter(|_| end.result == RunResult::Success);
@@ -211,9 +216,11 @@ fn end_of_unit(state: &UnitState) -> LifeEnd {
 fn finding(state: &UnitState) -> Finding {
     let result = if state.result.is_empty() { String::new() } else { format!(", result {}", state.result) };
     let said = format!("{}{result}", state.said());
-    match state.active.as_str() {
-        "active" => Finding::Good,
-        "activating" | "reloading" | "refreshing" | "deactivating" | "" => Finding::Degraded(said),
+    match (state.active.as_str(), state.sub.as_str()) {
+        ("active", _) => Finding::Good,
+        // It is down, and on its way back without anyone: whoever watches it tells of that.
+        ("activating", "auto-restart" | "auto-restart-queued") => Finding::Unasked(said),
+        ("activating" | "reloading" | "refreshing" | "deactivating" | "", _) => Finding::Degraded(said),
         _ => Finding::Bad(said),
     }
 }
@@ -277,7 +284,7 @@ fn sight_of_process(answer: &str) -> Result<Sight, String> {
     Ok(match state {
         "RUNNING" => {
             let id = format!("{} {}", field("pid")?, field("start")?);
-            Sight::Up { said: state.into(), life: Life { id: id.into(), restarts: None } }
+            Sight::Up { said: state.into(), life: Life { id: id.into(), restarts: None }, began: None, limit: None }
         }
         "STARTING" | "BACKOFF" | "STOPPING" => Sight::Moving { said: state.into(), end: end_of_process(code) },
         "STOPPED" => down(state, RunResult::Success, None),
@@ -358,14 +365,21 @@ mod tests {
     fn what_waits_for_its_restart_is_down_since_its_main_process_ended() {
         let waiting = UnitState {
             sub: "auto-restart".into(),
+            started: Some(5),
             ended: Some(7),
             restarts: Some(2),
             start_limit: Some((5, 10_000_000)),
+            restart: "always".into(),
             ..state("activating", "signal", 2, 9)
         };
         let Sight::Waiting { said, past, .. } = sight_of_unit(&waiting) else { panic!("it is down") };
         assert_eq!((&*said, past.at), ("activating (auto-restart)", Some(Wall(7))));
-        assert_eq!(past.limit, Some((5, TimeSpan::from_secs(10))));
+        assert_eq!(past.began, Some(Wall(5)));
+        let allowed = |decides| Some(Allowed { burst: 5, interval: TimeSpan::from_secs(10), decides });
+        assert_eq!(past.limit, allowed(true));
+        let up = UnitState { active: "active".into(), restart: "no".into(), ..waiting.clone() };
+        let Sight::Up { began, limit, .. } = sight_of_unit(&up) else { panic!("it is up") };
+        assert_eq!((began, limit), (Some(Wall(5)), allowed(false)));
         assert_eq!(past.life.and_then(|life| life.restarts), Some(2));
         let by_command = UnitState { result: "exit-code".into(), ..waiting };
         assert!(matches!(sight_of_unit(&by_command), Sight::Waiting { past: Past { at: None, .. }, .. }));
@@ -397,6 +411,13 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_systemds_restart_is_no_finding_of_the_probe() {
+        let waits = UnitState { sub: "auto-restart".into(), ..state("activating", "exit-code", 1, 3) };
+        let said = "activating (auto-restart), result exit-code";
+        assert_eq!(finding(&waits), Finding::Unasked(said.to_owned()));
+    }
+
+    #[test]
     fn where_supervisor_listens_stands_in_its_settings() {
         let text = "[unix_http_server]\nfile=/run/a.sock\n; [supervisorctl]\n[supervisorctl]\nserverurl = unix://%(here)s/s.sock ; here\n\
                     username: me\npassword=a=b\n[include]\nserverurl = no\n";
@@ -416,7 +437,10 @@ mod tests {
             )
         };
         let life = Life { id: "4 17".into(), restarts: None };
-        assert_eq!(sight_of_process(&process("RUNNING", "0")), Ok(Sight::Up { said: "RUNNING".into(), life }));
+        assert_eq!(
+            sight_of_process(&process("RUNNING", "0")),
+            Ok(Sight::Up { said: "RUNNING".into(), life, began: None, limit: None })
+        );
         assert_eq!(sight_of_process(&process("STOPPED", "0")), Ok(down("STOPPED", RunResult::Success, None)));
         assert_eq!(sight_of_process(&process("EXITED", "3")), Ok(down("EXITED", RunResult::ExitCode, Some(3))));
         assert_eq!(sight_of_process(&process("EXITED", "-1")), Ok(down("EXITED", RunResult::Signal, None)));

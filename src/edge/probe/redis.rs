@@ -83,8 +83,12 @@ fn judge(check: &RedisCheck, said: &str) -> Result<Finding, RedisTrouble> {
         return Ok(Finding::Good);
     }
     if fact("master_link_status") != "up" {
-        let since = fact("master_link_down_since_seconds");
-        let reason = format!("its link to the primary {} is down since {since} s", fact("master_host"));
+        let primary = address(fact("master_host"), fact("master_port"));
+        // -1 where it was never up.
+        let reason = match fact("master_link_down_since_seconds").parse::<u64>() {
+            Ok(since) => format!("its link to the primary {primary} has been down for {since} s"),
+            Err(_) => format!("its link to the primary {primary} has not been up yet"),
+        };
         return Err(RedisTrouble::Link(reason));
     }
     let Some(max_lag) = check.max_lag.and_then(|span| span.duration()) else { return Ok(Finding::Good) };
@@ -95,6 +99,10 @@ fn judge(check: &RedisCheck, said: &str) -> Result<Finding, RedisTrouble> {
         Ok(_) => Ok(Finding::Good),
         Err(_) => Err(RedisTrouble::Link("it does not say when it heard its primary".to_owned())),
     }
+}
+
+fn address(host: &str, port: &str) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]
@@ -160,7 +168,16 @@ mod tests {
         let late = judge(&check(None, Some(10)), &replica("up", 11)).unwrap();
         assert_eq!(late.reason(), Some("it heard its primary 11 s ago, more than 10 s"));
         let down = judge(&check(wanted, Some(10)), &replica("down", 11)).unwrap_err();
-        assert!(matches!(down, RedisTrouble::Link(reason) if reason.contains("is down since")));
+        assert!(matches!(down, RedisTrouble::Link(reason) if reason.contains("has not been up yet")));
+        let down_since = |host, since| {
+            let text = format!(
+                "role:slave\r\nmaster_host:{host}\r\nmaster_port:6380\r\nmaster_link_status:down\r\n\
+                 master_link_down_since_seconds:{since}\r\n"
+            );
+            judge(&check(wanted, None), &text).unwrap_err().reason()
+        };
+        assert_eq!(down_since("db1", 7), "its link to the primary db1:6380 has been down for 7 s");
+        assert_eq!(down_since("::1", -1), "its link to the primary [::1]:6380 has not been up yet");
         let other = judge(&check(Some(RedisRole::Primary), None), &replica("up", 0));
         assert_eq!(other.unwrap_err().reason(), "it is a replica, expected a primary");
         assert_eq!(judge(&check(Some(RedisRole::Primary), None), "role:master\r\n"), Ok(Finding::Good));

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::super::{
-    input::{Life, LifeEnd},
+    input::{Allowed, Life, LifeEnd},
     limit::StartWindow,
     probe::Probe,
     service::{Begin, Claim, Control, End, Main, Monitor, Naming, Reloading, Run, State, Unit},
@@ -110,11 +110,14 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn watch(&mut self) -> Option<Watch> {
-        let [seen_down, owes_stop, _, _] = self.flags()?;
+        let [seen_down, owes_stop, has_given_up, _] = self.flags()?;
         let life =
             self.option(|input| Some(Life { id: input.text()?.into(), restarts: input.option(Self::small)? }))?;
         let end = self.option(|input| Some(LifeEnd { result: input.result()?, status: input.status()? }))?;
-        let watch = Watch::known(life, end, seen_down, owes_stop);
+        let mut watch = Watch::known(life, end, seen_down, owes_stop);
+        if has_given_up {
+            watch.gave_up = Some(Allowed { burst: self.small()?, interval: self.span()?, decides: true });
+        }
         self.0.is_empty().then_some(watch)
     }
 

@@ -240,7 +240,7 @@ impl Writer {
     }
 
     pub(super) fn watch(&mut self, watch: &Watch) {
-        self.flags([watch.seen_down, watch.owes_stop, false, false]);
+        self.flags([watch.seen_down, watch.owes_stop, watch.gave_up.is_some(), false]);
         self.option(watch.life.as_ref(), |out, life| {
             out.text(&life.id);
             out.option(life.restarts, |out, restarts| out.number(u64::from(restarts)));
@@ -249,6 +249,11 @@ impl Writer {
             out.result(end.result);
             out.status(end.status);
         });
+        // Only where it is: an earlier release knows nothing of it.
+        if let Some(allowed) = watch.gave_up {
+            self.number(u64::from(allowed.burst));
+            self.span(allowed.interval);
+        }
     }
 
     pub(super) fn listening_part(&mut self, unit: &Unit) {

@@ -1,12 +1,14 @@
 //! Another manager in the simulated world, with one service that it keeps as it likes.
 
+use std::collections::BTreeMap;
+
 use super::super::{
     effect::{HostOrder, SpawnOrder},
     input::{Life, LifeEnd, Past, Sight},
 };
 use super::make::external;
 use crate::{
-    base::{ExitStatus, Rng, RunResult, TimeSpan},
+    base::{ExitStatus, Generation, Happening, Mono, Notice, Rng, RunResult, TimeSpan, Wall},
     unit::{UnitDef, spec::Restart},
 };
 
@@ -25,6 +27,8 @@ pub(super) struct Elsewhere {
     waits: bool,
     /// Orders that came from us.
     pub(super) stops: u32,
+    /// When its runs began, as we have told.
+    begun: BTreeMap<Generation, Mono>,
 }
 
 pub(super) fn def(rng: &mut Rng) -> UnitDef {
@@ -91,18 +95,40 @@ impl Elsewhere {
         }
     }
 
-    /// What it says when it is asked.
-    pub(super) fn says(&self) -> Sight {
+    /// What it says when it is asked; when its run began it does not know well.
+    pub(super) fn says(&self, now: Wall, rng: &mut Rng) -> Sight {
         let said = "so".into();
+        let some_time = (rng.below(2) == 0).then(|| Wall(now.0 + 10_000_000 - rng.below(100_000_000) as i64));
         match self.life {
-            Some(life) => Sight::Up { said, life: Life { id: life.to_string().into(), restarts: Some(self.restarts) } },
+            Some(life) => Sight::Up {
+                said,
+                life: Life { id: life.to_string().into(), restarts: Some(self.restarts) },
+                began: some_time,
+                limit: None,
+            },
             None => {
                 let (result, code) = if self.failed { (RunResult::ExitCode, 1) } else { (RunResult::Success, 0) };
                 let end = LifeEnd { result, status: Some(ExitStatus::Exited(code)) };
                 let life = Life { id: self.lives.to_string().into(), restarts: Some(self.restarts) };
-                let past = Past { life: Some(life), ..Past::default() };
+                let at = some_time.map(|began| Wall(began.0 + rng.below(20_000_000) as i64));
+                let past = Past { life: Some(life), began: some_time, at, limit: None };
                 if self.waits { Sight::Waiting { said, end, past } } else { Sight::Down { said, end, past } }
             }
+        }
+    }
+
+    /// No run is told to be over before it began.
+    pub(super) fn heard(&mut self, notice: &Notice) {
+        let (what, at) = (&notice.what, notice.at.mono);
+        if let Happening::RunStarting { run, .. } = what
+            && run.unit.as_str() == GUEST
+        {
+            self.begun.insert(run.generation, at);
+        } else if let Happening::RunReady { run } | Happening::RunEnded { run, .. } = what
+            && run.unit.as_str() == GUEST
+        {
+            let begun = self.begun.get(&run.generation);
+            assert!(begun.is_none_or(|begun| *begun <= at), "{notice:?}, but it began at {begun:?}");
         }
     }
 }

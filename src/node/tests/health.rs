@@ -381,7 +381,12 @@ fn a_probe_that_is_changed_holds_at_once_and_one_that_is_as_it_was_keeps_what_is
 
 #[test]
 fn a_probe_that_is_only_shown_keeps_no_outage_open_and_begins_none() {
-    let mut shown = probe("shown", OnUnhealthy::None);
+    // Where nobody is told, it is no matter that people would be.
+    [OnUnhealthy::None, OnUnhealthy::Alert].into_iter().for_each(shown_only);
+}
+
+fn shown_only(on_unhealthy: OnUnhealthy) {
+    let mut shown = probe("shown", on_unhealthy);
     shown.severity = Severity::Info;
     let mut def = probed(OnUnhealthy::Alert);
     def.health = [probe("live", OnUnhealthy::Alert), shown].into();

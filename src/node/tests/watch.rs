@@ -1,18 +1,38 @@
 //! External services: what others say of them.
 
-use super::super::input::{Life, LifeEnd, Past, Restored, Sight, Verb};
+use super::super::{
+    input::{Allowed, Life, LifeEnd, Past, Restored, Sight, Verb},
+    status::{NotKnown, TheirLimit},
+};
 use super::{
     desk::Desk,
-    make::{external, name, service, with},
+    make::{external, name, probe, service, with},
 };
 use crate::{
     base::{ExitStatus, RunResult, TimeSpan, Wall},
     node::Input,
-    unit::{UnitDef, spec::Restart},
+    unit::{
+        UnitDef,
+        spec::{OnUnhealthy, Restart},
+    },
 };
 
 fn up(id: &str, restarts: u32) -> Sight {
-    Sight::Up { said: "active (running)".into(), life: Life { id: id.into(), restarts: Some(restarts) } }
+    Sight::Up {
+        said: "active (running)".into(),
+        life: Life { id: id.into(), restarts: Some(restarts) },
+        began: None,
+        limit: None,
+    }
+}
+
+/// Up since so many seconds before this look.
+fn up_for(desk: &Desk, id: &str, restarts: u32, seconds: i64) -> Sight {
+    let began = Some(Wall(desk.now.wall.0 - seconds * 1_000_000));
+    match up(id, restarts) {
+        Sight::Up { said, life, limit, .. } => Sight::Up { said, life, began, limit },
+        other @ (Sight::Down { .. } | Sight::Moving { .. } | Sight::Waiting { .. } | Sight::Unasked(_)) => other,
+    }
 }
 
 fn down(result: RunResult, code: u8) -> Sight {
@@ -32,9 +52,12 @@ fn waiting(desk: &Desk, id: &str, restarts: u32) -> Sight {
     Sight::Waiting { said: "activating (auto-restart)".into(), end, past: Past { at, ..past(id, restarts) } }
 }
 
+/// systemd's own limit, of a service that it restarts.
+const LIMIT: Allowed = Allowed { burst: 7, interval: TimeSpan::from_secs(300), decides: true };
+
 fn past(id: &str, restarts: u32) -> Past {
     let life = Some(Life { id: id.into(), restarts: Some(restarts) });
-    Past { life, at: None, limit: Some((7, TimeSpan::from_secs(300))) }
+    Past { life, began: None, at: None, limit: Some(LIMIT) }
 }
 
 /// Failed for good, as systemd says of the run `id`.
@@ -374,14 +397,14 @@ fn what_systemd_has_given_up_is_failed_and_stays_so() {
     look(&mut desk, sight);
     let said = look(&mut desk, failed("f", 5));
     let tries = told(&said).iter().filter(|line| line.ends_with("unknown (none) restart")).count();
-    assert_eq!(tries, 4, "of the last systemd says how it ended: {said:?}");
+    assert_eq!(tries, 3, "the last start was refused, and of the last run systemd says how it ended: {said:?}");
     assert_eq!(
-        told(&said)[14..],
+        told(&said)[11..],
         [
-            "RunEnded web/6 exit-code (exit code 3) restart",
+            "RunEnded web/5 exit-code (exit code 3) restart",
             "StartLimitHit web",
             "UnitFailed web start-limit-hit",
-            "RunEnded web/6 exit-code (exit code 3) start-limit replayed"
+            "RunEnded web/5 exit-code (exit code 3) start-limit replayed"
         ]
     );
     assert_eq!((desk.sub("web"), desk.status("web").result), ("failed", RunResult::StartLimitHit));
@@ -394,8 +417,8 @@ fn one_that_was_restarted_and_given_up_between_two_looks_has_hit_the_start_limit
     let mut desk = watched(on_failure("web"));
     let said = look(&mut desk, failed("f", 5));
     assert_eq!(
-        told(&said)[15..],
-        ["RunEnded web/6 exit-code (exit code 3) start-limit", "StartLimitHit web", "UnitFailed web start-limit-hit"]
+        told(&said)[12..],
+        ["RunEnded web/5 exit-code (exit code 3) start-limit", "StartLimitHit web", "UnitFailed web start-limit-hit"]
     );
     assert!(told(&desk.pass(600.0)).is_empty(), "whatever our own policy says");
 }
@@ -540,11 +563,60 @@ fn one_that_is_stopped_to_be_restarted_is_not_left_so_when_the_daemon_ends() {
     let mut desk = stopping();
     desk.give(shutdown(true));
     assert!(desk.exited("web/1.2", 0).contains(&"all-stopped 0".to_owned()));
+    // Nobody has started it yet.
+    for machine in [false, true] {
+        let mut desk = watched(with("web", |def| {
+            *def = stop_and_start("web");
+            def.service.restart.delay = TimeSpan::from_secs(30);
+            def.health = [probe("live", OnUnhealthy::Restart)].into();
+            def.health[0].unhealthy_after = 1;
+        }));
+        desk.pass(10.0);
+        desk.probed("web/1", 0, Some("status 503"));
+        desk.spawned("web/1.2");
+        desk.exited("web/1.2", 0);
+        assert_eq!(desk.sub("web"), "auto-restart");
+        let said = desk.give(shutdown(machine));
+        assert_eq!(said.contains(&"spawn web/2.1 exec_start".to_owned()), !machine, "{said:?}");
+        assert_eq!(said.contains(&"all-stopped 0".to_owned()), machine, "{said:?}");
+        if !machine {
+            desk.spawned("web/2.1");
+            let said = desk.exited("web/2.1", 0);
+            assert!(said.contains(&"RunEnded web/2 success (none) left wanted".to_owned()), "{said:?}");
+            assert!(said.contains(&"all-stopped 0".to_owned()), "{said:?}");
+        }
+    }
     // Someone wants it down.
     let mut desk = stopping();
     desk.order(Verb::Stop, &["web"]);
     desk.give(shutdown(false));
     assert!(desk.exited("web/1.2", 0).contains(&"all-stopped 0".to_owned()));
+}
+
+#[test]
+fn one_that_is_being_started_is_started_before_the_daemon_ends() {
+    let shutdown = |machine| Input::Shutdown { actor: crate::base::Actor::Daemon, machine };
+    let starting = || {
+        let mut desk = Desk::new([on_failure("web")]);
+        desk.spawned("web/1.1");
+        desk
+    };
+    let mut desk = starting();
+    assert_eq!(told(&desk.give(shutdown(false))), ["ShuttingDown"], "it is waited for");
+    assert_eq!(desk.sub("web"), "stop");
+    let said = desk.exited("web/1.1", 0);
+    assert!(said.contains(&"RunEnded web/1 success (none) left wanted".to_owned()), "{said:?}");
+    assert!(said.contains(&"all-stopped 0".to_owned()), "{said:?}");
+    // Not for longer than a stop may take, and what has failed is not up.
+    let mut desk = starting();
+    desk.give(shutdown(false));
+    let said = desk.exited("web/1.1", 1);
+    assert!(said.contains(&"RunEnded web/1 exit-code (exit code 1) rest wanted".to_owned()), "{said:?}");
+    let mut desk = starting();
+    desk.give(shutdown(false));
+    assert!(desk.pass(90.0).iter().any(|line| line.starts_with("kill")), "it took too long");
+    let mut desk = starting();
+    assert!(desk.give(shutdown(true)).iter().any(|line| line.starts_with("kill")), "the machine goes down");
 }
 
 #[test]
@@ -592,12 +664,163 @@ fn what_systemd_tried_between_two_looks_are_runs_of_their_own() {
 }
 
 #[test]
+fn an_end_that_was_seen_is_that_of_one_run() {
+    let mut desk = found();
+    let end = LifeEnd { result: RunResult::ExitCode, status: Some(ExitStatus::Exited(3)) };
+    look(&mut desk, Sight::Moving { said: "activating (start)".into(), end });
+    let said = look(&mut desk, up("c", 2));
+    let ends: Vec<_> = told(&said).into_iter().filter(|line| line.starts_with("RunEnded")).collect();
+    let first = "RunEnded web/1 exit-code (exit code 3) restart";
+    assert_eq!(ends, [first, "RunEnded web/2 unknown (none) restart"], "the next one nobody saw");
+}
+
+#[test]
 fn tries_before_systemd_gave_up_are_counted_too() {
     let mut desk = found();
     let sight = waiting(&desk, "a", 0);
     look(&mut desk, sight);
     let said = look(&mut desk, failed("c", 2));
     let ends = |said: &[String]| said.iter().filter(|line| line.starts_with("RunEnded")).count();
-    assert_eq!(ends(&said), 3, "two, and the correction of the last: {said:?}");
-    assert_eq!((desk.sub("web"), desk.status("web").generation.0), ("failed", 3));
+    assert_eq!(ends(&said), 2, "one, and its correction; the other start was refused: {said:?}");
+    assert_eq!((desk.sub("web"), desk.status("web").generation.0), ("failed", 2));
+}
+
+#[test]
+fn a_start_that_systemd_refused_is_no_run() {
+    let mut desk = found();
+    let sight = waiting(&desk, "a", 0);
+    look(&mut desk, sight);
+    let said = look(&mut desk, failed("a", 1));
+    assert!(!told(&said).iter().any(|line| line.starts_with("RunStarting")), "{said:?}");
+    assert!(told(&said).contains(&"StartLimitHit web"), "{said:?}");
+    assert_eq!((desk.sub("web"), desk.status("web").generation.0), ("failed", 1));
+    assert!(told(&look(&mut desk, failed("a", 1))).is_empty(), "that is known");
+    // Also where nobody saw it wait.
+    let mut desk = found();
+    let said = look(&mut desk, failed("a", 1));
+    assert_eq!(told(&said)[0], "RunEnded web/1 exit-code (exit code 3) start-limit");
+    // A run that ended as none may be started after is one.
+    let mut desk = found();
+    look(&mut desk, failed("b", 1));
+    assert_eq!((desk.sub("web"), desk.status("web").generation.0), ("failed", 2));
+}
+
+#[test]
+fn a_run_that_is_found_began_when_its_manager_says() {
+    let mut desk = Desk::cold([adopted("web")]);
+    desk.give(Input::Boot);
+    let question = desk.pass(5.0);
+    let sight = up_for(&desk, "a", 0, 3600);
+    let said = answer(&mut desk, &question, sight.clone());
+    let wall = desk.now.wall.0;
+    let status = desk.status("web");
+    assert_eq!((status.since.wall.0, status.ready_since), (wall - 3_600_000_000, Some(status.since)));
+    answer(&mut desk, &said, sight);
+    // The next one began two seconds before we looked: so long ago at the latest this one was over.
+    let question = desk.pass(5.0);
+    let sight = up_for(&desk, "b", 1, 2);
+    let said = answer(&mut desk, &question, sight.clone());
+    let status = desk.status("web");
+    assert_eq!((status.generation.0, status.since.wall.0), (2, desk.now.wall.0 - 2_000_000));
+    answer(&mut desk, &said, sight);
+    // One that ended before we looked ran as long as its manager says.
+    let question = desk.pass(10.0);
+    let ended = Wall(desk.now.wall.0 - 1_000_000);
+    let end = LifeEnd { result: RunResult::ExitCode, status: None };
+    let past = Past { began: Some(Wall(ended.0 - 500_000)), at: Some(ended), ..past("c", 2) };
+    answer(&mut desk, &question, Sight::Waiting { said: "x".into(), end, past });
+    let status = desk.status("web");
+    assert_eq!((status.generation.0, status.since.wall.0), (3, ended.0));
+    // Not before the one before it was over, whatever is said.
+    let question = desk.pass(5.0);
+    let sight = up_for(&desk, "d", 3, 3600);
+    answer(&mut desk, &question, sight);
+    assert_eq!(desk.status("web").since.wall, ended);
+}
+
+#[test]
+fn one_that_nobody_can_tell_of_is_not_known_after_some_looks() {
+    let mut desk = watched(on_failure("web"));
+    let blind = || Sight::Unasked("cannot ask Supervisor: no".into());
+    for _ in 0..2 {
+        look(&mut desk, blind());
+        assert_eq!(desk.status("web").not_known, None);
+    }
+    look(&mut desk, blind());
+    let why = "it cannot be told how it is: cannot ask Supervisor: no";
+    assert_eq!(desk.status("web").not_known, Some(NotKnown::CannotTell(why.to_owned())));
+    assert_eq!(desk.sub("web"), "running", "as was known before");
+    look(&mut desk, up("a", 0));
+    assert_eq!(desk.status("web").not_known, None);
+    look(&mut desk, blind());
+    assert_eq!(desk.status("web").not_known, None, "they are counted anew");
+}
+
+#[test]
+fn one_that_nobody_has_looked_at_is_not_known() {
+    let mut desk = Desk::cold([adopted("web")]);
+    desk.give(Input::Boot);
+    assert_eq!(desk.status("web").not_known, Some(NotKnown::NotYet));
+    look(&mut desk, Sight::Unasked("no".into()));
+    assert_eq!(desk.status("web").not_known, Some(NotKnown::NotYet));
+    look(&mut desk, down(RunResult::Success, 0));
+    assert_eq!(desk.status("web").not_known, None);
+    // One that comes with a reload.
+    desk.set([adopted("web"), adopted("other")]);
+    assert_eq!(desk.status("other").not_known, Some(NotKnown::NotYet));
+    // What was started here, or stopped, is known.
+    let mut desk = watched(on_failure("web"));
+    desk.order(Verb::Stop, &["web"]);
+    desk.spawned("web/1.2");
+    desk.exited("web/1.2", 0);
+    assert_eq!(desk.status("web").not_known, None);
+    let (next, _) = desk.takeover([on_failure("web")], Restored::default());
+    assert_eq!(next.status("web").not_known, None);
+}
+
+#[test]
+fn what_was_said_of_one_run_is_not_shown_with_another() {
+    let mut desk = watched(on_failure("web"));
+    desk.order(Verb::Stop, &["web"]);
+    desk.spawned("web/1.2");
+    desk.exited("web/1.2", 0);
+    assert_eq!(desk.status("web").status_text, None, "it was up");
+    look(&mut desk, down(RunResult::Success, 0));
+    assert!(desk.status("web").status_text.is_some());
+    desk.order(Verb::Start, &["web"]);
+    desk.spawned("web/2.1");
+    let said = desk.exited("web/2.1", 0);
+    assert_eq!((desk.sub("web"), desk.status("web").status_text), ("running", None));
+    answer(&mut desk, &said, up("b", 0));
+    assert_eq!(desk.status("web").status_text.as_deref(), Some("active (running)"));
+}
+
+#[test]
+fn the_start_limit_that_counts_is_that_of_whoever_restarts_it() {
+    let theirs = |is_hit| Some(TheirLimit { burst: LIMIT.burst, interval: LIMIT.interval, is_hit });
+    let up_within = |limit| match up("a", 0) {
+        Sight::Up { said, life, began, .. } => Sight::Up { said, life, began, limit: Some(limit) },
+        other @ (Sight::Down { .. } | Sight::Moving { .. } | Sight::Waiting { .. } | Sight::Unasked(_)) => other,
+    };
+    let mut desk = found();
+    assert_eq!(desk.status("web").their_limit, None, "nobody has said any");
+    look(&mut desk, up_within(Allowed { decides: false, ..LIMIT }));
+    assert_eq!(desk.status("web").their_limit, None, "it is restarted by us");
+    look(&mut desk, up_within(LIMIT));
+    assert_eq!(desk.status("web").their_limit, theirs(false));
+    look(&mut desk, failed("b", 2));
+    assert_eq!(desk.status("web").their_limit, theirs(true));
+    // The next manager knows it too, before it has looked.
+    let (mut desk, _) = desk.takeover([adopted("web")], Restored::default());
+    assert_eq!((desk.sub("web"), desk.status("web").their_limit), ("failed", theirs(true)));
+    // Ours counts where it was hit.
+    for run in 2..9 {
+        desk.order(Verb::Start, &["web"]);
+        if desk.sub("web") == "failed" {
+            break;
+        }
+        desk.spawned(&format!("web/{}.1", run + 1));
+        desk.exited(&format!("web/{}.1", run + 1), 1);
+    }
+    assert_eq!((desk.status("web").result, desk.status("web").their_limit), (RunResult::StartLimitHit, None));
 }

@@ -419,7 +419,8 @@ impl World {
             }
             Effect::Watch { run, number, .. } => {
                 let unasked = self.chance(8).then(|| Sight::Unasked("no".into()));
-                let sight = unasked.unwrap_or_else(|| self.elsewhere.says());
+                let wall = self.clock().wall;
+                let sight = unasked.unwrap_or_else(|| self.elsewhere.says(wall, &mut self.rng));
                 let delay = self.rng.below(3000);
                 self.send(delay, Input::Watched { unit: run.unit, number, sight }, None);
             }
@@ -464,7 +465,10 @@ impl World {
                 self.memos.remove(&unit);
             }
             Effect::Stamp { unit, at } => drop(self.untold_stamps.insert(unit, at)),
-            Effect::Notice(notice) => self.untold.push(notice),
+            Effect::Notice(notice) => {
+                self.elsewhere.heard(&notice);
+                self.untold.push(notice);
+            }
             Effect::Reply { ticket, outcomes } => {
                 self.tell_all();
                 assert!(self.tickets.remove(&ticket), "an answer that nobody waits for");

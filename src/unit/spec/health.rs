@@ -54,9 +54,11 @@ impl fmt::Display for ProbeName {
 }
 
 impl ProbeSpec {
-    /// Whether anything follows from what it finds: with `on_unhealthy = "none"` and severity `info` it is only shown.
+    /// Whether anything follows from what it finds: with severity `info` nobody is told, and where nothing is done either it is
+    /// only shown.
     pub fn matters(&self) -> bool {
-        self.on_unhealthy != OnUnhealthy::None || self.severity != Severity::Info
+        let is_acted_on = matches!(self.on_unhealthy, OnUnhealthy::Restart | OnUnhealthy::Reload);
+        is_acted_on || self.severity != Severity::Info
     }
 }
 

@@ -3,7 +3,10 @@ use super::{
     walk::{Key, Value, Walk},
 };
 use crate::{
-    base::TimeSpan,
+    base::{
+        TimeSpan,
+        address::{is_host, split_host_port},
+    },
     unit::{
         draft::{Draft, ExternalDraft},
         spec::Command,
@@ -71,16 +74,38 @@ fn process(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Box<str>> {
 
 fn server(walk: &mut Walk<'_, '_>, value: &Value<'_>) -> Option<Box<str>> {
     let text = walk.line(value)?;
-    let rest = ["unix:///", "http://"].into_iter().find_map(|scheme| text.strip_prefix(scheme));
-    if rest.is_some_and(|rest| rest.split('/').next().unwrap_or_default().contains('@')) {
+    let (socket, address) = (text.strip_prefix("unix:///"), text.strip_prefix("http://"));
+    if socket.or(address).is_some_and(|rest| rest.split('/').next().unwrap_or_default().contains('@')) {
         let help = Some("name Supervisor's own file instead, which has them: config".to_owned());
         walk.error(value, "a password in a unit can be read by everyone who sees the unit", help);
         return None;
     }
-    if rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace)) {
+    let is_path = |path: &str| !path.is_empty() && !path.contains(char::is_whitespace);
+    if socket.is_some_and(is_path) || address.is_some_and(is_web_server) {
         return Some(text.into());
     }
     let help = Some("write unix:///run/supervisor.sock or http://host:port".to_owned());
     walk.error(value, format!("{text:?} is no address of Supervisor"), help);
     None
+}
+
+/// `host` or `host:port`; what may follow is where Supervisor answers.
+fn is_web_server(address: &str) -> bool {
+    let (place, path) = address.split_once('/').unwrap_or((address, ""));
+    (is_host(place) || split_host_port(place).is_some()) && matches!(path.trim_end_matches('/'), "" | "RPC2")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_web_server_is_a_host_with_or_without_a_port() {
+        for good in ["host", "host/", "host:9001", "10.0.0.1:9001/RPC2", "[::1]", "[::1]:80/RPC2/"] {
+            assert!(is_web_server(good), "{good}");
+        }
+        for bad in ["", ":9001", "host:0", "host:99999", "host:http", "::1:80", "a b", "host:9001/index.html"] {
+            assert!(!is_web_server(bad), "{bad}");
+        }
+    }
 }
