@@ -450,6 +450,7 @@ impl Message {
             "runbook" => or_empty(&self.runbook),
             "dedup_key" => self.dedup_key.clone(),
             "last_output" => self.last_output.join("\n"),
+            "possible_duplicate" => self.possible_duplicate.to_string(),
             _ => String::new(),
         }
     }
@@ -488,6 +489,26 @@ mod tests {
         assert_eq!(json["status"], "firing");
         assert_eq!(json["at"], "1970-01-01T00:00:00.000Z");
         assert_eq!(json["possible_duplicate"], false);
+    }
+
+    #[test]
+    fn the_guide_names_every_field_that_a_webhook_gets() {
+        let guide = include_str!("../../docs/guide/settings.md");
+        let table = guide.split("#### What a webhook gets").nth(1).unwrap().split("####").next().unwrap();
+        let some = || Some("x".to_owned());
+        let full = Message {
+            topic: some(),
+            probe: some(),
+            about: some(),
+            action: some(),
+            last_output: vec!["x".to_owned()],
+            fallback_of: some(),
+            ..message("x")
+        };
+        let json: serde_json::Value = serde_json::from_str(&full.to_json()).unwrap();
+        for field in json.as_object().unwrap().keys() {
+            assert!(table.contains(&format!("`{field}`")), "{field}");
+        }
     }
 
     #[test]

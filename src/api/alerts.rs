@@ -37,7 +37,9 @@ pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<v1::Alerts
         };
         routes.push(v1::DeadRoute { route: route.to_string(), reason });
     }
-    Ok(Json(v1::Alerts { incidents, silences, dead_routes, failing_routes }))
+    let waiting = handle.store().waiting().await.unwrap_or_default();
+    let waiting = waiting.into_iter().map(|(route, messages)| v1::WaitingRoute { route, messages }).collect();
+    Ok(Json(v1::Alerts { incidents, silences, dead_routes, failing_routes, waiting }))
 }
 
 pub(super) async fn silence_for(

@@ -23,6 +23,11 @@ pub(crate) fn list(screen: &Screen, alerts: &Alerts) -> String {
         let text = format!("the route {} refuses alerts: {}", one_line(&dead.route), one_line(&dead.reason));
         writeln!(out, "\n{}", screen.paint(BAD, &text)).ok();
     }
+    for waiting in &alerts.waiting {
+        let (messages, wait) =
+            (counted(waiting.messages, "message"), if waiting.messages == 1 { "waits" } else { "wait" });
+        writeln!(out, "\n{messages} {wait} for {}", one_line(&waiting.route)).ok();
+    }
     for failing in &alerts.failing_routes {
         let text = format!(
             "the route {} has not taken all that was sent: {}",
@@ -135,7 +140,11 @@ pub(crate) fn tested(screen: &Screen, test: &RouteTest) -> String {
     match &test.reason {
         None => format!("{}\n", screen.paint(GOOD, &format!("{route} has taken the test"))),
         Some(reason) => {
-            let text = format!("{route} has not taken the test: {}", one_line(reason));
+            // Some of those whom it is for have it.
+            let text = match reason.strip_prefix("taken, ") {
+                Some(but) => format!("{route} has taken the test, {}", one_line(but)),
+                None => format!("{route} has not taken the test: {}", one_line(reason)),
+            };
             format!("{}\n", screen.paint(BAD, &text))
         }
     }
@@ -144,7 +153,7 @@ pub(crate) fn tested(screen: &Screen, test: &RouteTest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::v1::DeadRoute;
+    use crate::wire::v1::{DeadRoute, WaitingRoute};
 
     fn incident() -> Incident {
         Incident {
@@ -200,11 +209,17 @@ mod tests {
             matches_nothing: false,
         };
         let failing_routes = vec![DeadRoute { route: "boss".to_owned(), reason: "status 500".to_owned() }];
+        let waiting = vec![WaitingRoute { route: "ops".to_owned(), messages: 30 }];
         let (incidents, silences) = (vec![incident(), held], vec![silence]);
-        let alerts = Alerts { incidents, silences, dead_routes: Vec::new(), failing_routes };
+        let alerts = Alerts { incidents, silences, dead_routes: Vec::new(), failing_routes, waiting };
         insta::assert_snapshot!(list(&Screen::page(0), &alerts));
-        let none =
-            Alerts { incidents: Vec::new(), silences: Vec::new(), dead_routes: Vec::new(), failing_routes: Vec::new() };
+        let none = Alerts {
+            incidents: Vec::new(),
+            silences: Vec::new(),
+            dead_routes: Vec::new(),
+            failing_routes: Vec::new(),
+            waiting: Vec::new(),
+        };
         assert_eq!(list(&Screen::page(0), &none), "Nothing is open.\n");
     }
 
@@ -217,5 +232,7 @@ mod tests {
         };
         assert_eq!(tested(&Screen::page(0), &test(None)), "ops has taken the test\n");
         assert_eq!(tested(&Screen::page(0), &test(Some("no service"))), "ops has not taken the test: no service\n");
+        let partly = tested(&Screen::page(0), &test(Some("taken, but not for b@x: 550 no such user")));
+        assert_eq!(partly, "ops has taken the test, but not for b@x: 550 no such user\n");
     }
 }

@@ -68,6 +68,16 @@ impl Store {
         self.0.reads.ask(read).await
     }
 
+    /// By route, how many messages it has yet to take.
+    pub async fn waiting(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        let sql = "SELECT route, count(*) FROM outbox WHERE state IN ('waiting', 'sending') GROUP BY route";
+        let read = move |connection: &Connection| {
+            let rows = list(connection, sql, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+            Ok(rows.into_iter().map(|(route, count)| (route, u64::try_from(count).unwrap_or(0))).collect())
+        };
+        self.0.reads.ask(read).await
+    }
+
     /// Messages of a route that are not delivered nor given up, oldest first, at most `limit`.
     pub async fn outbox_waiting(&self, route: RouteName, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
         let limit = limit.min(HISTORY_ROWS_MAX);

@@ -14,6 +14,18 @@ pub struct Alerts {
     /// Routes whose last try failed, with the reason; they are tried again soon.
     #[serde(default)]
     pub failing_routes: Vec<DeadRoute>,
+    /// Routes for which messages wait, and how many.
+    #[serde(default)]
+    pub waiting: Vec<WaitingRoute>,
+}
+
+/// Messages that wait for a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingRoute {
+    /// Its name.
+    pub route: String,
+    /// How many.
+    pub messages: u64,
 }
 
 /// An open incident.
