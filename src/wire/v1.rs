@@ -8,7 +8,8 @@ mod fleet;
 use serde::{Deserialize, Serialize};
 
 pub use alerts::{
-    Alerts, DeadRoute, Incident, Incidents, RouteTest, Silence, SilenceRequest, Silences, WaitingRoute, Which,
+    Alerts, DeadRoute, Incident, Incidents, RouteTest, Silence, SilenceRequest, Silences, ToldInstead, WaitingRoute,
+    Which,
 };
 pub use fleet::{
     Fleet, FleetEdge, FleetInstance, FleetIntent, FleetNode, FleetPlan, FleetPlans, FleetPool, FleetQuorum, FleetSay,
