@@ -153,7 +153,7 @@ fn judge_descriptors(report: &mut Report, whose: &str, limit: Option<u64>, needs
 }
 
 /// The hard limit, proc_pid_limits(5): the daemon takes what it may.
-fn hard_limit(text: &str, name: &str) -> Option<u64> {
+pub(super) fn hard_limit(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let word = line.split_ascii_whitespace().nth(1)?;
     if word == "unlimited" { Some(u64::MAX) } else { word.parse().ok() }
@@ -189,7 +189,7 @@ fn judge_cgroup_pids(report: &mut Report, keeper: Pid) {
     }
 }
 
-fn number(path: impl AsRef<Path>) -> Option<u64> {
+pub(super) fn number(path: impl AsRef<Path>) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
