@@ -50,7 +50,7 @@ impl Fallen {
         let awaited = self.0.values().map(|said| said.remedy).find(|known| matches!(known, Remedy::Held(_)));
         match remedy {
             Remedy::Restart => remedy,
-            Remedy::Reload | Remedy::Held(_) | Remedy::Nothing => awaited.unwrap_or(remedy),
+            Remedy::Reload | Remedy::Held(_) | Remedy::Nothing | Remedy::Recovering => awaited.unwrap_or(remedy),
         }
     }
 }
@@ -58,8 +58,15 @@ impl Fallen {
 impl Alerts {
     /// What a probe found before this machine began, of a unit whose incident it knows: it is told already.
     pub fn recall(&mut self, notice: &Notice) {
-        if let Happening::Unhealthy { run, probe, severity, remedy, .. } = &notice.what {
-            self.fell(run, probe, *severity, &Report::of(notice).text, *remedy);
+        let Happening::Unhealthy { run, probe, severity, remedy, .. } = &notice.what else { return };
+        let text = Report::of(notice).text;
+        self.fell(run, probe, *severity, &text, *remedy);
+        let subject = Subject::Unit(run.unit.clone());
+        // Its row may be of before that.
+        let is_stale = self.open.get(&subject).is_some_and(|open| open.incident.remedy == Some(Remedy::Recovering));
+        if let (true, Some(probes)) = (is_stale, self.fallen.get(&run.unit)) {
+            let remedy = probes.remedy_beside(*remedy);
+            self.update(&subject, &text, remedy);
         }
     }
 
@@ -100,12 +107,35 @@ impl Alerts {
         probes.rose(probe);
         let Some((text, remedy)) = probes.worst() else {
             self.fallen.remove(unit);
+            self.recovers(&Subject::Unit(unit.clone()));
             return;
         };
         let (text, remedy) = (text.to_owned(), probes.remedy_beside(remedy));
         let subject = Subject::Unit(unit.clone());
         if self.open.get(&subject).is_some_and(|open| open.incident.topic == Topic::UnitUnhealthy) {
             self.update(&subject, &text, remedy);
+        }
+    }
+
+    /// Nothing of what the incident was about is so any more; it is not over before that has lasted.
+    pub(super) fn recovers(&mut self, subject: &Subject) {
+        if let Some(text) = self.open.get(subject).map(|open| open.incident.text.clone()) {
+            self.update(subject, &text, Remedy::Recovering);
+        }
+    }
+
+    /// A run that is younger than what its unit's incident is about has begun, or is up.
+    pub(super) fn comes_back(&mut self, run: &RunId, is_up: bool) {
+        let subject = Subject::Unit(run.unit.clone());
+        let Some(open) = self.open.get(&subject) else { return };
+        if self.is_over(run) || run.generation <= open.incident.generation {
+            return;
+        }
+        if is_up {
+            self.recovers(&subject);
+        } else if open.incident.topic.is_final() {
+            let text = open.incident.text.clone();
+            self.update(&subject, &text, Remedy::Restart);
         }
     }
 

@@ -224,9 +224,13 @@ impl fmt::Display for Subject {
 pub struct IncidentId(pub String);
 
 impl IncidentId {
-    /// Opened in this run of a unit, as the `nth` one there (0 first).
-    pub(super) fn of_run(unit: &UnitName, generation: Generation, nth: u32) -> Self {
-        Self(format!("{unit}/{generation}/{nth}"))
+    /// Opened in this run of a unit, as the `nth` one there (0 first). Whoever loses the database counts runs anew, so when it was
+    /// born tells apart what came before; the databases of old say nothing of that.
+    pub(super) fn of_run(unit: &UnitName, born: Option<u64>, generation: Generation, nth: u32) -> Self {
+        match born {
+            Some(born) => Self(format!("{unit}/{born:x}/{generation}/{nth}")),
+            None => Self(format!("{unit}/{generation}/{nth}")),
+        }
     }
 
     /// The run of a unit that opened it, and which one in that run it was.
@@ -380,8 +384,11 @@ impl Incident {
             ) => remedy.sentence(),
             (Topic::UnitRestarted, None) => Remedy::Restart.sentence(),
             (Topic::UnitUnhealthy, None) => "what its probe says (on_unhealthy)",
-            (Topic::UnitFailed, _) => "it stays down: nothing starts it again but a person",
-            (Topic::StartLimitHit, _) => "it stays down until `supervisorctl reset` and `start`",
+            // Someone, or something else, has started it again meanwhile.
+            (Topic::UnitFailed | Topic::StartLimitHit, Some(remedy)) => remedy.sentence(),
+            (Topic::UnitUnkillable, Some(Remedy::Recovering)) => Remedy::Recovering.sentence(),
+            (Topic::UnitFailed, None) => "it stays down: nothing starts it again but a person",
+            (Topic::StartLimitHit, None) => "it stays down until `supervisorctl reset` and `start`",
             (Topic::UnitUnkillable, _) => "it has been sent the last signal; nothing more can be tried",
             (Topic::ConfigRejected, _) => "the configuration before stays in force",
             (Topic::StoreDegraded, _) => "supervision goes on, rows wait in memory",
@@ -456,8 +463,12 @@ impl Incident {
             self.severity = severity;
             self.acknowledged = None;
         }
-        if joined != Joined::Known || is_news && is_same {
+        let says_more = joined != Joined::Known || is_news && is_same;
+        if says_more {
             self.text.clone_from(&report.text);
+        }
+        // It is up again no longer, or nothing starts it again.
+        if says_more || self.remedy == Some(Remedy::Recovering) || topic.is_final() {
             self.remedy = report.remedy;
         }
         if joined != Joined::Known || topic == Topic::StartLimitHit {
@@ -509,4 +520,6 @@ pub struct Saved {
     pub marks: BTreeMap<UnitName, Mark>,
     /// Silences that may hold.
     pub silences: Vec<Silence>,
+    /// What tells this database from others that this node has had.
+    pub born: Option<u64>,
 }

@@ -60,11 +60,14 @@ impl Message {
             ("restarts", (self.restarts > 0).then(|| self.restarts.to_string())),
             ("since", self.since.clone()),
             ("at", Some(self.at.clone())),
-            ("runbook", self.runbook.clone()),
+        ];
+        let runbooks = self.runbook.iter().flat_map(|all| all.lines()).map(|one| ("runbook", Some(one.to_owned())));
+        let last = [
             ("incident", Some(self.incident.clone())),
             ("note", self.possible_duplicate.then(|| "this may be a duplicate".to_owned())),
         ];
-        known.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+        let all = known.into_iter().chain(runbooks).chain(last);
+        all.filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 

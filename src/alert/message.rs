@@ -81,7 +81,7 @@ pub struct Message {
     /// What the unit wrote last before it; filled in when it is sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_output: Vec<String>,
-    /// Where people read what to do.
+    /// Where people read what to do; of a digest all that are in it, one a line.
     pub runbook: Option<String>,
     /// Whom it is for.
     pub route: String,
@@ -243,7 +243,7 @@ impl Message {
             reminder: 0,
             dedup_key: format!("digest:{}", first.node),
             action: None,
-            runbook: None,
+            runbook: each_once(sorted.iter().filter_map(|message| message.runbook.as_deref())),
             possible_duplicate: messages.iter().any(|message| message.possible_duplicate),
             last_output: sorted.iter().map(|message| format!("[{}] {}", message.state(), message.message)).collect(),
             ..first.clone()
@@ -450,9 +450,21 @@ impl Message {
             "runbook" => or_empty(&self.runbook),
             "dedup_key" => self.dedup_key.clone(),
             "last_output" => self.last_output.join("\n"),
+            "possible_duplicate" => self.possible_duplicate.to_string(),
             _ => String::new(),
         }
     }
+}
+
+/// Texts, one a line.
+fn each_once<'a>(texts: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut all: Vec<&str> = Vec::new();
+    for text in texts {
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    (!all.is_empty()).then(|| all.join("\n"))
 }
 
 /// `text` on one line, without control characters, at most [`TEXT_CHARS_MAX`] characters.
@@ -491,6 +503,26 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_names_every_field_that_a_webhook_gets() {
+        let guide = include_str!("../../docs/guide/settings.md");
+        let table = guide.split("#### What a webhook gets").nth(1).unwrap().split("####").next().unwrap();
+        let some = || Some("x".to_owned());
+        let full = Message {
+            topic: some(),
+            probe: some(),
+            about: some(),
+            action: some(),
+            last_output: vec!["x".to_owned()],
+            fallback_of: some(),
+            ..message("x")
+        };
+        let json: serde_json::Value = serde_json::from_str(&full.to_json()).unwrap();
+        for field in json.as_object().unwrap().keys() {
+            assert!(table.contains(&format!("`{field}`")), "{field}");
+        }
+    }
+
+    #[test]
     fn a_message_of_a_newer_version_is_refused() {
         let newer = Message { version: 2, ..message("x") };
         assert!(matches!(Message::from_json(&newer.to_json()), Err(MessageError::Version(2))));
@@ -522,6 +554,25 @@ mod tests {
         let resolved = Message { status: Status::Resolved, ..firing };
         assert_eq!(ends(&read(&resolved)), ["1970", "1970", "1970"]);
         assert_eq!(read(&resolved)[2]["labels"], alerts[2]["labels"], "what ends is what began");
+    }
+
+    #[test]
+    fn a_digest_has_the_runbooks_of_what_is_in_it_each_once_and_the_worst_first() {
+        let of = |severity: &str, runbook: Option<&str>| Message {
+            severity: severity.to_owned(),
+            runbook: runbook.map(str::to_owned),
+            ..message("x")
+        };
+        let (low, failed) = (Some("https://wiki/disk_low"), Some("https://wiki/unit_failed"));
+        let all = [of("warning", low), of("info", None), of("critical", failed), of("warning", low)];
+        let digest = Message::digest(&all[0], &all);
+        assert_eq!(digest.runbook.as_deref(), Some("https://wiki/unit_failed\nhttps://wiki/disk_low"));
+        assert_eq!(digest.field("runbook").lines().count(), 2);
+        let letter = digest.letter();
+        let rows: Vec<_> = letter.text.lines().filter(|line| line.starts_with("runbook:")).collect();
+        assert_eq!(rows, ["runbook:   https://wiki/unit_failed", "runbook:   https://wiki/disk_low"]);
+        assert!(letter.html.contains("<tr><td>runbook</td><td>https://wiki/disk_low</td></tr>"), "{}", letter.html);
+        assert_eq!(Message::digest(&all[1], &all[1..2]).runbook, None);
     }
 
     #[test]

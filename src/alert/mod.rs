@@ -75,6 +75,7 @@ pub struct Alerts {
     /// By unit, what its unhealthy probes said; of runs before this machine's time only what was said again.
     fallen: BTreeMap<UnitName, Fallen>,
     silences: Vec<Silence>,
+    born: Option<u64>,
     effects: VecDeque<Effect>,
     shutting_down: bool,
 }
@@ -99,6 +100,7 @@ impl Alerts {
             open: BTreeMap::new(),
             fallen: BTreeMap::new(),
             silences: Vec::new(),
+            born: None,
             effects: VecDeque::new(),
             shutting_down: false,
         }
@@ -107,7 +109,7 @@ impl Alerts {
     /// A machine that goes on where the rows of the store end. Effects may wait in it.
     pub fn restore(settings: Settings, saved: Saved, now: Now) -> Self {
         let mut alerts = Self::new(settings);
-        alerts.marks = saved.marks;
+        (alerts.marks, alerts.born) = (saved.marks, saved.born);
         alerts.silences = saved.silences.into_iter().filter(|silence| silence.holds(now.wall)).collect();
         for incident in saved.open {
             let announced = alerts.announced_in(&incident);
@@ -122,6 +124,7 @@ impl Alerts {
     /// Takes in late what the rows of the store say, for a machine that began without. `over` tells of an incident that is
     /// not open any more how it ended meanwhile. Of what was told since, nothing is told again.
     pub fn learn(&mut self, now: Now, saved: Saved, over: impl Fn(&Incident) -> Option<Closing>) {
+        self.born = self.born.or(saved.born);
         let known: Vec<u64> = self.silences.iter().map(|silence| silence.id).collect();
         self.silences.extend(saved.silences.into_iter().filter(|silence| !known.contains(&silence.id)));
         for (unit, known) in saved.marks {
@@ -163,7 +166,8 @@ impl Alerts {
 
     /// What the store is asked to keep, for a machine that goes on later.
     pub fn snapshot(&self) -> Saved {
-        Saved { open: self.open().cloned().collect(), marks: self.marks.clone(), silences: self.silences.clone() }
+        let (marks, silences) = (self.marks.clone(), self.silences.clone());
+        Saved { open: self.open().cloned().collect(), marks, silences, born: self.born }
     }
 
     /// Takes other rules and routes into use; open incidents stay, and are reminded of by the new rules.
@@ -245,7 +249,11 @@ impl Alerts {
         }
         let what = &notice.what;
         match what {
-            Happening::RunStarting { run, .. } => self.saw(run),
+            Happening::RunStarting { run, .. } => {
+                self.saw(run);
+                self.comes_back(run, false);
+            }
+            Happening::RunReady { run } => self.comes_back(run, true),
             Happening::RunEnded { run, result, wanted, consequence, .. } => {
                 let is_new = self.ends_first_time(run);
                 let fallen = self.fallen.remove(&run.unit);
@@ -335,7 +343,6 @@ impl Alerts {
             Happening::Fleet(event) => self.hear_of_fleet(now, event, notice),
             Happening::CountersReset { was_failed: false, .. }
             | Happening::MainStarted { .. }
-            | Happening::RunReady { .. }
             | Happening::Listening { .. }
             | Happening::SpawnFailed { .. }
             | Happening::ControlFailed { .. }
@@ -418,7 +425,8 @@ impl Alerts {
         match news {
             Joined::Worse => self.tell(now, &report.subject, Word::First),
             Joined::Graver => self.tell_graver(now, &report.subject),
-            Joined::Known => {}
+            // What was held as it was about to be over is not over.
+            Joined::Known => self.tell_unexplained(now, &report.subject),
         }
         self.save(&report.subject);
     }
@@ -488,6 +496,7 @@ impl Alerts {
 
     fn fresh_id(&mut self, now: Now, subject: &Subject) -> IncidentId {
         let Subject::Unit(unit) = subject else { return IncidentId::of_subject(subject, now.wall) };
+        let born = self.born;
         let mark = self.mark(unit);
         let generation = mark.seen;
         let nth = match mark.incident {
@@ -495,7 +504,7 @@ impl Alerts {
             Some(_) | None => 0,
         };
         mark.incident = Some((generation, nth));
-        IncidentId::of_run(unit, generation, nth)
+        IncidentId::of_run(unit, born, generation, nth)
     }
 
     fn saw(&mut self, run: &RunId) {

@@ -85,6 +85,15 @@ impl Target {
         }
     }
 
+    /// Whether it is people who read it, where a receiver takes about one message a second.
+    #[must_use]
+    pub const fn wants_a_pace(&self) -> bool {
+        match self {
+            Self::Slack(_) | Self::SlackBot(_) | Self::Email(_) => true,
+            Self::Webhook(_) | Self::Alertmanager(_) | Self::Command(_) => false,
+        }
+    }
+
     /// Its name in settings.
     pub const fn as_str(&self) -> &'static str {
         match self {

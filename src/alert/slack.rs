@@ -1,4 +1,6 @@
 //! A message as Slack shows it: blocks, with a text for notifications and for programs that show none.
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::{Message, Status};
@@ -6,6 +8,8 @@ use crate::base::counted;
 
 /// Slack's limit for one text in a block is 3000 characters; what we send is shorter.
 const OUTPUT_CHARS_MAX: usize = 1500;
+/// The same for links.
+const RUNBOOKS_CHARS_MAX: usize = 2000;
 
 impl Message {
     /// The JSON of an incoming webhook, and most of that of chat.postMessage.
@@ -23,12 +27,32 @@ impl Message {
         facts.extend(self.action.clone());
         facts.extend(self.since.as_ref().map(|since| format!("since {since}")));
         facts.extend(self.possible_duplicate.then(|| "this may be a duplicate".to_owned()));
-        let mut facts = mrkdwn(&facts.join(" · "));
-        if let Some(link) = self.runbook.as_ref().filter(|link| !link.contains(['<', '>', '|', ' '])) {
-            facts = format!("{facts} · <{link}|runbook>");
-        }
+        let facts =
+            [mrkdwn(&facts.join(" · "))].into_iter().chain(self.slack_runbooks()).collect::<Vec<_>>().join(" · ");
         blocks.push(json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": facts }] }));
         json!({ "text": self.slack_text(), "blocks": blocks })
+    }
+
+    /// Links, as many as fit, and how many did not. Of several each is called by its page.
+    fn slack_runbooks(&self) -> Vec<String> {
+        let all: Vec<&str> = self.runbook.iter().flat_map(|all| all.lines()).collect();
+        let is_alone = all.len() == 1;
+        let name = |link: &str| Path::new(link).file_stem().map(|name| mrkdwn(&format!(" {}", name.to_string_lossy())));
+        let links = all.into_iter().filter(|link| !link.contains(['<', '>', '|', ' ']));
+        let mut links: Vec<String> = links
+            .map(|link| format!("<{link}|runbook{}>", name(link).filter(|_| !is_alone).unwrap_or_default()))
+            .collect();
+        let mut chars = 0;
+        let fit = links.iter().take_while(|link| {
+            chars += link.chars().count() + 3;
+            chars <= RUNBOOKS_CHARS_MAX
+        });
+        let (fit, count) = (fit.count(), links.len());
+        links.truncate(fit);
+        if fit < count {
+            links.push(format!("and {}", counted(count - fit, "more runbook")));
+        }
+        links
     }
 
     fn sign(&self) -> &'static str {
@@ -120,6 +144,21 @@ mod tests {
         assert!(block.starts_with("```… a") && block.ends_with("the last words```") && block.len() < 3000);
         let context = slack["blocks"][2]["elements"][0]["text"].as_str().unwrap();
         assert!(context.contains("3 restarts") && context.contains("<https://wiki/unit_failed|runbook>"), "{context}");
+    }
+
+    #[test]
+    fn of_a_crowd_each_runbook_is_a_link_with_the_name_of_its_page_as_many_as_slack_takes() {
+        let of = |link: String| Message { runbook: Some(link), ..message("x") };
+        let context = |crowd: &[Message]| {
+            let slack = Message::digest(&crowd[0], crowd).slack();
+            slack["blocks"][2]["elements"][0]["text"].as_str().unwrap().to_owned()
+        };
+        let two = ["disk_low", "unit_failed"].map(|page| of(format!("https://wiki/{page}.md")));
+        let links = "<https://wiki/disk_low.md|runbook disk_low> · <https://wiki/unit_failed.md|runbook unit_failed>";
+        assert!(context(&two).ends_with(links), "{}", context(&two));
+        let many: Vec<Message> = (0..64).map(|nth| of(format!("https://wiki/{}/{nth}", "x".repeat(100)))).collect();
+        let shown = context(&many);
+        assert!(shown.chars().count() < 3000 && shown.ends_with(" more runbooks"), "{shown}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! When an incident is told, and to whom: at once, later because something hushes it, again, or to others.
 use super::{Alerts, Effect, Incident, Message, Open, Silence, Subject, Verdict, hush::Hush, incident::Word};
-use crate::base::{Mono, Now, TimeSpan, Wall};
+use crate::base::{Mono, Now, Remedy, TimeSpan, Wall};
 
 impl Alerts {
     pub(super) fn remind(&mut self, now: Now, subject: &Subject) {
@@ -20,9 +20,22 @@ impl Alerts {
         self.save(subject);
     }
 
-    /// Says of an incident that was held what it has come to, if nothing hushes it any more.
+    /// The same of one that waits for no moment: what explained it is over, or it is looked whether it is.
+    pub(super) fn tell_unexplained(&mut self, now: Now, subject: &Subject) {
+        if self.open.get(subject).is_some_and(|open| open.look_at.is_none()) {
+            self.tell_held(now, subject);
+        }
+    }
+
+    /// Says of an incident that was held what it has come to, if nothing hushes it any more. What is as good as over nobody is
+    /// told, unless it comes to something again.
     pub(super) fn tell_held(&mut self, now: Now, subject: &Subject) {
-        if self.open.get(subject).is_some_and(|open| open.incident.held) {
+        let Some(open) = self.open.get_mut(subject) else { return };
+        if open.incident.held && open.incident.remedy == Some(Remedy::Recovering) {
+            open.look_at = None;
+            return;
+        }
+        if open.incident.held {
             self.tell(now, subject, Word::First);
             self.save(subject);
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use super::Message;
 
 /// Names of what can be filled in.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 19] = [
     "id",
     "event",
     "severity",
@@ -23,10 +23,11 @@ const FIELDS: [&str; 18] = [
     "runbook",
     "dedup_key",
     "last_output",
+    "possible_duplicate",
 ];
 
-/// Those of them that are numbers.
-const NUMBERS: [&str; 2] = ["generation", "restarts"];
+/// Those of them that JSON has without quotes: numbers, and what is true or false.
+const BARE: [&str; 3] = ["generation", "restarts", "possible_duplicate"];
 
 /// A text with places to be filled in. Where the whole is JSON, values are escaped as parts of its strings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,13 +95,14 @@ impl Template {
         let json = text.trim_start().starts_with(['{', '[']) && !text.trim_start().starts_with("{{");
         let template = Self { pieces, json };
         if json {
-            // Numbers may stand for themselves, everything else within a string: one try speaks for all.
-            let tried = template.filled(|field| if NUMBERS.contains(&field) { "1" } else { "text" }.to_owned());
+            // Some may stand for themselves, everything else within a string: one try speaks for all.
+            let tried = template.filled(|field| if BARE.contains(&field) { "1" } else { "text" }.to_owned());
             if let Err(error) = serde_json::from_str::<serde_json::Value>(&tried) {
+                let unquoted = template.unquoted().map(|field| format!("; put quotes around {{{{ {field} }}}}"));
                 return Err(TemplateError {
                     line: error.line(),
                     column: error.column(),
-                    text: format!("this is no JSON: {error}"),
+                    text: format!("this is no JSON: {error}{}", unquoted.unwrap_or_default()),
                 });
             }
         }
@@ -117,6 +119,21 @@ impl Template {
         self.filled(|field| {
             let value = message.field(field);
             if self.json { escaped(&value) } else { value }
+        })
+    }
+
+    /// The first text that is not within a string of JSON.
+    fn unquoted(&self) -> Option<&'static str> {
+        let (mut is_within, mut is_escaped) = (false, false);
+        self.pieces.iter().find_map(|piece| match piece {
+            Piece::Text(text) => {
+                for c in text.chars() {
+                    is_within ^= c == '"' && !is_escaped;
+                    is_escaped = c == '\\' && is_within && !is_escaped;
+                }
+                None
+            }
+            Piece::Field(field) => (!is_within && !BARE.contains(field)).then_some(*field),
         })
     }
 
@@ -181,5 +198,9 @@ mod tests {
         assert!(Template::new("{\"a\": {{restarts}}}").is_ok());
         let (line, _, said) = place("{\n\"a\": {{node}}\n}");
         assert!(line >= 2 && said.contains("no JSON"), "{said}");
+        let said = place("{\"a\": \"{{ unit }} \\\" {{ node }}\", \"b\": {{ message }}}").2;
+        assert!(said.ends_with("; put quotes around {{ message }}"), "{said}");
+        assert!(!place("{\"a\": \"{{ unit }}\",}").2.contains("quotes"));
+        assert!(Template::new("{\"a\": {{ possible_duplicate }}}").is_ok());
     }
 }

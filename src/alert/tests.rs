@@ -291,6 +291,9 @@ fn reminders_and_the_end_say_what_happened_last() {
     assert!(said[3].starts_with("the configuration is accepted again; last it was: "), "{said:?}");
     assert!(said[3].ends_with("b.toml:2: no"), "{said:?}");
 
+    let said = texts(&[rejected("a.toml:1:1: error: no\n  help: yes\nb.toml:2:1: warning: hm")]);
+    assert!(said[0].ends_with("a.toml:1:1: error: no, help: yes; b.toml:2:1: warning: hm"), "{said:?}");
+
     let killed = |mut what: Happening| {
         if let Happening::RunEnded { status, .. } = &mut what {
             *status = Some(ExitStatus::Exited(9));
@@ -345,6 +348,22 @@ fn what_a_probe_that_is_only_shown_finds_short_opens_nothing() {
     };
     assert_eq!(texts(&[short(Severity::Info)]), [""; 0]);
     assert!(texts(&[short(Severity::Info), short(Severity::Warning)])[0].ends_with("is degraded: 3 days"));
+}
+
+#[test]
+fn an_incident_after_the_loss_of_the_database_bears_no_id_of_one_before() {
+    let said = |born| {
+        let saved = Saved { born, ..Saved::default() };
+        let mut alerts = Alerts::restore(settings(Vec::new()), saved, now(0));
+        alerts.handle(now(1), &Notice { at: now(1), what: ended(1, Consequence::Fail) });
+        assert_eq!(alerts.snapshot().born, born);
+        let opened = alerts.open().next().unwrap().id.run();
+        assert_eq!(opened, Some((Generation(1), 0)));
+        messages(&mut alerts).remove(0)
+    };
+    assert_eq!(said(None), "unit_failed Firing vm1/web/1/0/unit_failed/ops", "of a database of old");
+    assert_eq!(said(Some(0x1f)), "unit_failed Firing vm1/web/1f/1/0/unit_failed/ops");
+    assert_ne!(said(Some(1)), said(Some(2)));
 }
 
 #[test]

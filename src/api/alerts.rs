@@ -1,5 +1,7 @@
 //! `/v1/alerts`: what is open and what is hushed, and what people say of it.
 
+use std::collections::BTreeSet;
+
 use axum::{Extension, Json, extract::State};
 use hyper::StatusCode;
 
@@ -7,7 +9,7 @@ use super::{access, problem::Failure};
 use crate::{
     alert::{Hush, Incident, Message, Part, Pattern, RouteName, Silence, SilenceOrder, Subject, Trouble},
     base::TimeSpan,
-    edge::clock,
+    edge::{clock, store::Told},
     engine::Handle,
     web::Peer,
     wire::v1,
@@ -18,14 +20,11 @@ const COMMENT_CHARS_MAX: usize = 500;
 
 pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<v1::Alerts>, Failure> {
     let list = handle.alert_list().await?;
+    let open = list.open.iter().map(|(open, _)| open.id.to_string()).collect();
     // A database out of reach tells of nobody that he still waits.
-    let untaken = handle.store().untaken().await.unwrap_or_default();
-    let waits = |open: &Incident| untaken.get(&open.id.to_string()).into_iter().flatten().cloned().collect();
-    let mut incidents: Vec<_> = list
-        .open
-        .iter()
-        .map(|(open, hush)| v1::Incident { untaken: waits(open), ..hushed(open, hush.as_ref()) })
-        .collect();
+    let told = handle.store().told(open).await.unwrap_or_default();
+    let mut incidents: Vec<_> =
+        list.open.iter().map(|(open, hush)| taken(hushed(open, hush.as_ref()), &told)).collect();
     incidents.sort_by_key(|incident| incident.opened_us);
     let mut silences: Vec<_> = list.silences.iter().map(silence).collect();
     silences.sort_by_key(|silence| silence.until_us);
@@ -37,7 +36,9 @@ pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<v1::Alerts
         };
         routes.push(v1::DeadRoute { route: route.to_string(), reason });
     }
-    Ok(Json(v1::Alerts { incidents, silences, dead_routes, failing_routes }))
+    let waiting = handle.store().waiting().await.unwrap_or_default();
+    let waiting = waiting.into_iter().map(|(route, messages)| v1::WaitingRoute { route, messages }).collect();
+    Ok(Json(v1::Alerts { incidents, silences, dead_routes, failing_routes, waiting }))
 }
 
 pub(super) async fn silence_for(
@@ -112,6 +113,24 @@ pub(super) async fn test(
     Ok(Json(v1::RouteTest { route: route.to_string(), ok: reason.is_none(), reason }))
 }
 
+/// The same with what became of its messages.
+fn taken(incident: v1::Incident, told: &[Told]) -> v1::Incident {
+    let of_it = || told.iter().filter(|told| told.incident == incident.id);
+    let routes: BTreeSet<&str> = of_it().map(|told| &*told.route).collect();
+    let any = |route: &str, is: fn(&Told) -> bool| of_it().any(|told| told.route == route && is(told));
+    let those = |are: &dyn Fn(&str) -> bool| -> Vec<String> {
+        routes.iter().filter(|route| are(route)).map(|&route| route.to_owned()).collect()
+    };
+    let untaken = those(&|route| any(route, |told| told.waits));
+    let given_up = those(&|route| !any(route, |told| told.waits || told.taken));
+    let instead = |told: &Told| {
+        let fallback_of = told.fallback_of.clone().filter(|_| told.taken)?;
+        Some(v1::ToldInstead { route: told.route.clone(), fallback_of })
+    };
+    let fallbacks = of_it().filter_map(instead).collect();
+    v1::Incident { untaken, given_up, fallbacks, ..incident }
+}
+
 fn hushed(open: &Incident, hush: Option<&Hush>) -> v1::Incident {
     v1::Incident {
         hushed_by: hush.map(|hush| hush.by.clone()),
@@ -136,6 +155,8 @@ fn incident(incident: &Incident) -> v1::Incident {
         reminders: incident.reminders,
         told: incident.told.iter().map(ToString::to_string).collect(),
         untaken: Vec::new(),
+        given_up: Vec::new(),
+        fallbacks: Vec::new(),
         held: incident.held,
         hushed_by: None,
         hushed_until_us: None,

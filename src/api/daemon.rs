@@ -1,6 +1,6 @@
 //! The daemon itself: metrics, who answers, reload, upgrade.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json,
@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::{HeaderMap, StatusCode, header};
+use tokio::time::timeout;
 
 use super::{
     access,
@@ -21,6 +22,9 @@ use crate::{
     wire::v1,
 };
 
+/// How long the page of metrics waits for the database, whose disk may hang.
+const STORE_ANSWER_MAX: Duration = Duration::from_secs(1);
+
 /// Prometheus text, or OpenMetrics for whoever asks for it.
 pub(super) async fn metrics(State(handle): State<Handle>, headers: HeaderMap) -> Result<Response, Failure> {
     let form = Form::asked(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default());
@@ -29,7 +33,9 @@ pub(super) async fn metrics(State(handle): State<Handle>, headers: HeaderMap) ->
         Some(fleet) => Some(fleet.known().await?),
         None => None,
     };
-    let text = metrics::text(form, &handle, &states, fleet.as_ref());
+    // Whoever cannot be asked hides nothing else.
+    let waiting = timeout(STORE_ANSWER_MAX, handle.store().waiting()).await.ok().and_then(Result::ok);
+    let text = metrics::text(form, &handle, &states, waiting.as_ref(), fleet.as_ref());
     Ok(([(header::CONTENT_TYPE, form.content_type())], text).into_response())
 }
 

@@ -3,7 +3,7 @@
 //! Unhealthy is what someone must act on: whatever is critical by its rule or its probe. All else that is not well is degraded.
 //! What a probe only shows is neither.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use axum::{
     Json,
@@ -15,7 +15,7 @@ use hyper::StatusCode;
 use super::{problem::Failure, view};
 use crate::{
     alert::{Incident, Subject},
-    base::Severity,
+    base::{ByteSize, Severity},
     edge::disk,
     engine::{Handle, UnitState, settings::Settings},
     node::status::{Active, NotKnown, Verdict},
@@ -124,12 +124,27 @@ fn of_the_daemon(open: &[Incident], handle: &Handle) -> Vec<Reason> {
 /// `[disk] min_free_bytes`: below it we are degraded, below a quarter of it unhealthy.
 fn disk_trouble(settings: &Settings) -> Option<Reason> {
     let state = &settings.paths.state;
-    let free = disk::free(state)?;
-    let wanted = settings.disk_min_free;
+    shortage(state, disk::free(state)?, settings.disk_min_free)
+}
+
+fn shortage(state: &Path, free: ByteSize, wanted: ByteSize) -> Option<Reason> {
     let severity = match free.0 {
         free if free >= wanted.0 => return None,
         free if disk::is_bad(free, wanted.0) => Severity::Critical,
         _ => Severity::Warning,
     };
-    Some(Reason { severity, text: format!("{}: {free} bytes free, {wanted} wanted", state.display()) })
+    let (free, wanted) = (free.rounded(), wanted.rounded());
+    Some(Reason { severity, text: format!("{}: {free} free, {wanted} wanted", state.display()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_that_lacks_is_said_as_people_count_it() {
+        let said = shortage(Path::new("/x"), ByteSize(40_099_028 << 10), ByteSize(100 << 30)).unwrap();
+        assert_eq!((said.severity, &*said.text), (Severity::Warning, "/x: 38.2G free, 100G wanted"));
+        assert_eq!(shortage(Path::new("/x"), ByteSize(2), ByteSize(2)), None);
+    }
 }

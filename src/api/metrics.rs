@@ -1,7 +1,10 @@
 //! `GET /metrics`: Prometheus' text format or OpenMetrics, written from the unit table, so that a unit that is gone leaves
 //! no series.
 
-use std::{collections::BTreeSet, fmt::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use super::view;
 use crate::{
@@ -42,7 +45,13 @@ struct Page {
 }
 
 /// The whole page.
-pub(super) fn text(form: Form, handle: &Handle, states: &[UnitState], fleet: Option<&v1::Fleet>) -> String {
+pub(super) fn text(
+    form: Form,
+    handle: &Handle,
+    states: &[UnitState],
+    waiting: Option<&BTreeMap<String, u64>>,
+    fleet: Option<&v1::Fleet>,
+) -> String {
     let mut page = Page { form, text: String::new() };
     let (counters, deliveries) = (handle.counters(), handle.deliveries());
     daemon(&mut page, handle.about(), &counters);
@@ -75,6 +84,16 @@ pub(super) fn text(form: Form, handle: &Handle, states: &[UnitState], fleet: Opt
             }
         },
     );
+    // Of a database that does not answer nothing is known.
+    if let Some(waiting) = waiting {
+        let name = "roundsman_alert_messages_waiting";
+        family(&mut page, name, "gauge", "Messages that the route's receiver has yet to take.", |page| {
+            for route in &there {
+                let count = waiting.get(route.as_str()).copied().unwrap_or_default();
+                sample(page, name, &[("route", route.as_str())], count);
+            }
+        });
+    }
     if let Some(fleet) = fleet {
         of_fleet(&mut page, fleet);
     }

@@ -387,6 +387,8 @@ impl Happening {
             Self::ShuttingDown { actor, machine: true } => format!("the machine goes down (by {actor})"),
             Self::ConfigLoaded { units } => format!("{units} units are in use"),
             Self::ConfigRejected { problems } => {
+                // Each problem has its line, and its help one below it.
+                let problems = problems.replace("\n  ", ", ").replace('\n', "; ");
                 format!("the configuration was refused, the one before stays: {problems}")
             }
             Self::StoreDegraded { reason } => format!("the database cannot be written, rows wait: {reason}"),

@@ -11,6 +11,8 @@ pub enum Remedy {
     Held(HeldBack),
     /// Nothing.
     Nothing,
+    /// It is up again, and well as far as is known: nothing is over before that has lasted.
+    Recovering,
 }
 
 /// What holds a restart back.
@@ -24,8 +26,14 @@ pub enum HeldBack {
 
 impl Remedy {
     /// Every one.
-    pub const ALL: [Self; 5] =
-        [Self::Restart, Self::Reload, Self::Held(HeldBack::Budget), Self::Held(HeldBack::Maintenance), Self::Nothing];
+    pub const ALL: [Self; 6] = [
+        Self::Restart,
+        Self::Reload,
+        Self::Held(HeldBack::Budget),
+        Self::Held(HeldBack::Maintenance),
+        Self::Nothing,
+        Self::Recovering,
+    ];
 
     /// Its stable name.
     #[must_use]
@@ -36,6 +44,7 @@ impl Remedy {
             Self::Held(HeldBack::Budget) => "held_by_budget",
             Self::Held(HeldBack::Maintenance) => "held_by_maintenance",
             Self::Nothing => "nothing",
+            Self::Recovering => "recovering",
         }
     }
 
@@ -58,6 +67,7 @@ impl Remedy {
                 "nothing while the unit is in maintenance; then it is restarted, if it is still unhealthy"
             }
             Self::Nothing => "nothing: someone has to act",
+            Self::Recovering => "it is up again; this is over once it has stayed well",
         }
     }
 }

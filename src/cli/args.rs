@@ -21,7 +21,7 @@ Examples:
   supervisorctl restart web worker     restart both and wait until they are up
   supervisorctl logs web -f            follow web's output
 
-The daemon is found at --socket, else at $ROUNDSMAN_SOCKET, else where a daemon of your own
+The daemon is found at --socket, else at $ROUNDSMAN_SOCKET, else where a daemon of your own \
 would listen, else at the system's /run/roundsman/control.sock.")]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -107,7 +107,7 @@ A bare `reset` does nothing but name these two forms.")]
     /// Remove what the daemon keeps for units that are down
     #[command(after_help = "\
 Example:
-  supervisorctl clean web --what fdstore     close the descriptors that web keeps over its stops
+  supervisorctl clean web --what fdstore    close the descriptors that web keeps
 
 Of a unit that is not down nothing is removed: stop it first.")]
     Clean {
@@ -124,12 +124,12 @@ Of a unit that is not down nothing is removed: stop it first.")]
     /// Run every health probe once, now, and restart what is unhealthy
     #[command(after_help = "\
 Examples:
-  */5 * * * * supervisorctl check               a cron line: repairs, and mails what it did
-  supervisorctl check web --no-restart          a monitoring plugin: only looks
-  supervisorctl check --config site.toml        also without a daemon
+  */5 * * * * supervisorctl check           a cron line: mails what it repaired
+  supervisorctl check web --no-restart      a monitoring plugin: only looks
+  supervisorctl check --config site.toml    also without a daemon
 
-It restarts at the first bad answer of a probe whose severity is critical: unhealthy_after is of the probes
-that run by themselves. What someone stopped, is in maintenance or hit its start limit is left alone, and
+It restarts at the first bad answer of a probe whose severity is critical: unhealthy_after is of the probes \
+that run by themselves. What someone stopped, is in maintenance or hit its start limit is left alone, and \
 so is all that a restart does not mend: a disk, a certificate, another unit of the host.
 
 One line per service in monitoring-plugin form with perfdata, the worst first.
@@ -149,8 +149,8 @@ Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.")]
     #[command(after_help = "\
 Examples:
   supervisorctl history web -n 50
-  supervisorctl history --export > runs.jsonl            every run that is kept, the oldest first
-  supervisorctl history web --export | jq -r 'select(.result == \"oom-kill\") | .ended_us'
+  supervisorctl history --export > runs.jsonl    all that is kept, oldest first
+  supervisorctl history --export | jq -r 'select(.result == \"oom-kill\") | .unit'
 
 With --export each line is a JSON object, with the fields of `history --json` and `seq`, which only grows.")]
     History {
@@ -177,7 +177,7 @@ Examples:
   supervisorctl logs web -f                     the last 10 lines and what comes
   supervisorctl logs web --since 10min          the last ten minutes
   supervisorctl logs web --since yesterday
-  supervisorctl logs web --since 2026-03-01T12:00:00Z --until 2026-03-01T12:05:00Z -t
+  supervisorctl logs web --since '2026-03-01 12:00' --until '2026-03-01 12:05'
   supervisorctl logs web -f --grep 'error|timeout'
 
 Output that was packed is read like any other; -f goes on over rotation and over a restart of the daemon.
@@ -217,13 +217,13 @@ On a terminal control characters are shown escaped; into a pipe or file go the b
     /// Show open alerts and silences; take them on, hush them, test a route
     #[command(after_help = "\
 Examples:
-  supervisorctl alerts                                    what is open, and what is hushed
-  supervisorctl alerts ack web                            I am on it: no reminders, no escalation
-  supervisorctl alerts silence web --for 2h               tell nobody about web for two hours
+  supervisorctl alerts                          what is open, what is hushed
+  supervisorctl alerts ack web                  I am on it: no more reminders
+  supervisorctl alerts silence web --for 2h     tell nobody about web for 2 h
   supervisorctl alerts silence disk_low:db --for 1d --comment 'disk is ordered'
-  supervisorctl alerts silence web --for 1h --maintenance and `check` leaves it alone
+  supervisorctl alerts silence web --for 1h --maintenance  check spares it
   supervisorctl alerts unsilence web
-  supervisorctl alerts test ops                           send a test to the route ops, now
+  supervisorctl alerts test ops                 send a test by the route ops
 
 What opens under a silence and outlasts it is told when it ends.")]
     Alerts {
@@ -233,13 +233,13 @@ What opens under a silence and outlasts it is told when it ends.")]
     /// Show the machines of a fleet; restart or reload services over all of them, in order
     #[command(after_help = "\
 Examples:
-  supervisorctl fleet status                                nodes, services, load balancers
-  supervisorctl fleet restart hmac-file-server --dry-run    the plan: waves, budgets, why each comes where
-  supervisorctl fleet restart hmac-file-server              carry it out, and watch
-  supervisorctl fleet restart app --node vm4 --no-cascade   one instance alone
+  supervisorctl fleet status                    nodes, services, load balancers
+  supervisorctl fleet restart app --dry-run     the plan, and why it is so
+  supervisorctl fleet restart app               carry it out, and watch
+  supervisorctl fleet restart app --node vm4 --no-cascade    one instance alone
   supervisorctl fleet graph --dot | dot -Tsvg > fleet.svg
 
-Exit status: 0 done, or nothing is in the way of a plan that is only shown, 1 it did not come about, 2 something is in
+Exit status: 0 done, or nothing is in the way of a plan that is only shown, 1 it did not come about, 2 something is in \
 the way, 3 nothing is to be done.")]
     Fleet {
         #[command(subcommand)]
@@ -248,11 +248,11 @@ the way, 3 nothing is to be done.")]
     /// Show a plan over the fleet; agree to it, pause, resume, abort it
     #[command(after_help = "\
 Examples:
-  supervisorctl plan show                  the newest, and how far it is
-  supervisorctl plan show 3f2a -f          follow it
+  supervisorctl plan show             the newest, and how far it is
+  supervisorctl plan show 3f2a -f     follow it
   supervisorctl plan pause 3f2a --reason 'vm4 looks odd'
-  supervisorctl plan resume 3f2a           go on, and try again what failed
-  supervisorctl plan abort 3f2a            end it, and say what became of each instance")]
+  supervisorctl plan resume 3f2a      go on, and try again what failed
+  supervisorctl plan abort 3f2a       end it, and say what became of each")]
     Plan {
         #[command(subcommand)]
         what: PlanCommand,
@@ -287,9 +287,9 @@ Examples:
     /// Check unit files without a daemon: every problem with file:line:column and the likely intended word
     #[command(after_help = "\
 Examples:
-  supervisorctl lint                            the units of this machine
-  supervisorctl lint units/                     a folder, as the daemon would read it
-  supervisorctl lint units/web.toml             one unit with its drop-ins
+  supervisorctl lint                    the units of this machine
+  supervisorctl lint units/             a folder, as the daemon would read it
+  supervisorctl lint units/web.toml     one unit with its drop-ins
 
 Exit status: 0 the units can be used, 1 they cannot.")]
     Lint {
@@ -304,7 +304,7 @@ Examples:
   supervisorctl doctor --config site.toml
   supervisorctl doctor --json | jq -r '.findings[] | select(.level != \"ok\")'
 
-Ports and who holds them, DNS, Redis, permissions of files and secrets, clock, disks, limits, cgroups, processes without
+Ports and who holds them, DNS, Redis, permissions of files and secrets, clock, disks, limits, cgroups, processes without \
 a supervisor, the database, the unit of systemd. It needs no daemon and changes nothing; root sees most.
 Each line: OK, WARN, FAIL or UNKNOWN, topic, place, what is so, and what to do.
 
@@ -323,16 +323,16 @@ Examples:
   supervisorctl adopt nginx postgresql          watch both from now on
   supervisorctl adopt nginx --undo              take it back; nginx runs on
 
-For each service a drop-in with Restart=, StartLimit and OnFailure=, and a unit of ours with [external]. systemd goes on to
-run it. A file that adopt did not write is never touched.")]
+For each service a drop-in with Restart=, StartLimitBurst= and OnFailure=, and a unit of ours with [external]. systemd \
+goes on to run it. A file that adopt did not write is never touched.")]
     Adopt(AdoptArgs),
     /// Replace supervisord's program in place; no service notices
     #[command(after_help = "\
 Examples:
-  supervisorctl upgrade                         after the package brought a new release
+  supervisorctl upgrade                   after a package brought a new release
   supervisorctl upgrade --to /opt/new/supervisord
 
-The new program is first asked whether it can take over: keeper's state, settings, units, database. If its manager is
+The new program is first asked whether it can take over: keeper's state, settings, units, database. If its manager is \
 not ready within 10 s, the program before takes over again.
 
 Exit status: 0 the new program runs, 1 the one before does.")]
@@ -345,7 +345,7 @@ Exit status: 0 the new program runs, 1 the one before does.")]
     #[command(after_help = "\
 Examples:
   supervisorctl completions bash > /etc/bash_completion.d/supervisorctl
-  supervisorctl completions zsh > /usr/local/share/zsh/site-functions/_supervisorctl
+  supervisorctl completions zsh > \"${fpath[1]}/_supervisorctl\"
   supervisorctl completions fish > ~/.config/fish/completions/supervisorctl.fish")]
     Completions {
         /// For which shell
@@ -359,8 +359,17 @@ pub(crate) enum AlertsCommand {
     /// Show what is open and what is hushed
     List,
     /// Take open alerts on: no reminders and no escalation, until it gets worse
+    #[command(after_help = "\
+WHAT is one of these:
+  web                             all that is open about a unit
+  web/root                        what its probe root finds short
+  unit_failed:web                 as `supervisorctl alerts` shows it
+  unit_failed:web@vm1             its key (dedup_key), as messages have it
+  disk_low:/disk, disk_low:vm1    what is of the node
+  node_failed:vm3, quorum_lost    what is of the fleet
+  web/18c2f/7/0                   the id of an incident, whole")]
     Ack {
-        /// A unit, UNIT/PROBE, or the id of an incident
+        /// An alert as the list or a message names it, a unit, UNIT/PROBE, or the id of an incident
         #[arg(value_name = "WHAT")]
         what: String,
     },
@@ -432,9 +441,42 @@ mod tests {
 
     use super::*;
 
+    /// As wide as every terminal is.
+    const COLUMNS: usize = 80;
+
     #[test]
     fn the_definition_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_help_breaks_in_the_middle_of_a_sentence() {
+        let mut commands = vec![Cli::command()];
+        let mut seen = 0;
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            seen += usize::from(!help.is_empty());
+            for (line, next) in help.lines().zip(help.lines().skip(1).chain([""])) {
+                // What is typed stands as it is; whatever else there is, is wrapped where it is shown.
+                let is_typed = line.starts_with("  ");
+                assert!(!is_typed || line.chars().count() <= COLUMNS, "{name}: {line}");
+                let goes_on = !is_typed && !next.is_empty() && !line.is_empty();
+                assert!(!goes_on || line.ends_with(['.', ':']), "{name}: {line}");
+            }
+        }
+        assert!(seen > 12, "only {seen} were found");
+    }
+
+    #[test]
+    fn what_an_incident_can_be_named_by_is_in_the_help_of_ack() {
+        let mut command = Cli::command();
+        let ack = command.find_subcommand_mut("alerts").unwrap().find_subcommand_mut("ack").unwrap();
+        let help = ack.render_long_help().to_string();
+        for name in ["unit_failed:web ", "unit_failed:web@vm1", "web/root", "id of an incident"] {
+            assert!(help.contains(name), "{name}: {help}");
+        }
     }
 
     #[test]

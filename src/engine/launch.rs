@@ -7,6 +7,7 @@ mod stdio; // input and output
 
 use std::{
     borrow::Cow,
+    error::Error,
     ffi::CString,
     io,
     path::{Path, PathBuf},
@@ -16,7 +17,7 @@ use nix::libc;
 
 use self::environment::Environment;
 pub(super) use self::{
-    environment::{PATH_DEFAULT, read_variables},
+    environment::{PATH_DEFAULT, read_variables, variables_of},
     stdio::reads_sockets,
 };
 use crate::{
@@ -76,6 +77,16 @@ pub(super) enum LaunchError {
 }
 
 impl LaunchError {
+    /// Whether someone else might do what we may not.
+    pub(super) fn is_for_want_of_permission(&self) -> bool {
+        let source = match self {
+            Self::NoFolder(_) | Self::Nul(_) => None,
+            Self::EnvironmentFile(error) => error.source().and_then(|source| source.downcast_ref::<io::Error>()),
+            Self::EnvironmentFiles { source, .. } => Some(source),
+        };
+        source.is_some_and(|source| source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// As the failure that the machine is told.
     pub(super) const fn failure(&self) -> SpawnFailure {
         match self {

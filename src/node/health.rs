@@ -56,6 +56,8 @@ impl Node {
         let Some(run) = self.run(place) else { return };
         let def = run.def.clone();
         let known = run.probes.clone();
+        // What the manager before this one saw fall is known by its incident alone.
+        let is_of_this_run = self.unit(place).is_some_and(|unit| unit.incident == Some(run.generation));
         let mut probes = Vec::with_capacity(def.health.len());
         for (index, spec) in def.health.iter().enumerate() {
             let spread = spec.interval.min(FIRST_PHASE_MAX).micros().unwrap_or(0);
@@ -63,6 +65,7 @@ impl Node {
             let due = now.mono.after(spec.initial_delay).and_then(|at| at.after(phase));
             let mut probe = known.get(index).cloned().unwrap_or_default();
             probe.due = due.unwrap_or_default();
+            probe.fell |= is_of_this_run && probe.verdict != Verdict::Unknown;
             probe.since = probe.since.or_else(|| (probe.verdict != Verdict::Unknown).then_some(now));
             probes.push(probe);
             if let Ok(slot) = u16::try_from(index) {
@@ -260,7 +263,7 @@ impl Node {
         match remedy {
             Remedy::Restart | Remedy::Held(_) => self.restart_or_hold(now, place, held),
             Remedy::Reload => self.reload(now, place, Actor::HEALTH_PROBE, Vec::new()),
-            Remedy::Nothing => {}
+            Remedy::Nothing | Remedy::Recovering => {}
         }
     }
 
@@ -282,7 +285,7 @@ impl Node {
     pub(super) fn recover(&mut self, now: Now, place: Place) {
         let Some(unit) = self.unit(place).filter(|unit| unit.incident.is_some()) else { return };
         let Some(run) = unit.run().filter(|run| run.phase.is_up() && run.is_well()) else { return };
-        match run.settled_at(now) {
+        match run.well_at(now) {
             Some(at) if at <= now.mono => self.is_well(now, place),
             later => self.timers.set(place, Slot::Settled, later),
         }
@@ -377,10 +380,24 @@ impl Run {
         if self.phase == Phase::Exited && self.def.external.is_none() {
             return Some(up_since);
         }
+        up_since.after(self.settled_after())
+    }
+
+    /// From when on its outage is over if nothing happens till then: probes that were unhealthy have not been for as long as it has
+    /// to be up. One that is good and bad by turns is one incident.
+    fn well_at(&self, now: Now) -> Option<Mono> {
+        let probes = self.def.health.iter().zip(&self.probes).filter(|(spec, probe)| spec.matters() && probe.fell);
+        let risen = probes.filter_map(|(_, probe)| probe.since).map(|since| since.mono).max();
+        let risen = risen.map(|risen| risen.after(self.settled_after()));
+        let settled = self.settled_at(now);
+        risen.map_or(settled, |risen| Some(settled?.max(risen?)))
+    }
+
+    fn settled_after(&self) -> TimeSpan {
         let policy = &self.def.service.restart;
         let delay = restart::delay(policy, self.begin.restarts).micros().unwrap_or(u64::MAX);
         let by_delay = TimeSpan::from_micros(delay.saturating_mul(RESTART_DELAYS)).max(SETTLED_AFTER_MIN);
-        up_since.after(policy.reset_after.unwrap_or(by_delay).min(SETTLED_AFTER_MAX))
+        policy.reset_after.unwrap_or(by_delay).min(SETTLED_AFTER_MAX)
     }
 
     /// Gives the answer to whoever waits for it; those who have all theirs now are returned.

@@ -41,6 +41,8 @@ pub(super) struct Probe {
     /// Turns since it became unhealthy, for longer pauses.
     turns_down: u32,
     pub(super) since: Option<Now>,
+    /// It has been unhealthy in this run.
+    pub(super) fell: bool,
     /// What the last answer that was not good said, and the last bad and the last degraded one since it was healthy.
     last_failure: Option<Box<str>>,
     last_bad: Option<Box<str>>,
@@ -114,6 +116,7 @@ impl Probe {
             *self = Self {
                 verdict,
                 since: Some(now),
+                fell: self.fell || verdict == Verdict::Unhealthy,
                 due: self.due,
                 asked: self.asked,
                 answer: std::mem::take(&mut self.answer),

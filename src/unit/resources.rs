@@ -195,7 +195,7 @@ impl Plan {
 }
 
 fn memory(spec: &ResourcesSpec, machine: &Machine<'_>, plan: &mut Plan) {
-    let value = |amount: Option<Amount>| amount.map(|amount| or_max(bytes(amount, machine)));
+    let value = |amount: Option<Amount>| amount.map(|amount| or_max(bytes(amount, machine.memory_bytes)));
     plan.set("memory_min", "memory.min", value(spec.memory_min));
     plan.set("memory_low", "memory.low", value(spec.memory_low));
     plan.set("memory_high", "memory.high", value(spec.memory_high));
@@ -208,10 +208,10 @@ fn memory(spec: &ResourcesSpec, machine: &Machine<'_>, plan: &mut Plan) {
 /// Version 1 limits memory, and memory with swap.
 fn old_memory(spec: &ResourcesSpec, machine: &Machine<'_>, plan: &mut Plan) {
     let value = |bytes: Option<u64>| bytes.map_or_else(|| "-1".to_owned(), |bytes| bytes.to_string());
-    let max = spec.memory_max.map(|max| bytes(max, machine));
+    let max = spec.memory_max.map(|max| bytes(max, machine.memory_bytes));
     plan.set("memory_max", "memory.limit_in_bytes", max.map(value));
     if let Some(swap) = spec.memory_swap_max {
-        match (max.flatten(), bytes(swap, machine)) {
+        match (max.flatten(), bytes(swap, machine.memory_bytes)) {
             (Some(max), Some(swap)) => {
                 let both = Some(max.saturating_add(swap));
                 plan.set("memory_swap_max", "memory.memsw.limit_in_bytes", Some(value(both)));
@@ -234,11 +234,12 @@ fn old_memory(spec: &ResourcesSpec, machine: &Machine<'_>, plan: &mut Plan) {
     }
 }
 
-fn bytes(amount: Amount, machine: &Machine<'_>) -> Option<u64> {
+/// An amount of memory, of which the machine has so many bytes.
+pub fn bytes(amount: Amount, memory_bytes: u64) -> Option<u64> {
     match amount {
         Amount::Infinity => None,
         Amount::Bytes(bytes) => Some(bytes),
-        Amount::Share(share) => Some(share_of(machine.memory_bytes, share)),
+        Amount::Share(share) => Some(share_of(memory_bytes, share)),
     }
 }
 

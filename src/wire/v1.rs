@@ -7,7 +7,10 @@ mod fleet;
 
 use serde::{Deserialize, Serialize};
 
-pub use alerts::{Alerts, DeadRoute, Incident, Incidents, RouteTest, Silence, SilenceRequest, Silences, Which};
+pub use alerts::{
+    Alerts, DeadRoute, Incident, Incidents, RouteTest, Silence, SilenceRequest, Silences, ToldInstead, WaitingRoute,
+    Which,
+};
 pub use fleet::{
     Fleet, FleetEdge, FleetInstance, FleetIntent, FleetNode, FleetPlan, FleetPlans, FleetPool, FleetQuorum, FleetSay,
     FleetServer, FleetService, FleetSteps, FleetTask, FleetWave, FleetWord,

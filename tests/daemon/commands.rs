@@ -315,6 +315,8 @@ pub(crate) fn a_route_whose_server_is_gone_falls_back_to_a_command_which_is_told
     assert!(text.starts_with("the route ops did not take this (") && text.contains("refused"), "{text}");
     assert_eq!((&message["fallback_of"], &message["unit"]), (&"ops".into(), &"web".into()));
     assert_eq!(count(&world, "route = 'ops' AND state IN ('waiting', 'sending')"), 1, "it still waits there");
+    let listed = world.ok(&["alerts"]).out;
+    assert!(listed.contains("told pager in place of ops, not taken yet by ops"), "{listed}");
     world.settings(&format!(
         "{pager}fallback = \"ops\"\n[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\n\
                              url = \"http://127.0.0.1:{nobody}/\"\nfallback = \"pager\"\n"

@@ -18,7 +18,7 @@ use crate::{
 
 /// Kills of the manager; `ROUNDSMAN_TEST_ALERT_KILLS` sets another number.
 const KILLS: usize = 12;
-/// A route sends one message a second, so each unit has its own.
+/// Each has a route of its own.
 const UNITS: usize = 20;
 /// A crash of all units, and so an incident each, comes with so many kills.
 const KILLS_A_ROUND: usize = 20;

@@ -408,6 +408,30 @@ pub(crate) fn a_program_that_cannot_be_started_is_found() {
     assert_eq!(finding(&all, "units", "programs of units").1, "1 are there");
 }
 
+pub(crate) fn files_of_variables_that_are_missing_and_limits_that_cannot_be_given_are_found() {
+    let world = World::new();
+    let (there, gone) = (world.path("there.env"), world.path("gone.env"));
+    fs::write(&there, "A=b\n").unwrap();
+    let unit = |files: &str, more: &str| format!("{SLEEPS}environment_file = [{files}]\n{more}");
+    let (there, gone) = (there.display(), gone.display());
+    world.unit("web", &unit(&format!("\"{there}\", \"{gone}\""), "limit_nofile = \"1024:infinity\"\n"));
+    world.unit("spared", &unit(&format!("\"-{gone}\""), "limit_nofile = \"64\"\n"));
+    world.unit("pattern", &unit(&format!("\"{gone}.*\""), ""));
+    let all = findings(&world);
+    let (level_of_it, message, remedy) = finding(&all, "units", "environment_file of web");
+    assert!(level_of_it == "fail" && message.contains("gone.env: No such file"), "{message}");
+    assert!(remedy.contains("put the file there"), "{remedy}");
+    let (level_of_it, message, _) = finding(&all, "units", "environment_file of pattern");
+    assert!(level_of_it == "fail" && message.contains("gone.env.*"), "{message}");
+    assert_eq!(finding(&all, "units", "files of variables").1, "1 are there");
+    let spared = all.iter().find(|one| one["place"] == "environment_file of spared");
+    assert!(spared.is_none(), "{spared:?}");
+    // Whoever may raise limits is stopped by fs.nr_open.
+    let (level_of_it, message, _) = finding(&all, "limits", "limit_nofile of web");
+    assert!(level_of_it != "ok" && message.starts_with("it asks for infinity"), "{message}");
+    assert_eq!(finding(&all, "limits", "limits of units").1, "1 can be given");
+}
+
 pub(crate) fn files_that_are_not_what_is_in_force_are_named() {
     let world = World::with(&[("web", SLEEPS), ("gone", SLEEPS)]);
     world.until_active("web", "active");

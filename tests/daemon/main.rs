@@ -174,6 +174,7 @@ const TESTS: &[Test] = tests![
     doctor::a_damaged_database_a_dead_redis_and_a_daemon_that_hangs_are_found,
     doctor::whatever_cannot_be_used_is_said_by_its_place_and_the_rest_is_looked_at,
     doctor::a_program_that_cannot_be_started_is_found,
+    doctor::files_of_variables_that_are_missing_and_limits_that_cannot_be_given_are_found,
     doctor::files_that_are_not_what_is_in_force_are_named,
     examples::a_service_that_people_copy_comes_back_four_times_and_is_then_given_up_and_told,
     examples::what_the_shipped_files_say_without_a_drop_in_is_ten_seconds_and_five_starts_in_three_hundred,

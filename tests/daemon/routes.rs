@@ -130,9 +130,14 @@ pub(crate) fn an_app_that_slack_does_not_know_is_named_by_health_and_by_a_test_o
     let unknown = world.ctl(&["alerts", "test", "nobody"]);
     assert!(unknown.code == 1 && unknown.err.contains("chat, ops"), "{unknown:?}");
     kill(world.pid("web"), Signal::SIGKILL);
-    until("alerts names it", || {
-        world.ok(&["alerts"]).out.contains("the route chat refuses alerts: invalid_auth").then_some(())
-    });
+    let listed = || world.ok(&["alerts"]).out;
+    until("alerts names it", || listed().contains("the route chat refuses alerts: invalid_auth").then_some(()));
+    assert!(listed().contains("\n1 message waits for chat\n"), "{}", listed());
+    let page = super::metrics::page(&world, "*/*");
+    for (route, waiting) in [("chat", 1), ("ops", 0)] {
+        let line = format!("roundsman_alert_messages_waiting{{route=\"{route}\"}} {waiting}\n");
+        assert!(page.contains(&line), "{line}: {page}");
+    }
     assert!(!world.log().contains("t0psecret"));
 }
 

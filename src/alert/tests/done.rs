@@ -118,6 +118,36 @@ fn of_an_outage_that_began_with_a_death_the_last_word_counts_too() {
 }
 
 #[test]
+fn of_what_is_started_again_it_is_said_what_is_done_now() {
+    let ready = |generation| Happening::RunReady { run: run(generation) };
+    let story = [
+        ended(1, Consequence::Fail),
+        starting(2),
+        ready(2),
+        fell(2, "live", Remedy::Restart),
+        ended(2, Consequence::Restart),
+        ended(3, Consequence::Fail),
+    ];
+    let done: Vec<_> = (1..=story.len()).map(|count| heard(&story[..count]).open().next().unwrap().action()).collect();
+    let stays_down = "it stays down: nothing starts it again but a person";
+    let (restarted, up) = ("it is restarted", "it is up again; this is over once it has stayed well");
+    assert_eq!(done, [stays_down, restarted, up, restarted, restarted, stays_down]);
+    let story = [fell(1, "live", Remedy::Nothing), well("live")];
+    assert_eq!(heard(&story).open().next().unwrap().action(), up);
+}
+
+#[test]
+fn what_fell_again_before_it_was_written_down_is_not_said_to_be_up_by_the_next_daemon() {
+    let ready = Happening::RunReady { run: run(2) };
+    let before = heard(&[fell(1, "live", Remedy::Restart), ended(1, Consequence::Restart), starting(2), ready]);
+    let said = |alerts: &Alerts| alerts.open().next().unwrap().remedy;
+    assert_eq!(said(&before), Some(Remedy::Recovering));
+    let mut next = Alerts::restore(settings(Vec::new()), before.snapshot(), now(9));
+    next.recall(&Notice { at: now(10), what: fell(2, "live", BUDGET) });
+    assert_eq!(said(&next), Some(BUDGET));
+}
+
+#[test]
 fn of_what_was_short_and_is_gone_it_is_said_what_is_done() {
     let short = || Happening::Degraded {
         run: run(1),

@@ -181,6 +181,53 @@ fn an_incident_that_another_explains_waits_for_its_end() {
     assert_eq!(at(&mut alerts, 5, &recovered(1)), ["recovered ops"]);
 }
 
+fn ready(generation: u64) -> Happening {
+    Happening::RunReady { run: run(generation) }
+}
+
+#[test]
+fn of_what_is_up_again_as_its_explanation_ends_nobody_is_told() {
+    let by_disk = Rule { inhibited_by: vec![Pattern::new("disk_low")], ..rule("unit_*") };
+    for (comes_back, comes_up, falls_again) in [(true, true, false), (true, true, true), (true, false, false)] {
+        let mut alerts = Alerts::new(settings(vec![by_disk.clone()]));
+        let low = Happening::DiskLow { path: "/var/lib".to_owned(), free: 1, wanted: 8, is_bad: true };
+        assert_eq!(at(&mut alerts, 1, &low), ["disk_low ops"]);
+        at(&mut alerts, 2, &starting(1));
+        assert_eq!(at(&mut alerts, 3, &ended(1, Consequence::Fail)), [] as [&str; 0]);
+        if comes_back {
+            at(&mut alerts, 4, &starting(2));
+        }
+        if comes_up {
+            at(&mut alerts, 5, &ready(2));
+        }
+        let told = at(&mut alerts, 6, &Happening::DiskRecovered);
+        if !comes_up {
+            assert_eq!(told, ["recovered ops", "unit_failed ops"], "it is still so");
+            continue;
+        }
+        assert_eq!(told, ["recovered ops"]);
+        let mut alerts = reborn(&alerts, 7);
+        assert_eq!(until(&mut alerts, 8), [] as [&str; 0], "nor by the next daemon");
+        if falls_again {
+            assert_eq!(at(&mut alerts, 9, &ended(2, Consequence::Fail)), ["unit_failed ops"]);
+        } else {
+            assert_eq!(at(&mut alerts, 9, &recovered(2)), [] as [&str; 0]);
+        }
+    }
+}
+
+#[test]
+fn of_what_is_up_again_as_a_silence_ends_nobody_is_told() {
+    let mut alerts = Alerts::new(settings(Vec::new()));
+    alerts.silence(now(0), silence("web", 1), "uid 0".to_owned()).unwrap();
+    at(&mut alerts, 1, &starting(1));
+    assert_eq!(at(&mut alerts, 2, &ended(1, Consequence::Fail)), [] as [&str; 0]);
+    at(&mut alerts, HOUR - 4, &starting(2));
+    at(&mut alerts, HOUR - 3, &ready(2));
+    assert_eq!(until(&mut alerts, HOUR + 5), [] as [&str; 0]);
+    assert_eq!(at(&mut alerts, HOUR + 7, &recovered(2)), [] as [&str; 0]);
+}
+
 #[test]
 fn what_can_wait_waits_for_the_end_of_quiet_hours() {
     let hours = QuietHours::new("22:00-07:00", jiff::tz::TimeZone::UTC).unwrap();

@@ -23,6 +23,11 @@ pub(crate) fn list(screen: &Screen, alerts: &Alerts) -> String {
         let text = format!("the route {} refuses alerts: {}", one_line(&dead.route), one_line(&dead.reason));
         writeln!(out, "\n{}", screen.paint(BAD, &text)).ok();
     }
+    for waiting in &alerts.waiting {
+        let (messages, wait) =
+            (counted(waiting.messages, "message"), if waiting.messages == 1 { "waits" } else { "wait" });
+        writeln!(out, "\n{messages} {wait} for {}", one_line(&waiting.route)).ok();
+    }
     for failing in &alerts.failing_routes {
         let text = format!(
             "the route {} has not taken all that was sent: {}",
@@ -55,15 +60,7 @@ fn open(screen: &Screen, out: &mut String, incident: &Incident) {
     } else if incident.told.is_empty() {
         known.push("no route is for it".to_owned());
     } else {
-        let taken = |name: &&String| !incident.untaken.contains(name);
-        let told: Vec<_> = incident.told.iter().filter(taken).map(|name| one_line(name)).collect();
-        let untaken: Vec<_> = incident.untaken.iter().map(|name| one_line(name)).collect();
-        if !told.is_empty() {
-            known.push(format!("told {}", told.join(", ")));
-        }
-        if !untaken.is_empty() {
-            known.push(format!("not taken yet by {}", untaken.join(", ")));
-        }
+        known.extend(taken(incident));
     }
     if incident.escalated {
         known.push("escalated".to_owned());
@@ -75,6 +72,20 @@ fn open(screen: &Screen, out: &mut String, incident: &Incident) {
         known.push(format!("taken on by {}", one_line(by)));
     }
     writeln!(out, "          {}", screen.paint(FAINT, &known.join(", "))).ok();
+}
+
+/// Who has been told, and who has not.
+fn taken(incident: &Incident) -> Vec<String> {
+    let is_told = |name: &&String| !incident.untaken.contains(name) && !incident.given_up.contains(name);
+    let mut told: Vec<String> = incident.told.iter().filter(is_told).map(|name| one_line(name)).collect();
+    let instead = incident.fallbacks.iter();
+    told.extend(instead.map(|one| format!("{} in place of {}", one_line(&one.route), one_line(&one.fallback_of))));
+    let names = |names: &[String]| names.iter().map(|name| one_line(name)).collect::<Vec<_>>();
+    [("told", told), ("not taken yet by", names(&incident.untaken)), ("given up for", names(&incident.given_up))]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| format!("{what} {}", names.join(", ")))
+        .collect()
 }
 
 fn hushed(screen: &Screen, out: &mut String, silence: &Silence) {
@@ -135,7 +146,11 @@ pub(crate) fn tested(screen: &Screen, test: &RouteTest) -> String {
     match &test.reason {
         None => format!("{}\n", screen.paint(GOOD, &format!("{route} has taken the test"))),
         Some(reason) => {
-            let text = format!("{route} has not taken the test: {}", one_line(reason));
+            // Some of those whom it is for have it.
+            let text = match reason.strip_prefix("taken, ") {
+                Some(but) => format!("{route} has taken the test, {}", one_line(but)),
+                None => format!("{route} has not taken the test: {}", one_line(reason)),
+            };
             format!("{}\n", screen.paint(BAD, &text))
         }
     }
@@ -144,7 +159,7 @@ pub(crate) fn tested(screen: &Screen, test: &RouteTest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::v1::DeadRoute;
+    use crate::wire::v1::{DeadRoute, ToldInstead, WaitingRoute};
 
     fn incident() -> Incident {
         Incident {
@@ -161,6 +176,8 @@ mod tests {
             reminders: 1,
             told: vec!["ops".to_owned(), "boss".to_owned()],
             untaken: vec!["boss".to_owned()],
+            given_up: Vec::new(),
+            fallbacks: Vec::new(),
             held: false,
             hushed_by: None,
             hushed_until_us: None,
@@ -180,6 +197,8 @@ mod tests {
             action: String::new(),
             told: Vec::new(),
             untaken: Vec::new(),
+            given_up: Vec::new(),
+            fallbacks: Vec::new(),
             held: true,
             hushed_by: Some("silence 7 of uid 0".to_owned()),
             hushed_until_us: Some(3_600_000_000),
@@ -200,12 +219,30 @@ mod tests {
             matches_nothing: false,
         };
         let failing_routes = vec![DeadRoute { route: "boss".to_owned(), reason: "status 500".to_owned() }];
+        let waiting = vec![WaitingRoute { route: "ops".to_owned(), messages: 30 }];
         let (incidents, silences) = (vec![incident(), held], vec![silence]);
-        let alerts = Alerts { incidents, silences, dead_routes: Vec::new(), failing_routes };
+        let alerts = Alerts { incidents, silences, dead_routes: Vec::new(), failing_routes, waiting };
         insta::assert_snapshot!(list(&Screen::page(0), &alerts));
-        let none =
-            Alerts { incidents: Vec::new(), silences: Vec::new(), dead_routes: Vec::new(), failing_routes: Vec::new() };
+        let none = Alerts {
+            incidents: Vec::new(),
+            silences: Vec::new(),
+            dead_routes: Vec::new(),
+            failing_routes: Vec::new(),
+            waiting: Vec::new(),
+        };
         assert_eq!(list(&Screen::page(0), &none), "Nothing is open.\n");
+    }
+
+    #[test]
+    fn whoever_was_told_in_place_of_another_is_named() {
+        let fallback = |route: &str, of: &str| ToldInstead { route: route.to_owned(), fallback_of: of.to_owned() };
+        let one = Incident { fallbacks: vec![fallback("log", "boss")], ..incident() };
+        assert_eq!(taken(&one), ["told ops, log in place of boss", "not taken yet by boss"]);
+        let all = ["ops", "boss"].map(str::to_owned);
+        let given_up = Incident { untaken: Vec::new(), given_up: all.into(), ..one };
+        assert_eq!(taken(&given_up), ["told log in place of boss", "given up for ops, boss"]);
+        let none = Incident { fallbacks: Vec::new(), ..given_up };
+        assert_eq!(taken(&none), ["given up for ops, boss"]);
     }
 
     #[test]
@@ -217,5 +254,7 @@ mod tests {
         };
         assert_eq!(tested(&Screen::page(0), &test(None)), "ops has taken the test\n");
         assert_eq!(tested(&Screen::page(0), &test(Some("no service"))), "ops has not taken the test: no service\n");
+        let partly = tested(&Screen::page(0), &test(Some("taken, but not for b@x: 550 no such user")));
+        assert_eq!(partly, "ops has taken the test, but not for b@x: 550 no such user\n");
     }
 }

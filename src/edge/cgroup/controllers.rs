@@ -297,6 +297,25 @@ fn old_trees(mountinfo: &str, own: &str) -> BTreeMap<Controller, PathBuf> {
     Controller::ALL.into_iter().filter_map(tree).collect()
 }
 
+/// The least memory that a cgroup which a process is in has for all that is below it, and which cgroup that is; none where
+/// nothing limits it. Whatever that process makes there gets no more.
+pub fn least_memory(pid: Pid) -> Option<(PathBuf, u64)> {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let of_version_1 = || {
+        let own = old_trees(&read("mountinfo"), &read("cgroup")).remove(&Controller::Memory)?;
+        least(&own, "memory.limit_in_bytes")
+    };
+    super::of_process(pid).and_then(|own| least(&own, "memory.max")).or_else(of_version_1)
+}
+
+/// The least that stands in such a file of a folder and of those above it.
+fn least(dir: &Path, file: &str) -> Option<(PathBuf, u64)> {
+    let number = |dir: &Path| fs::read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().ok();
+    let all = dir.ancestors().filter_map(|dir| Some((dir.to_owned(), number(dir)?)));
+    // "No limit" of version 1 is the largest number of pages there can be.
+    all.filter(|(_, bytes)| *bytes < u64::MAX >> 2).min_by_key(|(_, bytes)| *bytes)
+}
+
 /// Makes a cgroup of version 1; sets of CPUs and nodes begin empty there, and nobody may enter before they are set.
 fn make_old(controller: Controller, dir: &Path) -> io::Result<()> {
     match fs::create_dir(dir) {
@@ -418,6 +437,22 @@ mod tests {
         assert_eq!(disk(Path::new("/proc/self")), None);
         assert_eq!(disk(Path::new("/dev/null")), None);
         assert_eq!(disk(Path::new("/no/such/file")), None);
+    }
+
+    #[test]
+    fn the_least_memory_above_is_found_and_what_limits_nothing_is_not() {
+        let top = tempfile::tempdir().unwrap();
+        let own = top.path().join("a/b/c");
+        fs::create_dir_all(&own).unwrap();
+        let write = |dir: &str, text: &str| fs::write(top.path().join(dir).join("memory"), text).unwrap();
+        write("a/b/c", "max\n");
+        write("a", "9223372036854771712\n");
+        assert_eq!(least(&own, "memory"), None);
+        write("a/b", "1000\n");
+        write("a", "2000\n");
+        assert_eq!(least(&own, "memory"), Some((top.path().join("a/b"), 1000)));
+        write("a", "500\n");
+        assert_eq!(least(&own, "memory"), Some((top.path().join("a"), 500)));
     }
 
     #[test]

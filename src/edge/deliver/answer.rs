@@ -23,6 +23,13 @@ pub(super) enum Answer {
         /// Whether it may have been taken all the same.
         maybe_taken: bool,
     },
+    /// Not now: it is told too much at a time (status 429).
+    TooMuch {
+        /// What it says.
+        reason: String,
+        /// How long it wants us to wait, if it says so.
+        after: Option<Duration>,
+    },
     /// Taken, but not for all whom it is for.
     Partly {
         /// Who has it now.
@@ -52,6 +59,7 @@ impl Answer {
             Self::Taken => String::new(),
             Self::Partly { others, .. } => format!("taken, but not for {}", each(others)),
             Self::Later { reason, .. }
+            | Self::TooMuch { reason, .. }
             | Self::Deferred { reason, .. }
             | Self::RefusesMessage(reason)
             | Self::RefusesUs(reason) => reason.clone(),
@@ -70,7 +78,7 @@ pub(super) fn of_response(status: StatusCode, retry_after: Option<&str>, said: &
     let after = retry_after.and_then(|text| wait_of(text, now));
     match status {
         _ if status.is_success() => Answer::Taken,
-        StatusCode::TOO_MANY_REQUESTS => Answer::Later { reason, after, maybe_taken: false },
+        StatusCode::TOO_MANY_REQUESTS => Answer::TooMuch { reason, after },
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => Answer::Later { reason, after, maybe_taken: true },
         _ if status.is_server_error() => Answer::Later { reason, after, maybe_taken: true },
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
@@ -86,12 +94,10 @@ pub(super) fn of_slack(said: &str) -> Answer {
     let error = answer["error"].as_str().unwrap_or("no answer of Slack's").to_owned();
     match error.as_str() {
         _ if answer["ok"] == true => Answer::Taken,
-        "ratelimited"
-        | "rate_limited"
-        | "internal_error"
-        | "fatal_error"
-        | "service_unavailable"
-        | "request_timeout" => Answer::Later { reason: error, after: None, maybe_taken: false },
+        "ratelimited" | "rate_limited" => Answer::TooMuch { reason: error, after: None },
+        "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout" => {
+            Answer::Later { reason: error, after: None, maybe_taken: false }
+        }
         "msg_too_long" | "no_text" | "invalid_blocks" | "invalid_blocks_format" => Answer::RefusesMessage(error),
         _ => Answer::RefusesUs(error),
     }
@@ -153,9 +159,10 @@ mod tests {
         for status in [200, 201, 202, 204] {
             assert_eq!(of(status), Answer::Taken);
         }
-        for (status, maybe) in [(429, false), (500, true), (502, true), (503, true), (599, true), (408, true)] {
+        for (status, maybe) in [(500, true), (502, true), (503, true), (599, true), (408, true)] {
             assert!(matches!(of(status), Answer::Later { maybe_taken, .. } if maybe_taken == maybe), "{status}");
         }
+        assert!(matches!(of(429), Answer::TooMuch { .. }));
         for status in [400, 413, 422] {
             assert!(matches!(of(status), Answer::RefusesMessage(_)), "{status}");
         }

@@ -76,7 +76,7 @@ pub(super) async fn send(mailbox: &Mailbox, letter: &Letter, had: &BTreeSet<Stri
         Err(_) => {
             let is_silent = mailbox.port == SUBMISSIONS && mailbox.protection != Protection::Tls;
             let remedy = if is_silent { "; port 465 wants tls = \"tls\"" } else { "" };
-            let reason = format!("no answer within {} s{remedy}", deadline.as_secs());
+            let reason = format!("{}: no answer within {} s{remedy}", at(mailbox), deadline.as_secs());
             if handed_over.into_inner() { perhaps_taken(&reason) } else { later(reason) }
         }
     }
@@ -231,9 +231,19 @@ impl Refusals {
     }
 }
 
+fn at(mailbox: &Mailbox) -> String {
+    match mailbox.host.contains(':') {
+        true => format!("[{}]:{}", mailbox.host, mailbox.port),
+        false => format!("{}:{}", mailbox.host, mailbox.port),
+    }
+}
+
 /// Reads why there is no connection.
 fn of_failure(mailbox: &Mailbox, error: &Error) -> Answer {
     let mut answer = of_error(error);
+    if let Answer::Later { reason, .. } = &mut answer {
+        reason.insert_str(0, &format!("{}: ", at(mailbox)));
+    }
     if let Answer::Later { reason, .. } = &mut answer
         && mailbox.protection == Protection::Tls
         && tls::spoke_no_tls(error)

@@ -45,7 +45,7 @@ const URGENT_MAX: usize = 64;
 pub struct Timing {
     /// For one delivery, from name lookup to the end of the answer.
     pub deadline: Duration,
-    /// Between two messages of a route; Slack takes about one a second.
+    /// Between two messages to people, and to who said that it is told too much; Slack takes about one a second.
     pub gap: Duration,
     /// The first wait after a failure; each further one is twice as long, with jitter.
     pub backoff_min: Duration,
@@ -290,6 +290,7 @@ impl Deliveries {
                 Err(answer.reason())
             }
             answer::Answer::Later { reason, .. }
+            | answer::Answer::TooMuch { reason, .. }
             | answer::Answer::Deferred { reason, .. }
             | answer::Answer::RefusesMessage(reason)
             | answer::Answer::RefusesUs(reason) => Err(reason),

@@ -1,6 +1,7 @@
 //! The task of one route.
 
 mod fallback; // what this route does not take
+mod order; // what goes first
 mod partly; // mail that some have and others want later
 mod post; // what is sent by HTTP
 
@@ -21,7 +22,7 @@ use tracing::{debug, info, warn};
 use super::{Common, Outcome, Urgent, answer::Answer, command, mail};
 use crate::{
     alert::{Message, MessageError, Route, Target, Trouble},
-    base::{Generation, Rng, Severity, TimeSpan, UnitName, Wall},
+    base::{Generation, Rng, TimeSpan, UnitName, Wall},
     edge::{
         http::Reach,
         log,
@@ -30,17 +31,17 @@ use crate::{
 };
 
 /// Messages of a route that are read from the outbox at a time.
-const PAGE_ROWS: u32 = 64;
+const PAGE_ROWS: u32 = 256;
 /// Tries of one message; with the longest back-off they last three and a half days.
 const ATTEMPTS_MAX: u32 = 1000;
 /// Tries of one message at a dead route: an hour and a half of ever longer pauses, then a day of hours.
 const REFUSED_MAX: u32 = 34;
 /// How long a message waits until it is written down that it is under way.
 const NOTED_WITHIN: Duration = Duration::from_millis(250);
-/// More that wait than this are sent as one, to people: a receiver takes one a second.
+/// More that wait than this are sent as one, to people.
 const CROWD: usize = 21;
 /// Most messages in one.
-const DIGEST_MAX: usize = PAGE_ROWS as usize;
+const DIGEST_MAX: usize = 64;
 /// Messages that a task remembers; past it the store alone knows what became of them.
 const KNOWN_MAX: usize = 1024;
 /// What is kept of an answer as a reason.
@@ -85,6 +86,8 @@ pub(super) struct Worker {
     threads: BTreeMap<String, String>,
     /// A crowd was refused: messages are sent one by one until one is taken.
     apart: bool,
+    /// The receiver has said that it is told too much, and not all that waited then is told.
+    paced: bool,
     /// What the receiver calls the message that it took just now.
     receipt: Option<String>,
 }
@@ -135,6 +138,7 @@ impl Worker {
             handed_over: BTreeSet::new(),
             threads: BTreeMap::new(),
             apart: false,
+            paced: false,
             receipt: None,
         }
     }
@@ -197,6 +201,7 @@ impl Worker {
         let (waiting, rested) = self.without_resting(waiting);
         let inherits = std::mem::take(&mut self.inherits);
         let Some(oldest) = waiting.first() else {
+            self.paced &= rested.is_some();
             // Behind so many that rest may be others.
             return rested.map_or(Ok(None), |rested| Err(if is_whole_page { Instant::now() } else { rested }));
         };
@@ -207,7 +212,7 @@ impl Worker {
             let gathered = Instant::now() + left;
             return Err(rested.map_or(gathered, |rested| rested.min(gathered)));
         }
-        let waiting = graver_first(waiting);
+        let waiting = order::graver_first(waiting);
         let count = if self.gathers(waiting.len()) { waiting.len().min(DIGEST_MAX) } else { 1 };
         let mut parts: Vec<Part> = waiting.into_iter().take(count).map(|row| self.part(row)).collect();
         // One mail is for the same people.
@@ -263,7 +268,8 @@ impl Worker {
     /// What waits but for reminders that a later message of the same incident has overtaken: who was out of reach for hours
     /// wants to know what is, not each time that it was so.
     fn without_overtaken(&mut self, waiting: Vec<OutboxRow>) -> Vec<OutboxRow> {
-        if waiting.len() < 2 {
+        // A page is long, and most have none.
+        if waiting.len() < 2 || waiting.iter().all(|row| row.payload.contains("\"reminder\":0")) {
             return waiting;
         }
         let mut later = BTreeSet::new();
@@ -347,9 +353,16 @@ impl Worker {
             [first, _, ..] => Ok(Message::digest(first, &messages)),
             _ => {
                 let message = messages.into_iter().next().ok_or(MessageError::Version(0))?;
-                Ok(Message { last_output: self.last_output(&message).await, ..message })
+                let waited = parts.first().is_some_and(|part| self.has_waited(part.created));
+                Ok(Message { last_output: self.last_output(&message, waited).await, ..message })
             }
         }
+    }
+
+    /// Whether a message waited for longer than what its run said last takes to be written down.
+    fn has_waited(&self, created: Wall) -> bool {
+        let waited = u64::try_from((self.common.clock)().wall.0.saturating_sub(created.0)).unwrap_or(0);
+        Duration::from_micros(waited) > OUTPUT_PAUSES.iter().sum()
     }
 
     /// What an answer says of the route; how long nothing is sent.
@@ -359,17 +372,18 @@ impl Worker {
             Answer::Taken => {
                 (self.failures, self.refusals, self.deaths, self.apart) = (0, 0, 0, false);
                 self.set_trouble(None);
-                timing.gap
+                self.gap()
             }
             Answer::Partly { others, later, .. } => {
                 (self.failures, self.refusals, self.deaths, self.apart) = (0, 0, 0, false);
                 let who = others.keys().cloned().collect();
                 let then = if *later { "some of them are tried again" } else { "they are not tried again" };
                 self.set_trouble(Some(Trouble::Partly { who, reason: format!("{}; {then}", answer.reason()) }));
-                timing.gap
+                self.gap()
             }
-            Answer::Later { reason, after, .. } => {
+            Answer::Later { reason, after, .. } | Answer::TooMuch { reason, after } => {
                 self.fails(reason);
+                self.paced |= matches!(answer, Answer::TooMuch { .. });
                 let backoff = self.backoff();
                 after.map_or(backoff, |wanted| wanted.max(timing.gap)).min(timing.retry_after_max)
             }
@@ -380,15 +394,21 @@ impl Worker {
             // Which of them it is, is found out one by one.
             Answer::RefusesMessage(_) if !was_one => {
                 self.apart = true;
-                timing.gap
+                self.gap()
             }
             Answer::RefusesMessage(reason) => {
                 self.refusals += 1;
                 // A second message that is refused says that it is not the messages.
-                if self.refusals > 1 { self.died(reason.clone()) } else { timing.gap }
+                if self.refusals > 1 { self.died(reason.clone()) } else { self.gap() }
             }
             Answer::RefusesUs(reason) => self.died(reason.clone()),
         }
+    }
+
+    /// How long the receiver rests after it has answered. Programs take what they take; people, and who said that it is too much,
+    /// are told slowly.
+    fn gap(&self) -> Duration {
+        if self.paced || self.route.target.wants_a_pace() { self.common.timing.gap } else { Duration::ZERO }
     }
 
     /// What an answer says of one message.
@@ -405,6 +425,9 @@ impl Worker {
             }
             Answer::Later { reason, maybe_taken, .. } | Answer::Deferred { reason, maybe_taken } => {
                 known.possible_duplicate |= maybe_taken;
+                self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, pause, reason)
+            }
+            Answer::TooMuch { reason, .. } => {
                 self.waiting_or_failed(is_old || known.attempts >= ATTEMPTS_MAX, pause, reason)
             }
             Answer::RefusesMessage(reason) if !was_one => {
@@ -497,8 +520,8 @@ impl Worker {
     }
 
     /// What the run said last of whose end a message speaks. It is written down at the same time as the message, so it is
-    /// waited for a little.
-    async fn last_output(&self, message: &Message) -> Vec<String> {
+    /// waited for a little; not by one that has `waited` in a crowd.
+    async fn last_output(&self, message: &Message, waited: bool) -> Vec<String> {
         let unit = message.unit.as_deref().and_then(|unit| UnitName::new(unit).ok());
         if let (Some(logs), Some(unit), true) = (&self.common.logs, &unit, message.speaks_of_health()) {
             let dir = logs.join(unit.as_str());
@@ -509,7 +532,7 @@ impl Worker {
             return words.await.unwrap_or_default();
         }
         let Some(unit) = unit.filter(|_| message.speaks_of_an_end()) else { return Vec::new() };
-        for pause in OUTPUT_PAUSES {
+        for pause in OUTPUT_PAUSES.into_iter().take(if waited { 1 } else { OUTPUT_PAUSES.len() }) {
             tokio::time::sleep(pause).await;
             let Ok(Some(run)) = self.common.store.run(unit.clone(), Generation(message.generation)).await else {
                 break;
@@ -525,7 +548,7 @@ impl Worker {
         let body = message.body(&self.route.target).unwrap_or_default();
         match self.route.target.clone() {
             Target::Email(mailbox) => mail::send(&mailbox, &message.letter(), had, self.common.timing.deadline).await,
-            Target::Webhook(webhook) => self.post_signed(&webhook, body).await,
+            Target::Webhook(webhook) => self.post_signed(&webhook, body, message.possible_duplicate).await,
             Target::Slack(url) => self.post(&url, body, post::json(), Reach::Public).await,
             Target::Alertmanager(url) => self.post_to_alertmanager(&url, body).await,
             Target::SlackBot(bot) => self.post_as_bot(&bot, message).await,
@@ -541,26 +564,6 @@ impl Worker {
         let permille = u32::try_from(750 + self.rng.below(501)).unwrap_or(1000);
         (full * permille / 1000).min(timing.backoff_max)
     }
-}
-
-/// What is critical before what is not: a crowd of warnings takes a second each. Messages about one thing stay in their order:
-/// the end of an incident must not end the next one, which receivers know by the same key.
-fn graver_first(waiting: Vec<OutboxRow>) -> Vec<OutboxRow> {
-    if waiting.len() < 2 {
-        return waiting;
-    }
-    // One that cannot be read is refused when its turn comes.
-    let message = |row: &OutboxRow| Message::from_json(&row.payload).ok();
-    let critical: BTreeSet<String> = waiting
-        .iter()
-        .filter_map(message)
-        .filter(|message| message.severity == Severity::Critical.as_str())
-        .map(|message| message.thing())
-        .collect();
-    let is_critical = |row: &OutboxRow| message(row).is_some_and(|message| critical.contains(&message.thing()));
-    let (mut first, rest): (Vec<OutboxRow>, Vec<OutboxRow>) = waiting.into_iter().partition(is_critical);
-    first.extend(rest);
-    first
 }
 
 /// By how much the first wait is multiplied after so many failures.

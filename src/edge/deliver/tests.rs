@@ -211,13 +211,13 @@ async fn retry_after_is_honoured_and_capped() {
 }
 
 #[tokio::test]
-async fn a_route_gets_at_most_one_message_per_gap() {
+async fn people_get_at_most_one_message_per_gap() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let peer = Peer::start(|_| Reply::status(200, "", "")).await;
     put(&store, 1..=4);
     let gap = Duration::from_millis(150);
-    let deliveries = deliver(&store, route(&peer.url("/"), webhook), Timing { gap, ..quick() });
+    let deliveries = deliver(&store, route(&peer.url("/"), Target::Slack), Timing { gap, ..quick() });
     let requests = peer.arrived(4).await;
     assert!(requests.windows(2).all(|pair| pair[1].at - pair[0].at >= gap * 9 / 10), "{requests:?}");
     deliveries.stop(SOON).await;
@@ -246,7 +246,8 @@ async fn a_thousand_alerts_to_who_is_told_too_much_all_arrive_once_and_none_with
         peer.arrived(250 * part).await;
     }
     let requests = peer.arrived(1000 + waits.len()).await;
-    assert!(requests.windows(2).all(|pair| pair[1].at - pair[0].at >= gap));
+    let paced = requests[waits[0].0..].windows(2);
+    assert!(paced.into_iter().all(|pair| pair[1].at - pair[0].at >= gap), "after it said so");
     for (nth, header, at_least) in waits {
         let waited = requests[nth + 1].at - requests[nth].at;
         assert!(waited >= Duration::from_millis(at_least), "{header}: {waited:?}");
@@ -256,6 +257,59 @@ async fn a_thousand_alerts_to_who_is_told_too_much_all_arrive_once_and_none_with
     assert_eq!(arrived.len(), 1000 + waits.len());
     arrived.dedup();
     assert_eq!(arrived, (1..=1000).map(|n| format!("m{n}")).collect::<Vec<_>>());
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_crowd_is_told_as_fast_as_its_receiver_answers_and_what_is_critical_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|_| Reply::status(200, "", "")).await;
+    // Of one thing two, of which the later is critical.
+    let about = |n: u32| {
+        let severity = if n == 120 { "critical" } else { "warning" }.to_owned();
+        let unit = Some(if n == 120 { "web60".to_owned() } else { format!("web{n}") });
+        Message { severity, unit, ..message(n) }
+    };
+    let writes = (1..=120).map(|n| Write::Message(Box::new(about(n)), clock().wall)).collect();
+    store.submit(Batch { seq: None, writes });
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), Timing { deadline: SOON, ..Timing::default() });
+    let requests = peer.arrived(120).await;
+    emptied(&store).await;
+    assert!(requests[119].at - requests[0].at < Duration::from_secs(15), "not one a second");
+    let ids: Vec<_> = ids(&peer).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids[..3], ["m60", "m120", "m1"], "in the order of their thing");
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_body_of_any_form_comes_with_a_header_that_says_that_it_may_be_there_already() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|nth| Reply::status(if nth == 0 { 500 } else { 200 }, "", "")).await;
+    put(&store, [1]);
+    let template = Some(crate::alert::Template::new("{{ id }} {{ possible_duplicate }}").unwrap());
+    let target = Target::Webhook(Box::new(Webhook { template, ..Webhook::new(Secret::new(peer.url("/"))) }));
+    let deliveries = deliver(&store, Route::new(RouteName::new("ops").unwrap(), target), quick());
+    let requests = peer.arrived(2).await;
+    let bodies: Vec<_> = requests.iter().map(|request| request.body.as_str()).collect();
+    assert_eq!(bodies, ["m1 false", "m1 true"]);
+    let says = |nth: usize| requests[nth].head.to_lowercase().contains("x-roundsman-possible-duplicate: 1\r\n");
+    assert!(!says(0) && says(1), "{requests:?}");
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn it_is_known_how_many_wait_for_whom() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, 1..=3);
+    assert!(store.flush(SOON).await);
+    assert_eq!(store.waiting().await.unwrap(), BTreeMap::from([("ops".to_owned(), 3)]));
+    let peer = Peer::start(|_| Reply::status(200, "", "")).await;
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
+    emptied(&store).await;
+    assert!(store.waiting().await.unwrap().is_empty());
     deliveries.stop(SOON).await;
 }
 
@@ -366,13 +420,17 @@ async fn reminders_that_a_later_message_has_overtaken_are_not_sent_after_an_outa
     let writes = messages.map(|message| Write::Message(Box::new(message), clock().wall)).into();
     store.submit(Batch { seq: None, writes });
     assert!(store.flush(SOON).await);
-    assert_eq!(store.untaken().await.unwrap().len(), 2);
+    let told = async || {
+        let told = store.told(vec!["a".to_owned(), "b".to_owned()]).await.unwrap();
+        told.into_iter().map(|told| (told.incident, told.waits, told.taken)).collect::<Vec<_>>()
+    };
+    assert_eq!(told().await, [("a".to_owned(), true, false), ("b".to_owned(), true, false)]);
     let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
     peer.arrived(4).await;
     emptied(&store).await;
     let order: Vec<_> = ids(&peer).into_iter().map(|(id, _)| id).collect();
     assert_eq!(order, ["m1", "m2", "m5", "m6"]);
-    assert!(store.untaken().await.unwrap().is_empty());
+    assert_eq!(told().await, [("a".to_owned(), false, true), ("b".to_owned(), false, true)]);
     deliveries.stop(SOON).await;
 }
 

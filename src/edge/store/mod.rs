@@ -35,7 +35,7 @@ pub use error::StoreError;
 pub use examine::{Examined, KnownRun, examine};
 pub use fleet::{FleetWrite, KeptPlan};
 pub use open::fits;
-pub use outbox::OutboxRow;
+pub use outbox::{OutboxRow, Told};
 pub use prune::Retention;
 pub use queue::{ESSENTIALS_WAITING_MAX, NOTICES_WAITING_MAX};
 pub use read::{Generations, HISTORY_ROWS_MAX, NoticeRow, ProbeRow, ResetRow, RestartTotals, RunRow, Why};

@@ -39,8 +39,9 @@ pub(super) enum Check {
     Full,
 }
 
-/// Opens the database for the writer, begins it if it is not there, checks it and brings its tables up to date.
-pub(super) fn open(path: &Path, check: Check) -> Result<Connection, Trouble> {
+/// Opens the database for the writer, begins it if it is not there, checks it and brings its tables up to date. `born` is what
+/// tells one that begins now from others.
+pub(super) fn open(path: &Path, check: Check, born: i64) -> Result<Connection, Trouble> {
     let created =
         begin_file(path).map_err(|error| Trouble::Waits(format!("cannot create {}: {error}", path.display())))?;
     let mut connection = connect(path)?;
@@ -52,7 +53,7 @@ pub(super) fn open(path: &Path, check: Check) -> Result<Connection, Trouble> {
     if (1..VERSION).contains(&version) {
         keep_before_migration(&connection, path, version)?;
     }
-    schema::migrate(&mut connection, version).map_err(refused_is_damage)?;
+    schema::migrate(&mut connection, version, born).map_err(refused_is_damage)?;
     if let Some(name) = schema::difference(&connection)? {
         return Err(Trouble::Damaged(format!("its {name} is missing or not as it was made")));
     }

@@ -1,6 +1,6 @@
 //! What waits in the outbox, and what became of what was told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
@@ -35,6 +35,21 @@ pub struct OutboxRow {
     pub receipt: Option<String>,
 }
 
+/// What became of the messages of an incident for one route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The incident.
+    pub incident: String,
+    /// The route.
+    pub route: String,
+    /// Whose fallback it is for these: that route did not take them in time.
+    pub fallback_of: Option<String>,
+    /// It has yet to take one.
+    pub waits: bool,
+    /// It has taken one.
+    pub taken: bool,
+}
+
 impl Store {
     /// What a receiver called the first message of an incident that it took from this route.
     pub async fn receipt(&self, route: RouteName, incident: String) -> Result<Option<String>, StoreError> {
@@ -54,16 +69,32 @@ impl Store {
         self.0.reads.ask(read).await
     }
 
-    /// By incident, the routes that have yet to take a message of it.
-    pub async fn untaken(&self) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
-        let sql = "SELECT DISTINCT incident, route FROM outbox
-                   WHERE state IN ('waiting', 'sending') AND incident IS NOT NULL";
+    /// What became of the messages of these incidents, for each route.
+    pub async fn told(&self, incidents: Vec<String>) -> Result<Vec<Told>, StoreError> {
+        let sql = "SELECT incident, route, CASE WHEN json_valid(payload) THEN payload ->> 'fallback_of' END AS instead_of,
+                   max(state IN ('waiting', 'sending')), max(state = 'delivered')
+                   FROM outbox WHERE incident IN (SELECT value FROM json_each(?1)) GROUP BY incident, route, instead_of";
+        let incidents = serde_json::Value::from(incidents).to_string();
         let read = move |connection: &Connection| {
-            let mut untaken = BTreeMap::<String, BTreeSet<String>>::new();
-            for (incident, route) in list(connection, sql, [], |row| Ok((row.get(0)?, row.get(1)?)))? {
-                untaken.entry(incident).or_default().insert(route);
-            }
-            Ok(untaken)
+            list(connection, sql, [incidents], |row| {
+                Ok(Told {
+                    incident: row.get(0)?,
+                    route: row.get(1)?,
+                    fallback_of: row.get(2)?,
+                    waits: row.get(3)?,
+                    taken: row.get(4)?,
+                })
+            })
+        };
+        self.0.reads.ask(read).await
+    }
+
+    /// By route, how many messages it has yet to take.
+    pub async fn waiting(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        let sql = "SELECT route, count(*) FROM outbox WHERE state IN ('waiting', 'sending') GROUP BY route";
+        let read = move |connection: &Connection| {
+            let rows = list(connection, sql, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+            Ok(rows.into_iter().map(|(route, count)| (route, u64::try_from(count).unwrap_or(0))).collect())
         };
         self.0.reads.ask(read).await
     }

@@ -243,6 +243,7 @@ impl Store {
                 open: open_incidents(connection)?,
                 marks: marks(connection)?,
                 silences: newest_silences(connection)?,
+                born: born(connection)?,
             })
         };
         self.0.reads.ask(saved).await
@@ -449,6 +450,12 @@ fn marks(connection: &Connection) -> rusqlite::Result<BTreeMap<UnitName, Mark>> 
         marks.entry(unit).or_default().incident = Some(incident);
     }
     Ok(marks)
+}
+
+/// None of databases that were made before this was kept.
+fn born(connection: &Connection) -> rusqlite::Result<Option<u64>> {
+    let found = list(connection, "SELECT value FROM meta WHERE key = 'born'", [], |row| row.get::<_, i64>(0))?;
+    Ok(found.first().map(|born| born.cast_unsigned()))
 }
 
 fn open_incidents(connection: &Connection) -> rusqlite::Result<Vec<Incident>> {

@@ -123,10 +123,14 @@ CREATE TABLE fleet_drains (
 ";
 
 /// Brings the database to [`VERSION`], each step in its own transaction.
-pub(super) fn migrate(connection: &mut Connection, from: i32) -> rusqlite::Result<()> {
+pub(super) fn migrate(connection: &mut Connection, from: i32, born: i64) -> rusqlite::Result<()> {
     for (version, step) in STEPS.into_iter().filter(|(version, _)| *version > from) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(step)?;
+        if version == 1 {
+            // Incidents are named by it. To the microsecond, so that no two of a node share it.
+            transaction.execute("INSERT INTO meta VALUES ('born', ?1)", [born])?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;
@@ -138,7 +142,7 @@ pub(super) fn migrate(connection: &mut Connection, from: i32) -> rusqlite::Resul
 /// a table may leave a file that SQLite finds sound and whose columns have other names.
 pub(super) fn difference(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let mut own = Connection::open_in_memory()?;
-    migrate(&mut own, 0)?;
+    migrate(&mut own, 0, 0)?;
     let (theirs, ours) = (texts(connection)?, texts(&own)?);
     let differs = ours.into_iter().find(|(name, text)| theirs.get(name) != Some(text));
     Ok(differs.map(|(name, _)| String::from_utf8_lossy(&name).into_owned()))

@@ -256,7 +256,8 @@ impl Writer {
     }
 
     fn open(&mut self, check: Check) -> Result<(), Trouble> {
-        self.connection = Some(open::open(&self.options.path, check)?);
+        let now = (self.options.clock)().wall;
+        self.connection = Some(open::open(&self.options.path, check, now.0)?);
         Ok(())
     }
 

@@ -95,7 +95,7 @@ fn judge_room(report: &mut Report, place: String, room: disk::Room, least: ByteS
     let make_room = format!("make room (du -xh {place} | sort -h | tail), or give it a larger disk");
     let few = inodes.filter(|inodes| *inodes < INODES_FEW);
     if bytes < least {
-        let message = format!("{bytes} free, less than {least}");
+        let message = format!("{} free, less than {}", bytes.rounded(), least.rounded());
         if disk::is_bad(bytes.0, least.0) {
             report.fail("disk", place, message, make_room);
         } else {
@@ -111,7 +111,7 @@ fn judge_room(report: &mut Report, place: String, room: disk::Room, least: ByteS
         }
     } else {
         let inodes = inodes.map(|inodes| format!(", {inodes} files")).unwrap_or_default();
-        report.ok("disk", place, format!("{bytes}{inodes} free"));
+        report.ok("disk", place, format!("{}{inodes} free", bytes.rounded()));
     }
 }
 
@@ -153,7 +153,7 @@ fn judge_descriptors(report: &mut Report, whose: &str, limit: Option<u64>, needs
 }
 
 /// The hard limit, proc_pid_limits(5): the daemon takes what it may.
-fn hard_limit(text: &str, name: &str) -> Option<u64> {
+pub(super) fn hard_limit(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let word = line.split_ascii_whitespace().nth(1)?;
     if word == "unlimited" { Some(u64::MAX) } else { word.parse().ok() }
@@ -189,7 +189,7 @@ fn judge_cgroup_pids(report: &mut Report, keeper: Pid) {
     }
 }
 
-fn number(path: impl AsRef<Path>) -> Option<u64> {
+pub(super) fn number(path: impl AsRef<Path>) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
@@ -269,6 +269,10 @@ mod tests {
             judge_room(&mut report, "/x".to_owned(), room, ByteSize(1000));
             levels(&report)[0].to_owned()
         };
+        let mut report = Report::default();
+        let room = disk::Room { bytes: ByteSize(40_099_028 << 10), inodes: None, read_only: false };
+        judge_room(&mut report, "/x".to_owned(), room, ByteSize(100 << 30));
+        assert_eq!(report.said()[0].2, "38.2G free, less than 100G");
         assert_eq!(judged(1000, None, false), "ok");
         assert_eq!(judged(999, None, false), "warn");
         assert_eq!(judged(249, None, false), "fail");

@@ -4,6 +4,7 @@
 //! deadline: a disk, a resolver or a server that hangs is a finding, and the others are found all the same. What is said never
 //! has a secret in it: of a URL only the host.
 
+mod asked; // limits that cannot be given
 mod database; // is it sound?
 mod files; // who may read and change what
 mod hosts; // reached by ssh
@@ -98,13 +99,14 @@ pub async fn examine(file: Option<PathBuf>, socket: Option<PathBuf>, places: Pla
     };
     let Some(case) = case.map(Arc::new) else { return report.diagnosis() };
     type Section = (&'static str, fn(&Case, &mut Report));
-    let sections: [Section; 10] = [
+    let sections: [Section; 11] = [
         ("units", programs::look),
         ("daemon", in_force::look),
         ("ports", ports::look),
         ("permissions", files::look),
         ("clock", machine::clock),
         ("limits", machine::limits),
+        ("limits", asked::look),
         ("cgroup", machine::cgroup),
         ("processes", processes::look),
         ("init", init::look),

@@ -1,4 +1,5 @@
-//! What units and probes run: a program that is not there cannot be started, and says of no service how it is.
+//! What units and probes run, and the files of variables that they run with: without these nothing can be started, and nothing
+//! says of a service how it is.
 
 use std::{
     env,
@@ -6,16 +7,22 @@ use std::{
 };
 
 use super::{
-    super::{alerting::program::can_run, launch::PATH_DEFAULT},
+    super::{
+        alerting::program::can_run,
+        launch::{LaunchError, PATH_DEFAULT, variables_of},
+    },
     Case,
     report::Report,
 };
-use crate::unit::spec::{ExecSpec, ProbeCheck};
+use crate::{
+    base::Chain,
+    unit::spec::{ExecSpec, ProbeCheck},
+};
 
 const TOPIC: &str = "units";
 
 pub(super) fn look(case: &Case, report: &mut Report) {
-    let (mut started, mut probing) = (0, 0);
+    let (mut started, mut probing, mut read) = (0, 0, 0);
     for (name, unit) in &case.host.units {
         let exec = &unit.service.exec;
         for command in &unit.service.exec_start {
@@ -25,6 +32,12 @@ pub(super) fn look(case: &Case, report: &mut Report) {
                     let place = format!("exec_start of {name}");
                     tell(report, exec, place, &why, "install it, or correct exec_start", command.ignore_failure);
                 }
+            }
+        }
+        for (path, _) in exec.environment_files.iter().filter(|(_, may_be_missing)| !may_be_missing) {
+            match variables_of(path, false, &|_| ()) {
+                Ok(_) => read += 1,
+                Err(error) => tell_unread(report, format!("environment_file of {name}"), &error),
             }
         }
         for probe in &unit.health {
@@ -40,10 +53,26 @@ pub(super) fn look(case: &Case, report: &mut Report) {
             }
         }
     }
-    for (whose, count) in [("programs of units", started), ("programs of probes", probing)] {
+    let all = [("programs of units", started), ("programs of probes", probing), ("files of variables", read)];
+    for (whose, count) in all {
         if count > 0 {
             report.ok(TOPIC, whose, format!("{count} are there"));
         }
+    }
+}
+
+/// That no process of a unit can have its variables.
+fn tell_unread(report: &mut Report, place: String, error: &LaunchError) {
+    let why = format!("it cannot start: {}", Chain(error));
+    if error.is_for_want_of_permission() {
+        report.unknown(
+            TOPIC,
+            place,
+            format!("we may not look at it: {}", Chain(error)),
+            "run this as the daemon's user",
+        );
+    } else {
+        report.fail(TOPIC, place, why, "put the file there, or write - before its path if the unit can do without");
     }
 }
 

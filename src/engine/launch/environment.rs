@@ -125,13 +125,24 @@ pub(in crate::engine) fn read_variables(
     let mut all = Vec::new();
     for (path, may_be_missing) in &exec.environment_files {
         begins(path);
-        for path in matching(path, *may_be_missing)? {
-            begins(&path);
-            match unitdir::read_text(&path) {
-                Ok(text) => all.extend(parse_env_file(&text)),
-                Err(_) if *may_be_missing => {}
-                Err(error) => return Err(LaunchError::EnvironmentFile(error)),
-            }
+        all.extend(variables_of(path, *may_be_missing, begins)?);
+    }
+    Ok(all)
+}
+
+/// What one of them says, or all that a pattern matches.
+pub(in crate::engine) fn variables_of(
+    path: &Path,
+    may_be_missing: bool,
+    begins: &dyn Fn(&Path),
+) -> Result<Vec<(String, String)>, LaunchError> {
+    let mut all = Vec::new();
+    for path in matching(path, may_be_missing)? {
+        begins(&path);
+        match unitdir::read_text(&path) {
+            Ok(text) => all.extend(parse_env_file(&text)),
+            Err(_) if may_be_missing => {}
+            Err(error) => return Err(LaunchError::EnvironmentFile(error)),
         }
     }
     Ok(all)

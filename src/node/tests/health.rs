@@ -37,7 +37,8 @@ fn a_verdict_falls_after_a_row_of_failures_and_rises_after_a_row_of_good_answers
     assert_eq!(turn(&mut desk, "web/1", Some("refused")), ["Unhealthy web/1 live: refused (nothing)"]);
     assert_eq!(turn(&mut desk, "web/1", Some("refused")), Vec::<String>::new(), "said once");
     assert_eq!(turn(&mut desk, "web/1", None), Vec::<String>::new());
-    assert_eq!(turn(&mut desk, "web/1", None), ["Healthy web/1 live", "Recovered web/1"]);
+    assert_eq!(turn(&mut desk, "web/1", None), ["Healthy web/1 live"]);
+    assert!(desk.pass(10.0).contains(&"Recovered web/1".to_owned()));
     let health = &desk.status("web").health[0];
     assert_eq!((health.verdict.as_str(), health.last_failure.as_deref()), ("healthy", Some("refused")));
 }
@@ -218,7 +219,8 @@ fn the_row_of_restarts_goes_on_while_a_probe_is_not_good() {
     }
     assert_eq!(desk.status("web").restarts, 1, "it was well for less than a minute");
     for _ in 0..9 {
-        turn(&mut desk, "web/2", None);
+        desk.pass(10.0);
+        desk.probed("web/2", 0, None);
     }
     assert_eq!(desk.status("web").restarts, 0);
 }
@@ -403,5 +405,26 @@ fn shown_only(on_unhealthy: OnUnhealthy) {
     assert_eq!(turn(&mut desk, None), ["Unhealthy web/1 shown: never well (nothing)"]);
     (0..3).for_each(|_| drop(turn(&mut desk, Some("refused"))));
     turn(&mut desk, None);
-    assert_eq!(turn(&mut desk, None), ["Healthy web/1 live", "Recovered web/1"]);
+    assert_eq!(turn(&mut desk, None), ["Healthy web/1 live"]);
+    assert!(desk.pass(10.0).contains(&"Recovered web/1".to_owned()));
+}
+
+#[test]
+fn a_probe_that_is_good_and_bad_by_turns_is_one_outage_until_it_has_been_good_for_as_long_as_a_unit_has_to_be_up() {
+    let mut desk = Desk::new([probed(OnUnhealthy::Alert)]);
+    desk.up("web");
+    desk.pass(60.0);
+    let mut said = desk.probed("web/1", 0, None);
+    let answer = |desk: &mut Desk, failure: Option<&str>| {
+        desk.give(Input::ProbeNow { ticket: Ticket(1), units: vec![name("web")] });
+        desk.probed("web/1", 0, failure);
+    };
+    for _ in 0..20 {
+        (0..3).for_each(|_| answer(&mut desk, Some("x")));
+        (0..2).for_each(|_| answer(&mut desk, None));
+        assert_eq!(desk.status("web").health[0].verdict.as_str(), "healthy");
+        said.extend(desk.pass(3.0));
+    }
+    assert!(!said.iter().any(|line| line.starts_with("Recovered")), "{said:?}");
+    assert!(desk.pass(7.1).contains(&"Recovered web/1".to_owned()), "good for ten seconds");
 }

@@ -14,6 +14,18 @@ pub struct Alerts {
     /// Routes whose last try failed, with the reason; they are tried again soon.
     #[serde(default)]
     pub failing_routes: Vec<DeadRoute>,
+    /// Routes for which messages wait, and how many.
+    #[serde(default)]
+    pub waiting: Vec<WaitingRoute>,
+}
+
+/// Messages that wait for a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingRoute {
+    /// Its name.
+    pub route: String,
+    /// How many.
+    pub messages: u64,
 }
 
 /// An open incident.
@@ -48,6 +60,12 @@ pub struct Incident {
     /// Whose route has yet to take a message of it; a list of open incidents alone says this.
     #[serde(default)]
     pub untaken: Vec<String>,
+    /// Whose route has taken none and is asked no more.
+    #[serde(default)]
+    pub given_up: Vec<String>,
+    /// Which route was told in place of another, that did not take it in time.
+    #[serde(default)]
+    pub fallbacks: Vec<ToldInstead>,
     /// Whether what it has come to is yet to be told: a silence, quiet hours or another incident hush it.
     pub held: bool,
     /// Which of them does, in a list of open incidents.
@@ -62,6 +80,15 @@ pub struct Incident {
     pub acknowledged_us: Option<i64>,
     /// Whether others were told because nobody had.
     pub escalated: bool,
+}
+
+/// A fallback that has taken a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldInstead {
+    /// Its name.
+    pub route: String,
+    /// The route that it was for.
+    pub fallback_of: String,
 }
 
 /// Alerts that nobody is told of for a time.

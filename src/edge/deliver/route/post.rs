@@ -21,15 +21,20 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 /// Bears the signature of a webhook's body.
 const SIGNATURE: HeaderName = HeaderName::from_static("x-roundsman-signature");
+/// An earlier delivery may have arrived: whatever the body is, a receiver can know it.
+const POSSIBLE_DUPLICATE: HeaderName = HeaderName::from_static("x-roundsman-possible-duplicate");
 /// Threads that are remembered; of older incidents the store knows them.
 const THREADS_MAX: usize = 256;
 
 impl Worker {
     /// A webhook's body, signed where that is wanted.
-    pub(super) async fn post_signed(&mut self, webhook: &Webhook, body: String) -> Answer {
+    pub(super) async fn post_signed(&mut self, webhook: &Webhook, body: String, may_be_twice: bool) -> Answer {
         let is_json = webhook.template.as_ref().is_none_or(Template::is_json);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(if is_json { JSON } else { TEXT }));
+        if may_be_twice {
+            headers.insert(POSSIBLE_DUPLICATE, HeaderValue::from_static("1"));
+        }
         let signature = webhook.key.as_ref().map(|key| sign(key, &body, (self.common.clock)().wall));
         if let Some(Ok(value)) = signature.map(|text| HeaderValue::from_str(&text)) {
             headers.insert(SIGNATURE, value);

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     alert::{Fallback, Status},
     base::TimeSpan,
-    edge::clock,
+    edge::{clock, store::Told},
 };
 
 /// Longer than a message too many takes.
@@ -91,6 +91,15 @@ async fn what_a_route_does_not_take_in_time_goes_to_another_and_each_is_told_onc
     assert_eq!(told[0].id, "vm1/web/1/0/unit_failed/b");
     assert_eq!(told[0].message, "the route a did not take this (status 503: so be it): unit_failed");
     assert_eq!((told[0].fallback_of.as_deref(), told[0].possible_duplicate), (Some("a"), false));
+    let known = |route: &str, fallback_of: Option<&str>, waits: bool, taken: bool| Told {
+        incident: "web/1/0".to_owned(),
+        route: route.to_owned(),
+        fallback_of: fallback_of.map(str::to_owned),
+        waits,
+        taken,
+    };
+    let of_incident_one = || store.told(vec!["web/1/0".to_owned()]);
+    assert_eq!(of_incident_one().await.unwrap(), [known("a", None, true, false), known("b", Some("a"), false, true)]);
     a.now_answers(200);
     let before = a.messages().len();
     a.peer.arrived(before + 1).await;

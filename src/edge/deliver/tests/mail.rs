@@ -254,6 +254,7 @@ async fn tls_at_a_server_that_wants_starttls_says_so() {
     let server = Server::start(|_| Way::Take, None).await;
     put_now(&store, [1]).await;
     let mailbox = Mailbox { protection: Protection::Tls, ..server.mailbox() };
+    let at = format!("localhost:{}: ", mailbox.port);
     let target = Target::Email(Box::new(mailbox));
     let deliveries = deliver_by_mail(&store, Route { target, ..server.route() });
     let failed = async {
@@ -263,6 +264,7 @@ async fn tls_at_a_server_that_wants_starttls_says_so() {
     };
     timeout(SOON, failed).await.expect("it fails");
     let reason = trouble(&deliveries).unwrap().reason().to_owned();
+    assert!(reason.starts_with(&at), "{reason}");
     assert!(reason.contains("the server spoke no TLS") && reason.contains("tls = \"starttls\""), "{reason}");
     deliveries.stop(SOON).await;
 }

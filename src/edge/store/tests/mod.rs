@@ -80,6 +80,20 @@ impl Bench {
     }
 }
 
+#[tokio::test]
+async fn a_database_is_known_by_its_birth_for_as_long_as_it_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let at_birth = clock().wall.0.cast_unsigned();
+    for clock in [clock, || at(60)] {
+        let bench = open_with(Options { clock, ..options(&path) });
+        assert_eq!(bench.store.alerts_saved().await.unwrap().born, Some(at_birth));
+        bench.store.close(SOON).await;
+    }
+    rusqlite::Connection::open(&path).unwrap().execute("DELETE FROM meta WHERE key = 'born'", []).unwrap();
+    assert_eq!(open(&path).store.alerts_saved().await.unwrap().born, None, "those of old have none");
+}
+
 fn unit() -> UnitName {
     UnitName::new("web").unwrap()
 }
