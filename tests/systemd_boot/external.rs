@@ -319,7 +319,7 @@ fn what_systemd_tries_in_vain_between_two_looks_are_rows() {
 
 #[test]
 fn an_end_at_our_stop_is_no_news_to_the_next_daemon() {
-    let rude = "[Service]\nExecStart=\nExecStart=/bin/sh -c \"trap 'exit 143' TERM; trap 'exit 3' USR1; \
+    let rude = "[Service]\nKillMode=mixed\nExecStart=\nExecStart=/bin/sh -c \"trap 'exit 143' TERM; trap 'exit 3' USR1; \
                 echo $$$$ > /run/guest.pid; while :; do sleep 1000 & wait; done\"\n";
     let machine = machine(&[("etc/systemd/system/guest.service.d/rude.conf", rude), SELDOM]);
     machine.systemctl(&["start", "guest"]);
