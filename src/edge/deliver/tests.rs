@@ -242,8 +242,8 @@ async fn a_thousand_alerts_to_who_is_told_too_much_all_arrive_once_and_none_with
     put(&store, 1..=1000);
     let gap = Duration::from_millis(2);
     let deliveries = deliver(&store, route(&peer.url("/"), webhook), Timing { gap, ..quick() });
-    for part in 1..4 {
-        peer.arrived(250 * part).await;
+    for part in 1..10 {
+        peer.arrived(100 * part).await;
     }
     let requests = peer.arrived(1000 + waits.len()).await;
     let paced = requests[waits[0].0..].windows(2);
