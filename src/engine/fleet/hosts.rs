@@ -16,6 +16,8 @@ use crate::{
     wire::fleet::{FromHost, Said, Word},
 };
 
+/// How long what a host has said of itself holds: three times as long as until it says it again.
+pub(super) const STAYS: Duration = Duration::from_secs(15);
 /// How long a conversation goes on that nobody wants any more.
 const HELD: Duration = Duration::from_secs(60);
 /// How long whoever asks waits for hosts that were not heard yet.

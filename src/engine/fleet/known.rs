@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{drive::span, member::Member};
+use super::{drive::span, hosts, member::Member};
 use crate::{
     edge::{
         bus::{BusError, Outlook},
@@ -66,7 +66,9 @@ impl Member {
 
     pub(super) fn beat_of(&self, name: &NodeName) -> Option<&Beat> {
         let now = clock::now().mono;
-        self.beats.get(name).filter(|(at, _)| now.since(*at) <= self.settings.heartbeat.stays()).map(|(_, beat)| beat)
+        // Hosts say how they are while they are spoken to, however often signs of life come through Redis.
+        let stays = if self.is_host(name) { hosts::STAYS } else { self.settings.heartbeat.stays() };
+        self.beats.get(name).filter(|(at, _)| now.since(*at) <= stays).map(|(_, beat)| beat)
     }
 
     pub(super) fn take_outlook(&mut self, outlook: Result<Outlook, BusError>) {

@@ -32,6 +32,8 @@ use crate::{
 
 /// How often it is looked whether a command has ended.
 const STEP: Duration = Duration::from_millis(10);
+/// About how many units systemd is asked at a time: what it says of them is to be kept whole.
+const UNITS_MAX: usize = 30;
 /// How often output is read before it is looked again.
 const READS_MAX: usize = 64;
 /// How long a question to systemd, or to a service, may take.
@@ -60,9 +62,16 @@ enum To {
 impl Host {
     /// How its services and load balancers are.
     pub(super) async fn look(&self, promised: Option<Token>) -> Report {
+        let own = || self.topology.services.iter().filter(|(_, it)| it.nodes.contains(&self.node));
+        let units: Vec<&UnitName> =
+            own().filter(|(_, it)| it.commands.status.is_none()).map(|(_, it)| &it.unit).collect();
+        let by_systemd = systemd(self, &units).await;
         let mut instances = BTreeMap::new();
-        for (name, service) in self.topology.services.iter().filter(|(_, it)| it.nodes.contains(&self.node)) {
-            let seen = self.observe(service).await;
+        for (name, service) in own() {
+            let seen = match by_systemd.get(&service.unit) {
+                Some(seen) => *seen,
+                None => self.observe(service).await,
+            };
             instances.insert(Instance { service: name.clone(), node: self.node.clone() }, seen);
         }
         Report { promised, instances, pools: pools::servers(self, &self.topology, &self.node).await }
@@ -75,7 +84,7 @@ impl Host {
                 Ok((status, said)) => Observed { condition: condition(status.success()), run: named_by(&said) },
                 Err(_) => unknown,
             },
-            None => systemd(self, &service.unit).await.unwrap_or(unknown),
+            None => systemd(self, &[&service.unit]).await.get(&service.unit).copied().unwrap_or(unknown),
         }
     }
 
@@ -266,12 +275,21 @@ fn named_by(said: &[u8]) -> Option<InvocationId> {
     Some(InvocationId(id))
 }
 
-/// What systemd knows of a unit.
-async fn systemd(host: &Host, unit: &UnitName) -> Option<Observed> {
-    let full = unit.full();
-    let argv = ["systemctl", "show", "-p", "ActiveState,InvocationID,Job", "--", &full].map(Box::from);
-    let (status, said) = host.command(&argv.into(), ASKED_WITHIN, To::Us).await.ok()?;
-    status.success().then(|| shown(&String::from_utf8_lossy(&said)))
+/// What systemd knows of some units: nothing if it does not answer.
+async fn systemd(host: &Host, units: &[&UnitName]) -> BTreeMap<UnitName, Observed> {
+    let mut known = BTreeMap::new();
+    for some in units.chunks(UNITS_MAX) {
+        let names = some.iter().map(|unit| unit.full().into());
+        let words = ["systemctl", "show", "-p", "ActiveState,InvocationID,Job", "--"].map(Box::from);
+        let argv: Argv = words.into_iter().chain(names).collect();
+        let Ok((status, said)) = host.command(&argv, ASKED_WITHIN, To::Us).await else { continue };
+        if status.success() {
+            // One after the other, in the order in which they were asked for, with an empty line between.
+            let text = String::from_utf8_lossy(&said).into_owned();
+            known.extend(some.iter().map(|unit| (*unit).clone()).zip(text.split("\n\n").map(shown)));
+        }
+    }
+    known
 }
 
 /// One to which something is being done is not healthy.
