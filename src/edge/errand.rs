@@ -81,6 +81,8 @@ pub type Errands = mpsc::UnboundedSender<ErrandAsk>;
 
 /// What is kept of what a command says; the rest is read and thrown away, so that it can go on.
 const SAID_BYTES_MAX: usize = 4096;
+/// Most characters of a line for people.
+const LINE_CHARS_MAX: usize = 200;
 /// What is read at a time, and how often in a row.
 const CHUNK_BYTES: usize = 4096;
 const CHUNKS_MAX: usize = 16;
@@ -159,4 +161,23 @@ pub fn take(said: &pipe::Receiver, kept: &mut Vec<u8>) -> bool {
         }
     }
     true
+}
+
+/// The last line that a command has written, for people.
+pub fn last_line(said: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(said);
+    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    Some(last.chars().filter(|c| !c.is_control()).take(LINE_CHARS_MAX).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_the_last_that_says_something_and_bounded() {
+        assert_eq!(last_line(b"first\n  why\x1b[2J \n\n"), Some("why[2J".to_owned()));
+        assert_eq!(last_line(b"\n \n"), None);
+        assert_eq!(last_line(&[b'x'; 5000]).map(|line| line.len()), Some(LINE_CHARS_MAX));
+    }
 }

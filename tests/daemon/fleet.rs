@@ -297,30 +297,43 @@ pub(crate) fn an_aborted_plan_leaves_alone_what_it_had_not_begun() {
     assert_eq!((&plans[1]["state"], &plans[1]["reason"]), (&"aborted".into(), &"another plan takes its place".into()));
 }
 
-/// A web application that takes a while to come up.
+/// A web application that takes a while to come up, on a port or a socket in the file system.
 const APPLICATION: &str = "
-import http.server, sys, time
+import http.server, os, socket, sys, time
 time.sleep(0.3)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         time.sleep(0.01)
         self.send_response(200)
         self.end_headers()
+    def address_string(self): return ''
     def log_message(self, *_): pass
 class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
-Server(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()
+class Local(Server):
+    address_family = socket.AF_UNIX
+    def server_bind(self):
+        if os.path.exists(self.server_address): os.unlink(self.server_address)
+        self.socket.bind(self.server_address)
+place = sys.argv[1]
+server = Local(place, Handler) if '/' in place else Server(('127.0.0.1', int(place)), Handler)
+server.serve_forever()
 ";
 
-fn application(world: &World, port: u16) {
+/// `probe` is how its health is asked for.
+fn application(world: &World, place: &str, probe: &str) {
     let program = world.path("app.py");
     fs::write(&program, APPLICATION).unwrap();
     let unit = format!(
-        "[service]\nexec_start = \"python3 {} {port}\"\n[[health]]\nname = \"live\"\n\
-         http = {{ url = \"http://127.0.0.1:{port}/\" }}\ninterval = \"500ms\"\ntimeout = \"400ms\"\n",
+        "[service]\nexec_start = \"python3 {} {place}\"\n[[health]]\nname = \"live\"\n\
+         http = {{ {probe} }}\ninterval = \"500ms\"\ntimeout = \"400ms\"\n",
         program.display()
     );
     world.unit("app", &unit);
+}
+
+fn application_on(world: &World, port: u16) {
+    application(world, &port.to_string(), &format!("url = \"http://127.0.0.1:{port}/\""));
 }
 
 fn ask(port: u16) -> Result<String, String> {
@@ -404,8 +417,8 @@ socket = \"{}\"
             );
             world.unit("haproxy", &unit);
         }
-        2 => application(world, one),
-        _ => application(world, other),
+        2 => application_on(world, one),
+        _ => application_on(world, other),
     });
     for nth in 2..=3 {
         fleet.node(nth).until_status("app", "healthy", |status| status["health"] == "healthy");

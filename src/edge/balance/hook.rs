@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use super::{BalanceError, Machine, Servers};
-use crate::fleet::{Argv, Pool, PoolName};
+use crate::{
+    edge::errand::last_line,
+    fleet::{Argv, Pool, PoolName},
+};
 
 /// How long it may take to say which servers there are, or to give one its requests back.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,9 +24,7 @@ async fn run(
     match machine.run((pool, verb), words.collect(), within).await {
         Ok((true, said)) => Ok(String::from_utf8_lossy(&said).into_owned()),
         Ok((false, said)) => {
-            let said = String::from_utf8_lossy(&said);
-            let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it says nothing");
-            let said = last.chars().filter(|c| !c.is_control()).take(200).collect();
+            let said = last_line(&said).unwrap_or_else(|| "it says nothing".to_owned());
             Err(BalanceError::Refused { pool: pool.clone(), said })
         }
         Err(reason) => Err(BalanceError::Unreached(format!("{name} {verb} of pool {pool}: {reason}"))),

@@ -34,11 +34,7 @@ fn program(argv: &Argv, timeout: TimeSpan) -> Program {
 
 impl Machine for Doer {
     async fn reload(&self, unit: &UnitName) -> Result<(), String> {
-        match one(&self.handle, unit, Verb::Reload).await {
-            Ok(_) => Ok(()),
-            Err(StepOutcome::Failed { reason, .. }) => Err(reason),
-            Err(StepOutcome::Done { .. }) => Ok(()),
-        }
+        told(one(&self.handle, unit, Verb::Reload).await)
     }
 
     async fn run(
@@ -117,12 +113,17 @@ pub(in crate::engine) fn failed(kind: FailureKind, reason: impl Into<String>) ->
 
 pub(in crate::engine) type Done = Result<StepOutcome, StepOutcome>;
 
-/// The last line that a command has written, for people.
+/// What a command has written last, after how it ended.
 pub(in crate::engine) fn words(said: &[u8]) -> String {
-    let text = String::from_utf8_lossy(said);
-    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
-    last.map(|line| format!(": {}", line.chars().filter(|c| !c.is_control()).take(200).collect::<String>()))
-        .unwrap_or_default()
+    errand::last_line(said).map(|line| format!(": {line}")).unwrap_or_default()
+}
+
+/// Whether it was done; why not, for people.
+pub(in crate::engine) fn told(done: Done) -> Result<(), String> {
+    match done {
+        Ok(StepOutcome::Done { .. }) | Err(StepOutcome::Done { .. }) => Ok(()),
+        Ok(StepOutcome::Failed { reason, .. }) | Err(StepOutcome::Failed { reason, .. }) => Err(reason),
+    }
 }
 
 async fn restart(handle: &Handle, order: &StepOrder) -> Done {

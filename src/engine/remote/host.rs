@@ -21,7 +21,7 @@ use crate::{
     base::{InvocationId, UnitName},
     edge::{balance::Machine, errand::take},
     engine::fleet::{
-        acts::{Done, done, failed, words},
+        acts::{Done, done, failed, told, words},
         pools,
     },
     fleet::{
@@ -233,10 +233,7 @@ async fn readable(heard: Option<&pipe::Receiver>) -> Option<()> {
 
 impl Machine for Host {
     async fn reload(&self, unit: &UnitName) -> Result<(), String> {
-        match self.systemctl("reload", unit).await {
-            Err(StepOutcome::Failed { reason, .. }) => Err(reason),
-            Ok(_) | Err(StepOutcome::Done { .. }) => Ok(()),
-        }
+        told(self.systemctl("reload", unit).await)
     }
 
     async fn run(&self, _: (&PoolName, &'static str), argv: Argv, within: Duration) -> Result<(bool, Vec<u8>), String> {

@@ -100,7 +100,7 @@ pub(crate) fn the_scenario_of_the_operators_guide_goes_as_it_is_written() {
     let fleet = Fleet::equipped(6, &format!("{host}{SERVICES}socket = \"{socket}\"\n"), |nth, world| match nth {
         1 => prosody(world),
         2 => file_server(world),
-        3..=5 => application(world, apps[nth - 3]),
+        3..=5 => application_on(world, apps[nth - 3]),
         _ => {
             let servers: String =
                 (3..=5).map(|nth| format!("  server vm{nth} 127.0.0.1:{}\n", apps[nth - 3])).collect();

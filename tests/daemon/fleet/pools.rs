@@ -2,34 +2,6 @@
 
 use super::*;
 
-/// Answers over a socket in the file system, which nginx can name by the node.
-const APPLICATION: &str = "
-import http.server, os, socket, socketserver, sys, time
-time.sleep(0.3)
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        time.sleep(0.01)
-        self.send_response(200)
-        self.end_headers()
-    def address_string(self): return ''
-    def log_message(self, *_): pass
-class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    address_family, request_queue_size, daemon_threads = socket.AF_UNIX, 128, True
-if os.path.exists(sys.argv[1]): os.unlink(sys.argv[1])
-Server(sys.argv[1], Handler).serve_forever()
-";
-
-fn application(world: &World, socket: &str) {
-    let program = world.path("app.py");
-    fs::write(&program, APPLICATION).unwrap();
-    let unit = format!(
-        "[service]\nexec_start = \"python3 {} {socket}\"\n[[health]]\nname = \"live\"\n\
-         http = {{ url = \"http://localhost/\", unix_socket = \"{socket}\" }}\ninterval = \"500ms\"\ntimeout = \"400ms\"\n",
-        program.display()
-    );
-    world.unit("app", &unit);
-}
-
 pub(crate) fn no_request_fails_while_servers_behind_nginx_are_restarted() {
     let front = free_port();
     let folder = tempfile::Builder::new().prefix("rm-ng-").tempdir_in("/tmp").unwrap();
@@ -64,7 +36,10 @@ unit = \"nginx\"
             );
             world.unit("nginx", &unit);
         }
-        _ => application(world, &format!("{at}/vm{nth}.sock")),
+        _ => {
+            let socket = format!("{at}/vm{nth}.sock");
+            application(world, &socket, &format!("url = \"http://localhost/\", unix_socket = \"{socket}\""));
+        }
     });
     for nth in 2..=3 {
         fleet.node(nth).until_status("app", "healthy", |status| status["health"] == "healthy");
