@@ -5,7 +5,9 @@ use std::{os::fd::OwnedFd, sync::Arc};
 use crate::{
     base::{Chain, Pid, ProcessKey, Role, RunId, Signal, SpawnFailure, Ticket, TimeSpan, UnitName, Wall},
     edge::{
-        clock, notify,
+        clock,
+        log::Bound,
+        notify,
         probe::{self, Seen, Used},
         proctree::Member,
         users::Identity,
@@ -260,6 +262,10 @@ impl Engine {
         if is_first {
             self.output_begins(&order.key.run);
         }
+        if is_first && self.resources.has_kills(name) {
+            // Its cgroup is made anew, and with the old one goes what it counted.
+            self.tell_memo(name).and_then(|()| self.keeper.post()).map_err(Unprepared::Keeper)?;
+        }
         let entrance = self.resources.admit(order, identity, is_first, disks);
         let entrance = entrance.map_err(|error| refuse(order, &error, resources::ResourcesError::failure()))?;
         spec.cgroups = entrance.old;
@@ -420,8 +426,12 @@ impl Engine {
         let earliest = Wall(now.0.saturating_sub(back));
         let begun = self.node.begun(&run.unit).map_or(now, |at| at.wall);
         let dir = self.settings.paths.logs.join(run.unit.as_str());
-        let (since, is_whole) = (begun.max(earliest), begun >= earliest);
-        probe::Output { dir, since, is_whole, seen: Seen::default() }
+        let is_whole = begun >= earliest;
+        let from = match self.last_words.began(run) {
+            Some(place @ Bound::At(_)) if is_whole => place,
+            Some(Bound::At(_) | Bound::Since(_)) | None => Bound::Since(begun.max(earliest)),
+        };
+        probe::Output { dir, from, is_whole, seen: Seen::default() }
     }
 
     /// Asks whoever keeps an external service.

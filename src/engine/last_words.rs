@@ -65,6 +65,13 @@ impl Begins {
     }
 }
 
+impl LastWords {
+    /// Where the output of a run begins, if it is one of the newest of its unit.
+    pub(super) fn began(&self, run: &RunId) -> Option<Bound> {
+        self.begins.span(run).map(|span| span.from)
+    }
+}
+
 impl Engine {
     /// A run is about to begin, and nothing of the one before it is left: what is written from now on is its own.
     pub(super) fn output_begins(&self, run: &RunId) {

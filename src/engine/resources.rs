@@ -295,6 +295,11 @@ impl Resources {
         }
     }
 
+    /// Whether the kernel has ended a process of the unit, as its present cgroup counts it.
+    pub(super) fn has_kills(&self, unit: &UnitName) -> bool {
+        self.kills.get(unit).is_some_and(|kills| kills.seen > 0)
+    }
+
     /// How many processes of its run the kernel has ended, if that are more than when it was last looked at.
     pub(super) fn new_kills(&mut self, unit: &UnitName, now: Mono) -> Option<u64> {
         let kills = self.kills.get_mut(unit)?;

@@ -6,14 +6,11 @@ use super::{
     Effect, Node,
     graph::Place,
     restart,
-    service::{Begin, Control, Directive, End, Main, Phase, Run, Unit},
+    service::{Control, Directive, Main, Phase, Run},
     timers::Slot,
 };
 use crate::{
-    base::{
-        Consequence, ExitStatus, Generation, Happening, InvocationId, Notice, Now, Pid, ProcessKey, Role, RunId,
-        RunResult, SpawnFailure, StartCause, UnitName, Usage,
-    },
+    base::{ExitStatus, Happening, InvocationId, Now, Pid, ProcessKey, Role, RunId, RunResult, SpawnFailure, Usage},
     unit::spec::ServiceKind,
 };
 
@@ -360,87 +357,6 @@ impl Node {
             self.enter_resting(now, place, Phase::Exited);
         } else {
             self.enter_stop(now, place);
-        }
-    }
-
-    /// A fact about a run that is over: the row of that run may not be complete yet, because the manager that saw its end
-    /// died before the row was written. Its end is said again, as it was said then if that is still known.
-    fn replay_end(&mut self, now: Now, id: &RunId, main: Option<ExitFact>) {
-        let waited = self.waited.take().filter(|waited| waited.key.run == *id);
-        let Some(unit) = self.names.get(&id.unit).and_then(|place| self.unit(*place)) else { return };
-        if let Some(end) = unit.ends.iter().find(|end| end.generation == id.generation) {
-            let what = end.happening(&id.unit, true);
-            return self.notice(now, what);
-        }
-        let Some(fact) = main.filter(|_| id.generation < unit.generation) else { return };
-        for notice in derived_end(unit, id.generation, fact, waited).story(now, &id.unit) {
-            self.notice(notice.at, notice.what);
-        }
-    }
-}
-
-/// An end longer ago than the unit remembers. The class follows from the status, and a run came after it.
-fn derived_end(unit: &Unit, generation: Generation, fact: ExitFact, waited: Option<Waited>) -> End {
-    let service = &unit.def.service;
-    let result = restart::main_result(fact.status, fact.oom, service.kind, &service.restart.success);
-    let invocation = waited.as_ref().map_or_else(InvocationId::default, |waited| waited.invocation);
-    End {
-        generation,
-        invocation,
-        begin: waited.and_then(|waited| derived_begin(unit, generation, &waited)),
-        status: Some(fact.status),
-        usage: fact.usage,
-        result,
-        wanted: false,
-        consequence: Consequence::Restart,
-        why: None,
-    }
-}
-
-/// How a run began that lies within the row of restarts of the next one that is remembered; `None` for one before that.
-fn derived_begin(unit: &Unit, generation: Generation, waited: &Waited) -> Option<Begin> {
-    let ends = unit.ends.iter().filter_map(|end| Some((end.generation, end.begin.as_ref()?)));
-    let known = ends.chain(unit.run().map(|run| (run.generation, &run.begin)));
-    let (next, begin) = known.into_iter().find(|(known, _)| *known > generation)?;
-    let before = u32::try_from(next.0 - generation.0).ok()?;
-    let restarts = begin.restarts.checked_sub(before).filter(|row| *row > 0)?;
-    let begin = Begin::new(waited.started, StartCause::AutoRestart, restarts);
-    Some(Begin { pid: Some(waited.pid), ..begin })
-}
-
-impl Begin {
-    /// The notices about how a run came up, each with the moment at which it was true.
-    pub(super) fn story(&self, run: &RunId, invocation: InvocationId) -> Vec<Notice> {
-        let Self { at, cause, restarts, pid, ready_at } = self.clone();
-        let starting = Happening::RunStarting { run: run.clone(), invocation, cause, restarts };
-        let started = pid.map(|pid| Notice { at, what: Happening::MainStarted { run: run.clone(), pid } });
-        let ready = ready_at.map(|at| Notice { at, what: Happening::RunReady { run: run.clone() } });
-        [Some(Notice { at, what: starting }), started, ready].into_iter().flatten().collect()
-    }
-}
-
-impl End {
-    /// All notices about this run, from its beginning, each with the moment at which it was true.
-    pub(super) fn story(&self, now: Now, unit: &UnitName) -> Vec<Notice> {
-        let id = RunId { unit: unit.clone(), generation: self.generation };
-        let mut story = self.begin.as_ref().map_or_else(Vec::new, |begin| begin.story(&id, self.invocation));
-        story.push(Notice { at: now, what: self.happening(unit, true) });
-        story
-    }
-
-    /// The notice about this end.
-    pub(super) fn happening(&self, unit: &UnitName, replayed: bool) -> Happening {
-        Happening::RunEnded {
-            run: RunId { unit: unit.clone(), generation: self.generation },
-            invocation: self.invocation,
-            status: self.status,
-            usage: self.usage,
-            result: self.result,
-            wanted: self.wanted,
-            consequence: self.consequence,
-            delay: None,
-            why: self.why.as_deref().map(str::to_owned),
-            replayed,
         }
     }
 }

@@ -35,6 +35,7 @@ mod budget;
 mod claim;
 mod depend;
 mod end;
+mod ends;
 mod fact;
 mod graph;
 mod health;

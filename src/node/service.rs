@@ -21,6 +21,7 @@
 use std::sync::Arc;
 
 use super::{
+    ends::Faded,
     health::Checking,
     limit::StartWindow,
     probe::Probe,
@@ -38,9 +39,6 @@ use crate::{
         spec::{Command, ExitType, KillMode, ServiceKind},
     },
 };
-
-/// How many ends of earlier runs a unit keeps, so that a new manager can say them again.
-pub(super) const ENDS_MAX: usize = 4;
 
 /// One unit: definition, desired state, actual state.
 #[derive(Debug)]
@@ -66,6 +64,8 @@ pub(super) struct Unit {
     pub(super) spawn_failure: Option<Box<str>>,
     /// The last runs that ended, oldest first.
     pub(super) ends: Vec<End>,
+    /// Of those before them, what their exits do not tell.
+    pub(super) faded: Faded,
     pub(super) wish: Wish,
     /// The operator's word against the file's.
     pub(super) enabled: Option<bool>,
@@ -297,20 +297,6 @@ pub(super) struct End {
     pub(super) why: Option<Box<str>>,
 }
 
-impl End {
-    /// Whether its beginning can be told from those after it: each restart follows the one before. How their row began
-    /// cannot.
-    fn follows_from_later_ones(&self) -> bool {
-        let is_restart = |begin: &Begin| begin.cause == StartCause::AutoRestart && begin.restarts > 0;
-        self.begin.as_ref().is_none_or(is_restart)
-    }
-
-    /// Whether its run had a main process: the keeper holds the exit of that until the row of the run is written.
-    fn had_main(&self) -> bool {
-        self.begin.as_ref().is_none_or(|begin| begin.pid.is_some())
-    }
-}
-
 /// What the units of on_failure and on_success are told of the unit that triggered them (systemd.exec(5), `$MONITOR_*`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Monitor {
@@ -352,6 +338,7 @@ impl Unit {
             last_status: None,
             spawn_failure: None,
             ends: Vec::new(),
+            faded: Faded::default(),
             wish: Wish::Down,
             enabled: None,
             job: None,
@@ -401,17 +388,6 @@ impl Unit {
     /// Up, in the sense in which other units need it.
     pub(super) fn is_up(&self) -> bool {
         self.run().is_some_and(|run| run.phase.is_up()) || (matches!(self.state, State::Listening) && self.accepts())
-    }
-
-    pub(super) fn keep_end(&mut self, end: End) {
-        if self.ends.len() == ENDS_MAX {
-            // The rows of the older half are written by now, most likely; those are remembered for how their row began.
-            let may_go =
-                |(place, end): (usize, &End)| end.follows_from_later_ones() && (end.had_main() || place < ENDS_MAX / 2);
-            let oldest = self.ends.iter().enumerate().position(may_go).unwrap_or(0);
-            self.ends.remove(oldest);
-        }
-        self.ends.push(end);
     }
 }
 

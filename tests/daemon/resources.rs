@@ -106,7 +106,7 @@ pub(crate) fn each_kill_for_memory_is_known_from_every_other_kill() {
             kill(pid, Signal::SIGKILL);
             killed += 1;
         });
-        if killed % 20 == 19 {
+        if killed % 10 == 9 {
             world.kill_manager();
         }
         (count(&world, "eater", "oom-kill") >= KILLS && count(&world, "sleeper", "signal") > KILLS / 5).then_some(())

@@ -26,4 +26,4 @@ pub use lines::{Line, Place, PlaceError};
 pub use pump::{PumpError, Report};
 pub use read::{Reader, Wanted, newest};
 pub use rules::{LINE_MAX_DEFAULT, Rules, line_max};
-pub use words::{Bound, Span, last_words};
+pub use words::{Bound, Span, last_words, settled};

@@ -84,7 +84,7 @@ fn read(dir: &Path, lines: usize, of: Span) -> io::Result<Vec<String>> {
 }
 
 /// A place that was reckoned before a segment was closed lies as far in the one after it as it is behind that one's end.
-fn settled(dir: &Path, place: Place) -> io::Result<Place> {
+pub fn settled(dir: &Path, place: Place) -> io::Result<Place> {
     let numbers = numbers(dir)?;
     let mut place = place;
     for next in numbers {

@@ -1,7 +1,8 @@
 //! What a unit wrote since the last look: lines that tell of harm, and lines that should come.
 //!
 //! A look begins where the one before it ended, across segments that are new or packed, and reads at most [`LOOK_BYTES_MAX`]:
-//! of a unit that wrote more, the newest. A line counts once it is whole.
+//! of a unit that wrote more, the newest. A line counts once it is whole. When it was written matters to a first look only, and
+//! only where nobody knows with which byte the run's output begins: times are as precise as the index of a segment.
 
 use std::{
     path::PathBuf,
@@ -12,8 +13,8 @@ use tokio::time::Instant;
 
 use super::Prober;
 use crate::{
-    base::{TimeSpan, Wall},
-    edge::log::{LINE_MAX_DEFAULT, Place, Reader, Wanted, newest},
+    base::TimeSpan,
+    edge::log::{Bound, LINE_MAX_DEFAULT, Place, Reader, Wanted, newest, settled},
     node::input::Finding,
     unit::spec::LogCheck,
 };
@@ -41,8 +42,8 @@ pub struct Output {
     /// Its folder.
     pub dir: PathBuf,
     /// What was written before is no matter of this run, or of this manager: the first look begins here.
-    pub since: Wall,
-    /// Whether the run began then.
+    pub from: Bound,
+    /// Whether the run began there.
     pub is_whole: bool,
     /// What the last look came to.
     pub seen: Seen,
@@ -95,19 +96,23 @@ fn is_overdue(sight: Sight, within: TimeSpan) -> bool {
 fn look(check: &LogCheck, output: &Output, from: Option<Sight>) -> Result<Looked, String> {
     let told = |error: std::io::Error| error.to_string();
     let line_max = usize::try_from(LINE_MAX_DEFAULT.0).unwrap_or(usize::MAX);
-    let wanted = |after| Wanted { after, line_max, since: Some(output.since), ..Wanted::default() };
-    let begin = match from {
-        Some(sight) => sight.end,
-        None => Reader::open(&output.dir, wanted(None)).map_err(told)?.place(),
+    let wanted = Wanted { line_max, ..Wanted::default() };
+    let (begin, since) = match (from, output.from) {
+        (Some(sight), _) => (sight.end, None),
+        (None, Bound::At(place)) => (settled(&output.dir, place).map_err(told)?, None),
+        (None, Bound::Since(since)) => {
+            let wanted = Wanted { since: Some(since), ..wanted.clone() };
+            (Reader::open(&output.dir, wanted).map_err(told)?.place(), Some(since))
+        }
     };
     let begin = begin.max(newest(&output.dir, LOOK_BYTES_MAX).map_err(told)?);
-    let mut reader = Reader::open(&output.dir, wanted(Some(begin))).map_err(told)?;
+    let mut reader = Reader::open(&output.dir, Wanted { after: Some(begin), ..wanted }).map_err(told)?;
     let (mut failed, mut warned) = (Lines::default(), Lines::default());
     let mut came = from.map_or_else(Instant::now, |sight| sight.came);
     let mut is_known = from.map_or(output.is_whole, |sight| sight.is_known);
     while let Some(line) = reader.next_line().map_err(told)? {
         // The run before this one may have written in the same moment.
-        if line.at.is_some_and(|at| at < output.since) {
+        if since.is_some_and(|since| line.at.is_some_and(|at| at < since)) {
             continue;
         }
         if check.fail_on.as_ref().is_some_and(|pattern| pattern.matches(&line.bytes)) {
@@ -143,7 +148,10 @@ mod tests {
     use std::{fs, time::Duration};
 
     use super::*;
-    use crate::{base::LinePattern, unit::spec::ProbeCheck};
+    use crate::{
+        base::{LinePattern, Wall},
+        unit::spec::ProbeCheck,
+    };
 
     fn pattern(text: &str) -> LinePattern {
         LinePattern::new(text).unwrap()
@@ -158,8 +166,12 @@ mod tests {
     impl World {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let output =
-                Output { dir: dir.path().to_path_buf(), since: Wall(0), is_whole: true, seen: Seen::default() };
+            let output = Output {
+                dir: dir.path().to_path_buf(),
+                from: Bound::Since(Wall(0)),
+                is_whole: true,
+                seen: Seen::default(),
+            };
             Self { dir, output, prober: Prober::default() }
         }
 
@@ -168,6 +180,13 @@ mod tests {
             let path = self.dir.path().join(format!("{segment:08}.log"));
             let mut file = fs::File::options().append(true).create(true).open(path).unwrap();
             file.write_all(text.as_bytes()).unwrap();
+        }
+
+        /// What begins a segment, with its entry in the index.
+        fn write_at(&self, segment: u64, at: i64, text: &str) {
+            let entry = [0_u64.to_le_bytes(), at.to_le_bytes()].concat();
+            fs::write(self.dir.path().join(format!("{segment:08}.idx")), entry).unwrap();
+            self.write(segment, text);
         }
 
         async fn look(&self, check: &LogCheck) -> Finding {
@@ -259,5 +278,26 @@ mod tests {
         assert_eq!(world.look(&check).await, missed);
         world.write(1, "tick\n");
         assert_eq!(world.look(&check).await, Finding::Good);
+    }
+
+    #[tokio::test]
+    async fn when_a_line_was_written_matters_to_a_first_look_only() {
+        let mut world = World::new();
+        let check = fails_on("bad");
+        world.write_at(1, 10, "bad 1\n");
+        world.output.from = Bound::Since(Wall(20));
+        assert_eq!(world.look(&check).await, Finding::Good, "the run before wrote it");
+        // In the same entry of the index, though later.
+        world.write(1, "bad 2\n");
+        assert_eq!(world.look(&check).await, Finding::Bad("it wrote \"bad 2\"".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_run_whose_first_byte_is_known_begins_there() {
+        let mut world = World::new();
+        world.write(1, "bad 1\nba");
+        world.output.from = Bound::At("1:8".parse().unwrap());
+        world.write(1, "bad 2\n");
+        assert_eq!(world.look(&fails_on("^bad")).await, Finding::Bad("it wrote \"bad 2\"".to_owned()));
     }
 }

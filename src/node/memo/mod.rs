@@ -43,6 +43,8 @@ const PART_FALLEN: u8 = 9;
 const PART_INCIDENT: u8 = 10;
 /// Why a command could not be run, and why runs end and ended, for people.
 const PART_REASONS: u8 = 11;
+/// Results of runs that ended longer ago.
+const PART_FADED: u8 = 12;
 /// Of so many probes that fell it is known; of further ones only the verdict.
 const FALLEN_MAX: usize = 16;
 /// Room for their reasons together, in bytes; of each as much as its share.
@@ -100,6 +102,7 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
         }
     }
     out.listening_part(unit);
+    out.faded_part(unit);
     out.incident_part(unit);
     out.probes_part(unit);
     if let Some(watch) = &unit.watch {
@@ -152,6 +155,7 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
         let (tag, mut part) = input.part()?;
         match (tag, unit.run_mut()) {
             (PART_LISTENING, _) => part.listening_part(&mut unit)?,
+            (PART_FADED, _) => part.faded_part(&mut unit)?,
             (PART_INCIDENT, _) => unit.incident = Some(Generation(part.number()?)),
             (PART_REASONS, _) => part.reasons_part(&mut unit)?,
             (PART_PROBES, _) => part.probes_part(&mut unit)?,

@@ -40,6 +40,14 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
+    pub(super) fn faded_part(&mut self, unit: &mut Unit) -> Option<()> {
+        for _ in 0..self.number()? {
+            let generation = Generation(unit.generation.0.checked_sub(self.number()?)?);
+            unit.faded.keep(generation, self.result()?);
+        }
+        self.0.is_empty().then_some(())
+    }
+
     pub(super) fn probes_part(&mut self, unit: &mut Unit) -> Option<()> {
         let [maintained, budget, maintenance, _] = self.flags()?;
         let held = match (budget, maintenance) {

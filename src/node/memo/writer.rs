@@ -6,8 +6,8 @@ use super::super::{
     wish::Ending,
 };
 use super::{
-    CALLERS, DIRECTIVES, FALLEN_MAX, MEMO_MAX, PART_FALLEN, PART_INCIDENT, PART_LISTENING, PART_MAIN, PART_OOM,
-    PART_PROBES, PART_REASONS, PHASES, REASONS_MAX, RESULTS, TEXT_MAX, VERDICTS_MAX, WHY_FRAME, WHY_MAX,
+    CALLERS, DIRECTIVES, FALLEN_MAX, MEMO_MAX, PART_FADED, PART_FALLEN, PART_INCIDENT, PART_LISTENING, PART_MAIN,
+    PART_OOM, PART_PROBES, PART_REASONS, PHASES, REASONS_MAX, RESULTS, TEXT_MAX, VERDICTS_MAX, WHY_FRAME, WHY_MAX,
 };
 use crate::base::{
     Actor, Consequence, ExitStatus, HeldBack, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage, Wall,
@@ -266,6 +266,21 @@ impl Writer {
             out.byte(u8::from(listens));
             out.option(window.begin, |out, begin| out.number(begin.0));
             out.number(u64::from(window.count));
+        });
+    }
+
+    /// Each by how many runs ago it was.
+    pub(super) fn faded_part(&mut self, unit: &Unit) {
+        let faded = unit.faded.iter();
+        if faded.len() == 0 {
+            return;
+        }
+        self.part(PART_FADED, |out| {
+            out.number(faded.len() as u64);
+            for (generation, result) in faded {
+                out.number(unit.generation.0.saturating_sub(generation.0));
+                out.result(result);
+            }
         });
     }
 

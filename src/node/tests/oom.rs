@@ -146,3 +146,33 @@ fn a_service_that_manages_its_own_cgroups_continues_unless_it_says_otherwise() {
     let delegated = with("web", |def| def.service.resources.delegate = true);
     assert_eq!(delegated.service.resources.oom_policy(), OomPolicy::Continue);
 }
+
+#[test]
+fn the_row_of_such_an_end_is_right_however_many_runs_came_before_it_was_written() {
+    let always = || {
+        with("web", |def| {
+            def.service.restart.when = Restart::Always;
+            def.start_limit.burst = 0;
+        })
+    };
+    let mut desk = Desk::new([always()]);
+    for generation in 1..=20 {
+        desk.up("web");
+        let run = format!("web/{generation}");
+        if generation % 2 == 0 {
+            desk.known_oom_killed(&run, 1, true);
+        } else {
+            desk.ended(&run, KILLED, true);
+        }
+        desk.pass(1.0);
+    }
+    // The keeper holds all their ends: not one row is written.
+    let runs: Vec<String> = (1..=20).map(|generation| format!("web/{generation}")).collect();
+    let restored = Restored { waiting: runs.iter().map(|run| key(run)).collect(), ..Restored::default() };
+    let (mut next, _) = desk.takeover([always()], restored);
+    for (generation, run) in (1..).zip(runs) {
+        let class = if generation % 2 == 0 { "oom-kill" } else { "signal" };
+        let told = format!("RunEnded {run} {class} (killed by SIGKILL) restart replayed");
+        assert_eq!(next.ended(&run, KILLED, true), [told]);
+    }
+}

@@ -481,8 +481,9 @@ fn the_largest_memo_fits_the_keeper() {
         why: Some("w".repeat(300).into()),
     };
     (unit.spawn_failure, unit.incident) = (Some("f".repeat(300).into()), Some(Generation(big)));
-    for _ in 0..9 {
-        unit.keep_end(end.clone());
+    unit.generation = Generation(big);
+    for ago in (1..99).rev() {
+        unit.keep_end(End { generation: Generation(big - ago), ..end.clone() });
     }
     let mut run = Run::new(def.clone(), Generation(big), InvocationId([9; 16]), begin);
     run.main = Main::Ended { status: ExitStatus::Unknown, usage: Some(usage) };
