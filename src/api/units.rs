@@ -7,6 +7,7 @@ use axum::{
     extract::{Path, RawQuery, State},
     response::{IntoResponse as _, Response},
 };
+use hyper::{StatusCode, header};
 
 use super::{problem::Failure, view};
 use crate::{
@@ -29,7 +30,13 @@ pub(super) async fn list(State(handle): State<Handle>, RawQuery(query): RawQuery
         wanted.iter().map(|name| find(&states, name)).collect::<Result<_, _>>()?
     };
     Ok(if is_brief(query) {
-        Json(v1::UnitLines { units: view::lines(now, &shown) }).into_response()
+        // As `v1::UnitLines` would be written.
+        let unwritable = |error: serde_json::Error| {
+            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "units cannot be told", error.to_string())
+        };
+        let lines = view::lines(now, &shown).map_err(unwritable)?;
+        let body = format!("{{\"units\":[{}]}}", lines.join(","));
+        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
     } else {
         Json(v1::Units { units: view::units(now, &shown) }).into_response()
     })
@@ -57,7 +64,7 @@ pub(super) async fn files(
             })
             .collect::<Result<Vec<_>, String>>()
     });
-    let unreadable = |reason: String| Failure::new(hyper::StatusCode::GONE, "file unreadable", reason);
+    let unreadable = |reason: String| Failure::new(StatusCode::GONE, "file unreadable", reason);
     let files = read.await.map_err(|error| unreadable(error.to_string()))?.map_err(unreadable)?;
     Ok(Json(v1::UnitFiles { files }))
 }

@@ -26,19 +26,19 @@ pub(super) fn units(now: Now, states: &[&UnitState]) -> Vec<v1::Unit> {
     cpus::map(states, |state| unit(now, state))
 }
 
-/// Units as the lines of a table, in the order given.
-pub(super) fn lines(now: Now, states: &[&UnitState]) -> Vec<v1::UnitLine> {
-    cpus::map(states, |state| line(now, state))
+/// Units as the lines of a table, in the order given, each as JSON: of thousands that is a good part of the work.
+pub(super) fn lines(now: Now, states: &[&UnitState]) -> Result<Vec<String>, serde_json::Error> {
+    cpus::map(states, |state| serde_json::to_string(&line(now, state))).into_iter().collect()
 }
 
-fn line(now: Now, state: &UnitState) -> v1::UnitLine {
+fn line(now: Now, state: &UnitState) -> v1::UnitLine<'_> {
     let UnitState { status, def, restarts_total, .. } = state;
     let (used, _) = used(state);
     v1::UnitLine {
-        name: status.name.to_string(),
-        active: status.active.as_str().to_owned(),
-        sub: status.sub.as_str().to_owned(),
-        result: status.result.as_str().to_owned(),
+        name: status.name.as_str().into(),
+        active: status.active.as_str().into(),
+        sub: status.sub.as_str().into(),
+        result: status.result.as_str().into(),
         since_us: status.since.wall.0,
         up: is_up(status, def),
         not_known: status.not_known.is_some(),
@@ -47,11 +47,11 @@ fn line(now: Now, state: &UnitState) -> v1::UnitLine {
         start_limit_burst: status.their_limit.map_or(def.start_limit.burst, |limit| limit.burst),
         start_limit_of: limited_by(status, def),
         restarts_total: *restarts_total,
-        health: health(status).to_owned(),
+        health: health(status).into(),
         in_maintenance: status.maintained,
         memory_bytes: used.memory_bytes,
         cpu_us: used.cpu_us,
-        cause: cause(state),
+        cause: cause(state).into(),
         next_start_us: status.restart_due.map(|due| wall_of(now, due).0),
         timer: status.timer.as_ref().map(|timer| self::timer(now, timer)),
     }
@@ -239,10 +239,13 @@ fn stopped(status: &UnitStatus) -> Option<String> {
 
 fn cause_of(state: &UnitState) -> String {
     let status = &state.status;
-    let last =
-        status.last_status.map_or_else(|| status.result.to_string(), |exit| format!("{} ({exit})", status.last_result));
     let why = status.last_why.as_ref();
-    let last = why.map_or_else(|| last.clone(), |why| format!("{last}: {why}"));
+    // Most units are as wanted, and have no use for it.
+    let last = || {
+        let exit = status.last_status.map(|exit| format!("{} ({exit})", status.last_result));
+        let last = exit.unwrap_or_else(|| status.result.to_string());
+        why.map_or_else(|| last.clone(), |why| format!("{last}: {why}"))
+    };
     if let (Some(other), Active::Inactive | Active::Failed) = (&status.waits_for, status.active) {
         return format!("waits for {other}");
     }
@@ -260,10 +263,10 @@ fn cause_of(state: &UnitState) -> String {
     match (status.sub, status.active) {
         (Sub::Listening, _) if status.accepted.is_some() => "listens; each connection makes an instance".to_owned(),
         (Sub::Listening, _) if status.generation.0 == 0 => "listens; starts with the first traffic".to_owned(),
-        (Sub::Listening, _) => format!("listens; starts with the next traffic; the last run ended with {last}"),
-        (Sub::AutoRestart, _) => format!("waits for its next start; the last run ended with {last}"),
+        (Sub::Listening, _) => format!("listens; starts with the next traffic; the last run ended with {}", last()),
+        (Sub::AutoRestart, _) => format!("waits for its next start; the last run ended with {}", last()),
         (_, Active::Failed) if status.result == RunResult::StartLimitHit => {
-            let last = status.last_status.map_or_else(String::new, |_| format!("; the last run ended with {last}"));
+            let last = status.last_status.map_or_else(String::new, |_| format!("; the last run ended with {}", last()));
             let limit = status.their_limit.zip(limited_by(status, &state.def));
             let who = limit.map_or_else(
                 || "too many starts in its window".to_owned(),
@@ -276,10 +279,10 @@ fn cause_of(state: &UnitState) -> String {
         (_, Active::Failed) if status.result == RunResult::TriggerLimitHit => {
             "traffic started it too often; supervisorctl start lets it listen again".to_owned()
         }
-        (_, Active::Failed) => format!("ended with {last}"),
+        (_, Active::Failed) => format!("ended with {}", last()),
         (_, Active::Inactive) if status.generation.0 == 0 => "never started".to_owned(),
-        (_, Active::Inactive) if status.timer.is_some() => format!("the last run ended with {last}"),
-        (_, Active::Inactive) => format!("stopped; the last run ended with {last}"),
+        (_, Active::Inactive) if status.timer.is_some() => format!("the last run ended with {}", last()),
+        (_, Active::Inactive) => format!("stopped; the last run ended with {}", last()),
         (_, Active::Active | Active::Reloading) if status.restarts > 0 => {
             let because = why.map_or_else(String::new, |why| format!(" because {why}"));
             let before = status.last_status.map_or_else(String::new, |exit| format!("; the run before: {exit}"));

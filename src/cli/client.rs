@@ -2,7 +2,7 @@
 
 use std::io;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     http::{self, Body, HttpError, Request, Wait, briefly},
@@ -109,6 +109,13 @@ impl Client {
         understand(path, body)
     }
 
+    /// The same, as it came: what is understood of it may borrow from it.
+    pub(crate) fn get_raw(&self, path: &str) -> Result<Vec<u8>, CallError> {
+        let mut wait = briefly;
+        let body = self.open(&Request { path, body: None, accept: "application/json" }, &mut wait)?;
+        body.read_all().map_err(CallError::Http)
+    }
+
     /// The same, for an answer that may take as long as `wait` likes.
     pub(crate) fn get_patiently<T: DeserializeOwned>(
         &self,
@@ -150,8 +157,13 @@ impl Client {
 
 fn understand<T: DeserializeOwned>(path: &str, body: Body<'_>) -> Result<Answer<T>, CallError> {
     let raw = body.read_all().map_err(CallError::Http)?;
-    let value = serde_json::from_slice(&raw).map_err(|source| CallError::Json { path: path.to_owned(), source })?;
+    let value = understood(path, &raw)?;
     Ok(Answer { raw, value })
+}
+
+/// What an answer says.
+pub(crate) fn understood<'de, T: Deserialize<'de>>(path: &str, raw: &'de [u8]) -> Result<T, CallError> {
+    serde_json::from_slice(raw).map_err(|source| CallError::Json { path: path.to_owned(), source })
 }
 
 /// A path with its query: `pairs` in order, values encoded.

@@ -1,6 +1,6 @@
 //! What we print on: its width, whether it takes colour, which moment and which place it is there.
 
-use std::{cell::OnceCell, fmt::Write as _, io::IsTerminal};
+use std::{borrow::Cow, cell::OnceCell, fmt::Write as _, io::IsTerminal};
 
 use anstyle::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
@@ -103,13 +103,19 @@ pub(crate) fn one_line(text: &str) -> String {
     escaped(text, |_| false)
 }
 
+/// The same of text that may stay where it is: it is copied only where something is escaped.
+pub(crate) fn on_one_line<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
+    let text = text.into();
+    if is_printable(&text) { text } else { Cow::Owned(one_line(&text)) }
+}
+
 /// Text of others with its lines and tabs; other control characters are shown escaped.
 pub(crate) fn many_lines(text: &str) -> String {
     escaped(text, |c| c == '\n' || c == '\t')
 }
 
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
-    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+    if is_printable(text) {
         return text.to_owned();
     }
     let mut out = String::with_capacity(text.len());
@@ -131,6 +137,10 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
         }
     }
     out
+}
+
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
 /// Columns that `text` takes on a terminal: two for East Asian wide characters and emoji, none for combining marks.

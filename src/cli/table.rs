@@ -1,5 +1,7 @@
 //! Tables for people: columns as wide as their widest cell, and on a terminal no wider than that is.
 
+use std::borrow::Cow;
+
 use anstyle::Style;
 
 use super::screen::{FAINT, PLAIN, Screen, columns, cut};
@@ -40,42 +42,49 @@ pub(crate) enum Room {
 
 /// One cell.
 #[derive(Debug, Clone)]
-pub(crate) struct Cell {
-    text: String,
+pub(crate) struct Cell<'a> {
+    text: Cow<'a, str>,
     style: Style,
 }
 
-impl Cell {
+impl<'a> Cell<'a> {
     /// Text in a style.
-    pub(crate) const fn styled(text: String, style: Style) -> Self {
-        Self { text, style }
+    pub(crate) fn styled(text: impl Into<Cow<'a, str>>, style: Style) -> Self {
+        Self { text: text.into(), style }
     }
 
     /// Text as it is.
-    pub(crate) fn plain(text: impl Into<String>) -> Self {
-        Self::styled(text.into(), PLAIN)
+    pub(crate) fn plain(text: impl Into<Cow<'a, str>>) -> Self {
+        Self::styled(text, PLAIN)
     }
 
     /// What there is, or a faint dash.
-    pub(crate) fn optional(text: Option<String>) -> Self {
-        text.map_or_else(|| Self::styled("-".to_owned(), FAINT), Self::plain)
+    pub(crate) fn optional(text: Option<impl Into<Cow<'a, str>>>) -> Self {
+        text.map_or_else(Self::none, Self::plain)
+    }
+
+    /// A faint dash.
+    pub(crate) fn none() -> Self {
+        Self::styled("-", FAINT)
     }
 }
 
 /// The table as lines, with a heading.
-pub(crate) fn render(screen: &Screen, table: &[Column], rows: &[Vec<Cell>]) -> String {
+pub(crate) fn render<'a>(screen: &Screen, table: &[Column], rows: &[impl AsRef<[Cell<'a>]>]) -> String {
     let natural = |index: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| columns(&cell.text));
+        let cells = rows.iter().filter_map(|row| row.as_ref().get(index)).map(|cell| columns(&cell.text));
         cells.max().unwrap_or(0).max(columns(table[index].title))
     };
     let mut shown: Vec<(usize, usize)> = (0..table.len()).map(|index| (index, natural(index))).collect();
     if let Some(width) = screen.width {
         fit(&mut shown, table, width);
     }
-    let heading: Vec<Cell> = table.iter().map(|column| Cell::styled(column.title.to_owned(), FAINT)).collect();
-    let mut out = String::new();
-    for row in std::iter::once(&heading).chain(rows) {
-        push_row(&mut out, screen, table, &shown, row);
+    let heading: Vec<Cell<'_>> = table.iter().map(|column| Cell::styled(column.title, FAINT)).collect();
+    let line: usize = shown.iter().map(|(_, width)| width + GAP).sum();
+    let mut out = String::with_capacity(line * (rows.len() + 1));
+    push_row(&mut out, screen, table, &shown, &heading);
+    for row in rows {
+        push_row(&mut out, screen, table, &shown, row.as_ref());
     }
     out
 }
@@ -110,19 +119,21 @@ fn fit(shown: &mut Vec<(usize, usize)>, table: &[Column], width: usize) {
     }
 }
 
-fn push_row(out: &mut String, screen: &Screen, table: &[Column], shown: &[(usize, usize)], row: &[Cell]) {
+fn push_row(out: &mut String, screen: &Screen, table: &[Column], shown: &[(usize, usize)], row: &[Cell<'_>]) {
     for (place, (index, width)) in shown.iter().enumerate() {
         let Some(cell) = row.get(*index) else { continue };
         let column = &table[*index];
-        let text = if column.room == Room::Cut { &cut(&cell.text, *width) } else { &cell.text };
-        let padding = width.saturating_sub(columns(text));
+        let takes = columns(&cell.text);
+        let is_cut = column.room == Room::Cut && takes > *width;
+        let text = if is_cut { Cow::Owned(cut(&cell.text, *width)) } else { Cow::Borrowed(&*cell.text) };
+        let padding = width.saturating_sub(if is_cut { columns(&text) } else { takes });
         let (before, after) = match column.align {
             Align::Left if place + 1 == shown.len() => (0, 0),
             Align::Left => (0, padding),
             Align::Right => (padding, 0),
         };
         out.extend(std::iter::repeat_n(' ', before));
-        screen.push(out, cell.style, text);
+        screen.push(out, cell.style, &text);
         if place + 1 < shown.len() {
             out.extend(std::iter::repeat_n(' ', after + GAP));
         }
@@ -142,7 +153,7 @@ mod tests {
     ];
 
     fn check(width: usize, expected: &str) {
-        let row = |name: &str| {
+        let row = |name: &'static str| {
             vec![
                 Cell::plain(name),
                 Cell::plain("1.23s"),

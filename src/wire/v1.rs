@@ -5,6 +5,8 @@
 mod alerts;
 mod fleet;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 pub use alerts::{
@@ -217,17 +219,22 @@ pub struct Units {
     pub units: Vec<Unit>,
 }
 
-/// A unit as a line of a table: those fields of [`Unit`] that it needs, for who looks at thousands.
+/// A unit as a line of a table: those fields of [`Unit`] that it needs, for who looks at thousands: what it says is
+/// not copied where it can be borrowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnitLine {
+pub struct UnitLine<'a> {
     /// Its name.
-    pub name: String,
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
     /// As in [`Unit`].
-    pub active: String,
+    #[serde(borrow)]
+    pub active: Cow<'a, str>,
     /// As in [`Unit`].
-    pub sub: String,
+    #[serde(borrow)]
+    pub sub: Cow<'a, str>,
     /// How the last run ended.
-    pub result: String,
+    #[serde(borrow)]
+    pub result: Cow<'a, str>,
     /// When it came into this state.
     pub since_us: i64,
     /// Whether this counts as up.
@@ -248,7 +255,8 @@ pub struct UnitLine {
     /// Automatic restarts ever.
     pub restarts_total: u64,
     /// The worst verdict of its probes.
-    pub health: String,
+    #[serde(borrow)]
+    pub health: Cow<'a, str>,
     /// As in [`Unit`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_maintenance: bool,
@@ -259,7 +267,8 @@ pub struct UnitLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_us: Option<u64>,
     /// Why it is in its present state, one sentence.
-    pub cause: String,
+    #[serde(borrow)]
+    pub cause: Cow<'a, str>,
     /// When the next start is due, if one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_start_us: Option<i64>,
@@ -270,9 +279,10 @@ pub struct UnitLine {
 
 /// A line for each unit: the answer of `GET /v1/units?brief`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnitLines {
+pub struct UnitLines<'a> {
     /// In order of name.
-    pub units: Vec<UnitLine>,
+    #[serde(borrow)]
+    pub units: Vec<UnitLine<'a>>,
 }
 
 /// An order: the body of `POST /v1/orders`.

@@ -1,7 +1,7 @@
 use crate::{
     base::UnitName,
     cli::{
-        client::{Answer, CallError, encoded, path_with},
+        client::{Answer, CallError, encoded, path_with, understood},
         context::{Context, print},
         exit::{Exit, StatusExit},
         failure::{Failure, say},
@@ -32,9 +32,11 @@ pub(super) fn run(context: &Context, names: &[UnitName]) -> Result<Exit, Failure
 }
 
 fn all(context: &Context) -> Result<Exit, Failure> {
-    let answer: Answer<UnitLines> = context.client.get("/v1/units?brief")?;
-    context.show(&answer, view::status::table)?;
-    Ok(Exit::Status(StatusExit::of(answer.value.units.iter().map(|unit| unit.up))))
+    let path = "/v1/units?brief";
+    let raw = context.client.get_raw(path)?;
+    let lines: UnitLines<'_> = understood(path, &raw)?;
+    print(view::status::table(&context.screen, &lines).as_bytes())?;
+    Ok(Exit::Status(StatusExit::of(lines.units.iter().map(|unit| unit.up))))
 }
 
 fn exit_of(units: &[Unit]) -> StatusExit {

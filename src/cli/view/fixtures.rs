@@ -13,8 +13,8 @@ pub(crate) fn units() -> Units {
 }
 
 /// The same as lines: they are read from the same JSON.
-pub(crate) fn lines() -> UnitLines {
-    serde_json::from_value(serde_json::to_value(units()).unwrap()).unwrap()
+pub(crate) fn lines() -> UnitLines<'static> {
+    serde_json::from_str(serde_json::to_string(&units()).unwrap().leak()).unwrap()
 }
 
 /// One of them.

@@ -172,7 +172,7 @@ pub(crate) fn plans(screen: &Screen, plans: &FleetPlans) -> String {
     if plans.plans.is_empty() {
         return "There is no plan yet.\n".to_owned();
     }
-    let rows: Vec<Vec<Cell>> = plans
+    let rows: Vec<Vec<Cell<'_>>> = plans
         .plans
         .iter()
         .map(|plan| {

@@ -35,12 +35,12 @@ pub(crate) fn table(screen: &Screen, history: &History) -> String {
     if history.runs.is_empty() {
         return "There are no runs yet.\n".to_owned();
     }
-    let rows: Vec<Vec<Cell>> = history.runs.iter().map(|run| row(screen, run)).collect();
+    let rows: Vec<Vec<Cell<'_>>> = history.runs.iter().map(|run| row(screen, run)).collect();
     let says_why = history.runs.iter().any(|run| run.reason.is_some());
     render(screen, if says_why { &WITH_REASONS[..] } else { &TABLE }, &rows)
 }
 
-fn row(screen: &Screen, run: &Run) -> Vec<Cell> {
+fn row<'r>(screen: &Screen, run: &'r Run) -> Vec<Cell<'r>> {
     let end_us = run.ended_us.unwrap_or(screen.now_us);
     let lasted = humane::took(u64::try_from(end_us.saturating_sub(run.started_us)).unwrap_or(0));
     vec![
@@ -59,29 +59,29 @@ fn row(screen: &Screen, run: &Run) -> Vec<Cell> {
 }
 
 /// How its main process ended, or that it goes on.
-fn exit(run: &Run) -> Cell {
+fn exit(run: &Run) -> Cell<'_> {
     match (&run.status, run.ended_us, run.ready_us) {
         (Some(status), _, _) => Cell::plain(one_line(status)),
-        (None, Some(_), _) => Cell::optional(None),
+        (None, Some(_), _) => Cell::none(),
         (None, None, Some(_)) => Cell::styled("running".to_owned(), GOOD),
         (None, None, None) => Cell::styled("starting".to_owned(), CARE),
     }
 }
 
 /// The class of its end; one that nobody wanted stands out.
-fn result(run: &Run) -> Cell {
+fn result(run: &Run) -> Cell<'_> {
     match run.result.as_deref() {
-        None => Cell::optional(None),
-        Some(_) if run.consequence.as_deref() == Some("left") => Cell::optional(None),
+        None => Cell::none(),
+        Some(_) if run.consequence.as_deref() == Some("left") => Cell::none(),
         Some(result) if result == "success" || run.wanted == Some(true) => Cell::plain(one_line(result)),
         Some(result) => Cell::styled(one_line(result), BAD),
     }
 }
 
 /// What was done about its end.
-fn consequence(run: &Run) -> Cell {
+fn consequence(run: &Run) -> Cell<'_> {
     match run.consequence.as_deref() {
-        None => Cell::optional(None),
+        None => Cell::none(),
         Some("restart") => Cell::styled("restarted".to_owned(), CARE),
         // It has not ended: what a run of ours would have ended with says nothing of it.
         Some("left") => Cell::plain("runs on"),

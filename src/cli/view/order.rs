@@ -21,7 +21,7 @@ pub(crate) fn outcomes(screen: &Screen, answer: &OrderAnswer) -> String {
     if answer.outcomes.is_empty() {
         return "Nothing to do.\n".to_owned();
     }
-    let rows: Vec<Vec<Cell>> = answer.outcomes.iter().map(row).collect();
+    let rows: Vec<Vec<Cell<'_>>> = answer.outcomes.iter().map(row).collect();
     let table = render(screen, &TABLE, &rows);
     // Outcomes explain themselves without a heading.
     table.split_once('\n').map_or_else(String::new, |(_, rows)| rows.to_owned())
@@ -42,7 +42,7 @@ pub(crate) fn plan(screen: &Screen, answer: &OrderAnswer) -> String {
     out
 }
 
-fn row(outcome: &UnitOutcome) -> Vec<Cell> {
+fn row(outcome: &UnitOutcome) -> Vec<Cell<'_>> {
     let style = match (outcome.ok, outcome.code.as_str()) {
         (true, "already") => FAINT,
         (true, _) => GOOD,

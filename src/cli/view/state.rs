@@ -22,7 +22,7 @@ impl<'u> State<'u> {
         Self { active, sub, result, health, not_known: *not_known }
     }
 
-    pub(crate) fn of_line(unit: &'u UnitLine) -> Self {
+    pub(crate) fn of_line(unit: &'u UnitLine<'_>) -> Self {
         let UnitLine { active, sub, result, health, not_known, .. } = unit;
         Self { active, sub, result, health, not_known: *not_known }
     }

@@ -1,11 +1,13 @@
 //! `status` without names: one line per unit.
 
+use std::borrow::Cow;
+
 use anstyle::Style;
 
 use crate::{
     cli::{
         humane,
-        screen::{BAD, CARE, FAINT, GOOD, PLAIN, Screen, one_line},
+        screen::{BAD, CARE, FAINT, GOOD, PLAIN, Screen, on_one_line},
         table::{Align, Cell, Column, Room, render},
     },
     wire::v1::{UnitLine, UnitLines},
@@ -28,31 +30,31 @@ const TABLE: [Column; 11] = [
 ];
 
 /// All of them, and how many are up.
-pub(crate) fn table(screen: &Screen, units: &UnitLines) -> String {
+pub(crate) fn table(screen: &Screen, units: &UnitLines<'_>) -> String {
     if units.units.is_empty() {
         return "There are no units: write one to the units folder, then `supervisorctl reload-config`.\n".to_owned();
     }
-    let rows: Vec<Vec<Cell>> = units.units.iter().map(|unit| row(screen, unit)).collect();
+    let rows: Vec<_> = units.units.iter().map(|unit| row(screen, unit)).collect();
     let mut out = render(screen, &TABLE, &rows);
     out.push('\n');
     out.push_str(&summary(screen, &units.units));
     out
 }
 
-fn row(screen: &Screen, unit: &UnitLine) -> Vec<Cell> {
+fn row<'u>(screen: &Screen, unit: &'u UnitLine<'_>) -> [Cell<'u>; TABLE.len()] {
     let state = State::of_line(unit);
     let style = state.style();
     let name_style = if unit.active == "failed" { BAD } else { PLAIN };
     let elapse = unit.timer.as_ref().and_then(|timer| timer.next_us);
     let cause = match (unit.next_start_us, elapse) {
-        (Some(at), _) => format!("next start {}; {}", screen.relative(at), unit.cause),
-        (None, Some(at)) => format!("timer elapses {}; {}", screen.relative(at), unit.cause),
-        (None, None) => unit.cause.clone(),
+        (Some(at), _) => Cow::Owned(format!("next start {}; {}", screen.relative(at), unit.cause)),
+        (None, Some(at)) => Cow::Owned(format!("timer elapses {}; {}", screen.relative(at), unit.cause)),
+        (None, None) => Cow::Borrowed(&*unit.cause),
     };
-    let cause = if unit.in_maintenance { format!("in maintenance; {cause}") } else { cause };
-    vec![
-        Cell::styled(state.mark().to_owned(), style),
-        Cell::styled(one_line(&unit.name), name_style),
+    let cause = if unit.in_maintenance { Cow::Owned(format!("in maintenance; {cause}")) } else { cause };
+    [
+        Cell::styled(state.mark(), style),
+        Cell::styled(on_one_line(&*unit.name), name_style),
         Cell::styled(state.in_words(), style),
         Cell::optional((unit.since_us > 0).then(|| screen.relative(unit.since_us))),
         Cell::optional(unit.pid.map(|pid| pid.to_string())),
@@ -61,7 +63,7 @@ fn row(screen: &Screen, unit: &UnitLine) -> Vec<Cell> {
         health(unit),
         Cell::optional(unit.memory_bytes.map(humane::bytes)),
         Cell::optional(unit.cpu_us.map(humane::took)),
-        Cell::plain(one_line(&cause)),
+        Cell::plain(on_one_line(cause)),
     ]
 }
 
@@ -75,25 +77,25 @@ pub(crate) fn verdict_style(verdict: &str) -> Style {
     }
 }
 
-fn health(unit: &UnitLine) -> Cell {
+fn health<'u>(unit: &'u UnitLine<'_>) -> Cell<'u> {
     if unit.health == "none" {
-        Cell::optional(None)
+        Cell::none()
     } else {
-        Cell::styled(one_line(&unit.health), verdict_style(&unit.health))
+        Cell::styled(on_one_line(&*unit.health), verdict_style(&unit.health))
     }
 }
 
 /// Starts in the window of those allowed; the last one that is allowed is a warning. Whoever else sets the limit counts them.
-fn window(unit: &UnitLine) -> Cell {
+fn window(unit: &UnitLine<'_>) -> Cell<'static> {
     let (starts, burst) = (unit.starts_in_window, unit.start_limit_burst);
     if burst == 0 || unit.start_limit_of.is_some() {
-        return Cell::optional(None);
+        return Cell::none();
     }
     let style = if starts >= burst && burst > 1 { CARE } else { PLAIN };
     Cell::styled(format!("{starts}/{burst}"), style)
 }
 
-fn summary(screen: &Screen, units: &[UnitLine]) -> String {
+fn summary(screen: &Screen, units: &[UnitLine<'_>]) -> String {
     let up = units.iter().filter(|unit| unit.up).count();
     let failed = units.iter().filter(|unit| !unit.up && unit.active == "failed").count();
     let unknown = units.iter().filter(|unit| unit.not_known).count();

@@ -22,7 +22,7 @@ const LIST: [Column; 6] = [
 
 /// What units there are.
 pub(crate) fn list(screen: &Screen, units: &Units) -> String {
-    let rows: Vec<Vec<Cell>> = units
+    let rows: Vec<Vec<Cell<'_>>> = units
         .units
         .iter()
         .map(|unit| {
