@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 /// Upper bounds of the duration histogram, in microseconds; a large upload takes minutes.
 const DURATION_BOUNDS_US: [u64; 11] =
     [500, 1000, 2500, 5000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000, 60_000_000];
@@ -32,12 +34,17 @@ impl Counter {
 
 /// A number of things that exist now.
 #[derive(Debug, Default)]
-pub(super) struct Gauge(AtomicU64);
+pub(super) struct Gauge {
+    count: AtomicU64,
+    /// Whoever waits is told that it is another number now.
+    pub(super) changed: Notify,
+}
 
 impl Gauge {
     /// One more, until what is returned is dropped.
     pub(super) fn hold(&self) -> Held<'_> {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
         Held(self)
     }
 }
@@ -48,7 +55,8 @@ pub(super) struct Held<'a>(&'a Gauge);
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+        self.0.changed.notify_one();
     }
 }
 
@@ -181,6 +189,11 @@ impl Metrics {
         text.0
     }
 
+    /// How many uploads are in flight.
+    pub(super) fn uploads_in_flight(&self) -> u64 {
+        self.uploads_active.count.load(Ordering::Relaxed)
+    }
+
     fn render_uploads(&self, text: &mut Text) {
         text.single("upload_success_total", "counter", "Uploads stored.", self.upload_success.value());
         text.head("upload_failure_total", "counter", "Uploads refused or failed, by reason.");
@@ -188,8 +201,7 @@ impl Metrics {
             text.line(format_args!("upload_failure_total{{reason=\"{reason}\"}} {count}"));
         }
         text.single("upload_bytes_total", "counter", "Bytes of uploads stored.", self.upload_bytes.value());
-        let active = self.uploads_active.0.load(Ordering::Relaxed);
-        text.single("upload_sessions_active", "gauge", "Uploads in flight.", active);
+        text.single("upload_sessions_active", "gauge", "Uploads in flight.", self.uploads_in_flight());
         text.head("upload_size_bytes", "histogram", "Sizes of uploads stored.");
         self.upload_size.render(text, "upload_size_bytes", "", |bytes| bytes.to_string());
     }

@@ -1,7 +1,7 @@
 use std::{
     io::{self, IsTerminal},
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use tokio::{
 use tower::service_fn;
 
 use crate::{
-    base::Chain,
+    base::{Chain, counted},
     sys::{Inherited, ListenFdsError, take_listen_fds},
     web::{self, Connections, DrainPlan, Limits, Listener, ListenerError, Phase, Shutdown},
 };
@@ -40,6 +40,8 @@ const LISTEN_FDS_MAX: usize = 64;
 const DRAIN_IDLE: Duration = Duration::from_secs(5);
 /// From cutting all connections to the end of the process, whatever still runs.
 const END_MAX: Duration = Duration::from_secs(2);
+/// From one number of uploads that the service manager is told to the next.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// Connections of the listener for metrics and health.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Descriptors per connection (socket and file) and for everything else.
@@ -112,6 +114,49 @@ struct Life {
     admin: Shutdown,
     admin_task: JoinHandle<()>,
     signals: Signals,
+    status: Arc<Status>,
+}
+
+/// What `status` of the service manager shows: what the server does, and how many uploads are in flight.
+struct Status {
+    server: Arc<Server>,
+    doing: Mutex<Doing>,
+}
+
+#[derive(Default)]
+struct Doing {
+    what: String,
+    /// What was told last.
+    told: String,
+}
+
+impl Status {
+    /// Tells what the server does from now on, and what comes with that.
+    fn set(&self, what: &str, more: &[NotifyState<'_>]) {
+        let mut doing = self.doing.lock().unwrap_or_else(PoisonError::into_inner);
+        what.clone_into(&mut doing.what);
+        doing.told = self.text(what);
+        let status = [NotifyState::Status(&doing.told)];
+        tell(&[more, &status].concat());
+    }
+
+    fn text(&self, what: &str) -> String {
+        format!("{what}; {} in flight", counted(self.server.metrics.uploads_in_flight(), "upload"))
+    }
+
+    /// Tells how many uploads are in flight whenever that has changed, and not more often than people read.
+    async fn keep(self: Arc<Self>) {
+        loop {
+            self.server.metrics.uploads_active.changed.notified().await;
+            time::sleep(STATUS_EVERY).await;
+            let mut doing = self.doing.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = self.text(&doing.what);
+            if now != doing.told {
+                tell(&[NotifyState::Status(&now)]);
+                doing.told = now;
+            }
+        }
+    }
 }
 
 struct Signals {
@@ -161,9 +206,12 @@ impl Life {
         let public = serve_public(public, &settings.server, &server);
         let admin_shutdown = Shutdown::new();
         let admin_task = serve_admin(admin, &server, admin_shutdown.clone());
-        tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        let said = Arc::new(Status { server: Arc::clone(&server), doing: Mutex::default() });
+        said.set(&status, &[NotifyState::Ready]);
+        drop(tokio::spawn(Arc::clone(&said).keep()));
         begin_watchdog();
-        Ok((Self { path, settings, server, address, admin: admin_shutdown, admin_task, signals }, public))
+        let life = Self { path, settings, server, address, admin: admin_shutdown, admin_task, signals, status: said };
+        Ok((life, public))
     }
 
     /// Reloads on SIGHUP until SIGTERM or SIGINT, then drains.
@@ -200,7 +248,7 @@ impl Life {
                 format!("serving {}; the last reload failed", self.address)
             }
         };
-        tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        self.status.set(&status, &[NotifyState::Ready]);
     }
 
     /// Puts new settings in force, all at once.
@@ -222,10 +270,7 @@ impl Life {
         let plan =
             DrainPlan { leave: server.shutdown_delay, idle: DRAIN_IDLE, finish: server.connection_drain_timeout };
         tracing::info!(connections = self.server.connections.open(), "draining");
-        tell(&[
-            NotifyState::Stopping,
-            NotifyState::Status("draining: requests in flight finish, new ones go elsewhere"),
-        ]);
+        self.status.set("draining: requests in flight finish, new ones go elsewhere", &[NotifyState::Stopping]);
         let shutdown = self.server.shutdown.clone();
         let finished = async {
             tokio::select! {

@@ -124,6 +124,8 @@ pub struct Commands {
     pub validate: Option<Argv>,
     /// Tells it that something it depends on was restarted.
     pub notify: Option<Argv>,
+    /// Says by its exit code whether a reload that was done has had its effect: many succeed and change nothing.
+    pub verify_reload: Option<Argv>,
     /// On hosts that are reached by ssh, instead of systemd's reload.
     pub reload: Option<Argv>,
     /// On hosts that are reached by ssh, instead of systemd's restart.
@@ -135,11 +137,12 @@ pub struct Commands {
 
 impl Commands {
     /// Each by its name in the file.
-    pub fn named(&self) -> [(&'static str, Option<&Argv>); 5] {
-        let Self { validate, notify, reload, restart, status } = self;
+    pub fn named(&self) -> [(&'static str, Option<&Argv>); 6] {
+        let Self { validate, notify, verify_reload, reload, restart, status } = self;
         [
             ("validate", validate.as_ref()),
             ("notify", notify.as_ref()),
+            ("verify_reload", verify_reload.as_ref()),
             ("reload", reload.as_ref()),
             ("restart", restart.as_ref()),
             ("status", status.as_ref()),

@@ -1,9 +1,11 @@
 //! What the nodes of a fleet tell each other: JSON, through Redis or over ssh. Whoever gets what is of another version refuses
 //! it; fields that it does not know it leaves alone.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::fleet::{Answer, Event, NodeName, Plan, PlanId, Report, Say, Seq, StepOrder, Token};
+use crate::fleet::{Answer, Event, Instance, NodeName, Plan, PlanId, Report, Say, Seq, StepOrder, Token};
 
 /// The version that this program speaks.
 pub const VERSION: u16 = 1;
@@ -82,6 +84,34 @@ pub struct Beat {
     pub version: String,
     /// The last command that it heard.
     pub heard: u64,
+    /// What else people want to know of its instances. No step hangs on it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: Details,
+}
+
+/// By instance.
+pub type Details = BTreeMap<Instance, Detail>;
+
+/// What a node knows of an instance besides how it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Detail {
+    /// What the service says of itself (`STATUS=`, sd_notify(3)), cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
+    /// What it is judged by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+}
+
+/// A probe of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// `http`, `tcp` …; `upload` where something is sent, and has to come back.
+    pub kind: String,
+    /// `healthy`, `degraded`, `unhealthy`, `unknown`.
+    pub verdict: String,
 }
 
 /// What comes back from a host that is reached by ssh, a line each.

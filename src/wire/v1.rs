@@ -14,8 +14,8 @@ pub use alerts::{
     Which,
 };
 pub use fleet::{
-    Fleet, FleetEdge, FleetInstance, FleetIntent, FleetNode, FleetPlan, FleetPlans, FleetPool, FleetQuorum, FleetSay,
-    FleetServer, FleetService, FleetSteps, FleetTask, FleetWave, FleetWord,
+    Fleet, FleetCheck, FleetEdge, FleetInstance, FleetIntent, FleetNode, FleetPlan, FleetPlans, FleetPool, FleetQuorum,
+    FleetSay, FleetServer, FleetService, FleetSteps, FleetTask, FleetWave, FleetWord,
 };
 
 /// A unit as `status` shows it: `GET /v1/units`, `GET /v1/units/{unit}`.

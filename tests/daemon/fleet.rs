@@ -18,7 +18,11 @@ use std::{
 use serde_json::Value;
 
 pub(crate) use failover::a_plan_goes_on_when_redis_fails_over_to_its_replica;
-pub(crate) use guide::the_scenario_of_the_operators_guide_goes_as_it_is_written;
+pub(crate) use guide::{
+    a_reload_that_lies_is_found_out_and_followed_by_a_restart_where_that_is_wanted,
+    the_scenario_goes_on_though_its_driver_dies_at_each_step,
+    the_scenario_of_the_operators_guide_goes_as_it_is_written,
+};
 pub(crate) use hosts::{
     a_host_that_hangs_or_floods_is_out_of_reach_in_time_and_no_ssh_is_left,
     a_host_with_another_key_is_spoken_to_only_when_someone_says_that_it_was_set_up_anew,

@@ -92,6 +92,8 @@ const TESTS: &[Test] = tests![
     fleet::no_request_fails_while_servers_behind_nginx_are_restarted,
     fleet::a_load_balancer_behind_a_command_is_asked_told_and_believed,
     fleet::the_scenario_of_the_operators_guide_goes_as_it_is_written,
+    fleet::the_scenario_goes_on_though_its_driver_dies_at_each_step,
+    fleet::a_reload_that_lies_is_found_out_and_followed_by_a_restart_where_that_is_wanted,
     fleet::a_machine_that_is_cut_off_in_the_middle_of_a_plan_is_waited_for_and_nothing_is_done_twice,
     fleet::a_plan_goes_on_when_redis_fails_over_to_its_replica,
     fleet::the_key_of_a_node_opens_nothing_but_our_program_and_twenty_copies_of_a_step_are_done_once,

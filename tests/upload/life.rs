@@ -61,6 +61,24 @@ fn a_drain_lets_uploads_finish_and_refuses_nobody() {
 }
 
 #[test]
+fn the_service_manager_is_told_how_many_uploads_are_in_flight() {
+    let world = World::new("", "");
+    let server = world.start();
+    let mut busy = world.connect();
+    busy.begin_put(&signed("s/busy", 1000), "", 1000);
+    busy.stream.write_all(&[1; 500]).unwrap();
+    world.await_notice("; 1 upload in flight");
+    busy.stream.write_all(&[1; 500]).unwrap();
+    assert_eq!(busy.answer().status, 201);
+    world.await_notice("; 0 uploads in flight");
+    let mut late = world.connect();
+    late.begin_put(&signed("s/late", 1000), "", 1000);
+    eventually("the upload is begun", || world.metric("upload_sessions_active") == Some(1.0));
+    server.signal(Signal::SIGTERM);
+    world.await_notice("STATUS=draining: requests in flight finish, new ones go elsewhere; 1 upload in flight");
+}
+
+#[test]
 fn a_new_server_does_not_touch_the_uploads_of_the_old() {
     let world = World::new("", "");
     let old = world.start();

@@ -10,6 +10,7 @@ use crate::{
         fleet_args::{EnrolArgs, FleetCommand, PlanArgs, PlanCommand},
         interrupt::Interrupt,
         progress::Progress,
+        screen::Screen,
         view,
     },
     wire::v1::{Fleet, FleetIntent, FleetPlan, FleetPlans, FleetSay},
@@ -108,16 +109,23 @@ fn order(context: &Context, verb: &str, args: PlanArgs) -> Result<Exit, Failure>
     if supersede {
         end_present(context, &interrupt)?;
     }
+    // As it is before anything is done. Who wants JSON asks for it (/v1/fleet).
+    let before: Option<Answer<Fleet>> = if context.json { None } else { Some(context.client.get("/v1/fleet")?) };
     let answer: Answer<FleetPlan> = context.client.post("/v1/fleet/plans", &intent, &mut wait)?;
+    let with_list = |screen: &Screen, plan: &FleetPlan| {
+        let list = before.as_ref().filter(|_| !plan.waves.is_empty());
+        let list = list.map_or_else(String::new, |fleet| view::checklist::before(screen, &fleet.value, plan));
+        format!("{}{list}", view::fleet::plan(screen, plan))
+    };
     if no_wait || context.json || answer.value.id.is_empty() {
-        context.show(&answer, view::fleet::plan)?;
+        context.show(&answer, with_list)?;
         return Ok(Exit::Fleet(if no_wait && !answer.value.id.is_empty() {
             FleetExit::Done
         } else {
             FleetExit::of(&answer.value)
         }));
     }
-    print(view::fleet::plan(&context.screen, &answer.value).as_bytes())?;
+    print(with_list(&context.screen, &answer.value).as_bytes())?;
     watch(context, answer.value)
 }
 
@@ -160,6 +168,10 @@ fn watch(context: &Context, mut plan: FleetPlan) -> Result<Exit, Failure> {
         if plan.is_at_rest() {
             progress.wipe();
             print(view::fleet::report(&context.screen, &plan).as_bytes())?;
+            if plan.is_over() {
+                let fleet: Answer<Fleet> = context.client.get("/v1/fleet")?;
+                print(view::checklist::after(&context.screen, &fleet.value, &plan).as_bytes())?;
+            }
             return Ok(Exit::Fleet(FleetExit::of(&plan)));
         }
         progress.show_now(ticks, &view::fleet::bars(&plan));
@@ -175,6 +187,11 @@ fn watch(context: &Context, mut plan: FleetPlan) -> Result<Exit, Failure> {
                 return Err(failure);
             }
         };
+        let changes = view::checklist::changes(&Screen::of_stdout(), &plan, &answer.value);
+        if !changes.is_empty() {
+            progress.wipe();
+            print(changes.as_bytes())?;
+        }
         plan = answer.value;
     }
     Ok(Exit::DONE)

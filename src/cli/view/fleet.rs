@@ -49,7 +49,7 @@ pub(crate) fn status(screen: &Screen, fleet: &Fleet) -> String {
     for service in &fleet.services {
         write!(out, "{}", screen.paint(STRONG, &one_line(&service.name))).ok();
         for instance in &service.instances {
-            let FleetInstance { node, condition } = instance;
+            let FleetInstance { node, condition, says: _, checks: _ } = instance;
             let style = match condition.as_str() {
                 "healthy" => GOOD,
                 "bad" => BAD,
@@ -207,7 +207,7 @@ fn style_of(state: &str) -> anstyle::Style {
     }
 }
 
-fn tasks(plan: &FleetPlan) -> impl Iterator<Item = &FleetTask> {
+pub(super) fn tasks(plan: &FleetPlan) -> impl Iterator<Item = &FleetTask> {
     plan.waves.iter().flat_map(|wave| &wave.tasks)
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod check;
+pub(crate) mod checklist;
 pub(crate) mod doctor;
 pub(crate) mod detail;
 pub(crate) mod events;

@@ -70,7 +70,7 @@ impl Doer {
         let done = timeout(within, async {
             match &order.deed {
                 Deed::Restart => restart(&self.handle, &order).await,
-                Deed::Reload => one(&self.handle, &order.unit, Verb::Reload).await,
+                Deed::Reload => self.reload(&order).await,
                 Deed::Drain { pool, server } => {
                     pools::drain(&self, &self.settings.topology, (pool, server), within).await
                 }
@@ -83,6 +83,12 @@ impl Doer {
             Ok(Ok(outcome) | Err(outcome)) => outcome,
             Err(_) => failed(FailureKind::Timeout, format!("it was not done within {}", order.deadline)),
         }
+    }
+
+    async fn reload(&self, order: &StepOrder) -> Done {
+        one(&self.handle, &order.unit, Verb::Reload).await?;
+        let verified = self.own(order, FailureKind::Exit, |commands| commands.verify_reload.as_ref()).await;
+        verified.map_err(without_effect)
     }
 
     /// A command of the service, where it names one.
@@ -100,6 +106,16 @@ impl Doer {
             ErrandEnd::NotRun(failure) => Err(failed(FailureKind::Internal, format!("cannot run {name}: {failure}"))),
             ErrandEnd::Busy => Err(failed(FailureKind::Internal, format!("{name} is under way already"))),
         }
+    }
+}
+
+/// A reload that succeeded, of which its service's command says that it changed nothing.
+pub(in crate::engine) fn without_effect(outcome: StepOutcome) -> StepOutcome {
+    match outcome {
+        StepOutcome::Failed { kind: FailureKind::Exit, reason } => {
+            failed(FailureKind::Exit, format!("the reload was done and had no effect: {reason}"))
+        }
+        other @ (StepOutcome::Failed { .. } | StepOutcome::Done { .. }) => other,
     }
 }
 

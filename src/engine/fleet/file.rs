@@ -156,6 +156,7 @@ struct ServiceFile {
     behind: Vec<BehindFile>,
     validate: Option<Argv>,
     notify: Option<Argv>,
+    verify_reload: Option<Argv>,
     reload: Option<Argv>,
     restart: Option<Argv>,
     status: Option<Argv>,
@@ -205,8 +206,8 @@ impl ServiceFile {
         let unit = unit.map_err(|error| refuse(self.name.span(), format!("{error}; name its unit"))).ok()?;
         let depends_on = self.depends_on.into_iter().map(EdgeFile::edge).collect();
         let behind = self.behind.into_iter().map(|behind| (behind.pool.0.clone(), behind.server())).collect();
-        let Self { validate, notify, reload, restart, status, .. } = self;
-        let commands = Commands { validate, notify, reload, restart, status };
+        let Self { validate, notify, verify_reload, reload, restart, status, .. } = self;
+        let commands = Commands { validate, notify, verify_reload, reload, restart, status };
         Some(Service { unit, nodes, depends_on, behind, commands, policy })
     }
 }

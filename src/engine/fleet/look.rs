@@ -6,24 +6,43 @@ use super::{acts::Doer, pools};
 use crate::{
     engine::UnitState,
     fleet::{Condition, Instance, Observed, Report},
-    node::status::{Active, Verdict},
+    node::status::{Active, ProbeStatus, Verdict},
+    unit::spec::ProbeSpec,
+    wire::fleet::{Check, Detail, Details},
 };
 
+/// Of what a service says of itself so much is told.
+const SAYS_BYTES_MAX: usize = 160;
+/// Of a service so many probes are told.
+const CHECKS_MAX: usize = 16;
+
 /// Looks at everything of the fleet that is here.
-pub(super) async fn look(doer: &Doer) -> Option<Report> {
+pub(super) async fn look(doer: &Doer) -> Option<(Report, Details)> {
     let settings = &doer.settings;
     let states = doer.handle.states().await.ok()?;
     let by_name: BTreeMap<_, &UnitState> = states.iter().map(|state| (&state.status.name, state)).collect();
-    let mut instances = BTreeMap::new();
+    let (mut instances, mut details) = (BTreeMap::new(), Details::new());
     for (name, service) in &settings.topology.services {
         if service.nodes.contains(&settings.node) {
-            let seen =
-                by_name.get(&service.unit).map_or(Observed { condition: Condition::Bad, run: None }, |it| seen(it));
-            instances.insert(Instance { service: name.clone(), node: settings.node.clone() }, seen);
+            let instance = Instance { service: name.clone(), node: settings.node.clone() };
+            let state = by_name.get(&service.unit);
+            details.extend(state.map(|it| (instance.clone(), detail(it))));
+            instances.insert(instance, state.map_or(Observed { condition: Condition::Bad, run: None }, |it| seen(it)));
         }
     }
     let pools = pools::servers(doer, &settings.topology, &settings.node).await;
-    Some(Report { promised: None, instances, pools })
+    Some((Report { promised: None, instances, pools }, details))
+}
+
+fn detail(state: &UnitState) -> Detail {
+    let says =
+        state.status.status_text.as_ref().map(|text| text[..text.floor_char_boundary(SAYS_BYTES_MAX)].to_owned());
+    let check = |(spec, probe): (&ProbeSpec, &ProbeStatus)| Check {
+        name: spec.name.to_string(),
+        kind: spec.check.kind().to_owned(),
+        verdict: probe.verdict.as_str().to_owned(),
+    };
+    Detail { says, checks: state.def.health.iter().zip(&state.status.health).take(CHECKS_MAX).map(check).collect() }
 }
 
 /// One to which something is being done is not healthy: whoever counts on it would count on what is about to end.

@@ -35,7 +35,7 @@ use crate::{
         Deed, Membership, MembershipInput, NodeName, PoolName, Report, Row, Seq, StepId, StepOrder, StepOutcome,
         Target, TargetEffect, TargetInput,
     },
-    wire::fleet::{Beat, Command, Said, Wanted, Word, read, write},
+    wire::fleet::{Beat, Command, Details, Said, Wanted, Word, read, write},
 };
 
 /// How often time passes here.
@@ -68,7 +68,7 @@ pub(super) enum Input {
     /// What was ordered is over; of a server that was to be drained, whether it is.
     Acted(StepId, StepOutcome, Option<((PoolName, Box<str>), bool)>),
     /// The machine was looked at.
-    Looked(Option<Report>),
+    Looked(Option<(Report, Details)>),
     /// Something changed that may concern the fleet.
     Changed,
     /// What Redis has for everyone.
@@ -110,6 +110,7 @@ pub(super) struct Member {
     /// When another node last wanted something.
     commanded: Option<Instant>,
     pub(super) report: Report,
+    details: Details,
     looking: Looking,
     /// Whether whoever drives waits to hear how it is.
     owes_report: bool,
@@ -185,6 +186,7 @@ impl Member {
             heard: 0,
             commanded: None,
             report: Report::default(),
+            details: Details::new(),
             looking: Looking::No,
             owes_report: false,
             drains,
@@ -432,14 +434,14 @@ impl Member {
         });
     }
 
-    fn looked(&mut self, report: Option<Report>) {
+    fn looked(&mut self, seen: Option<(Report, Details)>) {
         let is_old = self.looking == Looking::YesAndAgain;
         self.looking = Looking::No;
-        if let Some(report) = report {
+        if let Some((report, details)) = seen {
             let report = Report { promised: self.target.promised(), ..report };
             self.drain_again(&report);
             let is_news = report != self.report;
-            self.report = report;
+            (self.report, self.details) = (report, details);
             self.beat();
             if self.driver.is_some() || is_news || std::mem::take(&mut self.owes_report) {
                 self.say(Said::Report(self.report.clone()));
@@ -458,6 +460,7 @@ impl Member {
             topology: self.settings.digest.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             heard: self.heard,
+            details: self.details.clone(),
         };
         if let Some(sender) = &self.sender {
             sender.send(Out::Beat(write(&beat), self.settings.heartbeat.stays()));

@@ -159,9 +159,15 @@ pub(super) fn fleet(member: &Member) -> v1::Fleet {
         unit: service.unit.to_string(),
         instances: service
             .instances(name)
-            .map(|instance| v1::FleetInstance {
-                condition: condition(facts.instances.get(&instance).copied().unwrap_or(Condition::Unknown)).to_owned(),
-                node: instance.node.to_string(),
+            .map(|instance| {
+                let known = facts.instances.get(&instance).copied().unwrap_or(Condition::Unknown);
+                let detail = member.beats.get(&instance.node).and_then(|(_, beat)| beat.details.get(&instance));
+                v1::FleetInstance {
+                    condition: condition(known).to_owned(),
+                    node: instance.node.to_string(),
+                    says: detail.and_then(|detail| detail.says.clone()),
+                    checks: detail.map_or_else(Vec::new, |detail| detail.checks.iter().map(check).collect()),
+                }
             })
             .collect(),
         depends_on: service
@@ -202,7 +208,13 @@ pub(super) fn fleet(member: &Member) -> v1::Fleet {
         nodes: topology.nodes.iter().map(|(name, it)| node(member, name, it)).collect(),
         services: services.collect(),
         pools: pools.collect(),
+        routes: member.handle.deliveries().routes().iter().map(ToString::to_string).collect(),
     }
+}
+
+fn check(check: &crate::wire::fleet::Check) -> v1::FleetCheck {
+    let crate::wire::fleet::Check { name, kind, verdict } = check.clone();
+    v1::FleetCheck { name, kind, verdict }
 }
 
 /// A machine.

@@ -21,7 +21,7 @@ use crate::{
     base::{InvocationId, UnitName},
     edge::{balance::Machine, errand::take},
     engine::fleet::{
-        acts::{Done, done, failed, told, words},
+        acts::{Done, done, failed, told, without_effect, words},
         pools,
     },
     fleet::{
@@ -107,10 +107,14 @@ impl Host {
                 }
                 Deed::Validate => self.own(service.commands.validate.as_ref(), FailureKind::Invalid, To::Us).await,
                 Deed::Notify => self.own(service.commands.notify.as_ref(), FailureKind::Exit, To::File).await,
-                Deed::Reload => match &service.commands.reload {
-                    Some(argv) => self.own(Some(argv), FailureKind::Exit, To::File).await,
-                    None => self.systemctl("reload", &service.unit).await,
-                },
+                Deed::Reload => {
+                    match &service.commands.reload {
+                        Some(argv) => self.own(Some(argv), FailureKind::Exit, To::File).await?,
+                        None => self.systemctl("reload", &service.unit).await?,
+                    };
+                    let verify = service.commands.verify_reload.as_ref();
+                    self.own(verify, FailureKind::Exit, To::Us).await.map_err(without_effect)
+                }
                 Deed::Restart => self.restart(service, order).await,
             }
         });

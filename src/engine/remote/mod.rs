@@ -29,7 +29,7 @@ use crate::{
     base::{Chain, TimeSpan},
     fleet::{Answer, NodeName, Report, Seq, StepId, StepOutcome, TargetInput, Transport},
     unit::Digest,
-    wire::fleet::{Beat, Command, FromHost, Said, Wanted, Word, read, write},
+    wire::fleet::{Beat, Command, Details, FromHost, Said, Wanted, Word, read, write},
 };
 
 /// How often it is looked how the host is.
@@ -226,6 +226,7 @@ impl Speaker {
             topology: self.digest.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             heard: self.heard,
+            details: Details::new(),
         };
         self.say(&FromHost::Beat(beat));
         self.last = Some((report, Instant::now()));

@@ -105,6 +105,25 @@ pub enum ProbeCheck {
 }
 
 impl ProbeCheck {
+    /// Its kind in a word: its key, or `upload` of requests that send something signed.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Http(steps) if steps.iter().any(|step| step.sign.is_some()) => "upload",
+            Self::Http(_) => "http",
+            Self::Tcp(_) => "tcp",
+            Self::Exec(_) => "exec",
+            Self::Plugin(_) => "plugin",
+            Self::Disk(_) => "disk",
+            Self::Certificate(_) => "certificate",
+            Self::Redis(_) => "redis",
+            Self::File(_) => "file",
+            Self::Systemd(_) => "systemd",
+            Self::Log(_) => "log",
+            Self::Memory(_) => "memory",
+            Self::Cpu(_) => "cpu",
+        }
+    }
+
     /// The files of the secrets that it shows to whom it asks.
     pub fn secret_files(&self) -> Vec<&Path> {
         match self {

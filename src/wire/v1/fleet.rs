@@ -31,6 +31,9 @@ pub struct Fleet {
     pub services: Vec<FleetService>,
     /// The pools by name.
     pub pools: Vec<FleetPool>,
+    /// The routes of the node that answers, through which people are told.
+    #[serde(default)]
+    pub routes: Vec<String>,
 }
 
 /// How many nodes are reached.
@@ -102,6 +105,23 @@ pub struct FleetInstance {
     pub node: String,
     /// `healthy`, `bad`, `unknown`, `quarantined`.
     pub condition: String,
+    /// What it says of itself, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
+    /// The probes that it is judged by; of a host without a daemon none are known.
+    #[serde(default)]
+    pub checks: Vec<FleetCheck>,
+}
+
+/// A probe of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetCheck {
+    /// Its name.
+    pub name: String,
+    /// `http`, `tcp` …; `upload` where something is sent, and has to come back.
+    pub kind: String,
+    /// `healthy`, `degraded`, `unhealthy`, `unknown`.
+    pub verdict: String,
 }
 
 /// From a dependent to what it depends on.
