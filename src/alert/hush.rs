@@ -35,6 +35,12 @@ impl Pattern {
         glob(event, topic.as_str()) && is_about()
     }
 
+    /// Whether it says more of the event than that it is one.
+    pub(super) fn names_event(&self) -> bool {
+        let event = self.0.split_once(':').map_or(&*self.0, |(event, _)| event);
+        event.chars().any(|c| c != '*')
+    }
+
     /// Whether it could match anything that may be said of these subjects, or of the node itself.
     pub fn is_of_any(&self, mut subjects: impl Iterator<Item = Subject>, node: &str) -> bool {
         let matches = |subject: &Subject| Topic::ALL.into_iter().any(|topic| self.matches(topic, subject, node));

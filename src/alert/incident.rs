@@ -446,7 +446,13 @@ impl Incident {
     }
 
     /// Adds what was reported to an open incident; what that is to people.
-    pub(super) fn join(&mut self, topic: Topic, severity: Severity, report: &Report<'_>) -> Joined {
+    pub(super) fn join(
+        &mut self,
+        topic: Topic,
+        severity: Severity,
+        report: &Report<'_>,
+        routes: &[RouteName],
+    ) -> Joined {
         // That the unit has failed says less than the end, or the limit, by which it did.
         let is_known = report.result == self.result || report.result == Some(RunResult::StartLimitHit);
         let is_news = topic != Topic::UnitFailed || report.run.is_some() || !is_known;
@@ -454,16 +460,23 @@ impl Incident {
         self.result = report.result.or(self.result);
         self.restarts = self.restarts.saturating_add(u32::from(topic == Topic::UnitRestarted));
         let is_same = topic.stage() == self.topic.stage();
-        let joined = match topic.stage() > self.topic.stage() {
+        // Since it was given up someone, or something else, has started it.
+        let came_back = self.topic.is_final() && self.remedy.is_some();
+        // It was restarted, as was told, and does not help: nothing more is done, or others are to know.
+        let is_unwell = (self.topic, topic) == (Topic::UnitRestarted, Topic::UnitUnhealthy)
+            && (report.remedy == Some(Remedy::Nothing) || routes.iter().any(|route| !self.told.contains(route)));
+        // Of one that somebody took on no reminder says so.
+        let is_given_up_again = came_back && topic.is_final() && self.acknowledged.is_some();
+        let joined = match topic.stage() > self.topic.stage() || is_unwell {
             true => Joined::Worse,
-            false if is_same && severity > self.severity => Joined::Graver,
+            false if is_given_up_again || is_same && severity > self.severity => Joined::Graver,
             false => Joined::Known,
         };
         if joined != Joined::Known {
-            self.severity = severity;
+            self.severity = if is_unwell || is_given_up_again { severity.max(self.severity) } else { severity };
             self.acknowledged = None;
         }
-        let says_more = joined != Joined::Known || is_news && is_same;
+        let says_more = joined != Joined::Known || is_news && is_same || came_back;
         if says_more {
             self.text.clone_from(&report.text);
         }

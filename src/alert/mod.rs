@@ -24,6 +24,7 @@ mod fleet; // of several machines
 mod hush; // what keeps an alert from being told now
 mod incident;
 mod letter; // a message as mail
+mod marks; // what is known of runs
 mod message;
 mod people; // what people say of alerts
 mod settings;
@@ -329,8 +330,13 @@ impl Alerts {
                 self.close(now, &Subject::Unit(unit.clone()), Closing::Stopped);
                 self.close_probes(now, unit);
             }
-            Happening::CountersReset { unit, was_failed: true, .. } => {
-                self.close(now, &Subject::Unit(unit.clone()), Closing::Reset);
+            // What a probe finds lasts, whoever resets counters.
+            Happening::CountersReset { unit, was_failed, .. } => {
+                let subject = Subject::Unit(unit.clone());
+                let lasts = |open: &Open| !was_failed && open.incident.topic == Topic::UnitUnhealthy;
+                if !self.open.get(&subject).is_some_and(lasts) {
+                    self.close(now, &subject, Closing::Reset);
+                }
             }
             Happening::ShuttingDown { .. } => self.shutting_down = true,
             Happening::ConfigRejected { .. } => self.worsen(now, Topic::ConfigRejected, &Report::of(notice)),
@@ -341,8 +347,7 @@ impl Alerts {
             Happening::LogsRecovered => self.close(now, &Subject::Logs, Closing::Recovered),
             Happening::StoreReplaced { .. } => self.tell_once(now, Topic::StoreReplaced, &Report::of(notice)),
             Happening::Fleet(event) => self.hear_of_fleet(now, event, notice),
-            Happening::CountersReset { was_failed: false, .. }
-            | Happening::MainStarted { .. }
+            Happening::MainStarted { .. }
             | Happening::Listening { .. }
             | Happening::SpawnFailed { .. }
             | Happening::ControlFailed { .. }
@@ -411,9 +416,10 @@ impl Alerts {
     /// Opens an incident, or adds to the open one; tells people when it opens and when it first gets worse.
     fn worsen(&mut self, now: Now, topic: Topic, report: &Report<'_>) {
         // As the rules see it: one that makes it less is not graver each time.
-        let Verdict { severity, dedup_key, .. } = self.settings.verdict(topic, &report.subject, report.severity);
+        let Verdict { severity, dedup_key, routes, .. } =
+            self.settings.verdict(topic, &report.subject, report.severity);
         let news = match self.open.get_mut(&report.subject) {
-            Some(open) => open.incident.join(topic, severity, report),
+            Some(open) => open.incident.join(topic, severity, report, &routes),
             None => {
                 let id = self.fresh_id(now, &report.subject);
                 let mut incident = Incident::begin(id, topic, now.wall, report);
@@ -452,16 +458,11 @@ impl Alerts {
         self.not_restarted(subject);
         let Some(Open { mut incident, .. }) = self.open.remove(subject) else { return };
         incident.closed = Some(Closed { at: now.wall, how });
-        let verdict = self.settings.verdict(Topic::Recovered, subject, Severity::Info);
-        let node = &self.settings.node;
-        let is_silenced = self
-            .silences
-            .iter()
-            .any(|silence| silence.holds(now.wall) && silence.pattern.matches(incident.topic, subject, node));
-        // Who has escalation to thank for it is told the end too.
+        let verdict = self.settings.verdict_of_end(subject);
+        // Who has escalation to thank for it is told the end too. A silence that came after the beginning hushes no end.
         let listens = |route: &RouteName| verdict.routes.contains(route) || incident.escalated;
         for route in &incident.told {
-            let is_told = how.is_told() && !is_silenced && listens(route);
+            let is_told = how.is_told() && listens(route);
             if is_told || how != Closing::Joined && self.settings.keeps_list(route) {
                 let message = Message::resolved(&incident, &verdict, &self.settings.node, route, now.wall);
                 self.effects.push_back(Effect::Send(Box::new(message)));
@@ -492,62 +493,6 @@ impl Alerts {
             let message = Message::firing(&incident, &verdict, &self.settings.node, route, Word::First);
             self.effects.push_back(Effect::Send(Box::new(message)));
         }
-    }
-
-    fn fresh_id(&mut self, now: Now, subject: &Subject) -> IncidentId {
-        let Subject::Unit(unit) = subject else { return IncidentId::of_subject(subject, now.wall) };
-        let born = self.born;
-        let mark = self.mark(unit);
-        let generation = mark.seen;
-        let nth = match mark.incident {
-            Some((of, nth)) if of == generation => nth + 1,
-            Some(_) | None => 0,
-        };
-        mark.incident = Some((generation, nth));
-        IncidentId::of_run(unit, born, generation, nth)
-    }
-
-    fn saw(&mut self, run: &RunId) {
-        let mark = self.mark(&run.unit);
-        mark.seen = mark.seen.max(run.generation);
-    }
-
-    /// Whether the end of the run was seen.
-    fn is_over(&self, run: &RunId) -> bool {
-        self.marks.get(&run.unit).is_some_and(|mark| run.generation <= mark.ended)
-    }
-
-    /// Whether this end is new; a replayed one is not.
-    fn ends_first_time(&mut self, run: &RunId) -> bool {
-        self.saw(run);
-        let mark = self.mark(&run.unit);
-        let new = run.generation > mark.ended;
-        mark.ended = mark.ended.max(run.generation);
-        new
-    }
-
-    /// Whether the newest end, of which people know, has come to more than that: of a manager that died as it found the start
-    /// limit hit, only the end's consequence is told again.
-    fn turned_out_final(&self, run: &RunId, consequence: Consequence) -> bool {
-        let is_newest = self.marks.get(&run.unit).is_some_and(|mark| mark.ended == run.generation);
-        is_newest
-            && matches!(consequence, Consequence::Fail | Consequence::StartLimit)
-            && self.open.contains_key(&Subject::Unit(run.unit.clone()))
-    }
-
-    /// Whether the newest run of the unit has had no incident yet.
-    fn unsettled(&self, unit: &UnitName) -> bool {
-        self.marks.get(unit).is_none_or(|mark| mark.incident.is_none_or(|(generation, _)| generation < mark.seen))
-    }
-
-    fn mark(&mut self, unit: &UnitName) -> &mut Mark {
-        if self.marks.len() >= MARKS_MAX && !self.marks.contains_key(unit) {
-            let idle = |name: &&UnitName| !self.open.contains_key(&Subject::Unit((*name).clone()));
-            if let Some(name) = self.marks.keys().find(idle).cloned() {
-                self.marks.remove(&name);
-            }
-        }
-        self.marks.entry(unit.clone()).or_default()
     }
 }
 

@@ -322,6 +322,23 @@ impl Settings {
     /// What the first matching rule says, with the defaults for what it leaves open.
     pub fn verdict(&self, topic: Topic, subject: &Subject, severity: Severity) -> Verdict {
         let rule = self.rules.iter().find(|rule| rule.event.matches(topic, subject, &self.node));
+        self.by_rule(rule, topic, severity)
+    }
+
+    /// What is decided of the end of an incident. Who was told of its beginning is told of it: a rule for whatever happens says
+    /// nothing of ends, only one that names them does.
+    pub fn verdict_of_end(&self, subject: &Subject) -> Verdict {
+        let topic = Topic::Recovered;
+        let matches = |rule: &&Rule| rule.event.matches(topic, subject, &self.node);
+        let meant = self.rules.iter().find(|rule| matches(rule) && rule.event.names_event());
+        let mut verdict = self.by_rule(meant.or_else(|| self.rules.iter().find(matches)), topic, Severity::Info);
+        if meant.is_none() {
+            verdict.routes = self.routes.iter().map(|route| route.name.clone()).collect();
+        }
+        verdict
+    }
+
+    fn by_rule(&self, rule: Option<&Rule>, topic: Topic, severity: Severity) -> Verdict {
         let known = || self.routes.iter().map(|route| route.name.clone());
         let routes = match rule.and_then(|rule| rule.routes.as_ref()) {
             Some(wanted) => known().filter(|name| wanted.contains(name)).collect(),

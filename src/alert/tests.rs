@@ -1,4 +1,5 @@
 mod done;
+mod ends;
 mod fleet;
 mod hushed;
 mod keys;
@@ -640,10 +641,10 @@ proptest! {
         // One opening, at most one word at each step by which it got worse, at most one end.
         for incident in expected.iter().map(|id| id.split('/').take(4).collect::<Vec<_>>().join("/")) {
             let of = |event: &str| expected.iter().filter(|id| **id == format!("{incident}/{event}/ops")).count();
-            let opened = of("unit_restarted") + of("unit_unhealthy");
+            let (restarted, unhealthy) = (of("unit_restarted"), of("unit_unhealthy"));
             let (stuck, last) = (of("unit_unkillable"), of("unit_failed") + of("start_limit_hit"));
-            let each_once = opened <= 1 && stuck <= 1 && last <= 1;
-            prop_assert!(each_once && opened + stuck + last >= 1 && of("recovered") <= 1, "{incident}");
+            let each_once = restarted <= 1 && unhealthy <= 1 && stuck <= 1 && last <= 1;
+            prop_assert!(each_once && restarted + unhealthy + stuck + last >= 1 && of("recovered") <= 1, "{incident}");
         }
     }
 }

@@ -249,6 +249,10 @@ impl Engine {
     /// Brings the incidents that the store knows and the machine that was restored into step: the manager that died may not
     /// have written down what it did last.
     pub(super) fn settle_incidents(&mut self, now: Now, cause: ManagerCause) {
+        // A new database, not one that cannot be read.
+        if !self.unseeded && self.alerts.knows_nothing() {
+            self.node.settled_ends().for_each(|(unit, ended)| self.alerts.settled(unit, ended));
+        }
         // Otherwise it is learnt late. At boot nothing runs yet, and each unit has to show whether it is well.
         if !self.unseeded && cause != ManagerCause::Boot {
             self.alerts.settle(now, |incident| how_it_ended(&self.node, now, incident));

@@ -379,6 +379,14 @@ impl Node {
         self.names.get(unit).and_then(|place| self.unit(*place))?.incident
     }
 
+    /// Units with which nothing is wrong, and the newest run of each whose end is remembered: people were told of it, and that
+    /// it is over.
+    pub fn settled_ends(&self) -> impl Iterator<Item = (&UnitName, Generation)> {
+        let units = self.names.values().filter_map(|place| self.unit(*place));
+        let settled = units.filter(|unit| unit.incident.is_none());
+        settled.filter_map(|unit| Some((&unit.name, unit.ends.last()?.generation)))
+    }
+
     /// Runs whose processes do not die on the final signal.
     pub fn stuck_runs(&self) -> impl Iterator<Item = RunId> {
         let runs = self.names.values().filter_map(|place| self.run(*place));

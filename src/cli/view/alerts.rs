@@ -66,7 +66,7 @@ fn open(screen: &Screen, out: &mut String, incident: &Incident) {
         known.push("escalated".to_owned());
     }
     if incident.reminders > 0 {
-        known.push(counted(incident.reminders, "reminder"));
+        known.push(format!("{} since", counted(incident.reminders, "message")));
     }
     if let Some(by) = &incident.acknowledged_by {
         known.push(format!("taken on by {}", one_line(by)));

@@ -4,6 +4,7 @@ mod fallback; // what this route does not take
 mod order; // what goes first
 mod partly; // mail that some have and others want later
 mod post; // what is sent by HTTP
+mod refused; // whose fault a refusal is
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -80,6 +81,8 @@ pub(super) struct Worker {
     refusals: u32,
     /// How often in a row the route was found dead.
     deaths: u32,
+    /// Messages that were taken.
+    taken: u64,
     /// Messages that wait here and went to another route too.
     handed_over: BTreeSet<String>,
     /// By incident, what the receiver calls its thread.
@@ -98,8 +101,10 @@ struct Known {
     /// It was seen in the outbox; one that was sent past the store appears there later.
     listed: bool,
     attempts: u32,
-    /// How many of them a dead route has refused.
+    /// How many of them were refused.
     refused: u32,
+    /// How many messages were taken before it was refused first.
+    taken_before: Option<u64>,
     possible_duplicate: bool,
     /// Who of those whom it is for has it already.
     had: BTreeSet<String>,
@@ -135,6 +140,7 @@ impl Worker {
             failures: 0,
             refusals: 0,
             deaths: 0,
+            taken: 0,
             handed_over: BTreeSet::new(),
             threads: BTreeMap::new(),
             apart: false,
@@ -243,6 +249,7 @@ impl Worker {
             listed: true,
             attempts: row.attempts,
             refused: row.refused,
+            taken_before: None,
             possible_duplicate: row.possible_duplicate || row.sending,
             had: self.had_by(&row),
             rests_until: None,
@@ -334,6 +341,9 @@ impl Worker {
             let state = self.state_of(&answer, &mut part, pause, was_one);
             part.known.settled = matches!(state, OutboxState::Delivered | OutboxState::Failed(_));
             self.count(&state);
+            if let OutboxState::Failed(reason) = &state {
+                warn!(route = %self.route.name, message = part.id, reason, "an alert was given up");
+            }
             // Before it is written down that this is over: twice is nothing, and never is too late.
             self.settled(&part, &state).await;
             self.note(&part.id, state, &part.known);
@@ -370,12 +380,12 @@ impl Worker {
         let timing = self.common.timing;
         match answer {
             Answer::Taken => {
-                (self.failures, self.refusals, self.deaths, self.apart) = (0, 0, 0, false);
+                self.takes();
                 self.set_trouble(None);
                 self.gap()
             }
             Answer::Partly { others, later, .. } => {
-                (self.failures, self.refusals, self.deaths, self.apart) = (0, 0, 0, false);
+                self.takes();
                 let who = others.keys().cloned().collect();
                 let then = if *later { "some of them are tried again" } else { "they are not tried again" };
                 self.set_trouble(Some(Trouble::Partly { who, reason: format!("{}; {then}", answer.reason()) }));
@@ -433,7 +443,7 @@ impl Worker {
             Answer::RefusesMessage(reason) if !was_one => {
                 self.waiting_or_failed(known.attempts >= ATTEMPTS_MAX, pause, reason)
             }
-            Answer::RefusesMessage(reason) => OutboxState::Failed(reason.clone()),
+            Answer::RefusesMessage(reason) => self.refused(known, pause, reason),
             Answer::RefusesUs(reason) => {
                 known.refused += 1;
                 let is_over = known.refused >= REFUSED_MAX || known.attempts >= ATTEMPTS_MAX;
@@ -454,13 +464,6 @@ impl Worker {
     fn fails(&mut self, reason: &str) {
         self.failures = self.failures.saturating_add(1);
         self.set_trouble(Some(Trouble::Fails(reason.to_owned())));
-    }
-
-    fn died(&mut self, reason: String) -> Duration {
-        self.set_trouble(Some(Trouble::Refuses(reason)));
-        self.deaths = self.deaths.saturating_add(1);
-        let timing = self.common.timing;
-        timing.refused_min.saturating_mul(doubled(self.deaths)).min(timing.refused_max)
     }
 
     /// What is wrong with the route, as far as is known.

@@ -462,12 +462,32 @@ async fn what_is_critical_goes_before_what_is_not_and_what_is_about_one_unit_sta
 async fn a_message_that_is_refused_does_not_hold_up_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let peer = Peer::start(|nth| Reply::status(if nth == 0 { 400 } else { 200 }, "", "")).await;
+    let peer = Peer::answering(|_, request| {
+        let is_bad = request.body.contains("\"m1\"");
+        Reply::status(if is_bad { 400 } else { 200 }, "", "")
+    })
+    .await;
     put(&store, 1..=2);
     let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
-    peer.arrived(2).await;
+    peer.arrived(3).await;
     emptied(&store).await;
     assert_eq!((count(&deliveries, Outcome::Failed), count(&deliveries, Outcome::Delivered)), (1, 1));
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn what_a_receiver_that_is_broken_refuses_is_lost_neither_before_nor_after_that_is_found_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // Each of six messages is refused, one of them several times.
+    let peer = Peer::start(|nth| Reply::status(if nth < 9 { 400 } else { 200 }, "", "")).await;
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
+    for nth in 1..=6 {
+        put(&store, [nth]);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    emptied(&store).await;
+    assert_eq!((count(&deliveries, Outcome::Failed), count(&deliveries, Outcome::Delivered)), (0, 6));
     deliveries.stop(SOON).await;
 }
 

@@ -51,6 +51,10 @@ impl Worker {
                     self.hand_over(&fallback.route, &part.payload, None);
                 }
             }
+            // Whatever is to blame, this route does not take it now.
+            OutboxState::Waiting(_, reason) if part.known.refused > 0 => {
+                self.hand_over(&fallback.route, &part.payload, Some(reason));
+            }
             OutboxState::Waiting(..) | OutboxState::Sending => {}
         }
     }
