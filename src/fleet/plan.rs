@@ -284,6 +284,11 @@ impl Plan {
         if self.intent.at_any_time {
             writeln!(out, "at any time")?;
         }
+        if self.intent.verb == Verb::Follow {
+            // Those that restarted are in no wave, and have to be well before what follows.
+            self.intent.services.iter().try_for_each(|service| writeln!(out, "follows {service}"))?;
+            self.intent.nodes.iter().try_for_each(|node| writeln!(out, "on {node}"))?;
+        }
         for (nth, wave) in self.waves.iter().enumerate() {
             let Wave { service, tasks, after, max_unavailable, soak, alone, approve, why: _ } = wave;
             let soak = soak.micros().unwrap_or(u64::MAX);

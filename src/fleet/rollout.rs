@@ -132,6 +132,14 @@ impl Rollout {
         Self { rules, ..self }
     }
 
+    /// What follows from the journal alone.
+    #[cfg(test)]
+    pub fn lasting(&self) -> String {
+        let attempts: Vec<(u32, &Option<Failure>)> = self.runs.iter().map(|run| (run.attempt, &run.failure)).collect();
+        let Self { control, approved, quarantined, again, told, .. } = self;
+        format!("{control:?} {approved:?} {quarantined:?} {again:?} {told:?} {attempts:?}")
+    }
+
     /// The next thing to be done.
     pub fn poll_effect(&mut self) -> Option<RolloutEffect> {
         self.effects.pop_front()
@@ -367,12 +375,14 @@ impl Rollout {
             Event::Paused { reason, .. } => self.control = Control::Paused { reason: reason.clone() },
             Event::Resumed { .. } => {
                 self.control = Control::Running;
-                let failed = self.runs.iter().filter(|run| run.stage(&self.ledger) == Stage::Failed);
-                self.again = failed.map(|run| run.task.instance.clone()).collect();
+                let failed = self.runs.iter().filter(|run| run.failure.is_some()).map(|run| &run.task.instance);
+                self.again = failed.filter(|instance| !self.quarantined.contains(instance)).cloned().collect();
             }
             Event::Aborting { reason, .. } => self.control = Control::Aborting { reason: reason.clone() },
             Event::Quarantined { instance, .. } => {
                 self.quarantined.insert(instance.clone());
+                // Nobody tries it, so nobody may wait for that.
+                self.again.remove(instance);
             }
             Event::Retried { instance, attempt } => {
                 let at = self.place.get(instance).copied().unwrap_or(usize::MAX);
@@ -387,7 +397,16 @@ impl Rollout {
                 self.again.remove(instance);
                 self.told.remove(instance);
             }
-            Event::Done(instance) | Event::Failed(instance, _) => {
+            Event::Done(instance) => {
+                self.told.insert(instance.clone());
+            }
+            Event::Failed(instance, failure) => {
+                let at = self.place.get(instance).copied().unwrap_or(usize::MAX);
+                if let Some(run) = self.runs.get_mut(at) {
+                    run.failure = Some(failure.clone());
+                    self.settled.remove(&at);
+                }
+                self.again.remove(instance);
                 self.told.insert(instance.clone());
             }
             Event::Ended(end) => self.control = Control::Ended(*end),

@@ -1,5 +1,9 @@
 //! Topologies and plans: what the operators' documents ask for, and what must hold of any.
 
+mod agreed;
+mod calm;
+mod ends;
+mod journal;
 mod large;
 mod membership;
 mod plans;

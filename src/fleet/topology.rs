@@ -425,9 +425,17 @@ impl AfterDrain {
 
 impl Topology {
     /// Checks it; everything that cannot be, if something cannot.
-    pub fn checked(self) -> Result<Self, Vec<Fault>> {
+    pub fn checked(mut self) -> Result<Self, Vec<Fault>> {
         let faults = check::faults(&self);
-        if faults.is_empty() { Ok(self) } else { Err(faults) }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        // In which order things are written says nothing, and changes no plan.
+        for service in self.services.values_mut() {
+            service.depends_on.sort_by(|one, other| one.on.cmp(&other.on));
+            service.behind.sort();
+        }
+        Ok(self)
     }
 
     /// What the zone of a node is.

@@ -141,6 +141,17 @@ pub struct PlanDocument {
     pub digest: String,
 }
 
+impl PlanDocument {
+    /// As it is kept, if that is what was agreed to.
+    ///
+    /// # Errors
+    /// See [`FleetError`].
+    pub fn read(text: &str) -> Result<Self, FleetError> {
+        let document: Self = read(text)?;
+        if document.plan.digest().to_string() == document.digest { Ok(document) } else { Err(FleetError::Changed) }
+    }
+}
+
 /// A word of a plan's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalWord {
@@ -148,6 +159,16 @@ pub struct JournalWord {
     pub at_us: i64,
     /// It.
     pub event: Event,
+}
+
+impl JournalWord {
+    /// All of a journal. Who leaves out what it does not understand may leave out an end.
+    ///
+    /// # Errors
+    /// See [`FleetError`].
+    pub fn read_all(words: &[String]) -> Result<Vec<Self>, FleetError> {
+        words.iter().map(|text| read(text)).collect()
+    }
 }
 
 /// Why something is not understood.
@@ -159,6 +180,11 @@ pub enum FleetError {
     /// It is of another program.
     #[error("it is of version {0}, and this program speaks {VERSION}; bring all nodes to the same release")]
     Version(u16),
+    /// It is a plan, and another one than was agreed to.
+    #[error(
+        "it is another plan than was agreed to, as its digest shows; a node of the release that made it can go on with it"
+    )]
+    Changed,
 }
 
 #[derive(Serialize)]
@@ -199,12 +225,14 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, FleetError> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
         base::{InvocationId, TimeSpan, UnitName},
         fleet::{
-            Condition, Deed, Entry, FailureKind, Instance, Intent, Observed, PoolName, ServiceName, StepId,
-            StepOutcome, Task, Verb, Verdict, Wave, Why,
+            Condition, Deed, End, Entry, Failure, FailureKind, Instance, Intent, Observed, PoolName, ServiceName,
+            Stage, StepId, StepOutcome, Task, Verb, Verdict, Wave, Why,
         },
         unit::Digest,
     };
@@ -337,7 +365,71 @@ mod tests {
             digest: plan.digest().to_string(),
             plan,
         };
-        assert_eq!(read::<PlanDocument>(&write(&document)).unwrap(), document);
+        assert_eq!(PlanDocument::read(&write(&document)).unwrap(), document);
+        let text = write(&document).replace(r#""max_unavailable":1"#, r#""max_unavailable":2"#);
+        assert!(matches!(PlanDocument::read(&text), Err(FleetError::Changed)), "what was agreed to is another plan");
+    }
+
+    fn events() -> impl Strategy<Value = Event> {
+        let text = "[ -~äöü\\n\\\\\"]{0,20}";
+        let name = "[a-z][a-z0-9-]{0,8}";
+        let instance = (name, name).prop_map(|(one, other)| format!("{one}@{other}").parse::<Instance>().unwrap());
+        let stages = [Stage::Waiting, Stage::Acting, Stage::Healing, Stage::Well, Stage::Undone];
+        let kinds = [FailureKind::Timeout, FailureKind::StartLimit, FailureKind::HostKey, FailureKind::Unhealthy];
+        let failure = (proptest::sample::select(stages.to_vec()), proptest::sample::select(kinds.to_vec()), text)
+            .prop_map(|(at, kind, reason)| Failure { at, kind, reason });
+        prop_oneof![
+            (proptest::option::of(0_usize..100), text).prop_map(|(wave, by)| Event::Approved { wave, by }),
+            (text, proptest::option::of(text)).prop_map(|(reason, by)| Event::Paused { reason, by }),
+            text.prop_map(|by| Event::Resumed { by }),
+            (text, proptest::option::of(text)).prop_map(|(reason, by)| Event::Aborting { reason, by }),
+            (instance.clone(), text).prop_map(|(instance, by)| Event::Quarantined { instance, by }),
+            (instance.clone(), any::<u32>()).prop_map(|(instance, attempt)| Event::Retried { instance, attempt }),
+            instance.clone().prop_map(Event::Done),
+            (instance, failure).prop_map(|(instance, failure)| Event::Failed(instance, failure)),
+            proptest::sample::select(vec![End::Succeeded, End::Aborted]).prop_map(Event::Ended),
+        ]
+    }
+
+    /// Objects that have several fields get one more.
+    fn with_more(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                fields.values_mut().for_each(with_more);
+                if fields.len() > 1 {
+                    fields.insert("colour".to_owned(), "red".into());
+                }
+            }
+            serde_json::Value::Array(all) => all.iter_mut().for_each(with_more),
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::String(_) => {}
+        }
+    }
+
+    proptest! {
+        /// P8: what is new in a word is left alone, and a word of another version is not left out of its journal but refuses it.
+        #[test]
+        fn a_journal_is_read_as_it_was_written_or_not_at_all(
+            events in proptest::collection::vec(events(), 0..8),
+            v in any::<u16>(),
+            at: proptest::sample::Index,
+        ) {
+            let journal: Vec<JournalWord> = events.into_iter().map(|event| JournalWord { at_us: -5, event }).collect();
+            let mut words: Vec<String> = journal.iter().map(write).collect();
+            prop_assert_eq!(&JournalWord::read_all(&words).unwrap(), &journal);
+            for word in &mut words {
+                let mut value: serde_json::Value = serde_json::from_str(word).unwrap();
+                with_more(&mut value);
+                *word = value.to_string();
+            }
+            prop_assert_eq!(&JournalWord::read_all(&words).unwrap(), &journal);
+            prop_assume!(!words.is_empty() && v != VERSION);
+            let word = at.get(&words).replace(r#""v":1"#, &format!(r#""v":{v}"#));
+            words[at.index(journal.len())] = word;
+            prop_assert!(matches!(JournalWord::read_all(&words), Err(FleetError::Version(of)) if of == v));
+        }
     }
 
     #[test]

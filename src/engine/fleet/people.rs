@@ -19,7 +19,7 @@ use crate::{
     },
     fleet::{Blocker, NodeName, Plan, PlanId, RolloutInput, Say, Token, plan},
     wire::{
-        fleet::{Command, PlanDocument, Wanted, write},
+        fleet::{Command, FleetError, PlanDocument, Wanted, write},
         v1,
     },
 };
@@ -201,9 +201,11 @@ async fn begin(bus: &Bus, document: &PlanDocument, owner: &str, floor: u64) -> R
         let present = bus.outlook(&[]).await?.plan;
         if let Some(id) = present
             && let Some((_, journal)) = bus.plan(&id).await?
-            && ended(&journal_of(&journal)).is_none()
         {
-            return Err(Refusal::Busy(format!("plan {id} is not over; resume or abort it first")));
+            let unclear = |error: FleetError| Refusal::Busy(format!("plan {id} may not be over: {}", Chain(&error)));
+            if ended(&journal_of(&journal).map_err(unclear)?).is_none() {
+                return Err(Refusal::Busy(format!("plan {id} is not over; resume or abort it first")));
+            }
         }
         Ok(bus.keep_plan(&document.id.to_string(), &write(document)).await?)
     };

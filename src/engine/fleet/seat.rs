@@ -17,7 +17,7 @@ use crate::{
     },
     fleet::{End, Event, NodeName, PlanId, Token, Transport},
     wire::{
-        fleet::{JournalWord, PlanDocument, read},
+        fleet::{FleetError, JournalWord, PlanDocument},
         v1,
     },
 };
@@ -129,7 +129,7 @@ impl Member {
                 self.seat.over.insert(plan.id);
             } else if self.bus.is_none()
                 && self.seat.unfinished.is_none()
-                && let Ok(document) = read::<PlanDocument>(&plan.document)
+                && let Ok(document) = PlanDocument::read(&plan.document)
             {
                 self.seat.unfinished = Some((document, plan.journal));
             }
@@ -154,11 +154,12 @@ async fn take_over(
 ) -> Result<Option<Found>, Refusal> {
     let found = bus.plan(&plan.to_string()).await?;
     let Some((document, journal)) = found else { return Ok(None) };
-    let journal = journal_of(&journal);
+    let wrong = |error: FleetError| Refusal::Wrong(Chain(&error).to_string());
+    let journal = journal_of(&journal).map_err(wrong)?;
     if ended(&journal).is_some() {
         return Ok(None);
     }
-    let document: PlanDocument = read(&document).map_err(|error| Refusal::Wrong(Chain(&error).to_string()))?;
+    let document = PlanDocument::read(&document).map_err(wrong)?;
     if document.plan.topology != topology {
         return Err(Refusal::Wrong("the plan is of another fleet.toml than this node has".to_owned()));
     }
@@ -168,9 +169,9 @@ async fn take_over(
     }
 }
 
-pub(super) fn journal_of(words: &[String]) -> Vec<(Wall, Event)> {
-    let words = words.iter().filter_map(|text| read::<JournalWord>(text).ok());
-    words.map(|word| (Wall(word.at_us), word.event)).collect()
+pub(super) fn journal_of(words: &[String]) -> Result<Vec<(Wall, Event)>, FleetError> {
+    let words = JournalWord::read_all(words)?;
+    Ok(words.into_iter().map(|word| (Wall(word.at_us), word.event)).collect())
 }
 
 pub(super) fn ended(journal: &[(Wall, Event)]) -> Option<End> {

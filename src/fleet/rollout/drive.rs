@@ -32,15 +32,15 @@ impl Rollout {
                 }
             }
             Stage::Undoing => self.give_back(now, (at, &run)),
-            Stage::Undone => self.try_anew(at, &run),
+            Stage::Undone => self.try_anew(&run),
             Stage::Unclear => self.clear_up(now, &run),
             Stage::Failed => {
-                if let Some(failure) = run.failed(&self.ledger).filter(|_| !self.told.contains(&run.task.instance)) {
+                if let Some(failure) = run.failed(&self.ledger).filter(|_| run.failure.is_none()) {
                     self.decide(Event::Failed(run.task.instance.clone(), failure));
                 }
                 self.give_back(now, (at, &run));
                 if self.again.contains(&run.task.instance) {
-                    self.try_anew(at, &run);
+                    self.try_anew(&run);
                 }
             }
         }
@@ -130,26 +130,31 @@ impl Rollout {
             self.progress = now;
             return self.drive(turn, at);
         }
+        let instance = run.task.instance.clone();
         let since = *run.healing.get_or_insert(now);
         let service = self.topology.services.get(&run.task.instance.service);
         let patience = service.map(|service| service.policy.deadlines).unwrap_or_default().healthy;
         if since.after(patience).is_some_and(|end| now >= end) {
             let reason = format!("it was not well {} after it was acted on", patience);
-            run.failure = Some(Failure { at: Stage::Healing, kind: FailureKind::Unhealthy, reason });
+            self.decide(Event::Failed(instance, Failure { at: Stage::Healing, kind: FailureKind::Unhealthy, reason }));
         }
     }
 
     /// By new names of steps, once nothing goes on under the old ones.
-    fn try_anew(&mut self, at: usize, run: &Run) {
-        if self.control != Control::Running || run.under_way(&self.ledger).next().is_some() {
+    fn try_anew(&mut self, run: &Run) {
+        // Who has not heard from its nodes does not know what goes on there.
+        let mut at_nodes = run.steps.drains.iter().map(|step| &step.at).chain([&run.task.instance.node]);
+        let is_known = !self.rules.barrier || at_nodes.all(|node| self.view.is_promised(node));
+        if self.control != Control::Running || !is_known || run.under_way(&self.ledger).next().is_some() {
             return;
         }
+        let instance = run.task.instance.clone();
         if run.attempt < ATTEMPTS {
-            let instance = run.task.instance.clone();
             self.decide(Event::Retried { instance, attempt: run.attempt + 1 });
-        } else if let Some(run) = self.runs.get_mut(at) {
+        } else if run.failure.is_none() || self.again.contains(&instance) {
             let reason = format!("it was begun {ATTEMPTS} times, and something came between each time");
-            run.failure = Some(Failure { at: Stage::Undone, kind: FailureKind::Internal, reason });
+            let usual = Failure { at: Stage::Undone, kind: FailureKind::Internal, reason };
+            self.decide(Event::Failed(instance, run.failure.clone().unwrap_or(usual)));
         }
     }
 

@@ -1,9 +1,9 @@
 //! Whether something may be done to an instance at this moment, and if not, why.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use super::{
-    super::{Condition, Instance, Intent, NodeName, PoolName, Require, Scope, ServiceName, Verb},
+    super::{Condition, Deed, Instance, Intent, NodeName, PoolName, Require, Scope, ServiceName, Verb},
     Control, Rollout, Run, Stage,
     turn::Turn,
 };
@@ -301,7 +301,10 @@ impl Rollout {
                 let Some(servers) = self.view.fresh(now, host).and_then(|report| report.pools.get(name)) else {
                     return Err(Wait::Silence(host.clone()));
                 };
-                let others = servers.iter().filter(|(other, takes)| **takes && *other != server).count();
+                // What was ordered of the others a moment ago is not in any report yet.
+                let leaving = self.leaving(run, name, host);
+                let others = servers.iter().filter(|(other, takes)| **takes && *other != server);
+                let others = others.filter(|(other, _)| !leaving.contains(other.as_ref())).count();
                 let active = u32::try_from(servers.values().filter(|takes| **takes).count()).unwrap_or(u32::MAX);
                 let min = pool.min_active.max(usual);
                 if u32::try_from(others).unwrap_or(u32::MAX) < min {
@@ -310,6 +313,23 @@ impl Rollout {
             }
         }
         Ok(())
+    }
+
+    /// The servers of other instances that are being drained at a load balancer, or may be.
+    fn leaving<'a>(&'a self, but: &Run, pool: &PoolName, host: &NodeName) -> BTreeSet<&'a str> {
+        let others = self.touched.iter().filter_map(|at| self.runs.get(*at));
+        let others = others.filter(|run| run.task.instance != but.task.instance);
+        let begun = others.flat_map(|run| run.drains_begun(&self.ledger)).filter(|step| step.at == *host);
+        let servers = begun.filter_map(|step| match &step.deed {
+            Deed::Drain { pool: of, server } if of == pool => Some(server.as_ref()),
+            Deed::Drain { .. }
+            | Deed::Undrain { .. }
+            | Deed::Notify
+            | Deed::Validate
+            | Deed::Reload
+            | Deed::Restart => None,
+        });
+        servers.collect()
     }
 
     /// Whether something of it was begun that is neither done nor given up.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{Condition, FailureKind, OnFailure},
+    super::{Condition, FailureKind, OnFailure, Wave},
     Control, End, Event, Failure, Rollout, Run, Stage,
 };
 use crate::base::Mono;
@@ -11,6 +11,7 @@ use crate::base::Mono;
 impl Rollout {
     /// A wave is done when its instances have stayed well for a while.
     pub(super) fn soak(&mut self, now: Mono) {
+        let mut failed = Vec::new();
         for (nth, wave) in self.plan.waves.iter().enumerate() {
             if self.done.contains(&nth) || !wave.after.is_subset(&self.done) {
                 continue;
@@ -39,17 +40,17 @@ impl Rollout {
                 continue;
             }
             for at in own {
-                let Some(run) = self.runs.get_mut(*at) else { continue };
+                let Some(run) = self.runs.get(*at) else { continue };
                 let seen = self.view.observed(now, &run.task.instance);
                 let is_bad = seen.is_some_and(|seen| seen.condition == Condition::Bad);
                 if is_bad && run.stage(&self.ledger) == Stage::Well {
                     let reason = "it did not stay well".to_owned();
-                    run.failure = Some(Failure { at: Stage::Well, kind: FailureKind::Unhealthy, reason });
-                    self.told.remove(&run.task.instance);
-                    self.settled.remove(at);
+                    let failure = Failure { at: Stage::Well, kind: FailureKind::Unhealthy, reason };
+                    failed.push(Event::Failed(run.task.instance.clone(), failure));
                 }
             }
         }
+        failed.into_iter().for_each(|event| self.decide(event));
     }
 
     /// Whether the plan goes on.
@@ -118,9 +119,11 @@ impl Rollout {
 
     /// Why nothing has gone forward for as long as the policies allow.
     fn stands_still(&self, now: Mono) -> Option<String> {
-        let open = self.plan.waves.iter().enumerate().filter(|(nth, _)| !self.done.contains(nth));
+        let is_open = |nth: &usize, wave: &Wave| !self.done.contains(nth) && wave.after.is_subset(&self.done);
+        let open = self.plan.waves.iter().enumerate().filter(|(nth, wave)| is_open(nth, wave));
         let services = open.filter_map(|(_, wave)| self.topology.services.get(&wave.service));
-        let patience = services.map(|service| service.policy.deadlines.progress).min()?;
+        // Who has little patience waits for a step of another that may take its time.
+        let patience = services.map(|service| service.policy.deadlines.progress).max()?;
         if self.progress.after(patience).is_none_or(|end| now < end) {
             return None;
         }

@@ -351,10 +351,18 @@ impl Run {
     pub(super) fn left_drained<'a>(&'a self, ledger: &'a Ledger) -> impl Iterator<Item = &'a Step> {
         let pairs = self.steps.drains.iter().zip(&self.steps.undrains);
         let open = pairs.filter(|(drain, undrain)| {
-            let is_drained = self.attempt > 1 || (drain.is_begun(ledger) && !is_refused(ledger, drain));
+            let is_drained = self.attempt > 1 || may_hold(ledger, drain);
             is_drained && !matches!(group(ledger, &[undrain]), Group::Done)
         });
         open.map(|(_, undrain)| undrain)
+    }
+
+    /// The drains of this attempt that may hold already, whatever their load balancers reported last.
+    pub(super) fn drains_begun<'a>(&'a self, ledger: &'a Ledger) -> impl Iterator<Item = &'a Step> {
+        let pairs = self.steps.drains.iter().zip(&self.steps.undrains);
+        let open = pairs
+            .filter(|(drain, undrain)| may_hold(ledger, drain) && !matches!(group(ledger, &[undrain]), Group::Done));
+        open.map(|(drain, _)| drain)
     }
 
     /// How long a step of a stage may take.
@@ -383,6 +391,10 @@ const fn is_to_be_tried_anew(kind: FailureKind) -> bool {
         | FailureKind::Unhealthy
         | FailureKind::Internal => false,
     }
+}
+
+fn may_hold(ledger: &Ledger, drain: &Step) -> bool {
+    drain.is_begun(ledger) && !is_refused(ledger, drain)
 }
 
 /// Whether a load balancer said that it did not drain, so that there is nothing to undo.

@@ -215,6 +215,10 @@ fn the_digest_is_of_what_will_be_done() {
     other.waves[0].max_unavailable = 2;
     assert_ne!(other.digest(), plan.digest());
     assert_ne!(Plan { topology: Digest([8; 32]), ..plan.clone() }.digest(), plan.digest());
+    // Who is followed is in no wave, and is waited for.
+    let follow =
+        |services: &[&str]| Plan { intent: Intent { verb: Verb::Follow, ..restart(services) }, ..plan.clone() };
+    assert_ne!(follow(&["app"]).digest(), follow(&["hmac-file-server"]).digest());
 }
 
 /// Some fleet: nodes in zones, services on some of them, each depending on some before it.
@@ -296,6 +300,46 @@ proptest! {
                 prop_assert!(there < 2 || taken < there, "{:?}", lines(&plan));
             }
         }
+    }
+}
+
+proptest! {
+    /// P6: in whichever order nodes, services, instances, edges and pools are told, the plan is the same, and so is why.
+    #[test]
+    fn a_plan_does_not_depend_on_the_order_in_which_a_fleet_is_written((draft, intent, driver) in fleets(), seed: u64) {
+        let mut rng = crate::base::Rng::new(seed);
+        let mut shuffled = |count: usize| {
+            let mut places: Vec<usize> = (0..count).collect();
+            (1..count).rev().for_each(|at| places.swap(at, usize::try_from(rng.below(at as u64 + 1)).unwrap()));
+            places
+        };
+        let mut draft = draft.nodes(&["lb1", "lb2"], None);
+        for name in ["one", "two", "three"] {
+            draft = draft.pool(name, &["lb1", "lb2"], "s0");
+        }
+        // One of whom none could be drained is no fleet.
+        prop_assume!(draft.0.services[&service("s0")].nodes.len() > 1);
+        let mut other = Draft::new();
+        for at in shuffled(draft.0.nodes.len()) {
+            let (name, node) = draft.0.nodes.iter().nth(at).unwrap();
+            other.0.nodes.insert(name.clone(), node.clone());
+        }
+        for at in shuffled(draft.0.services.len()) {
+            let (name, known) = draft.0.services.iter().nth(at).unwrap();
+            let mut made = known.clone();
+            made.nodes = shuffled(known.nodes.len()).into_iter().map(|at| known.nodes.iter().nth(at).unwrap().clone()).collect();
+            made.depends_on = shuffled(known.depends_on.len()).into_iter().map(|at| known.depends_on[at].clone()).collect();
+            made.behind = shuffled(known.behind.len()).into_iter().map(|at| known.behind[at].clone()).collect();
+            other.0.services.insert(name.clone(), made);
+        }
+        for at in shuffled(draft.0.pools.len()) {
+            let (name, pool) = draft.0.pools.iter().nth(at).unwrap();
+            other.0.pools.insert(name.clone(), pool.clone());
+        }
+        let (one, other) = (draft.checked(), other.checked());
+        let plans = [&one, &other].map(|topology| planned(topology, &intent, &all_well(topology, &driver)));
+        prop_assert_eq!(&plans[0], &plans[1]);
+        prop_assert_eq!(plans[0].digest(), plans[1].digest());
     }
 }
 

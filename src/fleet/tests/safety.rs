@@ -1,7 +1,7 @@
 //! The rules that keep a fleet safe: with all of them nothing happens that must not, and each is needed.
 
 use super::{
-    world::{Outcome, story},
+    world::{Outcome, story, story_left_alone},
     *,
 };
 
@@ -50,6 +50,21 @@ fn whatever_fails_nothing_happens_that_must_not() {
     let acts: usize = outcomes.iter().map(|outcome| outcome.acts).sum();
     assert!(succeeded * 3 > outcomes.len(), "only {succeeded} plans succeeded");
     assert!(acts > 10 * outcomes.len(), "only {acts} acts");
+}
+
+/// P7: nobody has to look at a plan for it to end, or to say that it waits for someone.
+#[test]
+fn after_the_last_fault_a_plan_ends_or_says_that_it_stands() {
+    let (mut ended, mut stood) = (0, 0);
+    for seed in 0..count() / 3 {
+        let outcome = story_left_alone(seed, 1 + seed % 3, false);
+        if let Some(violation) = outcome.violation {
+            let trace = story_left_alone(seed, 1 + seed % 3, true).trace;
+            panic!("seed {seed}: {violation}\n{}", trace[trace.len().saturating_sub(60)..].join("\n"));
+        }
+        if outcome.end.is_some() { ended += 1 } else { stood += 1 }
+    }
+    assert!(ended > stood && stood > 0, "{ended} ended, {stood} stood");
 }
 
 /// So many stories have to show what each rule is for.

@@ -2,6 +2,7 @@
 //! looked for at each step; one seed is one story, always the same.
 
 mod net; // who hears what, and when
+mod people; // who looks at the plan
 mod vm; // a node: its disk, its services, its load balancer
 mod watch; // what must never happen
 
@@ -94,6 +95,8 @@ pub(super) struct World {
     watch: Watch,
     owners: u128,
     resumes: u32,
+    /// Nobody looks at the plan.
+    is_left_alone: bool,
     trace: Option<Vec<String>>,
 }
 
@@ -110,18 +113,28 @@ pub(super) struct Outcome {
 
 /// The story of a seed. `harsh` from 0 on says how often something goes wrong.
 pub(super) fn story(seed: u64, rules: Rules, harsh: u64, is_traced: bool) -> Outcome {
-    let mut world = World::new(seed, rules, is_traced);
-    world.trouble(harsh);
-    world.run();
-    Outcome {
-        violation: world.watch.violation.take(),
-        end: world.journal.iter().find_map(|event| if let Event::Ended(end) = event { Some(*end) } else { None }),
-        acts: world.watch.acts,
-        trace: world.trace.unwrap_or_default(),
-    }
+    World::new(seed, rules, is_traced).told(harsh)
+}
+
+/// The same where nobody looks at the plan.
+pub(super) fn story_left_alone(seed: u64, harsh: u64, is_traced: bool) -> Outcome {
+    let mut world = World::new(seed, Rules::ALL, is_traced);
+    world.is_left_alone = true;
+    world.told(harsh)
 }
 
 impl World {
+    fn told(mut self, harsh: u64) -> Outcome {
+        self.trouble(harsh);
+        self.run();
+        Outcome {
+            violation: self.watch.violation.take(),
+            end: self.journal.iter().find_map(|event| if let Event::Ended(end) = event { Some(*end) } else { None }),
+            acts: self.watch.acts,
+            trace: self.trace.unwrap_or_default(),
+        }
+    }
+
     fn new(seed: u64, rules: Rules, is_traced: bool) -> Self {
         let mut rng = Rng::new(seed);
         let topology = fleet(&mut rng);
@@ -138,6 +151,7 @@ impl World {
             trace: is_traced.then(Vec::new),
             owners: 0,
             resumes: 0,
+            is_left_alone: false,
             now: 0,
             order: 0,
             rng,
@@ -212,6 +226,9 @@ impl World {
             }
             if self.is_over() && self.now > self.watch.ended + 120 * SEC {
                 self.watch.at_end(&self.vms);
+                return;
+            }
+            if self.is_left_alone && self.stands() {
                 return;
             }
             let is_routine = matches!(
@@ -379,29 +396,6 @@ impl World {
             let rollout = Rollout::new(Mono(self.now), topology, PlanId(1), plan, token, journal).under(self.rules);
             self.drivers[at] = Driver { rollout: Some(rollout), owner, ..Driver::default() };
             self.drive(at, RolloutInput::Lease(Mono(self.now + LEASE - 3 * SEC)));
-        }
-    }
-
-    /// Someone looks at the plan every minute, and does what people do.
-    fn operate(&mut self) {
-        self.after(60 * SEC, Happens::Operator);
-        if self.is_over() {
-            return;
-        }
-        let by = "alice".to_owned();
-        let say = match self.rng.below(20) {
-            0 if !self.is_calm() => Say::Pause { reason: "lunch".to_owned(), by },
-            1 if !self.is_calm() => Say::Abort { reason: "enough".to_owned(), by },
-            2..=9 if self.resumes > 20 => Say::Abort { reason: "it will not do".to_owned(), by },
-            _ => {
-                self.resumes += 1;
-                Say::Resume { by }
-            }
-        };
-        for at in 0..self.drivers.len() {
-            if !self.drivers[at].is_frozen {
-                self.drive(at, RolloutInput::Say(say.clone()));
-            }
         }
     }
 
