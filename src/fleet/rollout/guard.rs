@@ -1,9 +1,9 @@
 //! Whether something may be done to an instance at this moment, and if not, why.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use super::{
-    super::{Condition, Instance, Intent, NodeName, PoolName, Require, Scope, ServiceName, Verb},
+    super::{Condition, Instance, Intent, NodeName, Pool, PoolName, Require, Scope, ServiceName, Verb},
     Control, Rollout, Run, Stage,
     turn::Turn,
 };
@@ -141,7 +141,8 @@ impl Rollout {
     /// Load balancers forget: a drain that succeeded is not one that holds.
     fn is_drained(&self, now: Mono, run: &Run) -> Result<(), Wait> {
         for (name, server) in &run.task.drains {
-            let hosts = self.topology.pools.get(name).into_iter().flat_map(|pool| &pool.hosts);
+            let node = &run.task.instance.node;
+            let hosts = self.topology.pools.get(name).into_iter().flat_map(|pool| pool.hosts_for(node));
             for host in hosts {
                 let servers = self.view.fresh(now, host).and_then(|report| report.pools.get(name));
                 if servers.is_none_or(|servers| servers.get(server) != Some(&false)) {
@@ -231,7 +232,7 @@ impl Rollout {
         let service = self.topology.services.get(&instance.service)?;
         let is_drained = service.behind.iter().any(|(pool, server)| {
             let server = super::super::planner::server_of(server, &instance.node);
-            let hosts = self.topology.pools.get(pool).into_iter().flat_map(|pool| &pool.hosts);
+            let hosts = self.topology.pools.get(pool).into_iter().flat_map(|pool| pool.hosts_for(&instance.node));
             let reports = hosts.filter_map(|host| self.view.fresh(now, host));
             reports.filter_map(|report| report.pools.get(pool)?.get(&server)).any(|takes| !takes)
         });
@@ -297,11 +298,14 @@ impl Rollout {
         let usual = self.topology.services.get(&run.task.instance.service).map_or(0, |it| it.policy.min_active);
         for (name, server) in &run.task.drains {
             let Some(pool) = self.topology.pools.get(name) else { continue };
-            for host in &pool.hosts {
+            // What another node does just now is not known to the agent of this one yet.
+            let others_in_flight = self.in_flight_behind(name, run, pool);
+            for host in pool.hosts_for(&run.task.instance.node) {
                 let Some(servers) = self.view.fresh(now, host).and_then(|report| report.pools.get(name)) else {
                     return Err(Wait::Silence(host.clone()));
                 };
-                let others = servers.iter().filter(|(other, takes)| **takes && *other != server).count();
+                let stays = |other: &str| other != &**server && !others_in_flight.contains(other);
+                let others = servers.iter().filter(|(other, takes)| **takes && stays(other)).count();
                 let active = u32::try_from(servers.values().filter(|takes| **takes).count()).unwrap_or(u32::MAX);
                 let min = pool.min_active.max(usual);
                 if u32::try_from(others).unwrap_or(u32::MAX) < min {
@@ -310,6 +314,16 @@ impl Rollout {
             }
         }
         Ok(())
+    }
+
+    /// Servers of other instances to which something is being done, where each node drains its own.
+    fn in_flight_behind(&self, name: &PoolName, own: &Run, pool: &Pool) -> BTreeSet<&str> {
+        if !pool.is_per_node() {
+            return BTreeSet::new();
+        }
+        let others = self.runs.iter().filter(|run| run.task.instance != own.task.instance && self.is_in_flight(run));
+        let drains = others.flat_map(|run| &run.task.drains);
+        drains.filter(|(behind, _)| behind == name).map(|(_, server)| &**server).collect()
     }
 
     /// Whether something of it was begun that is neither done nor given up.
