@@ -137,7 +137,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("sd_notify", &["sys", "fileserver/run.rs"]),
     ("signal_hook", &["cli/interrupt.rs"]),
     ("rusqlite", &["edge/store"]),
-    ("reqwest", &["edge/http.rs", "edge/deliver"]),
+    ("reqwest", &["edge/http.rs", "edge/deliver", "edge/balance/consul"]),
     ("rustls", &["edge/tls.rs"]),
     ("rustls_platform_verifier", &["edge/tls.rs"]),
     ("tokio_rustls", &["edge/tls.rs"]),

@@ -1,12 +1,14 @@
 //! An HTTP client for requests whose answers are short: no redirect is followed, no proxy asked, no connection kept.
 
 use std::{
+    fmt, fs,
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::Arc,
 };
 
 use reqwest::{
-    Client, Response,
+    Certificate, Client, Response,
     dns::{Addrs, Name, Resolve, Resolving},
     redirect,
 };
@@ -88,6 +90,17 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 /// Makes a client. It costs memory, so each user makes it at its first request.
 pub(super) fn client(tls: Tls) -> reqwest::Result<Client> {
     client_within(tls, Reach::Anywhere)
+}
+
+/// The same where the authorities in this file are believed and no others.
+pub(super) fn client_believing(ca_file: &Path) -> Result<Client, String> {
+    super::tls::provide();
+    super::tls::check_ca_file(ca_file)?;
+    let failed = |why: &dyn fmt::Display| format!("cannot use ca_file {}: {why}", ca_file.display());
+    let pem = fs::read(ca_file).map_err(|error| failed(&error))?;
+    let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| failed(&error))?;
+    let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy().pool_max_idle_per_host(0);
+    builder.tls_certs_only(authorities).build().map_err(|error| failed(&error))
 }
 
 /// The same, for names that stand for addresses within reach.

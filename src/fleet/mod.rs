@@ -30,8 +30,8 @@ pub use share::{Share, ShareError};
 pub use step::{Deed, FailureKind, IdError, Phase, PlanId, StepId, StepOrder, StepOutcome, Token};
 pub use target::{Answer, Entry, LEDGER_MAX, Row, Target, TargetEffect, TargetInput, Verdict};
 pub use topology::{
-    AfterDrain, Approve, Argv, Canary, Commands, Deadlines, Edge, Fault, INSTANCES_MAX, NODES_MAX, Node, OnFailure,
-    Place, Policy, Pool, PoolKind, Require, Scope, Service, Topology, Transport, WordError,
+    AfterDrain, Approve, Argv, Canary, Commands, Consul, ConsulMode, Deadlines, Edge, Fault, INSTANCES_MAX, NODES_MAX,
+    Node, OnFailure, Place, Policy, Pool, PoolKind, Require, Scope, Service, Topology, Transport, WordError,
 };
 pub use view::{Observed, Report, Seq};
 pub use window::{Window, WindowError, closed};

@@ -385,17 +385,56 @@ pub enum PoolKind {
         unit: UnitName,
     },
     /// Consul, at the agent of the instance's own node.
-    Consul {
-        /// The agent's URL.
-        url: Box<str>,
-        /// Whether the service is deregistered and registered anew, and not only in maintenance.
-        deregister: bool,
-    },
+    Consul(Consul),
     /// A command of the operator's: `drain`, `undrain` or `status` and the server are added to its words.
     Hook {
         /// Its words.
         command: Vec<Box<str>>,
     },
+}
+
+/// A service of Consul, and how the agent of each node is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consul {
+    /// The agent's URL; `{node}` in it is the node's name.
+    pub url: Box<str>,
+    /// What the service is called there.
+    pub service: Box<str>,
+    /// How one of its instances stops to be offered.
+    pub mode: ConsulMode,
+    /// How long whoever has looked it up may go on as before.
+    pub propagation: TimeSpan,
+    /// The file with the token.
+    pub token_file: Option<Box<str>>,
+    /// The authorities that are believed, where it is not those of the machine.
+    pub ca_file: Option<Box<str>>,
+    /// The event that is fired when an instance is offered again.
+    pub event: Option<Box<str>>,
+}
+
+/// How an instance stops to be offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsulMode {
+    /// It stays registered, in maintenance.
+    Maintenance,
+    /// It is deregistered, and registered anew by what stands in the file, or else by what the agent says of it.
+    Deregister(Option<Box<str>>),
+}
+
+impl Pool {
+    /// Whether each node has a load balancer of its own, which knows the servers of that node alone.
+    pub const fn is_per_node(&self) -> bool {
+        match self.kind {
+            PoolKind::Consul(_) => true,
+            PoolKind::Haproxy { .. } | PoolKind::Nginx { .. } | PoolKind::Hook { .. } => false,
+        }
+    }
+
+    /// The nodes of the load balancers that send traffic to a node.
+    pub fn hosts_for(&self, node: &NodeName) -> impl Iterator<Item = &NodeName> {
+        let (all, own) = if self.is_per_node() { (None, self.hosts.get(node)) } else { (Some(&self.hosts), None) };
+        all.into_iter().flatten().chain(own)
+    }
 }
 
 /// What is done about connections that do not end.

@@ -91,6 +91,8 @@ const TESTS: &[Test] = tests![
     fleet::a_plan_whose_window_closes_waits_for_the_next_one,
     fleet::no_request_fails_while_servers_behind_nginx_are_restarted,
     fleet::a_load_balancer_behind_a_command_is_asked_told_and_believed,
+    fleet::instances_behind_consul_are_drained_before_they_are_restarted_and_offered_when_they_are_well,
+    fleet::an_instance_that_is_deregistered_is_registered_again_though_the_managers_die_in_between,
     fleet::the_scenario_of_the_operators_guide_goes_as_it_is_written,
     fleet::the_scenario_goes_on_though_its_driver_dies_at_each_step,
     fleet::a_reload_that_lies_is_found_out_and_followed_by_a_restart_where_that_is_wanted,

@@ -1,5 +1,6 @@
 //! Load balancers: which servers they have, which take requests, and how one stops to.
 
+mod consul; // by the agent of each node
 mod haproxy; // by its runtime API
 mod hook; // by a command of the operator's
 mod nginx; // by a file and a reload
@@ -8,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     base::UnitName,
-    fleet::{AfterDrain, Argv, Pool, PoolKind, PoolName},
+    fleet::{AfterDrain, Argv, Consul, NodeName, PlanId, Pool, PoolKind, PoolName},
 };
 
 /// Servers of a pool, and whether each takes requests.
@@ -62,13 +63,13 @@ pub enum BalanceError {
         /// For how long it was waited.
         waited: u64,
     },
-    /// This program cannot speak to it.
-    #[error("pool {0}: load balancers of this kind are not supported by this release")]
-    Unsupported(PoolName),
 }
 
 /// What load balancers need of the machine that they are on.
 pub trait Machine: Sync {
+    /// What it is called.
+    fn node(&self) -> &NodeName;
+
     /// Has a unit read its settings anew; why not, for people.
     fn reload(&self, unit: &UnitName) -> impl Future<Output = Result<(), String>> + Send;
 
@@ -79,6 +80,30 @@ pub trait Machine: Sync {
         argv: Argv,
         within: Duration,
     ) -> impl Future<Output = Result<(bool, Vec<u8>), String>> + Send;
+
+    /// Keeps how a server is registered, as it is about to be deregistered; none forgets it. It is on the disk when this ends.
+    fn keep(
+        &self,
+        server: (&PoolName, &str),
+        definition: Option<String>,
+    ) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// What is kept so of the servers of a pool.
+    fn kept(&self, pool: &PoolName) -> impl Future<Output = Result<BTreeMap<Box<str>, String>, String>> + Send;
+}
+
+/// The servers of a pool of Consul that are registered at a node's agent, and why they are in maintenance if they are.
+pub async fn at_agent(
+    node: &NodeName,
+    name: &PoolName,
+    at: &Consul,
+) -> Result<BTreeMap<Box<str>, Option<String>>, BalanceError> {
+    consul::at_agent(node, name, at).await
+}
+
+/// Whether words about a maintenance are ours.
+pub fn is_ours(reason: &str) -> bool {
+    reason.starts_with(consul::OURS)
 }
 
 /// Whether a server takes requests.
@@ -108,16 +133,16 @@ pub async fn servers(machine: &impl Machine, name: &PoolName, kind: &PoolKind) -
         PoolKind::Haproxy { socket, backend } => haproxy::servers(name, socket, backend).await,
         PoolKind::Nginx { file, .. } => nginx::servers(file),
         PoolKind::Hook { command } => hook::servers(machine, name, command).await,
-        PoolKind::Consul { .. } => Err(BalanceError::Unsupported(name.clone())),
+        PoolKind::Consul(at) => consul::servers(machine, name, at).await,
     }
 }
 
 /// Has a server take no new requests, and waits until its connections have ended, for `within` at most.
 pub async fn drain(
     machine: &impl Machine,
-    name: &PoolName,
-    pool: &Pool,
+    (name, pool): (&PoolName, &Pool),
     server: &str,
+    plan: Option<PlanId>,
     within: Duration,
 ) -> Result<(), BalanceError> {
     let Pool { kind, min_active, after_drain, .. } = pool;
@@ -130,7 +155,7 @@ pub async fn drain(
         }
         PoolKind::Nginx { file, unit } => nginx::drain(machine, name, (file, unit), (pool, server), patience).await,
         PoolKind::Hook { command } => hook::drain(machine, name, command, (pool, server), patience).await,
-        PoolKind::Consul { .. } => Err(BalanceError::Unsupported(name.clone())),
+        PoolKind::Consul(at) => consul::drain(machine, (name, at), (pool, server), plan, patience).await,
     };
     match (drained, after_drain, kind) {
         (Err(BalanceError::Busy { .. }), AfterDrain::Proceed, _) => Ok(()),
@@ -147,11 +172,12 @@ pub async fn undrain(
     name: &PoolName,
     kind: &PoolKind,
     server: &str,
+    plan: PlanId,
 ) -> Result<(), BalanceError> {
     match kind {
         PoolKind::Haproxy { socket, backend } => haproxy::ready(name, (socket, backend), server).await,
         PoolKind::Nginx { file, unit } => nginx::undrain(machine, name, (file, unit), server).await,
         PoolKind::Hook { command } => hook::undrain(machine, name, command, server).await,
-        PoolKind::Consul { .. } => Err(BalanceError::Unsupported(name.clone())),
+        PoolKind::Consul(at) => consul::undrain(machine, (name, at), server, plan).await,
     }
 }

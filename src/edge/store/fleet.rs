@@ -29,6 +29,15 @@ pub enum FleetWrite {
         /// Since when; none says that it may.
         since: Option<Wall>,
     },
+    /// How a server is registered, which is about to be deregistered.
+    Definition {
+        /// In which pool.
+        pool: PoolName,
+        /// What it is called there.
+        server: Box<str>,
+        /// It, as it is given to whoever registers it; none says that it is registered again.
+        definition: Option<String>,
+    },
     /// A plan is driven from here, or was copied from whoever drives it.
     Plan {
         /// Which.
@@ -97,6 +106,16 @@ impl Store {
             Ok(found.into_iter().filter_map(|(pool, server)| Some((pool.parse().ok()?, server))).collect())
         };
         self.0.reads.ask(drains).await
+    }
+
+    /// How the servers of a pool were registered that are not any more.
+    pub async fn fleet_definitions(&self, pool: PoolName) -> Result<BTreeMap<Box<str>, String>, StoreError> {
+        let definitions = move |connection: &Connection| {
+            let query = "SELECT server, definition FROM fleet_definitions WHERE pool = ?1";
+            let found = list(connection, query, [pool.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(found.into_iter().collect())
+        };
+        self.0.reads.ask(definitions).await
     }
 
     /// The newest plans, the newest first.
@@ -189,6 +208,15 @@ impl Pass<'_> {
             FleetWrite::Drain { pool, server, since: None } => {
                 self.execute("DELETE FROM fleet_drains WHERE pool = ?1 AND server = ?2", params![pool.as_str(), server])
             }
+            FleetWrite::Definition { pool, server, definition: Some(definition) } => self.execute(
+                "INSERT INTO fleet_definitions (pool, server, definition) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (pool, server) DO UPDATE SET definition = excluded.definition",
+                params![pool.as_str(), server, definition],
+            ),
+            FleetWrite::Definition { pool, server, definition: None } => self.execute(
+                "DELETE FROM fleet_definitions WHERE pool = ?1 AND server = ?2",
+                params![pool.as_str(), server],
+            ),
             FleetWrite::Shown { id, text } => {
                 self.execute("UPDATE fleet_plans SET shown = ?2 WHERE id = ?1", params![id.to_string(), text])
             }

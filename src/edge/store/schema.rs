@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x524e_444d;
 
 /// What brings a database to each version from the one before; the first begins an empty one. Only ever add to the end.
-pub(super) const STEPS: [(i32, &str); 7] = [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (6, V6), (7, V7)];
+pub(super) const STEPS: [(i32, &str); 8] = [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (6, V6), (7, V7), (8, V8)];
 /// The version this program writes (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS[STEPS.len() - 1].0;
 /// Times are microseconds since 1970 UTC. `pruned` holds what rows that retention removed had counted.
@@ -119,6 +119,13 @@ CREATE TABLE fleet_journal (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE fleet_drains (
     pool TEXT NOT NULL, server TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (pool, server)
+) STRICT, WITHOUT ROWID;
+";
+
+/// How servers were registered that are not any more. A drain is forgotten when its end begins, this when its end is seen.
+const V8: &str = "
+CREATE TABLE fleet_definitions (
+    pool TEXT NOT NULL, server TEXT NOT NULL, definition TEXT NOT NULL, PRIMARY KEY (pool, server)
 ) STRICT, WITHOUT ROWID;
 ";
 

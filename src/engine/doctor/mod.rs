@@ -5,6 +5,7 @@
 //! has a secret in it: of a URL only the host.
 
 mod asked; // limits that cannot be given
+mod consul; // pools of it
 mod database; // is it sound?
 mod files; // who may read and change what
 mod hosts; // reached by ssh
@@ -120,11 +121,17 @@ pub async fn examine(file: Option<PathBuf>, socket: Option<PathBuf>, places: Pla
             report
         })
     });
-    let beside = tokio::join!(reach::names(&case), reach::redis(&case), machine::disks(&case), database::look(&case));
+    let beside = tokio::join!(
+        reach::names(&case),
+        reach::redis(&case),
+        machine::disks(&case),
+        database::look(&case),
+        consul::look(&case)
+    );
     for section in all {
         report.add(section.await.unwrap_or_else(|said| said));
     }
-    for said in [beside.0, beside.1, beside.2, beside.3] {
+    for said in [beside.0, beside.1, beside.2, beside.3, beside.4] {
         report.add(said);
     }
     report.diagnosis()

@@ -7,19 +7,23 @@ use tokio::time::timeout;
 use super::pools;
 use crate::{
     alert::Program,
-    base::{Actor, ExitStatus, InvocationId, TimeSpan, UnitName},
+    base::{Actor, Chain, ExitStatus, InvocationId, TimeSpan, UnitName},
     edge::{
         balance::Machine,
         errand::{self, ErrandEnd, ErrandName, Errands},
+        store::{Batch, FleetWrite, Write},
     },
     engine::{Handle, settings::FleetSettings},
-    fleet::{Argv, Commands, Deed, FailureKind, PoolName, StepOrder, StepOutcome},
+    fleet::{Argv, Commands, Deed, FailureKind, NodeName, PoolName, StepOrder, StepOutcome},
     node::{
         effect::{Outcome, Refusal},
         input::Verb,
         status::Active,
     },
 };
+
+/// How long it may take until what a load balancer is about to forget is on the disk.
+const KEPT_WITHIN: Duration = Duration::from_secs(30);
 
 fn program(argv: &Argv, timeout: TimeSpan) -> Program {
     Program {
@@ -33,6 +37,10 @@ fn program(argv: &Argv, timeout: TimeSpan) -> Program {
 }
 
 impl Machine for Doer {
+    fn node(&self) -> &NodeName {
+        &self.settings.node
+    }
+
     async fn reload(&self, unit: &UnitName) -> Result<(), String> {
         told(one(&self.handle, unit, Verb::Reload).await)
     }
@@ -53,6 +61,18 @@ impl Machine for Doer {
             Err(error) => Err(error.to_string()),
         }
     }
+
+    async fn keep(&self, (pool, server): (&PoolName, &str), definition: Option<String>) -> Result<(), String> {
+        let store = self.handle.store();
+        let write = FleetWrite::Definition { pool: pool.clone(), server: server.into(), definition };
+        store.submit(Batch { seq: None, writes: vec![Write::Fleet(Box::new(write))] });
+        let is_kept = store.flush(KEPT_WITHIN).await;
+        if is_kept { Ok(()) } else { Err("the state database does not take it (supervisorctl doctor)".to_owned()) }
+    }
+
+    async fn kept(&self, pool: &PoolName) -> Result<BTreeMap<Box<str>, String>, String> {
+        self.handle.store().fleet_definitions(pool.clone()).await.map_err(|error| Chain(&error).to_string())
+    }
 }
 
 /// Whoever does it, with all that is needed.
@@ -72,9 +92,11 @@ impl Doer {
                 Deed::Restart => restart(&self.handle, &order).await,
                 Deed::Reload => self.reload(&order).await,
                 Deed::Drain { pool, server } => {
-                    pools::drain(&self, &self.settings.topology, (pool, server), within).await
+                    pools::drain(&self, &self.settings.topology, (pool, server), order.plan, within).await
                 }
-                Deed::Undrain { pool, server } => pools::undrain(&self, &self.settings.topology, pool, server).await,
+                Deed::Undrain { pool, server } => {
+                    pools::undrain(&self, &self.settings.topology, (pool, server), order.plan).await
+                }
                 Deed::Validate => self.own(&order, FailureKind::Invalid, |commands| commands.validate.as_ref()).await,
                 Deed::Notify => self.own(&order, FailureKind::Exit, |commands| commands.notify.as_ref()).await,
             }

@@ -91,7 +91,7 @@ impl Member {
             tracing::warn!(%pool, server = %server, "the load balancer has forgotten that this server is drained; it is told again");
             let (pool, server, doer, own) = (pool.clone(), server.clone(), doer.clone(), self.own.clone());
             tokio::spawn(async move {
-                if let Err(error) = balance::drain(&doer, &pool, &known, &server, Duration::ZERO).await {
+                if let Err(error) = balance::drain(&doer, (&pool, &known), &server, None, Duration::ZERO).await {
                     tracing::warn!(error = %Chain(&error), "cannot drain {server} of pool {pool} again");
                 }
                 own.send(Input::Changed).ok();

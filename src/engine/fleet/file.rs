@@ -18,9 +18,9 @@ use toml::Spanned;
 use crate::{
     base::{TimeSpan, UnitName},
     fleet::{
-        Action, AfterDrain, Approve, Argv, Canary, Commands, Deadlines, Edge, FleetName, Node, NodeName, OnFailure,
-        Place, Policy, Pool, PoolKind, PoolName, Require, Scope, Service, ServiceName, Share, Topology, Transport,
-        Window, ZoneName,
+        Action, AfterDrain, Approve, Argv, Canary, Commands, Consul, ConsulMode, Deadlines, Edge, FleetName, Node,
+        NodeName, OnFailure, Place, Policy, Pool, PoolKind, PoolName, Require, Scope, Service, ServiceName, Share,
+        Topology, Transport, Window, ZoneName,
     },
     unit::{Problem, similar},
 };
@@ -101,6 +101,10 @@ impl File {
                 }
                 Err(message) => refuse(span, message),
             }
+        }
+        for (name, pool) in topology.pools.iter_mut().filter(|(_, pool)| pool.is_per_node()) {
+            let behind = topology.services.values().filter(|it| it.behind.iter().any(|(pool, _)| pool == name));
+            pool.hosts = behind.flat_map(|service| service.nodes.iter().cloned()).collect();
         }
         topology
     }
@@ -309,6 +313,7 @@ impl BehindFile {
 struct PoolFile {
     name: Spanned<Told<PoolName>>,
     kind: Box<str>,
+    #[serde(default)]
     hosts: Vec<Told<NodeName>>,
     balancer: Option<Told<ServiceName>>,
     min_active: Option<u32>,
@@ -321,7 +326,13 @@ struct PoolFile {
     unit: Option<Told<UnitName>>,
     // Of `kind = "consul"`.
     url: Option<Box<str>>,
-    deregister: Option<bool>,
+    service: Option<Box<str>>,
+    mode: Option<Box<str>>,
+    definition: Option<Box<str>>,
+    propagation: Option<Told<TimeSpan>>,
+    token_file: Option<Box<str>>,
+    ca_file: Option<Box<str>>,
+    event: Option<Box<str>>,
     // Of `kind = "hook"`.
     command: Option<Vec<Box<str>>>,
 }
@@ -330,12 +341,16 @@ struct PoolFile {
 const KINDS: [(&str, &[&str]); 4] = [
     ("haproxy", &["socket", "backend"]),
     ("nginx", &["file", "unit"]),
-    ("consul", &["url", "deregister"]),
+    ("consul", &["url", "service", "mode", "definition", "propagation", "token_file", "ca_file", "event"]),
     ("hook", &["command"]),
 ];
 /// Where Debian's HAProxy has its socket.
 const HAPROXY_SOCKET: &str = "/run/haproxy/admin.sock";
 const CONSUL_URL: &str = "http://127.0.0.1:8500";
+/// How long whoever looks names up may go on with what Consul has said before.
+const PROPAGATION: TimeSpan = TimeSpan::from_secs(3);
+/// Longest name of an event; it is a part of a URL.
+const EVENT_CHARS_MAX: usize = 128;
 
 impl PoolFile {
     fn pool(self, name: &PoolName) -> Result<Pool, String> {
@@ -351,14 +366,20 @@ impl PoolFile {
             ("file", self.file.is_some()),
             ("unit", self.unit.is_some()),
             ("url", self.url.is_some()),
-            ("deregister", self.deregister.is_some()),
+            ("service", self.service.is_some()),
+            ("mode", self.mode.is_some()),
+            ("definition", self.definition.is_some()),
+            ("propagation", self.propagation.is_some()),
+            ("token_file", self.token_file.is_some()),
+            ("ca_file", self.ca_file.is_some()),
+            ("event", self.event.is_some()),
             ("command", self.command.is_some()),
         ];
         if let Some((key, _)) = given.into_iter().find(|(key, given)| *given && !keys.contains(key)) {
             return Err(format!("{key} is no key of a {kind} pool (it has {})", keys.join(", ")));
         }
         if kind == "consul" {
-            return Err("pools of kind consul are not supported by this release (haproxy, nginx, hook)".to_owned());
+            return self.consul(name);
         }
         if kind != "haproxy" && matches!(self.after_drain, Some(Told(AfterDrain::ShutdownSessions))) {
             let help = "say wait or proceed";
@@ -376,10 +397,6 @@ impl PoolFile {
                 file: self.file.ok_or_else(|| missing("file", "\"/etc/nginx/upstreams/apps.conf\""))?,
                 unit: self.unit.map(|told| told.0).ok_or_else(|| missing("unit", "\"nginx\""))?,
             },
-            "consul" => PoolKind::Consul {
-                url: self.url.unwrap_or_else(|| CONSUL_URL.into()),
-                deregister: self.deregister.unwrap_or(false),
-            },
             _ => PoolKind::Hook {
                 command: self
                     .command
@@ -393,6 +410,73 @@ impl PoolFile {
             kind,
             min_active: self.min_active.unwrap_or(1),
             after_drain: self.after_drain.map_or(AfterDrain::Wait, |told| told.0),
+        })
+    }
+
+    /// Its hosts are the nodes of those behind it.
+    fn consul(self, name: &PoolName) -> Result<Pool, String> {
+        if !self.hosts.is_empty() {
+            return Err(format!(
+                "hosts is no key of a consul pool: {name} is asked for at each node of the services behind it"
+            ));
+        }
+        if self.after_drain.is_some() {
+            return Err(format!(
+                "after_drain is no key of a consul pool: Consul knows no connections; propagation of {name} is waited for"
+            ));
+        }
+        let url = self.url.unwrap_or_else(|| CONSUL_URL.into());
+        let Some(host) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
+            return Err(format!("url of {name} begins with neither http:// nor https://; say url = \"{CONSUL_URL}\""));
+        };
+        if host.is_empty() || host.contains(['@', '?', '#', ' ']) {
+            return Err(format!(
+                "url of {name} has to be that of an agent and nothing more, such as \"{CONSUL_URL}\"; a token belongs into token_file"
+            ));
+        }
+        let files = [("token_file", &self.token_file), ("ca_file", &self.ca_file), ("definition", &self.definition)];
+        if let Some((key, file)) =
+            files.into_iter().find(|(_, file)| file.as_ref().is_some_and(|it| !it.starts_with('/')))
+        {
+            return Err(format!(
+                "{key} of {name} has to be a whole path, such as \"/etc/roundsman/{}\"",
+                file.as_deref().unwrap_or_default()
+            ));
+        }
+        if self.ca_file.is_some() && url.starts_with("http://") {
+            return Err(format!("ca_file of {name} is for TLS, and its url is not; say https://"));
+        }
+        let mode = match (self.mode.as_deref().unwrap_or("maintenance"), self.definition) {
+            ("maintenance", None) => ConsulMode::Maintenance,
+            ("maintenance", Some(_)) => {
+                return Err(format!("definition of {name} is for mode = \"deregister\", and it stays registered"));
+            }
+            ("deregister", definition) => ConsulMode::Deregister(definition),
+            (other, _) => {
+                return Err(format!("mode of {name} cannot be {other:?} (it can be maintenance, deregister)"));
+            }
+        };
+        let is_event = |event: &str| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            !event.is_empty() && !event.starts_with('_') && event.len() <= EVENT_CHARS_MAX && event.chars().all(allowed)
+        };
+        if let Some(event) = self.event.as_deref().filter(|event| !is_event(event)) {
+            return Err(format!("{event:?} is no event of {name} (letters, digits, - _ and ., not _ first)"));
+        }
+        Ok(Pool {
+            hosts: BTreeSet::new(),
+            balancer: self.balancer.map(|told| told.0),
+            kind: PoolKind::Consul(Consul {
+                url,
+                service: self.service.unwrap_or_else(|| name.as_str().into()),
+                mode,
+                propagation: self.propagation.map_or(PROPAGATION, |told| told.0),
+                token_file: self.token_file,
+                ca_file: self.ca_file,
+                event: self.event,
+            }),
+            min_active: self.min_active.unwrap_or(1),
+            after_drain: AfterDrain::Proceed,
         })
     }
 }
@@ -481,7 +565,7 @@ mod tests {
             (
                 "kind = \"haproxy\"",
                 "kind = \"consul\"",
-                "pools of kind consul are not supported by this release (haproxy, nginx, hook)",
+                "hosts is no key of a consul pool: apps is asked for at each node of the services behind it",
             ),
             (
                 "max_unavailable = 1",
@@ -514,6 +598,55 @@ mod tests {
             let said = refused(&changed(old, new));
             assert!(said.iter().any(|text| text.contains(expected)), "{new}: {said:#?}");
         }
+    }
+
+    /// The example with its pool in Consul.
+    fn in_consul(more: &str) -> String {
+        let at = GUIDE.find("[[pool]]").unwrap();
+        format!("{}[[pool]]\nname = \"apps\"\nkind = \"consul\"\n{more}", &GUIDE[..at])
+    }
+
+    #[test]
+    fn a_pool_of_consul_is_asked_for_at_each_node_of_its_services() {
+        let topology = read(Path::new("fleet.toml"), &in_consul("")).unwrap();
+        let pool = topology.pools.values().next().unwrap();
+        assert_eq!(pool.hosts, topology.services[&ServiceName::new("app").unwrap()].nodes);
+        let expected = Consul {
+            url: CONSUL_URL.into(),
+            service: "apps".into(),
+            mode: ConsulMode::Maintenance,
+            propagation: PROPAGATION,
+            token_file: None,
+            ca_file: None,
+            event: None,
+        };
+        assert_eq!(pool.kind, PoolKind::Consul(expected));
+        let node = pool.hosts.first().unwrap();
+        assert_eq!(pool.hosts_for(node).collect::<Vec<_>>(), [node]);
+    }
+
+    #[test]
+    fn what_cannot_be_of_a_pool_of_consul_is_said() {
+        let cases = [
+            ("url = \"127.0.0.1:8500\"", "url of apps begins with neither http:// nor https://"),
+            ("url = \"http://me:secret@host\"", "a token belongs into token_file"),
+            ("url = \"http://host?token=1\"", "a token belongs into token_file"),
+            ("ca_file = \"/ca.pem\"", "ca_file of apps is for TLS, and its url is not"),
+            ("token_file = \"token\"", "token_file of apps has to be a whole path, such as \"/etc/roundsman/token\""),
+            ("mode = \"remove\"", "mode of apps cannot be \"remove\" (it can be maintenance, deregister)"),
+            ("definition = \"/a.json\"", "definition of apps is for mode = \"deregister\""),
+            ("event = \"_restarted\"", "\"_restarted\" is no event of apps"),
+            ("event = \"a/b\"", "\"a/b\" is no event of apps"),
+            ("after_drain = \"wait\"", "after_drain is no key of a consul pool"),
+            ("socket = \"/s\"", "socket is no key of a consul pool (it has url, service, mode,"),
+            ("propagation = \"1h\"", "propagation of apps is 1h, and deadlines.drain of app is over by then"),
+        ];
+        for (more, expected) in cases {
+            let said = refused(&in_consul(more));
+            assert!(said.iter().any(|text| text.contains(expected)), "{more}: {said:#?}");
+        }
+        let alone = in_consul("").replace("pool = \"apps\"", "pool = \"apsp\"");
+        assert!(refused(&alone).iter().any(|text| text.contains("no service is behind apps")));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::acts::{Done, done, failed};
 use crate::{
     edge::balance::{self, BalanceError, Machine, Servers},
-    fleet::{FailureKind, NodeName, Pool, PoolName, StepOutcome, Topology},
+    fleet::{FailureKind, NodeName, PlanId, Pool, PoolName, StepOutcome, Topology},
 };
 
 /// The servers of each pool that is here, and whether they take requests; of those that do not answer nothing.
@@ -27,19 +27,20 @@ pub(in crate::engine) async fn drain(
     machine: &impl Machine,
     topology: &Topology,
     (name, server): (&PoolName, &str),
+    plan: PlanId,
     within: Duration,
 ) -> Done {
-    let drained = balance::drain(machine, name, known(topology, name)?, server, within).await;
+    let drained = balance::drain(machine, (name, known(topology, name)?), server, Some(plan), within).await;
     drained.map(|()| done()).map_err(|error| refused(&error))
 }
 
 pub(in crate::engine) async fn undrain(
     machine: &impl Machine,
     topology: &Topology,
-    name: &PoolName,
-    server: &str,
+    (name, server): (&PoolName, &str),
+    plan: PlanId,
 ) -> Done {
-    let undrained = balance::undrain(machine, name, &known(topology, name)?.kind, server).await;
+    let undrained = balance::undrain(machine, name, &known(topology, name)?.kind, server, plan).await;
     undrained.map(|()| done()).map_err(|error| refused(&error))
 }
 

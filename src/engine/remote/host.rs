@@ -100,8 +100,12 @@ impl Host {
                 return Err(failed(FailureKind::Internal, reason));
             };
             match &order.deed {
-                Deed::Drain { pool, server } => pools::drain(self, &self.topology, (pool, server), within).await,
-                Deed::Undrain { pool, server } => pools::undrain(self, &self.topology, pool, server).await,
+                Deed::Drain { pool, server } => {
+                    pools::drain(self, &self.topology, (pool, server), order.plan, within).await
+                }
+                Deed::Undrain { pool, server } => {
+                    pools::undrain(self, &self.topology, (pool, server), order.plan).await
+                }
                 _ if instance.node != self.node => {
                     Err(failed(FailureKind::Internal, format!("{instance} is not on {}", self.node)))
                 }
@@ -236,6 +240,10 @@ async fn readable(heard: Option<&pipe::Receiver>) -> Option<()> {
 }
 
 impl Machine for Host {
+    fn node(&self) -> &NodeName {
+        &self.node
+    }
+
     async fn reload(&self, unit: &UnitName) -> Result<(), String> {
         told(self.systemctl("reload", unit).await)
     }
@@ -243,6 +251,18 @@ impl Machine for Host {
     async fn run(&self, _: (&PoolName, &'static str), argv: Argv, within: Duration) -> Result<(bool, Vec<u8>), String> {
         let ran = self.command(&argv, within, To::Us).await;
         ran.map(|(status, said)| (status.success(), said)).map_err(|error| error.to_string())
+    }
+
+    /// `fleet.toml` asks for that on nodes with a daemon alone.
+    async fn keep(&self, _: (&PoolName, &str), definition: Option<String>) -> Result<(), String> {
+        match definition {
+            Some(_) => Err("nothing is kept on a host without a daemon".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    async fn kept(&self, _: &PoolName) -> Result<BTreeMap<Box<str>, String>, String> {
+        Ok(BTreeMap::new())
     }
 }
 

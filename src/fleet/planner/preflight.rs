@@ -74,9 +74,11 @@ pub(super) fn blockers(topology: &Topology, plan: &Plan, facts: &Facts) -> Vec<B
     found.extend(unreachable(topology, plan, facts));
     let services: BTreeSet<&ServiceName> = plan.waves.iter().map(|wave| &wave.service).collect();
     found.extend(services.into_iter().filter_map(|service| no_budget(topology, plan, facts, service)));
-    let mut drained: BTreeMap<&PoolName, Vec<&str>> = BTreeMap::new();
-    for (pool, server) in plan.tasks().flat_map(|task| &task.drains) {
-        drained.entry(pool).or_default().push(server);
+    let mut drained: BTreeMap<&PoolName, Vec<(&NodeName, &str)>> = BTreeMap::new();
+    for task in plan.tasks() {
+        for (pool, server) in &task.drains {
+            drained.entry(pool).or_default().push((&task.instance.node, server));
+        }
     }
     for (pool, servers) in drained {
         found.extend(of_pool(topology, facts, pool, &servers));
@@ -88,7 +90,7 @@ pub(super) fn blockers(topology: &Topology, plan: &Plan, facts: &Facts) -> Vec<B
 fn unreachable(topology: &Topology, plan: &Plan, facts: &Facts) -> Vec<Blocker> {
     let hosts = |task: &Task| {
         let pools = task.drains.iter().filter_map(|(pool, _)| topology.pools.get(pool));
-        pools.flat_map(|pool| pool.hosts.clone()).collect::<Vec<_>>()
+        pools.flat_map(|pool| pool.hosts_for(&task.instance.node)).cloned().collect::<Vec<_>>()
     };
     let nodes: BTreeSet<NodeName> =
         plan.tasks().flat_map(|task| hosts(task).into_iter().chain([task.instance.node.clone()])).collect();
@@ -119,11 +121,15 @@ fn no_budget(topology: &Topology, plan: &Plan, facts: &Facts, service: &ServiceN
 }
 
 /// What of a pool keeps these servers from being drained.
-fn of_pool(topology: &Topology, facts: &Facts, name: &PoolName, servers: &[&str]) -> Vec<Blocker> {
+fn of_pool(topology: &Topology, facts: &Facts, name: &PoolName, all: &[(&NodeName, &str)]) -> Vec<Blocker> {
     let Some(pool) = topology.pools.get(name) else { return Vec::new() };
     let mut found = Vec::new();
     let mut first: Option<(&NodeName, &BTreeMap<Box<str>, bool>)> = None;
-    for host in &pool.hosts {
+    let mut by_host: BTreeMap<&NodeName, Vec<&str>> = BTreeMap::new();
+    for (node, server) in all {
+        pool.hosts_for(node).for_each(|host| by_host.entry(host).or_default().push(server));
+    }
+    for (host, servers) in by_host {
         let known = match facts.pools.get(name).and_then(|hosts| hosts.get(host)) {
             Some(PoolFact::Servers(known)) => known,
             Some(PoolFact::No(reason)) => {
@@ -144,7 +150,7 @@ fn of_pool(topology: &Topology, facts: &Facts, name: &PoolName, servers: &[&str]
         }
         match first {
             None => first = Some((host, known)),
-            Some((other, theirs)) if !theirs.keys().eq(known.keys()) => {
+            Some((other, theirs)) if !pool.is_per_node() && !theirs.keys().eq(known.keys()) => {
                 let differing = known.keys().find(|key| !theirs.contains_key(*key));
                 let (has, lacks, server) = match differing {
                     Some(server) => (host, other, server.as_ref()),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::{
-    super::{Condition, Deed, Instance, Intent, NodeName, PoolName, Require, Scope, ServiceName, Verb},
+    super::{Condition, Deed, Instance, Intent, NodeName, Pool, PoolName, Require, Scope, ServiceName, Verb},
     Control, Rollout, Run, Stage,
     turn::Turn,
 };
@@ -141,7 +141,8 @@ impl Rollout {
     /// Load balancers forget: a drain that succeeded is not one that holds.
     fn is_drained(&self, now: Mono, run: &Run) -> Result<(), Wait> {
         for (name, server) in &run.task.drains {
-            let hosts = self.topology.pools.get(name).into_iter().flat_map(|pool| &pool.hosts);
+            let node = &run.task.instance.node;
+            let hosts = self.topology.pools.get(name).into_iter().flat_map(|pool| pool.hosts_for(node));
             for host in hosts {
                 let servers = self.view.fresh(now, host).and_then(|report| report.pools.get(name));
                 if servers.is_none_or(|servers| servers.get(server) != Some(&false)) {
@@ -231,7 +232,7 @@ impl Rollout {
         let service = self.topology.services.get(&instance.service)?;
         let is_drained = service.behind.iter().any(|(pool, server)| {
             let server = super::super::planner::server_of(server, &instance.node);
-            let hosts = self.topology.pools.get(pool).into_iter().flat_map(|pool| &pool.hosts);
+            let hosts = self.topology.pools.get(pool).into_iter().flat_map(|pool| pool.hosts_for(&instance.node));
             let reports = hosts.filter_map(|host| self.view.fresh(now, host));
             reports.filter_map(|report| report.pools.get(pool)?.get(&server)).any(|takes| !takes)
         });
@@ -297,14 +298,14 @@ impl Rollout {
         let usual = self.topology.services.get(&run.task.instance.service).map_or(0, |it| it.policy.min_active);
         for (name, server) in &run.task.drains {
             let Some(pool) = self.topology.pools.get(name) else { continue };
-            for host in &pool.hosts {
+            for host in pool.hosts_for(&run.task.instance.node) {
                 let Some(servers) = self.view.fresh(now, host).and_then(|report| report.pools.get(name)) else {
                     return Err(Wait::Silence(host.clone()));
                 };
                 // What was ordered of the others a moment ago is not in any report yet.
-                let leaving = self.leaving(run, name, host);
-                let others = servers.iter().filter(|(other, takes)| **takes && *other != server);
-                let others = others.filter(|(other, _)| !leaving.contains(other.as_ref())).count();
+                let leaving = self.leaving(run, (name, pool), host);
+                let stays = |other: &str| other != &**server && !leaving.contains(other);
+                let others = servers.iter().filter(|(other, takes)| **takes && stays(other)).count();
                 let active = u32::try_from(servers.values().filter(|takes| **takes).count()).unwrap_or(u32::MAX);
                 let min = pool.min_active.max(usual);
                 if u32::try_from(others).unwrap_or(u32::MAX) < min {
@@ -315,13 +316,18 @@ impl Rollout {
         Ok(())
     }
 
-    /// The servers of other instances that are being drained at a load balancer, or may be.
-    fn leaving<'a>(&'a self, but: &Run, pool: &PoolName, host: &NodeName) -> BTreeSet<&'a str> {
+    /// The servers of other instances that are being drained at a load balancer, or may be. Where each node drains its own, no
+    /// other one hears of that at once: there all count to which something is being done.
+    fn leaving<'a>(&'a self, but: &Run, (name, pool): (&PoolName, &Pool), host: &NodeName) -> BTreeSet<&'a str> {
         let others = self.touched.iter().filter_map(|at| self.runs.get(*at));
         let others = others.filter(|run| run.task.instance != but.task.instance);
+        if pool.is_per_node() {
+            let drains = others.filter(|run| self.is_in_flight(run)).flat_map(|run| &run.task.drains);
+            return drains.filter(|(behind, _)| behind == name).map(|(_, server)| &**server).collect();
+        }
         let begun = others.flat_map(|run| run.drains_begun(&self.ledger)).filter(|step| step.at == *host);
         let servers = begun.filter_map(|step| match &step.deed {
-            Deed::Drain { pool: of, server } if of == pool => Some(server.as_ref()),
+            Deed::Drain { pool: of, server } if of == name => Some(server.as_ref()),
             Deed::Drain { .. }
             | Deed::Undrain { .. }
             | Deed::Notify

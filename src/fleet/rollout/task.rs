@@ -163,7 +163,7 @@ impl Steps {
         let node = &task.instance.node;
         let at_pools = |phase: Phase, deed: fn(PoolName, Box<str>) -> Deed| {
             let places = task.drains.iter().flat_map(|(pool, server)| {
-                let hosts = topology.pools.get(pool).into_iter().flat_map(|known| &known.hosts);
+                let hosts = topology.pools.get(pool).into_iter().flat_map(|known| known.hosts_for(node));
                 hosts.map(move |host| (pool, server, host))
             });
             let made = places.map(|(pool, server, host)| {

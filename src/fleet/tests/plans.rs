@@ -380,3 +380,33 @@ fn a_service_that_restarted_by_itself_is_followed_and_not_restarted_again() {
     let alone = Intent { cascade: false, ..intent };
     assert!(planned(&topology, &alone, &all_well(&topology, "vm2")).waves.is_empty());
 }
+
+#[test]
+fn where_each_node_has_its_own_pool_a_server_is_looked_for_at_its_node_alone() {
+    let mut draft = guide();
+    let consul = Consul {
+        url: "http://127.0.0.1:8500".into(),
+        service: "app".into(),
+        mode: ConsulMode::Maintenance,
+        propagation: TimeSpan::from_secs(3),
+        token_file: None,
+        ca_file: None,
+        event: None,
+    };
+    let nodes = ["vm4", "vm5", "vm6"].map(node);
+    let made = draft.0.pools.get_mut(&pool("apps")).unwrap();
+    (made.kind, made.hosts) = (PoolKind::Consul(consul), nodes.clone().into());
+    let topology = draft.checked();
+    let mut facts = all_well(&topology, "vm1");
+    // The agent of vm6 has not heard of its own server, and vm5's not yet of the others.
+    for (host, known) in [("vm4", &["vm4", "vm5", "vm6"][..]), ("vm5", &["vm5", "vm6"]), ("vm6", &["vm4", "vm5"])] {
+        let servers = known.iter().map(|name| ((*name).into(), true)).collect();
+        facts.pools.get_mut(&pool("apps")).unwrap().insert(node(host), PoolFact::Servers(servers));
+    }
+    let plan = planned(&topology, &restart(&["app"]), &facts);
+    let unknown = |host| Blocker::UnknownServer { pool: pool("apps"), host, server: "vm6".to_owned() };
+    assert_eq!(plan.blockers, [unknown(node("vm6"))]);
+    facts.nodes.insert(node("vm5"), Reach::No("asleep".to_owned()));
+    let one = Intent { nodes: [node("vm4")].into(), ..restart(&["app"]) };
+    assert_eq!(planned(&topology, &one, &facts).blockers, [], "another node has no part in it");
+}

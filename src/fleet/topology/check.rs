@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    super::Action, INSTANCES_MAX, NODES_MAX, NodeName, PoolName, Require, Scope, ServiceName, Topology, Transport,
+    super::Action, Consul, ConsulMode, INSTANCES_MAX, NODES_MAX, NodeName, Pool, PoolKind, PoolName, Require, Scope,
+    ServiceName, Topology, Transport,
 };
 
 /// Where in a topology something is.
@@ -244,7 +245,18 @@ impl Faults<'_> {
         for (name, pool) in &self.topology.pools {
             let place = || Place::Pool(name.clone());
             if pool.hosts.is_empty() {
-                self.add(place(), format!("the pool {name} has no hosts; name the nodes of its load balancers"));
+                let message = match &pool.kind {
+                    PoolKind::Consul(_) => {
+                        format!("no service is behind {name}; say behind = [{{ pool = \"{name}\" }}] of one")
+                    }
+                    PoolKind::Haproxy { .. } | PoolKind::Nginx { .. } | PoolKind::Hook { .. } => {
+                        format!("the pool {name} has no hosts; name the nodes of its load balancers")
+                    }
+                };
+                self.add(place(), message);
+            }
+            if let PoolKind::Consul(consul) = &pool.kind {
+                self.consul(name, pool, consul);
             }
             pool.hosts.iter().for_each(|node| self.knows_node(place(), node));
             if let Some(balancer) = &pool.balancer
@@ -253,6 +265,30 @@ impl Faults<'_> {
                 let known = known(self.topology.services.keys());
                 self.add(place(), format!("the balancer of {name} is {balancer}, which is no service ({known})"));
             }
+        }
+    }
+
+    fn consul(&mut self, name: &PoolName, pool: &Pool, consul: &Consul) {
+        let by_ssh =
+            |node: &&NodeName| self.topology.nodes.get(*node).is_some_and(|node| node.transport == Transport::Ssh);
+        let without = pool.hosts.iter().find(by_ssh);
+        if let (ConsulMode::Deregister(_), Some(node)) = (&consul.mode, without) {
+            let help = "say mode = \"maintenance\"";
+            let message = format!(
+                "mode of {name} cannot be \"deregister\": without a daemon on {node} nothing keeps how it was registered; {help}"
+            );
+            self.add(Place::Pool(name.clone()), message);
+        }
+        let behind = self.topology.services.iter().filter(|(_, it)| it.behind.iter().any(|(pool, _)| pool == name));
+        let late =
+            behind.filter(|(_, it)| it.policy.deadlines.drain <= consul.propagation).map(|(name, _)| name.clone());
+        for service in late.collect::<Vec<_>>() {
+            let help = "it has to be shorter";
+            let message = format!(
+                "propagation of {name} is {}, and deadlines.drain of {service} is over by then; {help}",
+                consul.propagation
+            );
+            self.add(Place::Pool(name.clone()), message);
         }
     }
 

@@ -1,6 +1,9 @@
 //! What tests of whole programs share: a harness that lets the test program be a service too, a daemon of our own in
 //! a directory of its own, looks at processes, and a receiver of alerts.
 
+#[path = "../consul.rs"]
+#[expect(dead_code, reason = "more of it is used by tests of single calls")]
+pub(crate) mod consul; // agents of Consul
 #[path = "../harness.rs"]
 pub(crate) mod harness; // the tests of a program that is its own harness
 pub(crate) mod hook; // somebody who is told

@@ -60,3 +60,20 @@ async fn a_server_stays_drained_until_it_is_said_to_take_requests() {
     bench.committed(1);
     assert_eq!(bench.store.fleet_drains().await.unwrap(), [(pool.clone(), "b".into())]);
 }
+
+#[tokio::test]
+async fn how_a_server_was_registered_is_known_until_it_is_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = open(&dir.path().join("state.db"));
+    let pool = PoolName::new("apps").unwrap();
+    let keep = |server: &str, definition: Option<&str>| FleetWrite::Definition {
+        pool: pool.clone(),
+        server: server.into(),
+        definition: definition.map(str::to_owned),
+    };
+    bench.submit(1, kept([keep("a", Some("{1}")), keep("b", Some("{2}")), keep("b", Some("{3}")), keep("a", None)]));
+    bench.committed(1);
+    let known = [("b".into(), "{3}".to_owned())].into();
+    assert_eq!(bench.store.fleet_definitions(pool).await.unwrap(), known);
+    assert!(bench.store.fleet_definitions(PoolName::new("other").unwrap()).await.unwrap().is_empty());
+}
