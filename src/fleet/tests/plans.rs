@@ -395,7 +395,7 @@ fn where_each_node_has_its_own_pool_a_server_is_looked_for_at_its_node_alone() {
     };
     let nodes = ["vm4", "vm5", "vm6"].map(node);
     let made = draft.0.pools.get_mut(&pool("apps")).unwrap();
-    (made.kind, made.hosts) = (PoolKind::Consul(consul), nodes.clone().into());
+    (made.kind, made.hosts) = (PoolKind::Consul(consul), nodes.into());
     let topology = draft.checked();
     let mut facts = all_well(&topology, "vm1");
     // The agent of vm6 has not heard of its own server, and vm5's not yet of the others.
