@@ -84,6 +84,9 @@ pub(super) fn of_response(status: StatusCode, retry_after: Option<&str>, said: &
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
             Answer::RefusesMessage(reason)
         }
+        _ if status.is_redirection() => {
+            Answer::RefusesUs(format!("{reason} (redirects are not followed: name the place itself)"))
+        }
         _ => Answer::RefusesUs(reason),
     }
 }
@@ -166,6 +169,8 @@ mod tests {
         for status in [400, 413, 422] {
             assert!(matches!(of(status), Answer::RefusesMessage(_)), "{status}");
         }
+        let Answer::RefusesUs(why) = of(302) else { panic!("a redirect") };
+        assert_eq!(why, "status 302 (redirects are not followed: name the place itself)");
         for status in [301, 302, 307, 401, 403, 404, 405, 410] {
             assert!(matches!(of(status), Answer::RefusesUs(_)), "{status}");
         }

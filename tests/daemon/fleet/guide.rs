@@ -104,6 +104,7 @@ min_active = 2
 /// behind a load balancer on vm6.
 struct Guide {
     fleet: Fleet,
+    driver: usize,
     hosts: World,
     front: u16,
     /// What ejabberd says.
@@ -119,7 +120,8 @@ impl Drop for Guide {
 }
 
 impl Guide {
-    fn begin() -> Self {
+    /// Plans are ordered at the `driver`, where the key of vm7 is known.
+    fn begin(driver: usize) -> Self {
         let [front, ssh, files] = [free_port(), free_port(), free_port()];
         let mut ports = [free_port(), free_port(), free_port()].into_iter();
         let apps: Vec<u16> = ports.by_ref().collect();
@@ -146,10 +148,9 @@ impl Guide {
             }
         });
         let log = PathBuf::from(format!("/proc/{}/root/var/log/ejabberd/ejabberd.log", hosts.pid("vm7")));
-        let guide = Self { fleet, hosts, front, log, _sockets: folder };
-        let driver = guide.fleet.node(1);
+        let guide = Self { fleet, driver, hosts, front, log, _sockets: folder };
         until("sshd listens", || std::net::TcpStream::connect(("127.0.0.1", ssh)).ok());
-        let said = hosts::enrol(&guide.hosts, driver, "vm7", &[]);
+        let said = hosts::enrol(&guide.hosts, guide.driver(), "vm7", &[]);
         assert_eq!(said.code, 0, "{said:?}");
         for nth in 3..=5 {
             guide.fleet.node(nth).until_status("app", "healthy", |status| status["health"] == "healthy");
@@ -157,6 +158,10 @@ impl Guide {
         until("haproxy answers", || ask(guide.front).ok());
         until_within(TAKEN_OVER, "ejabberd is up", || (guide.ejabberd_said("is started") > 0).then_some(()));
         guide
+    }
+
+    fn driver(&self) -> &World {
+        self.fleet.node(self.driver)
     }
 
     /// How often ejabberd has said so.
@@ -183,7 +188,7 @@ impl Guide {
 
     fn runnable(&self) -> Said {
         until("nothing is in the way", || {
-            let said = self.fleet.node(1).ctl(&["fleet", "restart", "hmac-file-server", "--dry-run"]);
+            let said = self.driver().ctl(&["fleet", "restart", "hmac-file-server", "--dry-run"]);
             (said.code == 0).then_some(said)
         })
     }
@@ -204,13 +209,13 @@ const SAID: [&str; 10] = [
 ];
 
 pub(crate) fn the_scenario_of_the_operators_guide_goes_as_it_is_written() {
-    let guide = Guide::begin();
+    let guide = Guide::begin(1);
     let runnable = guide.runnable();
     for line in ["reload or restart prosody@vm1", "reload ejabberd@vm7", "restart app@vm4"] {
         assert!(runnable.out.contains(line), "{line}: {}", runnable.out);
     }
     let load = Load::on(guide.front);
-    let done = guide.fleet.node(1).ctl(&["fleet", "restart", "hmac-file-server"]);
+    let done = guide.driver().ctl(&["fleet", "restart", "hmac-file-server"]);
     process::pause(300);
     let (went_well, failed) = load.end();
     assert_eq!(done.code, 0, "{done:?}");
@@ -223,10 +228,11 @@ pub(crate) fn the_scenario_of_the_operators_guide_goes_as_it_is_written() {
 }
 
 pub(crate) fn the_scenario_goes_on_though_its_driver_dies_at_each_step() {
-    let guide = Guide::begin();
+    // A reload of its own node that a manager dies in the middle of is a failed one, and followed by a restart.
+    let guide = Guide::begin(6);
     guide.runnable();
     let load = Load::on(guide.front);
-    let driver = guide.fleet.node(1);
+    let driver = guide.driver();
     driver.ok(&["fleet", "restart", "hmac-file-server", "--no-wait"]);
     let (mut seen, mut kills) = (BTreeSet::new(), 0);
     until_within(TAKEN_OVER * 3, "the plan is over", || {
