@@ -223,6 +223,9 @@ impl Message {
         sorted.sort_by_key(|message| std::cmp::Reverse(rank(message)));
         let firing = messages.iter().filter(|message| message.status == Status::Firing).count();
         let over = messages.len() - firing;
+        let lasting =
+            messages.iter().filter(|message| message.status == Status::Firing && message.reminder > 0).count();
+        let last_on = if lasting > 0 { format!(", {lasting} known and not over") } else { String::new() };
         let last = messages.last().map_or(&first.id, |last| &last.id);
         Self {
             id: format!("{}/with-{}-to/{last}", first.id, messages.len()),
@@ -236,7 +239,7 @@ impl Message {
             generation: 0,
             restarts: 0,
             result: None,
-            message: format!("{} alerts at once: {firing} new, {over} over", messages.len()),
+            message: format!("{} alerts at once: {} new{last_on}, {over} over", messages.len(), firing - lasting),
             since: None,
             until: None,
             incident: "digest".to_owned(),
@@ -520,6 +523,15 @@ mod tests {
         for field in json.as_object().unwrap().keys() {
             assert!(table.contains(&format!("`{field}`")), "{field}");
         }
+    }
+
+    #[test]
+    fn a_digest_tells_what_is_new_from_what_goes_on() {
+        let again = Message { reminder: 9, ..message("b") };
+        let over = Message { status: Status::Resolved, ..message("c") };
+        let said = |messages: &[Message]| Message::digest(&messages[0], messages).message;
+        assert_eq!(said(&[message("a"), again, over.clone()]), "3 alerts at once: 1 new, 1 known and not over, 1 over");
+        assert_eq!(said(&[message("a"), over]), "2 alerts at once: 1 new, 1 over");
     }
 
     #[test]
