@@ -274,6 +274,8 @@ pub struct ProbeReport {
 }
 
 /// Why an order did not come about.
+    /// It is bad and says only that the unit is not there yet: it came within the probe's start-up grace.
+    pub is_early: bool,
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// No unit has this name.

@@ -216,6 +216,7 @@ const TESTS: &[Test] = tests![
     health::a_service_that_answers_badly_is_restarted_by_its_http_probe,
     health::exec_and_tcp_probes_see_what_is_wrong,
     health::check_speaks_in_the_exit_codes_of_monitoring,
+    health::check_leaves_alone_what_is_still_starting,
     health::a_probe_that_hangs_delays_nothing,
     health::a_monitoring_plugin_speaks_by_its_exit_code,
     health::a_redis_server_is_asked_what_it_is,
