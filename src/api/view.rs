@@ -16,7 +16,10 @@ use crate::{
         input::Finding,
         status::{Accepted, Active, ProbeStatus, Sub, TheirLimit, TimerStatus, UnitStatus, Verdict},
     },
-    unit::{UnitDef, spec::ServiceKind},
+    unit::{
+        UnitDef,
+        spec::{ExternalManager, ServiceKind},
+    },
     wire::v1,
 };
 
@@ -433,6 +436,7 @@ fn refused(unit: &UnitName, refusal: &Refusal) -> (bool, &'static str, String) {
         Refusal::Unkillable => (
             "unkillable",
             format!("processes of {unit} do not die on SIGKILL (a disk or network that hangs?); it waits for them"),
+        Refusal::KeptElsewhere { manager } => ("kept-elsewhere", format!("{unit} {}", signalled_by(manager))),
         ),
         Refusal::Superseded => ("superseded", format!("{unit}: another order took the place of this one")),
         Refusal::ShuttingDown => ("shutting-down", "the supervisor is stopping".to_owned()),
@@ -446,6 +450,21 @@ pub(super) fn run(row: store::RunRow) -> v1::Run {
         seq: row.seq,
         unit: row.unit,
         generation: row.generation.0,
+/// Signals go the way that its manager has for them.
+fn signalled_by(manager: &ExternalManager) -> String {
+    match manager {
+        ExternalManager::Systemd(host) => {
+            format!("is kept by systemd, which signals it: systemctl kill --signal=SIGNAL {host}")
+        }
+        ExternalManager::Supervisor { process, .. } => {
+            format!("is kept by Supervisor, which signals it: its own supervisorctl signal SIGNAL {process}")
+        }
+        ExternalManager::Commands { .. } => {
+            "is kept by commands, of which none signals it: kill(1) with the pid of its process".to_owned()
+        }
+    }
+}
+
         invocation: row.invocation.unwrap_or_default(),
         pid: row.pid.and_then(|pid| i32::try_from(pid).ok()),
         started_us: row.started_at.map_or(0, |at| at.0),

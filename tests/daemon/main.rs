@@ -251,6 +251,7 @@ const TESTS: &[Test] = tests![
     history::rows_beyond_what_is_kept_go,
     external::a_service_of_commands_is_kept_up_through_them,
     external::a_process_of_supervisor_is_kept_up_through_it,
+    external::a_process_that_supervisor_cannot_start_says_whose_exit_code_is_shown,
     external::our_own_program_is_never_taken_for_supervisors,
     external::one_that_is_asked_as_the_daemon_ends_is_started_by_the_next,
     kinds::a_daemon_with_a_pid_file_is_followed_through_its_life,
