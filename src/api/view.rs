@@ -34,6 +34,12 @@ pub(super) fn lines(now: Now, states: &[&UnitState]) -> Result<Vec<String>, serd
     cpus::map(states, |state| serde_json::to_string(&line(now, state))).into_iter().collect()
 }
 
+/// Of one that never ran it is not known: each manager has first heard of it at another time.
+fn since(status: &UnitStatus) -> i64 {
+    let never_ran = status.generation.0 == 0 && status.active == Active::Inactive;
+    if never_ran { 0 } else { status.since.wall.0 }
+}
+
 fn line(now: Now, state: &UnitState) -> v1::UnitLine<'_> {
     let UnitState { status, def, restarts_total, .. } = state;
     let (used, _) = used(state);
@@ -42,7 +48,7 @@ fn line(now: Now, state: &UnitState) -> v1::UnitLine<'_> {
         active: status.active.as_str().into(),
         sub: status.sub.as_str().into(),
         result: status.result.as_str().into(),
-        since_us: status.since.wall.0,
+        since_us: since(status),
         up: is_up(status, def),
         not_known: status.not_known.is_some(),
         pid: status.main_pid.map(crate::base::Pid::raw),
@@ -80,7 +86,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         description: status.description.clone(),
         active: status.active.as_str().to_owned(),
         sub: status.sub.as_str().to_owned(),
-        since_us: status.since.wall.0,
+        since_us: since(status),
         kind: kind_of(def),
         up: is_up(status, def),
         not_known: status.not_known.is_some(),
@@ -430,13 +436,13 @@ fn refused(unit: &UnitName, refusal: &Refusal) -> (bool, &'static str, String) {
         ),
         Refusal::NotDown => ("not-down", format!("{unit} is not down; supervisorctl stop {unit}")),
         Refusal::NotRunning => ("not-running", format!("{unit} is not running")),
+        Refusal::KeptElsewhere { manager } => ("kept-elsewhere", format!("{unit} {}", signalled_by(manager))),
         Refusal::ReloadFailed => {
             ("reload-failed", format!("{unit} did not take its configuration; supervisorctl logs {unit} may say why"))
         }
         Refusal::Unkillable => (
             "unkillable",
             format!("processes of {unit} do not die on SIGKILL (a disk or network that hangs?); it waits for them"),
-        Refusal::KeptElsewhere { manager } => ("kept-elsewhere", format!("{unit} {}", signalled_by(manager))),
         ),
         Refusal::Superseded => ("superseded", format!("{unit}: another order took the place of this one")),
         Refusal::ShuttingDown => ("shutting-down", "the supervisor is stopping".to_owned()),
@@ -444,12 +450,6 @@ fn refused(unit: &UnitName, refusal: &Refusal) -> (bool, &'static str, String) {
     (false, code, message)
 }
 
-/// A past run.
-pub(super) fn run(row: store::RunRow) -> v1::Run {
-    v1::Run {
-        seq: row.seq,
-        unit: row.unit,
-        generation: row.generation.0,
 /// Signals go the way that its manager has for them.
 fn signalled_by(manager: &ExternalManager) -> String {
     match manager {
@@ -465,6 +465,12 @@ fn signalled_by(manager: &ExternalManager) -> String {
     }
 }
 
+/// A past run.
+pub(super) fn run(row: store::RunRow) -> v1::Run {
+    v1::Run {
+        seq: row.seq,
+        unit: row.unit,
+        generation: row.generation.0,
         invocation: row.invocation.unwrap_or_default(),
         pid: row.pid.and_then(|pid| i32::try_from(pid).ok()),
         started_us: row.started_at.map_or(0, |at| at.0),

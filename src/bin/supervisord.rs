@@ -391,7 +391,14 @@ fn run_manager(given: Given) -> Result<ExitCode, AnyError> {
             web::Server { limits: web::Limits::default(), shutdown: shutdown.clone(), connections: Arc::default() };
         edges.spawn(web::serve(listener, api::router(started.handle.clone()), server));
         drop(guard);
-        let code = started.engine.run().await?;
+        let code = match started.engine.run().await {
+            Ok(code) => code,
+            Err(error) if error.is_let_go() => {
+                tracing::info!("the keeper goes on without this manager, which ends");
+                return Ok(1);
+            }
+            Err(error) => return Err(error.into()),
+        };
         shutdown.advance(web::Phase::Ended);
         Ok(code)
     });
