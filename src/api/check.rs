@@ -54,7 +54,15 @@ pub(super) async fn pass(
                 }
                 None => handle.order(Actor::CHECK, vec![name.clone()], Verb::Restart).await?,
             };
-            found.action = outcomes.first().map(|(unit, outcome)| view::outcome("restart", unit, outcome).message);
+            found.action = outcomes.first().map(|(unit, outcome)| match outcome {
+                // It came up, and may be down again by now.
+                Outcome::Done => "restarted; whether that helped, the next check tells".to_owned(),
+                Outcome::Already
+                | Outcome::Skipped
+                | Outcome::Cleared { .. }
+                | Outcome::Checked(_)
+                | Outcome::Failed(_) => view::outcome("restart", unit, outcome).message,
+            });
         }
         checks.push(found);
     }
@@ -76,7 +84,7 @@ fn should_restart(state: &UnitState, level: u8, reports: &[ProbeReport]) -> bool
 fn unwell<'r>(state: &UnitState, reports: &'r [ProbeReport]) -> Option<&'r ProbeReport> {
     let helps = |report: &&ProbeReport| {
         spec_of(state, report).is_some_and(|spec| {
-            check::level(&report.finding, spec.severity) == CRITICAL
+            level_of(report, spec) == CRITICAL
                 && (spec.check.is_of_the_unit() || spec.on_unhealthy == OnUnhealthy::Restart)
         })
     };
@@ -88,6 +96,11 @@ fn reports_of(outcome: &Outcome) -> &[ProbeReport] {
         Outcome::Checked(reports) => reports,
         Outcome::Done | Outcome::Already | Outcome::Skipped | Outcome::Cleared { .. } | Outcome::Failed(_) => &[],
     }
+}
+
+/// One that comes before the unit is there says nothing against it.
+const fn level_of(report: &ProbeReport, spec: &ProbeSpec) -> u8 {
+    if report.is_early { WARNING } else { check::level(&report.finding, spec.severity) }
 }
 
 fn spec_of<'s>(state: &'s UnitState, report: &ProbeReport) -> Option<&'s ProbeSpec> {
@@ -127,11 +140,13 @@ fn judge_probes(state: &UnitState, reports: &[ProbeReport]) -> (u8, String) {
         let what = if reports.is_empty() { "up, no probes".to_owned() } else { passing(reports.len()) };
         return (OK, what);
     }
-    let level_of = |report: &ProbeReport| {
-        spec_of(state, report).map_or(UNKNOWN, |spec| check::level(&report.finding, spec.severity))
-    };
-    let level = short.iter().map(|report| level_of(report)).reduce(check::worse).unwrap_or(UNKNOWN);
-    let texts: Vec<String> =
-        short.iter().map(|r| format!("{}: {}", r.name, r.finding.reason().unwrap_or_default())).collect();
+    let levels = short.iter().map(|report| spec_of(state, report).map_or(UNKNOWN, |spec| level_of(report, spec)));
+    let level = levels.reduce(check::worse).unwrap_or(UNKNOWN);
+    let texts: Vec<String> = short.iter().map(|report| said(report)).collect();
     (level, texts.join(", "))
+}
+
+fn said(report: &ProbeReport) -> String {
+    let why = report.finding.reason().unwrap_or_default();
+    if report.is_early { format!("{}: still starting ({why})", report.name) } else { format!("{}: {why}", report.name) }
 }

@@ -16,7 +16,10 @@ use crate::{
         input::Finding,
         status::{Accepted, Active, ProbeStatus, Sub, TheirLimit, TimerStatus, UnitStatus, Verdict},
     },
-    unit::{UnitDef, spec::ServiceKind},
+    unit::{
+        UnitDef,
+        spec::{ExternalManager, ServiceKind},
+    },
     wire::v1,
 };
 
@@ -31,6 +34,12 @@ pub(super) fn lines(now: Now, states: &[&UnitState]) -> Result<Vec<String>, serd
     cpus::map(states, |state| serde_json::to_string(&line(now, state))).into_iter().collect()
 }
 
+/// Of one that never ran it is not known: each manager has first heard of it at another time.
+fn since(status: &UnitStatus) -> i64 {
+    let never_ran = status.generation.0 == 0 && status.active == Active::Inactive;
+    if never_ran { 0 } else { status.since.wall.0 }
+}
+
 fn line(now: Now, state: &UnitState) -> v1::UnitLine<'_> {
     let UnitState { status, def, restarts_total, .. } = state;
     let (used, _) = used(state);
@@ -39,7 +48,7 @@ fn line(now: Now, state: &UnitState) -> v1::UnitLine<'_> {
         active: status.active.as_str().into(),
         sub: status.sub.as_str().into(),
         result: status.result.as_str().into(),
-        since_us: status.since.wall.0,
+        since_us: since(status),
         up: is_up(status, def),
         not_known: status.not_known.is_some(),
         pid: status.main_pid.map(crate::base::Pid::raw),
@@ -77,7 +86,7 @@ pub(super) fn unit(now: Now, state: &UnitState) -> v1::Unit {
         description: status.description.clone(),
         active: status.active.as_str().to_owned(),
         sub: status.sub.as_str().to_owned(),
-        since_us: status.since.wall.0,
+        since_us: since(status),
         kind: kind_of(def),
         up: is_up(status, def),
         not_known: status.not_known.is_some(),
@@ -427,6 +436,7 @@ fn refused(unit: &UnitName, refusal: &Refusal) -> (bool, &'static str, String) {
         ),
         Refusal::NotDown => ("not-down", format!("{unit} is not down; supervisorctl stop {unit}")),
         Refusal::NotRunning => ("not-running", format!("{unit} is not running")),
+        Refusal::KeptElsewhere { manager } => ("kept-elsewhere", format!("{unit} {}", signalled_by(manager))),
         Refusal::ReloadFailed => {
             ("reload-failed", format!("{unit} did not take its configuration; supervisorctl logs {unit} may say why"))
         }
@@ -438,6 +448,21 @@ fn refused(unit: &UnitName, refusal: &Refusal) -> (bool, &'static str, String) {
         Refusal::ShuttingDown => ("shutting-down", "the supervisor is stopping".to_owned()),
     };
     (false, code, message)
+}
+
+/// Signals go the way that its manager has for them.
+fn signalled_by(manager: &ExternalManager) -> String {
+    match manager {
+        ExternalManager::Systemd(host) => {
+            format!("is kept by systemd, which signals it: systemctl kill --signal=SIGNAL {host}")
+        }
+        ExternalManager::Supervisor { process, .. } => {
+            format!("is kept by Supervisor, which signals it: its own supervisorctl signal SIGNAL {process}")
+        }
+        ExternalManager::Commands { .. } => {
+            "is kept by commands, of which none signals it: kill(1) with the pid of its process".to_owned()
+        }
+    }
 }
 
 /// A past run.

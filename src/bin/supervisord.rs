@@ -67,7 +67,12 @@ pub(crate) fn main() -> ExitCode {
     let wanted = match wanted(env::args_os().skip(1)) {
         Ok(wanted) => wanted,
         Err(problem) => {
-            sys::complain(&format!("{problem} (supervisord --help shows what it takes)"));
+            let problem = format!("{problem} (supervisord --help shows what it takes)");
+            // 2 would be CRITICAL to a monitoring system.
+            if env::args_os().nth(1).is_some_and(|first| first == "check") {
+                return cli::show_unchecked(&problem, false);
+            }
+            sys::complain(&problem);
             return ExitCode::from(2);
         }
     };
@@ -105,9 +110,10 @@ pub(crate) fn main() -> ExitCode {
             None => load(config.as_ref()).map_or_else(refused, |settings| keep(settings.paths.runtime, config)),
         },
         Wanted::Check(config) => load(config.as_ref()).map_or_else(refused, |settings| check(&settings)),
-        Wanted::Probe { config, units, json } => {
-            load(config.as_ref()).map_or_else(refused, |settings| probe(&settings, &units, json))
-        }
+        Wanted::Probe { config, units, json } => match load(config.as_ref()) {
+            Ok(settings) => probe(&settings, &units, json),
+            Err(error) => cli::show_unchecked(&format!("cannot check: {}", Chain(&error)), json),
+        },
         // Settings that cannot be used are a finding like any other.
         Wanted::Doctor { config, socket, json } => doctor(config, socket, json),
         Wanted::Manager { config, runtime } => match load(config.as_ref()) {
@@ -306,10 +312,7 @@ fn check(settings: &Settings) -> ExitCode {
 
 /// One pass over the probes, for cron on a host whose daemon is down; 3 (UNKNOWN) when that cannot be done.
 fn probe(settings: &Settings, units: &[String], json: bool) -> ExitCode {
-    let unknown = |reason: String| {
-        sys::complain(&format!("cannot check: {reason}"));
-        ExitCode::from(3)
-    };
+    let unknown = |reason: String| cli::show_unchecked(&format!("cannot check: {reason}"), json);
     let names: Result<Vec<UnitName>, _> = units.iter().map(|text| UnitName::new(text)).collect();
     let names = match names {
         Ok(names) => names,
@@ -388,7 +391,14 @@ fn run_manager(given: Given) -> Result<ExitCode, AnyError> {
             web::Server { limits: web::Limits::default(), shutdown: shutdown.clone(), connections: Arc::default() };
         edges.spawn(web::serve(listener, api::router(started.handle.clone()), server));
         drop(guard);
-        let code = started.engine.run().await?;
+        let code = match started.engine.run().await {
+            Ok(code) => code,
+            Err(error) if error.is_let_go() => {
+                tracing::info!("the keeper goes on without this manager, which ends");
+                return Ok(1);
+            }
+            Err(error) => return Err(error.into()),
+        };
         shutdown.advance(web::Phase::Ended);
         Ok(code)
     });

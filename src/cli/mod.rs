@@ -36,7 +36,7 @@ use client::{CallError, Client};
 use context::{Context, Named};
 use exit::{CheckExit, DoctorExit, Exit, OrderExit, PlainExit, StatusExit};
 use failure::{Failure, say};
-use screen::{Screen, one_line};
+use screen::{Screen, many_lines, one_line};
 use target::{SYSTEM_SOCKET, Surroundings, Target, Token};
 
 use crate::wire::v1::{CheckAnswer, Diagnosis};
@@ -83,6 +83,23 @@ pub fn show_check(answer: &CheckAnswer, json: bool) -> ExitCode {
     ExitCode::from(Exit::Check(exit).code())
 }
 
+/// Says that a check could not be made, and why; its exit code. For `supervisord check`.
+pub fn show_unchecked(why: &str, json: bool) -> ExitCode {
+    say(&format!("supervisord: {}\n", many_lines(why)));
+    // It is being said that something failed; a second failure adds nothing.
+    context::print(unchecked(why, json).as_bytes()).ok();
+    ExitCode::from(Exit::Check(CheckExit::Unknown).code())
+}
+
+/// What a monitoring system reads where nothing was checked. The JSON is an answer without checks, with the `detail` of a
+/// problem.
+fn unchecked(why: &str, json: bool) -> String {
+    if json {
+        return format!("{}\n", serde_json::json!({ "checks": [], "detail": why }));
+    }
+    format!("{} - {}\n", CheckExit::Unknown.word(), one_line(why).replace('|', "¦"))
+}
+
 /// Prints what is wrong with this host, as `supervisorctl doctor` does; its exit code. For `supervisord doctor`.
 pub fn show_diagnosis(found: &Diagnosis, json: bool) -> ExitCode {
     let text = if json {
@@ -127,16 +144,15 @@ fn context(global: Global) -> Result<Context, Failure> {
 fn tell(family: Family, failure: &Failure, json: bool) {
     say(&failure.report());
     let line = match (failure, family) {
-        (Failure::Call(CallError::Problem(problem)), _) if json => serde_json::to_string(problem).ok(),
-        (_, Family::Check) if !json => {
-            let text = one_line(&crate::base::Chain(failure).to_string()).replace('|', "¦");
-            Some(format!("{} - {text}", CheckExit::Unknown.word()))
+        (Failure::Call(CallError::Problem(problem)), _) if json => {
+            serde_json::to_string(problem).ok().map(|line| line + "\n")
         }
-        (_, Family::Status | Family::Order | Family::Check | Family::Doctor | Family::Plain) => None,
+        (_, Family::Check) => Some(unchecked(&crate::base::Chain(failure).to_string(), json)),
+        (_, Family::Status | Family::Order | Family::Doctor | Family::Plain) => None,
     };
     if let Some(line) = line {
         // It is being said that something failed; a second failure adds nothing.
-        context::print(format!("{line}\n").as_bytes()).ok();
+        context::print(line.as_bytes()).ok();
     }
 }
 

@@ -15,7 +15,7 @@ use rules::{Known, RULE, RuleFile, checked_rule, unknown_placeholders};
 
 use super::settings::{Fault, at, path};
 use crate::{
-    alert::{Heartbeat, ROUTES_MAX, Route, RouteName, Settings, Target, fallback_faults},
+    alert::{Heartbeat, ROUTES_MAX, Route, RouteName, Settings, fallback_faults},
     base::TimeSpan,
     edge::zones,
     unit::{Field, Read},
@@ -144,21 +144,7 @@ fn checked_in_its_place(
     if is_there {
         faults.push(at("name")(format!("{whose} stands here twice")));
     }
-    if let Some(why) = route.as_ref().filter(|_| files.asks_host()).and_then(unfit) {
-        faults.push(Fault::from(why).of(&whose));
-    }
     (route, faults.into_iter().map(|fault| fault.nth(index).within("route")).collect())
-}
-
-/// Why a command cannot be run. What was in force is not asked: a program that is gone for a moment must not end the supervision
-/// of all else.
-fn unfit(route: &Route) -> Option<String> {
-    match &route.target {
-        Target::Command(program) => program.unfit.clone(),
-        Target::Webhook(_) | Target::Slack(_) | Target::SlackBot(_) | Target::Alertmanager(_) | Target::Email(_) => {
-            None
-        }
-    }
 }
 
 /// Of `sound` ones among all routes that there are: a route that has a fault of its own is there all the same.
@@ -183,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        alert::{Protection, Quiet, Webhook},
+        alert::{Protection, Quiet, Target, Webhook},
         base::Secret,
         unit::read_settings,
     };

@@ -69,7 +69,10 @@ use crate::{
         store::Store,
         users::Identity,
     },
-    keeper::client::{Client, ClientError},
+    keeper::{
+        LinkError,
+        client::{Client, ClientError},
+    },
     node::{Node, effect::Outcome},
     unit::{UnitDef, calendar::Zones},
     wire::keeper::{Clamped, Stream},
@@ -178,6 +181,17 @@ pub enum RunError {
     /// Sockets cannot be waited for.
     #[error("cannot wait for traffic")]
     Traffic(#[source] io::Error),
+}
+
+impl RunError {
+    /// Whether the keeper has let go of this manager, as it does when it goes on with another program; one that dies does too.
+    #[must_use]
+    pub const fn is_let_go(&self) -> bool {
+        match self {
+            Self::Keeper(error) => matches!(error, ClientError::Link(LinkError::Closed)),
+            Self::Alarm(_) | Self::Traffic(_) => false,
+        }
+    }
 }
 
 /// What the init system above us wants to hear.

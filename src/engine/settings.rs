@@ -505,6 +505,30 @@ interval = "0"
     }
 
     #[test]
+    fn what_is_wrong_with_a_route_stands_at_the_key_that_says_it() {
+        let route = |more: &str| format!("[log]\nkeep = 3\n[[alert.route]]\nname = \"a\"\n{more}");
+        let mail = "kind = \"email\"\nserver = \"x\"\nfrom = \"a@x.org\"\n";
+        let command = "kind = \"command\"\n";
+        for (more, place) in [
+            (format!("{mail}to = []"), "8:6: error: alert route \"a\": mail needs receivers"),
+            (mail.to_owned(), "3:1: error: alert route \"a\": mail needs receivers"),
+            (format!("{command}command = []"), "6:11: error: alert route \"a\": needs a command"),
+            (format!("{command}command = [\"\"]"), "6:11: error: alert route \"a\": needs a command"),
+            (command.to_owned(), "3:1: error: alert route \"a\": needs a command"),
+            (format!("{command}command = [ \"/no/such\" ]"), "6:13: error: alert route \"a\": cannot run /no/such"),
+            (
+                format!("{command}command = [\"/bin/sh\"]\nuser = \"no-such-user-here\""),
+                "7:8: error: alert route \"a\": cannot find user",
+            ),
+        ] {
+            let refused = Settings::parse(Path::new("r.toml"), &route(&more), &places()).expect_err(place);
+            let SettingsError::Refused(problems) = refused else { panic!("the file was given") };
+            let [problem] = &problems[..] else { panic!("{problems:#?}") };
+            assert!(problem.to_string().starts_with(&format!("r.toml:{place}")), "{problem} is not at {place}");
+        }
+    }
+
+    #[test]
     fn all_that_cannot_be_read_is_told_at_once_with_its_place_and_the_likely_word() {
         let text = r#"stat = "/x"
 [log]

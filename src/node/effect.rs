@@ -8,7 +8,10 @@ use crate::{
         ExitStatus, InvocationId, Notice, Pid, ProcessKey, RunId, RunResult, Signal, SpawnFailure, Ticket, UnitName,
         Wall,
     },
-    unit::{UnitDef, spec::Command},
+    unit::{
+        UnitDef,
+        spec::{Command, ExternalManager},
+    },
 };
 
 /// One thing the node machine wants done.
@@ -271,6 +274,8 @@ pub struct ProbeReport {
     pub took: Duration,
     /// What is concluded with this answer counted in.
     pub verdict: Verdict,
+    /// It is bad and says only that the unit is not there yet: it came within the probe's start-up grace.
+    pub is_early: bool,
 }
 
 /// Why an order did not come about.
@@ -304,6 +309,11 @@ pub enum Refusal {
     CannotReload,
     /// The unit is not up.
     NotRunning,
+    /// Its processes are not ours to signal.
+    KeptElsewhere {
+        /// Whose they are.
+        manager: ExternalManager,
+    },
     /// The unit is not down.
     NotDown,
     /// It serves one connection and is not started again.

@@ -169,13 +169,15 @@ impl Node {
         let before = probe.verdict;
         let ready = run.begin.ready_at.map_or(now.mono, |ready| ready.mono);
         let within_grace = ready.after(spec.startup_grace).is_some_and(|end| now.mono < end);
+        let is_early = probe.is_early(outcome, within_grace);
         probe.count(now, spec, outcome, within_grace);
         if let Some(why) = excused {
             probe.excuse(now, why);
         }
         let verdict = probe.verdict;
         let reason = probe.reason().unwrap_or_default().to_owned();
-        let answered = run.report(index, spec, outcome, verdict);
+        let ProbeOutcome { finding, took } = outcome.clone();
+        let answered = run.report(index, ProbeReport { name: spec.name.to_string(), finding, took, verdict, is_early });
         for (ask, reports) in answered {
             self.answer(Some(ask), Outcome::Checked(reports));
         }
@@ -401,17 +403,10 @@ impl Run {
     }
 
     /// Gives the answer to whoever waits for it; those who have all theirs now are returned.
-    fn report(
-        &mut self,
-        index: usize,
-        spec: &ProbeSpec,
-        outcome: &ProbeOutcome,
-        verdict: Verdict,
-    ) -> Vec<(Ask, Vec<ProbeReport>)> {
+    fn report(&mut self, index: usize, found: ProbeReport) -> Vec<(Ask, Vec<ProbeReport>)> {
         for check in &mut self.checks {
             if let Some(report @ None) = check.reports.get_mut(index) {
-                let ProbeOutcome { finding, took } = outcome.clone();
-                *report = Some(ProbeReport { name: spec.name.to_string(), finding, took, verdict });
+                *report = Some(found.clone());
             }
         }
         let (done, open) = std::mem::take(&mut self.checks)

@@ -389,6 +389,8 @@ pub struct Past {
     pub began: Option<Wall>,
     /// When its main process ended.
     pub at: Option<Wall>,
+    /// How long that manager waits before it starts it again.
+    pub delay: Option<TimeSpan>,
     /// How many starts that manager allows.
     pub limit: Option<Allowed>,
 }

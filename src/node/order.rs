@@ -151,7 +151,12 @@ impl Node {
 
     fn order_signal(&mut self, now: Now, place: Place, signal: Signal, actor: &Actor, ask: Ask) {
         let Some(run) = self.run_mut(place).filter(|run| run.main.is_alive()) else {
-            return self.answer(Some(ask), Outcome::Failed(Refusal::NotRunning));
+            let up = self.run(place).filter(|run| run.phase.is_up());
+            let refusal = match up.and_then(|run| run.def.external.as_ref()) {
+                Some(external) => Refusal::KeptElsewhere { manager: external.manager.clone() },
+                None => Refusal::NotRunning,
+            };
+            return self.answer(Some(ask), Outcome::Failed(refusal));
         };
         run.sent = Some((signal, actor.clone()));
         let (id, key) = (run.id(), run.main_key());

@@ -89,8 +89,14 @@ impl Probe {
         }
     }
 
-    /// Counts one answer in. Bad ones `within_grace` say only that it is not there yet.
+    /// Whether an answer says only that the unit is not there yet.
+    pub(super) fn is_early(&self, outcome: &ProbeOutcome, within_grace: bool) -> bool {
+        within_grace && self.verdict == Verdict::Unknown && matches!(outcome.finding, Finding::Bad(_))
+    }
+
+    /// Counts one answer in.
     pub(super) fn count(&mut self, now: Now, spec: &ProbeSpec, outcome: &ProbeOutcome, within_grace: bool) {
+        let is_early = self.is_early(outcome, within_grace);
         self.in_flight = false;
         self.took = Some(outcome.took);
         self.answer = if matches!(outcome.finding, Finding::Bad(_)) { Answer::Bad } else { Answer::Fair };
@@ -99,9 +105,8 @@ impl Probe {
         }
         let between = std::mem::take(&mut self.between);
         let (short, bad) = match &outcome.finding {
-            _ if between => return,
+            _ if between || is_early => return,
             Finding::Unasked(_) => return,
-            Finding::Bad(_) if within_grace && self.verdict == Verdict::Unknown => return,
             Finding::Good => (false, false),
             Finding::Degraded(_) => (true, false),
             Finding::Bad(_) => (true, true),

@@ -1,7 +1,7 @@
 //! Why a run ended, for people.
 
 use super::service::{Run, Unit};
-use crate::base::ExitStatus;
+use crate::base::{ExitStatus, RunResult};
 
 impl Unit {
     /// Why the last run ended so, where more is known than its status.
@@ -26,7 +26,16 @@ impl Run {
             (Some((sent, actor)), Some(ExitStatus::Signaled { signal, .. })) if *sent == signal => {
                 Some(format!("{actor} sent {signal}").into())
             }
-            (Some(_) | None, _) => None,
+            (Some(_) | None, Some(_)) => self.why_not_started(),
+            (Some(_) | None, None) => None,
         }
+    }
+
+    /// Of an external service that did not come up only its start command is known.
+    fn why_not_started(&self) -> Option<Box<str>> {
+        let is_of_command = self.def.external.is_some() && self.begin.ready_at.is_none() && !self.began_elsewhere();
+        let command = self.def.service.exec_start.last().filter(|_| is_of_command)?;
+        (self.result != RunResult::Success)
+            .then(|| format!("so ended its start command: {}", command.argv.join(" ")).into())
     }
 }

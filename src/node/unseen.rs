@@ -3,7 +3,7 @@
 use super::{
     Node,
     graph::Place,
-    input::{Life, LifeEnd, Past},
+    input::{Allowed, Life, LifeEnd, Past},
     service::{Phase, Run},
     watch::{Elsewhere, MISSED_MAX, UNSEEN, Watch},
 };
@@ -13,13 +13,51 @@ impl Node {
     /// Its manager has started it so often, in vain, since someone looked; `end` is of the last of those.
     pub(super) fn tried_elsewhere(&mut self, now: Now, place: Place, times: u32, end: LifeEnd, past: &Past) {
         for left in (0..times).rev() {
-            let (Some(unit), Some(life)) = (self.unit_mut(place), past.life.clone()) else { return };
+            let Some(unit) = self.unit_mut(place) else { return };
             unit.restarts = unit.restarts.saturating_add(1);
-            self.found_up(now, place, StartCause::ExternalRestart, life, past.began);
-            let earlier = Past { at: past.began, ..past.clone() };
-            let (end, past) = if left == 0 { (end, past) } else { (UNSEEN, &earlier) };
-            self.ended_elsewhere(now, place, Elsewhere::Waits, end, past);
+            let (end, past) = before(end, past, left);
+            self.came_and_went(now, place, StartCause::ExternalRestart, end, &past);
         }
+    }
+
+    /// Someone has started it, and it ended before anyone saw it up: that run, and those of the restarts that its manager
+    /// counts since.
+    pub(super) fn started_in_vain(&mut self, now: Now, place: Place, end: LifeEnd, past: &Past) {
+        let Some(unit) = self.unit_mut(place) else { return };
+        unit.restarts = 0;
+        let restarts = past.life.as_ref().and_then(|life| life.restarts).unwrap_or(0);
+        // Of what was before the first look the last run alone is told.
+        let was_seen = unit.watch.as_deref().is_some_and(|watch| watch.life.is_some());
+        let times = if was_seen { restarts.min(MISSED_MAX) } else { 0 };
+        let (first_end, first) = before(end, past, times);
+        self.came_and_went(now, place, StartCause::ExternalStart, first_end, &first);
+        self.tried_elsewhere(now, place, times, end, past);
+    }
+
+    /// Someone has started it, and it had failed for good before anyone looked.
+    pub(super) fn failed_unseen(&mut self, now: Now, place: Place, end: LifeEnd, past: Past, allowed: Allowed) {
+        let Some(watch) = self.unit_mut(place).and_then(|unit| unit.watch.as_deref_mut()) else { return };
+        let was_seen = watch.life.is_some();
+        // Counted anew from each start that someone asked for.
+        let restarts = past.life.as_ref().and_then(|life| life.restarts).unwrap_or(0);
+        watch.life = past.life.clone();
+        if was_seen && restarts > 0 {
+            // The last of them was refused.
+            let life = past.life.map(|life| Life { restarts: Some(restarts - 1), ..life });
+            self.started_in_vain(now, place, end, &Past { life, ..past });
+        }
+        if restarts > 0 || end.result == RunResult::StartLimitHit {
+            self.given_up_elsewhere(now, place, allowed);
+        } else {
+            self.fail(now, place, end.result, None);
+        }
+    }
+
+    /// A run that nobody saw up.
+    fn came_and_went(&mut self, now: Now, place: Place, cause: StartCause, end: LifeEnd, past: &Past) {
+        let Some(life) = past.life.clone() else { return };
+        self.found_up(now, place, cause, life, past.began);
+        self.ended_elsewhere(now, place, Elsewhere::Waits, end, past);
     }
 
     /// It is down, and was restarted in vain since it was seen up: what is told of it now is of the last of those runs.
@@ -68,6 +106,25 @@ impl Node {
         let first = if unit.generation.0 > 0 { unit.since } else { Now::default() };
         moment(now, began, first)
     }
+}
+
+/// What is told of the run so many before one of which its manager tells: it was as long, and the pauses between were what
+/// they are now. Without those all of them were over when the last began.
+fn before(end: LifeEnd, last: &Past, by: u32) -> (LifeEnd, Past) {
+    if by == 0 {
+        return (end, last.clone());
+    }
+    let turn = || {
+        let length = last.at?.0.saturating_sub(last.began?.0).max(0);
+        let pause = i64::try_from(last.delay?.micros()?).ok()?;
+        Some(length.saturating_add(pause).saturating_mul(i64::from(by)))
+    };
+    let earlier = |at: Option<Wall>, by: i64| at.map(|at| Wall(at.0.saturating_sub(by)));
+    let (began, at) = match turn() {
+        Some(ago) => (earlier(last.began, ago), earlier(last.at, ago)),
+        None => (last.began, last.began),
+    };
+    (UNSEEN, Past { began, at, ..last.clone() })
 }
 
 impl Watch {

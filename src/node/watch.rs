@@ -323,6 +323,9 @@ impl Node {
                 self.tried_elsewhere(now, place, times, end, past);
             }
             State::Inactive | State::Failed if is_news && unit.job.is_none() && !unit.gone => {
+                if past.life.is_some() && watch.life != past.life {
+                    return self.started_in_vain(now, place, end, past);
+                }
                 unit.begin_incident();
                 unit.wish = Wish::Up;
                 self.await_manager(now, place);
@@ -369,12 +372,7 @@ impl Node {
             }
             // Someone started it, and it failed before anyone looked.
             State::Inactive if idle && failed && was_down && is_another && !watch.ended_as_asked(&past) => {
-                watch.life = past.life;
-                if has_given_up {
-                    self.given_up_elsewhere(now, place, allowed);
-                } else {
-                    self.fail(now, place, end.result, None);
-                }
+                self.failed_unseen(now, place, end, past, allowed);
             }
             State::Inactive | State::Failed if is_another => watch.life = past.life,
             State::Inactive | State::Failed | State::HoldOff { .. } | State::Listening => {}
@@ -396,7 +394,7 @@ impl Node {
         self.enter_stop(now, place);
     }
 
-    fn given_up_elsewhere(&mut self, now: Now, place: Place, allowed: Allowed) {
+    pub(super) fn given_up_elsewhere(&mut self, now: Now, place: Place, allowed: Allowed) {
         let monitor = self.last_end(place);
         self.gave_up_elsewhere(now, place, allowed, monitor);
         self.correct_last_end(now, place, Consequence::StartLimit);

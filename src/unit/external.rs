@@ -125,7 +125,7 @@ fn plan(external: ExternalDraft, clean: Clean, report: &mut Report<'_>) -> Optio
     match kinds.into_iter().filter(|is_given| *is_given).count() {
         0 => {
             if clean == Clean::Yes {
-                let help = Some("give one of systemd, supervisor, or start and status".to_owned());
+                let help = Some("give one of systemd, supervisor, or start, stop and status".to_owned());
                 report.error(place, "[external] does not say who keeps the service", help);
             }
             return None;
@@ -204,21 +204,29 @@ fn of_supervisor(external: ExternalDraft, report: &mut Report<'_>) -> Option<Pla
 }
 
 fn of_commands(external: ExternalDraft, clean: Clean, report: &mut Report<'_>) -> Option<Plan> {
-    let (Some(start), Some(status)) = (external.start, external.status) else {
+    let given =
+        [("start", external.start.is_some()), ("stop", external.stop.is_some()), ("status", external.status.is_some())];
+    let lacks = |key: &str| given.contains(&(key, false));
+    let help = if lacks("status") {
+        "status ends with 0 while the service is up, with 1 to 3 when it is down"
+    } else {
+        "without it a stop here leaves it running"
+    };
+    let (Some(start), Some(stop), Some(status)) = (external.start, external.stop, external.status) else {
         if clean == Clean::Yes {
-            let help = Some("status ends with 0 while the service is up, with 1 to 3 when it is down".to_owned());
-            report.error(external.place, "an external service needs both \"start\" and \"status\"", help);
+            let missing: Vec<_> =
+                given.iter().filter(|(_, is_there)| !is_there).map(|(key, _)| format!("{key:?}")).collect();
+            let text = format!(
+                "an external service of commands needs \"start\", \"stop\" and \"status\": it lacks {}",
+                missing.join(" and ")
+            );
+            report.error(external.place, text, Some(help.to_owned()));
         }
         return None;
     };
-    if external.stop.is_none() {
-        let help = Some("without it a stop here leaves it running".to_owned());
-        report.error(external.place, "an external service with commands needs \"stop\" too", help);
-        return None;
-    }
     Some(Plan {
         start: [start].into(),
-        stop: external.stop,
+        stop: Some(stop),
         reload: external.reload,
         spec: ExternalSpec {
             manager: ExternalManager::Commands { status },

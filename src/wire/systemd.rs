@@ -13,7 +13,7 @@ const SERVICE: &str = "org.freedesktop.systemd1";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE_UNIT: &str = "org.freedesktop.systemd1.Service";
 /// What is asked, in this order. The state is asked first and last: where it changed in between, the rest is of two states.
-const QUESTIONS: [(&str, &str); 14] = [
+const QUESTIONS: [(&str, &str); 15] = [
     (UNIT, "ActiveState"),
     (UNIT, "LoadState"),
     (UNIT, "SubState"),
@@ -27,6 +27,7 @@ const QUESTIONS: [(&str, &str); 14] = [
     (UNIT, "StartLimitIntervalUSec"),
     (SERVICE_UNIT, "ExecMainStartTimestamp"),
     (SERVICE_UNIT, "Restart"),
+    (SERVICE_UNIT, "RestartUSec"),
     (UNIT, "ActiveState"),
 ];
 const SERIAL_HELLO: u32 = 1;
@@ -59,6 +60,8 @@ pub struct UnitState {
     pub start_limit: Option<(u32, u64)>,
     /// After which ends systemd starts it again by itself: `no`, `on-failure` …
     pub restart: String,
+    /// How long it waits before that, in microseconds.
+    pub restart_delay: Option<u64>,
 }
 
 impl UnitState {
@@ -173,7 +176,7 @@ impl Answers {
             Some(Value::Number(number)) => Some(*number),
             Some(Value::Text(_) | Value::Bytes(_)) | None => None,
         };
-        let (first, last) = (text(0), text(13));
+        let (first, last) = (text(0), text(14));
         Some(Ok(UnitState {
             load: text(1),
             active: if first == last { first } else { String::new() },
@@ -190,6 +193,7 @@ impl Answers {
             ended: number(8).filter(|at| *at > 0),
             start_limit: number(9).and_then(|burst| u32::try_from(burst).ok()).zip(number(10).map(i64::cast_unsigned)),
             restart: text(12),
+            restart_delay: number(13).and_then(|micros| u64::try_from(micros).ok()),
         }))
     }
 }
@@ -204,7 +208,7 @@ mod tests {
         assert_eq!(path_of("1@x.service"), "/org/freedesktop/systemd1/unit/_31_40x_2eservice");
     }
 
-    fn answered(values: [Result<Value, String>; 14]) -> Option<Result<UnitState, String>> {
+    fn answered(values: [Result<Value, String>; 15]) -> Option<Result<UnitState, String>> {
         let mut answers = Answers::default();
         for (value, serial) in values.into_iter().zip(SERIAL_FIRST..) {
             assert_eq!(answers.state(), None);
@@ -214,7 +218,7 @@ mod tests {
         answers.state()
     }
 
-    fn service(first: &str, last: &str) -> [Result<Value, String>; 14] {
+    fn service(first: &str, last: &str) -> [Result<Value, String>; 15] {
         let text = |text: &str| Ok(Value::Text(text.to_owned()));
         let bytes = Ok(Value::Bytes(vec![0xab, 1]));
         let number = |number| Ok(Value::Number(number));
@@ -232,6 +236,7 @@ mod tests {
             number(-1),
             number(1_600_000_000_000_000),
             text("on-failure"),
+            number(100_000),
             text(last),
         ]
     }
@@ -243,6 +248,7 @@ mod tests {
         assert_eq!(state.invocation, "ab01");
         assert_eq!((state.ended, state.start_limit), (Some(1_700_000_000_000_000), Some((5, u64::MAX))));
         assert_eq!((state.started, state.restart.as_str()), (Some(1_600_000_000_000_000), "on-failure"));
+        assert_eq!(state.restart_delay, Some(100_000));
         let changed = answered(service("active", "failed")).unwrap().unwrap();
         assert_eq!(changed.active, "", "it changed under the question");
     }
@@ -251,7 +257,7 @@ mod tests {
     fn what_is_no_service_lacks_what_only_services_have_and_is_a_unit_all_the_same() {
         let mut values = service("active", "active");
         values[4..9].fill(Err("no such interface".to_owned()));
-        values[11..13].fill(Err("no such interface".to_owned()));
+        values[11..14].fill(Err("no such interface".to_owned()));
         let state = answered(values).unwrap().unwrap();
         assert_eq!((state.active.as_str(), state.result.as_str(), state.restarts), ("active", "", None));
         let mut values = service("active", "active");

@@ -30,7 +30,7 @@ pub struct Unit {
     pub active: String,
     /// systemd's sub-state: `running`, `auto-restart`, `start-pre` …
     pub sub: String,
-    /// When it came into this state.
+    /// When it came into this state; 0 of one that never ran.
     pub since_us: i64,
     /// `simple`, `exec`, `notify`, `oneshot` …, `target`, or `external (systemd)` where another manager keeps it.
     pub kind: String,
@@ -235,7 +235,7 @@ pub struct UnitLine<'a> {
     /// How the last run ended.
     #[serde(borrow)]
     pub result: Cow<'a, str>,
-    /// When it came into this state.
+    /// When it came into this state; 0 of one that never ran.
     pub since_us: i64,
     /// Whether this counts as up.
     pub up: bool,

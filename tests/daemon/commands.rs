@@ -171,7 +171,10 @@ pub(crate) fn a_command_runs_as_its_user() {
     assert!(said.out.contains("exit code 1: nobody ") && said.out.contains(&format!(" {groups}")), "{said:?}");
     world.settings(&route.replace("nobody", "nobody-at-all"));
     let refused = world.ctl(&["reload-config"]);
-    assert!(refused.code == 1 && refused.err.contains("alert route \"pager\": cannot find user"), "{refused:?}");
+    assert!(
+        refused.code == 1 && refused.err.contains(":8: error: alert route \"pager\": cannot find user"),
+        "{refused:?}"
+    );
 }
 
 pub(crate) fn a_program_that_is_not_there_is_refused_at_load_and_one_that_goes_is_named() {
@@ -182,7 +185,11 @@ pub(crate) fn a_program_that_is_not_there_is_refused_at_load_and_one_that_goes_i
     world.settings(&settings.replace("/page\"", "/pager\""));
     let refused = world.ctl(&["reload-config"]);
     assert!(refused.code == 1, "{refused:?}");
-    for says in ["roundsman.toml:", ":1: error: alert route \"pager\": cannot run ", "No such file"] {
+    // At the word that names it.
+    let line = fs::read_to_string(world.path("roundsman.toml")).unwrap();
+    let line = line.lines().position(|line| line.starts_with("command = ")).unwrap() + 1;
+    let place = format!("roundsman.toml:{line}:12: error: alert route \"pager\": cannot run ");
+    for says in [&*place, "No such file"] {
         assert!(refused.err.contains(says), "{says}: {refused:?}");
     }
     fs::remove_file(world.path("page")).unwrap();

@@ -127,7 +127,8 @@ impl Supervisor {
              [rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n\
              [supervisorctl]\nserverurl=unix://%(here)s/sup.sock ; ours\nusername=me\npassword=secret\n\
              [program:sleeper]\ncommand=/bin/sh -c 'echo $$ > {root}/pid; exec sleep 1000'\nautostart=false\n\
-             autorestart=false\nstartsecs=0\n[group:pool]\nprograms=sleeper\n"
+             autorestart=false\nstartsecs=0\n\
+             [program:broken]\ncommand=/bin/false\nautostart=false\nstartretries=0\n[group:pool]\nprograms=sleeper\n"
         );
         fs::write(world.path("sup.conf"), text).unwrap();
         let mut command = Command::new("/usr/bin/supervisord");
@@ -175,6 +176,17 @@ pub(crate) fn a_process_of_supervisor_is_kept_up_through_it() {
     drop(supervisor);
     says(&world, "unknown: cannot ask Supervisor");
     is_not_known(&world, "cannot ask Supervisor");
+}
+
+pub(crate) fn a_process_that_supervisor_cannot_start_says_whose_exit_code_is_shown() {
+    let mut world = World::new();
+    let _supervisor = Supervisor::start(&world);
+    world.unit("web", "[external]\nsupervisor = \"broken\"\nconfig = \"@/sup.conf\"\npoll_interval = \"200ms\"\n");
+    world.start();
+    let status = world.until_active("web", "failed");
+    let cause = status["cause"].as_str().unwrap();
+    assert!(cause.contains("so ended its start command: /usr/bin/supervisorctl -c "), "{cause}");
+    says(&world, "FATAL: Exited too quickly");
 }
 
 /// Where both are installed in one folder, ours has the place that a unit of Supervisor names by default.

@@ -102,6 +102,27 @@ pub(crate) fn check_speaks_in_the_exit_codes_of_monitoring() {
     assert_eq!(world.ctl(&["check", "nobody"]).code, 3);
 }
 
+pub(crate) fn check_leaves_alone_what_is_still_starting() {
+    let port = free_port();
+    let grace = |span: &str| format!("interval = \"1h\"\ntimeout = \"2s\"\nstartup_grace = \"{span}\"\n");
+    let mut world = World::new();
+    fs::write(world.path("mood"), "bad").unwrap();
+    world.unit("web", &server(port, &http(port, "restart", &grace("1h"))));
+    world.start();
+    let pid = world.pid("web");
+    let said = world.ctl(&["check"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.starts_with("WARNING - web: live: still starting (") && said.out.contains("500"), "{said:?}");
+    assert_eq!(world.pid("web"), pid);
+    // It was there, and is not any more.
+    fs::remove_file(world.path("mood")).unwrap();
+    assert_eq!(world.ctl(&["check"]).code, 0);
+    fs::write(world.path("mood"), "bad").unwrap();
+    let said = world.ctl(&["check"]);
+    assert!(said.code == 2 && said.out.contains("; restarted"), "{said:?}");
+    assert_ne!(world.pid("web"), pid);
+}
+
 pub(crate) fn a_probe_that_hangs_delays_nothing() {
     let port = free_port();
     let slow = "interval = \"5s\"\ntimeout = \"4s\"\n";

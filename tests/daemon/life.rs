@@ -152,9 +152,14 @@ fn release(world: &World, script: &str) -> String {
 }
 
 pub(crate) fn supervisorctl_upgrade_says_what_runs_then_or_why_not() {
-    let world = World::with(&[("web", &actor::unit("steady @/truth web", "restart = \"always\""))]);
+    let idle = "[service]\nexec_start = \"true\"\n[install]\nenabled = false\n";
+    let world = World::with(&[("web", &actor::unit("steady @/truth web", "restart = \"always\"")), ("idle", idle)]);
     let (pid, keeper) = (world.pid("web"), world.keeper());
+    assert_eq!(world.status("idle")["since_us"], 0, "it never was anything else");
     let said = world.ok(&["upgrade"]);
+    until("the former manager has ended", || world.log().contains("goes on without this manager").then_some(()));
+    assert!(!world.log().contains("cannot work with the keeper"), "all is well: {}", world.log());
+    assert_eq!(world.status("idle")["since_us"], 0);
     assert!(said.out.starts_with("supervisord ") && said.out.contains(" took over from "), "{said:?}");
     // Another file, as after an installation elsewhere.
     let copy = world.path("new-supervisord");

@@ -404,7 +404,8 @@ pub(crate) fn a_resolver_that_is_slow_delays_nobody_else() {
     // So many hang that all threads for names are taken, and all who ask for one have been told.
     for n in 0..40 {
         let status = world.until_status(&format!("far{n}"), "unhealthy", |status| status["health"] == "unhealthy");
-        assert_eq!(reason(&status), "no answer within 400ms");
+        let why = format!("cannot look up host{n}.example:80: no answer from DNS within 400ms");
+        assert_eq!(reason(&status), why);
     }
     for turn in 0..10 {
         for name in &near {

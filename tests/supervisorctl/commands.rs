@@ -323,6 +323,32 @@ fn check_without_a_daemon_becomes_the_supervisord_beside_it() {
 }
 
 #[test]
+fn a_check_that_cannot_be_made_is_unknown_on_standard_output() {
+    use std::fs;
+    let world = World::empty();
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = dir.path().join("wrong.toml");
+    fs::write(&wrong, "[paths]\nuntis = \"/tmp\"\n").unwrap();
+    let units = dir.path().join("units");
+    fs::create_dir(&units).unwrap();
+    fs::write(units.join("web.toml"), "[service]\nexec_strat = \"sleep 1\"\n").unwrap();
+    let good = dir.path().join("good.toml");
+    fs::write(&good, format!("[paths]\nunits = [\"{}\"]\n", units.display())).unwrap();
+    let cases =
+        [("/nonexistent", "/nonexistent"), (wrong.to_str().unwrap(), "untis"), (good.to_str().unwrap(), "exec_strat")];
+    for (config, named) in cases {
+        let ended = world.run(&format!("check --config {config}"));
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        assert!(ended.out.starts_with("UNKNOWN - cannot check: ") && ended.out.contains(named), "{ended:?}");
+        assert_eq!(ended.out.lines().count(), 1, "{ended:?}");
+        let ended = world.run(&format!("--json check --config {config}"));
+        let said: Value = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+        assert_eq!((ended.code, &said["checks"]), (Some(3), &serde_json::json!([])), "{ended:?}");
+        assert!(said["detail"].as_str().unwrap().contains(named), "{said}");
+    }
+}
+
+#[test]
 fn tcp_takes_a_token_and_stays_on_this_machine() {
     use std::{fs, os::unix::fs::PermissionsExt};
     let runtime = tokio::runtime::Runtime::new().unwrap();

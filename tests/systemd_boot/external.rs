@@ -133,13 +133,21 @@ fn adopt_sets_up_what_undo_takes_back() {
     let adopt = ["supervisorctl", "adopt", "guest", "--restart-sec", "300ms", "--poll-interval", "10min"];
     let said = machine.run(&adopt);
     assert_eq!(said.lines().filter(|line| line.starts_with("wrote /etc/")).count(), 3, "{said}");
-    assert_eq!(machine.read(unit), shown_file(&shown, unit).replace("\"5s\"", "\"10min\""));
+    let told = |text: &str| text.lines().filter(|line| !line.starts_with("# Sum ")).collect::<Vec<_>>().join("\n");
+    assert_eq!(told(&machine.read(unit)), told(&shown_file(&shown, unit)).replace("\"5s\"", "\"10min\""));
     assert_eq!(there(&machine), [true; 3]);
     up(&machine);
     assert_eq!(machine.pid_of("guest"), pid, "it was up and is left alone");
     assert_eq!((systemd(&machine, "Restart"), systemd(&machine, "RestartUSec")), ("on-failure".into(), "300ms".into()));
-    let again = machine.run(&adopt);
-    assert_eq!(again.lines().filter(|line| line.starts_with("unchanged ")).count(), 3, "{again}");
+    let again = machine.run(&adopt[..3]);
+    assert_eq!(
+        again.lines().filter(|line| line.starts_with("unchanged ")).count(),
+        3,
+        "as it was told before: {again}"
+    );
+
+    what_is_added_is_not_lost(&machine, dropin);
+    assert_eq!(there(&machine), [true; 3]);
 
     let limit = |machine: &Machine| {
         let shown = machine.run(&["sh", "-c", "supervisorctl status guest || :"]);
@@ -190,6 +198,44 @@ fn adopt_sets_up_what_undo_takes_back() {
     assert_eq!(there(&machine), [false, false, true]);
     let unknown = machine.run(&["sh", "-c", "supervisorctl adopt nobody 2>&1; echo $?"]);
     assert!(unknown.contains("systemd has no such service") && unknown.ends_with("\n1"), "{unknown}");
+}
+
+fn what_is_added_is_not_lost(machine: &Machine, dropin: &str) {
+    let written = machine.read(dropin);
+    machine.write(dropin, &format!("{written}Nice=5\n"));
+    for undo in ["", " --undo"] {
+        let refused = machine.run(&["sh", "-c", &format!("supervisorctl adopt guest{undo} 2>&1; echo $?")]);
+        assert!(refused.contains("someone has edited it") && refused.ends_with("\n1"), "{refused}");
+    }
+    assert!(machine.read(dropin).contains("Nice=5"));
+    machine.run(&["supervisorctl", "adopt", "guest", "--force"]);
+    assert_eq!(machine.read(dropin), written);
+}
+
+#[test]
+fn what_dies_as_often_as_systemd_starts_it_is_as_many_rows() {
+    let crash = "[Unit]\nStartLimitIntervalSec=300\nStartLimitBurst=5\n[Service]\nRestart=on-failure\nRestartSec=1s\n\
+                 ExecStart=/bin/sh -c \"echo dying >> /run/dying; exit 1\"\n";
+    let unit = "[external]\nsystemd = 'guest'\npoll_interval = '2500ms'\n[install]\nenabled = false\n";
+    let machine = booted_with(
+        "",
+        [("etc/systemd/system/guest.service", crash), ("etc/roundsman/units/guest.toml", unit)]
+            .map(|(path, text)| (path.to_owned(), text.to_owned())),
+    );
+    eventually("it is seen down", || field(&machine, "status_text") == "inactive (dead)");
+    machine.run(&["sh", "-c", "systemctl start guest || :"]);
+    eventually("it is given up", || field(&machine, "active") == "failed");
+    assert_eq!(machine.read("run/dying").lines().count(), 5);
+    eventually("its rows are there", || history(&machine).len() == 5);
+    let rows = history(&machine);
+    assert_eq!((rows[4].0.as_str(), rows[0].0.as_str()), ("external-start", "external-restart"), "{rows:?}");
+    assert_eq!((rows[0].1.as_str(), rows[0].2.as_str()), ("exit-code", "start-limit"), "{rows:?}");
+    let said = machine.run(&["supervisorctl", "history", "guest", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
+    let began: Vec<i64> =
+        said["runs"].as_array().unwrap().iter().filter_map(|row| row["started_us"].as_i64()).collect();
+    let apart: Vec<i64> = began.windows(2).map(|two| (two[0] - two[1]) / 100_000).collect();
+    assert!(apart.len() == 4 && apart.iter().all(|tenths| (5..25).contains(tenths)), "a second each: {apart:?}");
 }
 
 /// What a dry run shows of the last file.

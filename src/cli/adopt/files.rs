@@ -1,7 +1,8 @@
 //! What adopt writes.
 
-use std::path::Path;
+use std::{path::Path, str::FromStr};
 
+use super::AdoptArgs;
 use crate::base::{TimeSpan, UnitName};
 
 /// The first line of every file of ours.
@@ -16,6 +17,45 @@ pub(super) struct Values {
     pub(super) start_limit: u32,
     pub(super) start_limit_interval: TimeSpan,
     pub(super) poll_interval: TimeSpan,
+}
+
+impl Values {
+    /// What was chosen: now, or for files of ours that are there, or else what is usual.
+    pub(super) fn of(args: &AdoptArgs, dropin: Option<&str>, unit: Option<&str>) -> Self {
+        Self {
+            restart_sec: chosen(args.restart_sec, dropin, "RestartSec").unwrap_or(TimeSpan::from_secs(10)),
+            start_limit: chosen(args.start_limit, dropin, "StartLimitBurst").unwrap_or(5),
+            start_limit_interval: chosen(args.start_limit_interval, dropin, "StartLimitIntervalSec")
+                .unwrap_or(TimeSpan::from_secs(300)),
+            poll_interval: chosen(args.poll_interval, unit, "poll_interval").unwrap_or(TimeSpan::from_secs(5)),
+        }
+    }
+}
+
+fn chosen<T: FromStr>(now: Option<T>, text: Option<&str>, key: &str) -> Option<T> {
+    let said = |line: &str| {
+        let (name, value) = line.split_once('=')?;
+        if name.trim() == key { value.trim().trim_matches('"').parse().ok() } else { None }
+    };
+    now.or_else(|| text?.lines().find_map(said))
+}
+
+/// Begins the last line, which says by a sum of the rest whether someone has edited the file.
+const SUM: &str = "# Sum of the lines above: ";
+
+/// The same with its last line.
+pub(super) fn summed(text: &str) -> String {
+    format!("{text}{SUM}{:016x}\n", sum(text))
+}
+
+/// Whether a file of ours is as we wrote it.
+pub(super) fn is_as_written(text: &str) -> bool {
+    text.rfind(SUM).and_then(|at| text.get(..at)).is_some_and(|rest| summed(rest) == text)
+}
+
+/// FNV-1a: nobody is kept from forging it, as nobody gains by that.
+fn sum(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The drop-in of a service of systemd. One that is restarted already is so after the ends that its own files name.
@@ -111,6 +151,37 @@ mod tests {
         name = "systemd"
         systemd = 'nginx.service'
         "#);
+    }
+
+    #[test]
+    fn what_was_chosen_before_is_chosen_until_something_else_is() {
+        let mut args = AdoptArgs::default();
+        let text =
+            |values: &Values| (summed(&dropin(values, true)), summed(&unit(&UnitName::new("a").unwrap(), values)));
+        assert_eq!(text(&Values::of(&args, None, None)), text(&VALUES));
+        args.restart_sec = Some(TimeSpan::from_secs(1));
+        args.poll_interval = Some(TimeSpan::from_millis(700));
+        let before = text(&Values::of(&args, None, None));
+        assert!(before.0.contains("\nRestartSec=1s\n") && before.1.contains("\"700ms\""), "{before:?}");
+        let args = AdoptArgs { start_limit: Some(9), ..AdoptArgs::default() };
+        let next = text(&Values::of(&args, Some(&before.0), Some(&before.1)));
+        assert!(next.0.contains("\nRestartSec=1s\n") && next.0.contains("\nStartLimitBurst=9\n"), "{next:?}");
+        assert_eq!(next.1, before.1);
+    }
+
+    #[test]
+    fn whatever_is_edited_is_not_as_it_was_written() {
+        let written = summed(&dropin(&VALUES, false));
+        assert!(is_as_written(&written));
+        for edited in [
+            written.replace("10s", "1s"),
+            format!("{written}Nice=5\n"),
+            dropin(&VALUES, false),
+            written.trim_end().to_owned(),
+            String::new(),
+        ] {
+            assert!(!is_as_written(&edited), "{edited}");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ const UNITS_FOLDER: &str = "etc/roundsman/units";
 const DROPIN: &str = "roundsman.conf";
 
 /// What `adopt` takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct AdoptArgs {
     /// Services of the host's systemd; none is started or stopped
     #[arg(value_name = "SERVICE", required = true)]
@@ -43,18 +43,21 @@ pub(crate) struct AdoptArgs {
     /// Remove what an earlier adopt has written
     #[arg(long)]
     pub(crate) undo: bool,
-    /// RestartSec= of the service
-    #[arg(long, value_name = "SPAN", default_value = "10s")]
-    pub(crate) restart_sec: TimeSpan,
-    /// StartLimitBurst= of the service: starts within the interval
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub(crate) start_limit: u32,
-    /// StartLimitIntervalSec= of the service
-    #[arg(long, value_name = "SPAN", default_value = "5min")]
-    pub(crate) start_limit_interval: TimeSpan,
-    /// How often its state is asked besides
-    #[arg(long, value_name = "SPAN", default_value = "5s")]
-    pub(crate) poll_interval: TimeSpan,
+    /// Replace or remove files of an earlier adopt that were edited since
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// RestartSec= of the service [default: as an earlier adopt has it, else 10s]
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) restart_sec: Option<TimeSpan>,
+    /// StartLimitBurst= of the service: starts within the interval [default: as an earlier adopt has it, else 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) start_limit: Option<u32>,
+    /// StartLimitIntervalSec= of the service [default: as an earlier adopt has it, else 5min]
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) start_limit_interval: Option<TimeSpan>,
+    /// How often its state is asked besides [default: as an earlier adopt has it, else 5s]
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) poll_interval: Option<TimeSpan>,
     /// Folder of our units [default: /etc/roundsman/units]
     #[arg(long, value_name = "DIR")]
     pub(crate) units: Option<PathBuf>,
@@ -188,25 +191,24 @@ fn set_up(context: &Context, args: &AdoptArgs, folders: &Folders) -> Result<Vec<
             host::must_know(service)?;
         }
     }
-    let values = Values {
-        restart_sec: args.restart_sec,
-        start_limit: args.start_limit,
-        start_limit_interval: args.start_limit_interval,
-        poll_interval: args.poll_interval,
-    };
     let program = std::env::current_exe().map_err(Failure::Path)?;
     let socket = match &context.client.target {
         Target::Unix(path) if path.as_os_str() != SYSTEM_SOCKET => Some(path.as_path()),
         Target::Unix(_) | Target::Tcp(_) => None,
     };
-    let mut files = vec![File { path: folders.hook(), text: files::hook(&program, socket) }];
+    let mut files = vec![File { path: folders.hook(), text: files::summed(&files::hook(&program, socket)) }];
+    // All or nothing: what stands in the way is found first.
+    let mut found = vec![as_written(&folders.hook(), args)?];
     for service in &args.services {
         let is_restarted = policy::restarts(&folders.root, service, &folders.dropin(service));
-        files.push(File { path: folders.dropin(service), text: files::dropin(&values, is_restarted) });
-        files.push(File { path: folders.unit(service), text: files::unit(service, &values) });
+        let (dropin, unit) = (folders.dropin(service), folders.unit(service));
+        let before = [as_written(&dropin, args)?, as_written(&unit, args)?];
+        let [of_dropin, of_unit] = before.each_ref().map(Option::as_deref);
+        let values = Values::of(args, of_dropin, of_unit);
+        files.push(File { path: dropin, text: files::summed(&files::dropin(&values, is_restarted)) });
+        files.push(File { path: unit, text: files::summed(&files::unit(service, &values)) });
+        found.extend(before);
     }
-    // All or nothing: what stands in the way is found first.
-    let found = files.iter().map(|file| ours(&file.path)).collect::<Result<Vec<_>, _>>()?;
     let mut done = Vec::new();
     for (file, found) in files.into_iter().zip(found) {
         let path = file.path.display().to_string();
@@ -231,7 +233,7 @@ fn take_back(args: &AdoptArgs, folders: &Folders) -> Result<Vec<Done>, Failure> 
     }
     let mut there = Vec::new();
     for path in paths {
-        if ours(&path)?.is_some() {
+        if as_written(&path, args)?.is_some() {
             there.push(path);
         }
     }
@@ -284,6 +286,17 @@ fn ours(path: &Path) -> Result<Option<String>, Failure> {
     }
     let remedy = format!("its first line is not {MARK:?}: move it away, or write what adopt would by hand (--dry-run)");
     Err(failure(format!("cannot replace {}: adopt did not write it", path.display()), remedy))
+}
+
+/// The same where nobody has edited it since, or that is no matter.
+fn as_written(path: &Path, args: &AdoptArgs) -> Result<Option<String>, Failure> {
+    let text = ours(path)?;
+    if args.force || text.as_deref().is_none_or(files::is_as_written) {
+        return Ok(text);
+    }
+    let what = if args.undo { "remove" } else { "replace" };
+    let remedy = format!("keep what you have changed in a file of its own beside it; --force {what}s this one");
+    Err(failure(format!("cannot {what} {}: someone has edited it since adopt wrote it", path.display()), remedy))
 }
 
 /// Whoever reads it finds the whole of it or the file before.

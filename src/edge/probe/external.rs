@@ -162,7 +162,8 @@ fn sight_of_unit(state: &UnitState) -> Sight {
     let limit = state.start_limit;
     let limit = limit.map(|(burst, interval)| Allowed { burst, interval: TimeSpan::from_micros(interval), decides });
     let began = state.started.map(Wall);
-    let past = || Past { life: Some(life.clone()), began: began.filter(|_| at.is_some()), at, limit };
+    let delay = state.restart_delay.map(TimeSpan::from_micros);
+    let past = || Past { life: Some(life.clone()), began: began.filter(|_| at.is_some()), at, delay, limit };
     match (state.active.as_str(), state.sub.as_str()) {
         ("active" | "reloading" | "refreshing", _) => Sight::Up { said, life, began, limit },
         // Whatever its last run came to: someone stopped it since.
@@ -271,6 +272,10 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
+fn unescaped(text: &str) -> String {
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&apos;", "'").replace("&amp;", "&")
+}
+
 /// What `supervisor.getProcessInfo` returned: the XML of Python's own writer, without attributes.
 fn sight_of_process(answer: &str) -> Result<Sight, String> {
     if answer.contains("<fault>") {
@@ -290,7 +295,11 @@ fn sight_of_process(answer: &str) -> Result<Sight, String> {
         "STOPPED" => down(state, RunResult::Success, None),
         "EXITED" => Sight::Down { said: state.into(), end: end_of_process(code), past: Past::default() },
         // It could not be started, as often as was tried.
-        "FATAL" => down(state, RunResult::ExitCode, u8::try_from(code).ok().filter(|code| *code > 0)),
+        "FATAL" => {
+            let why = member(answer, "spawnerr").filter(|why| !why.is_empty());
+            let said = why.map_or_else(|| state.to_owned(), |why| format!("{state}: {}", unescaped(why)));
+            down(&said, RunResult::ExitCode, u8::try_from(code).ok().filter(|code| *code > 0))
+        }
         other => return Err(format!("its state is {other}")),
     })
 }
@@ -370,11 +379,12 @@ mod tests {
             restarts: Some(2),
             start_limit: Some((5, 10_000_000)),
             restart: "always".into(),
+            restart_delay: Some(9),
             ..state("activating", "signal", 2, 9)
         };
         let Sight::Waiting { said, past, .. } = sight_of_unit(&waiting) else { panic!("it is down") };
         assert_eq!((&*said, past.at), ("activating (auto-restart)", Some(Wall(7))));
-        assert_eq!(past.began, Some(Wall(5)));
+        assert_eq!((past.began, past.delay), (Some(Wall(5)), Some(TimeSpan::from_micros(9))));
         let allowed = |decides| Some(Allowed { burst: 5, interval: TimeSpan::from_secs(10), decides });
         assert_eq!(past.limit, allowed(true));
         let up = UnitState { active: "active".into(), restart: "no".into(), ..waiting.clone() };
@@ -444,6 +454,14 @@ mod tests {
         assert_eq!(sight_of_process(&process("STOPPED", "0")), Ok(down("STOPPED", RunResult::Success, None)));
         assert_eq!(sight_of_process(&process("EXITED", "3")), Ok(down("EXITED", RunResult::ExitCode, Some(3))));
         assert_eq!(sight_of_process(&process("EXITED", "-1")), Ok(down("EXITED", RunResult::Signal, None)));
+        let fatal = process("FATAL", "0").replace(
+            "<member>\n<name>pid",
+            "<member>\n<name>spawnerr</name>\n<value><string>can&apos;t find command &lt;a&gt;</string></value>\n</member>\n\
+             <member>\n<name>pid",
+        );
+        let why = "FATAL: can't find command <a>";
+        assert_eq!(sight_of_process(&fatal), Ok(down(why, RunResult::ExitCode, None)));
+        assert_eq!(sight_of_process(&process("FATAL", "0")), Ok(down("FATAL", RunResult::ExitCode, None)));
         assert!(matches!(sight_of_process(&process("BACKOFF", "1")), Ok(Sight::Moving { .. })));
         assert!(sight_of_process(&process("UNKNOWN", "0")).is_err());
         let fault = |why: &str| format!("<fault><member><name>faultString</name><value><string>{why}</string></value>");

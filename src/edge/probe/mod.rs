@@ -17,6 +17,7 @@ mod usage; // memory and CPU
 mod words; // what a command says
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     path::PathBuf,
     sync::{
@@ -58,6 +59,11 @@ const REASON_CHARS_MAX: usize = 300;
 
 /// A look that takes longer has to do with a disk or a server that hangs.
 const HANGS: Duration = Duration::from_secs(1);
+
+tokio::task_local! {
+    /// The address whose name a probe waits for, for whoever gives up.
+    static LOOKED_UP: RefCell<Option<String>>;
+}
 
 /// A look under way; it is over when this is gone.
 struct UnderWay {
@@ -107,7 +113,10 @@ impl Prober {
         // Which request is under way, for whoever gives up.
         let at = AtomicUsize::new(0);
         let late = || {
-            let no_answer = format!("no answer within {deadline}");
+            let no_answer = match LOOKED_UP.with(|address| address.borrow().clone()) {
+                Some(address) => format!("cannot look up {address}: no answer from DNS within {deadline}"),
+                None => format!("no answer within {deadline}"),
+            };
             let ProbeCheck::Http(steps) = check else { return no_answer };
             match steps.get(at.load(Ordering::Relaxed)).filter(|_| steps.len() > 1) {
                 Some(step) => format!("step {}: {no_answer} since the first began", step.name),
@@ -138,7 +147,7 @@ impl Prober {
             };
             asked.unwrap_or_else(Finding::Bad)
         };
-        self.within(deadline, probe, late).await
+        LOOKED_UP.scope(RefCell::default(), self.within(deadline, probe, late)).await
     }
 
     /// Speaks TLS with `host` over a connection.
@@ -196,7 +205,12 @@ impl Prober {
     }
 
     async fn connect(&self, address: &str) -> Result<TcpStream, String> {
-        let addresses = self.names.find(address).await.map_err(|error| format!("cannot look up {address}: {error}"))?;
+        // Nobody gives up on a look outside of a probe with these words.
+        let looks_up = |what: Option<&str>| drop(LOOKED_UP.try_with(|cell| cell.replace(what.map(str::to_owned))));
+        looks_up(Some(address));
+        let found = self.names.find(address).await;
+        looks_up(None);
+        let addresses = found.map_err(|error| format!("cannot look up {address}: {error}"))?;
         let mut last = format!("cannot look up {address}: it has no address");
         for candidate in addresses.into_iter().take(ADDRESSES_MAX) {
             match TcpStream::connect(candidate).await {

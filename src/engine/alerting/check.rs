@@ -23,6 +23,14 @@ impl<'f> Check<'f> {
         self.faults.push(Fault::from(message.into()).within(key));
     }
 
+    /// Something that the host has not. What was in force is not asked for it: a program that is gone for a moment must not end
+    /// the supervision of all else.
+    pub(super) fn host_lacks(&mut self, fault: Fault) {
+        if self.files.asks_host() {
+            self.faults.push(fault);
+        }
+    }
+
     /// Something that is not there.
     pub(super) fn lacks<T>(&mut self, message: &str) -> Option<T> {
         if self.is_whole {

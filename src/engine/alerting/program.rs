@@ -9,12 +9,20 @@ use crate::{
     unit::env_file::is_variable_name,
 };
 
-use super::{super::launch::PATH_DEFAULT, check::Check};
+use super::{
+    super::{
+        launch::PATH_DEFAULT,
+        settings::{Fault, at},
+    },
+    check::Check,
+};
 
 /// How long a command may take unless its route says otherwise: as long as any other receiver.
 const TIMEOUT: TimeSpan = TimeSpan::from_secs(10);
 /// No longer: the messages behind it wait.
 const TIMEOUT_MAX: TimeSpan = TimeSpan::from_secs(600);
+
+const NO_COMMAND: &str = "needs a command: command = [\"/usr/local/bin/page\", \"--urgent\"]";
 
 /// The keys of a command.
 pub(super) struct ProgramKeys {
@@ -27,9 +35,11 @@ pub(super) struct ProgramKeys {
 /// Everything that can be known of a command before it is run. What only the host knows may have changed since the settings were
 /// read first, so that is no error here.
 pub(super) fn program(keys: ProgramKeys, check: &mut Check<'_>) -> Option<Program> {
-    let argv = keys.command.unwrap_or_default();
-    let program = argv.first().filter(|program| !program.is_empty());
-    let program = program.or_else(|| check.lacks("needs a command: command = [\"/usr/local/bin/page\", \"--urgent\"]"));
+    let argv = keys.command.or_else(|| check.lacks(NO_COMMAND));
+    let program = argv.as_ref().and_then(|argv| argv.first()).filter(|program| !program.is_empty());
+    if argv.is_some() && program.is_none() {
+        check.fault("command", NO_COMMAND);
+    }
     let environment = keys.environment.unwrap_or_default();
     for name in environment.keys() {
         if !is_variable_name(name) {
@@ -45,9 +55,15 @@ pub(super) fn program(keys: ProgramKeys, check: &mut Check<'_>) -> Option<Progra
     if timeout.is_zero() || timeout > TIMEOUT_MAX {
         check.fault("timeout", format!("its timeout is 0 or longer than {TIMEOUT_MAX}"));
     }
-    let program = program?;
+    let (argv, program) = (argv.clone()?, program?);
     let found = found(program, environment.get("PATH").map_or(PATH_DEFAULT, String::as_str));
     let user = keys.user.as_deref().map(identity).transpose().map(Option::flatten);
+    if let Err(why) = &found {
+        check.host_lacks(Fault::from(why.clone()).nth(0).within("command"));
+    }
+    if let Err(why) = &user {
+        check.host_lacks(at("user")(why.clone()));
+    }
     let unfit = found.as_ref().err().or_else(|| user.as_ref().err()).cloned();
     let path = found.unwrap_or_else(|_| program.clone());
     let environment = environment.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
@@ -97,11 +113,11 @@ fn identity(user: &str) -> Result<Option<Identity>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::alerting::Files;
+    use crate::engine::alerting::{Files, files::Texts};
 
-    /// The program, or the first that is wrong.
+    /// The program, or the first that is wrong but for what the host has not.
     fn program(keys: ProgramKeys) -> Result<Program, String> {
-        let files = Files::new(Path::new("/"));
+        let files = Files::of_force(Path::new("/"), Texts::default());
         let mut check = Check::new(&files, true);
         let program = super::program(keys, &mut check);
         check

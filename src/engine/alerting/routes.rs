@@ -338,6 +338,8 @@ pub(super) fn secret_url(
     Some(url)
 }
 
+const NO_RECEIVERS: &str = "mail needs receivers: to = [\"ops@example.org\"]";
+
 fn mailbox(file: RouteFile, check: &mut Check<'_>) -> Option<Mailbox> {
     let protection = file.tls.unwrap_or(Protection::StartTls);
     let server = file
@@ -352,8 +354,10 @@ fn mailbox(file: RouteFile, check: &mut Check<'_>) -> Option<Mailbox> {
         check.take(tls::check_authorities(text.as_bytes()).map(|()| text).map_err(fault))
     });
     let from = file.from.or_else(|| check.lacks("mail needs a sender: from = \"roundsman@example.org\""));
-    let to = file.to.filter(|to| !to.is_empty());
-    let to = to.or_else(|| check.lacks("mail needs receivers: to = [\"ops@example.org\"]"));
+    let to = file.to.or_else(|| check.lacks(NO_RECEIVERS));
+    if to.as_ref().is_some_and(Vec::is_empty) {
+        check.fault("to", NO_RECEIVERS);
+    }
     if let Some(from) = &from {
         check.take(check_address(from).map_err(at("from")));
     }

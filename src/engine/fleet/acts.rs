@@ -208,6 +208,7 @@ fn refused(unit: &UnitName, refusal: &Refusal) -> StepOutcome {
         Refusal::StartLimitHit => (FailureKind::StartLimit, "it is at its start limit".to_owned()),
         Refusal::CannotReload => (FailureKind::Exit, "it cannot reload (it has no exec_reload)".to_owned()),
         Refusal::NotRunning => (FailureKind::Exit, "it is not up".to_owned()),
+        Refusal::KeptElsewhere { .. } => (FailureKind::Exit, "its processes are its manager's".to_owned()),
         Refusal::NotDown => (FailureKind::Exit, "it is not down".to_owned()),
         Refusal::OneConnection => (FailureKind::Exit, "it serves one connection".to_owned()),
         Refusal::ReloadFailed => (FailureKind::Exit, "its reload failed".to_owned()),

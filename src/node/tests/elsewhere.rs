@@ -111,7 +111,8 @@ impl Elsewhere {
                 let end = LifeEnd { result, status: Some(ExitStatus::Exited(code)) };
                 let life = Life { id: self.lives.to_string().into(), restarts: Some(self.restarts) };
                 let at = some_time.map(|began| Wall(began.0 + rng.below(20_000_000) as i64));
-                let past = Past { life: Some(life), began: some_time, at, limit: None };
+                let delay = (rng.below(2) == 0).then(|| TimeSpan::from_micros(rng.below(5_000_000)));
+                let past = Past { life: Some(life), began: some_time, at, delay, limit: None };
                 if self.waits { Sight::Waiting { said, end, past } } else { Sight::Down { said, end, past } }
             }
         }

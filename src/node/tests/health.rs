@@ -9,7 +9,7 @@ use crate::{
     base::{Severity, Signal, Ticket, TimeSpan},
     unit::{
         UnitDef,
-        spec::{OnUnhealthy, ServiceKind},
+        spec::{OnUnhealthy, ProbeSpec, ServiceKind},
     },
 };
 
@@ -192,14 +192,32 @@ fn a_check_on_demand_answers_with_every_probe() {
     assert_eq!(desk.probed("web/1", 0, None), ["Healthy web/1 live"]);
     let said = desk.probed("web/1", 1, Some("no"));
     assert_eq!(said.len(), 1);
-    let expected = "reply web=Checked([ProbeReport { name: \"live\", finding: Good, took: 3ms, verdict: Healthy }, \
-                    ProbeReport { name: \"deep\", finding: Bad(\"no\"), took: 3ms, verdict: Unknown }]) \
+    let expected = "reply web=Checked([ProbeReport { name: \"live\", finding: Good, took: 3ms, verdict: Healthy, is_early: false }, \
+                    ProbeReport { name: \"deep\", finding: Bad(\"no\"), took: 3ms, verdict: Unknown, is_early: false }]) \
                     job=Checked([]) bare=Checked([]) off=Failed(NotRunning) ghost=Failed(UnknownUnit { similar: None })";
     assert_eq!(said[0], expected);
     let units = vec![name("web")];
     desk.give(Input::ProbeNow { ticket: Ticket(100), units });
     let said = desk.order(Verb::Stop, &["web"]);
     assert_eq!(said.last().unwrap(), "reply web=Failed(NotRunning)", "who goes down answers that");
+}
+
+#[test]
+fn a_bad_answer_before_the_unit_is_there_is_early_until_the_grace_is_over() {
+    let mut def = probed(OnUnhealthy::Restart);
+    let grace = ProbeSpec { startup_grace: TimeSpan::from_secs(8), ..def.health[0].clone() };
+    def.health = [grace].into();
+    let mut desk = Desk::new([def]);
+    desk.up("web");
+    let mut ask = |pause: f64, failure: Option<&str>| {
+        desk.pass(pause);
+        desk.give(Input::ProbeNow { ticket: Ticket(99), units: vec![name("web")] });
+        desk.probed("web/1", 0, failure).join("\n").contains("is_early: true")
+    };
+    assert!(ask(1.5, Some("503")), "it is not there yet");
+    assert!(!ask(7.0, Some("503")), "the grace is over");
+    assert!(!ask(0.1, None));
+    assert!(!ask(0.1, Some("503")), "it had been there");
 }
 
 #[test]

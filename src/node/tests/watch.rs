@@ -9,8 +9,8 @@ use super::{
     make::{external, name, probe, service, with},
 };
 use crate::{
-    base::{ExitStatus, RunResult, TimeSpan, Wall},
-    node::Input,
+    base::{ExitStatus, RunResult, Signal, TimeSpan, Wall},
+    node::{Effect, Input},
     unit::{
         UnitDef,
         spec::{OnUnhealthy, Restart},
@@ -57,7 +57,7 @@ const LIMIT: Allowed = Allowed { burst: 7, interval: TimeSpan::from_secs(300), d
 
 fn past(id: &str, restarts: u32) -> Past {
     let life = Some(Life { id: id.into(), restarts: Some(restarts) });
-    Past { life, began: None, at: None, limit: Some(LIMIT) }
+    Past { life, limit: Some(LIMIT), ..Past::default() }
 }
 
 /// Failed for good, as systemd says of the run `id`.
@@ -284,7 +284,7 @@ fn a_stop_that_comes_while_it_is_started_stops_what_was_started() {
         Restored { processes: vec![adopted], ..Restored::default() }
     });
     assert!(said.contains(&"kill web/1.1 SIGTERM".to_owned()), "{said:?}");
-    let said = desk.killed("web/1.1", crate::base::Signal::TERM);
+    let said = desk.killed("web/1.1", Signal::TERM);
     assert_eq!(told(&said), ["spawn web/1.2 exec_stop SERVICE_RESULT=success EXIT_CODE=killed EXIT_STATUS=TERM"]);
     desk.spawned("web/1.2");
     desk.exited("web/1.2", 0);
@@ -297,7 +297,7 @@ fn a_stop_that_comes_while_it_reloads_stops_it() {
     desk.order(Verb::Reload, &["web"]);
     desk.spawned("web/1.2");
     desk.order(Verb::Stop, &["web"]);
-    let said = desk.killed("web/1.2", crate::base::Signal::TERM);
+    let said = desk.killed("web/1.2", Signal::TERM);
     assert_eq!(told(&said), ["spawn web/1.3 exec_stop SERVICE_RESULT=success"]);
 }
 
@@ -661,6 +661,86 @@ fn what_systemd_tried_between_two_looks_are_runs_of_their_own() {
     let sight = waiting(&desk, "z", 5000);
     look(&mut desk, sight);
     assert_eq!(desk.status("web").generation.0, 7 + 16);
+}
+
+/// The last of some runs that took a second each, with a second between: it ended a second before this look.
+fn in_a_row(desk: &Desk, id: &str, restarts: u32) -> Past {
+    let ended = desk.now.wall.0 - 1_000_000;
+    let (began, at) = (Some(Wall(ended - 1_000_000)), Some(Wall(ended)));
+    Past { began, at, delay: Some(TimeSpan::from_secs(1)), ..past(id, restarts) }
+}
+
+/// How many seconds before this look each run began and ended, as it is told when `sight` is the answer.
+fn told_seconds_ago(desk: &mut Desk, sight: impl FnOnce(&Desk) -> Sight) -> Vec<(&'static str, i64)> {
+    let question = desk.pass(5.0);
+    let sight = sight(desk);
+    desk.node.handle(desk.now, Input::Watched { unit: name("web"), number: asked(&question), sight });
+    let mut told = Vec::new();
+    while let Some(effect) = desk.node.poll_effect() {
+        let Effect::Notice(notice) = effect else { continue };
+        let word = notice.what.event();
+        if ["run_starting", "run_ended"].contains(&word) {
+            told.push((word, (desk.now.wall.0 - notice.at.wall.0) / 1_000_000));
+        }
+    }
+    told
+}
+
+#[test]
+fn what_was_started_and_ended_again_and_again_before_anyone_looked_is_as_many_runs() {
+    let mut desk = found();
+    for _ in 0..3 {
+        look(&mut desk, down(RunResult::Success, 0));
+    }
+    // Three runs in vain, of which systemd counts the restarts, since someone started it.
+    let told = told_seconds_ago(&mut desk, |desk| {
+        let Sight::Waiting { said, end, .. } = waiting(desk, "d", 2) else { panic!("it waits") };
+        Sight::Waiting { said, end, past: in_a_row(desk, "d", 2) }
+    });
+    let rows = [("run_starting", 6), ("run_ended", 5), ("run_starting", 4), ("run_ended", 3)];
+    assert_eq!(told, [&rows[..], &[("run_starting", 2), ("run_ended", 1)]].concat());
+    assert_eq!((desk.sub("web"), desk.status("web").restarts), ("auto-restart", 2));
+    // Two more, and the start after those was refused.
+    let told = told_seconds_ago(&mut desk, |desk| match failed("f", 5) {
+        Sight::Down { said, end, .. } => Sight::Down { said, end, past: in_a_row(desk, "f", 5) },
+        other @ (Sight::Up { .. } | Sight::Moving { .. } | Sight::Waiting { .. } | Sight::Unasked(_)) => other,
+    });
+    assert_eq!(told[..4], [("run_starting", 4), ("run_ended", 3), ("run_starting", 2), ("run_ended", 1)]);
+    assert_eq!((desk.sub("web"), desk.status("web").generation.0), ("failed", 6), "one that was seen up and five");
+}
+
+#[test]
+fn what_was_given_up_before_anyone_looked_is_as_many_runs() {
+    let mut desk = found();
+    look(&mut desk, down(RunResult::Success, 0));
+    let said = look(&mut desk, failed("f", 5));
+    let begun: Vec<_> = told(&said).into_iter().filter(|line| line.starts_with("RunStarting")).collect();
+    assert_eq!((begun.len(), begun[0]), (5, "RunStarting web/2 ExternalStart 0"), "{said:?}");
+    assert!(told(&said).contains(&"StartLimitHit web"), "{said:?}");
+    assert_eq!(desk.sub("web"), "failed");
+    assert!(told(&look(&mut desk, failed("f", 5))).is_empty(), "that is known");
+}
+
+#[test]
+fn of_what_failed_again_and_again_before_the_first_look_the_last_run_is_told() {
+    let mut desk = Desk::cold([adopted("web")]);
+    desk.give(Input::Boot);
+    let sight = waiting(&desk, "k", 9);
+    let said = look(&mut desk, sight.clone());
+    let end = "RunEnded web/1 exit-code (exit code 3) restart";
+    assert_eq!(told(&said), ["RunStarting web/1 ExternalStart 0", "RunReady web/1", end]);
+    assert!(told(&look(&mut desk, sight)).is_empty(), "that is known");
+    assert_eq!(told(&look(&mut desk, up("l", 10)))[0], "RunStarting web/2 ExternalRestart 1");
+}
+
+#[test]
+fn a_signal_goes_through_its_manager() {
+    let mut desk = found();
+    let said = desk.order(Verb::Signal(Signal::KILL), &["web"]);
+    assert_eq!(said, ["reply web=Failed(KeptElsewhere { manager: Systemd(\"web.service\") })"]);
+    let end = LifeEnd { result: RunResult::Success, status: None };
+    look(&mut desk, Sight::Down { said: "inactive (dead)".into(), end, past: Past::default() });
+    assert_eq!(desk.order(Verb::Signal(Signal::KILL), &["web"]), ["reply web=Failed(NotRunning)"]);
 }
 
 #[test]
