@@ -140,12 +140,7 @@ fn adopt_sets_up_what_undo_takes_back() {
     assert_eq!(machine.pid_of("guest"), pid, "it was up and is left alone");
     assert_eq!((systemd(&machine, "Restart"), systemd(&machine, "RestartUSec")), ("on-failure".into(), "300ms".into()));
     let again = machine.run(&adopt[..3]);
-    assert_eq!(
-        again.lines().filter(|line| line.starts_with("unchanged ")).count(),
-        3,
-        "as it was told before: {again}"
-    );
-
+    assert_eq!(again.lines().filter(|line| line.starts_with("unchanged ")).count(), 3, "as it was told: {again}");
     what_is_added_is_not_lost(&machine, dropin);
     assert_eq!(there(&machine), [true; 3]);
 
