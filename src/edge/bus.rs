@@ -156,6 +156,9 @@ async fn clocks(to: &mut MultiplexedConnection) -> Result<(Duration, Instant), B
     Ok((Duration::from_secs(secs) + Duration::from_micros(micros.into()), asked))
 }
 
+/// A plan that nobody drove for so long waits for someone who says that it goes on.
+pub const DRIVEN_STAYS: Duration = Duration::from_secs(600);
+
 /// Takes the lock if it is free, with a number above `floor` and all before: whoever had it before is told apart by that.
 const ACQUIRE: &str = "
 local held = redis.call('GET', KEYS[1])
@@ -163,10 +166,12 @@ if held and held ~= ARGV[1] and held ~= ARGV[4] then return {0, held, redis.call
 local epoch = math.max(tonumber(redis.call('GET', KEYS[2]) or '0'), tonumber(ARGV[3])) + 1
 redis.call('SET', KEYS[2], string.format('%d', epoch))
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[5])
 return {epoch, '', 0}";
 /// Keeps the lock, if it is ours still.
 const RENEW: &str = "
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])";
 /// Lets it go, if it is ours still.
 const RELEASE: &str = "
@@ -237,8 +242,8 @@ impl Bus {
         gone: Option<&str>,
     ) -> Result<Locked, BusError> {
         let mut script = redis::cmd("EVAL");
-        script.arg(ACQUIRE).arg(2).arg(self.key("lock")).arg(self.key("epoch"));
-        script.arg(owner).arg(millis(lease)).arg(floor).arg(gone.unwrap_or_default());
+        script.arg(ACQUIRE).arg(3).arg(self.key("lock")).arg(self.key("epoch")).arg(self.key("driven"));
+        script.arg(owner).arg(millis(lease)).arg(floor).arg(gone.unwrap_or_default()).arg(millis(DRIVEN_STAYS));
         let (epoch, holder, left): (u64, String, i64) = self.ask(&script).await?;
         Ok(match epoch {
             0 => Locked::Theirs { holder, left: Duration::from_millis(u64::try_from(left).unwrap_or(0)) },
@@ -249,7 +254,8 @@ impl Bus {
     /// Keeps the lock for `lease` from now on; whether it was ours still.
     pub async fn renew(&self, owner: &str, lease: Duration) -> Result<bool, BusError> {
         let mut script = redis::cmd("EVAL");
-        script.arg(RENEW).arg(1).arg(self.key("lock")).arg(owner).arg(millis(lease));
+        script.arg(RENEW).arg(2).arg(self.key("lock")).arg(self.key("driven"));
+        script.arg(owner).arg(millis(lease)).arg(millis(DRIVEN_STAYS));
         self.ask(&script).await
     }
 
@@ -328,6 +334,11 @@ impl Bus {
         both.cmd("LRANGE").arg(self.key(&format!("journal:{id}"))).arg(0).arg(-1);
         let (document, journal): (Option<String>, Vec<String>) = self.ask_all(&both).await?;
         Ok(document.map(|document| (document, journal)))
+    }
+
+    /// Whether anybody has had the lock within [`DRIVEN_STAYS`], by Redis' clock.
+    pub async fn was_driven(&self) -> Result<bool, BusError> {
+        self.ask(redis::cmd("EXISTS").arg(self.key("driven"))).await
     }
 
     /// Reads commands to this node, for ever.

@@ -250,7 +250,7 @@ fn log_threads(manager: i32, is_it: impl Fn(&str) -> bool) -> Vec<PathBuf> {
 }
 
 /// Lets the daemon's clock on the wall, and no other, be off by as many seconds as the file says that comes back.
-fn wall_clock(world: &mut World) -> PathBuf {
+pub(crate) fn wall_clock(world: &mut World) -> PathBuf {
     let [clock, source, library] = ["clock", "clock.c", "clock.so"].map(|name| world.path(name));
     fs::write(&clock, "0").unwrap();
     fs::write(&source, CLOCK).unwrap();

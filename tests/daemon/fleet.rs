@@ -1,5 +1,6 @@
 //! Several daemons, each as a machine of its own, and a real Redis between them.
 
+mod clocks;
 mod consul; // as a pool
 mod failover; // of Redis
 mod guide; // the whole of it
@@ -18,6 +19,7 @@ use std::{
 
 use serde_json::Value;
 
+pub(crate) use clocks::clocks_that_differ_by_hours_change_no_decision;
 pub(crate) use consul::{
     an_instance_that_is_deregistered_is_registered_again_though_the_managers_die_in_between,
     instances_behind_consul_are_drained_before_they_are_restarted_and_offered_when_they_are_well,
@@ -86,12 +88,12 @@ impl Fleet {
     }
 
     /// The same where each machine is another one.
-    fn equipped(count: usize, services: &str, equip: impl Fn(usize, &World)) -> Self {
+    fn equipped(count: usize, services: &str, equip: impl Fn(usize, &mut World)) -> Self {
         Self::told(count, services, "", "", equip)
     }
 
     /// The same with more in each `[[node]]`, and in the settings of each.
-    fn told(count: usize, services: &str, node: &str, settings: &str, equip: impl Fn(usize, &World)) -> Self {
+    fn told(count: usize, services: &str, node: &str, settings: &str, equip: impl Fn(usize, &mut World)) -> Self {
         let port = free_port();
         let server = format!(
             "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --dir /tmp\"\n"
@@ -105,7 +107,7 @@ impl Fleet {
             let mut world = World::new();
             fs::write(world.path("fleet.toml"), &topology).unwrap();
             fleet.settle(&world, nth, settings);
-            equip(nth, &world);
+            equip(nth, &mut world);
             world.start();
             fleet.nodes.push(world);
         }

@@ -73,6 +73,7 @@ use std::{env, process::ExitCode};
 use support::harness::{self, Test, tests};
 
 const TESTS: &[Test] = tests![
+    fleet::clocks_that_differ_by_hours_change_no_decision,
     fleet::a_restart_goes_over_the_machines_in_order_and_each_is_restarted_once,
     fleet::what_is_in_the_way_of_a_plan_is_said_and_nothing_begins,
     fleet::another_machine_goes_on_with_a_plan_whose_driver_died,

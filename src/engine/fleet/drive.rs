@@ -29,8 +29,6 @@ pub(super) const LEASE: Duration = Duration::from_secs(15);
 /// A driver stops so long before its lease is over.
 const LEASE_MARGIN: Duration = Duration::from_secs(3);
 const RENEW_AFTER: Duration = Duration::from_secs(5);
-/// A plan that nobody drove for so long waits for someone who says that it goes on.
-const STALE: Duration = Duration::from_secs(600);
 /// How often people are shown how far a plan is.
 pub(super) const SHOW_AFTER: Duration = Duration::from_millis(200);
 
@@ -74,6 +72,8 @@ pub(super) enum Begun {
         document: Box<PlanDocument>,
         /// What was said of it before.
         journal: Vec<(Wall, Event)>,
+        /// Whether nobody has driven it for long.
+        is_stale: bool,
         /// By which token.
         token: Token,
         /// As the lock has us.
@@ -237,12 +237,12 @@ impl Member {
                     None => tracing::debug!(?refusal, "the plan is not taken over"),
                 }
             }
-            Begun::Drives { document, journal, token, owner, asked, reply } => {
+            Begun::Drives { document, journal, is_stale, token, owner, asked, reply } => {
                 self.seat.is_trying = false;
                 if reply.is_some() {
                     self.tell_of_plan(document.id, &document.plan);
                 }
-                self.begin_to_drive((*document, journal), token, owner, asked);
+                self.begin_to_drive((*document, journal, is_stale), token, owner, asked);
                 if let (Some(reply), Some(driver)) = (reply, &self.driver) {
                     drop(reply.send(Ok(show::driven(self, driver))));
                 }
@@ -252,7 +252,7 @@ impl Member {
 
     pub(super) fn begin_to_drive(
         &mut self,
-        (document, journal): (PlanDocument, Vec<(Wall, Event)>),
+        (document, journal, is_stale): (PlanDocument, Vec<(Wall, Event)>, bool),
         token: Token,
         owner: String,
         asked: Mono,
@@ -265,10 +265,6 @@ impl Member {
         let events: Vec<Event> = journal.iter().map(|(_, event)| event.clone()).collect();
         let now = clock::now().mono;
         let rollout = Rollout::new(now, self.settings.topology.clone(), id, document.plan.clone(), token, &events);
-        let is_stale = journal.last().map(|(at, _)| *at).is_some_and(|last| {
-            let idle = clock::wall().0.saturating_sub(last.0);
-            u128::try_from(idle).unwrap_or(0) > STALE.as_micros()
-        });
         tracing::info!(plan = %id, epoch = token.epoch, "this node drives the plan");
         self.seat.unfinished = None;
         self.seat.plan = Some(id);

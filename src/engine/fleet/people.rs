@@ -117,7 +117,15 @@ impl Member {
             let token = Token { epoch: floor + 1, owner };
             let owner = holder_text(&node, owner);
             let (document, asked) = (Box::new(document), clock::now().mono);
-            let begun = Begun::Drives { document, journal: Vec::new(), token, owner, asked, reply: Some(reply) };
+            let begun = Begun::Drives {
+                document,
+                journal: Vec::new(),
+                is_stale: false,
+                token,
+                owner,
+                asked,
+                reply: Some(reply),
+            };
             own.send(Input::Begun(Box::new(begun))).ok();
             return;
         };
@@ -127,7 +135,15 @@ impl Member {
             let begun = match begin(&bus, &document, &holder, floor).await {
                 Ok(epoch) => {
                     let (document, token) = (Box::new(document), Token { epoch, owner });
-                    Begun::Drives { document, journal: Vec::new(), token, owner: holder, asked, reply: Some(reply) }
+                    Begun::Drives {
+                        document,
+                        journal: Vec::new(),
+                        is_stale: false,
+                        token,
+                        owner: holder,
+                        asked,
+                        reply: Some(reply),
+                    }
                 }
                 Err(refusal) => Begun::Not(refusal, Some(reply)),
             };

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     base::{Chain, Rng, Wall},
     edge::{
-        bus::{Bus, Locked},
+        bus::{Bus, DRIVEN_STAYS, Locked},
         clock,
     },
     fleet::{End, Event, NodeName, PlanId, Token, Transport},
@@ -67,7 +67,8 @@ impl Member {
                 let owner = number(&mut self.rng());
                 let token = Token { epoch: self.floor() + 1, owner };
                 let owner = holder_text(&self.settings.node, owner);
-                self.begin_to_drive((document, journal), token, owner, clock::now().mono);
+                let is_stale = is_long_ago(&journal);
+                self.begin_to_drive((document, journal, is_stale), token, owner, clock::now().mono);
             }
             return;
         };
@@ -93,9 +94,9 @@ impl Member {
             let asked = clock::now().mono;
             let holder = holder_text(&node, owner);
             let begun = match take_over(&bus, plan, (&holder, former.as_deref()), floor, topology).await {
-                Ok(Some((epoch, document, journal))) => {
+                Ok(Some((epoch, document, journal, is_stale))) => {
                     let (document, token) = (Box::new(document), Token { epoch, owner });
-                    Begun::Drives { document, journal, token, owner: holder, asked, reply: None }
+                    Begun::Drives { document, journal, is_stale, token, owner: holder, asked, reply: None }
                 }
                 Ok(None) => Begun::Over(plan),
                 Err(refusal) => Begun::Not(refusal, None),
@@ -142,7 +143,13 @@ impl Member {
     }
 }
 
-type Found = (u64, PlanDocument, Vec<(Wall, Event)>);
+type Found = (u64, PlanDocument, Vec<(Wall, Event)>, bool);
+
+/// Whether the last word of a journal of our own is old. Of what another node wrote its clock would have to be trusted.
+fn is_long_ago(journal: &[(Wall, Event)]) -> bool {
+    let idle = journal.last().map_or(0, |(at, _)| clock::wall().0.saturating_sub(at.0));
+    u128::try_from(idle).unwrap_or(0) > DRIVEN_STAYS.as_micros()
+}
 
 /// The lock and the plan, unless that is over.
 async fn take_over(
@@ -163,8 +170,10 @@ async fn take_over(
     if document.plan.topology != topology {
         return Err(Refusal::Wrong("the plan is of another fleet.toml than this node has".to_owned()));
     }
+    // A plan of which no word was said has just been ordered.
+    let is_stale = !journal.is_empty() && !bus.was_driven().await?;
     match bus.acquire(owner, LEASE, floor, gone).await? {
-        Locked::Ours(epoch) => Ok(Some((epoch, document, journal))),
+        Locked::Ours(epoch) => Ok(Some((epoch, document, journal, is_stale))),
         Locked::Theirs { holder, .. } => Err(Refusal::Busy(holder)),
     }
 }
