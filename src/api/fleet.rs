@@ -2,7 +2,7 @@
 
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
 };
 use hyper::StatusCode;
 
@@ -21,8 +21,11 @@ fn fleet_of(handle: &Handle) -> Result<&Fleet, Failure> {
     handle.fleet().ok_or_else(|| refused(Refusal::NoFleet))
 }
 
-pub(super) async fn view(State(handle): State<Handle>) -> Result<Json<v1::Fleet>, Failure> {
-    Ok(Json(fleet_of(&handle)?.view().await?))
+/// As it is, once everyone was asked; with `?known` as far as it is known by now.
+pub(super) async fn view(State(handle): State<Handle>, RawQuery(query): RawQuery) -> Result<Json<v1::Fleet>, Failure> {
+    let fleet = fleet_of(&handle)?;
+    let is_known = query.as_deref() == Some("known");
+    Ok(Json(if is_known { fleet.known().await? } else { fleet.view().await? }))
 }
 
 pub(super) async fn plans(State(handle): State<Handle>) -> Result<Json<v1::FleetPlans>, Failure> {

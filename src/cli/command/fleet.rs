@@ -16,6 +16,8 @@ use crate::{
     wire::v1::{Fleet, FleetIntent, FleetPlan, FleetPlans, FleetSay},
 };
 
+/// The fleet as it is known, without anyone being asked.
+const KNOWN: &str = "/v1/fleet?known";
 /// How often it is asked how far a plan is.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -109,9 +111,9 @@ fn order(context: &Context, verb: &str, args: PlanArgs) -> Result<Exit, Failure>
     if supersede {
         end_present(context, &interrupt)?;
     }
-    // As it is before anything is done. Who wants JSON asks for it (/v1/fleet).
-    let before: Option<Answer<Fleet>> = if context.json { None } else { Some(context.client.get("/v1/fleet")?) };
     let answer: Answer<FleetPlan> = context.client.post("/v1/fleet/plans", &intent, &mut wait)?;
+    // The order has asked everyone, hosts too: that is not waited for again.
+    let before: Option<Answer<Fleet>> = if context.json { None } else { Some(context.client.get(KNOWN)?) };
     let with_list = |screen: &Screen, plan: &FleetPlan| {
         let list = before.as_ref().filter(|_| !plan.waves.is_empty());
         let list = list.map_or_else(String::new, |fleet| view::checklist::before(screen, &fleet.value, plan));
@@ -169,7 +171,7 @@ fn watch(context: &Context, mut plan: FleetPlan) -> Result<Exit, Failure> {
             progress.wipe();
             print(view::fleet::report(&context.screen, &plan).as_bytes())?;
             if plan.is_over() {
-                let fleet: Answer<Fleet> = context.client.get("/v1/fleet")?;
+                let fleet: Answer<Fleet> = context.client.get(KNOWN)?;
                 print(view::checklist::after(&context.screen, &fleet.value, &plan).as_bytes())?;
             }
             return Ok(Exit::Fleet(FleetExit::of(&plan)));
