@@ -29,21 +29,19 @@ type Item = (Mark, &'static str, String);
 
 /// Before anything is done.
 pub(crate) fn before(screen: &Screen, fleet: &Fleet, plan: &FleetPlan) -> String {
-    let named = |service: &str| plan.services.iter().any(|name| name == service);
-    let clients = tasks(plan).filter(|task| !named(service_of(task)));
+    let clients = tasks(plan).filter(|task| !is_named(plan, task));
     let clients: Vec<String> = clients.map(|task| format!("{} ({})", task.instance, words(&task.action))).collect();
     let clients = match clients.as_slice() {
         [] => (Mark::Care, "clients", "none is touched: nothing depends on it, or --no-cascade was said".to_owned()),
         clients => (Mark::Good, "clients", listed(clients)),
     };
-    let items = [Some(clients), Some(redis(fleet)), work(fleet, plan), Some(people(fleet))];
-    list(screen, "Before", items.into_iter().flatten())
+    let items = [clients, redis(fleet), work(fleet, plan), people(fleet)];
+    list(screen, "Before", items.into_iter())
 }
 
 /// After it.
 pub(crate) fn after(screen: &Screen, fleet: &Fleet, plan: &FleetPlan) -> String {
-    let named = |service: &str| plan.services.iter().any(|name| name == service);
-    let (own, clients): (Vec<&FleetTask>, Vec<&FleetTask>) = tasks(plan).partition(|task| named(service_of(task)));
+    let (own, clients): (Vec<&FleetTask>, Vec<&FleetTask>) = tasks(plan).partition(|task| is_named(plan, task));
     let items = [
         done("restarted", &own),
         says(fleet, plan).map(|said| (Mark::Good, "it says", said)),
@@ -106,22 +104,18 @@ fn redis(fleet: &Fleet) -> Item {
 }
 
 /// What those that are restarted are doing.
-fn work(fleet: &Fleet, plan: &FleetPlan) -> Option<Item> {
-    let said = says(fleet, plan);
-    Some(match said {
+fn work(fleet: &Fleet, plan: &FleetPlan) -> Item {
+    match says(fleet, plan) {
         Some(said) => (Mark::Good, "under way", said),
         None => {
             (Mark::Yours, "under way", "the service does not say what it is doing (STATUS= of sd_notify)".to_owned())
         }
-    })
+    }
 }
 
 /// What the services that were named say of themselves.
 fn says(fleet: &Fleet, plan: &FleetPlan) -> Option<String> {
-    let own: BTreeSet<&str> = tasks(plan)
-        .filter(|task| plan.services.iter().any(|name| *name == service_of(task)))
-        .map(|task| &*task.instance)
-        .collect();
+    let own: BTreeSet<&str> = tasks(plan).filter(|task| is_named(plan, task)).map(|task| &*task.instance).collect();
     let said = instances(fleet).filter(|(name, _)| own.contains(name.as_str()));
     let said: Vec<String> = said.filter_map(|(name, it)| Some(format!("{name}: {}", it.says.as_ref()?))).collect();
     (!said.is_empty()).then(|| listed(&said))
@@ -166,15 +160,14 @@ fn drains(fleet: &Fleet, plan: &FleetPlan) -> Option<Item> {
     if drained.is_empty() {
         return None;
     }
-    let takes = |drain: &str, takes: bool| {
+    let takes = |drain: &str| {
         let (pool, server) = drain.split_once('/').unwrap_or((drain, ""));
         let servers =
             fleet.pools.iter().filter(|it| it.name == pool).flat_map(|it| it.servers.iter().flatten()).flatten();
         let mut of_name = servers.filter(|it| it.name == server).peekable();
-        of_name.peek().is_some() && of_name.all(|it| it.takes == takes)
+        of_name.peek().is_some() && of_name.all(|it| it.takes)
     };
-    let out: Vec<String> =
-        drained.iter().filter(|drain| !takes(drain, true)).map(|drain| (*drain).to_owned()).collect();
+    let out: Vec<String> = drained.iter().filter(|drain| !takes(drain)).map(|drain| (*drain).to_owned()).collect();
     Some(if out.is_empty() {
         let names: Vec<String> = drained.into_iter().map(str::to_owned).collect();
         (Mark::Good, "pools", format!("requests go to {} again", listed(&names)))
@@ -216,8 +209,10 @@ fn instances(fleet: &Fleet) -> impl Iterator<Item = (String, &FleetInstance)> {
     fleet.services.iter().flat_map(move |service| service.instances.iter().map(move |it| (of(&service.name, it), it)))
 }
 
-fn service_of(task: &FleetTask) -> &str {
-    task.instance.split_once('@').map_or(&*task.instance, |(service, _)| service)
+/// Whether it is of a service that was asked for, and of none that follows.
+fn is_named(plan: &FleetPlan, task: &FleetTask) -> bool {
+    let service = task.instance.split_once('@').map_or(&*task.instance, |(service, _)| service);
+    plan.services.iter().any(|name| name == service)
 }
 
 fn words(action: &str) -> String {
