@@ -6,7 +6,7 @@ use std::{
     env,
     ffi::{CString, OsString},
     io::IsTerminal,
-    os::unix::ffi::OsStringExt,
+    os::{fd::OwnedFd, unix::ffi::OsStringExt},
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -356,20 +356,23 @@ fn manage(given: Given) -> ExitCode {
     if let Err(error) = sys::die_with_parent() {
         tracing::warn!(%error, "cannot ask to end with the keeper");
     }
-    match run_manager(given) {
-        Ok(code) => code,
-        Err(error) => {
-            // Not an event: the engine that would tell it is not there.
-            sys::complain(&Chain(&*error).to_string());
-            ExitCode::FAILURE
-        }
-    }
+    // Not an event: the engine that would tell it is not there.
+    let unfit = |error: &(dyn std::error::Error + 'static)| {
+        sys::complain(&Chain(error).to_string());
+        ExitCode::FAILURE
+    };
+    let link = match sys::take_inherited(keeper::MANAGER_SOCKET) {
+        Ok(link) => link,
+        Err(error) => return unfit(&error),
+    };
+    // The keeper kills at once whom it cannot hear any more, so this lasts until what went wrong was said.
+    let _held = link.try_clone();
+    run_manager(given, link).unwrap_or_else(|error| unfit(&*error))
 }
 
 type AnyError = Box<dyn std::error::Error>;
 
-fn run_manager(given: Given) -> Result<ExitCode, AnyError> {
-    let socket = sys::take_inherited(keeper::MANAGER_SOCKET)?;
+fn run_manager(given: Given, link: OwnedFd) -> Result<ExitCode, AnyError> {
     let edges = runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(8)
@@ -378,7 +381,7 @@ fn run_manager(given: Given) -> Result<ExitCode, AnyError> {
         .build()?;
     let engine_loop = runtime::Builder::new_current_thread().enable_all().build()?;
     let code = engine_loop.block_on(async {
-        let started = match engine::start(socket, given, edges.handle().clone()).await {
+        let started = match engine::start(link, given, edges.handle().clone()).await {
             Ok(started) => started,
             // It was said, and the keeper was told to end the daemon with the code for this.
             Err(BootError::Config(_) | BootError::Store(_)) => return Ok(78),

@@ -499,6 +499,7 @@ impl Engine {
         if let Some((_, _, fd)) = held {
             return fd.try_clone().map_err(failed);
         }
+        listen::remove_left_file(&path).map_err(failed)?;
         let mut spec = SocketSpec::new(listen, "control");
         (spec.options.backlog, spec.options.mode) = (CONTROL_BACKLOG, 0o660);
         // Without the group, root and our own user remain.

@@ -1,5 +1,8 @@
 //! The keeper is killed, again and again, under load, with no init system above it that holds anything.
-use std::env;
+use std::{
+    env, fs,
+    os::unix::{fs::MetadataExt, net::UnixListener},
+};
 
 use crate::{
     actor,
@@ -143,8 +146,8 @@ pub(crate) fn after_a_reboot_nothing_is_taken_over_and_everything_starts() {
     let mut world = World::new();
     world.unit("web", &actor::unit("steady @/truth web", "restart = \"always\""));
     let boot = |world: &World, id: &str| {
-        std::fs::write(world.path("boot_id"), format!("{id}\n")).unwrap();
-        let log = std::fs::File::options().create(true).append(true).open(world.path("daemon.log")).unwrap();
+        fs::write(world.path("boot_id"), format!("{id}\n")).unwrap();
+        let log = fs::File::options().create(true).append(true).open(world.path("daemon.log")).unwrap();
         let mut command = process::command("unshare");
         let script = "mount --bind \"$1\" /proc/sys/kernel/random/boot_id && shift && exec \"$@\"";
         command.args(["--mount", "sh", "-c", script, "sh"]).arg(world.path("boot_id"));
@@ -184,5 +187,43 @@ pub(crate) fn a_start_of_which_nobody_will_hear_is_over_at_the_next_one() {
     let rows = world.history("web", 2);
     let row = rows.iter().find(|row| row["generation"] == 2).unwrap();
     assert_eq!((&row["result"], &row["status"]), (&"unknown".into(), &"exit status unknown".into()), "{row:#}");
+    assert!(world.stop().success());
+}
+
+/// A manager that was killed, or a child that has not come to its exec, has the API's socket open for a moment longer.
+pub(crate) fn a_control_socket_that_the_dead_have_open_still_is_replaced() {
+    let mut world = World::with(&[("web", &actor::unit("steady @/truth web", ""))]);
+    world.kill_keeper();
+    let socket = world.path("run/control.sock");
+    fs::remove_file(&socket).unwrap();
+    let dying = UnixListener::bind(&socket).unwrap();
+    let inode = || fs::metadata(&socket).map_or(0, |found| found.ino());
+    let old = inode();
+    world.spawn();
+    // Whoever asked before would wait for what nobody answers.
+    until("it is replaced", || (![0, old].contains(&inode())).then_some(()));
+    drop(dying);
+    world.await_answer();
+    world.until_active("web", "active");
+    assert!(world.stop().success());
+    assert!(!socket.exists());
+}
+
+/// With a service that lives the daemon does not end for it: it tries again, and says each time why it cannot.
+pub(crate) fn a_manager_that_cannot_begin_says_why_before_it_is_ended() {
+    let mut world = World::with(&[("web", &actor::unit("steady @/truth web", ""))]);
+    let pid = world.pid("web");
+    world.kill_keeper();
+    let socket = world.path("run/control.sock");
+    fs::remove_file(&socket).unwrap();
+    fs::write(&socket, "a file").unwrap();
+    world.spawn();
+    let ended = || world.log().matches("the manager ended").count();
+    until("it was tried three times", || (ended() >= 3).then_some(()));
+    let reasons = world.log().matches("control.sock: a file that is no socket is in the way").count();
+    assert!(reasons >= 3, "{}", world.log());
+    fs::remove_file(&socket).unwrap();
+    world.await_answer();
+    assert_eq!(world.pid("web"), pid);
     assert!(world.stop().success());
 }

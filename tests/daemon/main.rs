@@ -269,6 +269,8 @@ const TESTS: &[Test] = tests![
     keeper::where_the_init_system_reaps_nobody_each_end_is_told_as_it_was,
     keeper::a_start_of_which_nobody_will_hear_is_over_at_the_next_one,
     keeper::what_a_dead_keeper_leaves_ends_with_the_test,
+    keeper::a_manager_that_cannot_begin_says_why_before_it_is_ended,
+    keeper::a_control_socket_that_the_dead_have_open_still_is_replaced,
     keeper::after_a_reboot_nothing_is_taken_over_and_everything_starts,
     syscalls::sigkill_at_any_system_call_of_the_keeper_doubles_and_miscounts_nothing,
     syscalls::sigkill_at_any_system_call_of_the_manager_doubles_and_miscounts_nothing,

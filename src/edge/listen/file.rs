@@ -155,13 +155,25 @@ fn make_parents(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
+/// Removes a socket file, whoever answers on it.
+pub(super) fn remove_left(path: &Path) -> io::Result<()> {
+    if is_socket(path)? { fs::remove_file(path) } else { Ok(()) }
+}
+
+/// Whether a socket's file is there. Nothing else may be.
+fn is_socket(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(in_the_way()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// A socket file that nobody answers on is left from an earlier boot; one that answers belongs to somebody.
 fn remove_dead_socket(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_socket() => {}
-        Ok(_) => return Err(in_the_way()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
+    if !is_socket(path)? {
+        return Ok(());
     }
     // Of a kind that makes no connection: whoever lives there does not notice.
     let probe = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;

@@ -111,6 +111,15 @@ pub fn remove_own_file(fd: &OwnedFd, path: &Path) {
     }
 }
 
+/// Removes what is left of a socket in a directory that is ours alone, even if somebody still answers there: after the
+/// death of a keeper its manager, and a child that has not come to its exec, have the socket open for a moment longer.
+///
+/// # Errors
+/// As unlink(2); `AlreadyExists` for a file that is no socket, which stays.
+pub fn remove_left_file(path: &Path) -> io::Result<()> {
+    file::remove_left(path)
+}
+
 /// Removes the file of a socket and its other names.
 pub fn remove_file(spec: &SocketSpec) {
     file::remove(spec);
