@@ -256,10 +256,11 @@ impl Deliveries {
         running.urgent.came.notify_one();
     }
 
-    /// Asks routes that refuse us again now: someone may have mended what is behind them.
+    /// Asks routes that refuse us, or refused something, again now: someone may have mended what is behind them. One that
+    /// fails has said how long it wants to rest, or is asked soon anyway.
     pub fn ask_refusing_again(&self) {
-        let refuses = |name: &RouteName| matches!(self.common.seen().troubles.get(name), Some(Trouble::Refuses(_)));
-        self.running().iter().filter(|(name, _)| refuses(name)).for_each(|(_, running)| running.urgent.ask_again());
+        let fails = |name: &RouteName| matches!(self.common.seen().troubles.get(name), Some(Trouble::Fails(_)));
+        self.running().iter().filter(|(name, _)| !fails(name)).for_each(|(_, running)| running.urgent.ask_again());
     }
 
     /// Names of the routes.

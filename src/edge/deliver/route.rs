@@ -105,6 +105,10 @@ struct Known {
     refused: u32,
     /// How many messages were taken before it was refused first.
     taken_before: Option<u64>,
+    /// The messages about the same thing that waited behind it when it was tried last.
+    behind: BTreeSet<String>,
+    /// One of them, that was taken.
+    passed_by: Option<String>,
     possible_duplicate: bool,
     /// Who of those whom it is for has it already.
     had: BTreeSet<String>,
@@ -155,6 +159,7 @@ impl Worker {
         while !*self.stopped.borrow() {
             if urgent.take_again() {
                 (self.paused_until, self.failures, self.deaths) = (Instant::now(), 0, 0);
+                self.ask_refused_again();
             }
             let filled = common.store.outbox_filled().notified();
             tokio::pin!(filled);
@@ -204,6 +209,7 @@ impl Worker {
         let is_settled = |row: &OutboxRow| self.known.get(&row.id).is_some_and(|known| known.settled);
         let waiting: Vec<OutboxRow> = rows.into_iter().filter(|row| !is_settled(row)).collect();
         let waiting = self.without_overtaken(waiting);
+        self.ask_in_order(&waiting);
         let (waiting, rested) = self.without_resting(waiting);
         let inherits = std::mem::take(&mut self.inherits);
         let Some(oldest) = waiting.first() else {
@@ -250,6 +256,8 @@ impl Worker {
             attempts: row.attempts,
             refused: row.refused,
             taken_before: None,
+            behind: BTreeSet::new(),
+            passed_by: None,
             possible_duplicate: row.possible_duplicate || row.sending,
             had: self.had_by(&row),
             rests_until: None,
@@ -339,16 +347,25 @@ impl Worker {
             // Only what was answered counts: a try that our own death interrupted says nothing of the route.
             part.known.attempts = part.known.attempts.saturating_add(1);
             let state = self.state_of(&answer, &mut part, pause, was_one);
-            part.known.settled = matches!(state, OutboxState::Delivered | OutboxState::Failed(_));
-            self.count(&state);
-            if let OutboxState::Failed(reason) = &state {
+            self.conclude(part, state).await;
+        }
+    }
+
+    /// What became of a message.
+    async fn conclude(&mut self, mut part: Part, state: OutboxState) {
+        part.known.settled = matches!(state, OutboxState::Delivered | OutboxState::Failed(_));
+        self.count(&state);
+        match &state {
+            OutboxState::Failed(reason) => {
                 warn!(route = %self.route.name, message = part.id, reason, "an alert was given up");
             }
-            // Before it is written down that this is over: twice is nothing, and never is too late.
-            self.settled(&part, &state).await;
-            self.note(&part.id, state, &part.known);
-            self.known.insert(part.id, part.known);
+            OutboxState::Delivered => self.pass(&part),
+            OutboxState::Waiting(..) | OutboxState::Sending => {}
         }
+        // Before it is written down that this is over: twice is nothing, and never is too late.
+        self.settled(&part, &state).await;
+        self.note(&part.id, state, &part.known);
+        self.known.insert(part.id, part.known);
     }
 
     /// The message that says what these say.

@@ -492,6 +492,52 @@ async fn what_a_receiver_that_is_broken_refuses_is_lost_neither_before_nor_after
     deliveries.stop(SOON).await;
 }
 
+/// The beginning of an incident, which a broken receiver refuses; it is mended; then the end comes.
+#[tokio::test]
+async fn what_was_refused_is_told_before_what_came_later_about_the_same_thing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|nth| Reply::status(if nth < 2 { 400 } else { 200 }, "", "")).await;
+    let about = |id: u32, unit: &str| Message { unit: Some(unit.to_owned()), ..message(id) };
+    let put = |message: Message| {
+        store.submit(Batch { seq: None, writes: vec![Write::Message(Box::new(message), clock().wall)] });
+    };
+    let slow = Timing { refused_min: SOON, refused_max: SOON, ..quick() };
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), slow);
+    put(about(1, "web"));
+    peer.arrived(1).await;
+    put(about(2, "db"));
+    peer.arrived(2).await;
+    // Two that were refused: the route rests for long, until someone says that it is mended.
+    put(about(3, "web"));
+    assert!(store.flush(SOON).await);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    deliveries.ask_refusing_again();
+    emptied(&store).await;
+    let order: Vec<_> = ids(&peer).into_iter().map(|(id, _)| id).skip(2).collect();
+    assert_eq!(order, ["m1", "m2", "m3"]);
+    assert_eq!((count(&deliveries, Outcome::Failed), count(&deliveries, Outcome::Delivered)), (0, 3));
+    deliveries.stop(SOON).await;
+}
+
+/// The receiver is mended between a beginning and its end.
+#[tokio::test]
+async fn what_a_mended_receiver_took_too_early_is_said_again_after_what_was_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|nth| Reply::status(if nth < 2 { 400 } else { 200 }, "", "")).await;
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
+    put(&store, [1]);
+    peer.arrived(1).await;
+    put(&store, [2]);
+    peer.arrived(5).await;
+    emptied(&store).await;
+    let expected = [("m1", false), ("m1", false), ("m2", false), ("m1", false), ("m2-again", true)];
+    assert_eq!(ids(&peer), expected.map(|(id, double)| (id.to_owned(), double)));
+    assert_eq!((count(&deliveries, Outcome::Failed), count(&deliveries, Outcome::Delivered)), (0, 3));
+    deliveries.stop(SOON).await;
+}
+
 #[tokio::test]
 async fn an_endless_answer_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();

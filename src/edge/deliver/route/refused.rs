@@ -1,17 +1,85 @@
 //! Whether a message that is refused is why, or the route.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
-use super::{ATTEMPTS_MAX, Known, REFUSED_MAX, Trouble, Worker, doubled};
-use crate::edge::store::OutboxState;
+use super::{ATTEMPTS_MAX, Known, Part, REFUSED_MAX, Trouble, Worker, doubled};
+use crate::{
+    alert::Message,
+    edge::store::{Batch, OutboxRow, OutboxState, OutboxUpdate, Write},
+};
+
+impl Known {
+    /// Whether it waits by itself since it was refused by itself.
+    fn is_refused(&self) -> bool {
+        self.refused > 0 && self.rests_until.is_some() && self.had.is_empty()
+    }
+}
 
 impl Worker {
     /// Something was taken.
     pub(super) fn takes(&mut self) {
         (self.failures, self.refusals, self.deaths, self.apart) = (0, 0, 0, false);
         self.taken += 1;
+        self.ask_refused_again();
+    }
+
+    /// What was refused does not rest any longer: there is reason to believe that it is taken now.
+    pub(super) fn ask_refused_again(&mut self) {
+        for known in self.known.values_mut().filter(|known| known.is_refused()) {
+            known.rests_until = None;
+        }
+    }
+
+    /// What was refused is asked before anything that came later about the same thing is: the end of an incident must not
+    /// come before its beginning.
+    pub(super) fn ask_in_order(&mut self, waiting: &[OutboxRow]) {
+        let is_refused = |row: &OutboxRow| self.known.get(&row.id).is_some_and(Known::is_refused);
+        if !waiting.iter().any(is_refused) {
+            return;
+        }
+        let mut later: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for row in waiting.iter().rev() {
+            // One that cannot be read is refused when its turn comes.
+            let Ok(message) = Message::from_json(&row.payload) else { continue };
+            let behind = later.entry(message.thing()).or_default();
+            if let Some(known) = self.known.get_mut(&row.id).filter(|known| known.is_refused())
+                && !behind.is_subset(&known.behind)
+            {
+                known.rests_until = None;
+                known.behind.clone_from(behind);
+            }
+            behind.insert(row.id.clone());
+        }
+    }
+
+    /// A message was taken. One that was passed by what came later, as the receiver was mended just between the two, is not
+    /// the last word about its thing: that is said again.
+    pub(super) fn pass(&mut self, taken: &Part) {
+        for known in self.known.values_mut().filter(|known| known.behind.contains(&taken.id)) {
+            known.passed_by = Some(taken.payload.clone());
+        }
+        let waits = |id: &String| self.known.get(id).is_none_or(|known| !known.settled);
+        let Some(Ok(later)) = taken.known.passed_by.as_deref().map(Message::from_json) else { return };
+        if taken.known.behind.iter().any(waits) {
+            return;
+        }
+        let again = Box::new(Message { id: format!("{}-again", later.id), ..later });
+        let now = (self.common.clock)().wall;
+        let update = OutboxUpdate {
+            id: again.id.clone(),
+            state: OutboxState::Waiting(now, "what was before it was taken after it".to_owned()),
+            attempts: 0,
+            refused: 0,
+            possible_duplicate: true,
+            receipt: None,
+        };
+        let writes = vec![Write::Message(again, now), Write::Outbox(update)];
+        self.common.store.submit(Batch { seq: None, writes });
     }
 
     /// A message by itself was refused. It is to blame, and given up, once others were taken since it was refused first. Until
