@@ -36,15 +36,9 @@ impl Alerts {
         new
     }
 
-    /// People know of all ends up to this one. A new database does not.
+    /// People know of all ends up to this one. A database that was begun since does not.
     pub fn settled(&mut self, unit: &UnitName, ended: Generation) {
-        let mark = self.mark(unit);
-        (mark.seen, mark.ended) = (mark.seen.max(ended), mark.ended.max(ended));
-    }
-
-    /// Whether it knows of no run of any unit: the database is new.
-    pub fn knows_nothing(&self) -> bool {
-        self.marks.is_empty()
+        self.marks.entry(unit.clone()).or_insert_with(|| Mark { seen: ended, ended, ..Mark::default() });
     }
 
     /// Whether the newest end, of which people know, has come to more than that: of a manager that died as it found the start

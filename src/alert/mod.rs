@@ -453,6 +453,12 @@ impl Alerts {
         }
     }
 
+    /// Has what is open and what is silenced written down anew: in a new database none of it is.
+    pub fn save_all(&mut self) {
+        self.effects.extend(self.open.values().map(|open| Effect::Save(Box::new(open.incident.clone()))));
+        self.effects.extend(self.silences.iter().map(|silence| Effect::Silence(Box::new(silence.clone()))));
+    }
+
     /// Ends the open incident of a subject, if there is one.
     fn close(&mut self, now: Now, subject: &Subject, how: Closing) {
         self.not_restarted(subject);

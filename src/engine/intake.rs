@@ -411,6 +411,8 @@ impl Engine {
             }
             store::Report::Replaced { kept, reason } => {
                 tracing::error!(reason, "the database was damaged");
+                self.alerts.save_all();
+                self.write_alerts(clock::now());
                 Happening::StoreReplaced { kept: kept.display().to_string() }
             }
         };

@@ -249,8 +249,8 @@ impl Engine {
     /// Brings the incidents that the store knows and the machine that was restored into step: the manager that died may not
     /// have written down what it did last.
     pub(super) fn settle_incidents(&mut self, now: Now, cause: ManagerCause) {
-        // A new database, not one that cannot be read.
-        if !self.unseeded && self.alerts.knows_nothing() {
+        // A database that knows no run of the unit is newer than its end, unless it cannot be read.
+        if !self.unseeded {
             self.node.settled_ends().for_each(|(unit, ended)| self.alerts.settled(unit, ended));
         }
         // Otherwise it is learnt late. At boot nothing runs yet, and each unit has to show whether it is well.

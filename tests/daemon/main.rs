@@ -383,6 +383,7 @@ const TESTS: &[Test] = tests![
     stuck::a_process_that_cannot_die_is_told_within_5_seconds_and_never_doubled,
     stuck::a_service_that_stops_itself_shows_it_and_is_ended_by_a_stop,
     stuck::a_service_that_stops_itself_is_restarted_by_its_watchdog_and_by_its_probes,
+    store::of_a_database_that_is_lost_while_it_is_open_nothing_is_told_twice_and_no_end_is_missed,
     store::a_damaged_database_is_set_aside_and_services_come_up,
     store::a_full_disk_delays_no_restart_and_loses_no_count,
     timers::a_timer_runs_its_unit_again_and_again_and_status_says_when,

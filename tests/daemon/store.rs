@@ -7,7 +7,7 @@ use crate::{
     actor,
     support::{
         hook::Hook,
-        process::{need_root, until},
+        process::{Signal, kill, need_root, pause, until},
         world::World,
     },
 };
@@ -105,4 +105,50 @@ pub(crate) fn a_full_disk_delays_no_restart_and_loses_no_count() {
     let restarts = world.status("web")["restarts_total"].as_i64().unwrap();
     assert!(world.stop().success());
     super::manager::compare_with_truth(&world, "web", restarts, super::manager::Known::Exactly);
+}
+
+/// What was open is told of its end by the same name, and what was over long ago is told to nobody anew.
+pub(crate) fn of_a_database_that_is_lost_while_it_is_open_nothing_is_told_twice_and_no_end_is_missed() {
+    let hook = Hook::new(0);
+    let mut world = World::new();
+    world.settings(&format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{}\"\n", hook.url));
+    let again = "type = \"notify\"\nrestart = \"always\"\nrestart_sec = \"30ms\"\nrestart_reset_after_sec = \"300ms\"";
+    world.unit("over", &actor::unit("notify READY=1", again));
+    world.unit("open", "[service]\nexec_start = \"/bin/sh -c 'test -e @/well && exec sleep 1000; exit 3'\"\nrestart_reset_after_sec = \"300ms\"\n");
+    world.start();
+    world.until_active("over", "active");
+    kill(world.pid("over"), Signal::SIGKILL);
+    let told = || {
+        let of = |unit: &str| {
+            let all = hook.taken().into_iter().filter(move |message| message["unit"] == unit);
+            all.map(|message| message["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        (of("over"), of("open"))
+    };
+    let words = |events: &[&str]| events.iter().map(|event| (*event).to_owned()).collect::<Vec<_>>();
+    let (over, begun) = (words(&["unit_restarted", "recovered"]), words(&["unit_failed"]));
+    until("one is over, the other is open", || (told() == (over.clone(), begun.clone())).then_some(()));
+    for name in ["state.db", "state.db-wal"] {
+        let path = world.path("state").join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        let whole = bytes.len();
+        bytes[100.min(whole)..].fill(0x5a);
+        fs::write(path, bytes).unwrap();
+    }
+    until("a new one is begun", || {
+        // Whoever reads finds the damage; what the writer has in its cache it does not read.
+        world.ctl(&["history", "over"]);
+        hook.taken().iter().any(|message| message["event"] == "store_replaced").then_some(())
+    });
+    world.kill_manager();
+    world.await_answer();
+    fs::write(world.path("well"), "").unwrap();
+    world.ok(&["start", "open"]);
+    let ended = words(&["unit_failed", "recovered"]);
+    until("the end is told", || (told().1 == ended).then_some(()));
+    pause(1500);
+    assert_eq!(told(), (over, ended), "{:#?}", hook.taken());
+    let incidents: Vec<_> =
+        hook.taken().iter().filter(|it| it["unit"] == "open").map(|it| it["incident"].clone()).collect();
+    assert_eq!(incidents[0], incidents[1]);
 }

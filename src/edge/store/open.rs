@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -105,6 +105,35 @@ pub(super) fn keep_before_migration(connection: &Connection, path: &Path, versio
     begin_file(&copy).map_err(|error| failed(&error))?;
     let name = copy.to_str().ok_or_else(|| failed(&"its path is no text"))?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(|error| failed(&error))?;
+    sync_folder(path);
+    Ok(())
+}
+
+/// What tells one file from another that has its name later.
+pub(super) type FileId = (u64, u64);
+
+/// Which file has the name, if one has.
+pub(super) fn file_id(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Writes all that a connection sees to `path`, whose file somebody has removed: the file lives on as long as it is open.
+pub(super) fn write_anew(connection: &Connection, path: &Path) -> Result<(), Trouble> {
+    let failed = |reason: &dyn std::fmt::Display| {
+        Trouble::Waits(format!("cannot write {} anew, which somebody removed: {reason}", path.display()))
+    };
+    let copy = beside(path, ".anew");
+    // The WAL that may have stayed belongs to what was removed.
+    for left in [copy.clone(), beside(path, "-wal"), beside(path, "-shm")] {
+        match fs::remove_file(&left) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    begin_file(&copy).map_err(|error| failed(&error))?;
+    let name = copy.to_str().ok_or_else(|| failed(&"its path is no text"))?;
+    connection.execute("VACUUM INTO ?1", [name]).map_err(|error| failed(&error))?;
+    fs::rename(&copy, path).map_err(|error| failed(&error))?;
     sync_folder(path);
     Ok(())
 }

@@ -110,5 +110,7 @@ fn run(path: &Path, shared: &Shared, questions: &Receiver<Question>) {
 
 fn looks_damaged(error: &StoreError) -> bool {
     let (StoreError::Open { source, .. } | StoreError::Read { source, .. }) = error else { return false };
-    matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    // One that cannot be opened may be gone, which the writer mends.
+    let bad = [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase, ErrorCode::CannotOpen];
+    source.sqlite_error_code().is_some_and(|code| bad.contains(&code))
 }

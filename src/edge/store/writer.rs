@@ -45,6 +45,7 @@ pub(super) fn start(
         shared,
         report,
         connection: None,
+        file: None,
         pending: Vec::new(),
         degraded: false,
         failures: 0,
@@ -66,6 +67,8 @@ struct Writer {
     shared: Arc<Shared>,
     report: Reporter,
     connection: Option<Connection>,
+    /// The file that it has open.
+    file: Option<open::FileId>,
     /// Taken from the queue and not yet on disk.
     pending: Vec<Entry>,
     degraded: bool,
@@ -132,20 +135,39 @@ impl Writer {
             if wake == Wake::Work && self.pending.is_empty() {
                 self.shared.gather();
             }
-            if self.shared.take_suspect() {
-                self.connection = None;
-            }
-            match self.work(wake) {
-                Ok(()) => self.went_well(),
+            let is_suspect = self.shared.take_suspect();
+            let went_well = match self.keep_file(is_suspect) {
+                Ok(()) => self.work(wake).map_err(|trouble| self.went_wrong(trouble)).is_ok(),
+                // Nothing is given up that is open here alone.
                 Err(trouble) => {
-                    self.went_wrong(trouble);
-                    let closing = self.shared.pause(self.backoff());
-                    if closing && self.failures >= CLOSING_TRIES {
-                        return;
-                    }
+                    self.failures += 1;
+                    self.degrade(trouble.into_reason());
+                    false
                 }
+            };
+            if went_well {
+                self.went_well();
+            } else if self.shared.pause(self.backoff()) && self.failures >= CLOSING_TRIES {
+                return;
             }
         }
+    }
+
+    /// Writes what is open down anew where somebody has removed the file; gives a file up for the one that is in its place, or
+    /// when it is not trusted any more.
+    fn keep_file(&mut self, is_suspect: bool) -> Result<(), Trouble> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        match open::file_id(&self.options.path) {
+            found @ Some(_) if found == self.file && !is_suspect => return Ok(()),
+            Some(_) => {}
+            None => {
+                open::write_anew(connection, &self.options.path)?;
+                self.degrade("somebody removed its file; it is written anew from what was open".to_owned());
+            }
+        }
+        self.connection = None;
+        self.shared.epoch.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     fn work(&mut self, wake: Wake) -> Result<(), Trouble> {
@@ -258,6 +280,7 @@ impl Writer {
     fn open(&mut self, check: Check) -> Result<(), Trouble> {
         let now = (self.options.clock)().wall;
         self.connection = Some(open::open(&self.options.path, check, now.0)?);
+        self.file = open::file_id(&self.options.path);
         Ok(())
     }
 

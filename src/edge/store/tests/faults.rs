@@ -70,6 +70,45 @@ async fn a_file_that_is_not_ours_is_set_aside_untouched() {
 }
 
 #[tokio::test]
+async fn a_file_that_somebody_removes_is_written_anew_from_what_is_open() {
+    for removed in [&["state.db"][..], &["state.db", "state.db-wal", "state.db-shm"], &["state.db-wal", "state.db"]] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let bench = open(&path);
+        bench.submit(1, (1..=300).map(|n| write(n, ended(n, Consequence::Restart))).collect());
+        bench.committed(1);
+        removed.iter().for_each(|name| fs::remove_file(dir.path().join(name)).unwrap());
+        bench.submit(9000, vec![write(9000, ended(9000, Consequence::Fail))]);
+        let told = bench.news();
+        assert!(matches!(&told, Report::Degraded { reason } if reason.contains("removed its file")), "{told:?}");
+        bench.committed(9000);
+        let rows = bench.store.history(None, 1000, None).await.unwrap();
+        assert_eq!((rows.len(), kept_files(dir.path())), (301, Vec::new()), "{removed:?}");
+        assert!(bench.store.close(SOON).await);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let next = open(&path);
+        assert_eq!(next.store.history(None, 1000, None).await.unwrap().len(), 301, "{removed:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_only_asks_for_rows_of_a_removed_file_has_them_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let bench = open(&path);
+    bench.submit(1, vec![write(1, ended(1, Consequence::Restart))]);
+    bench.committed(1);
+    fs::remove_file(&path).unwrap();
+    let rows = async {
+        while bench.store.history(None, 10, None).await.map_or(true, |rows| rows.len() != 1) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, rows).await.expect("the row is read");
+    assert!(path.exists());
+}
+
+#[tokio::test]
 async fn a_database_of_a_newer_release_is_waited_for_and_never_changed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.db");
