@@ -404,6 +404,11 @@ impl Incident {
         }
     }
 
+    /// Whether its unit stays down until someone starts it.
+    pub(super) fn is_down(&self) -> bool {
+        self.topic.is_final() && self.remedy.is_none()
+    }
+
     /// What receivers are to group it by, as it stands now: what the rule says, or else what it is and whom it is about.
     pub(super) fn key(&self, rule: Option<&str>, node: &str) -> String {
         let by_itself = || match self.subject.outside(node) {

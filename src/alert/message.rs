@@ -150,7 +150,8 @@ impl Message {
         let event = Topic::Recovered.as_str();
         let by_a_person = match incident.closed.map(|closed| closed.how) {
             Some(Closing::Stopped) => Some("was stopped"),
-            Some(Closing::Reset) => Some("was reset, and is down until someone starts it"),
+            Some(Closing::Reset) if incident.is_down() => Some("was reset, and is down until someone starts it"),
+            Some(Closing::Reset) => Some("was reset: what is counted of it begins anew"),
             Some(Closing::Removed) => Some("is in no unit file any more"),
             Some(Closing::Recovered | Closing::Finished | Closing::Shutdown | Closing::Joined) | None => None,
         };

@@ -32,10 +32,10 @@ mod slack; // a message in Slack's blocks
 mod tell; // when an incident is told, and to whom
 mod template; // a webhook's body as its receiver wants it
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::{
-    Consequence, Generation, Happening, Mono, Notice, Now, Remedy, RunId, RunResult, Severity, UnitName, pack,
+    Consequence, Generation, Happening, Mono, Notice, Now, Remedy, RunId, RunResult, Severity, UnitName, Wall, pack,
 };
 
 pub use fallback::{Fallback, Trouble, fallback_faults};
@@ -86,6 +86,8 @@ struct Open {
     incident: Incident,
     /// The run after whose end a restart was announced, and counted: it may come to nothing.
     announced: Option<Generation>,
+    /// When people heard of it first.
+    told_first: Option<Wall>,
     remind_at: Option<Mono>,
     /// When it is looked whether one that is held may be told.
     look_at: Option<Mono>,
@@ -227,15 +229,14 @@ impl Alerts {
         let due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
         let subjects: Vec<_> = self.open.keys().cloned().collect();
         for subject in subjects {
-            let Some(open) = self.open.get(&subject) else { continue };
-            let (remind, look, escalate) = (due(open.remind_at), due(open.look_at), due(open.escalate_at));
-            if look {
+            // What is told now need not be told again at once.
+            if self.open.get(&subject).is_some_and(|open| due(open.look_at)) {
                 self.tell_held(now, &subject);
             }
-            if remind {
+            if self.open.get(&subject).is_some_and(|open| due(open.remind_at)) {
                 self.remind(now, &subject);
             }
-            if escalate {
+            if self.open.get(&subject).is_some_and(|open| due(open.escalate_at)) {
                 self.escalate(now, &subject);
             }
         }
@@ -429,7 +430,7 @@ impl Alerts {
             }
         };
         match news {
-            Joined::Worse => self.tell(now, &report.subject, Word::First),
+            Joined::Worse => drop(self.tell(now, &report.subject, Word::First)),
             Joined::Graver => self.tell_graver(now, &report.subject),
             // What was held as it was about to be over is not over.
             Joined::Known => self.tell_unexplained(now, &report.subject),
@@ -464,12 +465,20 @@ impl Alerts {
         self.not_restarted(subject);
         let Some(Open { mut incident, .. }) = self.open.remove(subject) else { return };
         incident.closed = Some(Closed { at: now.wall, how });
-        let verdict = self.settings.verdict_of_end(subject);
+        let (verdict, is_meant) = self.settings.verdict_of_end(subject);
+        let begun = self.settings.verdict(incident.topic, subject, incident.severity);
+        let escalation = begun.escalation.filter(|_| incident.escalated);
         // Who has escalation to thank for it is told the end too. A silence that came after the beginning hushes no end.
-        let listens = |route: &RouteName| verdict.routes.contains(route) || incident.escalated;
-        for route in &incident.told {
+        let listens = |route: &RouteName| {
+            verdict.routes.contains(route) || escalation.as_ref().is_some_and(|more| more.routes.contains(route))
+        };
+        // Whom a rule that means ends names hears of those of which others heard the beginning.
+        let named = verdict.routes.iter().filter(|_| is_meant && !incident.told.is_empty());
+        let asked: BTreeSet<&RouteName> = incident.told.iter().chain(named).collect();
+        for route in asked {
             let is_told = how.is_told() && listens(route);
-            if is_told || how != Closing::Joined && self.settings.keeps_list(route) {
+            let is_listed = incident.told.contains(route) && self.settings.keeps_list(route);
+            if is_told || how != Closing::Joined && is_listed {
                 let message = Message::resolved(&incident, &verdict, &self.settings.node, route, now.wall);
                 self.effects.push_back(Effect::Send(Box::new(message)));
             }
@@ -504,7 +513,7 @@ impl Alerts {
 
 impl Open {
     const fn new(incident: Incident) -> Self {
-        Self { incident, announced: None, remind_at: None, look_at: None, escalate_at: None }
+        Self { incident, announced: None, told_first: None, remind_at: None, look_at: None, escalate_at: None }
     }
 }
 

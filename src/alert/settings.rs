@@ -325,9 +325,9 @@ impl Settings {
         self.by_rule(rule, topic, severity)
     }
 
-    /// What is decided of the end of an incident. Who was told of its beginning is told of it: a rule for whatever happens says
-    /// nothing of ends, only one that names them does.
-    pub fn verdict_of_end(&self, subject: &Subject) -> Verdict {
+    /// What is decided of the end of an incident, and whether a rule means ends. Who was told of its beginning is told of it: a
+    /// rule for whatever happens says nothing of ends, only one that names them does.
+    pub fn verdict_of_end(&self, subject: &Subject) -> (Verdict, bool) {
         let topic = Topic::Recovered;
         let matches = |rule: &&Rule| rule.event.matches(topic, subject, &self.node);
         let meant = self.rules.iter().find(|rule| matches(rule) && rule.event.names_event());
@@ -335,7 +335,8 @@ impl Settings {
         if meant.is_none() {
             verdict.routes = self.routes.iter().map(|route| route.name.clone()).collect();
         }
-        verdict
+        let is_meant = meant.is_some_and(|rule| rule.routes.is_some());
+        (verdict, is_meant)
     }
 
     fn by_rule(&self, rule: Option<&Rule>, topic: Topic, severity: Severity) -> Verdict {

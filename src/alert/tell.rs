@@ -13,10 +13,13 @@ impl Alerts {
     }
 
     fn tell_again(&mut self, now: Now, subject: &Subject, word: impl Fn(u32) -> Word) {
-        let Some(open) = self.open.get_mut(subject) else { return };
-        open.incident.reminders += 1;
-        let nth = open.incident.reminders;
-        self.tell(now, subject, word(nth));
+        let Some(open) = self.open.get(subject) else { return };
+        let nth = open.incident.reminders + 1;
+        if self.tell(now, subject, word(nth))
+            && let Some(open) = self.open.get_mut(subject)
+        {
+            open.incident.reminders = nth;
+        }
         self.save(subject);
     }
 
@@ -41,12 +44,13 @@ impl Alerts {
         }
     }
 
-    /// Sends what the open incident says now. Of one that is hushed the first word is held, and others come later.
-    pub(super) fn tell(&mut self, now: Now, subject: &Subject, word: Word) {
-        let Some(open) = self.open.get(subject) else { return };
+    /// Sends what the open incident says now; whether that was done. Of one that is hushed the first word is held, and others
+    /// come later.
+    pub(super) fn tell(&mut self, now: Now, subject: &Subject, word: Word) -> bool {
+        let Some(open) = self.open.get(subject) else { return false };
         let verdict = self.settings.verdict(open.incident.topic, subject, open.incident.severity);
         let hush = self.hush(now.wall, &open.incident, &verdict);
-        let Some(open) = self.open.get_mut(subject) else { return };
+        let Some(open) = self.open.get_mut(subject) else { return false };
         open.incident.severity = verdict.severity;
         open.look_at = None;
         if let Some(hush) = hush {
@@ -56,12 +60,14 @@ impl Alerts {
             } else {
                 open.remind_at = again.or_else(|| repeat_after(&verdict, now));
             }
-            return;
+            return false;
         }
         open.incident.held = false;
         open.incident.told_at = now.wall;
         open.remind_at = repeat_after(&verdict, now);
-        open.escalate_at = escalation_left(&open.incident, &verdict, now);
+        // Whom nobody has told cannot have taken it on.
+        let told_first = *open.told_first.get_or_insert(now.wall);
+        open.escalate_at = escalation_left(&open.incident, &verdict, told_first, now);
         let mut routes = verdict.routes.clone();
         if open.incident.escalated {
             let more = verdict.escalation.iter().flat_map(|escalation| &escalation.routes);
@@ -72,6 +78,7 @@ impl Alerts {
             let message = Message::firing(&open.incident, &verdict, &self.settings.node, route, word);
             self.effects.push_back(Effect::Send(Box::new(message)));
         }
+        true
     }
 
     /// Nobody has taken it on: others are told.
@@ -119,8 +126,12 @@ impl Alerts {
         let verdict = self.settings.verdict(incident.topic, &incident.subject, incident.severity);
         let remind_at = if incident.held { None } else { self.reminder_left(&incident, now) };
         let look_at = incident.held.then_some(now.mono);
-        let escalate_at = if incident.held { None } else { escalation_left(&incident, &verdict, now) };
-        Open { incident, announced: None, remind_at, look_at, escalate_at }
+        // Of one that was told again the first time is not known any more.
+        let told_first = if incident.reminders == 0 { incident.told_at } else { incident.opened_at };
+        let told_first = (!incident.told.is_empty()).then_some(told_first);
+        let escalate_at = if incident.held { None } else { told_first };
+        let escalate_at = escalate_at.and_then(|first| escalation_left(&incident, &verdict, first, now));
+        Open { incident, announced: None, told_first, remind_at, look_at, escalate_at }
     }
 
     /// When to remind of an incident that was last told of before this machine began. The wall clock alone knows how
@@ -146,12 +157,12 @@ fn at_wall(now: Now, wall: Wall) -> Option<Mono> {
     now.mono.after(TimeSpan::from_micros(left))
 }
 
-/// When others are to be told, unless someone has taken it on.
-fn escalation_left(incident: &Incident, verdict: &Verdict, now: Now) -> Option<Mono> {
+/// When others are to be told, unless someone has taken it on whom that was `told_first`.
+fn escalation_left(incident: &Incident, verdict: &Verdict, told_first: Wall, now: Now) -> Option<Mono> {
     let escalation = verdict.escalation.as_ref()?;
     if incident.escalated || incident.acknowledged.is_some() {
         return None;
     }
     let after = i64::try_from(escalation.after.micros()?).unwrap_or(i64::MAX);
-    at_wall(now, Wall(incident.opened_at.0.saturating_add(after)))
+    at_wall(now, Wall(told_first.0.saturating_add(after)))
 }

@@ -267,3 +267,49 @@ fn of_what_is_hushed_it_is_known_by_what_and_until_when() {
     until(&mut alerts, 2 * HOUR);
     assert_eq!(hush(&alerts, 2 * HOUR), None, "told meanwhile");
 }
+
+#[test]
+fn nobody_is_called_in_before_those_who_should_have_taken_it_on_were_told() {
+    let escalation = Escalation { after: TimeSpan::from_secs(600), routes: vec![RouteName::new("boss").unwrap()] };
+    let first = Rule { routes: Some(vec![RouteName::new("ops").unwrap()]), escalation: Some(escalation), ..rule("*") };
+    let mut alerts = Alerts::new(settings(vec![first]));
+    alerts.settings.routes.push(route("boss"));
+    alerts.silence(now(1), silence("web", 1), "uid 0".to_owned()).unwrap();
+    assert_eq!(at(&mut alerts, 2, &ended(1, Consequence::Fail)), [""; 0]);
+    assert_eq!(until(&mut alerts, HOUR + 500), ["unit_failed ops"]);
+    assert_eq!(until(&mut reborn(&alerts, HOUR + 500), HOUR + 550), [""; 0]);
+    assert_eq!(until(&mut alerts, HOUR + 700), ["unit_failed boss"]);
+    assert_eq!(at(&mut alerts, HOUR + 800, &stopped()), ["recovered boss", "recovered ops"]);
+}
+
+#[test]
+fn what_gets_worse_in_a_silence_is_told_once_when_that_ends() {
+    let often = Rule { repeat_interval: Some(TimeSpan::from_secs(600)), ..rule("*") };
+    let mut alerts = Alerts::new(settings(vec![often]));
+    assert_eq!(at(&mut alerts, 1, &ended(1, Consequence::Restart)), ["unit_restarted ops"]);
+    alerts.silence(now(2), silence("web", 1), "uid 0".to_owned()).unwrap();
+    assert_eq!(until(&mut alerts, 1300), [""; 0]);
+    assert_eq!(at(&mut alerts, 1400, &ended(2, Consequence::StartLimit)), [""; 0]);
+    assert_eq!(until(&mut alerts, HOUR + 100), ["start_limit_hit ops"]);
+    assert_eq!(alerts.open().next().unwrap().reminders, 0, "what was hushed is no message");
+}
+
+#[test]
+fn a_rule_that_means_ends_says_who_hears_them_also_after_an_escalation() {
+    let name = |text| RouteName::new(text).unwrap();
+    let escalation = Escalation { after: TimeSpan::from_secs(60), routes: vec![name("boss")] };
+    let begin = Rule { routes: Some(vec![name("ops")]), escalation: Some(escalation), ..rule("unit_*") };
+    let end = |to| Rule { routes: Some(vec![name(to)]), ..rule("recovered:web") };
+    for (to, escalated, told) in [
+        ("boss", true, vec!["recovered boss"]),
+        ("chat", true, vec!["recovered boss", "recovered chat"]),
+        ("chat", false, vec!["recovered chat"]),
+        ("ops", false, vec!["recovered ops"]),
+    ] {
+        let mut alerts = Alerts::new(settings(vec![end(to), begin.clone()]));
+        alerts.settings.routes.extend(["boss", "chat"].map(route));
+        assert_eq!(at(&mut alerts, 1, &ended(1, Consequence::Fail)), ["unit_failed ops"]);
+        assert_eq!(until(&mut alerts, if escalated { 100 } else { 50 }).len(), usize::from(escalated));
+        assert_eq!(at(&mut alerts, 110, &stopped()), told, "{to}");
+    }
+}

@@ -146,3 +146,13 @@ fn who_was_told_of_it_is_told_that_someone_stopped_or_reset_it() {
         "{said:?}"
     );
 }
+
+#[test]
+fn of_what_comes_back_by_itself_a_reset_says_not_that_it_is_down() {
+    let reset =
+        Happening::CountersReset { unit: unit(), was_failed: false, actor: Actor::User(0), restarts: 1, starts: 1 };
+    for story in [vec![ended(1, Consequence::Restart)], vec![ended(1, Consequence::Fail), starting(2)]] {
+        let said = texts_of(&[story, vec![reset.clone()]].concat());
+        assert!(said.last().unwrap().starts_with("web was reset: what is counted of it begins anew; last"), "{said:?}");
+    }
+}

@@ -56,7 +56,8 @@ fn open(screen: &Screen, out: &mut String, incident: &Incident) {
     if incident.held {
         let by = incident.hushed_by.as_ref().map(|by| format!(" by {}", one_line(by))).unwrap_or_default();
         let until = incident.hushed_until_us.map(|until| format!(" until {}", screen.local(until))).unwrap_or_default();
-        known.push(format!("hushed{by}{until}, nobody was told"));
+        let told = if incident.told.is_empty() { "nobody was told" } else { "nobody was told what it has come to" };
+        known.push(format!("hushed{by}{until}, {told}"));
     } else if incident.told.is_empty() {
         known.push("no route is for it".to_owned());
     } else {
