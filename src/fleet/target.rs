@@ -134,6 +134,8 @@ pub struct Target {
     promised: Option<Token>,
     /// A promise that is being written down, and the plan that its answer is about.
     promising: Option<(Token, PlanId)>,
+    /// A plan of which a driver asked while some of its steps were being written down.
+    asked: Option<PlanId>,
     ledger: BTreeMap<StepId, (PlanId, Entry)>,
     /// In the order in which they were begun.
     order: VecDeque<StepId>,
@@ -206,8 +208,10 @@ impl Target {
 
     fn prepare(&mut self, token: Token, plan: PlanId) {
         match self.held() {
-            Some(held) if held == token => match &mut self.promising {
-                Some((_, asked)) => *asked = plan,
+            Some(held) if held == token => match self.promising {
+                Some((promising, _)) => self.promising = Some((promising, plan)),
+                // A ledger without them would say that they never came.
+                None if self.is_beginning(plan) => self.asked = Some(plan),
                 None => self.tell_promise(token, plan),
             },
             // Of two with the same number neither is the later one: the asker draws a greater number.
@@ -251,6 +255,10 @@ impl Target {
         self.promising.map(|(token, _)| token).or(self.promised)
     }
 
+    fn is_beginning(&self, plan: PlanId) -> bool {
+        self.beginning.values().any(|(_, order)| order.plan == plan)
+    }
+
     fn obeys(&self, token: Token) -> bool {
         let Some(held) = self.held() else { return !self.rules.barrier };
         let is_same = held == token || (!self.rules.equality && held.epoch == token.epoch);
@@ -268,6 +276,12 @@ impl Target {
             Row::Step(step, plan, Entry::Started { before }) => {
                 let Some((token, order)) = self.beginning.remove(&step) else { return };
                 self.remember(step, plan, Entry::Started { before });
+                if let (Some(asked), Some(promised)) = (self.asked, self.promised)
+                    && !self.is_beginning(asked)
+                {
+                    self.asked = None;
+                    self.tell_promise(promised, asked);
+                }
                 // Another driver may have been promised meanwhile, and counts on what it was told.
                 if !self.obeys(token) {
                     let reason = "another driver came before it was begun".to_owned();

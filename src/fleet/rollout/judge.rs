@@ -76,8 +76,9 @@ impl Rollout {
                 }
             }
             Control::Aborting { .. } => {
-                let is_given_back =
-                    |run: &Run| self.is_well(now, run) && run.left_drained(&self.ledger).next().is_some();
+                let is_given_back = |run: &Run| {
+                    self.is_well(now, run) && run.left_drained(&self.ledger).any(|step| !step.is_over(&self.ledger))
+                };
                 let is_open = |run: &Run| {
                     let is_counted = !self.quarantined.contains(&run.task.instance);
                     let is_done = run.stage(&self.ledger) == Stage::Well;
@@ -119,7 +120,9 @@ impl Rollout {
 
     /// Why nothing has gone forward for as long as the policies allow.
     fn stands_still(&self, now: Mono) -> Option<String> {
-        let is_open = |nth: &usize, wave: &Wave| !self.done.contains(nth) && wave.after.is_subset(&self.done);
+        // What is left to be done after the last wave is of any of them.
+        let is_all = self.done.len() == self.plan.waves.len();
+        let is_open = |nth: &usize, wave: &Wave| is_all || !self.done.contains(nth) && wave.after.is_subset(&self.done);
         let open = self.plan.waves.iter().enumerate().filter(|(nth, wave)| is_open(nth, wave));
         let services = open.filter_map(|(_, wave)| self.topology.services.get(&wave.service));
         // Who has little patience waits for a step of another that may take its time.

@@ -97,10 +97,13 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// The name of the try that counts: the first one, or what came after a node's death within it.
+    /// The name of the try that counts: the first one, or what came after a node's death within it. Who gets its requests back
+    /// gets them also when another driver came just then; whatever else that kept from being begun is another attempt.
     pub(super) fn id(&self, ledger: &Ledger) -> StepId {
+        let is_undrain = matches!(self.deed, Deed::Undrain { .. });
         let is_cut_short = |id: &&StepId| match ledger.get(*id).and_then(|known| known.entry.as_ref()) {
             Some(Entry::Interrupted { .. }) => true,
+            Some(Entry::Over(StepOutcome::Failed { kind: FailureKind::Superseded, .. })) => is_undrain,
             Some(Entry::Started { .. } | Entry::Over(_)) | None => false,
         };
         let last = self.ids.last().copied().unwrap_or(StepId([0; 16]));
@@ -118,6 +121,11 @@ impl Step {
     /// Whether a node may have heard of it.
     fn is_begun(&self, ledger: &Ledger) -> bool {
         self.ids.iter().any(|id| ledger.contains_key(id))
+    }
+
+    /// Whether there is no more to be expected of it.
+    pub(super) fn is_over(&self, ledger: &Ledger) -> bool {
+        matches!(self.entry(ledger), Some(Entry::Over(_)))
     }
 
     /// Whether a node may be doing it, or may begin to.

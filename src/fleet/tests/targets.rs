@@ -250,3 +250,21 @@ proptest! {
         }
     }
 }
+
+/// A driver that asks again for its promise takes what the ledger lacks for what never came.
+#[test]
+fn a_ledger_is_told_with_the_step_that_was_being_written_down_when_it_was_asked_for() {
+    let mut vm = Vm::default();
+    vm.input(TargetInput::Prepare(token(1, 1), PlanId(1)));
+    vm.settle();
+    vm.order(token(1, 1), 1);
+    let told = vm.told.len();
+    vm.input(TargetInput::Prepare(token(1, 1), PlanId(1)));
+    assert_eq!(vm.told.len(), told, "not before the disk has it");
+    vm.settle();
+    let promised = vm.told[told..].iter().find_map(|answer| match answer {
+        Answer::Promised { ledger, .. } => Some(ledger.clone()),
+        Answer::Refused { .. } | Answer::Step { .. } => None,
+    });
+    assert_eq!(promised, Some(BTreeMap::from([(order(1).id, Entry::Started { before: None })])));
+}
