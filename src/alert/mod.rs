@@ -79,6 +79,8 @@ pub struct Alerts {
     born: Option<u64>,
     effects: VecDeque<Effect>,
     shutting_down: bool,
+    /// What is heard now may have been told by a machine before this one, which did not come to write that down.
+    is_told_again: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl Alerts {
             born: None,
             effects: VecDeque::new(),
             shutting_down: false,
+            is_told_again: false,
         }
     }
 
@@ -210,7 +213,16 @@ impl Alerts {
 
     /// The next thing to do, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let mut effect = self.effects.pop_front()?;
+        if let (Effect::Send(message), true) = (&mut effect, self.is_told_again) {
+            message.possible_duplicate = true;
+        }
+        Some(effect)
+    }
+
+    /// Whether what is heard from now on may have been told already.
+    pub const fn hears_again(&mut self, again: bool) {
+        self.is_told_again = again;
     }
 
     /// When [`Alerts::handle_timeout`] is due.

@@ -110,7 +110,7 @@ impl Engine {
     /// the same; the row is settled later.
     fn write_and_tell(&self, batch: Batch) {
         let urgent: Vec<Message> = match self.counters().store_trouble {
-            Some(_) => batch.writes.iter().filter_map(message_of).collect(),
+            Some(_) => batch.writes.iter().filter_map(Write::message).cloned().collect(),
             None => Vec::new(),
         };
         self.store.submit(batch);
@@ -180,20 +180,6 @@ pub(super) struct Told {
     pub(super) notice: Notice,
     /// As the store is told it, where that is of another unit.
     folded: Option<Notice>,
-}
-
-fn message_of(write: &Write) -> Option<Message> {
-    match write {
-        Write::Message(message, _) => Some((**message).clone()),
-        Write::Notice(_)
-        | Write::Incident(_)
-        | Write::Outbox(_)
-        | Write::Silence(_)
-        | Write::LastOutput(..)
-        | Write::Enablement(..)
-        | Write::Timer(..)
-        | Write::Fleet(_) => None,
-    }
 }
 
 fn write_of(effect: alert::Effect, now: Wall) -> Write {

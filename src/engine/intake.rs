@@ -401,7 +401,12 @@ impl Engine {
                 }
                 Happening::Bug { unit: None, text: format!("the store refused rows: {reason}") }
             }
-            store::Report::Degraded { reason } => Happening::StoreDegraded { reason },
+            store::Report::Degraded { reason, messages } => {
+                // They were handed in when nothing was known of it.
+                let waiting = messages.into_iter().chain(self.store.messages_waiting());
+                waiting.for_each(|message| self.deliveries.send_now(message));
+                Happening::StoreDegraded { reason }
+            }
             store::Report::Recovered { dropped } => {
                 if dropped > 0 {
                     tracing::warn!(dropped, "notices were dropped while the store could not be written");

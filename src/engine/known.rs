@@ -265,8 +265,10 @@ impl Engine {
     /// The same of incidents that open as ends are told again; at boot of those of units that nobody starts.
     pub(super) fn settle_what_is_told_again(&mut self, cause: ManagerCause) -> Result<(), ClientError> {
         if cause != ManagerCause::Boot {
+            self.alerts.hears_again(cause == ManagerCause::Crash);
             self.tell_all()?;
             self.settle_incidents(clock::now(), cause);
+            self.alerts.hears_again(false);
         } else if !self.unseeded {
             let now = clock::now();
             self.alerts.settle(now, |incident| rests(&self.node, &incident.subject).then_some(Closing::Stopped));

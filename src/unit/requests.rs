@@ -74,12 +74,18 @@ fn earlier_body(step: &HttpDraft, probe: &str, sent: &BTreeSet<Box<str>>, report
 
 fn request(step: HttpDraft, name: Box<str>, probe: &str, clean: Clean, report: &mut Report<'_>) -> Option<HttpCheck> {
     let (place, method, second_body) = (step.place, step.at("method"), step.at("random_body"));
+    let tls_at = step.at("tls");
     let Some(url) = step.url else {
         if clean == Clean::Yes {
             report.error(place, format!("the http probe {probe:?} has no url"), None);
         }
         return None;
     };
+    if url.starts_with("http://") && step.keys.iter().any(|(key, _)| *key == "tls") {
+        let message = format!("the probe {probe:?} gives tls to a request over http, where nothing of it holds");
+        let help = Some("write https:// in its url, or leave tls out".to_owned());
+        report.error(tls_at, message, help);
+    }
     let in_body = |from: &str| from.starts_with('/');
     let reads_body = step.expect_body.is_some()
         || step.expect_body_of.is_some()

@@ -299,7 +299,9 @@ pub(crate) fn an_upgrade_with_broken_files_goes_on_with_what_was_in_force() {
     let sound = fs::read(world.path("roundsman.toml")).unwrap();
     fs::write(world.path("roundsman.toml"), "[path]\nnonsense\n").unwrap();
     world.unit("web", "[servis]\n");
-    world.ok(&["upgrade"]);
+    let said = world.ok(&["upgrade"]);
+    assert!(said.err.contains("warning: it goes on with the units and settings of before: "), "{said:?}");
+    assert!(said.err.contains("roundsman.toml:2:9"), "{said:?}");
     assert_eq!(world.pid("web"), pid);
     let told = world.until_notices("config_rejected", 1);
     let reason = told[0]["fields"]["reason"].as_str().unwrap();

@@ -383,6 +383,7 @@ const TESTS: &[Test] = tests![
     stuck::a_process_that_cannot_die_is_told_within_5_seconds_and_never_doubled,
     stuck::a_service_that_stops_itself_shows_it_and_is_ended_by_a_stop,
     stuck::a_service_that_stops_itself_is_restarted_by_its_watchdog_and_by_its_probes,
+    store::the_alert_that_meets_a_full_disk_is_told_at_once_and_a_second_time_as_a_possible_double,
     store::of_a_database_that_is_lost_while_it_is_open_nothing_is_told_twice_and_no_end_is_missed,
     store::a_damaged_database_is_set_aside_and_services_come_up,
     store::a_full_disk_delays_no_restart_and_loses_no_count,

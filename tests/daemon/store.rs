@@ -152,3 +152,30 @@ pub(crate) fn of_a_database_that_is_lost_while_it_is_open_nothing_is_told_twice_
         hook.taken().iter().filter(|it| it["unit"] == "open").map(|it| it["incident"].clone()).collect();
     assert_eq!(incidents[0], incidents[1]);
 }
+
+/// The first row that the disk has no room for is the one that people want to hear of.
+pub(crate) fn the_alert_that_meets_a_full_disk_is_told_at_once_and_a_second_time_as_a_possible_double() {
+    let hook = Hook::new(0);
+    let mut world = World::new();
+    let state = Small::new(world.path("state"), "4m");
+    world.settings(&format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{}\"\n", hook.url));
+    world.unit("web", "[service]\nexec_start = \"sleep 1000\"\nrestart = \"no\"\n");
+    world.start();
+    world.until_active("web", "active");
+    until("its start is written down", || (!world.history("web", 0).is_empty()).then_some(()));
+    let ballast = state.fill();
+    kill(world.pid("web"), Signal::SIGKILL);
+    let told = || hook.taken().into_iter().filter(|message| message["unit"] == "web").collect::<Vec<_>>();
+    until("it is told", || (!told().is_empty()).then_some(()));
+    assert_eq!(told()[0]["event"], "unit_failed");
+    world.kill_manager();
+    world.await_answer();
+    fs::remove_file(ballast).unwrap();
+    let waiting = "SELECT count(*) FROM outbox WHERE state != 'delivered'";
+    until("nothing waits", || {
+        (world.database().query_row(waiting, [], |row| row.get::<_, u32>(0)) == Ok(0)).then_some(())
+    });
+    pause(500);
+    let doubles: Vec<_> = told().iter().skip(1).map(|message| message["possible_duplicate"].clone()).collect();
+    assert!(doubles.iter().all(|double| *double == true), "{:#?}", told());
+}

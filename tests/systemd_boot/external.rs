@@ -174,6 +174,8 @@ fn adopt_sets_up_what_undo_takes_back() {
     eventually("we have heard of it again", || field(&machine, "active") == "failed");
     machine.run(&["supervisorctl", "start", "guest"]);
     let pid = systemd(&machine, "MainPID");
+    what_would_be_left_without_its_unit_is_named(&machine);
+    assert_eq!(there(&machine), [true; 3]);
     machine.run(&["supervisorctl", "adopt", "guest", "--undo"]);
     assert_eq!(there(&machine), [false; 3]);
     eventually("its row says that it runs on", || history(&machine)[0].2 == "left");
@@ -193,6 +195,13 @@ fn adopt_sets_up_what_undo_takes_back() {
     assert_eq!(there(&machine), [false, false, true]);
     let unknown = machine.run(&["sh", "-c", "supervisorctl adopt nobody 2>&1; echo $?"]);
     assert!(unknown.contains("systemd has no such service") && unknown.ends_with("\n1"), "{unknown}");
+}
+
+fn what_would_be_left_without_its_unit_is_named(machine: &Machine) {
+    machine.write("etc/roundsman/units/guest.toml.d/more.toml", "[external]\npoll_interval = '1s'\n");
+    let refused = machine.run(&["sh", "-c", "supervisorctl adopt guest --undo 2>&1; echo $?"]);
+    assert!(refused.contains("guest.toml.d holds drop-ins for it") && refused.ends_with("\n1"), "{refused}");
+    machine.run(&["rm", "-r", "/etc/roundsman/units/guest.toml.d"]);
 }
 
 fn what_is_added_is_not_lost(machine: &Machine, dropin: &str) {

@@ -180,6 +180,10 @@ impl Folders {
         self.systemd.join(files::HOOK)
     }
 
+    fn own_dropins(&self, service: &UnitName) -> PathBuf {
+        self.units.join(format!("{service}.toml.d"))
+    }
+
     fn unit(&self, service: &UnitName) -> PathBuf {
         self.units.join(format!("{service}.toml"))
     }
@@ -226,6 +230,19 @@ fn set_up(context: &Context, args: &AdoptArgs, folders: &Folders) -> Result<Vec<
 }
 
 fn take_back(args: &AdoptArgs, folders: &Folders) -> Result<Vec<Done>, Failure> {
+    for service in &args.services {
+        // Without the unit they would be faults, and no configuration could be loaded any more.
+        let beside = folders.own_dropins(service);
+        if ours(&folders.unit(service))?.is_some()
+            && fs::read_dir(&beside).is_ok_and(|mut found| found.next().is_some())
+        {
+            let text = format!("cannot undo the adoption of {service}: {} holds drop-ins for it", beside.display());
+            return Err(failure(
+                text,
+                "keep what you want of them elsewhere, remove that folder, and undo then".to_owned(),
+            ));
+        }
+    }
     let mut paths: Vec<PathBuf> =
         args.services.iter().flat_map(|service| [folders.dropin(service), folders.unit(service)]).collect();
     if !others_use_the_hook(folders, &args.services)? {

@@ -1,4 +1,7 @@
-use std::path::{Path, absolute};
+use std::{
+    io::{self, Write as _},
+    path::{Path, absolute},
+};
 
 use crate::{
     cli::{
@@ -11,7 +14,7 @@ use crate::{
         progress::Progress,
         view,
     },
-    wire::v1::{Daemon, Problem, Upgrade},
+    wire::v1::{Alerts, Daemon, Problem, Upgrade},
 };
 
 /// How often it is asked who is there, a [`TICK`] apart: for 10 seconds, or longer while there is no manager, as askers then
@@ -39,7 +42,7 @@ pub(super) fn run(context: &Context, to: Option<&Path>) -> Result<Exit, Failure>
     drop(progress);
     if after.value.cause == "upgrade" && after.value.manager_pid != before.value.manager_pid {
         context.show(&after, |_, after| view::unit::upgraded(&before.value, after))?;
-        return Ok(Exit::DONE);
+        return Ok(warn_of_files(context));
     }
     let reason = after.value.upgrade_failure.unwrap_or_else(|| {
         format!(
@@ -48,6 +51,19 @@ pub(super) fn run(context: &Context, to: Option<&Path>) -> Result<Exit, Failure>
         )
     });
     Err(Failure::Upgrade(reason))
+}
+
+/// A program that finds files which it cannot use goes on with what was in force: so does whoever upgraded, and knows it.
+fn warn_of_files(context: &Context) -> Exit {
+    // It took over; whatever cannot be asked now changes nothing of that.
+    let open: Result<Answer<Alerts>, _> = context.client.get("/v1/alerts");
+    let open = open.map(|answer| answer.value.incidents).unwrap_or_default();
+    if let Some(rejected) = open.iter().find(|incident| incident.event == "config_rejected") {
+        let text = format!("warning: it goes on with the units and settings of before: {}\n", rejected.message);
+        // Nobody may read it.
+        io::stderr().write_all(text.as_bytes()).ok();
+    }
+    Exit::DONE
 }
 
 /// Who answers after `before`, which may do so itself while it goes.

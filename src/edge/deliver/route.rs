@@ -2,6 +2,7 @@
 
 mod fallback; // what this route does not take
 mod order; // what goes first
+mod output; // what a run said last
 mod partly; // mail that some have and others want later
 mod post; // what is sent by HTTP
 mod refused; // whose fault a refusal is
@@ -15,18 +16,18 @@ use std::{
 use reqwest::Client;
 use tokio::{
     sync::watch,
-    task::spawn_blocking,
     time::{Instant, sleep_until},
 };
 use tracing::{debug, info, warn};
 
+use refused::Refusals;
+
 use super::{Common, Outcome, Urgent, answer::Answer, command, mail};
 use crate::{
     alert::{Message, MessageError, Route, Target, Trouble},
-    base::{Generation, Rng, TimeSpan, UnitName, Wall},
+    base::{Rng, TimeSpan, Wall},
     edge::{
         http::Reach,
-        log,
         store::{Batch, OutboxRow, OutboxState, OutboxUpdate, Write},
     },
 };
@@ -50,17 +51,6 @@ const REASON_CHARS_MAX: usize = 200;
 /// When the outbox cannot be read, it is asked again after this.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
-/// Lines that are shown of a service that goes on.
-const OUTPUT_LINES: usize = 10;
-/// When it is looked for what a run said last.
-const OUTPUT_PAUSES: [Duration; 5] = [
-    Duration::ZERO,
-    Duration::from_millis(10),
-    Duration::from_millis(10),
-    Duration::from_millis(15),
-    Duration::from_millis(15),
-];
-
 #[derive(Debug)]
 pub(super) struct Worker {
     common: Arc<Common>,
@@ -77,8 +67,7 @@ pub(super) struct Worker {
     paused_until: Instant,
     /// Failures of the route in a row.
     failures: u32,
-    /// Messages refused in a row.
-    refusals: u32,
+    refusals: Refusals,
     /// How often in a row the route was found dead.
     deaths: u32,
     /// Messages that were taken.
@@ -142,7 +131,7 @@ impl Worker {
             inherits: true,
             paused_until: Instant::now(),
             failures: 0,
-            refusals: 0,
+            refusals: Refusals::default(),
             deaths: 0,
             taken: 0,
             handed_over: BTreeSet::new(),
@@ -169,7 +158,7 @@ impl Worker {
                 Err(look_again) => (None, Some(look_again)),
             };
             let hand_over_at = self.hand_over_due().await;
-            let paused = self.paused_until > Instant::now();
+            let paused = self.paused_until > Instant::now() && !self.refusals.rest_alone;
             match due {
                 Some(due) if !paused => self.send(due).await,
                 due => {
@@ -211,7 +200,9 @@ impl Worker {
         let waiting = self.without_overtaken(waiting);
         self.ask_in_order(&waiting);
         let (waiting, rested) = self.without_resting(waiting);
+        let waiting = if self.is_resting_for_refused() { self.fresh(waiting) } else { waiting };
         let inherits = std::mem::take(&mut self.inherits);
+        let rested = rested.into_iter().chain(self.is_resting_for_refused().then_some(self.paused_until)).min();
         let Some(oldest) = waiting.first() else {
             self.paced &= rested.is_some();
             // Behind so many that rest may be others.
@@ -341,7 +332,7 @@ impl Worker {
             Err(error) => Answer::RefusesMessage(crate::base::Chain(&error).to_string()),
         };
         let was_one = parts.len() == 1;
-        let pause = self.take_answer(&answer, was_one);
+        let pause = self.take_answer(&answer, &parts);
         self.paused_until = Instant::now() + pause;
         for mut part in parts {
             // Only what was answered counts: a try that our own death interrupted says nothing of the route.
@@ -372,7 +363,8 @@ impl Worker {
     async fn compose(&self, parts: &[Part]) -> Result<Message, MessageError> {
         let read = |part: &Part| {
             let message = Message::from_json(&part.payload)?;
-            Ok(Message { possible_duplicate: part.known.possible_duplicate, ..message })
+            let possible_duplicate = message.possible_duplicate || part.known.possible_duplicate;
+            Ok(Message { possible_duplicate, ..message })
         };
         // One that cannot be read is refused when it is alone.
         let messages = parts.iter().map(read).collect::<Result<Vec<_>, MessageError>>()?;
@@ -386,15 +378,10 @@ impl Worker {
         }
     }
 
-    /// Whether a message waited for longer than what its run said last takes to be written down.
-    fn has_waited(&self, created: Wall) -> bool {
-        let waited = u64::try_from((self.common.clock)().wall.0.saturating_sub(created.0)).unwrap_or(0);
-        Duration::from_micros(waited) > OUTPUT_PAUSES.iter().sum()
-    }
-
     /// What an answer says of the route; how long nothing is sent.
-    fn take_answer(&mut self, answer: &Answer, was_one: bool) -> Duration {
+    fn take_answer(&mut self, answer: &Answer, parts: &[Part]) -> Duration {
         let timing = self.common.timing;
+        self.refusals.rest_alone = false;
         match answer {
             Answer::Taken => {
                 self.takes();
@@ -418,16 +405,14 @@ impl Worker {
                 self.fails(reason);
                 self.deferral(self.failures)
             }
-            // Which of them it is, is found out one by one.
-            Answer::RefusesMessage(_) if !was_one => {
-                self.apart = true;
-                self.gap()
-            }
-            Answer::RefusesMessage(reason) => {
-                self.refusals += 1;
-                // A second message that is refused says that it is not the messages.
-                if self.refusals > 1 { self.died(reason.clone()) } else { self.gap() }
-            }
+            Answer::RefusesMessage(reason) => match parts {
+                [one] => self.refuses(one, reason),
+                // Which of them it is, is found out one by one.
+                _ => {
+                    self.apart = true;
+                    self.gap()
+                }
+            },
             Answer::RefusesUs(reason) => self.died(reason.clone()),
         }
     }
@@ -537,31 +522,6 @@ impl Worker {
             receipt: self.receipt.take().or_else(|| partly::written(&known.had)),
         };
         self.common.store.submit(Batch { seq: None, writes: vec![Write::Outbox(update)] });
-    }
-
-    /// What the run said last of whose end a message speaks. It is written down at the same time as the message, so it is
-    /// waited for a little; not by one that has `waited` in a crowd.
-    async fn last_output(&self, message: &Message, waited: bool) -> Vec<String> {
-        let unit = message.unit.as_deref().and_then(|unit| UnitName::new(unit).ok());
-        if let (Some(logs), Some(unit), true) = (&self.common.logs, &unit, message.speaks_of_health()) {
-            let dir = logs.join(unit.as_str());
-            let run = self.common.store.run(unit.clone(), Generation(message.generation)).await;
-            let Some(began) = run.ok().flatten().and_then(|run| run.started_at) else { return Vec::new() };
-            let span = log::Span { from: log::Bound::Since(began), to: None };
-            let words = spawn_blocking(move || log::last_words(&dir, OUTPUT_LINES, || Some(span)));
-            return words.await.unwrap_or_default();
-        }
-        let Some(unit) = unit.filter(|_| message.speaks_of_an_end()) else { return Vec::new() };
-        for pause in OUTPUT_PAUSES.into_iter().take(if waited { 1 } else { OUTPUT_PAUSES.len() }) {
-            tokio::time::sleep(pause).await;
-            let Ok(Some(run)) = self.common.store.run(unit.clone(), Generation(message.generation)).await else {
-                break;
-            };
-            if let Some(text) = run.last_output {
-                return text.lines().map(str::to_owned).collect();
-            }
-        }
-        Vec::new()
     }
 
     pub(super) async fn deliver(&mut self, message: &Message, had: &BTreeSet<String>) -> Answer {

@@ -520,6 +520,57 @@ async fn what_was_refused_is_told_before_what_came_later_about_the_same_thing() 
     deliveries.stop(SOON).await;
 }
 
+#[tokio::test]
+async fn one_message_that_is_refused_again_and_again_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::answering(|_, request| {
+        let is_bad = request.body.contains("\"m1\"");
+        Reply::status(if is_bad { 400 } else { 200 }, "", "")
+    })
+    .await;
+    let put = |id: u32, unit: &str| {
+        let message = Message { unit: Some(unit.to_owned()), ..message(id) };
+        store.submit(Batch { seq: None, writes: vec![Write::Message(Box::new(message), clock().wall)] });
+    };
+    let timing = Timing { refused_min: Duration::from_millis(300), refused_max: SOON, ..quick() };
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), timing);
+    put(1, "web");
+    peer.arrived(3).await;
+    assert!(matches!(trouble(&deliveries), Some(Trouble::Refuses(_))), "who looks sees that it waits");
+    put(2, "db");
+    let requests = timeout(Duration::from_millis(500), peer.arrived(4)).await.expect("it waited");
+    assert!(requests[3].body.contains("\"m2\""));
+    emptied(&store).await;
+    assert_eq!((count(&deliveries, Outcome::Failed), count(&deliveries, Outcome::Delivered)), (1, 1));
+    assert_eq!(trouble(&deliveries), None);
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn what_comes_new_is_sent_at_once_to_who_refuses_what_came_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::answering(|_, request| {
+        let is_good = request.body.contains("\"unit\":\"good\"");
+        Reply::status(if is_good { 200 } else { 400 }, "", "")
+    })
+    .await;
+    let put = |id: u32, unit: &str| {
+        let message = Message { unit: Some(unit.to_owned()), ..message(id) };
+        store.submit(Batch { seq: None, writes: vec![Write::Message(Box::new(message), clock().wall)] });
+    };
+    let slow = Timing { refused_min: SOON, refused_max: SOON, ..quick() };
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), slow);
+    for (id, unit) in [(1, "web"), (2, "db"), (3, "web"), (4, "bad"), (5, "good")] {
+        put(id, unit);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let sent: Vec<_> = peer.arrived(5).await.iter().map(|it| Message::from_json(&it.body).unwrap().id).collect();
+    assert_eq!(sent[..4], ["m1", "m2", "m4", "m5"], "{sent:?}");
+    deliveries.stop(SOON).await;
+}
+
 /// The receiver is mended between a beginning and its end.
 #[tokio::test]
 async fn what_a_mended_receiver_took_too_early_is_said_again_after_what_was_before_it() {

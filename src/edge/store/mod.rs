@@ -72,6 +72,23 @@ pub enum Write {
     Fleet(Box<FleetWrite>),
 }
 
+impl Write {
+    /// The message, if it is one.
+    pub const fn message(&self) -> Option<&Message> {
+        match self {
+            Self::Message(message, _) => Some(message),
+            Self::Notice(_)
+            | Self::Incident(_)
+            | Self::Outbox(_)
+            | Self::Silence(_)
+            | Self::LastOutput(..)
+            | Self::Enablement(..)
+            | Self::Timer(..)
+            | Self::Fleet(_) => None,
+        }
+    }
+}
+
 /// What became of a message in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxUpdate {
@@ -114,6 +131,8 @@ pub enum Report {
     Degraded {
         /// Why, for people.
         reason: String,
+        /// Messages among them of which nobody knew that they would wait.
+        messages: Vec<Message>,
     },
     /// Rows are written again.
     Recovered {
@@ -187,6 +206,11 @@ impl Store {
     /// what happens when too many wait.
     pub fn submit(&self, batch: Batch) {
         self.0.shared.submit(batch, None);
+    }
+
+    /// The messages of rows that were handed in and wait for the writer.
+    pub fn messages_waiting(&self) -> Vec<Message> {
+        self.0.shared.messages()
     }
 
     /// Waits until what was handed in before is on disk; whether that came about in time.

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{Batch, Write};
-use crate::base::Happening;
+use crate::{alert::Message, base::Happening};
 
 /// Most notices that wait which are only for reading; the newest past it are dropped and counted.
 pub const NOTICES_WAITING_MAX: usize = 4096;
@@ -59,6 +59,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    pub(super) fn messages(&self) -> impl Iterator<Item = Message> {
+        self.batch.writes.iter().filter_map(Write::message).cloned()
+    }
+
     fn notices(&self) -> usize {
         self.batch.writes.iter().filter(|write| !is_essential(write)).count()
     }
@@ -165,6 +169,10 @@ impl Shared {
             queue.essentials -= entry.batch.writes.len() - notices;
         }
         taken
+    }
+
+    pub(super) fn messages(&self) -> Vec<Message> {
+        self.lock().entries.iter().flat_map(Entry::messages).collect()
     }
 
     /// How many notices were dropped since the last time this was asked.

@@ -112,7 +112,7 @@ impl Writer {
                 (self.report)(Report::Replaced { kept, reason });
             }
             if let Some(reason) = degraded {
-                (self.report)(Report::Degraded { reason });
+                (self.report)(Report::Degraded { reason, messages: Vec::new() });
             }
             self.degraded = true;
         }
@@ -265,7 +265,8 @@ impl Writer {
 
     fn degrade(&mut self, reason: String) {
         if !std::mem::replace(&mut self.degraded, true) {
-            (self.report)(Report::Degraded { reason });
+            let messages = self.pending.iter().flat_map(Entry::messages).collect();
+            (self.report)(Report::Degraded { reason, messages });
         }
     }
 

@@ -13,6 +13,17 @@ use crate::{
     edge::store::{Batch, OutboxRow, OutboxState, OutboxUpdate, Write},
 };
 
+/// What a receiver that answers well has refused of late.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    /// Messages in a row, each about something else than the one before.
+    in_a_row: u32,
+    /// What the last of them was about.
+    about: Option<String>,
+    /// What was refused waits for the route, and nothing else does.
+    pub(super) rest_alone: bool,
+}
+
 impl Known {
     /// Whether it waits by itself since it was refused by itself.
     fn is_refused(&self) -> bool {
@@ -23,7 +34,8 @@ impl Known {
 impl Worker {
     /// Something was taken.
     pub(super) fn takes(&mut self) {
-        (self.failures, self.refusals, self.deaths, self.apart) = (0, 0, 0, false);
+        (self.failures, self.deaths, self.apart) = (0, 0, false);
+        self.refusals = Refusals::default();
         self.taken += 1;
         self.ask_refused_again();
     }
@@ -82,6 +94,50 @@ impl Worker {
         self.common.store.submit(Batch { seq: None, writes });
     }
 
+    /// A message by itself was refused; how long the route rests. A second one about something else says that it is not the
+    /// messages.
+    pub(super) fn refuses(&mut self, part: &Part, reason: &str) -> Duration {
+        // One that cannot be read is about itself.
+        let thing = Message::from_json(&part.payload).map_or_else(|_| part.id.clone(), |message| message.thing());
+        let is_another = self.refusals.about.as_ref() != Some(&thing);
+        self.refusals.about = Some(thing);
+        self.refusals.in_a_row += u32::from(is_another);
+        if self.refusals.in_a_row < 2 {
+            let is_to_blame = part.known.taken_before.is_some_and(|before| self.taken > before);
+            if part.known.refused > 0 && !is_to_blame {
+                self.set_trouble(Some(Trouble::Refuses(reason.to_owned())));
+            }
+            return self.gap();
+        }
+        self.refusals.rest_alone = true;
+        let left = self.paused_until.saturating_duration_since(Instant::now());
+        if part.known.refused == 0 && !left.is_zero() {
+            return left;
+        }
+        self.died(reason.to_owned())
+    }
+
+    /// Whether what was refused waits for the route, and nothing else does.
+    pub(super) fn is_resting_for_refused(&self) -> bool {
+        self.refusals.rest_alone && self.paused_until > Instant::now()
+    }
+
+    /// What was not refused yet, and is about nothing of which an earlier message waits.
+    pub(super) fn fresh(&self, waiting: Vec<OutboxRow>) -> Vec<OutboxRow> {
+        let mut held = BTreeSet::new();
+        let mut is_fresh = |row: &OutboxRow| {
+            let was_refused = row.refused > 0 || self.known.get(&row.id).is_some_and(|known| known.refused > 0);
+            // One that cannot be read is refused when its turn comes.
+            let thing = Message::from_json(&row.payload).map_or_else(|_| row.id.clone(), |message| message.thing());
+            if was_refused {
+                held.insert(thing);
+                return false;
+            }
+            !held.contains(&thing)
+        };
+        waiting.into_iter().filter(|row| is_fresh(row)).collect()
+    }
+
     /// A message by itself was refused. It is to blame, and given up, once others were taken since it was refused first. Until
     /// then it waits, for longer than the route does: so another one asks next.
     pub(super) fn refused(&self, known: &mut Known, pause: Duration, reason: &str) -> OutboxState {
@@ -89,7 +145,9 @@ impl Worker {
         let taken_before = *known.taken_before.get_or_insert(self.taken);
         let is_to_blame = self.taken > taken_before;
         let is_over = is_to_blame || known.refused >= REFUSED_MAX || known.attempts >= ATTEMPTS_MAX;
-        let rest = pause.max(self.common.timing.refused_min).saturating_mul(2);
+        let timing = self.common.timing;
+        let own = timing.refused_min.saturating_mul(doubled(known.refused)).min(timing.refused_max);
+        let rest = pause.max(own).saturating_mul(2);
         known.rests_until = Some(Instant::now() + rest);
         self.waiting_or_failed(is_over, rest, reason)
     }

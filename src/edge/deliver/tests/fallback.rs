@@ -56,7 +56,16 @@ fn of_incident(incident: &str, status: Status) -> Message {
     let event = if status == Status::Firing { "unit_failed" } else { "recovered" };
     let id = format!("vm1/{incident}/{event}/a");
     let test = Message::test("vm1", &name("a"), clock::now());
-    Message { id, event: event.to_owned(), incident: incident.to_owned(), status, message: event.to_owned(), ..test }
+    let unit = incident.split_once("/").map(|(unit, _)| unit.to_owned());
+    Message {
+        id,
+        event: event.to_owned(),
+        incident: incident.to_owned(),
+        status,
+        message: event.to_owned(),
+        unit,
+        ..test
+    }
 }
 
 fn put_one(store: &Store, message: Message) {

@@ -40,7 +40,7 @@ fn say_until(bench: &Bench, last: u64) {
             }
             Report::Replaced { kept, reason } => println!("replaced {kept:?} {reason}"),
             Report::Refused { seq, reason } => println!("refused {seq:?} {reason}"),
-            Report::Degraded { reason } => println!("degraded {reason}"),
+            Report::Degraded { reason, .. } => println!("degraded {reason}"),
             Report::Recovered { .. } => println!("recovered"),
         }
     }

@@ -80,7 +80,7 @@ async fn a_file_that_somebody_removes_is_written_anew_from_what_is_open() {
         removed.iter().for_each(|name| fs::remove_file(dir.path().join(name)).unwrap());
         bench.submit(9000, vec![write(9000, ended(9000, Consequence::Fail))]);
         let told = bench.news();
-        assert!(matches!(&told, Report::Degraded { reason } if reason.contains("removed its file")), "{told:?}");
+        assert!(matches!(&told, Report::Degraded { reason, .. } if reason.contains("removed its file")), "{told:?}");
         bench.committed(9000);
         let rows = bench.store.history(None, 1000, None).await.unwrap();
         assert_eq!((rows.len(), kept_files(dir.path())), (301, Vec::new()), "{removed:?}");
@@ -303,7 +303,7 @@ async fn rows_wait_while_the_disk_is_full_and_none_is_lost() {
     for n in 2..=3000 {
         bench.submit(n, vec![write(n, starting(n, StartCause::AutoRestart)), write(n, ended(n, Consequence::Restart))]);
     }
-    let Report::Degraded { reason } = bench.news() else { panic!("the disk is not full") };
+    let Report::Degraded { reason, .. } = bench.news() else { panic!("the disk is not full") };
     assert!(reason.contains("full"), "{reason}");
     fs::remove_file(&ballast).unwrap();
     mount(None::<&str>, disk.0.path(), None::<&str>, MsFlags::MS_REMOUNT, Some("size=64m")).unwrap();
@@ -337,7 +337,7 @@ async fn anothers_lock_is_waited_out_and_the_caller_never_blocks() {
     works(&bench).await;
     let other = lock(&path);
     bench.submit(1, vec![write(1, starting(1, StartCause::Boot))]);
-    let Report::Degraded { reason } = bench.news() else { panic!("the lock was not seen") };
+    let Report::Degraded { reason, .. } = bench.news() else { panic!("the lock was not seen") };
     assert!(reason.contains("locked"), "{reason}");
     drop(other);
     assert_eq!(bench.news(), Report::Recovered { dropped: 0 });
