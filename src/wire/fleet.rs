@@ -139,6 +139,9 @@ pub struct PlanDocument {
     pub plan: Plan,
     /// What its digest is, in hex: what was agreed to.
     pub digest: String,
+    /// The `fleet.toml` that it was made for: whoever has another one by then can end it all the same.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fleet_toml: String,
 }
 
 impl PlanDocument {
@@ -364,6 +367,7 @@ mod tests {
             at_us: 5,
             digest: plan.digest().to_string(),
             plan,
+            fleet_toml: "name = \"test\"\n".to_owned(),
         };
         assert_eq!(PlanDocument::read(&write(&document)).unwrap(), document);
         let text = write(&document).replace(r#""max_unavailable":1"#, r#""max_unavailable":2"#);

@@ -5,6 +5,7 @@ mod consul; // as a pool
 mod failover; // of Redis
 mod guide; // the whole of it
 mod hosts; // without a daemon
+mod outdated; // plans of another fleet.toml
 mod partition; // a way that is cut
 mod pools; // load balancers besides HAProxy
 mod vigil; // who is alive
@@ -38,6 +39,10 @@ pub(crate) use hosts::{
     however_often_the_way_to_a_host_is_cut_each_step_is_done_once,
     the_key_of_a_node_opens_nothing_but_our_program_and_twenty_copies_of_a_step_are_done_once,
     what_is_not_sound_is_left_alone_and_who_is_to_be_notified_is_told_by_its_command,
+};
+pub(crate) use outdated::{
+    a_plan_whose_driver_died_and_whose_fleet_toml_changed_waits_for_someone_and_says_so,
+    without_redis_a_plan_of_another_fleet_toml_is_not_gone_on_with_and_can_be_ended,
 };
 pub(crate) use partition::a_machine_that_is_cut_off_in_the_middle_of_a_plan_is_waited_for_and_nothing_is_done_twice;
 pub(crate) use pools::{

@@ -105,6 +105,8 @@ const TESTS: &[Test] = tests![
     fleet::a_machine_that_stands_still_is_told_of_once_and_so_is_its_return,
     fleet::a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touches_no_service,
     fleet::a_plan_that_waits_for_someone_is_told_of_and_so_is_that_it_goes_on,
+    fleet::without_redis_a_plan_of_another_fleet_toml_is_not_gone_on_with_and_can_be_ended,
+    fleet::a_plan_whose_driver_died_and_whose_fleet_toml_changed_waits_for_someone_and_says_so,
     accept::each_connection_is_an_instance_with_its_client_as_standard_input,
     accept::an_instance_gets_its_connection_as_descriptor_3_and_knows_its_client,
     accept::a_client_on_the_same_link_is_told_with_its_interface,

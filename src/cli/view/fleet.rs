@@ -331,6 +331,7 @@ pub(crate) fn report(screen: &Screen, plan: &FleetPlan) -> String {
         }
     }
     let next = match plan.state.as_str() {
+        "paused" if plan.is_outdated => Some("plan abort ends it; then plan anew"),
         "paused" => Some("plan resume tries again what failed; plan abort ends it"),
         "unapproved" => Some("plan approve lets it begin"),
         _ => None,

@@ -264,7 +264,9 @@ impl Member {
         }
         let events: Vec<Event> = journal.iter().map(|(_, event)| event.clone()).collect();
         let now = clock::now().mono;
-        let rollout = Rollout::new(now, self.settings.topology.clone(), id, document.plan.clone(), token, &events);
+        let (topology, outdated) = self.made_for(&document);
+        let mut rollout = Rollout::new(now, topology, id, document.plan.clone(), token, &events);
+        rollout.handle(now, RolloutInput::Outdated(outdated));
         tracing::info!(plan = %id, epoch = token.epoch, "this node drives the plan");
         self.seat.unfinished = None;
         self.seat.plan = Some(id);
@@ -287,6 +289,13 @@ impl Member {
         }
         self.show();
         self.look();
+    }
+
+    /// Another `fleet.toml` may be the one that a plan was made for. A plan that goes on is not disturbed by it.
+    pub(super) fn look_at_inventory(&mut self) {
+        let Some(driver) = self.driver.as_ref().filter(|driver| driver.rollout.outdated().is_some()) else { return };
+        let (_, outdated) = self.made_for(&driver.document);
+        self.drive(RolloutInput::Outdated(outdated));
     }
 
     /// It may be driven for as long as the lock was asked for at that moment.

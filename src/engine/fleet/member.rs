@@ -282,6 +282,7 @@ impl Member {
                 self.hang_up();
                 let others = vigil::others(&self.settings).collect();
                 self.watch(MembershipInput::Configured(self.settings.heartbeat, others));
+                self.look_at_inventory();
                 if is_other_bus {
                     self.connect();
                 }

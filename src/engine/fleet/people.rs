@@ -102,7 +102,8 @@ impl Member {
         let id = PlanId(number(&mut rng));
         let digest = plan.digest().to_string();
         let (node, at_us) = (self.settings.node.clone(), clock::wall().0);
-        let document = PlanDocument { id, by: wish.by, node: node.clone(), at_us, plan, digest };
+        let fleet_toml = self.settings.text.to_string();
+        let document = PlanDocument { id, by: wish.by, node: node.clone(), at_us, plan, digest, fleet_toml };
         if let Some(driver) = &self.driver {
             let busy = format!("plan {} {}; wait for it, or abort it", driver.document.id, driver.rollout.control());
             return drop(reply.send(Err(Refusal::Busy(busy))));
@@ -175,6 +176,9 @@ impl Member {
         if let Some(driver) = &self.driver
             && driver.document.id == plan
         {
+            if let Some(outdated) = driver.rollout.outdated().filter(|_| is_to_go_on(&say)) {
+                return drop(reply.send(Err(Refusal::Wrong(outdated.reason.clone()))));
+            }
             let said = self.say_to_driver(plan, say).map_err(Refusal::Wrong);
             let live = self.driver.as_ref().map(|driver| show::driven(self, driver));
             // What was said may have been its end.
@@ -199,6 +203,14 @@ impl Member {
             }
             Some(_) | None => Err(format!("plan {plan} is not driven from {}", self.settings.node)),
         }
+    }
+}
+
+/// Whether someone wants more of it to be begun.
+const fn is_to_go_on(say: &Say) -> bool {
+    match say {
+        Say::Approve { .. } | Say::Resume { .. } => true,
+        Say::Pause { .. } | Say::Abort { .. } | Say::Quarantine { .. } => false,
     }
 }
 
@@ -246,6 +258,9 @@ async fn say_elsewhere(bus: &Bus, node: NodeName, plan: PlanId, say: Say) -> Res
         Ok::<_, Refusal>(text.and_then(|text| serde_json::from_str::<v1::FleetPlan>(&text).ok()))
     };
     let before = shown().await?;
+    if let Some(plan) = before.as_ref().filter(|plan| plan.is_outdated && is_to_go_on(&say)) {
+        return Err(Refusal::Wrong(plan.reason.clone().unwrap_or_default()));
+    }
     let Some(driver) = holder.as_deref().and_then(holder_node) else {
         return Err(match before.filter(v1::FleetPlan::is_over) {
             Some(plan) => Refusal::Wrong(format!("plan {id} is over: it has {}", plan.state)),

@@ -15,7 +15,8 @@ use crate::{
         bus::{Bus, DRIVEN_STAYS, Locked},
         clock,
     },
-    fleet::{End, Event, NodeName, PlanId, Token, Transport},
+    engine::settings::FleetSettings,
+    fleet::{End, Event, NodeName, Outdated, PlanId, Token, Topology, Transport},
     wire::{
         fleet::{FleetError, JournalWord, PlanDocument},
         v1,
@@ -26,6 +27,8 @@ use crate::{
 const JITTER_MS: u64 = 2_000;
 /// So many nodes, by name, look whether a plan has no driver.
 const SEATS: usize = 5;
+/// Digits of a digest that people are shown, here as in `fleet status`.
+const DIGITS_SHOWN: usize = 8;
 /// In a fleet of at most so many nodes all look at the others.
 const WATCHERS_MAX: usize = 100;
 
@@ -89,11 +92,13 @@ impl Member {
         }
         (self.seat.try_at, self.seat.is_trying) = (None, true);
         let (node, own, floor) = (self.settings.node.clone(), self.own.clone(), self.floor());
-        let (owner, topology) = (number(&mut rng), self.settings.digest);
+        let owner = number(&mut rng);
+        let inventories =
+            Inventories { own: self.settings.digest.to_string(), of_others: self.inventories_of_others() };
         tokio::spawn(async move {
             let asked = clock::now().mono;
             let holder = holder_text(&node, owner);
-            let begun = match take_over(&bus, plan, (&holder, former.as_deref()), floor, topology).await {
+            let begun = match take_over(&bus, plan, (&holder, former.as_deref()), floor, &inventories).await {
                 Ok(Some((epoch, document, journal, is_stale))) => {
                     let (document, token) = (Box::new(document), Token { epoch, owner });
                     Begun::Drives { document, journal, is_stale, token, owner: holder, asked, reply: None }
@@ -107,9 +112,38 @@ impl Member {
 
     /// Whether this node is one of those that look for plans without a driver.
     pub(super) fn has_seat(&self) -> bool {
+        self.seats().any(|name| *name == self.settings.node)
+    }
+
+    fn seats(&self) -> impl Iterator<Item = &NodeName> {
         let nodes = self.settings.topology.nodes.iter();
-        let mut agents = nodes.filter(|(_, node)| node.transport == Transport::Agent).map(|(name, _)| name);
-        agents.by_ref().take(SEATS).any(|name| *name == self.settings.node)
+        nodes.filter(|(_, node)| node.transport == Transport::Agent).map(|(name, _)| name).take(SEATS)
+    }
+
+    /// Of those that could take a plan over as well, and are alive.
+    fn inventories_of_others(&self) -> BTreeSet<String> {
+        let others = self.seats().filter(|name| **name != self.settings.node);
+        others.filter_map(|name| self.beat_of(name)).map(|beat| beat.topology.clone()).collect()
+    }
+
+    /// The inventory that a plan was made for, and why it may not go on if that is not what there is.
+    pub(super) fn made_for(&self, document: &PlanDocument) -> (Topology, Option<Outdated>) {
+        let FleetSettings { topology, digest, node, file, .. } = &*self.settings;
+        let made_for = document.plan.topology;
+        if made_for == *digest {
+            return (topology.clone(), None);
+        }
+        let is_it = FleetSettings::digest_of(&document.fleet_toml) == made_for;
+        let read = is_it.then(|| super::read(file, &document.fleet_toml).ok()).flatten();
+        // Of what can be read no more so much is ended as is there still.
+        let then = read.unwrap_or_else(|| topology.clone());
+        let gone = then.nodes.keys().filter(|name| !topology.nodes.contains_key(*name)).cloned().collect();
+        let [made_for, own] =
+            [made_for, *digest].map(|digest| digest.to_string().chars().take(DIGITS_SHOWN).collect::<String>());
+        let reason = format!(
+            "it was made for another fleet.toml, {made_for}, and {node} has {own}; abort it and plan anew, or put that one back and resume it"
+        );
+        (then, Some(Outdated { reason, gone }))
     }
 
     /// Whether this node looks at the others all the time. Of very many only a few do, and the rest when they are asked: a thousand
@@ -143,6 +177,12 @@ impl Member {
     }
 }
 
+/// The digests of `fleet.toml` here and elsewhere.
+struct Inventories {
+    own: String,
+    of_others: BTreeSet<String>,
+}
+
 type Found = (u64, PlanDocument, Vec<(Wall, Event)>, bool);
 
 /// Whether the last word of a journal of our own is old. Of what another node wrote its clock would have to be trusted.
@@ -157,7 +197,7 @@ async fn take_over(
     plan: PlanId,
     (owner, gone): (&str, Option<&str>),
     floor: u64,
-    topology: crate::unit::Digest,
+    inventories: &Inventories,
 ) -> Result<Option<Found>, Refusal> {
     let found = bus.plan(&plan.to_string()).await?;
     let Some((document, journal)) = found else { return Ok(None) };
@@ -167,8 +207,9 @@ async fn take_over(
         return Ok(None);
     }
     let document = PlanDocument::read(&document).map_err(wrong)?;
-    if document.plan.topology != topology {
-        return Err(Refusal::Wrong("the plan is of another fleet.toml than this node has".to_owned()));
+    let made_for = document.plan.topology.to_string();
+    if made_for != inventories.own && inventories.of_others.contains(&made_for) {
+        return Err(Refusal::Busy("another node has the fleet.toml that it was made for".to_owned()));
     }
     // A plan of which no word was said has just been ordered.
     let is_stale = !journal.is_empty() && !bus.was_driven().await?;

@@ -26,6 +26,7 @@ pub(super) fn planned(plan: &Plan, by: &str, node: &NodeName) -> v1::FleetPlan {
         services: plan.intent.services.iter().map(ToString::to_string).collect(),
         state: "planned".to_owned(),
         reason: None,
+        is_outdated: false,
         driver: None,
         waves: plan.waves.iter().map(wave).collect(),
         blockers: blockers(plan),
@@ -61,7 +62,10 @@ fn wave(wave: &Wave) -> v1::FleetWave {
 pub(super) fn driven(member: &Member, driver: &Driver) -> v1::FleetPlan {
     let Driver { rollout, document, journal, .. } = driver;
     let now = clock::now().mono;
+    let outdated = rollout.outdated().map(|outdated| outdated.reason.clone());
+    let is_outdated = outdated.is_some();
     let (state, reason) = match rollout.control() {
+        Control::Unapproved | Control::Paused { .. } if is_outdated => ("paused", outdated),
         Control::Unapproved => ("unapproved", None),
         Control::Running => ("running", None),
         Control::Paused { reason } => ("paused", Some(reason.clone())),
@@ -88,6 +92,7 @@ pub(super) fn driven(member: &Member, driver: &Driver) -> v1::FleetPlan {
         at_us: document.at_us,
         state: state.to_owned(),
         reason,
+        is_outdated,
         driver: Some(member.settings.node.to_string()),
         journal: journal.iter().map(word).collect(),
         ..shown

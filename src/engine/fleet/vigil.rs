@@ -196,11 +196,12 @@ fn what(plan: &Plan) -> String {
 
 /// For what a plan waits that only a person gives.
 fn waits_for(rollout: &Rollout) -> Option<String> {
-    match rollout.control() {
-        Control::Paused { reason } => Some(reason.clone()),
-        Control::Unapproved => Some("nobody has agreed to it yet".to_owned()),
-        Control::Aborting { .. } | Control::Ended(_) => None,
-        Control::Running => {
+    match (rollout.control(), rollout.outdated()) {
+        (Control::Unapproved | Control::Paused { .. }, Some(outdated)) => Some(outdated.reason.clone()),
+        (Control::Paused { reason }, None) => Some(reason.clone()),
+        (Control::Unapproved, None) => Some("nobody has agreed to it yet".to_owned()),
+        (Control::Aborting { .. } | Control::Ended(_), _) => None,
+        (Control::Running, _) => {
             let waves = &rollout.plan().waves;
             let is_next =
                 |wave: usize| waves.get(wave).is_some_and(|it| it.after.iter().all(|nth| rollout.is_done(*nth)));

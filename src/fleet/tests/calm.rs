@@ -112,9 +112,25 @@ impl Calm {
 
     /// Another one drives from now on, who knows so much of the journal.
     pub(super) fn take_over(&mut self, known: usize) {
+        self.take_over_at(known, None);
+    }
+
+    /// Another one, which may have another inventory.
+    pub(super) fn take_over_at(&mut self, known: usize, outdated: Option<Outdated>) {
         self.epoch += 1;
         self.rollout = Self::driver(self.second, &self.topology, &self.plan, self.epoch, &self.journal[..known]);
+        self.outdate(outdated);
         self.lease(u64::MAX);
+    }
+
+    pub(super) fn outdate(&mut self, outdated: Option<Outdated>) {
+        self.hear(vec![RolloutInput::Outdated(outdated)]);
+    }
+
+    /// Servers that get no requests.
+    pub(super) fn drained(&self) -> usize {
+        let servers = self.machines.values().flat_map(|machine| machine.pools.values()).flat_map(BTreeMap::values);
+        servers.filter(|takes| !**takes).count()
     }
 
     pub(super) fn lease(&mut self, until: u64) {

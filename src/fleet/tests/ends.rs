@@ -184,6 +184,20 @@ fn what_fails_however_often_it_is_resumed_is_said_to_each_time() {
     assert!(calm.until(1000, |calm| calm.end() == Some(End::Succeeded)), "{:?}", calm.rollout.control());
 }
 
+/// A configuration that was looked at is all that was done.
+#[test]
+fn what_was_only_looked_at_when_a_plan_is_ended_is_untouched_and_not_waited_for() {
+    let (topology, plan) = three(Policy::default());
+    let takes_its_time =
+        |order: &StepOrder| Course { takes: if order.deed == Deed::Validate { 20 } else { 1 }, ..Course::quick() };
+    let mut calm = Calm::new(&topology, &plan, takes_its_time);
+    assert!(calm.until(10, |calm| !calm.acts.is_empty()));
+    calm.say(Say::Abort { reason: "enough".to_owned(), by: by() });
+    assert!(calm.until(30, |calm| calm.end() == Some(End::Aborted)), "{:?}", calm.rollout.control());
+    let classes: BTreeSet<Class> = calm.rollout.report().into_values().collect();
+    assert_eq!((classes, calm.restarts().len()), (BTreeSet::from([Class::Untouched]), 0));
+}
+
 /// What has no patience waits for what has.
 #[test]
 fn a_plan_does_not_stand_still_while_a_step_keeps_its_own_deadline() {

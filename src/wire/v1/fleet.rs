@@ -200,6 +200,9 @@ pub struct FleetPlan {
     pub state: String,
     /// Why it is paused or was aborted.
     pub reason: Option<String>,
+    /// Whether it was made for another `fleet.toml` than its driver has: it can be ended, and not gone on with.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_outdated: bool,
     /// Which node drives it.
     pub driver: Option<String>,
     /// In order.
