@@ -375,6 +375,7 @@ impl Rollout {
             (_, Control::Ended(_)) => {}
             (Say::Approve { .. } | Say::Resume { .. }, _) if self.outdated.is_some() => {}
             (Say::Approve { wave, by }, _) => self.decide(Event::Approved { wave, by }),
+            (Say::Take { node, by }, _) => self.decide(Event::Taken { node, by }),
             (Say::Quarantine { instance, by }, _) => self.decide(Event::Quarantined { instance, by }),
             (Say::Abort { reason, by }, Control::Unapproved | Control::Running | Control::Paused { .. }) => {
                 self.decide(Event::Aborting { reason, by: Some(by) });
@@ -403,6 +404,8 @@ impl Rollout {
             Event::Approved { wave: Some(wave), .. } => {
                 self.approved.insert(*wave);
             }
+            // The token says who drives; this is for people.
+            Event::Taken { .. } => {}
             Event::Paused { reason, .. } => self.control = Control::Paused { reason: reason.clone() },
             Event::Resumed { .. } => {
                 self.control = Control::Running;

@@ -280,6 +280,7 @@ mod tests {
             state: "running".to_owned(),
             reason: None,
             is_outdated: false,
+            supersedes: None,
             driver: None,
             waves: vec![
                 wave("files", vec![task("files@vm2", "restart", &[])]),

@@ -338,6 +338,7 @@ impl Member {
             Wanted::Step { token, order } => {
                 self.tell_target(TargetInput::Order { token, order, age: span(age) });
             }
+            Wanted::GiveWay { driver, to } => self.give_way(&driver, to),
             Wanted::Say { plan, say } => {
                 if let Err(reason) = self.say_to_driver(plan, say) {
                     tracing::warn!(reason, from = %command.from, "what someone wants of a plan is left undone");

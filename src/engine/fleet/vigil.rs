@@ -160,11 +160,11 @@ impl Member {
 
     /// A plan that waited, as this node told, may have come to its end elsewhere.
     pub(super) fn tell_of_plans_over(&mut self) {
-        if self.plans.over == self.seat.over.len() {
+        let over: BTreeSet<PlanId> = self.seat.over.union(&self.seat.past).copied().collect();
+        if self.plans.over == over.len() {
             return;
         }
-        self.plans.over = self.seat.over.len();
-        let over: BTreeSet<PlanId> = self.seat.over.clone();
+        self.plans.over = over.len();
         for plan in over.iter().map(PlanId::to_string) {
             self.tell_people(FleetEvent::RolloutResumed { plan: plan.clone() });
             self.tell_people(FleetEvent::RolloutEnded { plan });

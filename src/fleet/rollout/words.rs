@@ -86,6 +86,13 @@ pub enum Say {
         /// Who.
         by: String,
     },
+    /// It is driven from another node from now on.
+    Take {
+        /// Which.
+        node: NodeName,
+        /// Who.
+        by: String,
+    },
     /// This one is neither acted on nor waited for.
     Quarantine {
         /// Which.
@@ -135,6 +142,13 @@ pub enum Event {
         reason: String,
         /// Who; none is the plan's policy.
         by: Option<String>,
+    },
+    /// Someone wants it driven from there.
+    Taken {
+        /// Where.
+        node: NodeName,
+        /// Who.
+        by: String,
     },
     /// Nobody counts on this one.
     Quarantined {

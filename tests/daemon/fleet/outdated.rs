@@ -82,3 +82,16 @@ pub(crate) fn a_plan_whose_driver_died_and_whose_fleet_toml_changed_waits_for_so
     assert_eq!((class(&plan, "db@vm1"), class(&plan, "app@vm2")), ("done", "untouched"), "{plan:#}");
     assert_eq!((fleet.generation(1, "db"), fleet.generation(2, "app")), (2, 1));
 }
+
+pub(crate) fn a_machine_that_still_has_the_fleet_toml_of_a_plan_takes_it_over_and_goes_on() {
+    let slow = THREE.replace("name = \"db\"\n", "name = \"db\"\nsoak = \"1min\"\n");
+    let mut fleet = Fleet::begin(3, &slow, &[("db", APP), ("app", APP)]);
+    // It would be the first by name.
+    append(fleet.node(1));
+    fleet.node(3).ok(&["fleet", "restart", "db", "--node", "vm1", "--no-wait"]);
+    until("the database was restarted", || (fleet.generation(1, "db") == 2).then_some(()));
+    fleet.node(1).ok(&["reload-config"]);
+    fleet.nodes.last_mut().unwrap().kill_keeper();
+    let plan = until_within(TAKEN_OVER, "another one drives", || fleet.plan(1).filter(|plan| plan["driver"] != "vm3"));
+    assert_eq!((&plan["driver"], &plan["state"]), (&"vm2".into(), &"running".into()), "{plan:#}");
+}
