@@ -64,6 +64,9 @@ pub(crate) struct PlanArgs {
     /// Whether or not the windows of services are open
     #[arg(long)]
     pub(crate) at_any_time: bool,
+    /// Agree to it, and to each of its waves, where someone has to: nobody is waited for
+    #[arg(long)]
+    pub(crate) approve: bool,
     /// In the place of the plan that is under way, if there is one, or of this one and no other: what it has begun ends, nothing more
     /// of it is begun, and then this one begins
     #[arg(long, value_name = "PLAN", num_args = 0..=1, require_equals = true, default_missing_value = "any")]

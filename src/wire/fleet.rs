@@ -152,6 +152,9 @@ pub struct PlanDocument {
     /// The plan in whose place it comes: this one begins once that one is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<PlanId>,
+    /// Whether whoever ordered it agrees to all of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_agreed: bool,
 }
 
 impl PlanDocument {
@@ -379,6 +382,7 @@ mod tests {
             plan,
             fleet_toml: "name = \"test\"\n".to_owned(),
             supersedes: Some(PlanId(9)),
+            is_agreed: true,
         };
         assert_eq!(PlanDocument::read(&write(&document)).unwrap(), document);
         let text = write(&document).replace(r#""max_unavailable":1"#, r#""max_unavailable":2"#);

@@ -9,6 +9,7 @@ mod outdated; // plans of another fleet.toml
 mod partition; // a way that is cut
 mod pools; // load balancers besides HAProxy
 mod take; // who drives, and which plan
+mod triggers; // the API, and time
 mod vigil; // who is alive
 mod windows; // when
 
@@ -55,6 +56,10 @@ pub(crate) use take::{
     a_plan_is_driven_from_where_someone_wants_it_and_each_step_is_done_once,
     a_plan_takes_the_place_of_another_one_wherever_that_is_driven_and_whoever_dies,
     without_redis_a_plan_takes_the_place_of_another_one_too,
+};
+pub(crate) use triggers::{
+    a_plan_is_ordered_watched_and_ended_through_the_api, a_timer_orders_a_plan_that_nobody_has_to_agree_to_any_more,
+    a_timer_orders_nothing_outside_of_windows_and_its_unit_fails_with_the_reason,
 };
 pub(crate) use vigil::{
     a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touches_no_service,

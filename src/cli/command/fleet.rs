@@ -101,9 +101,9 @@ fn newest(context: &Context) -> Result<String, Failure> {
 }
 
 fn order(context: &Context, verb: &str, args: PlanArgs) -> Result<Exit, Failure> {
-    let PlanArgs { services, nodes, no_cascade, at_any_time, supersede, dry_run, digest, no_wait } = args;
+    let PlanArgs { services, nodes, no_cascade, at_any_time, approve, supersede, dry_run, digest, no_wait } = args;
     let verb = verb.to_owned();
-    let intent = FleetIntent { verb, services, nodes, no_cascade, at_any_time, dry_run, digest, supersede };
+    let intent = FleetIntent { verb, services, nodes, no_cascade, at_any_time, dry_run, digest, approve, supersede };
     let interrupt = Interrupt::watch().map_err(Failure::Signals)?;
     let mut wait = |ticks| interrupt.check_briefly(ticks);
     let answer: Answer<FleetPlan> = context.client.post("/v1/fleet/plans", &intent, &mut wait)?;

@@ -370,9 +370,23 @@ impl Member {
             let reason = "nobody has driven it for more than ten minutes; resume it if it is still wanted".to_owned();
             self.drive(RolloutInput::Say(Say::Pause { reason, by: self.settings.node.to_string() }));
         }
+        self.agree();
         self.show();
         self.give_up_what_is_superseded();
         self.look();
+    }
+
+    /// Whoever ordered it may have agreed to it as they did.
+    fn agree(&mut self) {
+        let is_wanted =
+            |driver: &&Driver| driver.document.is_agreed && *driver.rollout.control() == Control::Unapproved;
+        let Some(driver) = self.driver.as_ref().filter(is_wanted) else { return };
+        let waves = driver.document.plan.waves.iter().enumerate().filter(|(_, wave)| wave.approve);
+        let waves: Vec<usize> = waves.map(|(nth, _)| nth).collect();
+        let by = driver.document.by.clone();
+        for wave in std::iter::once(None).chain(waves.into_iter().map(Some)) {
+            self.drive(RolloutInput::Say(Say::Approve { wave, by: by.clone() }));
+        }
     }
 
     /// Another `fleet.toml` may be the one that a plan was made for. A plan that goes on is not disturbed by it.

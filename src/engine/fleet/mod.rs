@@ -92,6 +92,8 @@ pub struct Wish {
     pub by: String,
     /// The plan that they were shown.
     pub digest: Option<Digest>,
+    /// Whether they agree to all of it, where someone has to.
+    pub is_agreed: bool,
     /// Whether the plan that is under way comes to its end for it.
     pub supersedes: Option<Which>,
 }

@@ -111,8 +111,8 @@ impl Member {
         let id = PlanId(number(&mut self.rng()));
         let digest = plan.digest().to_string();
         let (node, at_us) = (self.settings.node.clone(), clock::wall().0);
-        let (fleet_toml, by) = (self.settings.text.to_string(), wish.by);
-        let document = PlanDocument { id, by, node, at_us, plan, digest, fleet_toml, supersedes: None };
+        let (fleet_toml, by, is_agreed) = (self.settings.text.to_string(), wish.by, wish.is_agreed);
+        let document = PlanDocument { id, by, node, at_us, plan, digest, fleet_toml, supersedes: None, is_agreed };
         if self.driver.is_some() {
             return self.try_to_supersede(document, wish.supersedes.as_ref(), reply);
         }

@@ -131,6 +131,7 @@ mod tests {
             plan,
             fleet_toml: String::new(),
             supersedes: supersedes.map(PlanId),
+            is_agreed: false,
         };
         let journal = journal.iter().map(|event| (Wall(0), event.clone())).collect();
         KeptPlan { id: PlanId(id), at: Wall(0), document: write(&document), shown: None, journal }

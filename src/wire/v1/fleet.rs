@@ -157,6 +157,7 @@ pub struct FleetServer {
 
 /// What someone wants done: `POST /v1/fleet/plans`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub struct FleetIntent {
     /// `restart`, `reload`; `follow`: not they, but those that depend on them, as after a restart.
     pub verb: String,
@@ -177,6 +178,9 @@ pub struct FleetIntent {
     /// The digest of the plan that someone was shown: another plan is refused.
     #[serde(default)]
     pub digest: Option<String>,
+    /// Whether whoever orders it agrees to it, and to each of its waves, where someone has to.
+    #[serde(default)]
+    pub approve: bool,
     /// The plan that is under way and comes to its end for this one: its id, or the beginning of it; `any` is whichever it is.
     #[serde(default)]
     pub supersede: Option<String>,
