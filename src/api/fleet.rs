@@ -10,7 +10,7 @@ use super::{access, problem::Failure};
 use crate::{
     engine::{
         Handle,
-        fleet::{Fleet, Refusal, Wish},
+        fleet::{Fleet, Refusal, Which, Wish},
     },
     fleet::{Intent, PlanId, Say, Verb},
     web::Peer,
@@ -73,6 +73,9 @@ pub(super) async fn say(
         )));
     }
     let id: PlanId = plan.id.parse().map_err(|error| Failure::bad_request(format!("{error}")))?;
+    if wanted.verb == "take" {
+        return Ok(Json(fleet_of(&handle)?.take(id, by).await?.map_err(refused)?));
+    }
     let said = said(wanted, by, plan.waves.len())?;
     Ok(Json(fleet_of(&handle)?.say(id, said).await?.map_err(refused)?))
 }
@@ -117,7 +120,8 @@ fn wish(wanted: v1::FleetIntent, by: String) -> Result<Wish, Failure> {
         cascade: !wanted.no_cascade,
         at_any_time: wanted.at_any_time,
     };
-    Ok(Wish { intent, by, digest })
+    let supersedes = wanted.supersede.map(|which| if which == "any" { Which::Any } else { Which::Named(which) });
+    Ok(Wish { intent, by, digest, is_agreed: wanted.approve, supersedes })
 }
 
 fn said(wanted: v1::FleetSay, by: String, waves: usize) -> Result<Say, Failure> {
@@ -139,7 +143,7 @@ fn said(wanted: v1::FleetSay, by: String, waves: usize) -> Result<Say, Failure> 
             Ok(Say::Quarantine { instance, by })
         }
         other => Err(Failure::bad_request(format!(
-            "{other:?} is nothing to be said of a plan (approve, pause, resume, abort, quarantine)"
+            "{other:?} is nothing to be said of a plan (approve, pause, resume, abort, take, quarantine)"
         ))),
     }
 }

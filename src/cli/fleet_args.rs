@@ -64,9 +64,14 @@ pub(crate) struct PlanArgs {
     /// Whether or not the windows of services are open
     #[arg(long)]
     pub(crate) at_any_time: bool,
-    /// Abort the plan that is under way first, if there is one: what it has begun ends, and nothing more of it is begun
-    #[arg(long, conflicts_with = "dry_run")]
-    pub(crate) supersede: bool,
+    /// Agree to it, and to each of its waves, where someone has to: nobody is waited for
+    #[arg(long)]
+    pub(crate) approve: bool,
+    /// In the place of the plan that is under way, if there is one, or of this one and no other: what it has begun ends, nothing more
+    /// of it is begun, and then this one begins
+    #[arg(long, value_name = "PLAN", num_args = 0..=1, require_equals = true, default_missing_value = "any")]
+    #[arg(conflicts_with = "dry_run")]
+    pub(crate) supersede: Option<String>,
     /// Show the plan and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -106,6 +111,12 @@ pub(crate) enum PlanCommand {
     Pause(SayArgs),
     /// Go on, and try again what failed
     Resume {
+        /// Its id, or the beginning of it
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Drive it from this node from now on; the one that does gives it up in order, or is gone
+    Take {
         /// Its id, or the beginning of it
         #[arg(value_name = "ID")]
         id: String,

@@ -177,6 +177,16 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])";
 const RELEASE: &str = "
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])";
+/// Makes a plan the present one, if the lock is ours and nobody was quicker.
+const REPLACE: &str = "
+if redis.call('GET', KEYS[1]) ~= ARGV[1] or (redis.call('GET', KEYS[2]) or '') ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[2], ARGV[3])
+return 1";
+/// Gives it to another one, if it is ours still.
+const HAND_OVER: &str = "
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1";
 
 impl Bus {
     /// A way that is not gone yet.
@@ -264,6 +274,13 @@ impl Bus {
         self.ask(redis::cmd("EVAL").arg(RELEASE).arg(1).arg(self.key("lock")).arg(owner)).await
     }
 
+    /// Gives the lock to another owner for `lease`, if it is ours still.
+    pub async fn hand_over(&self, owner: &str, to: &str, lease: Duration) -> Result<(), BusError> {
+        let mut script = redis::cmd("EVAL");
+        script.arg(HAND_OVER).arg(1).arg(self.key("lock")).arg(owner).arg(to).arg(millis(lease));
+        self.ask(&script).await
+    }
+
     /// Has this node tell of something for `lease`, unless another one does: whether it does.
     pub async fn claim(&self, what: &str, lease: Duration) -> Result<bool, BusError> {
         let node = &self.0.settings.node;
@@ -282,15 +299,17 @@ impl Bus {
         self.ask(&ask).await
     }
 
-    /// Keeps a plan, and makes it the present one.
-    pub async fn keep_plan(&self, id: &str, document: &str) -> Result<(), BusError> {
+    /// Keeps a plan, and makes it the present one in the place of `before`, if that is it still and the lock is ours: whether it is.
+    pub async fn keep_plan(&self, id: &str, document: &str, owner: &str, before: &str) -> Result<bool, BusError> {
         let mut all = redis::pipe();
         all.cmd("SET").arg(self.key(&format!("plan:{id}"))).arg(document).arg("PX").arg(millis(PLAN_STAYS)).ignore();
-        all.cmd("SET").arg(self.key("plan")).arg(id).ignore();
         all.cmd("LREM").arg(self.key("plans")).arg(0).arg(id).ignore();
         all.cmd("LPUSH").arg(self.key("plans")).arg(id).ignore();
         all.cmd("LTRIM").arg(self.key("plans")).arg(0).arg(PLANS_KEPT - 1).ignore();
-        self.ask_all(&all).await
+        let () = self.ask_all(&all).await?;
+        let mut script = redis::cmd("EVAL");
+        script.arg(REPLACE).arg(2).arg(self.key("lock")).arg(self.key("plan")).arg(owner).arg(before).arg(id);
+        self.ask(&script).await
     }
 
     /// Keeps a plan as people see it.

@@ -23,7 +23,8 @@ pub use name::{FleetName, Instance, NameError, NodeName, PoolName, ServiceName, 
 pub use plan::{Action, Blocker, Intent, Plan, Task, Verb, Wave, Why};
 pub use planner::{Condition, Facts, PlanError, PoolFact, Reach, plan};
 pub use rollout::{
-    Class, Control, End, Event, Failure, Progress, Rollout, RolloutEffect, RolloutInput, Say, Stage, Unavailable, Wait,
+    Class, Control, End, Event, Failure, Outdated, Progress, Rollout, RolloutEffect, RolloutInput, Say, Stage,
+    Unavailable, Wait,
 };
 pub use rules::Rules;
 pub use share::{Share, ShareError};

@@ -20,7 +20,7 @@ pub use guard::{Unavailable, Wait};
 pub use task::{Failure, Stage};
 use task::{Known, Ledger, Run, Step};
 use turn::Turn;
-pub use words::{Class, Control, End, Event, Progress, RolloutEffect, RolloutInput, Say};
+pub use words::{Class, Control, End, Event, Outdated, Progress, RolloutEffect, RolloutInput, Say};
 
 use super::{
     Answer, Entry, Instance, NodeName, Plan, PlanId, Rules, Seq, StepId, Token, Topology, Verdict, view::View,
@@ -62,6 +62,8 @@ pub struct Rollout {
     view: View,
     lease: Mono,
     closed: Option<String>,
+    /// Why it may not go on: it was made for another inventory.
+    outdated: Option<Outdated>,
     /// A driver that came after this one.
     superseded: Option<Token>,
     /// When each node was asked for its promise last.
@@ -112,6 +114,7 @@ impl Rollout {
             view: View::default(),
             lease: Mono::default(),
             closed: None,
+            outdated: None,
             superseded: None,
             asked: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -148,6 +151,11 @@ impl Rollout {
     /// Where the plan stands.
     pub const fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// Why it may not go on, if it was made for another inventory than there is.
+    pub const fn outdated(&self) -> Option<&Outdated> {
+        self.outdated.as_ref()
     }
 
     /// The driver that came after this one; this one does nothing more.
@@ -210,7 +218,15 @@ impl Rollout {
         }
         match run.stage(&self.ledger) {
             Stage::Well => Class::Done,
-            Stage::Waiting | Stage::Undone if run.left_drained(&self.ledger).next().is_none() => Class::Untouched,
+            Stage::Waiting | Stage::Undone if run.left_drained(&self.ledger).next().is_none() => match self.control {
+                // Whoever drove before may have begun something there.
+                Control::Ended(_) if !self.is_heard(run) => Class::Unknown,
+                Control::Unapproved
+                | Control::Running
+                | Control::Paused { .. }
+                | Control::Aborting { .. }
+                | Control::Ended(_) => Class::Untouched,
+            },
             _ if run.under_way(&self.ledger).next().is_some() => match self.control {
                 Control::Ended(_) => Class::Unknown,
                 Control::Unapproved | Control::Running | Control::Paused { .. } | Control::Aborting { .. } => {
@@ -228,11 +244,24 @@ impl Rollout {
             | Stage::Healing
             | Stage::Undraining
             | Stage::Undoing => match self.control {
-                Control::Ended(_) => Class::LeftDrained,
+                Control::Ended(_) => self.class_at_end(run),
                 Control::Unapproved | Control::Running | Control::Paused { .. } | Control::Aborting { .. } => {
                     Class::InFlight
                 }
             },
+        }
+    }
+
+    /// Of one that was begun and came to no end of its own, and to which nothing is being done.
+    fn class_at_end(&self, run: &Run) -> Class {
+        match run.left_drained(&self.ledger).next() {
+            Some(_) => Class::LeftDrained,
+            // Nobody waited for it to be well.
+            None if run.may_be_acted_on(&self.ledger) => Class::Unknown,
+            // The reload before failed.
+            None if run.is_escalated(&self.ledger) => Class::Failed,
+            // It was looked at, or drained and given back.
+            None => Class::Untouched,
         }
     }
 
@@ -251,6 +280,7 @@ impl Rollout {
         match input {
             RolloutInput::Lease(until) => self.lease = until,
             RolloutInput::Window(closed) => self.closed = closed,
+            RolloutInput::Outdated(outdated) => self.outdated = outdated,
             RolloutInput::Report { node, seq, age, report } => {
                 let is_ours = report.promised == Some(self.token);
                 if !is_ours && self.rules.barrier {
@@ -343,7 +373,9 @@ impl Rollout {
     fn said(&mut self, say: Say) {
         match (say, &self.control) {
             (_, Control::Ended(_)) => {}
+            (Say::Approve { .. } | Say::Resume { .. }, _) if self.outdated.is_some() => {}
             (Say::Approve { wave, by }, _) => self.decide(Event::Approved { wave, by }),
+            (Say::Take { node, by }, _) => self.decide(Event::Taken { node, by }),
             (Say::Quarantine { instance, by }, _) => self.decide(Event::Quarantined { instance, by }),
             (Say::Abort { reason, by }, Control::Unapproved | Control::Running | Control::Paused { .. }) => {
                 self.decide(Event::Aborting { reason, by: Some(by) });
@@ -372,6 +404,8 @@ impl Rollout {
             Event::Approved { wave: Some(wave), .. } => {
                 self.approved.insert(*wave);
             }
+            // The token says who drives; this is for people.
+            Event::Taken { .. } => {}
             Event::Paused { reason, .. } => self.control = Control::Paused { reason: reason.clone() },
             Event::Resumed { .. } => {
                 self.control = Control::Running;
@@ -417,6 +451,9 @@ impl Rollout {
     fn advance(&mut self, now: Mono) {
         if self.superseded.is_some() || now >= self.lease || matches!(self.control, Control::Ended(_)) {
             return;
+        }
+        if let (Control::Running, Some(Outdated { reason, .. })) = (&self.control, &self.outdated) {
+            self.decide(Event::Paused { reason: reason.clone(), by: None });
         }
         self.ask_promises(now);
         loop {

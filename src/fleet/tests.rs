@@ -6,6 +6,7 @@ mod ends;
 mod journal;
 mod large;
 mod membership;
+mod outdated;
 mod plans;
 mod resumed;
 mod safety;

@@ -46,6 +46,13 @@ pub enum Wanted {
         /// What they want.
         say: Say,
     },
+    /// Of whoever drives: another node is to drive, as someone wants.
+    GiveWay {
+        /// Who has the lock, as it was taken.
+        driver: String,
+        /// Who is to have it.
+        to: String,
+    },
 }
 
 /// By a node, to whoever drives.
@@ -139,6 +146,15 @@ pub struct PlanDocument {
     pub plan: Plan,
     /// What its digest is, in hex: what was agreed to.
     pub digest: String,
+    /// The `fleet.toml` that it was made for: whoever has another one by then can end it all the same.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fleet_toml: String,
+    /// The plan in whose place it comes: this one begins once that one is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<PlanId>,
+    /// Whether whoever ordered it agrees to all of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_agreed: bool,
 }
 
 impl PlanDocument {
@@ -364,6 +380,9 @@ mod tests {
             at_us: 5,
             digest: plan.digest().to_string(),
             plan,
+            fleet_toml: "name = \"test\"\n".to_owned(),
+            supersedes: Some(PlanId(9)),
+            is_agreed: true,
         };
         assert_eq!(PlanDocument::read(&write(&document)).unwrap(), document);
         let text = write(&document).replace(r#""max_unavailable":1"#, r#""max_unavailable":2"#);
@@ -383,6 +402,7 @@ mod tests {
             (text, proptest::option::of(text)).prop_map(|(reason, by)| Event::Paused { reason, by }),
             text.prop_map(|by| Event::Resumed { by }),
             (text, proptest::option::of(text)).prop_map(|(reason, by)| Event::Aborting { reason, by }),
+            text.prop_map(|by| Event::Taken { node: vm1(), by }),
             (instance.clone(), text).prop_map(|(instance, by)| Event::Quarantined { instance, by }),
             (instance.clone(), any::<u32>()).prop_map(|(instance, attempt)| Event::Retried { instance, attempt }),
             instance.clone().prop_map(Event::Done),

@@ -5,8 +5,11 @@ mod consul; // as a pool
 mod failover; // of Redis
 mod guide; // the whole of it
 mod hosts; // without a daemon
+mod outdated; // plans of another fleet.toml
 mod partition; // a way that is cut
 mod pools; // load balancers besides HAProxy
+mod take; // who drives, and which plan
+mod triggers; // the API, and time
 mod vigil; // who is alive
 mod windows; // when
 
@@ -39,10 +42,24 @@ pub(crate) use hosts::{
     the_key_of_a_node_opens_nothing_but_our_program_and_twenty_copies_of_a_step_are_done_once,
     what_is_not_sound_is_left_alone_and_who_is_to_be_notified_is_told_by_its_command,
 };
+pub(crate) use outdated::{
+    a_machine_that_still_has_the_fleet_toml_of_a_plan_takes_it_over_and_goes_on,
+    a_plan_whose_driver_died_and_whose_fleet_toml_changed_waits_for_someone_and_says_so,
+    without_redis_a_plan_of_another_fleet_toml_is_not_gone_on_with_and_can_be_ended,
+};
 pub(crate) use partition::a_machine_that_is_cut_off_in_the_middle_of_a_plan_is_waited_for_and_nothing_is_done_twice;
 pub(crate) use pools::{
     a_load_balancer_behind_a_command_is_asked_told_and_believed,
     no_request_fails_while_servers_behind_nginx_are_restarted,
+};
+pub(crate) use take::{
+    a_plan_is_driven_from_where_someone_wants_it_and_each_step_is_done_once,
+    a_plan_takes_the_place_of_another_one_wherever_that_is_driven_and_whoever_dies,
+    without_redis_a_plan_takes_the_place_of_another_one_too,
+};
+pub(crate) use triggers::{
+    a_plan_is_ordered_watched_and_ended_through_the_api, a_timer_orders_a_plan_that_nobody_has_to_agree_to_any_more,
+    a_timer_orders_nothing_outside_of_windows_and_its_unit_fails_with_the_reason,
 };
 pub(crate) use vigil::{
     a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touches_no_service,
@@ -305,7 +322,8 @@ pub(crate) fn an_aborted_plan_leaves_alone_what_it_had_not_begun() {
     fleet.node(1).ok(&["fleet", "restart", "app", "--node", "vm3", "--supersede"]);
     assert_eq!((fleet.generation(3, "app"), fleet.generation(2, "app")), (2, 2));
     let plans = fleet.node(1).ok(&["fleet", "plans", "--json"]).json()["plans"].clone();
-    assert_eq!((&plans[1]["state"], &plans[1]["reason"]), (&"aborted".into(), &"another plan takes its place".into()));
+    let why = format!("plan {} supersedes it", &plans[0]["id"].as_str().unwrap()[..8]);
+    assert_eq!((&plans[1]["state"], &plans[1]["reason"]), (&"aborted".into(), &why.into()));
 }
 
 /// A web application that takes a while to come up, on a port or a socket in the file system.

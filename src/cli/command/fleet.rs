@@ -21,9 +21,6 @@ const KNOWN: &str = "/v1/fleet?known";
 /// How often it is asked how far a plan is.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// So often it is looked whether an aborted plan has ended.
-const ENDS_AFTER: u32 = 480;
-
 /// `fleet`
 pub(super) fn run(context: &Context, what: FleetCommand) -> Result<Exit, Failure> {
     match what {
@@ -82,6 +79,7 @@ pub(super) fn plan(context: &Context, what: PlanCommand) -> Result<Exit, Failure
         }
         PlanCommand::Approve { id, wave, digest } => (id, FleetSay { wave, digest, ..say("approve") }),
         PlanCommand::Pause(args) => (args.id, FleetSay { reason: args.reason, ..say("pause") }),
+        PlanCommand::Take { id } => (id, say("take")),
         PlanCommand::Resume { id } => (id, say("resume")),
         PlanCommand::Abort(args) => (args.id, FleetSay { reason: args.reason, ..say("abort") }),
         PlanCommand::Quarantine { id, instance } => (id, FleetSay { instance: Some(instance), ..say("quarantine") }),
@@ -103,14 +101,11 @@ fn newest(context: &Context) -> Result<String, Failure> {
 }
 
 fn order(context: &Context, verb: &str, args: PlanArgs) -> Result<Exit, Failure> {
-    let PlanArgs { services, nodes, no_cascade, at_any_time, supersede, dry_run, digest, no_wait } = args;
+    let PlanArgs { services, nodes, no_cascade, at_any_time, approve, supersede, dry_run, digest, no_wait } = args;
     let verb = verb.to_owned();
-    let intent = FleetIntent { verb, services, nodes, no_cascade, at_any_time, dry_run, digest };
+    let intent = FleetIntent { verb, services, nodes, no_cascade, at_any_time, dry_run, digest, approve, supersede };
     let interrupt = Interrupt::watch().map_err(Failure::Signals)?;
     let mut wait = |ticks| interrupt.check_briefly(ticks);
-    if supersede {
-        end_present(context, &interrupt)?;
-    }
     let answer: Answer<FleetPlan> = context.client.post("/v1/fleet/plans", &intent, &mut wait)?;
     // The order has asked everyone, hosts too: that is not waited for again.
     let before: Option<Answer<Fleet>> = if context.json { None } else { Some(context.client.get(KNOWN)?) };
@@ -129,28 +124,6 @@ fn order(context: &Context, verb: &str, args: PlanArgs) -> Result<Exit, Failure>
     }
     print(with_list(&context.screen, &answer.value).as_bytes())?;
     watch(context, answer.value)
-}
-
-/// Aborts the plan that is under way, if there is one, and waits for its end.
-fn end_present(context: &Context, interrupt: &Interrupt) -> Result<(), Failure> {
-    let answer: Answer<FleetPlans> = context.client.get("/v1/fleet/plans")?;
-    let Some(plan) = answer.value.plans.into_iter().find(|plan| !plan.is_over()) else { return Ok(()) };
-    let place = format!("/v1/fleet/plans/{}", plan.id);
-    let reason = Some("another plan takes its place".to_owned());
-    let said = FleetSay { verb: "abort".to_owned(), reason, wave: None, digest: None, instance: None };
-    let mut wait = |ticks| interrupt.check_briefly(ticks);
-    let mut answer: Answer<FleetPlan> = context.client.post(&place, &said, &mut wait)?;
-    for _ in 0..ENDS_AFTER {
-        if answer.value.is_over() {
-            return Ok(());
-        }
-        interrupt.pause(PAUSE)?;
-        answer = context.client.get(&place)?;
-    }
-    Err(Failure::Usage {
-        text: "the plan before is being aborted, and something of it is still under way",
-        remedy: "`supervisorctl plan show -f` shows what; say it again once that has ended",
-    })
 }
 
 /// Tells each new word of the journal, until the plan is over or waits for someone.

@@ -279,6 +279,8 @@ mod tests {
             services: vec!["files".to_owned()],
             state: "running".to_owned(),
             reason: None,
+            is_outdated: false,
+            supersedes: None,
             driver: None,
             waves: vec![
                 wave("files", vec![task("files@vm2", "restart", &[])]),

@@ -202,7 +202,7 @@ fn style_of(state: &str) -> anstyle::Style {
     match state {
         "succeeded" => GOOD,
         "paused" | "aborted" | "blocked" => BAD,
-        "unapproved" | "aborting" | "running" => CARE,
+        "waiting" | "unapproved" | "aborting" | "running" => CARE,
         _ => PLAIN,
     }
 }
@@ -232,6 +232,7 @@ pub(crate) fn plan(screen: &Screen, plan: &FleetPlan) -> String {
         let (by, node) = (one_line(&plan.by), one_line(&plan.node));
         write!(out, "  ordered by {by} at {node}, {}", screen.local(plan.at_us)).ok();
         plan.driver.as_ref().map(|driver| write!(out, "; driven from {}", one_line(driver)));
+        plan.supersedes.as_ref().map(|before| write!(out, "; supersedes {}", short(before)));
         out.push('\n');
     }
     writeln!(out, "  digest {}", one_line(&plan.digest)).ok();
@@ -331,6 +332,9 @@ pub(crate) fn report(screen: &Screen, plan: &FleetPlan) -> String {
         }
     }
     let next = match plan.state.as_str() {
+        "paused" if plan.is_outdated => {
+            Some("plan abort ends it; fleet restart … --supersede puts another one in its place")
+        }
         "paused" => Some("plan resume tries again what failed; plan abort ends it"),
         "unapproved" => Some("plan approve lets it begin"),
         _ => None,

@@ -6,9 +6,11 @@ use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 
 use super::{
     Refusal, Wish,
+    lock::{Claim, Got, Held},
     member::{Input, Member},
     send::Out,
     show,
+    standing::Standing,
 };
 use crate::{
     base::{Mono, TimeSpan, Wall},
@@ -39,7 +41,9 @@ pub(super) struct Driver {
     pub(super) rollout: Rollout,
     pub(super) document: PlanDocument,
     pub(super) journal: Vec<(Wall, Event)>,
-    owner: String,
+    /// Those that take its place once it is over, the newest first.
+    pub(super) next: Vec<PlanDocument>,
+    pub(super) owner: String,
     renew_at: Instant,
     /// How many commands each node was sent.
     commands: BTreeMap<NodeName, u64>,
@@ -52,6 +56,16 @@ impl Driver {
     /// How many commands each node was sent, of those that hear them through Redis.
     pub(super) fn sent(&self) -> BTreeMap<NodeName, u64> {
         self.commands.clone()
+    }
+
+    /// The plan that people want: the newest one.
+    pub(super) fn newest(&self) -> PlanId {
+        self.next.first().unwrap_or(&self.document).id
+    }
+
+    /// Whether it is this one, or one that comes next.
+    pub(super) fn has(&self, plan: PlanId) -> bool {
+        self.document.id == plan || self.next.iter().any(|next| next.id == plan)
     }
 }
 
@@ -68,10 +82,8 @@ impl Drop for Driver {
 pub(super) enum Begun {
     /// It is driven from here.
     Drives {
-        /// Which plan.
-        document: Box<PlanDocument>,
-        /// What was said of it before.
-        journal: Vec<(Wall, Event)>,
+        /// Which plan, and what comes then.
+        standing: Box<Standing>,
         /// Whether nobody has driven it for long.
         is_stale: bool,
         /// By which token.
@@ -80,9 +92,11 @@ pub(super) enum Begun {
         owner: String,
         /// When the lock was asked for.
         asked: Mono,
-        /// Whoever waits to see it.
-        reply: Option<Reply>,
+        /// Why here.
+        cause: Cause,
     },
+    /// The plan that is driven here comes to its end for this one.
+    Supersedes(Box<PlanDocument>, Reply),
     /// The plan in Redis is over.
     Over(PlanId),
     /// It is not, for now.
@@ -98,6 +112,36 @@ pub(super) enum Begun {
         /// Whoever waits to see it.
         reply: Reply,
     },
+}
+
+/// Why a plan comes to be driven here.
+#[derive(Debug)]
+pub(super) enum Cause {
+    /// It was ordered here.
+    Ordered(Reply),
+    /// Someone wants it to be.
+    Taken(String, Reply),
+    /// Nobody drove it, or it follows one that was driven here.
+    Left,
+}
+
+impl Cause {
+    /// Whoever waits to see it.
+    pub(super) fn reply(self) -> Option<Reply> {
+        match self {
+            Self::Ordered(reply) | Self::Taken(_, reply) => Some(reply),
+            Self::Left => None,
+        }
+    }
+}
+
+impl Begun {
+    /// What was got by a claim, and the number that was drawn for that.
+    pub(super) fn drives(got: Got, (claim, owner): (Claim, u128), cause: Cause) -> Self {
+        let Got { held: Held { epoch, asked }, standing, is_stale } = got;
+        let token = Token { epoch, owner };
+        Self::Drives { standing: Box::new(standing), is_stale, token, owner: claim.holder, asked, cause }
+    }
 }
 
 impl Member {
@@ -186,16 +230,47 @@ impl Member {
     /// The plan is over: people see how, and the next may begin.
     fn end(&mut self) {
         self.show();
-        let Some(driver) = self.driver.take() else { return };
+        let Some(mut driver) = self.driver.take() else { return };
         self.seat.ended = driver.shown.clone();
         self.seat.over.insert(driver.document.id);
         self.seat.unfinished = None;
-        self.let_go(driver);
+        let mut next = std::mem::take(&mut driver.next);
+        match next.pop() {
+            None => self.let_go(driver),
+            Some(document) => self.go_on(Standing { document, journal: Vec::new(), next }, driver.owner.clone()),
+        }
+    }
+
+    /// What supersedes the plan that was driven here begins, and under the same lock: no other one comes between.
+    fn go_on(&mut self, standing: Standing, former: String) {
+        let Some(bus) = self.bus.clone() else { return self.drive_alone(standing) };
+        self.seat.is_trying = true;
+        let (claim, owner) = self.claim_seat(Some(former));
+        let own = self.own.clone();
+        tokio::spawn(async move {
+            let begun = match claim.lock(&bus).await {
+                Ok(held) => Begun::drives(Got { held, standing, is_stale: false }, (claim, owner), Cause::Left),
+                // It is the present one of Redis, and is taken over as any other.
+                Err(refusal) => Begun::Not(refusal, None),
+            };
+            own.send(Input::Begun(Box::new(begun))).ok();
+        });
+    }
+
+    /// Another node is to drive, and gets the lock once all that was said of the plan is with Redis.
+    pub(super) fn give_way(&mut self, driver: &str, to: String) {
+        let Some(driver) = self.driver.take_if(|it| it.owner == driver) else { return };
+        tracing::info!(plan = %driver.document.id, to, "another node drives this plan from now on, as someone wants");
+        if let Some(sender) = &self.sender {
+            sender.send(Out::Lock { from: driver.owner.clone(), to: to.clone() });
+        }
+        self.seat.holder = Some(to);
     }
 
     fn let_go(&mut self, driver: Driver) {
         if self.bus.is_none() && !matches!(driver.rollout.control(), Control::Ended(_)) {
-            self.seat.unfinished = Some((driver.document.clone(), driver.journal.clone()));
+            let (document, journal) = (driver.document.clone(), driver.journal.clone());
+            self.seat.unfinished = Some(Standing { document, journal, next: driver.next.clone() });
         }
         if let Some(bus) = self.bus.clone() {
             let owner = driver.owner.clone();
@@ -237,43 +312,53 @@ impl Member {
                     None => tracing::debug!(?refusal, "the plan is not taken over"),
                 }
             }
-            Begun::Drives { document, journal, is_stale, token, owner, asked, reply } => {
+            Begun::Drives { standing, is_stale, token, owner, asked, cause } => {
                 self.seat.is_trying = false;
-                if reply.is_some() {
-                    self.tell_of_plan(document.id, &document.plan);
-                }
-                self.begin_to_drive((*document, journal, is_stale), token, owner, asked);
-                if let (Some(reply), Some(driver)) = (reply, &self.driver) {
-                    drop(reply.send(Ok(show::driven(self, driver))));
+                let newest = standing.newest().clone();
+                self.begin_to_drive(*standing, is_stale, (token, owner), asked);
+                match cause {
+                    Cause::Left => {}
+                    Cause::Ordered(reply) => self.ordered(&newest, reply),
+                    Cause::Taken(by, reply) => {
+                        self.drive(RolloutInput::Say(Say::Take { node: self.settings.node.clone(), by }));
+                        self.show();
+                        drop(reply.send(Ok(self.shown(&newest))));
+                    }
                 }
             }
+            Begun::Supersedes(document, reply) => self.supersede(*document, reply),
         }
     }
 
     pub(super) fn begin_to_drive(
         &mut self,
-        (document, journal, is_stale): (PlanDocument, Vec<(Wall, Event)>, bool),
-        token: Token,
-        owner: String,
+        standing: Standing,
+        is_stale: bool,
+        (token, owner): (Token, String),
         asked: Mono,
     ) {
-        let (id, at) = (document.id, Wall(document.at_us));
-        self.keep(FleetWrite::Plan { id, at, document: write(&document) });
+        let newest = standing.newest().id;
+        let Standing { document, journal, next } = standing;
+        let id = document.id;
+        [&document].into_iter().chain(&next).for_each(|document| self.keep_plan(document));
         for (nth, (at, event)) in (0..).zip(&journal) {
             self.keep(FleetWrite::Event { plan: id, nth, at: *at, event: event.clone() });
         }
         let events: Vec<Event> = journal.iter().map(|(_, event)| event.clone()).collect();
         let now = clock::now().mono;
-        let rollout = Rollout::new(now, self.settings.topology.clone(), id, document.plan.clone(), token, &events);
+        let (topology, outdated) = self.made_for(&document);
+        let mut rollout = Rollout::new(now, topology, id, document.plan.clone(), token, &events);
+        rollout.handle(now, RolloutInput::Outdated(outdated));
         tracing::info!(plan = %id, epoch = token.epoch, "this node drives the plan");
         self.seat.unfinished = None;
-        self.seat.plan = Some(id);
+        self.seat.plan = Some(newest);
         self.seat.holder = Some(owner.clone());
         self.seat.floor = self.seat.floor.max(token.epoch);
         let words = self.listen(Bus::hear_words);
         let commands = BTreeMap::new();
         let (shown, shown_at, renew_at) = (None, Instant::now(), Instant::now() + RENEW_AFTER);
-        self.driver = Some(Driver { rollout, document, journal, owner, renew_at, commands, words, shown, shown_at });
+        self.driver =
+            Some(Driver { rollout, document, journal, next, owner, renew_at, commands, words, shown, shown_at });
         self.call_hosts();
         self.lease(asked);
         let known = self.beats.values().map(|(at, beat)| {
@@ -285,8 +370,30 @@ impl Member {
             let reason = "nobody has driven it for more than ten minutes; resume it if it is still wanted".to_owned();
             self.drive(RolloutInput::Say(Say::Pause { reason, by: self.settings.node.to_string() }));
         }
+        self.agree();
         self.show();
+        self.give_up_what_is_superseded();
         self.look();
+    }
+
+    /// Whoever ordered it may have agreed to it as they did.
+    fn agree(&mut self) {
+        let is_wanted =
+            |driver: &&Driver| driver.document.is_agreed && *driver.rollout.control() == Control::Unapproved;
+        let Some(driver) = self.driver.as_ref().filter(is_wanted) else { return };
+        let waves = driver.document.plan.waves.iter().enumerate().filter(|(_, wave)| wave.approve);
+        let waves: Vec<usize> = waves.map(|(nth, _)| nth).collect();
+        let by = driver.document.by.clone();
+        for wave in std::iter::once(None).chain(waves.into_iter().map(Some)) {
+            self.drive(RolloutInput::Say(Say::Approve { wave, by: by.clone() }));
+        }
+    }
+
+    /// Another `fleet.toml` may be the one that a plan was made for. A plan that goes on is not disturbed by it.
+    pub(super) fn look_at_inventory(&mut self) {
+        let Some(driver) = self.driver.as_ref().filter(|driver| driver.rollout.outdated().is_some()) else { return };
+        let (_, outdated) = self.made_for(&driver.document);
+        self.drive(RolloutInput::Outdated(outdated));
     }
 
     /// It may be driven for as long as the lock was asked for at that moment.

@@ -107,7 +107,7 @@ impl Member {
                 at_any_time: false,
             };
             let (reply, answer) = oneshot::channel();
-            self.asked(Ask::Begin(Wish { intent, by, digest: None }, reply));
+            self.asked(Ask::Begin(Wish { intent, by, digest: None, is_agreed: false, supersedes: None }, reply));
             let own = self.own.clone();
             tokio::spawn(async move {
                 let refused = match answer.await {

@@ -96,7 +96,7 @@ impl Member {
             }
         }
         self.seat.holder = holder;
-        self.seat.plan = plan.and_then(|id| id.parse().ok());
+        self.see_present(plan.and_then(|id| id.parse().ok()));
         self.see_signs();
         self.hear_words(reports);
     }

@@ -282,6 +282,7 @@ impl Member {
                 self.hang_up();
                 let others = vigil::others(&self.settings).collect();
                 self.watch(MembershipInput::Configured(self.settings.heartbeat, others));
+                self.look_at_inventory();
                 if is_other_bus {
                     self.connect();
                 }
@@ -337,6 +338,7 @@ impl Member {
             Wanted::Step { token, order } => {
                 self.tell_target(TargetInput::Order { token, order, age: span(age) });
             }
+            Wanted::GiveWay { driver, to } => self.give_way(&driver, to),
             Wanted::Say { plan, say } => {
                 if let Err(reason) = self.say_to_driver(plan, say) {
                     tracing::warn!(reason, from = %command.from, "what someone wants of a plan is left undone");

@@ -12,6 +12,7 @@ mod follow; // services that restarted by themselves
 mod hosts; // without a daemon
 mod known; // of the others
 mod line; // a conversation with a host
+mod lock; // how a plan comes to be driven here
 mod look; // how this machine is
 mod member; // the task
 mod people; // what they ask and order
@@ -19,9 +20,11 @@ pub(super) mod pools; // load balancers
 mod seat; // who drives
 mod send; // what leaves
 mod show; // for people
+mod standing; // what is under way, as it is kept
+mod supersede; // a plan in the place of another
 mod vigil; // who is alive
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -89,6 +92,38 @@ pub struct Wish {
     pub by: String,
     /// The plan that they were shown.
     pub digest: Option<Digest>,
+    /// Whether they agree to all of it, where someone has to.
+    pub is_agreed: bool,
+    /// Whether the plan that is under way comes to its end for it.
+    pub supersedes: Option<Which>,
+}
+
+/// A plan, as people name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// Whichever it is.
+    Any,
+    /// The one whose id begins so.
+    Named(String),
+}
+
+impl Which {
+    /// Whether it is this one.
+    pub fn is(&self, id: PlanId) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Named(beginning) => id.to_string().starts_with(beginning),
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::Named(beginning) => beginning,
+        })
+    }
 }
 
 /// Why a plan does not begin, or is not what was asked for.
@@ -127,6 +162,8 @@ pub(super) enum Ask {
     Begin(Wish, oneshot::Sender<Result<v1::FleetPlan, Refusal>>),
     /// Plans, past and present.
     Plans(oneshot::Sender<Result<Vec<v1::FleetPlan>, Refusal>>),
+    /// A plan is to be driven from here, as this one wants.
+    Take(PlanId, String, oneshot::Sender<Result<v1::FleetPlan, Refusal>>),
     /// Something is wanted of a plan.
     Say(PlanId, Say, oneshot::Sender<Result<v1::FleetPlan, Refusal>>),
 }
@@ -155,6 +192,11 @@ impl Fleet {
     /// Plans, the newest first.
     pub async fn plans(&self) -> Result<Result<Vec<v1::FleetPlan>, Refusal>, Gone> {
         self.ask(Ask::Plans).await
+    }
+
+    /// Has a plan driven from here.
+    pub async fn take(&self, plan: PlanId, by: String) -> Result<Result<v1::FleetPlan, Refusal>, Gone> {
+        self.ask(|reply| Ask::Take(plan, by, reply)).await
     }
 
     /// Says something to whoever drives a plan.

@@ -6,20 +6,23 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Ask, Refusal, Wish,
-    drive::{Begun, LEASE, Reply, SHOW_AFTER},
+    drive::{Begun, Cause, Reply, SHOW_AFTER},
+    lock::{self, Got, Held},
     member::{Input, Member},
-    seat::{ended, holder_node, holder_text, journal_of, number},
+    seat::{holder_node, number},
     show,
+    standing::Standing,
+    supersede::is_waited_for,
 };
 use crate::{
     base::Chain,
     edge::{
-        bus::{Bus, Locked, Outlook},
+        bus::{Bus, Outlook},
         clock,
     },
-    fleet::{Blocker, NodeName, Plan, PlanId, RolloutInput, Say, Token, plan},
+    fleet::{Blocker, NodeName, Plan, PlanId, RolloutInput, Say, plan},
     wire::{
-        fleet::{Command, FleetError, PlanDocument, Wanted, write},
+        fleet::{Command, PlanDocument, Wanted, write},
         v1,
     },
 };
@@ -36,6 +39,7 @@ impl Member {
             Ask::Plan(wish, reply) => self.wish(wish, true, reply),
             Ask::Begin(wish, reply) => self.wish(wish, false, reply),
             Ask::Plans(reply) => self.plans(reply),
+            Ask::Take(plan, by, reply) => self.asked_to_take(plan, by, reply),
             Ask::Say(plan, say, reply) => self.asked_to_say(plan, say, reply),
         }
     }
@@ -60,13 +64,17 @@ impl Member {
         });
     }
 
-    pub(super) fn wished(&self, wish: Wish, is_dry: bool, reply: Reply) {
+    pub(super) fn wished(&mut self, wish: Wish, is_dry: bool, reply: Reply) {
         let planned = self.planned(&wish).and_then(|plan| {
             let shown = show::planned(&plan, &wish.by, &self.settings.node);
             if plan.waves.is_empty() {
                 return Err(Refusal::Nothing(Box::new(v1::FleetPlan { state: "nothing".to_owned(), ..shown })));
             }
-            if !is_dry && !plan.blockers.is_empty() {
+            let is_blocked = match &wish.supersedes {
+                None => !plan.blockers.is_empty(),
+                Some(_) => plan.blockers.iter().any(|blocker| !is_waited_for(blocker)),
+            };
+            if !is_dry && is_blocked {
                 return Err(Refusal::Blocked(Box::new(v1::FleetPlan { state: "blocked".to_owned(), ..shown })));
             }
             Ok((plan, shown))
@@ -78,7 +86,9 @@ impl Member {
         if is_dry {
             return drop(reply.send(Ok(shown)));
         }
-        self.try_to_begin(plan, wish, reply);
+        let blocked =
+            (!plan.blockers.is_empty()).then(|| Box::new(v1::FleetPlan { state: "blocked".to_owned(), ..shown }));
+        self.try_to_begin(plan, wish, blocked, reply);
     }
 
     fn planned(&self, wish: &Wish) -> Result<Plan, Refusal> {
@@ -97,58 +107,49 @@ impl Member {
         Ok(plan)
     }
 
-    fn try_to_begin(&self, plan: Plan, wish: Wish, reply: Reply) {
-        let mut rng = self.rng();
-        let id = PlanId(number(&mut rng));
+    fn try_to_begin(&mut self, plan: Plan, wish: Wish, blocked: Option<Box<v1::FleetPlan>>, reply: Reply) {
+        let id = PlanId(number(&mut self.rng()));
         let digest = plan.digest().to_string();
         let (node, at_us) = (self.settings.node.clone(), clock::wall().0);
-        let document = PlanDocument { id, by: wish.by, node: node.clone(), at_us, plan, digest };
-        if let Some(driver) = &self.driver {
-            let busy = format!("plan {} {}; wait for it, or abort it", driver.document.id, driver.rollout.control());
-            return drop(reply.send(Err(Refusal::Busy(busy))));
+        let (fleet_toml, by, is_agreed) = (self.settings.text.to_string(), wish.by, wish.is_agreed);
+        let document = PlanDocument { id, by, node, at_us, plan, digest, fleet_toml, supersedes: None, is_agreed };
+        if self.driver.is_some() {
+            return self.try_to_supersede(document, wish.supersedes.as_ref(), reply);
         }
-        let (owner, floor) = (number(&mut rng), self.floor());
-        let own = self.own.clone();
+        let (own, cause) = (self.own.clone(), Cause::Ordered(reply));
         let Some(bus) = self.bus.clone() else {
-            if let Some((other, _)) = &self.seat.unfinished {
-                let busy = format!("plan {} is not over; resume or abort it first", other.id);
-                return drop(reply.send(Err(Refusal::Busy(busy))));
-            }
-            let token = Token { epoch: floor + 1, owner };
-            let owner = holder_text(&node, owner);
-            let (document, asked) = (Box::new(document), clock::now().mono);
-            let begun = Begun::Drives {
-                document,
-                journal: Vec::new(),
-                is_stale: false,
-                token,
-                owner,
-                asked,
-                reply: Some(reply),
-            };
-            own.send(Input::Begun(Box::new(begun))).ok();
-            return;
+            return self.begin_alone(document, cause, blocked);
         };
+        self.seat.is_trying = true;
+        let (claim, owner) = self.claim_seat(self.former());
         tokio::spawn(async move {
-            let asked = clock::now().mono;
-            let holder = holder_text(&node, owner);
-            let begun = match begin(&bus, &document, &holder, floor).await {
-                Ok(epoch) => {
-                    let (document, token) = (Box::new(document), Token { epoch, owner });
-                    Begun::Drives {
-                        document,
-                        journal: Vec::new(),
-                        is_stale: false,
-                        token,
-                        owner: holder,
-                        asked,
-                        reply: Some(reply),
-                    }
-                }
-                Err(refusal) => Begun::Not(refusal, Some(reply)),
+            let begun = match lock::begin(&bus, document, (wish.supersedes.as_ref(), blocked), &claim).await {
+                Ok(got) => Begun::drives(got, (claim, owner), cause),
+                Err(refusal) => Begun::Not(refusal, cause.reply()),
             };
             own.send(Input::Begun(Box::new(begun))).ok();
         });
+    }
+
+    /// Where there is no Redis.
+    fn begin_alone(&mut self, document: PlanDocument, cause: Cause, blocked: Option<Box<v1::FleetPlan>>) {
+        let refusal = match (&self.seat.unfinished, blocked) {
+            (Some(other), _) => {
+                Some(Refusal::Busy(format!("plan {} is about to go on; say it again", other.document.id)))
+            }
+            (None, Some(plan)) => Some(Refusal::Blocked(plan)),
+            (None, None) => None,
+        };
+        let begun = match refusal {
+            Some(refusal) => Begun::Not(refusal, cause.reply()),
+            None => {
+                let (claim, owner) = self.claim_seat(None);
+                let held = Held { epoch: claim.floor + 1, asked: clock::now().mono };
+                let got = Got { held, standing: Standing::new(document, Vec::new()), is_stale: false };
+                Begun::drives(got, (claim, owner), cause)
+            }
+        };
+        self.own.send(Input::Begun(Box::new(begun))).ok();
     }
 
     fn plans(&self, reply: oneshot::Sender<Result<Vec<v1::FleetPlan>, Refusal>>) {
@@ -175,12 +176,21 @@ impl Member {
         if let Some(driver) = &self.driver
             && driver.document.id == plan
         {
+            if let Some(outdated) = driver.rollout.outdated().filter(|_| is_to_go_on(&say)) {
+                return drop(reply.send(Err(Refusal::Wrong(outdated.reason.clone()))));
+            }
             let said = self.say_to_driver(plan, say).map_err(Refusal::Wrong);
-            let live = self.driver.as_ref().map(|driver| show::driven(self, driver));
+            let live = self.driver.as_ref().filter(|driver| driver.document.id == plan);
+            let live = live.map(|driver| show::driven(self, driver));
             // What was said may have been its end.
             let shown = live.or_else(|| self.seat.ended.clone()).ok_or_else(|| Refusal::Busy("it is over".to_owned()));
             let shown = said.and(shown);
             return drop(reply.send(shown));
+        }
+        let before = self.driver.as_ref().filter(|driver| driver.next.iter().any(|next| next.id == plan));
+        if let Some(before) = before.map(|driver| driver.document.id) {
+            let reason = format!("plan {plan} begins once plan {before} is over, which it supersedes; say it then");
+            return drop(reply.send(Err(Refusal::Busy(reason))));
         }
         let Some(bus) = self.bus.clone() else {
             return drop(reply.send(Err(Refusal::Wrong(format!("plan {plan} is not under way")))));
@@ -202,36 +212,11 @@ impl Member {
     }
 }
 
-/// The lock, if no plan is under way; its number.
-async fn begin(bus: &Bus, document: &PlanDocument, owner: &str, floor: u64) -> Result<u64, Refusal> {
-    let epoch = match bus.acquire(owner, LEASE, floor, None).await? {
-        Locked::Ours(epoch) => epoch,
-        Locked::Theirs { holder, .. } => {
-            let node = holder_node(&holder).map_or(holder, |node| node.to_string());
-            return Err(Refusal::Busy(format!(
-                "{node} drives a plan; wait for it, or abort it (fleet plans shows it)"
-            )));
-        }
-    };
-    let begun = async {
-        let present = bus.outlook(&[]).await?.plan;
-        if let Some(id) = present
-            && let Some((_, journal)) = bus.plan(&id).await?
-        {
-            let unclear = |error: FleetError| Refusal::Busy(format!("plan {id} may not be over: {}", Chain(&error)));
-            if ended(&journal_of(&journal).map_err(unclear)?).is_none() {
-                return Err(Refusal::Busy(format!("plan {id} is not over; resume or abort it first")));
-            }
-        }
-        Ok(bus.keep_plan(&document.id.to_string(), &write(document)).await?)
-    };
-    match begun.await {
-        Ok(()) => Ok(epoch),
-        Err(refusal) => {
-            // If it cannot be let go, it goes by itself.
-            drop(bus.release(owner).await);
-            Err(refusal)
-        }
+/// Whether someone wants more of it to be begun.
+const fn is_to_go_on(say: &Say) -> bool {
+    match say {
+        Say::Approve { .. } | Say::Resume { .. } => true,
+        Say::Pause { .. } | Say::Abort { .. } | Say::Take { .. } | Say::Quarantine { .. } => false,
     }
 }
 
@@ -246,6 +231,12 @@ async fn say_elsewhere(bus: &Bus, node: NodeName, plan: PlanId, say: Say) -> Res
         Ok::<_, Refusal>(text.and_then(|text| serde_json::from_str::<v1::FleetPlan>(&text).ok()))
     };
     let before = shown().await?;
+    if let Some(plan) = before.as_ref().filter(|plan| plan.is_outdated && is_to_go_on(&say)) {
+        return Err(Refusal::Wrong(plan.reason.clone().unwrap_or_default()));
+    }
+    if let Some(plan) = before.as_ref().filter(|plan| plan.state == "waiting") {
+        return Err(Refusal::Busy(format!("plan {id}: {}; say it then", plan.reason.as_deref().unwrap_or_default())));
+    }
     let Some(driver) = holder.as_deref().and_then(holder_node) else {
         return Err(match before.filter(v1::FleetPlan::is_over) {
             Some(plan) => Refusal::Wrong(format!("plan {id} is over: it has {}", plan.state)),

@@ -5,21 +5,21 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Refusal,
-    drive::{Begun, LEASE},
+    drive::{Begun, Cause},
+    lock::{self, Claim, Inventories},
     member::{Input, Member},
+    show::DIGITS_SHOWN,
+    standing::{self, Standing},
 };
 use crate::{
-    base::{Chain, Rng, Wall},
+    base::{Rng, Wall},
     edge::{
-        bus::{Bus, DRIVEN_STAYS, Locked},
+        bus::{Bus, DRIVEN_STAYS},
         clock,
     },
-    fleet::{End, Event, NodeName, PlanId, Token, Transport},
-    wire::{
-        fleet::{FleetError, JournalWord, PlanDocument},
-        v1,
-    },
+    engine::settings::FleetSettings,
+    fleet::{Event, NodeName, Outdated, PlanId, Token, Topology, Transport},
+    wire::{fleet::PlanDocument, v1},
 };
 
 /// Who wants to take a plan over waits up to so long, so that not all try at once.
@@ -40,8 +40,10 @@ pub(super) struct Seat {
     pub(super) plan: Option<PlanId>,
     /// Plans that are known to be over.
     pub(super) over: BTreeSet<PlanId>,
-    /// One that was driven from here and is not over, where there is no Redis to have it.
-    pub(super) unfinished: Option<(PlanDocument, Vec<(Wall, Event)>)>,
+    /// Plans that are not the present one any more.
+    pub(super) past: BTreeSet<PlanId>,
+    /// What was driven from here and is not over, where there is no Redis to have it.
+    pub(super) unfinished: Option<Standing>,
     /// The last plan that ended here, as people see it.
     pub(super) ended: Option<v1::FleetPlan>,
     /// When it is tried to take the plan over.
@@ -63,18 +65,12 @@ impl Member {
             return;
         }
         let Some(bus) = bus else {
-            if let Some((document, journal)) = self.seat.unfinished.take() {
-                let owner = number(&mut self.rng());
-                let token = Token { epoch: self.floor() + 1, owner };
-                let owner = holder_text(&self.settings.node, owner);
-                let is_stale = is_long_ago(&journal);
-                self.begin_to_drive((document, journal, is_stale), token, owner, clock::now().mono);
+            if let Some(standing) = self.seat.unfinished.take() {
+                self.drive_alone(standing);
             }
             return;
         };
-        // A manager before this one drove it, and the keeper has seen that one end.
-        let former =
-            self.seat.holder.clone().filter(|holder| holder_node(holder).as_ref() == Some(&self.settings.node));
+        let former = self.former();
         let is_free = former.is_some() || (self.seat.holder.is_none() && self.has_seat());
         let wanted = self.seat.plan.filter(|plan| !self.seat.over.contains(plan) && is_free);
         let Some(plan) = wanted.filter(|_| self.trouble.is_none()) else {
@@ -88,16 +84,13 @@ impl Member {
             return;
         }
         (self.seat.try_at, self.seat.is_trying) = (None, true);
-        let (node, own, floor) = (self.settings.node.clone(), self.own.clone(), self.floor());
-        let (owner, topology) = (number(&mut rng), self.settings.digest);
+        let inventories =
+            Inventories { own: self.settings.digest.to_string(), of_others: self.inventories_of_others() };
+        let (claim, owner) = self.claim_seat(former);
+        let own = self.own.clone();
         tokio::spawn(async move {
-            let asked = clock::now().mono;
-            let holder = holder_text(&node, owner);
-            let begun = match take_over(&bus, plan, (&holder, former.as_deref()), floor, topology).await {
-                Ok(Some((epoch, document, journal, is_stale))) => {
-                    let (document, token) = (Box::new(document), Token { epoch, owner });
-                    Begun::Drives { document, journal, is_stale, token, owner: holder, asked, reply: None }
-                }
+            let begun = match lock::take_over(&bus, plan, &claim, &inventories).await {
+                Ok(Some(got)) => Begun::drives(got, (claim, owner), Cause::Left),
                 Ok(None) => Begun::Over(plan),
                 Err(refusal) => Begun::Not(refusal, None),
             };
@@ -105,11 +98,49 @@ impl Member {
         });
     }
 
+    /// Where there is no Redis nobody else drives.
+    pub(super) fn drive_alone(&mut self, standing: Standing) {
+        let owner = number(&mut self.rng());
+        let token = Token { epoch: self.floor() + 1, owner };
+        let holder = holder_text(&self.settings.node, owner);
+        let is_stale = is_long_ago(&standing.journal);
+        self.begin_to_drive(standing, is_stale, (token, holder), clock::now().mono);
+    }
+
     /// Whether this node is one of those that look for plans without a driver.
     pub(super) fn has_seat(&self) -> bool {
+        self.seats().any(|name| *name == self.settings.node)
+    }
+
+    fn seats(&self) -> impl Iterator<Item = &NodeName> {
         let nodes = self.settings.topology.nodes.iter();
-        let mut agents = nodes.filter(|(_, node)| node.transport == Transport::Agent).map(|(name, _)| name);
-        agents.by_ref().take(SEATS).any(|name| *name == self.settings.node)
+        nodes.filter(|(_, node)| node.transport == Transport::Agent).map(|(name, _)| name).take(SEATS)
+    }
+
+    /// Of those that could take a plan over as well, and are alive.
+    fn inventories_of_others(&self) -> BTreeSet<String> {
+        let others = self.seats().filter(|name| **name != self.settings.node);
+        others.filter_map(|name| self.beat_of(name)).map(|beat| beat.topology.clone()).collect()
+    }
+
+    /// The inventory that a plan was made for, and why it may not go on if that is not what there is.
+    pub(super) fn made_for(&self, document: &PlanDocument) -> (Topology, Option<Outdated>) {
+        let FleetSettings { topology, digest, node, file, .. } = &*self.settings;
+        let made_for = document.plan.topology;
+        if made_for == *digest {
+            return (topology.clone(), None);
+        }
+        let is_it = FleetSettings::digest_of(&document.fleet_toml) == made_for;
+        let read = is_it.then(|| super::read(file, &document.fleet_toml).ok()).flatten();
+        // Of what can be read no more so much is ended as is there still.
+        let then = read.unwrap_or_else(|| topology.clone());
+        let gone = then.nodes.keys().filter(|name| !topology.nodes.contains_key(*name)).cloned().collect();
+        let [made_for, own] =
+            [made_for, *digest].map(|digest| digest.to_string().chars().take(DIGITS_SHOWN).collect::<String>());
+        let reason = format!(
+            "it was made for another fleet.toml, {made_for}, and {node} has {own}; abort it and plan anew, or put that one back and resume it"
+        );
+        (then, Some(Outdated { reason, gone }))
     }
 
     /// Whether this node looks at the others all the time. Of very many only a few do, and the rest when they are asked: a thousand
@@ -122,19 +153,34 @@ impl Member {
         self.target().promised().map_or(0, |token| token.epoch).max(self.seat.floor)
     }
 
+    /// Which plan is the present one. The one before is over, or comes to its end.
+    pub(super) fn see_present(&mut self, plan: Option<PlanId>) {
+        let before = std::mem::replace(&mut self.seat.plan, plan);
+        let is_here = |before: &PlanId| self.driver.as_ref().is_some_and(|driver| driver.has(*before));
+        self.seat.past.extend(before.filter(|before| plan.is_some() && Some(*before) != plan && !is_here(before)));
+    }
+
     /// Plans that were driven from here.
     pub(super) async fn remember_plans(&mut self) {
         let kept = self.handle.store().fleet_plans().await.unwrap_or_default();
-        for plan in kept {
-            if plan.journal.iter().any(|(_, event)| matches!(event, Event::Ended(_))) {
-                self.seat.over.insert(plan.id);
-            } else if self.bus.is_none()
-                && self.seat.unfinished.is_none()
-                && let Ok(document) = PlanDocument::read(&plan.document)
-            {
-                self.seat.unfinished = Some((document, plan.journal));
-            }
+        self.seat.over.extend(standing::over(&kept));
+        if self.bus.is_none() {
+            self.seat.unfinished = standing::of_kept(&kept);
         }
+    }
+
+    /// Whoever wants to drive from here, by a number that was not drawn before.
+    pub(super) fn claim_seat(&self, former: Option<String>) -> (Claim, u128) {
+        let owner = number(&mut self.rng());
+        let node = self.settings.node.clone();
+        let holder = holder_text(&node, owner);
+        (Claim { node, holder, former, floor: self.floor() }, owner)
+    }
+
+    /// A manager before this one drove it, and the keeper has seen that one end.
+    pub(super) fn former(&self) -> Option<String> {
+        let holder = self.seat.holder.clone().filter(|_| self.driver.is_none() && !self.seat.is_trying);
+        holder.filter(|holder| holder_node(holder).as_ref() == Some(&self.settings.node))
     }
 
     pub(super) fn rng(&self) -> Rng {
@@ -143,58 +189,10 @@ impl Member {
     }
 }
 
-type Found = (u64, PlanDocument, Vec<(Wall, Event)>, bool);
-
 /// Whether the last word of a journal of our own is old. Of what another node wrote its clock would have to be trusted.
 fn is_long_ago(journal: &[(Wall, Event)]) -> bool {
     let idle = journal.last().map_or(0, |(at, _)| clock::wall().0.saturating_sub(at.0));
     u128::try_from(idle).unwrap_or(0) > DRIVEN_STAYS.as_micros()
-}
-
-/// The lock and the plan, unless that is over.
-async fn take_over(
-    bus: &Bus,
-    plan: PlanId,
-    (owner, gone): (&str, Option<&str>),
-    floor: u64,
-    topology: crate::unit::Digest,
-) -> Result<Option<Found>, Refusal> {
-    let found = bus.plan(&plan.to_string()).await?;
-    let Some((document, journal)) = found else { return Ok(None) };
-    let wrong = |error: FleetError| Refusal::Wrong(Chain(&error).to_string());
-    let journal = journal_of(&journal).map_err(wrong)?;
-    if ended(&journal).is_some() {
-        return Ok(None);
-    }
-    let document = PlanDocument::read(&document).map_err(wrong)?;
-    if document.plan.topology != topology {
-        return Err(Refusal::Wrong("the plan is of another fleet.toml than this node has".to_owned()));
-    }
-    // A plan of which no word was said has just been ordered.
-    let is_stale = !journal.is_empty() && !bus.was_driven().await?;
-    match bus.acquire(owner, LEASE, floor, gone).await? {
-        Locked::Ours(epoch) => Ok(Some((epoch, document, journal, is_stale))),
-        Locked::Theirs { holder, .. } => Err(Refusal::Busy(holder)),
-    }
-}
-
-pub(super) fn journal_of(words: &[String]) -> Result<Vec<(Wall, Event)>, FleetError> {
-    let words = JournalWord::read_all(words)?;
-    Ok(words.into_iter().map(|word| (Wall(word.at_us), word.event)).collect())
-}
-
-pub(super) fn ended(journal: &[(Wall, Event)]) -> Option<End> {
-    journal.iter().find_map(|(_, event)| match event {
-        Event::Ended(end) => Some(*end),
-        Event::Approved { .. }
-        | Event::Paused { .. }
-        | Event::Resumed { .. }
-        | Event::Aborting { .. }
-        | Event::Quarantined { .. }
-        | Event::Retried { .. }
-        | Event::Done(_)
-        | Event::Failed(..) => None,
-    })
 }
 
 /// Who has the lock: the node, for people, and the number that it drew.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::drive::LEASE;
 use crate::edge::bus::Bus;
 
 /// What may wait to leave; more is lost.
@@ -30,6 +31,13 @@ pub(super) enum Out {
         /// They.
         words: Vec<String>,
     },
+    /// The lock of whoever drives, to another one. What was said of the plan before is there before.
+    Lock {
+        /// Who has it.
+        from: String,
+        /// Who gets it.
+        to: String,
+    },
     /// A plan as people see it.
     Shown {
         /// Which.
@@ -55,6 +63,7 @@ impl Sender {
                     Out::Word(text) => bus.say(&text).await,
                     Out::Beat(text, stays) => bus.beat(&text, stays).await,
                     Out::Journal { plan, words } => bus.keep_words(&plan, &words).await,
+                    Out::Lock { from, to } => bus.hand_over(&from, &to, LEASE).await,
                     Out::Shown { plan, text } => bus.show_plan(&plan, &text).await,
                 };
                 match sent {

@@ -6,9 +6,12 @@ use super::{drive::Driver, member::Member};
 use crate::{
     base::TimeSpan,
     edge::clock,
-    fleet::{Blocker, Class, Condition, Control, End, Event, NodeName, Plan, Presence, Reach, Stage, Wave},
-    wire::v1,
+    fleet::{Blocker, Class, Condition, Control, End, Event, NodeName, Plan, PlanId, Presence, Reach, Stage, Wave},
+    wire::{fleet::PlanDocument, v1},
 };
+
+/// Digits of an id or a digest that people are shown.
+pub(super) const DIGITS_SHOWN: usize = 8;
 
 fn micros(span: TimeSpan) -> u64 {
     span.micros().unwrap_or(u64::MAX)
@@ -26,6 +29,8 @@ pub(super) fn planned(plan: &Plan, by: &str, node: &NodeName) -> v1::FleetPlan {
         services: plan.intent.services.iter().map(ToString::to_string).collect(),
         state: "planned".to_owned(),
         reason: None,
+        is_outdated: false,
+        supersedes: None,
         driver: None,
         waves: plan.waves.iter().map(wave).collect(),
         blockers: blockers(plan),
@@ -61,7 +66,10 @@ fn wave(wave: &Wave) -> v1::FleetWave {
 pub(super) fn driven(member: &Member, driver: &Driver) -> v1::FleetPlan {
     let Driver { rollout, document, journal, .. } = driver;
     let now = clock::now().mono;
+    let outdated = rollout.outdated().map(|outdated| outdated.reason.clone());
+    let is_outdated = outdated.is_some();
     let (state, reason) = match rollout.control() {
+        Control::Unapproved | Control::Paused { .. } if is_outdated => ("paused", outdated),
         Control::Unapproved => ("unapproved", None),
         Control::Running => ("running", None),
         Control::Paused { reason } => ("paused", Some(reason.clone())),
@@ -88,10 +96,31 @@ pub(super) fn driven(member: &Member, driver: &Driver) -> v1::FleetPlan {
         at_us: document.at_us,
         state: state.to_owned(),
         reason,
+        is_outdated,
+        supersedes: document.supersedes.map(|before| before.to_string()),
         driver: Some(member.settings.node.to_string()),
         journal: journal.iter().map(word).collect(),
         ..shown
     }
+}
+
+/// Of one that begins once another one is over.
+pub(super) fn waiting(member: &Member, document: &PlanDocument, before: PlanId) -> v1::FleetPlan {
+    v1::FleetPlan {
+        id: document.id.to_string(),
+        digest: document.digest.clone(),
+        at_us: document.at_us,
+        state: "waiting".to_owned(),
+        reason: Some(format!("it begins once plan {} is over, which it supersedes", short(before))),
+        supersedes: document.supersedes.map(|before| before.to_string()),
+        driver: Some(member.settings.node.to_string()),
+        ..planned(&document.plan, &document.by, &document.node)
+    }
+}
+
+/// The beginning of an id, for people.
+pub(super) fn short(id: PlanId) -> String {
+    id.to_string().chars().take(DIGITS_SHOWN).collect()
 }
 
 fn abort_reason<'a>(events: impl DoubleEndedIterator<Item = &'a Event>) -> Option<String> {
@@ -102,6 +131,7 @@ fn abort_reason<'a>(events: impl DoubleEndedIterator<Item = &'a Event>) -> Optio
         | Event::Resumed { .. }
         | Event::Quarantined { .. }
         | Event::Retried { .. }
+        | Event::Taken { .. }
         | Event::Done(_)
         | Event::Failed(..)
         | Event::Ended(_) => None,
@@ -129,6 +159,7 @@ pub(super) fn event(event: &Event) -> String {
         Event::Paused { reason, by: who } => format!("paused{}: {reason}", by(who)),
         Event::Resumed { by } => format!("resumed by {by}"),
         Event::Aborting { reason, by: who } => format!("aborted{}: {reason}", by(who)),
+        Event::Taken { node, by } => format!("taken by {by}: {node} drives it from now on"),
         Event::Quarantined { instance, by } => format!("{instance} quarantined by {by}"),
         Event::Retried { instance, attempt } => format!("{instance} is tried again (attempt {attempt})"),
         Event::Done(instance) => format!("{instance} is done"),

@@ -160,11 +160,11 @@ impl Member {
 
     /// A plan that waited, as this node told, may have come to its end elsewhere.
     pub(super) fn tell_of_plans_over(&mut self) {
-        if self.plans.over == self.seat.over.len() {
+        let over: BTreeSet<PlanId> = self.seat.over.union(&self.seat.past).copied().collect();
+        if self.plans.over == over.len() {
             return;
         }
-        self.plans.over = self.seat.over.len();
-        let over: BTreeSet<PlanId> = self.seat.over.clone();
+        self.plans.over = over.len();
         for plan in over.iter().map(PlanId::to_string) {
             self.tell_people(FleetEvent::RolloutResumed { plan: plan.clone() });
             self.tell_people(FleetEvent::RolloutEnded { plan });
@@ -196,11 +196,12 @@ fn what(plan: &Plan) -> String {
 
 /// For what a plan waits that only a person gives.
 fn waits_for(rollout: &Rollout) -> Option<String> {
-    match rollout.control() {
-        Control::Paused { reason } => Some(reason.clone()),
-        Control::Unapproved => Some("nobody has agreed to it yet".to_owned()),
-        Control::Aborting { .. } | Control::Ended(_) => None,
-        Control::Running => {
+    match (rollout.control(), rollout.outdated()) {
+        (Control::Unapproved | Control::Paused { .. }, Some(outdated)) => Some(outdated.reason.clone()),
+        (Control::Paused { reason }, None) => Some(reason.clone()),
+        (Control::Unapproved, None) => Some("nobody has agreed to it yet".to_owned()),
+        (Control::Aborting { .. } | Control::Ended(_), _) => None,
+        (Control::Running, _) => {
             let waves = &rollout.plan().waves;
             let is_next =
                 |wave: usize| waves.get(wave).is_some_and(|it| it.after.iter().all(|nth| rollout.is_done(*nth)));

@@ -35,6 +35,8 @@ pub struct FleetSettings {
     pub topology: Topology,
     /// Its file.
     pub file: PathBuf,
+    /// What stands there.
+    pub text: Arc<str>,
     /// Of the file's text: what sha256sum(1) says of it.
     pub digest: Digest,
     /// Where Redis is; without it only this machine and those behind ssh are reached.
@@ -45,6 +47,13 @@ pub struct FleetSettings {
     pub zones: Arc<Zones>,
     /// How hosts without a daemon are reached.
     pub ssh: Ssh,
+}
+
+impl FleetSettings {
+    /// What sha256sum(1) says of such a file.
+    pub fn digest_of(text: &str) -> Digest {
+        Digest(Sha256::digest(text).into())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -115,7 +124,7 @@ pub(super) fn settings(
     let topology = super::super::fleet::read(&place, &text).map_err(|found| problems.extend(found)).ok()?;
     let zones = zones(&topology).map_err(at("file")).map_err(&mut wrong).ok()?;
     let node = own_node(node.as_deref(), host, &topology).map_err(at("node")).map_err(&mut wrong).ok()?;
-    let digest = Digest(Sha256::digest(&text).into());
+    let digest = FleetSettings::digest_of(&text);
     let bus = redis.map(|Redis { url, password_file, sentinels, primary, patience }| BusSettings {
         url,
         password_file: password_file.map(|file| files.place(&file)),
@@ -126,7 +135,8 @@ pub(super) fn settings(
         node: node.to_string(),
     });
     let ssh = Ssh { folder: files.place(&ssh_directory.unwrap_or_else(|| SSH_DIRECTORY.into())) };
-    Some(Arc::new(FleetSettings { node, topology, file: place, digest, bus, heartbeat, zones: Arc::new(zones), ssh }))
+    let (zones, text) = (Arc::new(zones), text.into());
+    Some(Arc::new(FleetSettings { node, topology, file: place, text, digest, bus, heartbeat, zones, ssh }))
 }
 
 /// Of the windows of all services.

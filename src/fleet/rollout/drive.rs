@@ -143,9 +143,7 @@ impl Rollout {
     /// By new names of steps, once nothing goes on under the old ones.
     fn try_anew(&mut self, run: &Run) {
         // Who has not heard from its nodes does not know what goes on there.
-        let mut at_nodes = run.steps.drains.iter().map(|step| &step.at).chain([&run.task.instance.node]);
-        let is_known = !self.rules.barrier || at_nodes.all(|node| self.view.is_promised(node));
-        if self.control != Control::Running || !is_known || run.under_way(&self.ledger).next().is_some() {
+        if self.control != Control::Running || !self.is_heard(run) || run.under_way(&self.ledger).next().is_some() {
             return;
         }
         let instance = run.task.instance.clone();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{Condition, FailureKind, OnFailure, Wave},
-    Control, End, Event, Failure, Rollout, Run, Stage,
+    super::{Condition, FailureKind, NodeName, OnFailure, Wave},
+    Control, End, Event, Failure, Rollout, Run, Stage, Step,
 };
 use crate::base::Mono;
 
@@ -77,21 +77,41 @@ impl Rollout {
             }
             Control::Aborting { .. } => {
                 let is_given_back = |run: &Run| {
-                    self.is_well(now, run) && run.left_drained(&self.ledger).any(|step| !step.is_over(&self.ledger))
+                    let is_to_come = |step: &Step| !step.is_over(&self.ledger) && !self.is_gone(&step.at);
+                    self.is_well(now, run) && run.left_drained(&self.ledger).any(is_to_come)
                 };
                 let is_open = |run: &Run| {
-                    let is_counted = !self.quarantined.contains(&run.task.instance);
+                    let instance = &run.task.instance;
+                    let is_counted = !self.quarantined.contains(instance) && !self.is_gone(&instance.node);
                     let is_done = run.stage(&self.ledger) == Stage::Well;
-                    is_counted && !is_done && (self.is_in_flight(run) || is_given_back(run))
+                    let is_open = self.is_in_flight(run) && !self.is_put_off(run);
+                    is_counted && !is_done && (is_open || is_given_back(run))
                 };
                 // Who has not heard from all of them does not know what was begun.
-                let is_known = !self.rules.barrier || self.nodes.iter().all(|node| self.view.is_promised(node));
+                let is_heard = |node: &NodeName| self.view.is_promised(node) || self.is_gone(node);
+                let is_known = !self.rules.barrier || self.nodes.iter().all(is_heard);
                 if (is_known && !self.begun().any(is_open)) || self.stands_still(now).is_some() {
                     self.decide(Event::Ended(End::Aborted));
                 }
             }
             Control::Unapproved | Control::Paused { .. } | Control::Ended(_) => self.progress = now,
         }
+    }
+
+    /// Whether it was begun and would be acted on next: of a plan that ends it is not, and there is nothing to wait for.
+    fn is_put_off(&self, run: &Run) -> bool {
+        let is_quiet = run.under_way(&self.ledger).next().is_none();
+        is_quiet && !run.may_be_acted_on(&self.ledger) && run.left_drained(&self.ledger).next().is_none()
+    }
+
+    /// Whether there is no such node any more.
+    fn is_gone(&self, node: &NodeName) -> bool {
+        self.outdated.as_ref().is_some_and(|outdated| outdated.gone.contains(node))
+    }
+
+    /// Whether it is known of all of its steps if they were begun.
+    pub(super) fn is_heard(&self, run: &Run) -> bool {
+        !self.rules.barrier || run.places().all(|node| self.view.is_promised(node))
     }
 
     /// The tasks of which something was begun.

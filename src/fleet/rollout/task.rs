@@ -219,9 +219,14 @@ impl Run {
         waves.flat_map(|(nth, wave)| wave.tasks.iter().map(move |task| Self::new(topology, id, task, nth, 1))).collect()
     }
 
+    /// Where its steps are done.
+    pub(super) fn places(&self) -> impl Iterator<Item = &NodeName> {
+        self.steps.drains.iter().map(|step| &step.at).chain([&self.task.instance.node])
+    }
+
     /// Whether some of its steps are done at that node.
     pub(super) fn is_at(&self, node: &NodeName) -> bool {
-        self.task.instance.node == *node || self.steps.drains.iter().any(|step| step.at == *node)
+        self.places().any(|at| at == node)
     }
 
     /// Whether a node may have begun something of another attempt.

@@ -1,6 +1,6 @@
 //! What is said to a driver and by it, and where a plan can stand.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,8 @@ pub enum RolloutInput {
     Lease(Mono),
     /// Why it is not the time to act, or that it is.
     Window(Option<String>),
+    /// Whether it was made for another inventory than there is.
+    Outdated(Option<Outdated>),
     /// A node says how it is.
     Report {
         /// Which.
@@ -43,6 +45,15 @@ pub enum RolloutInput {
     Say(Say),
     /// Time has passed.
     Tick,
+}
+
+/// A plan that was made for another inventory: nothing more of it is begun, and it can be ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outdated {
+    /// That it was, and what to do, for people.
+    pub reason: String,
+    /// Nodes of it that there are no more: nobody waits for them.
+    pub gone: BTreeSet<NodeName>,
 }
 
 /// What people want of a plan.
@@ -72,6 +83,13 @@ pub enum Say {
     Abort {
         /// Why.
         reason: String,
+        /// Who.
+        by: String,
+    },
+    /// It is driven from another node from now on.
+    Take {
+        /// Which.
+        node: NodeName,
         /// Who.
         by: String,
     },
@@ -124,6 +142,13 @@ pub enum Event {
         reason: String,
         /// Who; none is the plan's policy.
         by: Option<String>,
+    },
+    /// Someone wants it driven from there.
+    Taken {
+        /// Where.
+        node: NodeName,
+        /// Who.
+        by: String,
     },
     /// Nobody counts on this one.
     Quarantined {

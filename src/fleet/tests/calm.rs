@@ -73,6 +73,8 @@ pub(super) struct Calm {
     due: BTreeMap<(u64, usize), (NodeName, Due)>,
     course: Box<dyn FnMut(&StepOrder) -> Course>,
     epoch: u64,
+    /// Which plan it is, by its number.
+    nth: u128,
 }
 
 impl Calm {
@@ -100,6 +102,7 @@ impl Calm {
             due: BTreeMap::new(),
             course: Box::new(course),
             epoch: 1,
+            nth: 1,
         };
         calm.lease(u64::MAX);
         calm
@@ -110,11 +113,42 @@ impl Calm {
         Rollout::new(moment(second), topology.clone(), PlanId(1), plan.clone(), token, journal)
     }
 
+    /// Another plan, once the one before is over.
+    pub(super) fn order(&mut self, plan: &Plan) {
+        (self.plan, self.journal) = (plan.clone(), Vec::new());
+        self.nth += 1;
+        self.take_over(0);
+    }
+
+    /// How steps go from now on.
+    pub(super) fn take_course(&mut self, course: impl FnMut(&StepOrder) -> Course + 'static) {
+        self.course = Box::new(course);
+    }
+
     /// Another one drives from now on, who knows so much of the journal.
     pub(super) fn take_over(&mut self, known: usize) {
+        self.take_over_at(known, None);
+    }
+
+    /// Another one, which may have another inventory.
+    pub(super) fn take_over_at(&mut self, known: usize, outdated: Option<Outdated>) {
         self.epoch += 1;
-        self.rollout = Self::driver(self.second, &self.topology, &self.plan, self.epoch, &self.journal[..known]);
+        let token = Token { epoch: self.epoch, owner: u128::from(self.epoch) };
+        let (topology, plan) = (self.topology.clone(), self.plan.clone());
+        let journal = &self.journal[..known];
+        self.rollout = Rollout::new(moment(self.second), topology, PlanId(self.nth), plan, token, journal);
+        self.outdate(outdated);
         self.lease(u64::MAX);
+    }
+
+    pub(super) fn outdate(&mut self, outdated: Option<Outdated>) {
+        self.hear(vec![RolloutInput::Outdated(outdated)]);
+    }
+
+    /// Servers that get no requests.
+    pub(super) fn drained(&self) -> usize {
+        let servers = self.machines.values().flat_map(|machine| machine.pools.values()).flat_map(BTreeMap::values);
+        servers.filter(|takes| !**takes).count()
     }
 
     pub(super) fn lease(&mut self, until: u64) {

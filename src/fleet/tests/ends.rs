@@ -184,6 +184,45 @@ fn what_fails_however_often_it_is_resumed_is_said_to_each_time() {
     assert!(calm.until(1000, |calm| calm.end() == Some(End::Succeeded)), "{:?}", calm.rollout.control());
 }
 
+/// What one plan left drained the next one brings back that restarts it, and nobody else is touched before.
+#[test]
+fn whoever_was_left_drained_comes_back_with_the_plan_that_takes_its_place() {
+    let topology = Draft::new()
+        .nodes(&["n1", "n2", "n3", "lb1"], None)
+        .service("app", &["n1", "n2", "n3"])
+        .pool("apps", &["lb1"], "app")
+        .checked();
+    let plan = planned(&topology, &restart(&["app"]), &all_well(&topology, "elsewhere"));
+    let mut calm = Calm::new(&topology, &plan, never_well("n1"));
+    assert!(calm.until(1000, Calm::is_paused), "{:?}", calm.journal);
+    calm.say(Say::Abort { reason: "another one supersedes it".to_owned(), by: by() });
+    assert!(calm.until(60, |calm| calm.end() == Some(End::Aborted)), "{:?}", calm.rollout.control());
+    let report = calm.rollout.report();
+    assert_eq!((report[&app("n1")], calm.drained(), calm.restarts().len()), (Class::LeftDrained, 1, 1), "{report:?}");
+    let before = calm.acts.len();
+    calm.order(&plan);
+    calm.take_course(|_| Course::quick());
+    assert!(calm.until(200, |calm| calm.end() == Some(End::Succeeded)), "{:?}", calm.rollout.control());
+    assert_eq!((calm.drained(), calm.too_few.clone()), (0, None));
+    let of_others = calm.acts[before..].iter().position(|(_, order)| order.instance != app("n1"));
+    let back = calm.acts[before..].iter().position(|(_, order)| matches!(order.deed, Deed::Undrain { .. }));
+    assert!(back < of_others, "{:?}", &calm.acts[before..]);
+}
+
+/// A configuration that was looked at is all that was done.
+#[test]
+fn what_was_only_looked_at_when_a_plan_is_ended_is_untouched_and_not_waited_for() {
+    let (topology, plan) = three(Policy::default());
+    let takes_its_time =
+        |order: &StepOrder| Course { takes: if order.deed == Deed::Validate { 20 } else { 1 }, ..Course::quick() };
+    let mut calm = Calm::new(&topology, &plan, takes_its_time);
+    assert!(calm.until(10, |calm| !calm.acts.is_empty()));
+    calm.say(Say::Abort { reason: "enough".to_owned(), by: by() });
+    assert!(calm.until(30, |calm| calm.end() == Some(End::Aborted)), "{:?}", calm.rollout.control());
+    let classes: BTreeSet<Class> = calm.rollout.report().into_values().collect();
+    assert_eq!((classes, calm.restarts().len()), (BTreeSet::from([Class::Untouched]), 0));
+}
+
 /// What has no patience waits for what has.
 #[test]
 fn a_plan_does_not_stand_still_while_a_step_keeps_its_own_deadline() {

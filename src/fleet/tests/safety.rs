@@ -1,7 +1,7 @@
 //! The rules that keep a fleet safe: with all of them nothing happens that must not, and each is needed.
 
 use super::{
-    world::{Outcome, story, story_left_alone},
+    world::{Outcome, story, story_left_alone, story_of_busy_people},
     *,
 };
 
@@ -65,6 +65,25 @@ fn after_the_last_fault_a_plan_ends_or_says_that_it_stands() {
         if outcome.end.is_some() { ended += 1 } else { stood += 1 }
     }
     assert!(ended > stood && stood > 0, "{ended} ended, {stood} stood");
+}
+
+/// There is one driver and one plan at any moment, whoever is to drive and whatever is wanted instead.
+#[test]
+fn people_who_take_plans_and_put_others_in_their_place_hurt_nobody() {
+    let (mut superseded, mut taken, mut succeeded) = (0, 0, 0);
+    for seed in 0..count() {
+        let outcome = story_of_busy_people(seed, seed % 4, false);
+        if let Some(violation) = outcome.violation {
+            let trace = story_of_busy_people(seed, seed % 4, true).trace;
+            panic!("seed {seed}: {violation}\n{}", trace[trace.len().saturating_sub(100)..].join("\n"));
+        }
+        superseded += outcome.superseded;
+        taken += outcome.taken;
+        succeeded += u64::from(outcome.end == Some(End::Succeeded));
+    }
+    let (superseded, taken) = (superseded as u64, taken as u64);
+    assert!(superseded * 4 > count() && taken * 4 > count(), "{superseded} superseded, {taken} taken");
+    assert!(succeeded * 3 > count(), "only {succeeded} plans succeeded");
 }
 
 /// So many stories have to show what each rule is for.

@@ -73,10 +73,25 @@ enum Said {
 #[derive(Debug, Default)]
 struct Driver {
     rollout: Option<Rollout>,
+    /// Of which plan.
+    nth: usize,
     owner: u128,
     is_frozen: bool,
     /// What was to be handled while it stood still.
     backlog: VecDeque<Happens>,
+}
+
+/// A plan, and its journal.
+#[derive(Debug)]
+struct Ordered {
+    plan: Plan,
+    journal: Vec<Event>,
+}
+
+impl Ordered {
+    fn is_over(&self) -> bool {
+        self.journal.iter().any(|event| matches!(event, Event::Ended(_)))
+    }
 }
 
 pub(super) struct World {
@@ -86,17 +101,20 @@ pub(super) struct World {
     order: u64,
     rules: Rules,
     topology: Topology,
-    plan: Plan,
+    /// The newest last: each but the first supersedes the one before.
+    plans: Vec<Ordered>,
     vms: BTreeMap<NodeName, Vm>,
     drivers: Vec<Driver>,
     bus: Bus,
     lock: Lock,
-    journal: Vec<Event>,
     watch: Watch,
     owners: u128,
     resumes: u32,
+    taken: usize,
     /// Nobody looks at the plan.
     is_left_alone: bool,
+    /// People take plans to other nodes, and put others in their place.
+    is_busy: bool,
     trace: Option<Vec<String>>,
 }
 
@@ -108,6 +126,9 @@ pub(super) struct Outcome {
     /// How the plan ended.
     pub(super) end: Option<End>,
     pub(super) acts: usize,
+    /// How many plans were superseded, and how often one was taken to another node.
+    pub(super) superseded: usize,
+    pub(super) taken: usize,
     pub(super) trace: Vec<String>,
 }
 
@@ -123,14 +144,23 @@ pub(super) fn story_left_alone(seed: u64, harsh: u64, is_traced: bool) -> Outcom
     world.told(harsh)
 }
 
+/// The same where people take plans and supersede them.
+pub(super) fn story_of_busy_people(seed: u64, harsh: u64, is_traced: bool) -> Outcome {
+    let mut world = World::new(seed, Rules::ALL, is_traced);
+    world.is_busy = true;
+    world.told(harsh)
+}
+
 impl World {
     fn told(mut self, harsh: u64) -> Outcome {
         self.trouble(harsh);
         self.run();
         Outcome {
             violation: self.watch.violation.take(),
-            end: self.journal.iter().find_map(|event| if let Event::Ended(end) = event { Some(*end) } else { None }),
+            end: self.journal().iter().find_map(|event| if let Event::Ended(end) = event { Some(*end) } else { None }),
             acts: self.watch.acts,
+            superseded: self.plans.len() - 1,
+            taken: self.taken,
             trace: self.trace.unwrap_or_default(),
         }
     }
@@ -146,18 +176,19 @@ impl World {
             drivers: vec![Driver::default(), Driver::default()],
             bus: Bus::default(),
             lock: Lock::default(),
-            journal: Vec::new(),
             queue: BTreeMap::new(),
             trace: is_traced.then(Vec::new),
             owners: 0,
             resumes: 0,
+            taken: 0,
             is_left_alone: false,
+            is_busy: false,
             now: 0,
             order: 0,
             rng,
             rules,
             topology,
-            plan,
+            plans: vec![Ordered { plan, journal: Vec::new() }],
         };
         for driver in 0..2 {
             world.after(0, Happens::Renew(driver));
@@ -221,10 +252,10 @@ impl World {
                 return;
             }
             if self.now > END {
-                self.watch.never(format!("no end was reached: {:?}", self.journal.last()));
+                self.watch.never(format!("no end was reached: {:?}", self.journal().last()));
                 return;
             }
-            if self.is_over() && self.now > self.watch.ended + 120 * SEC {
+            if self.is_over() && self.now > self.watch.ended() + 120 * SEC {
                 self.watch.at_end(&self.vms);
                 return;
             }
@@ -252,7 +283,12 @@ impl World {
     }
 
     fn is_over(&self) -> bool {
-        self.journal.iter().any(|event| matches!(event, Event::Ended(_)))
+        self.plans.last().is_some_and(Ordered::is_over)
+    }
+
+    /// Of the newest plan.
+    fn journal(&self) -> &[Event] {
+        self.plans.last().map_or(&[], |ordered| &ordered.journal)
     }
 
     fn happen(&mut self, happens: Happens) {
@@ -343,6 +379,7 @@ impl World {
 
     fn drive(&mut self, at: usize, input: RolloutInput) {
         let now = Mono(self.now);
+        let nth = self.drivers[at].nth;
         let Some(rollout) = self.drivers[at].rollout.as_mut() else { return };
         rollout.handle(now, input);
         let mut effects = Vec::new();
@@ -358,9 +395,9 @@ impl World {
                     self.note(|| format!("driver {at}: {event:?}"));
                     if let Event::Ended(end) = event {
                         let report = self.drivers[at].rollout.as_ref().map(Rollout::report).unwrap_or_default();
-                        self.watch.ended(self.now, end, report);
+                        self.watch.has_ended(self.now, nth, end, report);
                     }
-                    self.journal.push(event);
+                    self.plans[nth].journal.push(event);
                 }
                 RolloutEffect::Prepare(node, token, plan) => self.carry(node, TargetInput::Prepare(token, plan)),
                 RolloutEffect::Order(node, token, order) => {
@@ -368,6 +405,20 @@ impl World {
                     let age = TimeSpan::ZERO;
                     self.carry(node, TargetInput::Order { token, order, age });
                 }
+            }
+        }
+        self.go_on(at);
+    }
+
+    /// What supersedes a plan that has come to its end begins, by whoever had the lock for that.
+    fn go_on(&mut self, at: usize) {
+        let Driver { rollout, nth, owner, .. } = &self.drivers[at];
+        let is_over = rollout.as_ref().is_some_and(|rollout| matches!(rollout.control(), Control::Ended(_)));
+        if is_over && nth + 1 < self.plans.len() {
+            if self.bus.is_up && self.lock.holder(self.now) == Some(*owner) {
+                self.begin_to_drive(at);
+            } else {
+                self.drivers[at].rollout = None;
             }
         }
     }
@@ -383,20 +434,32 @@ impl World {
         }
         // Who has lost the lock finds it out by the nodes' word alone: that must be enough.
         if self.lock.is_free(self.now) {
-            self.owners += 1;
-            let owner = self.owners;
-            let floor = self.vms.values().filter_map(|vm| vm.target.promised()).map(|token| token.epoch).max();
-            // What it has seen itself of greater numbers may be nothing.
-            let floor = floor.filter(|_| self.rng.below(2) == 0).unwrap_or(0);
-            let token = self.lock.take(self.now, owner, floor);
-            // The last words of whoever drove before may not have come here.
-            let lost = usize::try_from(self.rng.below(3)).unwrap();
-            let journal = &self.journal[..self.journal.len().saturating_sub(lost)];
-            let (topology, plan) = (self.topology.clone(), self.plan.clone());
-            let rollout = Rollout::new(Mono(self.now), topology, PlanId(1), plan, token, journal).under(self.rules);
-            self.drivers[at] = Driver { rollout: Some(rollout), owner, ..Driver::default() };
-            self.drive(at, RolloutInput::Lease(Mono(self.now + LEASE - 3 * SEC)));
+            self.begin_to_drive(at);
         }
+    }
+
+    /// It gets the lock, and what there is to be driven.
+    fn begin_to_drive(&mut self, at: usize) {
+        self.owners += 1;
+        let owner = self.owners;
+        let floor = self.vms.values().filter_map(|vm| vm.target.promised()).map(|token| token.epoch).max();
+        // What it has seen itself of greater numbers may be nothing.
+        let floor = floor.filter(|_| self.rng.below(2) == 0).unwrap_or(0);
+        let token = self.lock.take(self.now, owner, floor);
+        // The last words of whoever drove before may not have come here.
+        let lost = usize::try_from(self.rng.below(3)).unwrap();
+        // One of which something was said has begun, and what it supersedes is over.
+        let mut nth = self.plans.len() - 1;
+        while nth > 0 && self.plans[nth].journal.is_empty() && !self.plans[nth - 1].is_over() {
+            nth -= 1;
+        }
+        let Ordered { plan, journal } = &self.plans[nth];
+        let journal = &journal[..journal.len().saturating_sub(lost)];
+        let (topology, id) = (self.topology.clone(), PlanId(1 + nth as u128));
+        let rollout = Rollout::new(Mono(self.now), topology, id, plan.clone(), token, journal).under(self.rules);
+        self.drivers[at] = Driver { rollout: Some(rollout), nth, owner, ..Driver::default() };
+        self.drive(at, RolloutInput::Lease(Mono(self.now + LEASE - 3 * SEC)));
+        self.give_up_what_is_superseded(at);
     }
 
     // -- nodes

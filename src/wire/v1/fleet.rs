@@ -157,6 +157,7 @@ pub struct FleetServer {
 
 /// What someone wants done: `POST /v1/fleet/plans`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub struct FleetIntent {
     /// `restart`, `reload`; `follow`: not they, but those that depend on them, as after a restart.
     pub verb: String,
@@ -177,6 +178,12 @@ pub struct FleetIntent {
     /// The digest of the plan that someone was shown: another plan is refused.
     #[serde(default)]
     pub digest: Option<String>,
+    /// Whether whoever orders it agrees to it, and to each of its waves, where someone has to.
+    #[serde(default)]
+    pub approve: bool,
+    /// The plan that is under way and comes to its end for this one: its id, or the beginning of it; `any` is whichever it is.
+    #[serde(default)]
+    pub supersede: Option<String>,
 }
 
 /// A plan, and how far it is: `GET /v1/fleet/plans/{id}`.
@@ -196,10 +203,16 @@ pub struct FleetPlan {
     pub verb: String,
     /// The services that were named.
     pub services: Vec<String>,
-    /// `planned`, `blocked` or `nothing` of one that did not begin, `unapproved`, `running`, `paused`, `aborting`, `succeeded`, `aborted`.
+    /// `planned`, `blocked` or `nothing` of one that did not begin, `waiting` for the end of the one that it supersedes, `unapproved`, `running`, `paused`, `aborting`, `succeeded`, `aborted`.
     pub state: String,
     /// Why it is paused or was aborted.
     pub reason: Option<String>,
+    /// Whether it was made for another `fleet.toml` than its driver has: it can be ended, and not gone on with.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_outdated: bool,
+    /// The plan in whose place it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<String>,
     /// Which node drives it.
     pub driver: Option<String>,
     /// In order.
@@ -285,7 +298,7 @@ pub struct FleetPlans {
 /// What someone wants of a plan: `POST /v1/fleet/plans/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetSay {
-    /// `approve`, `pause`, `resume`, `abort`, `quarantine`.
+    /// `approve`, `pause`, `resume`, `abort`, `take`, `quarantine`.
     pub verb: String,
     /// Why.
     #[serde(default)]

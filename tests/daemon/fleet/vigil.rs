@@ -8,25 +8,25 @@ const HEARTBEAT: &str = "[heartbeat]\ninterval = \"2s\"\n";
 /// Nobody answers there: these machines are not on the network.
 const NOWHERE: &str = "address = \"127.0.0.1:1\"\n";
 /// A node is silent for six seconds, told of at the next look, and by the next node if the first does not.
-const TOLD_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// Three machines that tell the same receiver.
-fn telling() -> (Fleet, Hook) {
+pub(super) fn telling(services: &str) -> (Fleet, Hook) {
     let hook = Hook::new(0);
     let route = format!("[[alert.route]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"{}\"\n", hook.url);
-    let fleet = Fleet::told(3, THREE, NOWHERE, &format!("{HEARTBEAT}{route}"), |_, world| {
+    let fleet = Fleet::told(3, services, NOWHERE, &format!("{HEARTBEAT}{route}"), |_, world| {
         ["db", "app"].iter().for_each(|unit| world.unit(unit, APP));
     });
     (fleet, hook)
 }
 
 /// What the receiver was told: the event, and its key.
-fn told(hook: &Hook) -> Vec<[String; 2]> {
+pub(super) fn told(hook: &Hook) -> Vec<[String; 2]> {
     let text = |message: &Value, field: &str| message[field].as_str().unwrap_or_default().to_owned();
     hook.taken().iter().map(|it| ["event", "dedup_key"].map(|field| text(it, field))).collect()
 }
 
-fn until_told(hook: &Hook, event: &str, count: usize) -> Vec<[String; 2]> {
+pub(super) fn until_told(hook: &Hook, event: &str, count: usize) -> Vec<[String; 2]> {
     until_within(TOLD_WITHIN, &format!("{count} of {event} are told"), || {
         let those: Vec<_> = told(hook).into_iter().filter(|[of, _]| of == event).collect();
         (those.len() >= count).then_some(those)
@@ -40,7 +40,7 @@ fn state(fleet: &Fleet, seen_from: usize, node: &str) -> Value {
 }
 
 pub(crate) fn a_machine_that_stands_still_is_told_of_once_and_so_is_its_return() {
-    let (fleet, hook) = telling();
+    let (fleet, hook) = telling(THREE);
     let said = fleet.node(2).ok(&["fleet", "status"]);
     assert!(said.out.contains("quorum: 3 of 3"), "{}", said.out);
     let (keeper, manager) = (fleet.node(3).keeper(), fleet.node(3).manager());
@@ -72,7 +72,7 @@ pub(crate) fn a_machine_that_stands_still_is_told_of_once_and_so_is_its_return()
 }
 
 pub(crate) fn a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touches_no_service() {
-    let (fleet, hook) = telling();
+    let (fleet, hook) = telling(THREE);
     fleet.redis.ok(&["stop", "redis"]);
     let away = until_told(&hook, "bus_unreachable", 3);
     process::pause(10_000);
@@ -93,7 +93,7 @@ pub(crate) fn a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touc
 }
 
 pub(crate) fn a_plan_that_waits_for_someone_is_told_of_and_so_is_that_it_goes_on() {
-    let (fleet, hook) = telling();
+    let (fleet, hook) = telling(THREE);
     let world = fleet.node(3);
     world.unit("app", "[service]\nexec_start = \"sleep 100000\"\nexec_start_pre = \"false\"\nrestart = \"no\"\n");
     world.ok(&["reload-config"]);

@@ -3,7 +3,7 @@
 use super::*;
 
 /// One machine, with this said of its application.
-fn machine(app: &str) -> World {
+pub(super) fn machine(app: &str) -> World {
     let mut world = World::new();
     let text = format!(
         "name = \"test\"\n[[node]]\nname = \"vm1\"\n[[service]]\nname = \"db\"\nnodes = [\"vm1\"]\nsoak = \"8s\"\n\
@@ -16,7 +16,7 @@ fn machine(app: &str) -> World {
     world
 }
 
-fn newest(world: &World) -> Value {
+pub(super) fn newest(world: &World) -> Value {
     world.ok(&["fleet", "plans", "--json"]).json()["plans"][0].clone()
 }
 

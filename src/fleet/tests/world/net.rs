@@ -65,6 +65,10 @@ impl Lock {
         self.holder.is_none() || now >= self.until
     }
 
+    pub(super) fn holder(&self, now: u64) -> Option<u128> {
+        self.holder.filter(|_| now < self.until)
+    }
+
     pub(super) fn renew(&mut self, now: u64, owner: u128) -> bool {
         let is_held = self.holder == Some(owner) && now < self.until;
         if is_held {

@@ -7,20 +7,29 @@ use super::*;
 /// How long nobody needs to know that something is down: as long as a report counts, and an order may be under way.
 const SEEN: u64 = 50 * SEC;
 
+/// What was seen of a plan.
+#[derive(Debug)]
+struct OfPlan {
+    ended: u64,
+    report: BTreeMap<Instance, Class>,
+    /// Of each service, those that have to be done before it.
+    needs: BTreeMap<ServiceName, Vec<Instance>>,
+    /// Who was acted on.
+    acted: BTreeSet<Instance>,
+}
+
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) violation: Option<String>,
     pub(super) acts: usize,
-    pub(super) ended: u64,
-    report: BTreeMap<Instance, Class>,
+    /// In the order in which they were ordered.
+    plans: Vec<OfPlan>,
+    /// The newest plan that has taken something down, or done anything but give back.
+    newest: usize,
     max: BTreeMap<ServiceName, usize>,
     may_fail: BTreeMap<ServiceName, usize>,
-    /// Of each service, those that have to be done before it.
-    needs: BTreeMap<ServiceName, Vec<Instance>>,
     /// Whom we took down, and who is not well since.
     disrupted: BTreeSet<Instance>,
-    /// Who was acted on.
-    acted: BTreeSet<Instance>,
     steps: BTreeSet<StepId>,
     all: Vec<Instance>,
     /// Who went down by themselves, and when.
@@ -31,15 +40,6 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(topology: &Topology, plan: &Plan) -> Self {
-        let mut max = BTreeMap::new();
-        for wave in &plan.waves {
-            max.insert(wave.service.clone(), usize::try_from(wave.max_unavailable).unwrap());
-        }
-        let needs = topology.services.iter().map(|(name, service)| {
-            let on: BTreeSet<&ServiceName> = service.depends_on.iter().map(|edge| &edge.on).collect();
-            let tasks = plan.tasks().map(|task| task.instance.clone());
-            (name.clone(), tasks.filter(|instance| on.contains(&instance.service)).collect())
-        });
         let servers = topology.services.iter().flat_map(|(name, service)| {
             let pools = service.behind.iter().map(|(pool, _)| pool);
             pools.flat_map(|pool| {
@@ -47,16 +47,14 @@ impl Watch {
                 instances.into_iter().map(|it| ((pool.clone(), it.node.as_str().into()), it))
             })
         });
-        Self {
+        let mut watch = Self {
             violation: None,
             acts: 0,
-            ended: 0,
-            report: BTreeMap::new(),
-            needs: needs.collect(),
+            plans: Vec::new(),
+            newest: 0,
             servers: servers.collect(),
-            max,
+            max: BTreeMap::new(),
             disrupted: BTreeSet::new(),
-            acted: BTreeSet::new(),
             steps: BTreeSet::new(),
             may_fail: (topology.services.iter())
                 .map(|(name, it)| (name.clone(), usize::try_from(it.policy.max_failures).unwrap()))
@@ -64,7 +62,28 @@ impl Watch {
             all: topology.services.iter().flat_map(|(name, it)| it.instances(name).collect::<Vec<_>>()).collect(),
             fallen: BTreeMap::new(),
             promised: BTreeMap::new(),
+        };
+        watch.ordered(topology, plan);
+        watch
+    }
+
+    /// Another plan, in the place of the one before.
+    pub(super) fn ordered(&mut self, topology: &Topology, plan: &Plan) {
+        for wave in &plan.waves {
+            self.max.insert(wave.service.clone(), usize::try_from(wave.max_unavailable).unwrap());
         }
+        let needs = topology.services.iter().map(|(name, service)| {
+            let on: BTreeSet<&ServiceName> = service.depends_on.iter().map(|edge| &edge.on).collect();
+            let tasks = plan.tasks().map(|task| task.instance.clone());
+            (name.clone(), tasks.filter(|instance| on.contains(&instance.service)).collect())
+        });
+        let needs = needs.collect();
+        self.plans.push(OfPlan { ended: 0, report: BTreeMap::new(), needs, acted: BTreeSet::new() });
+    }
+
+    /// When the newest plan ended.
+    pub(super) fn ended(&self) -> u64 {
+        self.plans.last().map_or(0, |plan| plan.ended)
     }
 
     pub(super) fn never(&mut self, what: String) {
@@ -113,9 +132,18 @@ impl Watch {
             self.never(format!("P3: {:?} of {} is done twice", order.deed, order.instance));
         }
         let is_return = matches!(order.deed, Deed::Undrain { .. });
-        if self.ended != 0 && now > self.ended && !is_return {
+        let nth = usize::try_from(order.plan.0).unwrap() - 1;
+        let ended = self.plans[nth].ended;
+        if ended != 0 && now > ended && !is_return {
             self.never(format!("P5: {:?} of {} after the end", order.deed, order.instance));
         }
+        if nth < self.newest && !is_return {
+            self.never(format!("P5: {:?} of {} for a plan that is superseded", order.deed, order.instance));
+        }
+        if self.plans[..nth].iter().any(|before| before.ended == 0) {
+            self.never(format!("P5: {:?} of {} beside a plan that is not over", order.deed, order.instance));
+        }
+        self.newest = self.newest.max(nth);
         let takes_down = match order.deed {
             Deed::Restart | Deed::Drain { .. } => true,
             Deed::Notify | Deed::Validate | Deed::Reload | Deed::Undrain { .. } => false,
@@ -134,12 +162,13 @@ impl Watch {
         }
         let is_act = matches!(order.deed, Deed::Restart | Deed::Reload | Deed::Notify);
         if is_act {
-            let mut missing = self.needs.get(&order.instance.service).into_iter().flatten();
-            let missing = missing.find(|on| !self.acted.contains(*on) || self.disrupted.contains(*on)).cloned();
+            let OfPlan { needs, acted, .. } = &self.plans[nth];
+            let mut missing = needs.get(&order.instance.service).into_iter().flatten();
+            let missing = missing.find(|on| !acted.contains(*on) || self.disrupted.contains(*on)).cloned();
             if let Some(missing) = missing {
                 self.never(format!("P2: {} is acted on before {missing} is well", order.instance));
             }
-            self.acted.insert(order.instance.clone());
+            self.plans[nth].acted.insert(order.instance.clone());
         }
         match &order.deed {
             Deed::Restart => {
@@ -170,13 +199,13 @@ impl Watch {
         }
     }
 
-    pub(super) fn ended(&mut self, now: u64, end: End, report: BTreeMap<Instance, Class>) {
+    pub(super) fn has_ended(&mut self, now: u64, nth: usize, end: End, report: BTreeMap<Instance, Class>) {
         if end == End::Succeeded {
             self.succeeded(&report);
         }
-        if self.ended == 0 {
-            self.ended = now;
-            self.report = report;
+        let plan = &mut self.plans[nth];
+        if plan.ended == 0 {
+            (plan.ended, plan.report) = (now, report);
         }
     }
 
@@ -196,18 +225,13 @@ impl Watch {
     pub(super) fn at_end(&mut self, vms: &BTreeMap<NodeName, Vm>) {
         let drained: Vec<Instance> = self.drained(vms).collect();
         for instance in drained {
-            match self.report.get(&instance) {
-                Some(Class::LeftDrained | Class::Unknown) => {}
-                Some(
-                    class @ (Class::Untouched | Class::Done | Class::InFlight | Class::Failed | Class::Quarantined),
-                ) => {
-                    let class = *class;
-                    self.never(format!("P5: {instance} is drained, and was reported as {class:?}"));
-                }
-                None => self.never(format!("P5: {instance} is drained, and was not reported")),
+            let told: Vec<Class> = self.plans.iter().filter_map(|plan| plan.report.get(&instance)).copied().collect();
+            if !told.iter().any(|class| matches!(class, Class::LeftDrained | Class::Unknown)) {
+                self.never(format!("P5: {instance} is drained, and was reported as {told:?}"));
             }
         }
-        if let Some((instance, _)) = self.report.iter().find(|(_, class)| **class == Class::InFlight) {
+        let mut reports = self.plans.iter().flat_map(|plan| &plan.report);
+        if let Some((instance, _)) = reports.find(|(_, class)| **class == Class::InFlight) {
             let instance = instance.clone();
             self.never(format!("P5: {instance} is in flight in the report of an end"));
         }
