@@ -9,6 +9,7 @@ mod partition; // a way that is cut
 mod pools; // load balancers besides HAProxy
 mod vigil; // who is alive
 mod windows; // when
+mod witness; // who is asked to look
 
 use std::{
     fs,
@@ -52,6 +53,7 @@ pub(crate) use vigil::{
 pub(crate) use windows::{
     a_plan_whose_window_closes_waits_for_the_next_one, outside_of_windows_nothing_is_begun_unless_someone_says_so,
 };
+pub(crate) use witness::a_machine_that_another_one_reaches_is_cut_off_and_has_failed_once_nobody_reaches_it;
 
 use crate::support::{
     process::{self, Signal, kill, until, until_within},

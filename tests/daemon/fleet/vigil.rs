@@ -4,7 +4,7 @@ use super::*;
 use crate::{metrics, support::hook::Hook};
 
 /// Signs of life come so seldom that a busy machine does not look dead, and so often that a test ends.
-const HEARTBEAT: &str = "[heartbeat]\ninterval = \"2s\"\n";
+pub(super) const HEARTBEAT: &str = "[heartbeat]\ninterval = \"2s\"\n";
 /// Nobody answers there: these machines are not on the network.
 const NOWHERE: &str = "address = \"127.0.0.1:1\"\n";
 /// A node is silent for six seconds, told of at the next look, and by the next node if the first does not.
@@ -21,19 +21,19 @@ fn telling() -> (Fleet, Hook) {
 }
 
 /// What the receiver was told: the event, and its key.
-fn told(hook: &Hook) -> Vec<[String; 2]> {
+pub(super) fn told(hook: &Hook) -> Vec<[String; 2]> {
     let text = |message: &Value, field: &str| message[field].as_str().unwrap_or_default().to_owned();
     hook.taken().iter().map(|it| ["event", "dedup_key"].map(|field| text(it, field))).collect()
 }
 
-fn until_told(hook: &Hook, event: &str, count: usize) -> Vec<[String; 2]> {
+pub(super) fn until_told(hook: &Hook, event: &str, count: usize) -> Vec<[String; 2]> {
     until_within(TOLD_WITHIN, &format!("{count} of {event} are told"), || {
         let those: Vec<_> = told(hook).into_iter().filter(|[of, _]| of == event).collect();
         (those.len() >= count).then_some(those)
     })
 }
 
-fn state(fleet: &Fleet, seen_from: usize, node: &str) -> Value {
+pub(super) fn state(fleet: &Fleet, seen_from: usize, node: &str) -> Value {
     let said = fleet.node(seen_from).ctl(&["fleet", "status", "--json"]).json();
     let nodes = said["nodes"].as_array().unwrap();
     nodes.iter().find(|it| it["name"] == node).unwrap()["state"].clone()
