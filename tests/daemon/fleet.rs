@@ -1,5 +1,6 @@
 //! Several daemons, each as a machine of its own, and a real Redis between them.
 
+mod carrier; // Redis, which is none to be relied upon
 mod clocks;
 mod consul; // as a pool
 mod failover; // of Redis
@@ -20,6 +21,10 @@ use std::{
 
 use serde_json::Value;
 
+pub(crate) use carrier::{
+    a_redis_that_goes_back_to_what_it_knew_takes_no_plan_and_no_number_back,
+    what_comes_twice_late_or_in_another_order_is_done_once,
+};
 pub(crate) use clocks::clocks_that_differ_by_hours_change_no_decision;
 pub(crate) use consul::{
     an_instance_that_is_deregistered_is_registered_again_though_the_managers_die_in_between,

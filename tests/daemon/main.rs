@@ -102,6 +102,8 @@ const TESTS: &[Test] = tests![
     fleet::the_key_of_a_node_opens_nothing_but_our_program_and_twenty_copies_of_a_step_are_done_once,
     fleet::a_host_with_another_key_is_spoken_to_only_when_someone_says_that_it_was_set_up_anew,
     fleet::a_step_at_a_host_is_done_once_though_the_manager_dies_while_it_is_done,
+    fleet::what_comes_twice_late_or_in_another_order_is_done_once,
+    fleet::a_redis_that_goes_back_to_what_it_knew_takes_no_plan_and_no_number_back,
     fleet::a_machine_that_another_one_reaches_is_cut_off_and_has_failed_once_nobody_reaches_it,
     fleet::a_machine_that_stands_still_is_told_of_once_and_so_is_its_return,
     fleet::a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touches_no_service,

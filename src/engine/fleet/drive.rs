@@ -229,6 +229,7 @@ impl Member {
             Begun::Over(plan) => {
                 self.seat.is_trying = false;
                 self.seat.over.insert(plan);
+                self.seat.lost.take_if(|(document, _)| document.id == plan);
             }
             Begun::Not(refusal, reply) => {
                 self.seat.is_trying = false;
@@ -266,7 +267,7 @@ impl Member {
         let now = clock::now().mono;
         let rollout = Rollout::new(now, self.settings.topology.clone(), id, document.plan.clone(), token, &events);
         tracing::info!(plan = %id, epoch = token.epoch, "this node drives the plan");
-        self.seat.unfinished = None;
+        (self.seat.unfinished, self.seat.lost) = (None, None);
         self.seat.plan = Some(id);
         self.seat.holder = Some(owner.clone());
         self.seat.floor = self.seat.floor.max(token.epoch);
@@ -300,6 +301,7 @@ impl Member {
             Ok(false) => {
                 if let Some(driver) = self.driver.take() {
                     tracing::warn!(plan = %driver.document.id, "the lock of who drives is lost; whoever gets it goes on");
+                    self.try_to_regain(driver.document.clone(), driver.journal.clone());
                     self.let_go(driver);
                 }
             }

@@ -29,6 +29,9 @@ const SEATS: usize = 5;
 /// In a fleet of at most so many nodes all look at the others.
 const WATCHERS_MAX: usize = 100;
 
+/// The words of a plan, and when each was said.
+pub(super) type Journal = Vec<(Wall, Event)>;
+
 /// What is known of who drives.
 #[derive(Debug, Default)]
 pub(super) struct Seat {
@@ -41,7 +44,9 @@ pub(super) struct Seat {
     /// Plans that are known to be over.
     pub(super) over: BTreeSet<PlanId>,
     /// One that was driven from here and is not over, where there is no Redis to have it.
-    pub(super) unfinished: Option<(PlanDocument, Vec<(Wall, Event)>)>,
+    pub(super) unfinished: Option<(PlanDocument, Journal)>,
+    /// One that was driven from here until the lock was lost, and of which it is not known that anybody goes on with it.
+    pub(super) lost: Option<(PlanDocument, Journal)>,
     /// The last plan that ended here, as people see it.
     pub(super) ended: Option<v1::FleetPlan>,
     /// When it is tried to take the plan over.
@@ -72,6 +77,11 @@ impl Member {
             }
             return;
         };
+        let is_driven = self.seat.driver().is_some_and(|driver| driver != self.settings.node);
+        if let Some((document, journal)) = self.seat.lost.clone().filter(|_| !is_driven && self.trouble.is_none()) {
+            self.try_to_regain(document, journal);
+            return;
+        }
         // A manager before this one drove it, and the keeper has seen that one end.
         let former =
             self.seat.holder.clone().filter(|holder| holder_node(holder).as_ref() == Some(&self.settings.node));
@@ -143,7 +153,7 @@ impl Member {
     }
 }
 
-type Found = (u64, PlanDocument, Vec<(Wall, Event)>, bool);
+type Found = (u64, PlanDocument, Journal, bool);
 
 /// Whether the last word of a journal of our own is old. Of what another node wrote its clock would have to be trusted.
 fn is_long_ago(journal: &[(Wall, Event)]) -> bool {
@@ -178,7 +188,7 @@ async fn take_over(
     }
 }
 
-pub(super) fn journal_of(words: &[String]) -> Result<Vec<(Wall, Event)>, FleetError> {
+pub(super) fn journal_of(words: &[String]) -> Result<Journal, FleetError> {
     let words = JournalWord::read_all(words)?;
     Ok(words.into_iter().map(|word| (Wall(word.at_us), word.event)).collect())
 }
