@@ -3,6 +3,7 @@
 mod carrier; // Redis, which is none to be relied upon
 mod clocks;
 mod consul; // as a pool
+mod cuts; // of the way to a host
 mod failover; // of Redis
 mod guide; // the whole of it
 mod hosts; // without a daemon
@@ -30,6 +31,7 @@ pub(crate) use consul::{
     an_instance_that_is_deregistered_is_registered_again_though_the_managers_die_in_between,
     instances_behind_consul_are_drained_before_they_are_restarted_and_offered_when_they_are_well,
 };
+pub(crate) use cuts::a_step_whose_outcome_is_not_heard_because_the_way_is_cut_is_done_once;
 pub(crate) use failover::a_plan_goes_on_when_redis_fails_over_to_its_replica;
 pub(crate) use guide::{
     a_reload_that_lies_is_found_out_and_followed_by_a_restart_where_that_is_wanted,

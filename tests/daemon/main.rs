@@ -104,6 +104,7 @@ const TESTS: &[Test] = tests![
     fleet::a_step_at_a_host_is_done_once_though_the_manager_dies_while_it_is_done,
     fleet::what_comes_twice_late_or_in_another_order_is_done_once,
     fleet::a_redis_that_goes_back_to_what_it_knew_takes_no_plan_and_no_number_back,
+    fleet::a_step_whose_outcome_is_not_heard_because_the_way_is_cut_is_done_once,
     fleet::a_machine_that_another_one_reaches_is_cut_off_and_has_failed_once_nobody_reaches_it,
     fleet::a_machine_that_stands_still_is_told_of_once_and_so_is_its_return,
     fleet::a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touches_no_service,
