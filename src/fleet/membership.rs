@@ -3,6 +3,7 @@
 //! Members are who stands in the topology; nobody leaves by being silent. A node is *alive* while new signs of life come, *suspect* after
 //! two intervals without one, and *failed* after `max_consecutive_failures` of them if it does not answer at its address either; one
 //! that does answer there is *cut off*: its daemon is down, or has no way to Redis. A sign of another life is a restart and no failure.
+//! Our own way to it may be what is broken, so a few that are alive are asked to look as well: one that reaches it is enough.
 //!
 //! Whoever looks late, has just begun, or has just got Redis back, doubts itself first: for as long as a sign of life stays, it calls
 //! nobody failed. While Redis does not answer nothing is said of nodes. When most of a fleet go at once, that is one alarm and not many.
@@ -28,6 +29,10 @@ use crate::base::Mono;
 const SUSPECT_AFTER: u32 = 2;
 /// A node that was late so often, or more, takes so many times longer to believe in another's failure.
 const STRAIN_MAX: u32 = 7;
+/// So many others are asked to look for those that are doubted,
+const PEERS_MAX: usize = 3;
+/// and for so many at a time, so that what is asked does not grow with what is wrong.
+const SOUGHT_MAX: usize = 16;
 /// From so many nodes on there may be too many at once.
 const MASS_OF: usize = 3;
 /// More than so many of a hundred at once are the fleet's trouble, and not each one's.
@@ -85,6 +90,13 @@ pub enum MembershipInput {
     Unanswered(String),
     /// Whether a node answered at its address.
     Probed(NodeName, bool),
+    /// Another node was asked for some, and says of each whether it answers there.
+    Sought {
+        /// Who says it.
+        by: NodeName,
+        /// What it found.
+        nodes: BTreeMap<NodeName, bool>,
+    },
     /// Whether an alarm is for this node to tell; nothing where Redis did not say.
     Claimed(Alarm, Option<bool>),
 }
@@ -94,6 +106,13 @@ pub enum MembershipInput {
 pub enum MembershipEffect {
     /// See whether a node answers at its address.
     Probe(NodeName),
+    /// Ask others whether these answer at their addresses.
+    Seek {
+        /// Who is asked.
+        peers: Vec<NodeName>,
+        /// For whom.
+        nodes: BTreeSet<NodeName>,
+    },
     /// Ask Redis whether this node is to tell of it.
     Claim(Alarm),
     /// Tell people, for this reason.
@@ -231,6 +250,13 @@ impl Membership {
                     other.answered(answers);
                 }
             }
+            MembershipInput::Sought { by, nodes } => {
+                for (node, answers) in nodes {
+                    if let Some(other) = self.others.get_mut(&node) {
+                        other.sought(&by, answers);
+                    }
+                }
+            }
             MembershipInput::Claimed(alarm, is_ours) => self.claimed(&alarm, is_ours),
         }
     }
@@ -320,11 +346,29 @@ impl Membership {
                 self.effects.push_back(MembershipEffect::Probe(name.clone()));
             }
         }
+        self.seek(now);
         if !is_calm && !std::mem::replace(&mut self.has_counted, true) && self.quorum(now).is_there() {
             self.effects.push_back(MembershipEffect::Well(Alarm::QuorumLost));
         }
         self.raise(self.alarms(now, is_calm));
         self.tell();
+    }
+
+    /// Those that are doubted are looked for by others too.
+    fn seek(&mut self, now: Mono) {
+        // From our own place in the order of names on, so that not all ask the same ones.
+        let (before, after) = (self.others.range(..self.own.clone()), self.others.range(self.own.clone()..));
+        let alive = after.chain(before).filter(|(_, other)| other.presence == Presence::Alive);
+        let peers: Vec<NodeName> = alive.map(|(name, _)| name.clone()).take(PEERS_MAX).collect();
+        let doubted = self.others.iter_mut().filter(|(_, other)| other.is_to_be_sought(now));
+        let nodes = doubted.take(SOUGHT_MAX).map(|(name, other)| {
+            other.seek(now, &peers);
+            name.clone()
+        });
+        let nodes: BTreeSet<NodeName> = nodes.collect();
+        if !nodes.is_empty() && !peers.is_empty() {
+            self.effects.push_back(MembershipEffect::Seek { peers, nodes });
+        }
     }
 
     /// What is to be told as it is now. What was said to be so is so until it is not, whatever hinders that it is said now.

@@ -1,7 +1,7 @@
 //! What the nodes of a fleet tell each other: JSON, through Redis or over ssh. Whoever gets what is of another version refuses
 //! it; fields that it does not know it leaves alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -52,6 +52,16 @@ pub enum Wanted {
         driver: String,
         /// Who is to have it.
         to: String,
+    },
+    /// To see whether these answer at their addresses, and to send whoever asks what was found.
+    Seek {
+        /// Whom it does not hear.
+        nodes: BTreeSet<NodeName>,
+    },
+    /// Of whoever asked: what was found.
+    Sought {
+        /// Whether each answers.
+        nodes: BTreeMap<NodeName, bool>,
     },
 }
 
@@ -317,6 +327,14 @@ mod tests {
                     r#"{{"v":1,"is":{{"from":"vm1","nth":3,"wanted":{{"step":{{"token":{{"epoch":7,"owner":"{owner}"}},"order":{{"id":"{one}","plan":"{two}","instance":"app@vm1","unit":"app","deed":"restart","expects":"{}","deadline":330000000,"ttl":30000000}}}}}}}}}}"#,
                     "03".repeat(16)
                 ),
+            ),
+            (
+                command(Wanted::Seek { nodes: BTreeSet::from([vm1()]) }),
+                r#"{"v":1,"is":{"from":"vm1","nth":3,"wanted":{"seek":{"nodes":["vm1"]}}}}"#.to_owned(),
+            ),
+            (
+                command(Wanted::Sought { nodes: BTreeMap::from([(vm1(), true)]) }),
+                r#"{"v":1,"is":{"from":"vm1","nth":3,"wanted":{"sought":{"nodes":{"vm1":true}}}}}"#.to_owned(),
             ),
             (
                 word(Said::Report(report)),

@@ -1,7 +1,9 @@
 //! Several daemons, each as a machine of its own, and a real Redis between them.
 
+mod carrier; // Redis, which is none to be relied upon
 mod clocks;
 mod consul; // as a pool
+mod cuts; // of the way to a host
 mod failover; // of Redis
 mod guide; // the whole of it
 mod hosts; // without a daemon
@@ -12,6 +14,7 @@ mod take; // who drives, and which plan
 mod triggers; // the API, and time
 mod vigil; // who is alive
 mod windows; // when
+mod witness; // who is asked to look
 
 use std::{
     fs,
@@ -22,11 +25,16 @@ use std::{
 
 use serde_json::Value;
 
+pub(crate) use carrier::{
+    a_redis_that_goes_back_to_what_it_knew_takes_no_plan_and_no_number_back,
+    what_comes_twice_late_or_in_another_order_is_done_once,
+};
 pub(crate) use clocks::clocks_that_differ_by_hours_change_no_decision;
 pub(crate) use consul::{
     an_instance_that_is_deregistered_is_registered_again_though_the_managers_die_in_between,
     instances_behind_consul_are_drained_before_they_are_restarted_and_offered_when_they_are_well,
 };
+pub(crate) use cuts::a_step_whose_outcome_is_not_heard_because_the_way_is_cut_is_done_once;
 pub(crate) use failover::a_plan_goes_on_when_redis_fails_over_to_its_replica;
 pub(crate) use guide::{
     a_reload_that_lies_is_found_out_and_followed_by_a_restart_where_that_is_wanted,
@@ -69,6 +77,7 @@ pub(crate) use vigil::{
 pub(crate) use windows::{
     a_plan_whose_window_closes_waits_for_the_next_one, outside_of_windows_nothing_is_begun_unless_someone_says_so,
 };
+pub(crate) use witness::a_machine_that_another_one_reaches_is_cut_off_and_has_failed_once_nobody_reaches_it;
 
 use crate::support::{
     process::{self, Signal, kill, until, until_within},

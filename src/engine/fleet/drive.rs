@@ -63,6 +63,11 @@ impl Driver {
         self.next.first().unwrap_or(&self.document).id
     }
 
+    /// As it is kept.
+    fn standing(&self) -> Standing {
+        Standing { document: self.document.clone(), journal: self.journal.clone(), next: self.next.clone() }
+    }
+
     /// Whether it is this one, or one that comes next.
     pub(super) fn has(&self, plan: PlanId) -> bool {
         self.document.id == plan || self.next.iter().any(|next| next.id == plan)
@@ -269,8 +274,7 @@ impl Member {
 
     fn let_go(&mut self, driver: Driver) {
         if self.bus.is_none() && !matches!(driver.rollout.control(), Control::Ended(_)) {
-            let (document, journal) = (driver.document.clone(), driver.journal.clone());
-            self.seat.unfinished = Some(Standing { document, journal, next: driver.next.clone() });
+            self.seat.unfinished = Some(driver.standing());
         }
         if let Some(bus) = self.bus.clone() {
             let owner = driver.owner.clone();
@@ -304,6 +308,7 @@ impl Member {
             Begun::Over(plan) => {
                 self.seat.is_trying = false;
                 self.seat.over.insert(plan);
+                self.seat.lost.take_if(|lost| lost.document.id == plan);
             }
             Begun::Not(refusal, reply) => {
                 self.seat.is_trying = false;
@@ -350,7 +355,7 @@ impl Member {
         let mut rollout = Rollout::new(now, topology, id, document.plan.clone(), token, &events);
         rollout.handle(now, RolloutInput::Outdated(outdated));
         tracing::info!(plan = %id, epoch = token.epoch, "this node drives the plan");
-        self.seat.unfinished = None;
+        (self.seat.unfinished, self.seat.lost) = (None, None);
         self.seat.plan = Some(newest);
         self.seat.holder = Some(owner.clone());
         self.seat.floor = self.seat.floor.max(token.epoch);
@@ -407,6 +412,7 @@ impl Member {
             Ok(false) => {
                 if let Some(driver) = self.driver.take() {
                     tracing::warn!(plan = %driver.document.id, "the lock of who drives is lost; whoever gets it goes on");
+                    self.try_to_regain(driver.standing());
                     self.let_go(driver);
                 }
             }

@@ -107,7 +107,11 @@ impl Claim {
     }
 
     /// Whatever was to be done under the lock; if that is refused, the lock is let go.
-    async fn under<T>(&self, bus: &Bus, done: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    pub(super) async fn under<T>(
+        &self,
+        bus: &Bus,
+        done: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
         let done = done.await;
         if done.is_err() {
             // If it cannot be let go, it goes by itself.
@@ -203,7 +207,7 @@ pub(super) async fn keep(
     }
 }
 
-async fn present(bus: &Bus) -> Result<Option<PlanId>, Refusal> {
+pub(super) async fn present(bus: &Bus) -> Result<Option<PlanId>, Refusal> {
     Ok(bus.outlook(&[]).await?.plan.and_then(|id| id.parse().ok()))
 }
 

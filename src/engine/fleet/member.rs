@@ -293,7 +293,6 @@ impl Member {
                     if command.nth > 0 {
                         self.heard = command.nth;
                     }
-                    self.commanded = Some(Instant::now());
                     self.command(command, age);
                 }
                 Err(error) => tracing::warn!(error = %Chain(&error), "a command of the fleet is not understood"),
@@ -333,6 +332,13 @@ impl Member {
     // -- this node's side
 
     fn command(&mut self, command: Command, age: Duration) {
+        let is_driven = match &command.wanted {
+            Wanted::Promise { .. } | Wanted::Step { .. } | Wanted::Say { .. } | Wanted::GiveWay { .. } => true,
+            Wanted::Seek { .. } | Wanted::Sought { .. } => false,
+        };
+        if is_driven && command.from != self.settings.node {
+            self.commanded = Some(Instant::now());
+        }
         match command.wanted {
             Wanted::Promise { token, plan } => self.tell_target(TargetInput::Prepare(token, plan)),
             Wanted::Step { token, order } => {
@@ -344,6 +350,8 @@ impl Member {
                     tracing::warn!(reason, from = %command.from, "what someone wants of a plan is left undone");
                 }
             }
+            Wanted::Seek { nodes } => self.seek(command.from, nodes, age),
+            Wanted::Sought { nodes } => self.sought(command.from, nodes, age),
         }
     }
 

@@ -17,6 +17,7 @@ mod look; // how this machine is
 mod member; // the task
 mod people; // what they ask and order
 pub(super) mod pools; // load balancers
+mod regain; // what Redis has forgotten
 mod seat; // who drives
 mod send; // what leaves
 mod show; // for people

@@ -44,6 +44,8 @@ pub(super) struct Seat {
     pub(super) past: BTreeSet<PlanId>,
     /// What was driven from here and is not over, where there is no Redis to have it.
     pub(super) unfinished: Option<Standing>,
+    /// What was driven from here until the lock was lost, and of which it is not known that anybody goes on with it.
+    pub(super) lost: Option<Standing>,
     /// The last plan that ended here, as people see it.
     pub(super) ended: Option<v1::FleetPlan>,
     /// When it is tried to take the plan over.
@@ -70,6 +72,10 @@ impl Member {
             }
             return;
         };
+        let is_driven = self.seat.driver().is_some_and(|driver| driver != self.settings.node);
+        if let Some(standing) = self.seat.lost.clone().filter(|_| !is_driven && self.trouble.is_none()) {
+            return self.try_to_regain(standing);
+        }
         let former = self.former();
         let is_free = former.is_some() || (self.seat.holder.is_none() && self.has_seat());
         let wanted = self.seat.plan.filter(|plan| !self.seat.over.contains(plan) && is_free);

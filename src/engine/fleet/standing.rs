@@ -13,7 +13,7 @@ use crate::{
 use super::Refusal;
 
 /// A plan that is not over, and those that take its place once it is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Standing {
     pub(super) document: PlanDocument,
     pub(super) journal: Vec<(Wall, Event)>,
@@ -87,12 +87,12 @@ pub(super) fn over(kept: &[KeptPlan]) -> BTreeSet<PlanId> {
     kept.iter().filter(|plan| ended(&plan.journal).is_some()).map(|plan| plan.id).collect()
 }
 
-fn journal_of(words: &[String]) -> Result<Vec<(Wall, Event)>, FleetError> {
+pub(super) fn journal_of(words: &[String]) -> Result<Vec<(Wall, Event)>, FleetError> {
     let words = JournalWord::read_all(words)?;
     Ok(words.into_iter().map(|word| (Wall(word.at_us), word.event)).collect())
 }
 
-fn ended(journal: &[(Wall, Event)]) -> Option<End> {
+pub(super) fn ended(journal: &[(Wall, Event)]) -> Option<End> {
     journal.iter().find_map(|(_, event)| match event {
         Event::Ended(end) => Some(*end),
         Event::Approved { .. }

@@ -1,10 +1,16 @@
 //! Who is alive, and what people are told of the fleet by this node. Nothing here acts on any node.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
 
 use super::{
     drive::Driver,
     member::{Input, Member},
+    send::Out,
 };
 use crate::{
     base::{FleetEvent, Mono},
@@ -14,6 +20,7 @@ use crate::{
         Alarm, Control, Membership, MembershipEffect, MembershipInput, NodeName, Plan, PlanId, Rollout, ServiceName,
         Sign, Transport, Wait,
     },
+    wire::fleet::{Beat, Command, Wanted, write},
 };
 
 /// How long a node has the word about something. Whoever saw the same before that is over knows that it was told.
@@ -47,9 +54,8 @@ impl Member {
     pub(super) fn see_signs(&mut self) {
         let members: BTreeSet<NodeName> = others(&self.settings).collect();
         let others = self.beats.iter().filter(|(name, _)| members.contains(*name));
-        let sign = |(name, (_, beat)): (&NodeName, &(Mono, crate::wire::fleet::Beat))| {
-            (name.clone(), Sign { seq: beat.seq, heard: beat.heard })
-        };
+        let sign =
+            |(name, (_, beat)): (&NodeName, &(Mono, Beat))| (name.clone(), Sign { seq: beat.seq, heard: beat.heard });
         let signs = others.map(sign).collect();
         let sent = self.driver.as_ref().map(Driver::sent).unwrap_or_default();
         self.watch(MembershipInput::Looked { signs, sent });
@@ -66,6 +72,7 @@ impl Member {
         while let Some(effect) = self.membership.poll_effect() {
             match effect {
                 MembershipEffect::Probe(node) => self.knock(node),
+                MembershipEffect::Seek { peers, nodes } => self.ask_peers(&peers, &nodes),
                 MembershipEffect::Claim(alarm) => self.claim(alarm),
                 MembershipEffect::Tell(alarm, reason) => self.tell_people(self.begins(&alarm, reason)),
                 MembershipEffect::Over(alarm) | MembershipEffect::Well(alarm) => self.end_of(&alarm),
@@ -80,6 +87,45 @@ impl Member {
             let answers = knock::answers(&address, ANSWERS_WITHIN).await;
             own.send(Input::Watched(MembershipInput::Probed(node, answers))).ok();
         });
+    }
+
+    fn ask_peers(&self, peers: &[NodeName], nodes: &BTreeSet<NodeName>) {
+        let Some(sender) = &self.sender else { return };
+        // It has no number: nothing is behind with it.
+        let wanted = Wanted::Seek { nodes: nodes.clone() };
+        let text = write(&Command { from: self.settings.node.clone(), nth: 0, wanted });
+        for peer in peers {
+            sender.send(Out::To { node: peer.to_string(), text: text.clone() });
+        }
+    }
+
+    /// Another node does not hear these, and asks whether they answer us. Of other nodes than the fleet's it is not told.
+    pub(super) fn seek(&self, asker: NodeName, nodes: BTreeSet<NodeName>, age: Duration) {
+        let members: BTreeSet<NodeName> = others(&self.settings).collect();
+        let Some(sender) = self.sender.clone().filter(|_| members.contains(&asker) && age < ANSWERS_WITHIN) else {
+            return;
+        };
+        let mut looks = JoinSet::new();
+        for (name, node) in self.settings.topology.nodes.iter().filter(|(name, _)| members.contains(*name)) {
+            if nodes.contains(name) {
+                let (name, address) = (name.clone(), node.address.clone());
+                looks.spawn(async move { (name, knock::answers(&address, ANSWERS_WITHIN).await) });
+            }
+        }
+        let from = self.settings.node.clone();
+        tokio::spawn(async move {
+            let nodes: BTreeMap<NodeName, bool> = looks.join_all().await.into_iter().collect();
+            let text = write(&Command { from, nth: 0, wanted: Wanted::Sought { nodes } });
+            sender.send(Out::To { node: asker.to_string(), text });
+        });
+    }
+
+    /// What another node found that was asked.
+    pub(super) fn sought(&mut self, by: NodeName, nodes: BTreeMap<NodeName, bool>, age: Duration) {
+        // One that has lain in Redis is about another time.
+        if age < ANSWERS_WITHIN {
+            self.watch(MembershipInput::Sought { by, nodes });
+        }
     }
 
     fn claim(&self, alarm: Alarm) {

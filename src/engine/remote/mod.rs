@@ -184,7 +184,7 @@ impl Speaker {
             Wanted::Promise { token, plan } => TargetInput::Prepare(token, plan),
             // It came over a connection that is there: it was not long under way.
             Wanted::Step { token, order } => TargetInput::Order { token, order, age: TimeSpan::ZERO },
-            Wanted::Say { .. } | Wanted::GiveWay { .. } => return Ok(()),
+            Wanted::Say { .. } | Wanted::GiveWay { .. } | Wanted::Seek { .. } | Wanted::Sought { .. } => return Ok(()),
         };
         let turn = self.ledger.turn(input)?;
         self.take(turn, own);

@@ -1,6 +1,9 @@
 //! What is known of another node.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use super::{Alarm, SUSPECT_AFTER, Sign};
 use crate::{base::Mono, fleet::NodeName};
@@ -12,6 +15,10 @@ const FLAPPING: Duration = Duration::from_secs(600);
 /// So many commands behind is slow, and so is being behind at all for so long; it is over at half of each.
 const BEHIND_MAX: u64 = 16;
 const BEHIND_FOR: Duration = Duration::from_secs(60);
+/// Who was asked to look for a node has said by then what it found: a look takes 3 s at most.
+const FOUND_WITHIN: Duration = Duration::from_secs(4);
+/// Of a node that is doubted for long others are asked so often.
+const SOUGHT_AGAIN: Duration = Duration::from_secs(30);
 
 /// How a node is, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,9 +29,9 @@ pub enum Presence {
     Alive,
     /// It is late.
     Suspect,
-    /// It is silent, and answers at its address.
+    /// It is silent, and answers at its address, to us or to another node.
     Cut,
-    /// It is silent, and answers nowhere.
+    /// It is silent, and answers nobody.
     Failed,
     /// It gives signs of life now, and has come and gone too often.
     Flapping,
@@ -61,6 +68,17 @@ impl Presence {
 }
 
 #[derive(Debug)]
+struct Search {
+    since: Mono,
+    /// How many were asked.
+    asked: usize,
+    /// Who has not said yet what it found.
+    waits_for: BTreeSet<NodeName>,
+    /// Who reaches it.
+    found_by: Option<NodeName>,
+}
+
+#[derive(Debug)]
 pub(super) struct Other {
     pub(super) presence: Presence,
     since: Mono,
@@ -69,6 +87,8 @@ pub(super) struct Other {
     heard: Mono,
     /// Whether it answered at its address, since it is doubted.
     answers: Option<bool>,
+    /// What others found that were asked to look for it, since it is doubted.
+    search: Option<Search>,
     /// When it was found failed, and when it came back, of late.
     changes: VecDeque<Mono>,
     flaps_until: Option<Mono>,
@@ -87,6 +107,7 @@ impl Other {
             seen: None,
             heard: now,
             answers: None,
+            search: None,
             changes: VecDeque::new(),
             flaps_until: None,
             sent_before: 0,
@@ -97,6 +118,36 @@ impl Other {
 
     pub(super) const fn answered(&mut self, answers: bool) {
         self.answers = Some(answers);
+    }
+
+    /// Whether others are to be asked for it. Who answers us needs no other witness.
+    pub(super) fn is_to_be_sought(&self, now: Mono) -> bool {
+        let is_due = self.search.as_ref().is_none_or(|search| now.since(search.since) >= SOUGHT_AGAIN);
+        self.presence.is_doubted() && self.answers != Some(true) && is_due
+    }
+
+    /// These are asked for it. What was found before holds no longer.
+    pub(super) fn seek(&mut self, now: Mono, peers: &[NodeName]) {
+        let waits_for: BTreeSet<NodeName> = peers.iter().cloned().collect();
+        self.search = Some(Search { since: now, asked: waits_for.len(), waits_for, found_by: None });
+    }
+
+    pub(super) fn sought(&mut self, by: &NodeName, answers: bool) {
+        let Some(search) = &mut self.search else { return };
+        // Who was not asked, or has said it, says something of another time.
+        if search.waits_for.remove(by) && answers {
+            search.found_by.get_or_insert_with(|| by.clone());
+        }
+    }
+
+    /// Whether it answers anybody, once that is known.
+    fn answers_anybody(&self, now: Mono) -> Option<bool> {
+        let (answers, search) = (self.answers?, self.search.as_ref());
+        if answers || search.is_some_and(|search| search.found_by.is_some()) {
+            return Some(true);
+        }
+        let is_open = |search: &Search| !search.waits_for.is_empty() && now.since(search.since) < FOUND_WITHIN;
+        (!search.is_some_and(is_open)).then_some(false)
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -156,7 +207,7 @@ impl Other {
         let silent = now.since(self.heard);
         let is_late = silent >= unit.saturating_mul(SUSPECT_AFTER.min(failures_max));
         let is_silent = silent >= unit.saturating_mul(failures_max) && !is_calm;
-        let next = match (self.presence, self.answers) {
+        let next = match (self.presence, self.answers_anybody(now)) {
             (Presence::Failed, _) => return,
             (Presence::Suspect | Presence::Cut, Some(false)) if is_silent => Presence::Failed,
             (Presence::Suspect | Presence::Cut, Some(true)) if is_silent => Presence::Cut,
@@ -181,7 +232,7 @@ impl Other {
             }
         }
         if next == Presence::Suspect || next == Presence::Alive {
-            self.answers = None;
+            (self.answers, self.search) = (None, None);
         }
         (self.presence, self.since) = (next, now);
     }
@@ -207,13 +258,24 @@ impl Other {
         let silent = now.since(self.heard).as_secs();
         match self.presence {
             Presence::Failed => {
+                let others = match self.search.as_ref().map_or(0, |search| search.asked) {
+                    0 => String::new(),
+                    1 => ", neither to another node".to_owned(),
+                    asked => format!(", neither to {asked} other nodes"),
+                };
                 format!(
-                    "no sign of life for {silent}s, where one comes each {interval:?}, and no answer at its address"
+                    "no sign of life for {silent}s, where one comes each {interval:?}, and no answer at its address{others}"
                 )
             }
-            Presence::Cut => format!(
-                "no sign of life for {silent}s, but its machine answers: the daemon is down there, or does not reach redis"
-            ),
+            Presence::Cut => {
+                let witness = self.search.as_ref().and_then(|search| search.found_by.as_ref());
+                let to_whom = witness
+                    .filter(|_| self.answers == Some(false))
+                    .map_or_else(String::new, |by| format!(" {by}, though not the node that says this"));
+                format!(
+                    "no sign of life for {silent}s, but its machine answers{to_whom}: the daemon is down there, or does not reach redis"
+                )
+            }
             Presence::Unknown | Presence::Alive | Presence::Suspect | Presence::Flapping => {
                 "it has come and gone too often within ten minutes".to_owned()
             }

@@ -21,6 +21,12 @@ struct View {
     given: BTreeMap<NodeName, Seq>,
     /// Who answers at its address.
     answers: BTreeSet<NodeName>,
+    /// Who reaches whom, of the others.
+    reached: BTreeSet<(NodeName, NodeName)>,
+    /// Who does not say what it found.
+    mute: BTreeSet<NodeName>,
+    /// Who was asked, and for whom.
+    asked: Vec<(Vec<NodeName>, BTreeSet<NodeName>)>,
     sent: BTreeMap<NodeName, u64>,
     heard: u64,
     /// What was said to be well at first sight.
@@ -32,7 +38,8 @@ impl View {
         let nodes = others.iter().map(|name| node(name)).collect();
         let membership = Membership::new(at(0), node(own), HEARTBEAT, nodes);
         let (given, answers, sent) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-        Self { membership, second: 0, given, answers, sent, heard: 0, well: Vec::new() }
+        let (reached, mute, asked) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        Self { membership, second: 0, given, answers, reached, mute, asked, sent, heard: 0, well: Vec::new() }
     }
 
     /// One that is not new any more and has heard of all.
@@ -80,6 +87,12 @@ impl View {
                     let answers = self.answers.contains(&name);
                     self.membership.handle(now, MembershipInput::Probed(name, answers));
                 }
+                MembershipEffect::Seek { peers, nodes } => {
+                    for peer in peers.iter().filter(|peer| !self.mute.contains(*peer)) {
+                        self.membership.handle(now, self.found(peer, &nodes));
+                    }
+                    self.asked.push((peers, nodes));
+                }
                 MembershipEffect::Claim(alarm) => {
                     self.membership.handle(now, MembershipInput::Claimed(alarm, Some(true)));
                 }
@@ -89,6 +102,12 @@ impl View {
             }
         }
         told
+    }
+
+    /// What a node says that is asked to look.
+    fn found(&self, peer: &NodeName, nodes: &BTreeSet<NodeName>) -> MembershipInput {
+        let found = |node: &NodeName| (node.clone(), self.reached.contains(&(peer.clone(), node.clone())));
+        MembershipInput::Sought { by: peer.clone(), nodes: nodes.iter().map(found).collect() }
     }
 
     fn is(&self, name: &str) -> &'static str {
@@ -131,6 +150,77 @@ fn a_node_whose_machine_answers_has_not_failed_but_is_cut_off() {
     assert_eq!(view.look(&["vm2", "vm4"]), ["node_failed:vm3"], "which is worse");
     assert_eq!(view.is("vm3"), "failed");
     assert_eq!(view.look(&["vm2", "vm3", "vm4"]), ["-node_failed:vm3"]);
+}
+
+#[test]
+fn a_node_that_another_one_reaches_has_not_failed_but_is_cut_off() {
+    let others = ["vm2", "vm3", "vm4"];
+    let mut view = View::settled("vm1", &["vm2", "vm3", "vm4", "vm5"]);
+    view.reached.insert((node("vm4"), node("vm5")));
+    assert_eq!((view.look(&others), view.asked.len()), (vec![], 0), "while all is well nobody is asked");
+    assert_eq!((view.look(&others), view.is("vm5"), view.asked.len()), (vec![], "suspect", 1));
+    assert_eq!((view.look(&others), view.is("vm5")), (vec!["bus_unreachable:vm5".to_owned()], "cut off"));
+    // Five looks later nobody reaches it: that is asked now and then.
+    view.reached.clear();
+    let told: Vec<_> = (0..5).flat_map(|_| view.look(&others)).collect();
+    assert_eq!((told, view.asked.len()), (vec![], 2));
+    assert_eq!((view.look(&others), view.is("vm5")), (vec!["node_failed:vm5".to_owned()], "failed"));
+    for _ in 0..20 {
+        view.look(&others);
+    }
+    assert_eq!(view.asked.len(), 2, "of one that failed nothing is asked");
+}
+
+#[test]
+fn those_are_asked_that_are_alive_and_come_after_us_by_name() {
+    for (own, asked) in [("vm3", ["vm4", "vm5", "vm6"]), ("vm5", ["vm6", "vm1", "vm2"]), ("vm6", ["vm1", "vm2", "vm3"])]
+    {
+        let others: Vec<&str> =
+            ["vm1", "vm2", "vm3", "vm4", "vm5", "vm6"].into_iter().filter(|it| *it != own).collect();
+        let mut view = View::settled(own, &[&others[..], &["vm7"]].concat());
+        for _ in 0..2 {
+            view.look(&others);
+        }
+        assert_eq!(view.asked, [(asked.map(node).to_vec(), BTreeSet::from([node("vm7")]))], "by {own}");
+    }
+}
+
+#[test]
+fn whoever_is_asked_and_does_not_answer_holds_nothing_up_for_long() {
+    let mut view = View::settled("vm1", &["vm2", "vm3", "vm4"]);
+    view.mute = BTreeSet::from(["vm2", "vm4"].map(node));
+    view.look(&["vm2", "vm4"]);
+    view.look(&["vm2", "vm4"]);
+    assert_eq!((view.asked.len(), view.is("vm3")), (1, "suspect"));
+    assert_eq!(view.look(&["vm2", "vm4"]), ["node_failed:vm3"]);
+    // What comes later changes nothing, and neither does what someone says that was not asked.
+    view.reached.insert((node("vm2"), node("vm3")));
+    let found = view.found(&node("vm2"), &BTreeSet::from([node("vm3")]));
+    assert_eq!((view.tell(found), view.look(&["vm2", "vm4"]), view.is("vm3")), (vec![], vec![], "failed"));
+}
+
+#[test]
+fn what_is_asked_does_not_grow_with_what_is_wrong() {
+    let names: Vec<String> = (0..100).map(|nth| format!("vm{nth:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut view = View::settled(names[0], &names[1..]);
+    for _ in 0..100 {
+        let before = view.asked.len();
+        view.look(&names[1..60]);
+        assert!(view.asked.len() <= before + 1, "one question a look");
+    }
+    assert!(view.asked.iter().all(|(peers, nodes)| peers.len() == 3 && nodes.len() <= 16), "{:?}", view.asked);
+    assert!(names[60..].iter().all(|name| view.is(name) == "failed"));
+}
+
+#[test]
+fn a_node_that_answers_us_needs_no_other_witness() {
+    let mut view = View::settled("vm1", &["vm2", "vm3"]);
+    view.answers.insert(node("vm3"));
+    for _ in 0..100 {
+        view.look(&["vm2"]);
+    }
+    assert_eq!((view.is("vm3"), view.asked.len()), ("cut off", 1), "they were asked before it was known");
 }
 
 #[test]
@@ -251,6 +341,7 @@ fn the_first_by_name_that_is_alive_tells_and_another_only_what_redis_lets_it_hav
                     MembershipEffect::Probe(name) => {
                         view.membership.handle(at(view.second), MembershipInput::Probed(name, false));
                     }
+                    MembershipEffect::Seek { .. } => {}
                     MembershipEffect::Claim(alarm) => {
                         effects.push(format!("claim {alarm}"));
                         view.membership.handle(at(view.second), MembershipInput::Claimed(alarm, answer));
@@ -366,6 +457,41 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 }
 
 proptest! {
+    /// Whoever reaches whom, and whoever does not say it: a node that is silent has failed only if none of those who said what they
+    /// found had reached it when it was last asked for, and it has once nobody reaches it any more.
+    #[test]
+    fn a_node_has_failed_only_if_nobody_who_was_asked_reaches_it(
+        turns in proptest::collection::vec(proptest::collection::vec(any::<bool>(), 7), 1..60),
+    ) {
+        let (peers, gone) = (["vm2", "vm3", "vm4"], node("vm5"));
+        let mut view = View::settled("vm1", &["vm2", "vm3", "vm4", "vm5"]);
+        let mut is_reached = false;
+        for turn in turns {
+            view.reached.clear();
+            view.mute.clear();
+            for (nth, name) in peers.iter().enumerate() {
+                if turn[nth] {
+                    view.reached.insert((node(name), gone.clone()));
+                }
+                if turn[nth + 3] {
+                    view.mute.insert(node(name));
+                }
+            }
+            view.answers = if turn[6] { BTreeSet::from([gone.clone()]) } else { BTreeSet::new() };
+            let before = view.asked.len();
+            view.look(&peers);
+            prop_assert!(view.is("vm5") != "failed" || !is_reached, "though one reached it");
+            if view.asked.len() > before {
+                is_reached = view.reached.iter().any(|(peer, _)| !view.mute.contains(peer));
+            }
+        }
+        (view.reached, view.answers) = (BTreeSet::new(), BTreeSet::new());
+        for _ in 0..10 {
+            view.look(&peers);
+        }
+        prop_assert_eq!(view.is("vm5"), "failed");
+    }
+
     /// Whatever happens: each alarm begins and ends in turn, none of a node begins while Redis is away or right after that or a
     /// delay, and none of one that gives a sign at each look.
     #[test]

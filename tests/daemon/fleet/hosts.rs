@@ -38,9 +38,9 @@ reload = ["sh", "-c", "echo reload >> /run/done"]
 status = ["cat", "/run/app"]
 "#;
 
-struct Hosts {
+pub(super) struct Hosts {
     /// The daemon that drives, without Redis.
-    world: World,
+    pub(super) world: World,
     /// Runs the hosts.
     hosts: World,
     ports: Vec<u16>,
@@ -49,6 +49,11 @@ struct Hosts {
 impl Hosts {
     /// `vm1` with a daemon, `vm2` … without.
     fn begin(count: usize) -> Self {
+        Self::behind(count, |port| port)
+    }
+
+    /// The same where each is reached at another port than it listens at.
+    pub(super) fn behind(count: usize, way: impl Fn(u16) -> u16) -> Self {
         let hosts = World::new();
         let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
         let mut this = Self { world: World::new(), hosts, ports };
@@ -57,6 +62,7 @@ impl Hosts {
         (0..count).for_each(|nth| this.until_listening(nth));
         let nodes: String = (this.ports.iter().enumerate())
             .map(|(nth, port)| {
+                let port = way(*port);
                 format!("[[node]]\nname = \"vm{}\"\naddress = \"127.0.0.1:{port}\"\ntransport = \"ssh\"\n", nth + 2)
             })
             .collect();
@@ -89,7 +95,7 @@ impl Hosts {
         until("something is being done there", || fs::read_dir(&doing).ok()?.next().map(drop));
     }
 
-    fn enrol_all(&self) {
+    pub(super) fn enrol_all(&self) {
         for nth in 0..self.ports.len() {
             let name = format!("vm{}", nth + 2);
             let said = self.enrol(&name, &[]);
@@ -103,12 +109,12 @@ impl Hosts {
     }
 
     /// What was done there.
-    fn done(&self, node: &str) -> Vec<String> {
+    pub(super) fn done(&self, node: &str) -> Vec<String> {
         let text = fs::read_to_string(self.file(node, "/run/done")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    fn plan(&self) -> Value {
+    pub(super) fn plan(&self) -> Value {
         self.world.ok(&["fleet", "plans", "--json"]).json()["plans"][0].clone()
     }
 

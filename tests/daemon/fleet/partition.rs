@@ -5,7 +5,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU16, Ordering::Relaxed},
     },
 };
 
@@ -13,19 +13,23 @@ use super::*;
 
 /// Carries bytes to a port and back. What is cut is neither carried nor refused, as by a cable that is out.
 #[derive(Clone, Default)]
-struct Cable {
+pub(super) struct Cable {
     to_is_cut: Arc<AtomicBool>,
     back_is_cut: Arc<AtomicBool>,
+    far: Arc<AtomicU16>,
 }
 
 impl Cable {
-    fn to(&self, port: u16) -> u16 {
+    pub(super) fn to(&self, port: u16) -> u16 {
+        self.lead_to(port);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap().port();
         let cable = self.clone();
         std::thread::spawn(move || {
             for near in listener.incoming() {
-                let (Ok(near), Ok(far)) = (near, TcpStream::connect(("127.0.0.1", port))) else { continue };
+                let (Ok(near), Ok(far)) = (near, TcpStream::connect(("127.0.0.1", cable.far.load(Relaxed)))) else {
+                    continue;
+                };
                 let (back_from, back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
                 let (to, back) = (Arc::clone(&cable.to_is_cut), Arc::clone(&cable.back_is_cut));
                 std::thread::spawn(move || carry(near, far, &to));
@@ -35,7 +39,12 @@ impl Cable {
         own
     }
 
-    fn set(&self, (to, back): (bool, bool)) {
+    /// Where connections lead that are made from now on.
+    pub(super) fn lead_to(&self, port: u16) {
+        self.far.store(port, Relaxed);
+    }
+
+    pub(super) fn set(&self, (to, back): (bool, bool)) {
         self.to_is_cut.store(to, Relaxed);
         self.back_is_cut.store(back, Relaxed);
     }

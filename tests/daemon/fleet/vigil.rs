@@ -4,7 +4,7 @@ use super::*;
 use crate::{metrics, support::hook::Hook};
 
 /// Signs of life come so seldom that a busy machine does not look dead, and so often that a test ends.
-const HEARTBEAT: &str = "[heartbeat]\ninterval = \"2s\"\n";
+pub(super) const HEARTBEAT: &str = "[heartbeat]\ninterval = \"2s\"\n";
 /// Nobody answers there: these machines are not on the network.
 const NOWHERE: &str = "address = \"127.0.0.1:1\"\n";
 /// A node is silent for six seconds, told of at the next look, and by the next node if the first does not.
@@ -33,7 +33,7 @@ pub(super) fn until_told(hook: &Hook, event: &str, count: usize) -> Vec<[String;
     })
 }
 
-fn state(fleet: &Fleet, seen_from: usize, node: &str) -> Value {
+pub(super) fn state(fleet: &Fleet, seen_from: usize, node: &str) -> Value {
     let said = fleet.node(seen_from).ctl(&["fleet", "status", "--json"]).json();
     let nodes = said["nodes"].as_array().unwrap();
     nodes.iter().find(|it| it["name"] == node).unwrap()["state"].clone()
