@@ -37,7 +37,11 @@ pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<v1::Alerts
         routes.push(v1::DeadRoute { route: route.to_string(), reason });
     }
     let waiting = handle.store().waiting().await.unwrap_or_default();
-    let waiting = waiting.into_iter().map(|(route, messages)| v1::WaitingRoute { route, messages }).collect();
+    let routes = handle.deliveries().routes();
+    let is_gone = |route: &str| !routes.iter().any(|known| known.as_str() == route);
+    let waiting = waiting.into_iter();
+    let waiting =
+        waiting.map(|(route, messages)| v1::WaitingRoute { gone: is_gone(&route), route, messages }).collect();
     Ok(Json(v1::Alerts { incidents, silences, dead_routes, failing_routes, waiting }))
 }
 

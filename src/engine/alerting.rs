@@ -511,6 +511,10 @@ mod tests {
             ("[[rule]]\nevent = \"*\"\nescalate_after = \"soon\"\nescalate_to = []", "soon"),
             ("[[rule]]\nevent = \"*\"\nseverity = \"bad\"", "it can be info, warning, critical"),
             (
+                "[[rule]]\nevent = \"unit_failed:\"",
+                "is about nobody (\"unit_failed\" is about all, \"unit_failed:web\"",
+            ),
+            (
                 "[[route]]\nname = \"ops\nkind = \"webhook\"\nurl = \"http://x\"\n[[rule]]\nevent = \"*\"\nroutes = [\"ops\"]",
                 "2:",
             ),

@@ -30,6 +30,9 @@ const SYSTEMD_FOLDER: &str = "etc/systemd/system";
 /// Where our units are.
 const UNITS_FOLDER: &str = "etc/roundsman/units";
 const DROPIN: &str = "roundsman.conf";
+/// Units of systemd that are no services (systemd.unit(5)).
+const OTHER_KINDS: [&str; 10] =
+    ["socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"];
 
 /// What `adopt` takes.
 #[derive(Debug, Default, Args)]
@@ -116,7 +119,7 @@ struct Report {
 /// `adopt`
 pub(crate) fn run(context: &Context, args: &AdoptArgs) -> Result<Exit, Failure> {
     let folders = Folders::of(args);
-    if let Some(service) = args.services.iter().find(|service| service.is_target() || service.is_template()) {
+    if let Some(service) = args.services.iter().find(|service| is_no_service(service)) {
         let remedy = "name services, and of a template its instances".to_owned();
         return Err(failure(format!("cannot adopt {service}: it is no service"), remedy));
     }
@@ -137,6 +140,12 @@ pub(crate) fn run(context: &Context, args: &AdoptArgs) -> Result<Exit, Failure> 
         read_anew(context)?;
     }
     Ok(Exit::DONE)
+}
+
+/// Whether it names a unit of systemd of another kind, or many at once.
+fn is_no_service(name: &UnitName) -> bool {
+    let kind = name.as_str().rsplit_once('.').map(|(_, kind)| kind);
+    name.is_template() || kind.is_some_and(|kind| OTHER_KINDS.contains(&kind))
 }
 
 /// Whether it is this daemon, or the unit by which systemd tells it of failures.
@@ -358,4 +367,20 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
 
 const fn failure(text: String, remedy: String) -> Failure {
     Failure::Adopt { text, remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_service_is_not_adopted() {
+        let is_no_service = |name: &str| is_no_service(&UnitName::new(name).unwrap());
+        for name in ["nginx.socket", "data.mount", "apt-daily.timer", "multi-user.target", "getty@"] {
+            assert!(is_no_service(name), "{name}");
+        }
+        for name in ["nginx", "nginx.service", "getty@tty1", "org.freedesktop.thing", "php8.2-fpm"] {
+            assert!(!is_no_service(name), "{name}");
+        }
+    }
 }

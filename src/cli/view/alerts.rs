@@ -26,7 +26,9 @@ pub(crate) fn list(screen: &Screen, alerts: &Alerts) -> String {
     for waiting in &alerts.waiting {
         let (messages, wait) =
             (counted(waiting.messages, "message"), if waiting.messages == 1 { "waits" } else { "wait" });
-        writeln!(out, "\n{messages} {wait} for {}", one_line(&waiting.route)).ok();
+        let gone =
+            if waiting.gone { ", a route that there is no more: nobody sends them until it is back" } else { "" };
+        writeln!(out, "\n{messages} {wait} for {}{gone}", one_line(&waiting.route)).ok();
     }
     for failing in &alerts.failing_routes {
         let text = format!(
@@ -220,7 +222,8 @@ mod tests {
             matches_nothing: false,
         };
         let failing_routes = vec![DeadRoute { route: "boss".to_owned(), reason: "status 500".to_owned() }];
-        let waiting = vec![WaitingRoute { route: "ops".to_owned(), messages: 30 }];
+        let waiting = |route: &str, messages, gone| WaitingRoute { route: route.to_owned(), messages, gone };
+        let waiting = vec![waiting("ops", 30, false), waiting("pager", 1, true)];
         let (incidents, silences) = (vec![incident(), held], vec![silence]);
         let alerts = Alerts { incidents, silences, dead_routes: Vec::new(), failing_routes, waiting };
         insta::assert_snapshot!(list(&Screen::page(0), &alerts));

@@ -119,7 +119,13 @@ fn all_known(key: &'static str, names: &[String], known: &Known, check: &mut Che
 
 /// A pattern of events that there are.
 fn pattern(text: &str) -> Result<Pattern, String> {
-    let topic = text.split_once(':').map_or(text, |(topic, _)| topic);
+    let (topic, about) = text.split_once(':').map_or((text, None), |(topic, about)| (topic, Some(about)));
+    if about == Some("") {
+        return Err(format!(
+            "{text:?} is about nobody ({topic:?} is about all, {:?} about one)",
+            format!("{topic}:web")
+        ));
+    }
     if Pattern::new(topic).is_of_any(std::iter::empty(), "") {
         return Ok(Pattern::new(text));
     }

@@ -216,19 +216,24 @@ impl Member {
     }
 
     fn record(&self, driver: &mut Driver, events: Vec<Event>) {
-        let mut words = Vec::new();
+        let (plan, first) = (driver.document.id, driver.journal.len());
         for event in events {
-            let at = clock::wall();
-            tracing::info!(plan = %driver.document.id, "{}", show::event(&event));
-            let nth = u64::try_from(driver.journal.len()).unwrap_or(u64::MAX);
-            self.keep(FleetWrite::Event { plan: driver.document.id, nth, at, event: event.clone() });
+            tracing::info!(%plan, "{}", show::event(&event));
+            driver.journal.push((clock::wall(), event));
+        }
+        // Nobody looks again at a plan whose journal has its end: what people see of that is there before.
+        if matches!(driver.rollout.control(), Control::Ended(_)) {
+            self.show_of(driver);
+        }
+        let mut words = Vec::new();
+        for (nth, (at, event)) in (0_u64..).zip(&driver.journal).skip(first) {
+            self.keep(FleetWrite::Event { plan, nth, at: *at, event: event.clone() });
             words.push(write(&JournalWord { at_us: at.0, event: event.clone() }));
-            driver.journal.push((at, event));
         }
         if !words.is_empty()
             && let Some(sender) = &self.sender
         {
-            sender.send(Out::Journal { plan: driver.document.id.to_string(), words });
+            sender.send(Out::Journal { plan: plan.to_string(), words });
         }
     }
 
@@ -285,7 +290,12 @@ impl Member {
 
     /// People see how far it is.
     pub(super) fn show(&mut self) {
-        let Some(driver) = &self.driver else { return };
+        let Some(mut driver) = self.driver.take() else { return };
+        self.show_of(&mut driver);
+        self.driver = Some(driver);
+    }
+
+    fn show_of(&self, driver: &mut Driver) {
         let shown = show::driven(self, driver);
         if driver.shown.as_ref() == Some(&shown) {
             return;
@@ -296,9 +306,7 @@ impl Member {
         if let Some(sender) = &self.sender {
             sender.send(Out::Shown { plan: driver.document.id.to_string(), text });
         }
-        if let Some(driver) = &mut self.driver {
-            (driver.shown, driver.shown_at) = (Some(shown), Instant::now());
-        }
+        (driver.shown, driver.shown_at) = (Some(shown), Instant::now());
     }
 
     pub(super) fn begun(&mut self, begun: Begun) {

@@ -26,6 +26,9 @@ pub struct WaitingRoute {
     pub route: String,
     /// How many.
     pub messages: u64,
+    /// Whether the settings know it no more: nobody sends them unless it comes back.
+    #[serde(default)]
+    pub gone: bool,
 }
 
 /// An open incident.
