@@ -49,11 +49,11 @@ pub(super) struct Hosts {
 impl Hosts {
     /// `vm1` with a daemon, `vm2` … without.
     fn begin(count: usize) -> Self {
-        Self::behind(count, |port| port)
+        Self::behind(count, "", |_, port| port)
     }
 
-    /// The same where each is reached at another port than it listens at.
-    pub(super) fn behind(count: usize, way: impl Fn(u16) -> u16) -> Self {
+    /// The same where each is reached at another port than it listens at, and with more settings of the application.
+    pub(super) fn behind(count: usize, settings: &str, way: impl Fn(usize, u16) -> u16) -> Self {
         let hosts = World::new();
         let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
         let mut this = Self { world: World::new(), hosts, ports };
@@ -62,12 +62,12 @@ impl Hosts {
         (0..count).for_each(|nth| this.until_listening(nth));
         let nodes: String = (this.ports.iter().enumerate())
             .map(|(nth, port)| {
-                let port = way(*port);
+                let port = way(nth, *port);
                 format!("[[node]]\nname = \"vm{}\"\naddress = \"127.0.0.1:{port}\"\ntransport = \"ssh\"\n", nth + 2)
             })
             .collect();
         let names: Vec<String> = (0..count).map(|nth| format!("\"vm{}\"", nth + 2)).collect();
-        let apps = APPS.replace("HOSTS", &names.join(", "));
+        let apps = APPS.replace("HOSTS", &names.join(", ")) + settings;
         let topology = format!("name = \"test\"\n[[node]]\nname = \"vm1\"\n{nodes}{apps}");
         fs::write(this.world.path("fleet.toml"), topology).unwrap();
         // Signs of life through Redis may come often; that says nothing of hosts.
