@@ -23,7 +23,7 @@ pub const ESSENTIALS_WAITING_MAX: usize = 16_384;
 const COMMIT_ROWS_MAX: usize = 1024;
 /// The writer begins when nothing has come for so long: a death comes with a dozen rows and a boot with thousands, and what
 /// they tell of needs the CPU and the disk first.
-const CALM: Duration = Duration::from_millis(10);
+pub(super) const CALM: Duration = Duration::from_millis(10);
 /// It begins at the latest after so many looks for calm, or when so many batches wait.
 const CALM_LOOKS_MAX: usize = 20;
 const GATHERED_MAX: usize = 4 * COMMIT_ROWS_MAX;
@@ -47,6 +47,8 @@ struct Queue {
     essentials: usize,
     notices: usize,
     dropped: u64,
+    /// How many of the entries someone waits for.
+    awaited: usize,
     closing: bool,
     /// The writer sleeps until something comes.
     waiting: bool,
@@ -97,11 +99,12 @@ impl Shared {
         }
         queue.essentials += essentials;
         queue.notices += entry.notices();
+        queue.awaited += usize::from(entry.done.is_some());
+        // One that gathers looks again by itself, unless someone waits for it.
+        let wakes = queue.waiting || entry.done.is_some();
         queue.entries.push_back(entry);
-        let waiting = queue.waiting;
         drop(queue);
-        // One that gathers looks again by itself.
-        if waiting {
+        if wakes {
             self.wake.notify_one();
         }
     }
@@ -124,19 +127,19 @@ impl Shared {
         }
     }
 
-    /// Lets a burst come to its end before it is written.
-    pub(super) fn gather(&self) {
+    /// Lets a burst come to its end before it is written, unless someone waits for that: until nothing has come for so long.
+    pub(super) fn gather(&self, calm: Duration) {
         let mut before = 0;
+        let may_wait = |queue: &mut Queue| queue.awaited == 0 && !queue.closing;
+        let mut queue = self.lock();
         for _ in 0..CALM_LOOKS_MAX {
-            let waiting = {
-                let queue = self.lock();
-                // Whoever flushes waits for us.
-                if queue.entries.iter().any(|entry| entry.done.is_some()) { return } else { queue.entries.len() }
-            };
-            if waiting == before || waiting >= GATHERED_MAX || self.pause(CALM) {
+            let waiting = queue.entries.len();
+            if waiting == before || waiting >= GATHERED_MAX || !may_wait(&mut queue) {
                 return;
             }
             before = waiting;
+            let waited = self.wake.wait_timeout_while(queue, calm, may_wait);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -167,6 +170,7 @@ impl Shared {
             let notices = entry.notices();
             queue.notices -= notices;
             queue.essentials -= entry.batch.writes.len() - notices;
+            queue.awaited -= usize::from(entry.done.is_some());
         }
         taken
     }
@@ -256,5 +260,39 @@ fn is_essential(write: &Write) -> bool {
             | Happening::Fleet(_)
             | Happening::Bug { .. } => false,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, thread};
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_the_disk_ends_the_gathering_of_a_burst() {
+        let hour = Duration::from_secs(3600);
+        // As it begins, and in the middle of it.
+        for is_gathering in [false, true] {
+            let shared = Arc::new(Shared::default());
+            shared.submit(Batch::default(), None);
+            let (done, _later) = oneshot::channel();
+            let gathers = {
+                let shared = Arc::clone(&shared);
+                move || shared.gather(hour)
+            };
+            if is_gathering {
+                let writer = thread::spawn(gathers);
+                // By then it gathers.
+                shared.pause(Duration::from_millis(50));
+                shared.submit(Batch::default(), Some(done));
+                writer.join().unwrap();
+            } else {
+                shared.submit(Batch::default(), Some(done));
+                gathers();
+            }
+            assert_eq!(shared.take(10).len(), 2);
+            assert_eq!(shared.lock().awaited, 0);
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     error::Trouble,
     open::{self, Check},
     prune,
-    queue::{Entry, Shared, Wake},
+    queue::{CALM, Entry, Shared, Wake},
     rows::Pass,
 };
 
@@ -133,7 +133,7 @@ impl Writer {
                 return;
             }
             if wake == Wake::Work && self.pending.is_empty() {
-                self.shared.gather();
+                self.shared.gather(CALM);
             }
             let is_suspect = self.shared.take_suspect();
             let went_well = match self.keep_file(is_suspect) {

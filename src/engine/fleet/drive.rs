@@ -150,12 +150,7 @@ impl Begun {
 }
 
 impl Member {
-    /// What a node says, to the plan that is driven here.
-    pub(super) fn hear_word(&mut self, word: Word, age: Duration) {
-        self.hear_words(vec![(age, word)]);
-    }
-
-    /// What several say, each so old.
+    /// What nodes say, each so old, to the plan that is driven here.
     pub(super) fn hear_words(&mut self, words: Vec<(Duration, Word)>) {
         let input = |(age, word): (Duration, Word)| {
             let (Word { from: node, seq, said }, age) = (word, span(age));
@@ -207,7 +202,7 @@ impl Member {
         *nth += 1;
         let command = Command { from: self.settings.node.clone(), nth: *nth, wanted };
         if *node == self.settings.node {
-            self.own.send(Input::Command(Box::new(command))).ok();
+            self.own.send(Input::Command(Duration::ZERO, Box::new(command))).ok();
         } else if self.is_host(node) {
             self.tell_host(node, write(&command));
         } else if let Some(sender) = &self.sender {

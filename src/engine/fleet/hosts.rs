@@ -121,7 +121,7 @@ impl Member {
                 return;
             }
         };
-        self.hear_word(word, Duration::ZERO);
+        self.hear_words(vec![(Duration::ZERO, word)]);
     }
 
     /// Nobody but a person can say whether that is the host: the plan waits for one.

@@ -49,6 +49,8 @@ const SAVED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What may have been read from Redis and not been taken.
 const READ_AHEAD: usize = 1024;
+/// What is taken before anything else is looked at.
+const TAKEN_MAX: usize = 128;
 
 /// What comes to the task.
 #[derive(Debug)]
@@ -57,12 +59,12 @@ pub(super) enum Input {
     Ask(Ask),
     /// New settings.
     Settings(Arc<FleetSettings>),
-    /// Of Redis.
-    Heard(Heard),
-    /// A command to this node, from this node.
-    Command(Box<Command>),
-    /// What this node says, to its own driver.
-    Word(Box<Word>),
+    /// Redis answers, or does not.
+    Link(Result<(), BusError>),
+    /// A command to this node, so old.
+    Command(Duration, Box<Command>),
+    /// What a node says to whoever drives, so old.
+    Word(Duration, Box<Word>),
     /// A row is on the disk.
     Saved(Row),
     /// What was ordered is over; of a server that was to be drained, whether it is.
@@ -218,10 +220,10 @@ impl Member {
     pub(super) fn listen(&self, read: fn(&Bus, mpsc::Sender<Heard>) -> JoinHandle<()>) -> Option<JoinHandle<()>> {
         let (to, mut from) = mpsc::channel(READ_AHEAD);
         let reader = read(self.bus.as_ref()?, to);
-        let own = self.own.clone();
+        let (own, node) = (self.own.clone(), self.settings.node.clone());
         Some(tokio::spawn(async move {
             while let Some(heard) = from.recv().await {
-                if own.send(Input::Heard(heard)).is_err() {
+                if understood(&node, heard).is_some_and(|input| own.send(input).is_err()) {
                     break;
                 }
             }
@@ -234,14 +236,17 @@ impl Member {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (_, mut notices) = self.handle.events();
         let mut next_beat = Instant::now();
+        let mut taken = Vec::new();
         self.look();
         self.ask_outlook();
         loop {
             tokio::select! {
                 biased;
-                input = inputs.recv() => {
-                    let Some(input) = input else { return };
-                    self.take(input);
+                count = inputs.recv_many(&mut taken, TAKEN_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.take_all(taken.drain(..));
                 }
                 notice = notices.recv() => match notice {
                     Ok(notice) if notice.notice.what.unit().is_some_and(|unit| self.has_unit(unit)) => {
@@ -272,6 +277,22 @@ impl Member {
         services.filter(|service| service.nodes.contains(&self.settings.node)).any(|service| service.unit == *unit)
     }
 
+    /// What nodes say is thought over once for all that is there of it: it comes from many at the same time.
+    fn take_all(&mut self, inputs: impl Iterator<Item = Input>) {
+        let mut inputs = inputs.peekable();
+        while let Some(input) = inputs.next() {
+            if let Input::Word(age, word) = input {
+                let mut words = vec![(age, *word)];
+                while let Some(Input::Word(age, word)) = inputs.next_if(|next| matches!(next, Input::Word(..))) {
+                    words.push((age, *word));
+                }
+                self.hear_words(words);
+            } else {
+                self.take(input);
+            }
+        }
+    }
+
     fn take(&mut self, input: Input) {
         match input {
             Input::Ask(ask) => self.asked(ask),
@@ -287,25 +308,15 @@ impl Member {
                     self.connect();
                 }
             }
-            Input::Heard(Heard::Command { age, text }) => match read::<Command>(&text) {
-                Ok(command) => {
-                    // What people want of a plan has no number.
-                    if command.nth > 0 {
-                        self.heard = command.nth;
-                    }
-                    self.command(command, age);
+            Input::Link(link) => self.trouble = link.err(),
+            Input::Command(age, command) => {
+                // What people want of a plan has no number.
+                if command.nth > 0 {
+                    self.heard = command.nth;
                 }
-                Err(error) => tracing::warn!(error = %Chain(&error), "a command of the fleet is not understood"),
-            },
-            Input::Heard(Heard::Word { age, text }) => match read::<Word>(&text) {
-                // Our own words come by another way.
-                Ok(word) if word.from == self.settings.node => {}
-                Ok(word) => self.hear_word(word, age),
-                Err(error) => tracing::warn!(error = %Chain(&error), "a word of the fleet is not understood"),
-            },
-            Input::Heard(Heard::Link(link)) => self.trouble = link.err(),
-            Input::Command(command) => self.command(*command, Duration::ZERO),
-            Input::Word(word) => self.hear_word(*word, Duration::ZERO),
+                self.command(*command, age);
+            }
+            Input::Word(age, word) => self.hear_words(vec![(age, *word)]),
             Input::Saved(row) => self.tell_target(TargetInput::Saved(row)),
             Input::Acted(step, outcome, drained) => {
                 if let Some((server, holds)) = drained {
@@ -422,7 +433,7 @@ impl Member {
             sender.send(Out::Word(write(&word)));
         }
         if self.driver.is_some() {
-            self.own.send(Input::Word(Box::new(word))).ok();
+            self.own.send(Input::Word(Duration::ZERO, Box::new(word))).ok();
         }
     }
 
@@ -495,6 +506,28 @@ impl Member {
 
     pub(super) const fn target(&self) -> &Target {
         &self.target
+    }
+}
+
+/// What came through Redis, if it can be read.
+fn understood(own: &NodeName, heard: Heard) -> Option<Input> {
+    match heard {
+        Heard::Command { age, text } => match read::<Command>(&text) {
+            Ok(command) => Some(Input::Command(age, Box::new(command))),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "a command of the fleet is not understood");
+                None
+            }
+        },
+        Heard::Word { age, text } => match read::<Word>(&text) {
+            // Our own words come by another way.
+            Ok(word) => (word.from != *own).then(|| Input::Word(age, Box::new(word))),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "a word of the fleet is not understood");
+                None
+            }
+        },
+        Heard::Link(link) => Some(Input::Link(link)),
     }
 }
 
