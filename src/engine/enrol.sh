@@ -2,6 +2,12 @@ set -eu
 umask 077
 say() { echo "$*" >&2; }
 place=/etc/roundsman
+# Several nodes may enrol it at the same moment, each with a program and a key of its own.
+exec 9> /run/roundsman-enrol.lock
+if ! flock -w 300 9; then
+    say "someone else has been enrolling $NODE for minutes; try again"
+    exit 1
+fi
 mkdir -p "$place" "${PROGRAM%/*}"
 chmod 755 "$place" "${PROGRAM%/*}"
 head -c "$BYTES" > "$place/fleet.toml.new"

@@ -212,8 +212,10 @@ pub enum FailureKind {
     OtherRun,
     /// Its start limit forbids it.
     StartLimit,
-    /// The load balancer knows no such server, or would be left with too few.
+    /// The load balancer knows no such server, or does not do it.
     Balancer,
+    /// A load balancer would be left with too few servers: nothing was done.
+    TooFew,
     /// The host's key is not the one that is known.
     HostKey,
     /// There is no way to the host.

@@ -13,11 +13,13 @@ mod pools; // load balancers besides HAProxy
 mod take; // who drives, and which plan
 mod triggers; // the API, and time
 mod vigil; // who is alive
+mod vms; // the whole of it on machines with networks of their own
 mod windows; // when
 mod witness; // who is asked to look
 
 use std::{
     fs,
+    net::SocketAddr,
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
@@ -73,6 +75,10 @@ pub(crate) use vigil::{
     a_fleet_without_redis_says_so_and_nothing_of_its_machines_and_touches_no_service,
     a_machine_that_stands_still_is_told_of_once_and_so_is_its_return,
     a_plan_that_waits_for_someone_is_told_of_and_so_is_that_it_goes_on,
+};
+pub(crate) use vms::{
+    the_scenario_goes_on_machines_of_their_own_though_who_drives_dies_or_is_cut_off,
+    the_scenario_of_the_guide_goes_on_machines_of_their_own,
 };
 pub(crate) use windows::{
     a_plan_whose_window_closes_waits_for_the_next_one, outside_of_windows_nothing_is_begun_unless_someone_says_so,
@@ -153,42 +159,60 @@ impl Fleet {
     }
 
     fn until_all_are_heard(&self) {
-        for world in &self.nodes {
-            until("every node is heard everywhere", || {
-                let said = world.ctl(&["fleet", "status", "--json"]).json();
-                let agents = said["nodes"].as_array().unwrap().iter().filter(|node| node["transport"] == "agent");
-                agents.clone().all(|node| node["trouble"].is_null()).then_some(())
-            });
-        }
+        self.nodes.iter().for_each(until_all_are_heard);
     }
 
     /// The newest plan, as a machine sees it.
     fn plan(&self, nth: usize) -> Option<Value> {
-        let said = self.node(nth).ctl(&["fleet", "plans", "--json"]);
-        if said.code != 0 { None } else { said.json()["plans"].as_array()?.first().cloned() }
+        newest_plan(self.node(nth))
     }
 
     fn until_plan(&self, nth: usize, state: &str) -> Value {
-        let deadline = Instant::now() + TAKEN_OVER;
-        loop {
-            let plan = self.plan(nth);
-            if let Some(plan) = plan.as_ref().filter(|plan| plan["state"] == state) {
-                return plan.clone();
-            }
-            assert!(Instant::now() < deadline, "the plan is not {state}: {plan:#?}");
-            process::pause(5);
-        }
+        until_plan(self.node(nth), state)
     }
 
     /// How many runs a unit of a machine has had.
     fn generation(&self, nth: usize, unit: &str) -> u64 {
-        self.node(nth).status(unit)["generation"].as_u64().unwrap()
+        generation(self.node(nth), unit)
     }
 
     /// When the last run of a unit of a machine began.
     fn began(&self, nth: usize, unit: &str) -> i64 {
-        self.node(nth).history(unit, 1)[0]["started_us"].as_i64().unwrap()
+        began(self.node(nth), unit)
     }
+}
+
+fn until_all_are_heard(world: &World) {
+    until("every node is heard everywhere", || {
+        let said = world.ctl(&["fleet", "status", "--json"]).json();
+        let agents = said["nodes"].as_array().unwrap().iter().filter(|node| node["transport"] == "agent");
+        agents.clone().all(|node| node["trouble"].is_null()).then_some(())
+    });
+}
+
+fn newest_plan(world: &World) -> Option<Value> {
+    let said = world.ctl(&["fleet", "plans", "--json"]);
+    if said.code != 0 { None } else { said.json()["plans"].as_array()?.first().cloned() }
+}
+
+fn until_plan(world: &World, state: &str) -> Value {
+    let deadline = Instant::now() + TAKEN_OVER;
+    loop {
+        let plan = newest_plan(world);
+        if let Some(plan) = plan.as_ref().filter(|plan| plan["state"] == state) {
+            return plan.clone();
+        }
+        assert!(Instant::now() < deadline, "the plan is not {state}: {plan:#?}");
+        process::pause(5);
+    }
+}
+
+fn generation(world: &World, unit: &str) -> u64 {
+    world.status(unit)["generation"].as_u64().unwrap()
+}
+
+fn began(world: &World, unit: &str) -> i64 {
+    world.history(unit, 1)[0]["started_us"].as_i64().unwrap()
 }
 
 /// In which class each instance is, by name.
@@ -354,7 +378,8 @@ class Local(Server):
         if os.path.exists(self.server_address): os.unlink(self.server_address)
         self.socket.bind(self.server_address)
 place = sys.argv[1]
-server = Local(place, Handler) if '/' in place else Server(('127.0.0.1', int(place)), Handler)
+at, _, port = place.rpartition(':')
+server = Local(place, Handler) if '/' in place else Server((at or '127.0.0.1', int(port)), Handler)
 server.serve_forever()
 ";
 
@@ -375,9 +400,13 @@ fn application_on(world: &World, port: u16) {
 }
 
 fn ask(port: u16) -> Result<String, String> {
+    ask_at(([127, 0, 0, 1], port).into())
+}
+
+fn ask_at(place: SocketAddr) -> Result<String, String> {
     use std::io::{Read, Write};
     let failed = |error: std::io::Error| error.to_string();
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).map_err(failed)?;
+    let mut stream = std::net::TcpStream::connect(place).map_err(failed)?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(failed)?;
     stream.write_all(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n").map_err(failed)?;
     let mut answer = String::new();
@@ -393,13 +422,17 @@ struct Load {
 
 impl Load {
     fn on(port: u16) -> Self {
+        Self::at(([127, 0, 0, 1], port).into())
+    }
+
+    fn at(place: SocketAddr) -> Self {
         let is_over = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
         let askers = (0..4).map(|_| {
             let is_over = std::sync::Arc::clone(&is_over);
             std::thread::spawn(move || {
                 let (mut went_well, mut failed) = (0, Vec::new());
                 while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
-                    match ask(port) {
+                    match ask_at(place) {
                         Ok(_) => went_well += 1,
                         Err(reason) => failed.push(reason),
                     }

@@ -64,6 +64,11 @@ impl Machine {
         machine
     }
 
+    /// Its first process, as it is seen from here.
+    pub(crate) fn init(&self) -> &str {
+        &self.init
+    }
+
     /// Runs a command inside, which has to succeed; what it prints.
     #[track_caller]
     pub(crate) fn run(&self, command: &[&str]) -> String {
@@ -77,7 +82,7 @@ impl Machine {
     fn command(&self, command: &[&str]) -> Command {
         let mut inside = Command::new("timeout");
         inside.arg(PATIENCE.as_secs().to_string());
-        inside.args(["nsenter", "-t", &self.init, "-m", "-u", "-i", "-n", "-p", "-C", "--"]).args(command);
+        inside.args(["nsenter", "-t", self.init(), "-m", "-u", "-i", "-n", "-p", "-C", "--"]).args(command);
         inside.stdin(Stdio::null());
         inside
     }

@@ -73,7 +73,8 @@ esac
 dir=$1
 hierarchy=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
 own=$(sed -n 's/^0:://p' /proc/self/cgroup)
-export CGROUP=$hierarchy${own%/}/systemd-ns-$$
+# Others with our pid may be in other namespaces.
+export CGROUP=$hierarchy${own%/}/systemd-ns-$$-$(basename "$dir")
 
 end() {
     # --kill-child: the inner PID 1 ends with it, and everything inside with that.

@@ -50,5 +50,13 @@ fn known<'t>(topology: &'t Topology, name: &PoolName) -> Result<&'t Pool, StepOu
 }
 
 fn refused(error: &BalanceError) -> StepOutcome {
-    failed(FailureKind::Balancer, error.to_string())
+    let kind = match error {
+        // It is newer than what the driver was told: another server has gone since.
+        BalanceError::TooFew { .. } => FailureKind::TooFew,
+        BalanceError::Unreached(_)
+        | BalanceError::Refused { .. }
+        | BalanceError::Unknown { .. }
+        | BalanceError::Busy { .. } => FailureKind::Balancer,
+    };
+    failed(kind, error.to_string())
 }

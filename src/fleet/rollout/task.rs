@@ -393,7 +393,7 @@ impl Run {
 /// Whether nothing was done, for a reason that may be over: what was expected was not there any more.
 const fn is_to_be_tried_anew(kind: FailureKind) -> bool {
     match kind {
-        FailureKind::Superseded | FailureKind::OtherRun => true,
+        FailureKind::Superseded | FailureKind::OtherRun | FailureKind::TooFew => true,
         FailureKind::Timeout
         | FailureKind::Exit
         | FailureKind::Invalid
@@ -414,7 +414,11 @@ fn may_hold(ledger: &Ledger, drain: &Step) -> bool {
 fn is_refused(ledger: &Ledger, step: &Step) -> bool {
     match step.entry(ledger) {
         Some(Entry::Over(StepOutcome::Failed { kind, .. })) => match kind {
-            FailureKind::Balancer | FailureKind::Superseded | FailureKind::HostKey | FailureKind::Connection => true,
+            FailureKind::Balancer
+            | FailureKind::TooFew
+            | FailureKind::Superseded
+            | FailureKind::HostKey
+            | FailureKind::Connection => true,
             FailureKind::Timeout
             | FailureKind::Exit
             | FailureKind::Invalid

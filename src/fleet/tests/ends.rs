@@ -209,6 +209,26 @@ fn whoever_was_left_drained_comes_back_with_the_plan_that_takes_its_place() {
     assert!(back < of_others, "{:?}", &calm.acts[before..]);
 }
 
+/// What a load balancer says is newer than what the driver was told: it waits for servers, and for nobody to say "resume".
+#[test]
+fn who_would_leave_a_load_balancer_with_too_few_servers_is_tried_anew() {
+    let topology = Draft::new()
+        .nodes(&["n1", "n2", "n3", "lb1", "lb2"], None)
+        .service("app", &["n1", "n2", "n3"])
+        .pool("apps", &["lb1", "lb2"], "app")
+        .checked();
+    let plan = planned(&topology, &restart(&["app"]), &all_well(&topology, "elsewhere"));
+    let mut drains = 0;
+    let mut calm = Calm::new(&topology, &plan, move |order| {
+        drains += u32::from(matches!(order.deed, Deed::Drain { .. }));
+        let is_refused = drains == 2 && matches!(order.deed, Deed::Drain { .. });
+        Course { fails: is_refused.then_some(FailureKind::TooFew), ..Course::quick() }
+    });
+    assert!(calm.until(200, |calm| calm.end() == Some(End::Succeeded)), "{:?}", calm.rollout.control());
+    assert_eq!((calm.drained(), calm.too_few.clone()), (0, None));
+    assert!(calm.restarts().values().all(|count| *count == 1), "{:?}", calm.restarts());
+}
+
 /// A configuration that was looked at is all that was done.
 #[test]
 fn what_was_only_looked_at_when_a_plan_is_ended_is_untouched_and_not_waited_for() {

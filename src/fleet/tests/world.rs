@@ -544,7 +544,7 @@ impl World {
                     let longest = if self.rng.below(8) == 0 { 110 * SEC } else { 10 * SEC };
                     (self.rng.below(longest), done)
                 } else {
-                    (MS, failed(FailureKind::Balancer, "too few servers"))
+                    (MS, failed(FailureKind::TooFew, "too few servers"))
                 }
             }
             Deed::Undrain { pool, server } => {

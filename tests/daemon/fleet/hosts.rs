@@ -1,6 +1,6 @@
 //! Hosts without a daemon, each a real sshd in a mount namespace of its own, so that what is enrolled there is there alone.
 
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 
 use super::*;
 
@@ -83,7 +83,7 @@ impl Hosts {
     }
 
     fn enrol(&self, node: &str, more: &[&str]) -> Said {
-        enrol(&self.hosts, &self.world, node, more)
+        enrol(self.hosts.folder.path(), &self.world, node, more)
     }
 
     fn until_listening(&self, nth: usize) {
@@ -135,22 +135,17 @@ impl Hosts {
 pub(super) fn host(hosts: &World, name: &str, port: u16, kind: &str) {
     fs::write(hosts.path("host.sh"), HOST).unwrap();
     if !hosts.path("operator").exists() {
-        keygen(hosts, "operator");
+        equip_operator(hosts.folder.path());
     }
     fs::create_dir_all(hosts.path(name)).unwrap();
     let script = format!("@/host.sh @/{name} {port} {kind} @/operator.pub @/{name}.sh");
     hosts.unit(name, &format!("[service]\nexec_start = \"unshare -m --propagation private sh {script}\"\n"));
 }
 
-/// By what the operator has for their own ssh.
-pub(super) fn enrol(hosts: &World, world: &World, node: &str, more: &[&str]) -> Said {
-    let config = hosts.path("ssh_config");
-    let text = format!(
-        "IdentityFile {0}/operator\nUserKnownHostsFile {0}/known\nGlobalKnownHostsFile /dev/null\nStrictHostKeyChecking accept-new\nLogLevel ERROR\n",
-        hosts.path("").display()
-    );
-    fs::write(&config, text).unwrap();
-    let (config, settings) = (config.display().to_string(), world.path("roundsman.toml").display().to_string());
+/// By what the operator has for their own ssh, in a folder.
+pub(super) fn enrol(operator: &Path, world: &World, node: &str, more: &[&str]) -> Said {
+    let config = operator.join("ssh_config").display().to_string();
+    let settings = world.path("roundsman.toml").display().to_string();
     let mut words = vec!["fleet", "enrol", node, "--ssh-config", &config, "--config", &settings];
     words.extend(more);
     world.ctl(&words)
@@ -165,13 +160,19 @@ pub(super) fn cut(hosts: &World, node: &str) {
     all.for_each(|pid| kill(pid, Signal::SIGKILL));
 }
 
-fn keygen(world: &World, name: &str) {
+/// Makes the operator's key, and settings of their own ssh.
+pub(super) fn equip_operator(folder: &Path) {
     let made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-        .arg(world.path(name))
+        .arg(folder.join("operator"))
         .status()
         .expect("ssh-keygen runs (openssh-client)");
     assert!(made.success());
+    let text = format!(
+        "IdentityFile {0}/operator\nUserKnownHostsFile {0}/known\nGlobalKnownHostsFile /dev/null\nStrictHostKeyChecking accept-new\nLogLevel ERROR\n",
+        folder.display()
+    );
+    fs::write(folder.join("ssh_config"), text).unwrap();
 }
 
 pub(crate) fn a_host_without_a_daemon_is_enrolled_and_restarted_in_its_turn() {

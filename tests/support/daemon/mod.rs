@@ -7,7 +7,8 @@ pub(crate) mod consul; // agents of Consul
 #[path = "../harness.rs"]
 pub(crate) mod harness; // the tests of a program that is its own harness
 pub(crate) mod hook; // somebody who is told
-pub(crate) mod namespace; // pids of one's own
+pub(crate) mod namespace; // pids, and more, of one's own
+pub(crate) mod network; // machines on a switch
 pub(crate) mod process; // looks at /proc
 pub(crate) mod refusal; // a kernel that says no
 pub(crate) mod world; // a daemon

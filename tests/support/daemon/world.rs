@@ -9,13 +9,18 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::{self, PATIENCE, Signal, kill, until};
+use super::{
+    network,
+    process::{self, PATIENCE, Signal, kill, until},
+};
 
 /// A directory and the daemon that works in it.
 pub(crate) struct World {
     pub(crate) folder: TempDir,
     daemon: Option<Child>,
     environment: Vec<(String, String)>,
+    /// The machine that it is on, where that is not the test's own.
+    machine: Option<String>,
 }
 
 /// What supervisorctl said.
@@ -39,8 +44,15 @@ impl World {
         // The path of a unix socket has at most 107 bytes, so this does not follow TMPDIR.
         let folder = tempfile::Builder::new().prefix("rm-").tempdir_in("/tmp").unwrap();
         fs::create_dir(folder.path().join("units")).unwrap();
-        let world = Self { folder, daemon: None, environment: Vec::new() };
+        let world = Self { folder, daemon: None, environment: Vec::new(), machine: None };
         world.settings("");
+        world
+    }
+
+    /// The same on a machine of the test's network ([`super::network`]).
+    pub(crate) fn on(machine: &str) -> Self {
+        let mut world = Self::new();
+        world.machine = Some(machine.to_owned());
         world
     }
 
@@ -83,9 +95,14 @@ impl World {
         self.path("units").join(format!("{name}.toml"))
     }
 
+    /// A program on its machine.
+    pub(crate) fn program(&self, path: &str) -> Command {
+        self.machine.as_ref().map_or_else(|| Command::new(path), |machine| network::on(machine, path))
+    }
+
     /// The daemon's command.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisord"));
+        let mut command = self.program(env!("CARGO_BIN_EXE_supervisord"));
         command.arg("--config").arg(self.path("roundsman.toml")).stdin(Stdio::null());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -159,7 +176,7 @@ impl World {
 
     /// Runs supervisorctl.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> Said {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisorctl"));
+        let mut command = self.program(env!("CARGO_BIN_EXE_supervisorctl"));
         command.arg("--socket").arg(self.path("run/control.sock")).args(arguments).stdin(Stdio::null());
         let output = command.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
