@@ -337,10 +337,14 @@ impl Bus {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Adds words to the journal of a plan, whose place there they say themselves.
-    pub async fn keep_words(&self, id: &str, words: &[String]) -> Result<(), BusError> {
+    /// Adds words to the journal of a plan, whose place there they say themselves, and how people see it with them: both or none.
+    pub async fn keep_words(&self, id: &str, words: &[String], shown: Option<&str>) -> Result<(), BusError> {
         let key = self.key(&format!("journal:{id}"));
         let mut all = redis::pipe();
+        all.atomic();
+        if let Some(text) = shown {
+            all.cmd("SET").arg(self.key(&format!("shown:{id}"))).arg(text).arg("PX").arg(millis(PLAN_STAYS)).ignore();
+        }
         all.cmd("RPUSH").arg(&key).arg(words).ignore();
         all.cmd("PEXPIRE").arg(&key).arg(millis(PLAN_STAYS)).ignore();
         self.ask_all(&all).await

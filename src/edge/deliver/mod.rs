@@ -57,6 +57,10 @@ pub struct Timing {
     pub refused_min: Duration,
     /// The longest such pause.
     pub refused_max: Duration,
+    /// The pause until a message that was refused by itself is asked again, when others are taken.
+    pub refused_beside: Duration,
+    /// So long it is asked while others are taken, until it is given up: a receiver may be mended.
+    pub blamed_after: Duration,
     /// The waits after a mail server wanted a mail later; the last is that of all further ones. At least half an hour from the
     /// fourth on (RFC 5321 section 4.5.4.1).
     pub deferrals: [Duration; 4],
@@ -72,6 +76,8 @@ impl Default for Timing {
             retry_after_max: Duration::from_secs(3600),
             refused_min: Duration::from_secs(5),
             refused_max: Duration::from_secs(3600),
+            refused_beside: Duration::from_secs(10),
+            blamed_after: Duration::from_secs(300),
             deferrals: [1, 5, 15, 30].map(|minutes| Duration::from_secs(60 * minutes)),
         }
     }

@@ -92,8 +92,10 @@ struct Known {
     attempts: u32,
     /// How many of them were refused.
     refused: u32,
-    /// How many messages were taken before it was refused first.
-    taken_before: Option<u64>,
+    /// How many messages were taken before it was refused first, and when that was.
+    first_refused: Option<(u64, Instant)>,
+    /// When it was refused last.
+    last_refused: Option<Instant>,
     /// The messages about the same thing that waited behind it when it was tried last.
     behind: BTreeSet<String>,
     /// One of them, that was taken.
@@ -246,7 +248,8 @@ impl Worker {
             listed: true,
             attempts: row.attempts,
             refused: row.refused,
-            taken_before: None,
+            first_refused: None,
+            last_refused: None,
             behind: BTreeSet::new(),
             passed_by: None,
             possible_duplicate: row.possible_duplicate || row.sending,

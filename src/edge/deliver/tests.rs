@@ -32,6 +32,8 @@ fn quick() -> Timing {
         retry_after_max: Duration::from_millis(1500),
         refused_min: Duration::from_millis(400),
         refused_max: Duration::from_millis(400),
+        refused_beside: Duration::ZERO,
+        blamed_after: Duration::ZERO,
         deferrals: [30, 60, 120, 240].map(Duration::from_millis),
     }
 }
@@ -473,6 +475,25 @@ async fn a_message_that_is_refused_does_not_hold_up_the_others() {
     peer.arrived(3).await;
     emptied(&store).await;
     assert_eq!((count(&deliveries, Outcome::Failed), count(&deliveries, Outcome::Delivered)), (1, 1));
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_beside_others_waits_until_its_receiver_may_have_been_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // Of one unit it understands nothing at first.
+    let peer = Peer::answering(|nth, request| {
+        let is_bad = request.body.contains("\"m1\"") && nth < 6;
+        Reply::status(if is_bad { 400 } else { 200 }, "", "")
+    })
+    .await;
+    let timing = Timing { refused_beside: Duration::from_millis(20), blamed_after: SOON, ..quick() };
+    put(&store, 1..=4);
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), timing);
+    peer.arrived(7).await;
+    emptied(&store).await;
+    assert_eq!((count(&deliveries, Outcome::Failed), count(&deliveries, Outcome::Delivered)), (0, 4));
     deliveries.stop(SOON).await;
 }
 

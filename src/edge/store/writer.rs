@@ -18,6 +18,7 @@ use super::{
     queue::{CALM, Entry, Shared, Wake},
     rows::Pass,
 };
+use crate::{base::Mono, edge::clock};
 
 /// The first wait after a failure; each further one is twice as long.
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
@@ -25,7 +26,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Rows that are written between two looks for old ones.
 const PRUNE_EVERY_ROWS: usize = 512;
-/// How often an idle writer looks for old rows.
+/// How often an idle writer looks whether its file is still there, and how often for old rows.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// How soon it looks again when it did not find the end of them; the pause leaves the disk to others.
 const PRUNE_AGAIN: Duration = Duration::from_millis(200);
@@ -52,6 +54,7 @@ pub(super) fn start(
         refusals: 0,
         rows_since_prune: 0,
         more_to_prune: false,
+        pruned_at: None,
     };
     let (opened, opening) = oneshot::channel();
     let name = "store-writer";
@@ -79,6 +82,7 @@ struct Writer {
     rows_since_prune: usize,
     /// More old rows are there than the last look removed.
     more_to_prune: bool,
+    pruned_at: Option<Mono>,
 }
 
 impl Writer {
@@ -126,7 +130,7 @@ impl Writer {
             let limit = match (&self.connection, self.more_to_prune) {
                 (None, _) => Duration::ZERO,
                 (Some(_), true) => PRUNE_AGAIN,
-                (Some(_), false) => PRUNE_EVERY,
+                (Some(_), false) => LOOK_EVERY,
             };
             let wake = if self.pending.is_empty() { self.shared.wait(Some(limit)) } else { Wake::Work };
             if wake == Wake::Close {
@@ -177,8 +181,11 @@ impl Writer {
         if wake == Wake::Work {
             self.commit()?;
         }
-        if wake == Wake::Look || self.rows_since_prune >= PRUNE_EVERY_ROWS {
+        let mono = clock::now().mono;
+        let is_due = self.more_to_prune || self.pruned_at.is_none_or(|at| mono.since(at) >= PRUNE_EVERY);
+        if (wake == Wake::Look && is_due) || self.rows_since_prune >= PRUNE_EVERY_ROWS {
             self.rows_since_prune = 0;
+            self.pruned_at = Some(mono);
             let now = (self.options.clock)().wall;
             if let Some(connection) = &mut self.connection {
                 let gone = prune::step(connection, self.options.retention, now)?;

@@ -216,19 +216,20 @@ impl Member {
             tracing::info!(%plan, "{}", show::event(&event));
             driver.journal.push((clock::wall(), event));
         }
-        // Nobody looks again at a plan whose journal has its end: what people see of that is there before.
-        if matches!(driver.rollout.control(), Control::Ended(_)) {
-            self.show_of(driver);
-        }
-        let mut words = Vec::new();
+        // Nobody looks again at a plan whose journal has its end: what people see of that comes with it.
+        let is_over = driver.journal.len() > first && matches!(driver.rollout.control(), Control::Ended(_));
+        let shown = is_over.then(|| self.news_of(driver)).flatten();
+        let (mut writes, mut words) = (Vec::new(), Vec::new());
+        writes.extend(shown.clone().map(|text| FleetWrite::Shown { id: plan, text }));
         for (nth, (at, event)) in (0_u64..).zip(&driver.journal).skip(first) {
-            self.keep(FleetWrite::Event { plan, nth, at: *at, event: event.clone() });
+            writes.push(FleetWrite::Event { plan, nth, at: *at, event: event.clone() });
             words.push(write(&JournalWord { at_us: at.0, event: event.clone() }));
         }
+        self.keep_all(writes);
         if !words.is_empty()
             && let Some(sender) = &self.sender
         {
-            sender.send(Out::Journal { plan: plan.to_string(), words });
+            sender.send(Out::Journal { plan: plan.to_string(), words, shown });
         }
     }
 
@@ -286,22 +287,25 @@ impl Member {
     /// People see how far it is.
     pub(super) fn show(&mut self) {
         let Some(mut driver) = self.driver.take() else { return };
-        self.show_of(&mut driver);
+        if let Some(text) = self.news_of(&mut driver) {
+            self.keep(FleetWrite::Shown { id: driver.document.id, text: text.clone() });
+            if let Some(sender) = &self.sender {
+                sender.send(Out::Shown { plan: driver.document.id.to_string(), text });
+            }
+        }
         self.driver = Some(driver);
     }
 
-    fn show_of(&self, driver: &mut Driver) {
+    /// What people are to see now, unless they see it already.
+    fn news_of(&self, driver: &mut Driver) -> Option<String> {
         let shown = show::driven(self, driver);
         if driver.shown.as_ref() == Some(&shown) {
-            return;
+            return None;
         }
         // Of our own types, so this cannot fail.
         let text = serde_json::to_string(&shown).unwrap_or_default();
-        self.keep(FleetWrite::Shown { id: driver.document.id, text: text.clone() });
-        if let Some(sender) = &self.sender {
-            sender.send(Out::Shown { plan: driver.document.id.to_string(), text });
-        }
         (driver.shown, driver.shown_at) = (Some(shown), Instant::now());
+        Some(text)
     }
 
     pub(super) fn begun(&mut self, begun: Begun) {

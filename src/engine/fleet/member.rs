@@ -396,7 +396,13 @@ impl Member {
     }
 
     pub(super) fn keep(&self, write: FleetWrite) {
-        self.handle.store().submit(Batch { seq: None, writes: vec![Write::Fleet(Box::new(write))] });
+        self.keep_all(vec![write]);
+    }
+
+    /// All of it or none.
+    pub(super) fn keep_all(&self, writes: Vec<FleetWrite>) {
+        let writes = writes.into_iter().map(|write| Write::Fleet(Box::new(write))).collect();
+        self.handle.store().submit(Batch { seq: None, writes });
     }
 
     fn act(&mut self, order: StepOrder) {

@@ -67,7 +67,7 @@ async fn told_again(bus: &Bus, mut standing: Standing, claim: &Claim) -> Result<
         Some([]) => {}
         Some(forgotten) => {
             let words = forgotten.iter().map(|(at, event)| write(&JournalWord { at_us: at.0, event: event.clone() }));
-            bus.keep_words(&id, &words.collect::<Vec<_>>()).await?;
+            bus.keep_words(&id, &words.collect::<Vec<_>>(), None).await?;
         }
         // Another node has gone on with it in between.
         None => standing.journal = known,

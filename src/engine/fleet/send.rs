@@ -30,6 +30,8 @@ pub(super) enum Out {
         plan: String,
         /// They.
         words: Vec<String>,
+        /// The plan as people see it with them, where that must not be lost alone.
+        shown: Option<String>,
     },
     /// The lock of whoever drives, to another one. What was said of the plan before is there before.
     Lock {
@@ -62,7 +64,7 @@ impl Sender {
                     Out::To { node, text } => bus.send(&node, &text).await,
                     Out::Word(text) => bus.say(&text).await,
                     Out::Beat(text, stays) => bus.beat(&text, stays).await,
-                    Out::Journal { plan, words } => bus.keep_words(&plan, &words).await,
+                    Out::Journal { plan, words, shown } => bus.keep_words(&plan, &words, shown.as_deref()).await,
                     Out::Lock { from, to } => bus.hand_over(&from, &to, LEASE).await,
                     Out::Shown { plan, text } => bus.show_plan(&plan, &text).await,
                 };

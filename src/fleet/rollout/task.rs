@@ -1,6 +1,6 @@
 //! Where one task stands. That is never stored: it follows from what the nodes know of its steps and from what is seen.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, slice};
 
 use serde::{Deserialize, Serialize};
 
@@ -281,7 +281,7 @@ impl Run {
             return (Stage::Failed, Some(failure.clone()));
         }
         for (stage, steps) in self.way(ledger) {
-            match group(ledger, &steps) {
+            match group(ledger, steps) {
                 Group::Done => {}
                 Group::Pending if !self.is_begun(ledger) => return (Stage::Waiting, None),
                 Group::Pending => return (stage, None),
@@ -294,8 +294,8 @@ impl Run {
         if !self.was_well && !self.gives_back(ledger) {
             return (Stage::Healing, None);
         }
-        let undrains: Vec<&Step> = self.steps.undrains.iter().filter(|_| self.is_disruptive(ledger)).collect();
-        match group(ledger, &undrains) {
+        let undrains = if self.is_disruptive(ledger) { self.steps.undrains.as_slice() } else { &[] };
+        match group(ledger, undrains) {
             Group::Done => (Stage::Well, None),
             Group::Pending => (Stage::Undraining, None),
             Group::Unclear => (Stage::Unclear, None),
@@ -303,33 +303,30 @@ impl Run {
         }
     }
 
-    /// Its phases up to the act, in order.
-    fn way(&self, ledger: &Ledger) -> Vec<(Stage, Vec<&Step>)> {
+    /// Its phases up to the act, in order; one without steps is left out.
+    fn way(&self, ledger: &Ledger) -> [(Stage, &[Step]); 3] {
         let Steps { drains, validate, act, restart, .. } = &self.steps;
-        let drains: Vec<&Step> = drains.iter().collect();
+        let validates = (Stage::Validating, slice::from_ref(validate));
         if self.task.action.is_disruptive() {
-            return vec![(Stage::Draining, drains), (Stage::Validating, vec![validate]), (Stage::Acting, vec![act])];
-        }
-        let mut way = vec![(Stage::Validating, vec![validate])];
-        if self.is_escalated(ledger) {
-            way.extend([(Stage::Draining, drains), (Stage::Acting, vec![restart])]);
+            [(Stage::Draining, drains), validates, (Stage::Acting, slice::from_ref(act))]
+        } else if self.is_escalated(ledger) {
+            [validates, (Stage::Draining, drains), (Stage::Acting, slice::from_ref(restart))]
         } else {
-            way.push((Stage::Acting, vec![act]));
+            [validates, (Stage::Draining, &[]), (Stage::Acting, slice::from_ref(act))]
         }
-        way
     }
 
     /// The steps of the phase that is not done.
     pub(super) fn next_steps(&self, ledger: &Ledger) -> Vec<Step> {
         let next = self.way(ledger).into_iter().find(|(_, steps)| !matches!(group(ledger, steps), Group::Done));
-        next.map_or_else(Vec::new, |(_, steps)| steps.into_iter().cloned().collect())
+        next.map_or_else(Vec::new, |(_, steps)| steps.to_vec())
     }
 
     /// Whether a restart follows since the reload did not work. Never because of a configuration that is not sound.
     pub(super) fn is_escalated(&self, ledger: &Ledger) -> bool {
         let is_wanted = self.task.action == Action::ReloadOrRestart;
         is_wanted
-            && match group(ledger, &[&self.steps.act]) {
+            && match group(ledger, slice::from_ref(&self.steps.act)) {
                 Group::Failed(FailureKind::Invalid, _) | Group::Done | Group::Pending | Group::Unclear => false,
                 Group::Failed(..) => true,
             }
@@ -365,7 +362,7 @@ impl Run {
         let pairs = self.steps.drains.iter().zip(&self.steps.undrains);
         let open = pairs.filter(|(drain, undrain)| {
             let is_drained = self.attempt > 1 || may_hold(ledger, drain);
-            is_drained && !matches!(group(ledger, &[undrain]), Group::Done)
+            is_drained && !matches!(group(ledger, slice::from_ref(undrain)), Group::Done)
         });
         open.map(|(_, undrain)| undrain)
     }
@@ -373,8 +370,9 @@ impl Run {
     /// The drains of this attempt that may hold already, whatever their load balancers reported last.
     pub(super) fn drains_begun<'a>(&'a self, ledger: &'a Ledger) -> impl Iterator<Item = &'a Step> {
         let pairs = self.steps.drains.iter().zip(&self.steps.undrains);
-        let open = pairs
-            .filter(|(drain, undrain)| may_hold(ledger, drain) && !matches!(group(ledger, &[undrain]), Group::Done));
+        let open = pairs.filter(|(drain, undrain)| {
+            may_hold(ledger, drain) && !matches!(group(ledger, slice::from_ref(undrain)), Group::Done)
+        });
         open.map(|(drain, _)| drain)
     }
 
@@ -431,7 +429,7 @@ fn is_refused(ledger: &Ledger, step: &Step) -> bool {
     }
 }
 
-fn group(ledger: &Ledger, steps: &[&Step]) -> Group {
+fn group(ledger: &Ledger, steps: &[Step]) -> Group {
     let mut is_done = true;
     for step in steps {
         match step.entry(ledger) {

@@ -37,7 +37,11 @@ impl Worker {
         (self.failures, self.deaths, self.apart) = (0, 0, false);
         self.refusals = Refusals::default();
         self.taken += 1;
-        self.ask_refused_again();
+        let beside = self.common.timing.refused_beside;
+        for known in self.known.values_mut().filter(|known| known.is_refused()) {
+            let soon = known.last_refused.map(|at| at + beside);
+            known.rests_until = known.rests_until.min(soon).or(known.rests_until);
+        }
     }
 
     /// What was refused does not rest any longer: there is reason to believe that it is taken now.
@@ -103,7 +107,7 @@ impl Worker {
         self.refusals.about = Some(thing);
         self.refusals.in_a_row += u32::from(is_another);
         if self.refusals.in_a_row < 2 {
-            let is_to_blame = part.known.taken_before.is_some_and(|before| self.taken > before);
+            let is_to_blame = part.known.first_refused.is_some_and(|(before, _)| self.taken > before);
             if part.known.refused > 0 && !is_to_blame {
                 self.set_trouble(Some(Trouble::Refuses(reason.to_owned())));
             }
@@ -138,17 +142,18 @@ impl Worker {
         waiting.into_iter().filter(|row| is_fresh(row)).collect()
     }
 
-    /// A message by itself was refused. It is to blame, and given up, once others were taken since it was refused first. Until
-    /// then it waits, for longer than the route does: so another one asks next.
+    /// A message by itself was refused. It is to blame, and after some time given up, once others were taken since it was refused
+    /// first. Until then it waits, for longer than the route does: so another one asks next.
     pub(super) fn refused(&self, known: &mut Known, pause: Duration, reason: &str) -> OutboxState {
         known.refused += 1;
-        let taken_before = *known.taken_before.get_or_insert(self.taken);
-        let is_to_blame = self.taken > taken_before;
+        let (now, timing) = (Instant::now(), self.common.timing);
+        known.last_refused = Some(now);
+        let (taken_before, since) = *known.first_refused.get_or_insert((self.taken, now));
+        let is_to_blame = self.taken > taken_before && now.duration_since(since) >= timing.blamed_after;
         let is_over = is_to_blame || known.refused >= REFUSED_MAX || known.attempts >= ATTEMPTS_MAX;
-        let timing = self.common.timing;
         let own = timing.refused_min.saturating_mul(doubled(known.refused)).min(timing.refused_max);
         let rest = pause.max(own).saturating_mul(2);
-        known.rests_until = Some(Instant::now() + rest);
+        known.rests_until = Some(now + rest);
         self.waiting_or_failed(is_over, rest, reason)
     }
 
