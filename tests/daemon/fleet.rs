@@ -77,6 +77,7 @@ pub(crate) use vigil::{
     a_plan_that_waits_for_someone_is_told_of_and_so_is_that_it_goes_on,
 };
 pub(crate) use vms::{
+    the_scenario_goes_on_machines_of_their_own_though_redis_or_a_host_is_cut_off,
     the_scenario_goes_on_machines_of_their_own_though_who_drives_dies_or_is_cut_off,
     the_scenario_of_the_guide_goes_on_machines_of_their_own,
 };
@@ -128,7 +129,7 @@ impl Fleet {
     fn told(count: usize, services: &str, node: &str, settings: &str, equip: impl Fn(usize, &mut World)) -> Self {
         let port = free_port();
         let server = format!(
-            "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --dir /tmp\"\n"
+            "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --dir @\"\n"
         );
         let redis = World::with(&[("redis", &server)]);
         until("redis answers", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());

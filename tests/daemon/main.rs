@@ -97,6 +97,7 @@ const TESTS: &[Test] = tests![
     fleet::the_scenario_of_the_operators_guide_goes_as_it_is_written,
     fleet::the_scenario_of_the_guide_goes_on_machines_of_their_own,
     fleet::the_scenario_goes_on_machines_of_their_own_though_who_drives_dies_or_is_cut_off,
+    fleet::the_scenario_goes_on_machines_of_their_own_though_redis_or_a_host_is_cut_off,
     fleet::the_scenario_goes_on_though_its_driver_dies_at_each_step,
     fleet::a_reload_that_lies_is_found_out_and_followed_by_a_restart_where_that_is_wanted,
     fleet::a_machine_that_is_cut_off_in_the_middle_of_a_plan_is_waited_for_and_nothing_is_done_twice,

@@ -65,7 +65,7 @@ pub(crate) fn a_redis_that_goes_back_to_what_it_knew_takes_no_plan_and_no_number
     let [first, second] = [free_port(), free_port()];
     let server = |port: u16, more: &str| {
         format!(
-            "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --repl-diskless-sync-delay 0 --dir /tmp {more}\"\n"
+            "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --repl-diskless-sync-delay 0 --dir @ {more}\"\n"
         )
     };
     let redis = World::with(&[

@@ -6,12 +6,13 @@ pub(crate) fn a_plan_goes_on_when_redis_fails_over_to_its_replica() {
     let [first, second, sentinel] = [free_port(), free_port(), free_port()];
     let server = |port: u16, more: &str| {
         format!(
-            "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --repl-diskless-sync-delay 0 --dir /tmp {more}\"\n"
+            "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --repl-diskless-sync-delay 0 --dir @ {more}\"\n"
         )
     };
     let mut redis = World::new();
+    let at = redis.path("").display().to_string();
     let watch = format!(
-        "port {sentinel}\nbind 127.0.0.1\ndir /tmp\nsentinel monitor fleet 127.0.0.1 {first} 1\nsentinel down-after-milliseconds fleet 1000\n\
+        "port {sentinel}\nbind 127.0.0.1\ndir {at}\nsentinel monitor fleet 127.0.0.1 {first} 1\nsentinel down-after-milliseconds fleet 1000\n\
          sentinel failover-timeout fleet 5000\nsentinel parallel-syncs fleet 1\n"
     );
     fs::write(redis.path("sentinel.conf"), watch).unwrap();

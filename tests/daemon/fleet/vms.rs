@@ -199,13 +199,14 @@ fn redis(nth: usize, world: &World) {
         let of = if nth == REDIS[0] { String::new() } else { format!("--replicaof {primary} 6379") };
         let server = format!(
             "[service]\nexec_start = \"redis-server --port 6379 --bind {own} --protected-mode no --save '' --appendonly no \
-             --repl-diskless-sync-delay 0 --dir /tmp {of}\"\n"
+             --repl-diskless-sync-delay 0 --dir @ {of}\"\n"
         );
         world.unit("redis", &server);
     }
     if SENTINELS.contains(&nth) {
+        let at = world.path("").display().to_string();
         let watch = format!(
-            "port 26379\nbind {own}\nprotected-mode no\ndir /tmp\nsentinel monitor fleet {primary} 6379 2\n\
+            "port 26379\nbind {own}\nprotected-mode no\ndir {at}\nsentinel monitor fleet {primary} 6379 2\n\
              sentinel down-after-milliseconds fleet 5000\nsentinel failover-timeout fleet 10000\n"
         );
         fs::write(world.path("sentinel.conf"), watch).unwrap();
@@ -254,8 +255,24 @@ pub(crate) fn the_scenario_goes_on_machines_of_their_own_though_who_drives_dies_
     apart("fleet::the_scenario_goes_on_machines_of_their_own_though_who_drives_dies_or_is_cut_off", || {
         let vms = Vms::begin();
         though_the_drivers_manager_dies(&vms);
-        though_the_drivers_machine_is_cut_off(&vms);
+        though_the_drivers_machine_is_cut_off(&vms, 1);
     });
+}
+
+pub(crate) fn the_scenario_goes_on_machines_of_their_own_though_redis_or_a_host_is_cut_off() {
+    apart("fleet::the_scenario_goes_on_machines_of_their_own_though_redis_or_a_host_is_cut_off", || {
+        let vms = Vms::begin();
+        though_the_host_is_cut_off(&vms);
+        until("there is a replica", || redis_says(REDIS[0], "info replication").contains("state=online").then_some(()));
+        though_the_drivers_machine_is_cut_off(&vms, REDIS[0]);
+        assert!(redis_says(REDIS[1], "role").starts_with("master"), "{}", redis_says(REDIS[1], "role"));
+    });
+}
+
+fn redis_says(nth: usize, words: &str) -> String {
+    let mut command = Command::new("redis-cli");
+    let command = command.args(["-h", &network::address(nth)]).args(words.split(' '));
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
 
 /// What was done so far.
@@ -328,20 +345,34 @@ fn though_the_drivers_manager_dies(vms: &Vms) {
     assert_eq!(Tally::of(vms), before.and_a_plan());
 }
 
-fn though_the_drivers_machine_is_cut_off(vms: &Vms) {
-    let (driver, other) = (1, 2);
+fn though_the_drivers_machine_is_cut_off(vms: &Vms, driver: usize) {
+    let other = 5;
     let before = Tally::of(vms);
     let load = Load::at(place(FRONT.0, FRONT.1));
     vms.begin_to_restart(driver);
     network::cut(driver);
     let cut = Instant::now();
     let plan = until_within(TAKEN_OVER, "another node drives", || {
-        newest_plan(vms.node(other)).filter(|plan| plan["driver"] != "vm1")
+        newest_plan(vms.node(other)).filter(|plan| plan["driver"] != *format!("vm{driver}"))
     });
     println!("{} drives after {:?}", plan["driver"], cut.elapsed());
     network::heal(driver);
     until_plan(vms.node(other), "succeeded");
     none_failed(load);
+    assert_eq!(Tally::of(vms), before.and_a_plan());
+}
+
+fn though_the_host_is_cut_off(vms: &Vms) {
+    let driver = 1;
+    let before = Tally::of(vms);
+    vms.begin_to_restart(driver);
+    network::cut(HOST);
+    until_within(TAKEN_OVER, "the plan waits, and says for whom", || {
+        let plan = newest_plan(vms.node(driver));
+        (waits(plan.as_ref()) == ["nothing was heard from node vm3 of late"]).then_some(())
+    });
+    network::heal(HOST);
+    until_plan(vms.node(driver), "succeeded");
     assert_eq!(Tally::of(vms), before.and_a_plan());
 }
 

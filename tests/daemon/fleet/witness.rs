@@ -26,7 +26,7 @@ fn spawn(world: &mut World, hosts: &str) {
 pub(crate) fn a_machine_that_another_one_reaches_is_cut_off_and_has_failed_once_nobody_reaches_it() {
     let port = free_port();
     let server = format!(
-        "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --dir /tmp\"\n"
+        "[service]\nexec_start = \"redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no --dir @\"\n"
     );
     let redis = World::with(&[("redis", &server)]);
     until("redis answers", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
