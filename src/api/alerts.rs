@@ -22,7 +22,8 @@ pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<v1::Alerts
     let list = handle.alert_list().await?;
     let open = list.open.iter().map(|(open, _)| open.id.to_string()).collect();
     // A database out of reach tells of nobody that he still waits.
-    let told = handle.store().told(open).await.unwrap_or_default();
+    let mut told = handle.store().told(open).await.unwrap_or_default();
+    told.extend(handle.deliveries().waiting_here());
     let mut incidents: Vec<_> =
         list.open.iter().map(|(open, hush)| taken(hushed(open, hush.as_ref()), &told)).collect();
     incidents.sort_by_key(|incident| incident.opened_us);

@@ -30,7 +30,7 @@ pub use self::mail::check_address;
 use super::{
     errand::Errands,
     http::{self, Tls},
-    store::Store,
+    store::{Store, Told},
 };
 use crate::{
     alert::{Message, ROUTES_MAX, Route, RouteName, Trouble},
@@ -272,6 +272,22 @@ impl Deliveries {
     /// Names of the routes.
     pub fn routes(&self) -> Vec<RouteName> {
         self.running().keys().cloned().collect()
+    }
+
+    /// Whom messages wait for here alone, as the store could not be written when they came.
+    pub fn waiting_here(&self) -> Vec<Told> {
+        let waits = |message: &Message, route: &RouteName| Told {
+            incident: message.incident.clone(),
+            route: route.to_string(),
+            fallback_of: None,
+            waits: true,
+            taken: false,
+        };
+        let routes = self.running();
+        let of_route = |(name, running): (&RouteName, &Running)| -> Vec<Told> {
+            running.urgent.lock().iter().map(|message| waits(message, name)).collect()
+        };
+        routes.iter().flat_map(of_route).collect()
     }
 
     /// Sends a message once, now, past the outbox and past those that wait there; these follow if it is taken.

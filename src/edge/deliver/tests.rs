@@ -684,6 +684,27 @@ async fn an_urgent_message_goes_past_the_store_and_only_once() {
 }
 
 #[tokio::test]
+async fn who_has_not_taken_what_the_store_does_not_have_either_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let peer = Peer::start(|nth| Reply::status(if nth < 2 { 503 } else { 200 }, "", "")).await;
+    let _full = store::lock(&dir.path().join("state.db"));
+    let deliveries = deliver(&store, route(&peer.url("/"), webhook), quick());
+    deliveries.send_now(message(1));
+    let waiting: Vec<_> = deliveries.waiting_here().into_iter().map(|told| (told.route, told.waits)).collect();
+    assert_eq!(waiting, [("ops".to_owned(), true)]);
+    peer.arrived(3).await;
+    timeout(SOON, async {
+        while !deliveries.waiting_here().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("it was taken");
+    deliveries.stop(SOON).await;
+}
+
+#[tokio::test]
 async fn a_changed_route_takes_over_where_the_old_one_was() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
