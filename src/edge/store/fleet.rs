@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use super::{Store, StoreError, read::list, rows::Pass};
 use crate::{
     base::Wall,
-    fleet::{Entry, Event, LEDGER_MAX, PlanId, PoolName, Row, Token},
+    fleet::{Entry, Event, LEDGER_MAX, PlanId, PoolName, Row, StepId, StepOrder, Token},
 };
 
 /// Most plans that are remembered.
@@ -20,6 +20,10 @@ pub enum FleetWrite {
     Life(u64),
     /// What the node's side wants kept.
     Row(Row),
+    /// What a step is to do that is about to begin; with its end in the ledger it is forgotten.
+    Order(Box<StepOrder>),
+    /// Nobody goes on with a step.
+    LeftUndone(StepId),
     /// A server of a load balancer here is to take no requests, or may again.
     Drain {
         /// Of which pool.
@@ -95,6 +99,19 @@ impl Store {
     /// What the node's side had kept, in the order in which it was.
     pub async fn fleet_rows(&self) -> Result<Vec<Row>, StoreError> {
         self.0.reads.ask(rows).await
+    }
+
+    /// What steps are to do that were begun and are not over, as far as someone can go on with them. What cannot be read was
+    /// written by another release, and is left undone.
+    pub async fn fleet_orders(&self) -> Result<BTreeMap<StepId, Option<StepOrder>>, StoreError> {
+        let orders = |connection: &Connection| {
+            let found = list(connection, "SELECT step, step_order FROM fleet_orders", [], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            })?;
+            let order = |(step, order): (String, String)| Some((step.parse().ok()?, serde_json::from_str(&order).ok()));
+            Ok(found.into_iter().filter_map(order).collect())
+        };
+        self.0.reads.ask(orders).await
     }
 
     /// The servers that are to take no requests.
@@ -185,11 +202,19 @@ impl Pass<'_> {
                      WHERE excluded.over >= over",
                     params![step.to_string(), plan.to_string(), json(entry), is_over],
                 )?;
+                if is_over {
+                    self.leave_undone(*step)?;
+                }
                 self.execute(
                     "DELETE FROM fleet_steps WHERE seq <= (SELECT max(seq) FROM fleet_steps) - ?1 AND over",
                     params![i64::try_from(LEDGER_MAX).unwrap_or(i64::MAX)],
                 )
             }
+            FleetWrite::Order(order) => self.execute(
+                "INSERT INTO fleet_orders (step, step_order) VALUES (?1, ?2) ON CONFLICT (step) DO NOTHING",
+                params![order.id.to_string(), json(order)],
+            ),
+            FleetWrite::LeftUndone(step) => self.leave_undone(*step),
             FleetWrite::Plan { id, at, document } => {
                 self.execute(
                     "INSERT INTO fleet_plans (id, at, document) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING",
@@ -227,6 +252,10 @@ impl Pass<'_> {
             ),
         }
         .map(drop)
+    }
+
+    fn leave_undone(&self, step: StepId) -> rusqlite::Result<usize> {
+        self.execute("DELETE FROM fleet_orders WHERE step = ?1", params![step.to_string()])
     }
 }
 

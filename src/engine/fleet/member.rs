@@ -20,6 +20,7 @@ use super::{
     look,
     seat::Seat,
     send::{Out, Sender},
+    undone,
     vigil::{self, Plans},
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
     },
     engine::{Handle, Report as Told, settings::FleetSettings},
     fleet::{
-        Deed, Membership, MembershipInput, NodeName, PoolName, Report, Row, Seq, StepId, StepOrder, StepOutcome,
+        Deed, Entry, Membership, MembershipInput, NodeName, PoolName, Report, Row, Seq, StepId, StepOrder, StepOutcome,
         Target, TargetEffect, TargetInput,
     },
     wire::fleet::{Beat, Command, Details, Said, Wanted, Word, read, write},
@@ -165,6 +166,7 @@ impl Member {
             }
             sleep(TICK).await;
         };
+        let left = undone::steps(&handle, &rows).await;
         let drains = store.fleet_drains().await.unwrap_or_default();
         let drains = drains.into_iter().map(|server| (server, Drain::Holds(None))).collect();
         let last = store.fleet_life().await.unwrap_or(0);
@@ -180,7 +182,7 @@ impl Member {
             bus: None,
             sender: None,
             readers: Vec::new(),
-            target: Target::restore(rows),
+            target: Target::restore_beside(rows, |step| left.iter().any(|order| order.id == *step)),
             life,
             said: 0,
             heard: 0,
@@ -200,6 +202,7 @@ impl Member {
             steps: Steps::default(),
         };
         member.keep(FleetWrite::Life(life));
+        left.into_iter().for_each(|order| member.act(order));
         member.connect();
         member.remember_plans().await;
         member
@@ -356,10 +359,23 @@ impl Member {
     }
 
     fn tell_target(&mut self, input: TargetInput) {
+        let ordered = match &input {
+            TargetInput::Order { order, .. } if undone::may_be_gone_on_with(&order.deed) => Some(order.clone()),
+            TargetInput::Order { .. }
+            | TargetInput::Prepare(..)
+            | TargetInput::Saved(_)
+            | TargetInput::Acted { .. }
+            | TargetInput::Hold(_) => None,
+        };
         self.target.handle(input);
         while let Some(effect) = self.target.poll_effect() {
             match effect {
-                TargetEffect::Save(row) => self.save(row),
+                TargetEffect::Save(row) => {
+                    // What is to be done is on the disk before that it was begun.
+                    let begun = ordered.as_ref().filter(|order| is_begin_of(&row, order.id));
+                    begun.into_iter().for_each(|order| self.keep(FleetWrite::Order(order.clone())));
+                    self.save(row);
+                }
                 TargetEffect::Act(order) => self.act(*order),
                 TargetEffect::Tell(answer) => {
                     self.say(Said::Answer(answer));
@@ -496,6 +512,10 @@ impl Member {
     pub(super) const fn target(&self) -> &Target {
         &self.target
     }
+}
+
+fn is_begin_of(row: &Row, step: StepId) -> bool {
+    matches!(row, Row::Step(of, _, Entry::Started { .. }) if *of == step)
 }
 
 fn deed_for_people(deed: &Deed) -> String {

@@ -23,6 +23,7 @@ mod send; // what leaves
 mod show; // for people
 mod standing; // what is under way, as it is kept
 mod supersede; // a plan in the place of another
+mod undone; // steps that a manager left when it died
 mod vigil; // who is alive
 
 use std::{fmt, sync::Arc};
