@@ -39,6 +39,8 @@ pub(crate) use cuts::a_step_whose_outcome_is_not_heard_because_the_way_is_cut_is
 pub(crate) use died::{
     a_reload_is_done_once_and_no_restart_follows_whenever_the_manager_of_its_machine_dies,
     a_reload_that_fails_after_the_manager_has_died_has_failed_and_is_not_tried_again,
+    a_restart_that_its_manager_died_at_is_followed_once,
+    who_was_told_of_a_restart_is_not_told_again_though_the_manager_dies_as_it_tells_them,
 };
 pub(crate) use failover::a_plan_goes_on_when_redis_fails_over_to_its_replica;
 pub(crate) use guide::{

@@ -14,7 +14,7 @@ use super::{
     acts::Doer,
     drains::{self, Drain, Drains},
     drive::{Begun, Driver, span},
-    follow::{Follow, Followed},
+    follow::{Follow, Followed, Seen},
     hosts::Hosts,
     line::HostSaid,
     look,
@@ -80,6 +80,8 @@ pub(super) enum Input {
     Begun(Box<Begun>),
     /// What became of an order of our own.
     Followed(Followed),
+    /// How often the services here that others depend on have run, and which of them restarted; none if that cannot be known now.
+    Restarted(Option<Vec<Seen>>),
     /// Of who is alive.
     Watched(MembershipInput),
     /// Of a host that is reached by ssh.
@@ -159,10 +161,12 @@ impl Member {
         let Means { handle, errands, reports } = means;
         let store = handle.store();
         // A node that does not know to whom it is promised must not act: it waits until it does.
-        let rows = loop {
-            match store.fleet_rows().await {
-                Ok(rows) => break rows,
-                Err(error) => tracing::warn!(error = %Chain(&error), "this node's part in the fleet is not known yet"),
+        let (rows, follow) = loop {
+            match (store.fleet_rows().await, store.fleet_followed().await) {
+                (Ok(rows), Ok(followed)) => break (rows, Follow::up_to(followed)),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!(error = %Chain(&error), "this node's part in the fleet is not known yet")
+                }
             }
             sleep(TICK).await;
         };
@@ -196,7 +200,7 @@ impl Member {
             trouble: None,
             seat: Seat::default(),
             driver: None,
-            follow: Follow::default(),
+            follow,
             plans: Plans::default(),
             reports,
             steps: Steps::default(),
@@ -238,6 +242,7 @@ impl Member {
         let (_, mut notices) = self.handle.events();
         let mut next_beat = Instant::now();
         self.look();
+        self.look_for_restarts();
         self.ask_outlook();
         loop {
             tokio::select! {
@@ -252,7 +257,10 @@ impl Member {
                         self.look();
                     }
                     Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => self.look(),
+                    Err(RecvError::Lagged(_)) => {
+                        self.look();
+                        self.look_for_restarts();
+                    }
                     Err(RecvError::Closed) => return,
                 },
                 () = sleep_until(next_beat) => {
@@ -286,6 +294,7 @@ impl Member {
                 let others = vigil::others(&self.settings).collect();
                 self.watch(MembershipInput::Configured(self.settings.heartbeat, others));
                 self.look_at_inventory();
+                self.look_for_restarts();
                 if is_other_bus {
                     self.connect();
                 }
@@ -327,6 +336,7 @@ impl Member {
             Input::Renewed(asked, renewed) => self.renewed(asked, renewed),
             Input::Begun(begun) => self.begun(*begun),
             Input::Followed(followed) => self.followed(followed),
+            Input::Restarted(seen) => self.see_restarts(seen),
             Input::Watched(input) => self.watch(input),
             Input::Host(name, said) => self.host_said(name, said),
         }

@@ -98,6 +98,8 @@ pub struct Wish {
     pub is_agreed: bool,
     /// Whether the plan that is under way comes to its end for it.
     pub supersedes: Option<Which>,
+    /// What the plan is to be called, where whoever wants it may have to order it again.
+    pub id: Option<PlanId>,
 }
 
 /// A plan, as people name it.

@@ -108,7 +108,7 @@ impl Member {
     }
 
     fn try_to_begin(&mut self, plan: Plan, wish: Wish, blocked: Option<Box<v1::FleetPlan>>, reply: Reply) {
-        let id = PlanId(number(&mut self.rng()));
+        let id = wish.id.unwrap_or_else(|| PlanId(number(&mut self.rng())));
         let digest = plan.digest().to_string();
         let (node, at_us) = (self.settings.node.clone(), clock::wall().0);
         let (fleet_toml, by, is_agreed) = (self.settings.text.to_string(), wish.by, wish.is_agreed);

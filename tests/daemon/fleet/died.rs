@@ -1,5 +1,10 @@
 //! A manager that dies while something of a plan is done on its own machine, or is about to be.
 
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+};
+
 use super::*;
 
 /// A database on the second machine; on the first an application that reloads when that was restarted, which takes a while, as do
@@ -57,4 +62,128 @@ pub(crate) fn a_reload_that_fails_after_the_manager_has_died_has_failed_and_is_n
     let plan = fleet.until_plan(2, "paused");
     assert_eq!(plan["reason"], "app@vm1 failed at acting: app: its reload failed", "{plan:#}");
     assert_eq!(world.lines("reloads"), ["begun", "ended"]);
+}
+
+/// A database on the first machine that comes back by itself, and on the second what is restarted then.
+const FOLLOWED: &str = "
+[[service]]
+name = \"db\"
+nodes = [\"vm1\"]
+[[service]]
+name = \"app\"
+nodes = [\"vm2\"]
+depends_on = [{ service = \"db\", on_restart = \"restart\" }]
+";
+
+fn followed() -> Fleet {
+    let db = format!("{APP}restart = \"always\"\nrestart_sec = \"200ms\"\n");
+    Fleet::begin(2, FOLLOWED, &[("db", &db), ("app", APP)])
+}
+
+/// What Redis says is the present plan, asked as quickly as can be.
+struct Present(BufReader<TcpStream>);
+
+impl Present {
+    fn of(fleet: &Fleet) -> Self {
+        Self(BufReader::new(TcpStream::connect(("127.0.0.1", fleet.port)).unwrap()))
+    }
+
+    fn plan(&mut self) -> String {
+        self.0.get_mut().write_all(b"GET roundsman:{test}:plan\r\n").unwrap();
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        if line.starts_with("$-") {
+            return "-".to_owned();
+        }
+        line.clear();
+        self.0.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+
+    /// The one that comes after that.
+    fn after(&mut self, before: &str) -> String {
+        let deadline = Instant::now() + TAKEN_OVER;
+        loop {
+            let now = self.plan();
+            if now != before {
+                return now;
+            }
+            assert!(Instant::now() < deadline, "no plan was ordered");
+        }
+    }
+}
+
+/// How many plans there were ever.
+fn plans(fleet: &Fleet) -> usize {
+    let said = fleet.node(2).ctl(&["fleet", "plans", "--json"]);
+    if said.code == 0 { said.json()["plans"].as_array().unwrap().len() } else { 0 }
+}
+
+fn until_followed(fleet: &Fleet, times: usize) {
+    until_within(TAKEN_OVER, "those that depend on it were told", || {
+        let is_over = plans(fleet) >= times && fleet.plan(2).is_some_and(|plan| plan["state"] == "succeeded");
+        is_over.then_some(())
+    });
+    assert_eq!((plans(fleet), fleet.generation(2, "app")), (times, times as u64 + 1));
+}
+
+/// Nobody is told of anything for longer than it takes until someone would be.
+fn nobody_is_told_again(fleet: &Fleet, times: usize) {
+    fleet.node(1).kill_manager();
+    process::pause(8_000);
+    assert_eq!((plans(fleet), fleet.generation(2, "app")), (times, times as u64 + 1));
+}
+
+pub(crate) fn a_restart_that_its_manager_died_at_is_followed_once() {
+    let fleet = followed();
+    let world = fleet.node(1);
+    let db = || kill(world.pid("db"), Signal::SIGKILL);
+    let kills: [&dyn Fn(); 4] = [
+        // At the same moment, in either order.
+        &|| {
+            db();
+            world.kill_manager();
+        },
+        &|| {
+            let pid = world.pid("db");
+            world.kill_manager();
+            kill(pid, Signal::SIGKILL);
+        },
+        // While it has to stay well, once, and again and again.
+        &|| {
+            db();
+            process::pause(3_000);
+            world.kill_manager();
+        },
+        &|| {
+            db();
+            for _ in 0..3 {
+                process::pause(1_500);
+                world.kill_manager();
+            }
+        },
+    ];
+    for (round, kill) in (1..).zip(kills) {
+        kill();
+        until_followed(&fleet, round);
+        assert_eq!(fleet.generation(1, "db"), round as u64 + 1);
+    }
+    nobody_is_told_again(&fleet, kills.len());
+}
+
+pub(crate) fn who_was_told_of_a_restart_is_not_told_again_though_the_manager_dies_as_it_tells_them() {
+    let fleet = followed();
+    let world = fleet.node(1);
+    let (rounds, mut present) = (4, "-".to_owned());
+    let mut redis = Present::of(&fleet);
+    for round in 1..=rounds {
+        let manager = world.manager();
+        kill(world.pid("db"), Signal::SIGKILL);
+        process::pause(4_800);
+        present = redis.after(&present);
+        // Whatever that manager wanted to write down of it may not be written.
+        kill(manager, Signal::SIGKILL);
+        until_followed(&fleet, round);
+    }
+    nobody_is_told_again(&fleet, rounds);
 }
