@@ -37,6 +37,8 @@ pub(crate) use consul::{
 };
 pub(crate) use cuts::a_step_whose_outcome_is_not_heard_because_the_way_is_cut_is_done_once;
 pub(crate) use died::{
+    a_plan_that_another_machine_ended_is_not_told_to_redis_again,
+    a_plan_that_redis_and_the_manager_lost_at_once_waits_for_someone_and_can_be_gone_on_with_or_ended,
     a_reload_is_done_once_and_no_restart_follows_whenever_the_manager_of_its_machine_dies,
     a_reload_that_fails_after_the_manager_has_died_has_failed_and_is_not_tried_again,
     a_restart_that_its_manager_died_at_is_followed_once,

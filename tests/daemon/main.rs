@@ -99,6 +99,8 @@ const TESTS: &[Test] = tests![
     fleet::the_scenario_goes_on_though_its_driver_which_is_one_of_its_machines_dies_at_each_step,
     fleet::a_reload_is_done_once_and_no_restart_follows_whenever_the_manager_of_its_machine_dies,
     fleet::a_reload_that_fails_after_the_manager_has_died_has_failed_and_is_not_tried_again,
+    fleet::a_plan_that_another_machine_ended_is_not_told_to_redis_again,
+    fleet::a_plan_that_redis_and_the_manager_lost_at_once_waits_for_someone_and_can_be_gone_on_with_or_ended,
     fleet::a_restart_that_its_manager_died_at_is_followed_once,
     fleet::who_was_told_of_a_restart_is_not_told_again_though_the_manager_dies_as_it_tells_them,
     fleet::a_reload_that_lies_is_found_out_and_followed_by_a_restart_where_that_is_wanted,

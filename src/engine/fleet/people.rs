@@ -145,7 +145,7 @@ impl Member {
             None => {
                 let (claim, owner) = self.claim_seat(None);
                 let held = Held { epoch: claim.floor + 1, asked: clock::now().mono };
-                let got = Got { held, standing: Standing::new(document, Vec::new()), is_stale: false };
+                let got = Got { held, standing: Standing::new(document, Vec::new()), doubt: None };
                 Begun::drives(got, (claim, owner), cause)
             }
         };

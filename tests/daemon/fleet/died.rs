@@ -187,3 +187,65 @@ pub(crate) fn who_was_told_of_a_restart_is_not_told_again_though_the_manager_die
     }
     nobody_is_told_again(&fleet, rounds);
 }
+
+fn empty(fleet: &Fleet) {
+    let said = Command::new("redis-cli").args(["-p", &fleet.port.to_string(), "FLUSHALL"]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+}
+
+/// The second machine drives a plan that has begun and stands for a while.
+fn driven(fleet: &Fleet, nth: u64) -> String {
+    fleet.node(2).ok(&["fleet", "restart", "db", "--no-wait"]);
+    until("the database was restarted", || (fleet.generation(1, "db") == nth).then_some(()));
+    fleet.plan(2).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+pub(crate) fn a_plan_that_redis_and_the_manager_lost_at_once_waits_for_someone_and_can_be_gone_on_with_or_ended() {
+    let slow = THREE.replace("name = \"db\"\n", "name = \"db\"\nsoak = \"8s\"\n");
+    let fleet = Fleet::begin(3, &slow, &[("db", APP), ("app", APP)]);
+    for (nth, verb, state) in [(2, "resume", "succeeded"), (3, "abort", "aborted")] {
+        let id = driven(&fleet, nth);
+        empty(&fleet);
+        fleet.node(2).kill_manager();
+        let plan = fleet.until_plan(2, "paused");
+        assert_eq!((&plan["id"], &plan["driver"]), (&id.clone().into(), &"vm2".into()), "{plan:#}");
+        assert!(plan["reason"].as_str().unwrap().starts_with("redis had forgotten it"), "{plan:#}");
+        process::pause(2_000);
+        assert_eq!(fleet.generation(2, "app"), 2 - u64::from(nth == 2), "nothing goes on by itself");
+        // From there, and from another machine that sees it again.
+        let from = if nth == 2 { 2 } else { 1 };
+        until("it is seen there", || fleet.plan(from).filter(|plan| plan["id"] == id));
+        fleet.node(from).ok(&["plan", verb, &id]);
+        let plan = fleet.until_plan(2, state);
+        assert_eq!(plan["id"], id);
+        assert_eq!(fleet.generation(1, "db"), nth, "what was done is not done again");
+        assert_eq!(fleet.generation(2, "app"), 2, "what was not was done by whoever resumed it");
+    }
+}
+
+pub(crate) fn a_plan_that_another_machine_ended_is_not_told_to_redis_again() {
+    let slow = THREE.replace("name = \"db\"\n", "name = \"db\"\nsoak = \"8s\"\n");
+    let mut fleet = Fleet::begin(3, &slow, &[("db", APP), ("app", APP)]);
+    let id = driven(&fleet, 2);
+    let mut driver = fleet.nodes.remove(1);
+    driver.kill_keeper();
+    until_within(TAKEN_OVER, "another one drives", || {
+        let said = fleet.nodes[0].ctl(&["plan", "show", &id, "--json"]);
+        let plan: Value = serde_json::from_str(&said.out).ok()?;
+        (plan["driver"] != "vm2").then_some(())
+    });
+    fleet.nodes[0].ok(&["plan", "abort", &id]);
+    driver.start();
+    fleet.nodes.insert(1, driver);
+    assert_eq!(fleet.until_plan(1, "aborted")["id"], id);
+    fleet.until_all_are_heard();
+    // It has heard of the end from Redis, which then forgets it.
+    process::pause(3_000);
+    empty(&fleet);
+    fleet.node(2).kill_manager();
+    process::pause(5_000);
+    let plan = fleet.plan(2).unwrap();
+    assert!(plan["state"] != "paused", "{plan:#}");
+    fleet.until_all_are_heard();
+    fleet.node(1).ok(&["fleet", "restart", "app", "--node", "vm3"]);
+}
