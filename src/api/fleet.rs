@@ -121,7 +121,7 @@ fn wish(wanted: v1::FleetIntent, by: String) -> Result<Wish, Failure> {
         at_any_time: wanted.at_any_time,
     };
     let supersedes = wanted.supersede.map(|which| if which == "any" { Which::Any } else { Which::Named(which) });
-    Ok(Wish { intent, by, digest, is_agreed: wanted.approve, supersedes })
+    Ok(Wish { intent, by, digest, is_agreed: wanted.approve, supersedes, id: None })
 }
 
 fn said(wanted: v1::FleetSay, by: String, waves: usize) -> Result<Say, Failure> {

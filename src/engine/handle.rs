@@ -21,7 +21,7 @@ use crate::{
     edge::{cgroup::usage::Places, deliver::Deliveries, log, store},
     node::{
         effect::Outcome,
-        input::{ProbeOutcome, Sight, Verb},
+        input::{ProbeOutcome, ReloadName, Sight, Verb},
         status::UnitStatus,
     },
     unit::{UnitDef, calendar::Zone},
@@ -92,6 +92,17 @@ pub enum Ask {
         probe: String,
         /// Who found it so, and what it said.
         reason: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<(UnitName, Outcome)>>,
+    },
+    /// Reload a unit, unless it was asked by that name before; answered when that reload is over.
+    ReloadOnce {
+        /// Who asks.
+        actor: Actor,
+        /// Which.
+        unit: UnitName,
+        /// What the reload is called.
+        name: ReloadName,
         /// Where the answer goes.
         reply: oneshot::Sender<Vec<(UnitName, Outcome)>>,
     },
@@ -303,6 +314,16 @@ impl Handle {
         reason: String,
     ) -> Result<Vec<(UnitName, Outcome)>, Gone> {
         self.ask(|reply| Ask::Unwell { unit, probe, reason, reply }).await
+    }
+
+    /// Has a unit reload, once for each name, whichever manager was asked first; waits until that reload is over.
+    pub async fn reload_once(
+        &self,
+        actor: Actor,
+        unit: UnitName,
+        name: ReloadName,
+    ) -> Result<Vec<(UnitName, Outcome)>, Gone> {
+        self.ask(|reply| Ask::ReloadOnce { actor, unit, name, reply }).await
     }
 
     /// Open incidents, and silences.

@@ -77,6 +77,7 @@ impl Engine {
             | Ask::Reload { .. }
             | Ask::Probe { .. }
             | Ask::Unwell { .. }
+            | Ask::ReloadOnce { .. }
             | Ask::Alerts(_)
             | Ask::Well { .. }
             | Ask::Upgrade { .. }) => self.take_ask(other),

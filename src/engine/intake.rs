@@ -450,6 +450,11 @@ impl Engine {
                 self.waiting.insert(ticket, reply);
                 self.node.handle(clock::now(), Input::Unwell { ticket, unit, probe, reason });
             }
+            Ask::ReloadOnce { actor, unit, name, reply } => {
+                let ticket = self.tickets.next();
+                self.waiting.insert(ticket, reply);
+                self.node.handle(clock::now(), Input::ReloadOnce { ticket, actor, unit, name });
+            }
             Ask::Alerts(ask) => self.take_alert_ask(ask),
             Ask::Well { reply } => {
                 reply.send(self.is_well()).ok();

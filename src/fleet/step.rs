@@ -32,6 +32,19 @@ pub struct Token {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlanId(pub u128);
 
+impl PlanId {
+    /// Of what is ordered because of something that has that name: whoever orders it again makes the same.
+    pub fn of(cause: &str) -> Self {
+        Self(u128::from_be_bytes(beginning(&Sha256::digest(cause).into())))
+    }
+}
+
+fn beginning(digest: &[u8; 32]) -> [u8; 16] {
+    let mut id = [0; 16];
+    id.iter_mut().zip(digest).for_each(|(to, from)| *to = *from);
+    id
+}
+
 impl fmt::Display for PlanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -86,10 +99,7 @@ impl StepId {
     pub fn new(plan: PlanId, instance: &Instance, phase: Phase, place: &str, attempt: u32) -> Self {
         // Names have no spaces, so two steps are never the same text.
         let text = format!("{plan} {instance} {} {place} {attempt}", phase.as_str());
-        let digest: [u8; 32] = Sha256::digest(text).into();
-        let mut id = [0; 16];
-        id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-        Self(id)
+        Self(beginning(&Sha256::digest(text).into()))
     }
 }
 

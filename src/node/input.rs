@@ -31,7 +31,19 @@ pub enum Input {
     },
     /// A checked set of units takes the place of the old one. Units that are gone are stopped.
     Units(BTreeMap<UnitName, Arc<UnitDef>>),
-    /// The same, because someone had the files read anew.
+    /// A unit is to reload, unless it was asked by that name before: an order that may be repeated by whoever does not know whether
+    /// it was carried out. Answered when that reload is over.
+    ReloadOnce {
+        /// Names the request.
+        ticket: Ticket,
+        /// Who asks.
+        actor: Actor,
+        /// Which.
+        unit: UnitName,
+        /// What the reload is called.
+        name: ReloadName,
+    },
+    /// The same as [`Input::Units`], because someone had the files read anew.
     Reload {
         /// The set.
         units: BTreeMap<UnitName, Arc<UnitDef>>,
@@ -252,6 +264,10 @@ pub enum MissingMain {
     /// It must not be taken; the text says why.
     Refused(String),
 }
+
+/// What a reload is called by whoever may have to ask for it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReloadName(pub [u8; 16]);
 
 /// What people may order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

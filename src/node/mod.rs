@@ -45,6 +45,7 @@ mod job;
 mod limit;
 mod listen;
 mod memo;
+mod once;
 mod oom;
 mod order;
 mod orphan;
@@ -266,6 +267,7 @@ impl Node {
             Input::Maintained(units) => self.maintain(now, &units),
             Input::ProbeNow { ticket, units } => self.probe_now(ticket, &units),
             Input::Unwell { ticket, unit, probe, reason } => self.restart_unwell(now, ticket, &unit, probe, &reason),
+            Input::ReloadOnce { ticket, actor, unit, name } => self.reload_once(now, ticket, actor, &unit, name),
         }
         self.conclude(now);
     }

@@ -24,6 +24,7 @@ use super::{
     ends::Faded,
     health::Checking,
     limit::StartWindow,
+    once::Reloads,
     probe::Probe,
     timer::Timer,
     watch::{Elsewhere, Watch},
@@ -80,6 +81,8 @@ pub(super) struct Unit {
     pub(super) held_back: Option<HeldBack>,
     /// Someone works on it.
     pub(super) maintained: bool,
+    /// Reloads that bear a name, once there was one.
+    pub(super) reloads: Option<Box<Reloads>>,
     /// Its timer, while that is armed.
     pub(super) timer: Option<Box<Timer>>,
     /// What is known of an external service.
@@ -347,6 +350,7 @@ impl Unit {
             probe_restarts: Vec::new(),
             held_back: None,
             maintained: false,
+            reloads: None,
             timer: None,
             watch: None,
             known: false,
@@ -517,6 +521,10 @@ impl Main {
 impl Phase {
     pub(super) const fn is_up(self) -> bool {
         matches!(self, Self::Running | Self::Exited | Self::Reload { .. } | Self::ReloadSignal)
+    }
+
+    pub(super) const fn is_reloading(self) -> bool {
+        matches!(self, Self::Reload { .. } | Self::ReloadSignal)
     }
 
     pub(super) const fn is_starting(self) -> bool {

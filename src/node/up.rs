@@ -38,8 +38,11 @@ impl Node {
             return;
         }
         reloading.asks.extend(asks);
+        self.named_reloads_begin(place);
         if signals {
-            reloading.signalled = Some(now.mono);
+            if let Some(reloading) = self.run_mut(place).and_then(|run| run.reload.as_mut()) {
+                reloading.signalled = Some(now.mono);
+            }
             self.touch(place);
             if commands == 0 {
                 self.await_answer(now, place, Phase::ReloadSignal);
@@ -94,6 +97,7 @@ impl Node {
         let id = run.id();
         let Reloading { actor, asks, next, signalled: _ } =
             reloading.map_or_else(|| Reloading::new(Actor::Daemon), |reloading| *reloading);
+        self.named_reloads_end(place, failure.is_none());
         let outcome = match failure {
             None => {
                 self.notice(now, Happening::Reloaded { run: id, actor: actor.clone() });
@@ -128,6 +132,7 @@ impl Node {
 
     /// The reload's answers when the unit goes down in the middle of it.
     pub(super) fn abandon_reload(&mut self, place: Place) {
+        self.named_reloads_are_superseded(place);
         let Some(reloading) = self.run_mut(place).and_then(|run| run.reload.take()) else { return };
         let mut asks = reloading.asks;
         asks.extend(reloading.next);

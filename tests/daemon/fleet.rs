@@ -4,6 +4,7 @@ mod carrier; // Redis, which is none to be relied upon
 mod clocks;
 mod consul; // as a pool
 mod cuts; // of the way to a host
+mod died; // a manager in the middle of something
 mod failover; // of Redis
 mod guide; // the whole of it
 mod hosts; // without a daemon
@@ -37,10 +38,19 @@ pub(crate) use consul::{
     instances_behind_consul_are_drained_before_they_are_restarted_and_offered_when_they_are_well,
 };
 pub(crate) use cuts::a_step_whose_outcome_is_not_heard_because_the_way_is_cut_is_done_once;
+pub(crate) use died::{
+    a_plan_that_another_machine_ended_is_not_told_to_redis_again,
+    a_plan_that_redis_and_the_manager_lost_at_once_waits_for_someone_and_can_be_gone_on_with_or_ended,
+    a_reload_is_done_once_and_no_restart_follows_whenever_the_manager_of_its_machine_dies,
+    a_reload_that_fails_after_the_manager_has_died_has_failed_and_is_not_tried_again,
+    a_restart_that_its_manager_died_at_is_followed_once,
+    who_was_told_of_a_restart_is_not_told_again_though_the_manager_dies_as_it_tells_them,
+};
 pub(crate) use failover::a_plan_goes_on_when_redis_fails_over_to_its_replica;
 pub(crate) use guide::{
     a_reload_that_lies_is_found_out_and_followed_by_a_restart_where_that_is_wanted,
     the_scenario_goes_on_though_its_driver_dies_at_each_step,
+    the_scenario_goes_on_though_its_driver_which_is_one_of_its_machines_dies_at_each_step,
     the_scenario_of_the_operators_guide_goes_as_it_is_written,
 };
 pub(crate) use hosts::{

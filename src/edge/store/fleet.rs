@@ -6,8 +6,8 @@ use rusqlite::{Connection, params};
 
 use super::{Store, StoreError, read::list, rows::Pass};
 use crate::{
-    base::Wall,
-    fleet::{Entry, Event, LEDGER_MAX, PlanId, PoolName, Row, Token},
+    base::{Generation, UnitName, Wall},
+    fleet::{Entry, Event, LEDGER_MAX, PlanId, PoolName, Row, ServiceName, StepId, StepOrder, Token},
 };
 
 /// Most plans that are remembered.
@@ -20,6 +20,18 @@ pub enum FleetWrite {
     Life(u64),
     /// What the node's side wants kept.
     Row(Row),
+    /// What a step is to do that is about to begin; with its end in the ledger it is forgotten.
+    Order(Box<StepOrder>),
+    /// Nobody goes on with a step.
+    LeftUndone(StepId),
+    /// Up to which run of its unit those that depend on a service need not be told of its restarts; none says that nobody depends
+    /// on it any more.
+    Followed {
+        /// Which.
+        service: ServiceName,
+        /// Its unit, and that run.
+        up_to: Option<(UnitName, Generation)>,
+    },
     /// A server of a load balancer here is to take no requests, or may again.
     Drain {
         /// Of which pool.
@@ -95,6 +107,34 @@ impl Store {
     /// What the node's side had kept, in the order in which it was.
     pub async fn fleet_rows(&self) -> Result<Vec<Row>, StoreError> {
         self.0.reads.ask(rows).await
+    }
+
+    /// What steps are to do that were begun and are not over, as far as someone can go on with them. What cannot be read was
+    /// written by another release, and is left undone.
+    pub async fn fleet_orders(&self) -> Result<BTreeMap<StepId, Option<StepOrder>>, StoreError> {
+        let orders = |connection: &Connection| {
+            let found = list(connection, "SELECT step, step_order FROM fleet_orders", [], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            })?;
+            let order = |(step, order): (String, String)| Some((step.parse().ok()?, serde_json::from_str(&order).ok()));
+            Ok(found.into_iter().filter_map(order).collect())
+        };
+        self.0.reads.ask(orders).await
+    }
+
+    /// Up to which run of its unit those that depend on each service need not be told of its restarts.
+    pub async fn fleet_followed(&self) -> Result<BTreeMap<ServiceName, (UnitName, Generation)>, StoreError> {
+        let followed = |connection: &Connection| {
+            let found = list(connection, "SELECT service, unit, generation FROM fleet_followed", [], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+            })?;
+            let known = |(service, unit, generation): (String, String, i64)| {
+                let unit = UnitName::new(&unit).ok()?;
+                Some((service.parse().ok()?, (unit, Generation(generation.cast_unsigned()))))
+            };
+            Ok(found.into_iter().filter_map(known).collect())
+        };
+        self.0.reads.ask(followed).await
     }
 
     /// The servers that are to take no requests.
@@ -176,19 +216,19 @@ impl Pass<'_> {
                  ON CONFLICT (one) DO UPDATE SET epoch = excluded.epoch, owner = excluded.owner",
                 params![token.epoch.cast_signed(), format!("{:032x}", token.owner)],
             ),
-            FleetWrite::Row(Row::Step(step, plan, entry)) => {
-                // An end is never taken back.
-                let is_over = matches!(entry, Entry::Over(_));
-                self.execute(
-                    "INSERT INTO fleet_steps (step, plan, entry, over) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (step) DO UPDATE SET entry = excluded.entry, over = excluded.over
-                     WHERE excluded.over >= over",
-                    params![step.to_string(), plan.to_string(), json(entry), is_over],
-                )?;
-                self.execute(
-                    "DELETE FROM fleet_steps WHERE seq <= (SELECT max(seq) FROM fleet_steps) - ?1 AND over",
-                    params![i64::try_from(LEDGER_MAX).unwrap_or(i64::MAX)],
-                )
+            FleetWrite::Row(Row::Step(step, plan, entry)) => self.step(*step, *plan, entry),
+            FleetWrite::Order(order) => self.execute(
+                "INSERT INTO fleet_orders (step, step_order) VALUES (?1, ?2) ON CONFLICT (step) DO NOTHING",
+                params![order.id.to_string(), json(order)],
+            ),
+            FleetWrite::LeftUndone(step) => self.leave_undone(*step),
+            FleetWrite::Followed { service, up_to: Some((unit, generation)) } => self.execute(
+                "INSERT INTO fleet_followed (service, unit, generation) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (service) DO UPDATE SET unit = excluded.unit, generation = excluded.generation",
+                params![service.as_str(), unit.as_str(), generation.0.cast_signed()],
+            ),
+            FleetWrite::Followed { service, up_to: None } => {
+                self.execute("DELETE FROM fleet_followed WHERE service = ?1", params![service.as_str()])
             }
             FleetWrite::Plan { id, at, document } => {
                 self.execute(
@@ -227,6 +267,28 @@ impl Pass<'_> {
             ),
         }
         .map(drop)
+    }
+
+    fn step(&self, step: StepId, plan: PlanId, entry: &Entry) -> rusqlite::Result<usize> {
+        // An end is never taken back.
+        let is_over = matches!(entry, Entry::Over(_));
+        self.execute(
+            "INSERT INTO fleet_steps (step, plan, entry, over) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (step) DO UPDATE SET entry = excluded.entry, over = excluded.over
+             WHERE excluded.over >= over",
+            params![step.to_string(), plan.to_string(), json(entry), is_over],
+        )?;
+        if is_over {
+            self.leave_undone(step)?;
+        }
+        self.execute(
+            "DELETE FROM fleet_steps WHERE seq <= (SELECT max(seq) FROM fleet_steps) - ?1 AND over",
+            params![i64::try_from(LEDGER_MAX).unwrap_or(i64::MAX)],
+        )
+    }
+
+    fn leave_undone(&self, step: StepId) -> rusqlite::Result<usize> {
+        self.execute("DELETE FROM fleet_orders WHERE step = ?1", params![step.to_string()])
     }
 }
 

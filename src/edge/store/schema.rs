@@ -8,7 +8,8 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x524e_444d;
 
 /// What brings a database to each version from the one before; the first begins an empty one. Only ever add to the end.
-pub(super) const STEPS: [(i32, &str); 8] = [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (6, V6), (7, V7), (8, V8)];
+pub(super) const STEPS: [(i32, &str); 10] =
+    [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (6, V6), (7, V7), (8, V8), (9, V9), (10, V10)];
 /// The version this program writes (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS[STEPS.len() - 1].0;
 /// Times are microseconds since 1970 UTC. `pruned` holds what rows that retention removed had counted.
@@ -126,6 +127,18 @@ CREATE TABLE fleet_drains (
 const V8: &str = "
 CREATE TABLE fleet_definitions (
     pool TEXT NOT NULL, server TEXT NOT NULL, definition TEXT NOT NULL, PRIMARY KEY (pool, server)
+) STRICT, WITHOUT ROWID;
+";
+
+/// What steps that are not over were ordered to do, where the next manager can go on with it.
+const V9: &str = "
+CREATE TABLE fleet_orders (step TEXT PRIMARY KEY, step_order TEXT NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Of services that others on other machines depend on, the last run that those need not be told of any more.
+const V10: &str = "
+CREATE TABLE fleet_followed (
+    service TEXT PRIMARY KEY, unit TEXT NOT NULL, generation INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -13,11 +13,11 @@ use crate::{
         errand::{self, ErrandEnd, ErrandName, Errands},
         store::{Batch, FleetWrite, Write},
     },
-    engine::{Handle, settings::FleetSettings},
+    engine::{Gone, Handle, settings::FleetSettings},
     fleet::{Argv, Commands, Deed, FailureKind, NodeName, PoolName, StepOrder, StepOutcome},
     node::{
         effect::{Outcome, Refusal},
-        input::Verb,
+        input::{ReloadName, Verb},
         status::Active,
     },
 };
@@ -108,7 +108,8 @@ impl Doer {
     }
 
     async fn reload(&self, order: &StepOrder) -> Done {
-        one(&self.handle, &order.unit, Verb::Reload).await?;
+        let outcomes = self.handle.reload_once(Actor::PLAN, order.unit.clone(), ReloadName(order.id.0)).await;
+        outcome_of(outcomes, &order.unit)?;
         let verified = self.own(order, FailureKind::Exit, |commands| commands.verify_reload.as_ref()).await;
         verified.map_err(without_effect)
     }
@@ -188,7 +189,10 @@ async fn run(handle: &Handle, unit: &UnitName) -> Result<(Option<InvocationId>, 
 }
 
 async fn one(handle: &Handle, unit: &UnitName, verb: Verb) -> Done {
-    let outcomes = handle.order(Actor::PLAN, vec![unit.clone()], verb).await;
+    outcome_of(handle.order(Actor::PLAN, vec![unit.clone()], verb).await, unit)
+}
+
+fn outcome_of(outcomes: Result<Vec<(UnitName, Outcome)>, Gone>, unit: &UnitName) -> Done {
     let outcomes = outcomes.map_err(|gone| failed(FailureKind::Internal, gone.to_string()))?;
     match outcomes.into_iter().find(|(of, _)| of == unit).map(|(_, outcome)| outcome) {
         Some(Outcome::Failed(refusal)) => Err(refused(unit, &refusal)),

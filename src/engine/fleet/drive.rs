@@ -89,8 +89,8 @@ pub(super) enum Begun {
     Drives {
         /// Which plan, and what comes then.
         standing: Box<Standing>,
-        /// Whether nobody has driven it for long.
-        is_stale: bool,
+        /// Why it waits for someone before it goes on, if it does.
+        doubt: Option<&'static str>,
         /// By which token.
         token: Token,
         /// As the lock has us.
@@ -104,6 +104,8 @@ pub(super) enum Begun {
     Supersedes(Box<PlanDocument>, Reply),
     /// The plan in Redis is over.
     Over(PlanId),
+    /// Of what was driven from here by a manager before this one Redis knows enough, or someone else knows more.
+    NotForgotten,
     /// It is not, for now.
     Not(Refusal, Option<Reply>),
     /// Everything is known that someone asked to see.
@@ -143,9 +145,9 @@ impl Cause {
 impl Begun {
     /// What was got by a claim, and the number that was drawn for that.
     pub(super) fn drives(got: Got, (claim, owner): (Claim, u128), cause: Cause) -> Self {
-        let Got { held: Held { epoch, asked }, standing, is_stale } = got;
+        let Got { held: Held { epoch, asked }, standing, doubt } = got;
         let token = Token { epoch, owner };
-        Self::Drives { standing: Box::new(standing), is_stale, token, owner: claim.holder, asked, cause }
+        Self::Drives { standing: Box::new(standing), doubt, token, owner: claim.holder, asked, cause }
     }
 }
 
@@ -255,7 +257,7 @@ impl Member {
         let own = self.own.clone();
         tokio::spawn(async move {
             let begun = match claim.lock(&bus).await {
-                Ok(held) => Begun::drives(Got { held, standing, is_stale: false }, (claim, owner), Cause::Left),
+                Ok(held) => Begun::drives(Got { held, standing, doubt: None }, (claim, owner), Cause::Left),
                 // It is the present one of Redis, and is taken over as any other.
                 Err(refusal) => Begun::Not(refusal, None),
             };
@@ -312,6 +314,10 @@ impl Member {
         match begun {
             Begun::Viewed(reply) => drop(reply.send(show::fleet(self))),
             Begun::Wished { wish, is_dry, reply } => self.wished(*wish, is_dry, reply),
+            Begun::NotForgotten => {
+                (self.seat.is_trying, self.seat.left) = (false, None);
+                self.consider(self.bus.clone());
+            }
             Begun::Over(plan) => {
                 self.seat.is_trying = false;
                 self.seat.over.insert(plan);
@@ -324,10 +330,10 @@ impl Member {
                     None => tracing::debug!(?refusal, "the plan is not taken over"),
                 }
             }
-            Begun::Drives { standing, is_stale, token, owner, asked, cause } => {
+            Begun::Drives { standing, doubt, token, owner, asked, cause } => {
                 self.seat.is_trying = false;
                 let newest = standing.newest().clone();
-                self.begin_to_drive(*standing, is_stale, (token, owner), asked);
+                self.begin_to_drive(*standing, doubt, (token, owner), asked);
                 match cause {
                     Cause::Left => {}
                     Cause::Ordered(reply) => self.ordered(&newest, reply),
@@ -345,7 +351,7 @@ impl Member {
     pub(super) fn begin_to_drive(
         &mut self,
         standing: Standing,
-        is_stale: bool,
+        doubt: Option<&'static str>,
         (token, owner): (Token, String),
         asked: Mono,
     ) {
@@ -362,7 +368,7 @@ impl Member {
         let mut rollout = Rollout::new(now, topology, id, document.plan.clone(), token, &events);
         rollout.handle(now, RolloutInput::Outdated(outdated));
         tracing::info!(plan = %id, epoch = token.epoch, "this node drives the plan");
-        (self.seat.unfinished, self.seat.lost) = (None, None);
+        (self.seat.unfinished, self.seat.lost, self.seat.left) = (None, None, None);
         self.seat.plan = Some(newest);
         self.seat.holder = Some(owner.clone());
         self.seat.floor = self.seat.floor.max(token.epoch);
@@ -378,9 +384,9 @@ impl Member {
             (now.since(*at), Word { from: beat.from.clone(), seq: beat.seq, said })
         });
         self.hear_words(known.collect());
-        if is_stale {
-            let reason = "nobody has driven it for more than ten minutes; resume it if it is still wanted".to_owned();
-            self.drive(RolloutInput::Say(Say::Pause { reason, by: self.settings.node.to_string() }));
+        if let Some(doubt) = doubt {
+            let by = self.settings.node.to_string();
+            self.drive(RolloutInput::Say(Say::Pause { reason: doubt.to_owned(), by }));
         }
         self.agree();
         self.show();

@@ -28,6 +28,9 @@ const GIVEN_UP_WITHIN: Duration = LEASE.saturating_add(Duration::from_secs(5));
 /// How often it is tried meanwhile.
 const TRY_AFTER: Duration = Duration::from_millis(100);
 
+/// Why a plan that nobody drove for long waits.
+pub(super) const STALE: &str = "nobody has driven it for more than ten minutes; resume it if it is still wanted";
+
 /// Whoever wants to drive.
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
@@ -59,8 +62,8 @@ pub(super) struct Held {
 pub(super) struct Got {
     pub(super) held: Held,
     pub(super) standing: Standing,
-    /// Whether nobody has driven it for long.
-    pub(super) is_stale: bool,
+    /// Why it waits for someone before it goes on, if it does.
+    pub(super) doubt: Option<&'static str>,
 }
 
 impl Claim {
@@ -133,13 +136,13 @@ pub(super) async fn take_over(
     if made_for != inventories.own && inventories.of_others.contains(&made_for) {
         return Err(Refusal::Busy("another node has the fleet.toml that it was made for".to_owned()));
     }
-    let is_stale = is_stale(bus, &standing).await?;
+    let doubt = is_stale(bus, &standing).await?.then_some(STALE);
     let held = claim.lock(bus).await?;
     // Whoever had it may have said more until it let go.
     let over = || Refusal::Busy(format!("plan {plan} is over by now"));
     let found = async { standing::of_redis(bus, plan).await?.ok_or_else(over) };
     let standing = claim.under(bus, found).await?;
-    Ok(Some(Got { held, standing, is_stale }))
+    Ok(Some(Got { held, standing, doubt }))
 }
 
 /// A plan of which someone wants that it is driven from here.
@@ -150,10 +153,10 @@ pub(super) async fn take(bus: &Bus, plan: PlanId, claim: &Claim) -> Result<Got, 
         let standing = standing::of_redis(bus, newest).await?;
         standing.filter(|standing| standing.has(plan)).ok_or_else(not_there)
     };
-    let is_stale = is_stale(bus, &find().await?).await?;
+    let doubt = is_stale(bus, &find().await?).await?.then_some(STALE);
     let held = claim.lock_of_another(bus).await?;
     let standing = claim.under(bus, find()).await?;
-    Ok(Got { held, standing, is_stale })
+    Ok(Got { held, standing, doubt })
 }
 
 /// A new plan, in the place of the one that is under way if someone says so; `blocked` is what it is refused with if there is none.
@@ -188,7 +191,7 @@ pub(super) async fn begin(
             }
         })
     };
-    Ok(Got { held, standing: claim.under(bus, begun).await?, is_stale: false })
+    Ok(Got { held, standing: claim.under(bus, begun).await?, doubt: None })
 }
 
 /// Makes a plan the present one in the place of another, by whoever has the lock.

@@ -14,12 +14,13 @@ use super::{
     acts::Doer,
     drains::{self, Drain, Drains},
     drive::{Begun, Driver, span},
-    follow::{Follow, Followed},
+    follow::{Follow, Followed, Seen},
     hosts::Hosts,
     line::HostSaid,
     look,
     seat::Seat,
     send::{Out, Sender},
+    undone,
     vigil::{self, Plans},
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
     },
     engine::{Handle, Report as Told, settings::FleetSettings},
     fleet::{
-        Deed, Membership, MembershipInput, NodeName, PoolName, Report, Row, Seq, StepId, StepOrder, StepOutcome,
+        Deed, Entry, Membership, MembershipInput, NodeName, PoolName, Report, Row, Seq, StepId, StepOrder, StepOutcome,
         Target, TargetEffect, TargetInput,
     },
     wire::fleet::{Beat, Command, Details, Said, Wanted, Word, read, write},
@@ -81,6 +82,8 @@ pub(super) enum Input {
     Begun(Box<Begun>),
     /// What became of an order of our own.
     Followed(Followed),
+    /// How often the services here that others depend on have run, and which of them restarted; none if that cannot be known now.
+    Restarted(Option<Vec<Seen>>),
     /// Of who is alive.
     Watched(MembershipInput),
     /// Of a host that is reached by ssh.
@@ -160,13 +163,16 @@ impl Member {
         let Means { handle, errands, reports } = means;
         let store = handle.store();
         // A node that does not know to whom it is promised must not act: it waits until it does.
-        let rows = loop {
-            match store.fleet_rows().await {
-                Ok(rows) => break rows,
-                Err(error) => tracing::warn!(error = %Chain(&error), "this node's part in the fleet is not known yet"),
+        let (rows, follow) = loop {
+            match (store.fleet_rows().await, store.fleet_followed().await) {
+                (Ok(rows), Ok(followed)) => break (rows, Follow::up_to(followed)),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!(error = %Chain(&error), "this node's part in the fleet is not known yet")
+                }
             }
             sleep(TICK).await;
         };
+        let left = undone::steps(&handle, &rows).await;
         let drains = store.fleet_drains().await.unwrap_or_default();
         let drains = drains.into_iter().map(|server| (server, Drain::Holds(None))).collect();
         let last = store.fleet_life().await.unwrap_or(0);
@@ -182,7 +188,7 @@ impl Member {
             bus: None,
             sender: None,
             readers: Vec::new(),
-            target: Target::restore(rows),
+            target: Target::restore_beside(rows, |step| left.iter().any(|order| order.id == *step)),
             life,
             said: 0,
             heard: 0,
@@ -196,12 +202,13 @@ impl Member {
             trouble: None,
             seat: Seat::default(),
             driver: None,
-            follow: Follow::default(),
+            follow,
             plans: Plans::default(),
             reports,
             steps: Steps::default(),
         };
         member.keep(FleetWrite::Life(life));
+        left.into_iter().for_each(|order| member.act(order));
         member.connect();
         member.remember_plans().await;
         member
@@ -238,6 +245,7 @@ impl Member {
         let mut next_beat = Instant::now();
         let mut taken = Vec::new();
         self.look();
+        self.look_for_restarts();
         self.ask_outlook();
         loop {
             tokio::select! {
@@ -254,7 +262,10 @@ impl Member {
                         self.look();
                     }
                     Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => self.look(),
+                    Err(RecvError::Lagged(_)) => {
+                        self.look();
+                        self.look_for_restarts();
+                    }
                     Err(RecvError::Closed) => return,
                 },
                 () = sleep_until(next_beat) => {
@@ -304,6 +315,7 @@ impl Member {
                 let others = vigil::others(&self.settings).collect();
                 self.watch(MembershipInput::Configured(self.settings.heartbeat, others));
                 self.look_at_inventory();
+                self.look_for_restarts();
                 if is_other_bus {
                     self.connect();
                 }
@@ -335,6 +347,7 @@ impl Member {
             Input::Renewed(asked, renewed) => self.renewed(asked, renewed),
             Input::Begun(begun) => self.begun(*begun),
             Input::Followed(followed) => self.followed(followed),
+            Input::Restarted(seen) => self.see_restarts(seen),
             Input::Watched(input) => self.watch(input),
             Input::Host(name, said) => self.host_said(name, said),
         }
@@ -367,10 +380,23 @@ impl Member {
     }
 
     fn tell_target(&mut self, input: TargetInput) {
+        let ordered = match &input {
+            TargetInput::Order { order, .. } if undone::may_be_gone_on_with(&order.deed) => Some(order.clone()),
+            TargetInput::Order { .. }
+            | TargetInput::Prepare(..)
+            | TargetInput::Saved(_)
+            | TargetInput::Acted { .. }
+            | TargetInput::Hold(_) => None,
+        };
         self.target.handle(input);
         while let Some(effect) = self.target.poll_effect() {
             match effect {
-                TargetEffect::Save(row) => self.save(row),
+                TargetEffect::Save(row) => {
+                    // What is to be done is on the disk before that it was begun.
+                    let begun = ordered.as_ref().filter(|order| is_begin_of(&row, order.id));
+                    begun.into_iter().for_each(|order| self.keep(FleetWrite::Order(order.clone())));
+                    self.save(row);
+                }
                 TargetEffect::Act(order) => self.act(*order),
                 TargetEffect::Tell(answer) => {
                     self.say(Said::Answer(answer));
@@ -535,6 +561,10 @@ fn understood(own: &NodeName, heard: Heard) -> Option<Input> {
         },
         Heard::Link(link) => Some(Input::Link(link)),
     }
+}
+
+fn is_begin_of(row: &Row, step: StepId) -> bool {
+    matches!(row, Row::Step(of, _, Entry::Started { .. }) if *of == step)
 }
 
 fn deed_for_people(deed: &Deed) -> String {

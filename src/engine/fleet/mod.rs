@@ -23,6 +23,7 @@ mod send; // what leaves
 mod show; // for people
 mod standing; // what is under way, as it is kept
 mod supersede; // a plan in the place of another
+mod undone; // steps that a manager left when it died
 mod vigil; // who is alive
 
 use std::{fmt, sync::Arc};
@@ -97,6 +98,8 @@ pub struct Wish {
     pub is_agreed: bool,
     /// Whether the plan that is under way comes to its end for it.
     pub supersedes: Option<Which>,
+    /// What the plan is to be called, where whoever wants it may have to order it again.
+    pub id: Option<PlanId>,
 }
 
 /// A plan, as people name it.

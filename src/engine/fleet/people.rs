@@ -108,7 +108,7 @@ impl Member {
     }
 
     fn try_to_begin(&mut self, plan: Plan, wish: Wish, blocked: Option<Box<v1::FleetPlan>>, reply: Reply) {
-        let id = PlanId(number(&mut self.rng()));
+        let id = wish.id.unwrap_or_else(|| PlanId(number(&mut self.rng())));
         let digest = plan.digest().to_string();
         let (node, at_us) = (self.settings.node.clone(), clock::wall().0);
         let (fleet_toml, by, is_agreed) = (self.settings.text.to_string(), wish.by, wish.is_agreed);
@@ -145,7 +145,7 @@ impl Member {
             None => {
                 let (claim, owner) = self.claim_seat(None);
                 let held = Held { epoch: claim.floor + 1, asked: clock::now().mono };
-                let got = Got { held, standing: Standing::new(document, Vec::new()), is_stale: false };
+                let got = Got { held, standing: Standing::new(document, Vec::new()), doubt: None };
                 Begun::drives(got, (claim, owner), cause)
             }
         };

@@ -8,6 +8,7 @@ use super::{
     drive::{Begun, Cause},
     lock::{self, Claim, Inventories},
     member::{Input, Member},
+    regain,
     show::DIGITS_SHOWN,
     standing::{self, Standing},
 };
@@ -16,6 +17,7 @@ use crate::{
     edge::{
         bus::{Bus, DRIVEN_STAYS},
         clock,
+        store::KeptPlan,
     },
     engine::settings::FleetSettings,
     fleet::{Event, NodeName, Outdated, PlanId, Token, Topology, Transport},
@@ -46,11 +48,15 @@ pub(super) struct Seat {
     pub(super) unfinished: Option<Standing>,
     /// What was driven from here until the lock was lost, and of which it is not known that anybody goes on with it.
     pub(super) lost: Option<Standing>,
+    /// What a manager before this one drove last and did not bring to its end, until it is known what Redis knows of it.
+    pub(super) left: Option<Standing>,
     /// The last plan that ended here, as people see it.
     pub(super) ended: Option<v1::FleetPlan>,
     /// When it is tried to take the plan over.
     try_at: Option<Instant>,
     pub(super) is_trying: bool,
+    /// Whether Redis was asked who drives, and what.
+    is_seen: bool,
 }
 
 impl Seat {
@@ -75,6 +81,11 @@ impl Member {
         let is_driven = self.seat.driver().is_some_and(|driver| driver != self.settings.node);
         if let Some(standing) = self.seat.lost.clone().filter(|_| !is_driven && self.trouble.is_none()) {
             return self.try_to_regain(standing);
+        }
+        if let Some(standing) =
+            self.seat.left.clone().filter(|_| self.seat.is_seen && !is_driven && self.trouble.is_none())
+        {
+            return self.try_to_remind(standing);
         }
         let former = self.former();
         let is_free = former.is_some() || (self.seat.holder.is_none() && self.has_seat());
@@ -109,8 +120,8 @@ impl Member {
         let owner = number(&mut self.rng());
         let token = Token { epoch: self.floor() + 1, owner };
         let holder = holder_text(&self.settings.node, owner);
-        let is_stale = is_long_ago(&standing.journal);
-        self.begin_to_drive(standing, is_stale, (token, holder), clock::now().mono);
+        let doubt = is_long_ago(&standing.journal).then_some(lock::STALE);
+        self.begin_to_drive(standing, doubt, (token, holder), clock::now().mono);
     }
 
     /// Whether this node is one of those that look for plans without a driver.
@@ -161,6 +172,7 @@ impl Member {
 
     /// Which plan is the present one. The one before is over, or comes to its end.
     pub(super) fn see_present(&mut self, plan: Option<PlanId>) {
+        self.seat.is_seen = true;
         let before = std::mem::replace(&mut self.seat.plan, plan);
         let is_here = |before: &PlanId| self.driver.as_ref().is_some_and(|driver| driver.has(*before));
         self.seat.past.extend(before.filter(|before| plan.is_some() && Some(*before) != plan && !is_here(before)));
@@ -170,8 +182,11 @@ impl Member {
     pub(super) async fn remember_plans(&mut self) {
         let kept = self.handle.store().fleet_plans().await.unwrap_or_default();
         self.seat.over.extend(standing::over(&kept));
+        let last = standing::of_kept(&kept);
         if self.bus.is_none() {
-            self.seat.unfinished = standing::of_kept(&kept);
+            self.seat.unfinished = last;
+        } else {
+            self.seat.left = last.filter(|last| is_last_of(last, &kept) && !regain::is_too_old(last));
         }
     }
 
@@ -193,6 +208,11 @@ impl Member {
         let wall = clock::wall().0.cast_unsigned();
         Rng::new(clock::now().mono.0 ^ wall.rotate_left(32) ^ u64::from(std::process::id()))
     }
+}
+
+/// Whether nothing was driven from here after it.
+fn is_last_of(standing: &Standing, kept: &[KeptPlan]) -> bool {
+    kept.first().is_some_and(|newest| newest.id == standing.newest().id)
 }
 
 /// Whether the last word of a journal of our own is old. Of what another node wrote its clock would have to be trusted.

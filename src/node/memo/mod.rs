@@ -12,6 +12,7 @@ use std::sync::Arc;
 use self::{reader::Reader, writer::Writer};
 use super::{
     limit::StartWindow,
+    once,
     service::{Directive, Phase, State, Unit},
     wish::Wish,
 };
@@ -45,6 +46,8 @@ const PART_INCIDENT: u8 = 10;
 const PART_REASONS: u8 = 11;
 /// Results of runs that ended longer ago.
 const PART_FADED: u8 = 12;
+/// Reloads that bear a name.
+const PART_RELOADS: u8 = 13;
 /// Of so many probes that fell it is known; of further ones only the verdict.
 const FALLEN_MAX: usize = 16;
 /// Room for their reasons together, in bytes; of each as much as its share.
@@ -105,6 +108,7 @@ pub(super) fn encode(unit: &Unit, phase: Option<Mono>, runtime: Option<Mono>) ->
     out.faded_part(unit);
     out.incident_part(unit);
     out.probes_part(unit);
+    out.reloads_part(unit);
     if let Some(watch) = &unit.watch {
         out.part(PART_EXTERNAL, |out| out.watch(watch));
     }
@@ -159,6 +163,7 @@ pub(super) fn decode(bytes: &[u8], name: &UnitName, def: &Arc<UnitDef>) -> Optio
             (PART_INCIDENT, _) => unit.incident = Some(Generation(part.number()?)),
             (PART_REASONS, _) => part.reasons_part(&mut unit)?,
             (PART_PROBES, _) => part.probes_part(&mut unit)?,
+            (PART_RELOADS, _) => part.reloads_part(&mut unit)?,
             (PART_TIMER, _) => unit.timer = Some(Box::new(part.timer()?)),
             (PART_EXTERNAL, _) => unit.watch = Some(Box::new(part.watch()?)),
             (PART_MAIN, Some(run)) => part.main_part(run)?,
@@ -186,6 +191,9 @@ const RESULTS: [RunResult; 13] = [
     RunResult::ExecCondition,
     RunResult::TriggerLimitHit,
 ];
+/// The order is the format: add at the end only. What waits was not begun, and is not written.
+const RELOAD_STAGES: [once::Stage; 4] =
+    [once::Stage::UnderWay, once::Stage::Done, once::Stage::Failed, once::Stage::Superseded];
 /// The order is the format: add at the end only.
 const DIRECTIVES: [Directive; 8] = [
     Directive::StartPre,

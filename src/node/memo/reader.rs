@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use super::super::{
-    input::{Allowed, Life, LifeEnd},
+    input::{Allowed, Life, LifeEnd, ReloadName},
     limit::StartWindow,
+    once::{Named, Reloads},
     probe::Probe,
     service::{Begin, Claim, Control, End, Main, Monitor, Naming, Reloading, Run, State, Unit},
     status::Verdict,
@@ -10,7 +11,7 @@ use super::super::{
     watch::Watch,
     wish::Ending,
 };
-use super::{CALLERS, DIRECTIVES, PHASES, RESULTS};
+use super::{CALLERS, DIRECTIVES, PHASES, RELOAD_STAGES, RESULTS};
 use crate::{
     base::{
         Actor, Consequence, ExitStatus, Generation, HeldBack, InvocationId, Mono, Now, Pid, Role, RunResult, Signal,
@@ -61,6 +62,16 @@ impl<'a> Reader<'a> {
             at = Mono(at.0.checked_add(self.number()?)?);
             unit.probe_restarts.push(at);
         }
+        self.0.is_empty().then_some(())
+    }
+
+    pub(super) fn reloads_part(&mut self, unit: &mut Unit) -> Option<()> {
+        let mut reloads = Reloads::default();
+        for _ in 0..self.number()? {
+            let name = ReloadName(self.bytes()?);
+            reloads.0.push(Named { name, stage: RELOAD_STAGES.get(self.index()?).copied()? });
+        }
+        unit.reloads = Some(Box::new(reloads));
         self.0.is_empty().then_some(())
     }
 

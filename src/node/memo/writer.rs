@@ -1,4 +1,5 @@
 use super::super::{
+    once::Named,
     service::{Begin, Claim, Control, End, Main, Naming, Phase, Run, State, Unit},
     status::Verdict,
     timer::{Planned, Timer},
@@ -7,7 +8,8 @@ use super::super::{
 };
 use super::{
     CALLERS, DIRECTIVES, FALLEN_MAX, MEMO_MAX, PART_FADED, PART_FALLEN, PART_INCIDENT, PART_LISTENING, PART_MAIN,
-    PART_OOM, PART_PROBES, PART_REASONS, PHASES, REASONS_MAX, RESULTS, TEXT_MAX, VERDICTS_MAX, WHY_FRAME, WHY_MAX,
+    PART_OOM, PART_PROBES, PART_REASONS, PART_RELOADS, PHASES, REASONS_MAX, RELOAD_STAGES, RESULTS, TEXT_MAX,
+    VERDICTS_MAX, WHY_FRAME, WHY_MAX,
 };
 use crate::base::{
     Actor, Consequence, ExitStatus, HeldBack, Now, Pid, Role, RunResult, StartCause, TimeSpan, Usage, Wall,
@@ -343,6 +345,22 @@ impl Writer {
             for at in &unit.probe_restarts {
                 out.number(at.0.saturating_sub(before));
                 before = at.0;
+            }
+        });
+    }
+
+    pub(super) fn reloads_part(&mut self, unit: &Unit) {
+        let all = unit.reloads.iter().flat_map(|reloads| &reloads.0);
+        let tag = |named: &Named| Some((named.name, RELOAD_STAGES.iter().position(|stage| *stage == named.stage)?));
+        let begun: Vec<_> = all.filter_map(tag).collect();
+        if begun.is_empty() {
+            return;
+        }
+        self.part(PART_RELOADS, |out| {
+            out.number(begun.len() as u64);
+            for (name, stage) in begun {
+                out.0.extend_from_slice(&name.0);
+                out.number(stage as u64);
             }
         });
     }

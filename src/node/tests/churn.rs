@@ -10,7 +10,7 @@ use std::{
 use super::super::{
     Effect, Input, Node,
     effect::SpawnOrder,
-    input::{Adopted, Finding, Host, MissingMain, NotifyMessage, ProbeOutcome, Restored, Sender, Verb},
+    input::{Adopted, Finding, Host, MissingMain, NotifyMessage, ProbeOutcome, ReloadName, Restored, Sender, Verb},
 };
 use super::{
     make::{acceptor, command, connection, eager, lazy, name, notifying, probe, with},
@@ -373,7 +373,14 @@ impl Day {
         match self.rng.below(16) {
             0 => self.order(Verb::Stop, vec![unit]),
             1 => self.order(Verb::Restart, vec![unit]),
-            2 => self.order(Verb::Reload, vec![unit]),
+            2 if self.rng.below(2) == 0 => self.order(Verb::Reload, vec![unit]),
+            2 => {
+                self.tickets += 1;
+                self.unanswered += 1;
+                // Some of them again.
+                let name = ReloadName([self.rng.below(20) as u8; 16]);
+                self.give(Input::ReloadOnce { ticket: Ticket(self.tickets), actor: Actor::PLAN, unit, name });
+            }
             3 | 4 => self.order(Verb::Reset, names),
             5 => self.order(Verb::Disable, vec![unit]),
             6 => {

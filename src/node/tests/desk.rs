@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::super::{
     Effect, Input, Node, UnitStatus,
     effect::{MainSource, Outcome},
-    input::{Finding, MissingMain, NotifyMessage, ProbeOutcome, RestartBudget, Restored, Sender, Verb},
+    input::{Finding, MissingMain, NotifyMessage, ProbeOutcome, ReloadName, RestartBudget, Restored, Sender, Verb},
 };
 use super::make::name;
 use crate::{
@@ -128,6 +128,13 @@ impl Desk {
         let units = names.iter().map(|text| name(text)).collect();
         let ticket = Ticket(self.tickets);
         self.give(Input::Order { ticket, actor, units, verb })
+    }
+
+    /// A reload that bears a name.
+    pub(super) fn reload_once(&mut self, unit: &str, nth: u8) -> Vec<String> {
+        self.tickets += 1;
+        let (ticket, reload) = (Ticket(self.tickets), ReloadName([nth; 16]));
+        self.give(Input::ReloadOnce { ticket, actor: Actor::PLAN, unit: name(unit), name: reload })
     }
 
     pub(super) fn spawned(&mut self, process: &str) -> Vec<String> {

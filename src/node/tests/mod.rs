@@ -23,6 +23,7 @@ mod listen;
 mod make;
 mod matrix;
 mod metronome;
+mod once;
 mod oom;
 mod probe;
 mod size;

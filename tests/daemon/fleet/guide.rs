@@ -253,8 +253,15 @@ pub(super) fn restart_killing_the_driver(driver: &World, news: impl Fn(&Value) -
 }
 
 pub(crate) fn the_scenario_goes_on_though_its_driver_dies_at_each_step() {
-    // A reload of its own node that a manager dies in the middle of is a failed one, and followed by a restart.
-    let guide = Guide::begin(6);
+    goes_on_though_its_driver_dies(6);
+}
+
+pub(crate) fn the_scenario_goes_on_though_its_driver_which_is_one_of_its_machines_dies_at_each_step() {
+    goes_on_though_its_driver_dies(1);
+}
+
+fn goes_on_though_its_driver_dies(driver: usize) {
+    let guide = Guide::begin(driver);
     guide.runnable();
     let load = Load::on(guide.front);
     let driver = guide.driver();

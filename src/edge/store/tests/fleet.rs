@@ -1,7 +1,9 @@
 //! What a node keeps of its fleet.
 
 use super::*;
-use crate::fleet::{Entry, Event, FailureKind, PlanId, PoolName, Row, StepId, StepOutcome, Token};
+use crate::fleet::{
+    Deed, Entry, Event, FailureKind, PlanId, PoolName, Row, ServiceName, StepId, StepOrder, StepOutcome, Token,
+};
 
 fn kept(writes: impl IntoIterator<Item = FleetWrite>) -> Vec<Write> {
     writes.into_iter().map(|write| Write::Fleet(Box::new(write))).collect()
@@ -26,6 +28,45 @@ async fn what_a_node_promised_and_did_is_read_in_its_order_and_an_end_is_never_t
     let store = open(&path).store;
     assert_eq!(store.fleet_rows().await.unwrap(), [token(2), step(9, over()), step(2, begun())]);
     assert_eq!(store.fleet_life().await.unwrap(), 5, "a life has one number");
+}
+
+#[tokio::test]
+async fn what_a_step_is_to_do_is_known_until_the_step_is_over_or_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = open(&dir.path().join("state.db"));
+    let order = |nth: u8| StepOrder {
+        id: StepId([nth; 16]),
+        plan: PlanId(7),
+        instance: "app@vm1".parse().unwrap(),
+        unit: unit(),
+        deed: Deed::Reload,
+        expects: None,
+        deadline: TimeSpan::from_secs(9),
+        ttl: TimeSpan::from_secs(3),
+    };
+    let over = Entry::Over(StepOutcome::Done { before: None, after: None });
+    let writes = (1..=3).map(|nth| FleetWrite::Order(Box::new(order(nth))));
+    bench.submit(1, kept(writes));
+    bench.submit(2, kept([FleetWrite::Row(Row::Step(StepId([1; 16]), PlanId(7), over))]));
+    bench.submit(3, kept([FleetWrite::LeftUndone(StepId([3; 16]))]));
+    bench.committed(3);
+    let known = bench.store.fleet_orders().await.unwrap();
+    assert_eq!(known, [(StepId([2; 16]), Some(order(2)))].into());
+}
+
+#[tokio::test]
+async fn up_to_which_run_a_service_was_followed_is_known_until_nobody_depends_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = open(&dir.path().join("state.db"));
+    let service = |text: &str| text.parse::<ServiceName>().unwrap();
+    let followed = |text: &str, nth: Option<u64>| FleetWrite::Followed {
+        service: service(text),
+        up_to: nth.map(|nth| (unit(), Generation(nth))),
+    };
+    bench.submit(1, kept([followed("db", Some(1)), followed("db", Some(4)), followed("app", Some(2))]));
+    bench.submit(2, kept([followed("app", None)]));
+    bench.committed(2);
+    assert_eq!(bench.store.fleet_followed().await.unwrap(), [(service("db"), (unit(), Generation(4)))].into());
 }
 
 #[tokio::test]
