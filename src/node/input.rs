@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::IpAddr,
     sync::Arc,
     time::Duration,
@@ -266,8 +267,14 @@ pub enum MissingMain {
 }
 
 /// What a reload is called by whoever may have to ask for it again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ReloadName(pub [u8; 16]);
+
+impl fmt::Debug for ReloadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
 
 /// What people may order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

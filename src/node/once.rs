@@ -13,7 +13,7 @@ use super::{
 use crate::base::{Actor, Now, Ticket, UnitName};
 
 /// Most that are remembered of a unit; the oldest go first. Who asks asks soon, and of one or two.
-pub(super) const NAMED_MAX: usize = 8;
+pub(super) const NAMED_MAX: usize = 4;
 
 /// A reload that bears a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

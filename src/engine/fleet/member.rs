@@ -42,7 +42,7 @@ use crate::{
 /// How often time passes here.
 const TICK: Duration = Duration::from_secs(1);
 /// After a change the machine is looked at so much later, so that one look serves for what comes together.
-const LOOK_AFTER: Duration = Duration::from_millis(5);
+const LOOK_AFTER: Duration = Duration::from_millis(20);
 /// So long after the last command of a driver it is told of changes at once.
 const DRIVEN: Duration = Duration::from_secs(600);
 /// How long what must be on disk may take; what has not come by then is not answered.

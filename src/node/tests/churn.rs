@@ -11,6 +11,7 @@ use super::super::{
     Effect, Input, Node,
     effect::SpawnOrder,
     input::{Adopted, Finding, Host, MissingMain, NotifyMessage, ProbeOutcome, ReloadName, Restored, Sender, Verb},
+    once::NAMED_MAX,
 };
 use super::{
     make::{acceptor, command, connection, eager, lazy, name, notifying, probe, with},
@@ -375,11 +376,14 @@ impl Day {
             1 => self.order(Verb::Restart, vec![unit]),
             2 if self.rng.below(2) == 0 => self.order(Verb::Reload, vec![unit]),
             2 => {
-                self.tickets += 1;
-                self.unanswered += 1;
                 // Some of them again.
                 let name = ReloadName([self.rng.below(20) as u8; 16]);
-                self.give(Input::ReloadOnce { ticket: Ticket(self.tickets), actor: Actor::PLAN, unit, name });
+                for unit in names {
+                    self.tickets += 1;
+                    self.unanswered += 1;
+                    let ticket = Ticket(self.tickets);
+                    self.give(Input::ReloadOnce { ticket, actor: Actor::PLAN, unit, name });
+                }
             }
             3 | 4 => self.order(Verb::Reset, names),
             5 => self.order(Verb::Disable, vec![unit]),
@@ -489,7 +493,10 @@ impl Day {
         let text = format!("{:?}", self.node);
         let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).count();
         let free = self.node.free.len();
-        (words - WORDS_PER_PLACE * free, free)
+        // The last names of reloads are kept, of each unit so many, and it is by chance when one has come to that.
+        let named = text.matches("Named { ").count();
+        assert!(named <= NAMED_MAX * self.defs.len(), "{named} reloads by name");
+        (words - WORDS_PER_PLACE * free - WORDS_PER_NAME * named, free)
     }
 
     /// What the keeper remembers for it: units, and bytes.
@@ -498,10 +505,13 @@ impl Day {
     }
 }
 
-/// How the last runs went that were no orderly ones.
-const WORDS_MORE_MAX: usize = 40;
+/// How the last runs went that were no orderly ones: over twelve hours it goes up and down by as much. What some of thousands of
+/// starts leave behind is more.
+const WORDS_MORE_MAX: usize = 160;
 /// `None`, `Place(1)` in the list of them, and a number for each kind of edge in the graph.
 const WORDS_PER_PLACE: usize = 3 + 8;
+/// `Named`, `name`, the name, `stage`, and that.
+const WORDS_PER_NAME: usize = 5;
 /// Connections that are served at one time, and failed ones that are kept.
 const FREE_MAX: usize = 64;
 /// Numbers grow, and with them the bytes that they take, in percent.

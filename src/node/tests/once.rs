@@ -77,16 +77,21 @@ fn a_new_manager_knows_of_a_reload_whenever_the_one_before_it_died() {
 
 #[test]
 fn a_reload_that_waits_for_another_one_when_the_manager_dies_was_not_begun() {
-    let mut desk = up();
+    let def = || with("web", |def| def.service.exec_reload = [command("first"), command("second")].into());
+    let mut desk = Desk::new([def()]);
+    desk.up("web");
     desk.order(Verb::Reload, &["web"]);
     assert_eq!(desk.reload_once("web", 1), Vec::<String>::new());
     assert_eq!(desk.reload_once("web", 1), Vec::<String>::new(), "it waits");
-    let (mut second, _) = next(&desk, &["web/1", "web/1.1"]);
-    second.left("web/1.1", 0);
+    // A memo leaves while it does.
+    assert_eq!(spawns(&desk.left("web/1.1", 0)), 1);
+    let (mut second, _) = desk.takeover([def()], living(&["web/1", "web/1.2"]));
+    second.left("web/1.2", 0);
     assert_eq!(spawns(&second.reload_once("web", 1)), 1);
     // Where nobody dies it comes next, once.
-    assert_eq!(spawns(&desk.left("web/1.1", 0)), 1);
-    let said = desk.left("web/1.2", 0);
+    assert_eq!(spawns(&desk.left("web/1.2", 0)), 1);
+    desk.left("web/1.3", 0);
+    let said = desk.left("web/1.4", 0);
     assert_eq!(said.iter().filter(|line| *line == "reply web=done").count(), 2, "{said:?}");
     assert_eq!(desk.reload_once("web", 1), ["reply web=done"]);
 }
