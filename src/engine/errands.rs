@@ -3,7 +3,7 @@
 //! The keeper knows every process by a run of a unit. So an errand has a name that no unit's file can have, and each time it is done is a
 //! run under it: orders, facts, the cgroup and the kill of a whole tree are those of any process, the order for a real unit
 //! never reaches it, and neither the node machine nor `status` has heard of it. What a manager leaves under way, the next one
-//! ends: a message is still in the outbox, and is sent again as a possible duplicate; a step is known to have been interrupted.
+//! ends: a message is still in the outbox, and is sent again as a possible duplicate; of a step the ledger knows that it is not over.
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
