@@ -165,7 +165,7 @@ fn happening(alerts: &mut Alerts, second: u64, what: Happening) -> Vec<Write> {
 async fn a_run_is_kept_from_its_order_to_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let bench = open(&dir.path().join("state.db"));
-    assert_eq!(bench.opened, Opened { is_new: true, ..Opened::default() });
+    assert_eq!(bench.opened, Opened::default());
     bench.submit(1, vec![write(1, starting(4, StartCause::Manual(Actor::User(0))))]);
     bench.submit(2, vec![write(2, Happening::MainStarted { run: run(4), pid: Pid::new(77).unwrap() })]);
     bench.submit(3, vec![write(3, Happening::RunReady { run: run(4) })]);
