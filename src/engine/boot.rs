@@ -331,7 +331,6 @@ impl Parts {
             upgrading: None,
             about: Arc::new(about),
             strays: super::strays::Strays::default(),
-            store_turns: 0,
             unseeded: false,
             unheard: super::known::Unheard::default(),
             unended: Vec::new(),

@@ -184,8 +184,6 @@ pub enum Report {
     Tree(Found),
     /// The store did something.
     Store(store::Report),
-    /// Time has gone by since the store came out of this trouble, by its number.
-    StoreSettled(u64),
     /// Output is lost, or not any more.
     Log(log::Report),
     /// What the store knows from before this manager began, late.

@@ -6,7 +6,6 @@ use std::{
     os::{fd::OwnedFd, unix::ffi::OsStringExt},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
 };
 
 use super::{
@@ -36,8 +35,6 @@ use crate::{
 
 /// Rows of one commit after which memory is given back.
 const BURST_ROWS: usize = 128;
-/// So long the store has been well until its trouble is over.
-const STORE_SETTLES: Duration = Duration::from_secs(5);
 
 impl Engine {
     pub(super) fn take_incoming(&mut self, incoming: Incoming) -> Result<(), ClientError> {
@@ -368,7 +365,6 @@ impl Engine {
             Report::Tree(Found::Empty(run)) => self.node.handle(clock::now(), Input::TreeEmpty { run }),
             Report::Tree(Found::Members(meant, members)) => self.signal_members(&meant, &members)?,
             Report::Store(report) => self.take_store_report(report)?,
-            Report::StoreSettled(turn) => self.store_settled(turn),
             Report::Log(report) => self.take_log_report(report),
             Report::Learnt(learnt) => self.learn(*learnt),
             Report::Room(free) => self.take_room(free),
@@ -409,10 +405,6 @@ impl Engine {
                 // They were handed in when nothing was known of it.
                 let waiting = messages.into_iter().chain(self.store.messages_waiting());
                 waiting.for_each(|message| self.deliveries.send_now(message));
-                self.store_turns += 1;
-                if self.counters().store_trouble.is_some() {
-                    return Ok(());
-                }
                 Happening::StoreDegraded { reason }
             }
             store::Report::Recovered { dropped } => {
@@ -420,8 +412,7 @@ impl Engine {
                     tracing::warn!(dropped, "notices were dropped while the store could not be written");
                 }
                 self.seed_late();
-                self.store_settles();
-                return Ok(());
+                Happening::StoreRecovered
             }
             store::Report::Replaced { kept, reason } => {
                 tracing::error!(reason, "the database was damaged");
@@ -432,23 +423,6 @@ impl Engine {
         };
         self.fan_out(Notice { at: clock::now(), what });
         Ok(())
-    }
-
-    /// The store is well, and its trouble over unless more of it comes soon: on a disk that is full some writes find room.
-    pub(super) fn store_settles(&mut self) {
-        self.store_turns += 1;
-        let (turn, reporter) = (self.store_turns, self.reporter.clone());
-        self.runtime.spawn(async move {
-            tokio::time::sleep(STORE_SETTLES).await;
-            // Nobody listens once the daemon ends.
-            reporter.send(Report::StoreSettled(turn)).ok();
-        });
-    }
-
-    fn store_settled(&mut self, turn: u64) {
-        if turn == self.store_turns {
-            self.fan_out(Notice { at: clock::now(), what: Happening::StoreRecovered });
-        }
     }
 
     pub(super) fn take_ask(&mut self, ask: Ask) -> Result<(), ClientError> {

@@ -109,7 +109,7 @@ impl Engine {
         if self.unseeded {
             self.unheard.until = clock::now().mono.after(UNHEARD_FOR);
         }
-        let is_open = self.tell_opened(opened, cause);
+        let is_open = self.tell_opened(opened);
         match answers {
             Ok(Ok((generations, enablement, saved, totals, elapsed, stopped))) => {
                 self.unended = generations
@@ -138,8 +138,8 @@ impl Engine {
     }
 
     /// Whether it can be used.
-    fn tell_opened(&mut self, mut opened: oneshot::Receiver<store::Opened>, cause: ManagerCause) -> bool {
-        let Ok(store::Opened { quarantined, degraded, is_new }) = opened.try_recv() else {
+    fn tell_opened(&mut self, mut opened: oneshot::Receiver<store::Opened>) -> bool {
+        let Ok(store::Opened { quarantined, degraded }) = opened.try_recv() else {
             let reason = "the disk does not answer".to_owned();
             self.fan_out(Notice { at: clock::now(), what: Happening::StoreDegraded { reason } });
             return false;
@@ -150,14 +150,8 @@ impl Engine {
             self.fan_out(Notice { at: clock::now(), what });
         }
         let is_open = degraded.is_none();
-        // A manager before this one had a database.
-        let is_gone = is_open && is_new && cause != ManagerCause::Boot;
-        let gone = || "its file was gone; a new one begins, and what was in it is lost".to_owned();
-        if let Some(reason) = degraded.or_else(|| is_gone.then(gone)) {
+        if let Some(reason) = degraded {
             self.fan_out(Notice { at: clock::now(), what: Happening::StoreDegraded { reason } });
-        }
-        if is_gone {
-            self.store_settles();
         }
         is_open
     }

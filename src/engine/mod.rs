@@ -158,8 +158,6 @@ pub struct Engine {
     maintained: Option<BTreeSet<UnitName>>,
     last_words: last_words::LastWords,
     heartbeat: Option<heartbeat::Beating>,
-    /// How often the store came into trouble or out of it.
-    store_turns: u64,
     /// What the store counted before this manager began is not known.
     unseeded: bool,
     /// What the alerts hear when it is.

@@ -410,8 +410,6 @@ const TESTS: &[Test] = tests![
     store::of_a_database_that_is_lost_while_it_is_open_nothing_is_told_twice_and_no_end_is_missed,
     store::a_damaged_database_is_set_aside_and_services_come_up,
     store::a_full_disk_delays_no_restart_and_loses_no_count,
-    store::a_disk_that_stays_full_is_told_once_and_its_end_once,
-    store::a_database_that_is_gone_when_a_manager_begins_is_told,
     timers::a_timer_runs_its_unit_again_and_again_and_status_says_when,
     timers::kill_9_of_the_manager_loses_and_doubles_no_elapse,
     timers::a_calendar_that_was_missed_while_the_daemon_was_down_is_made_up_for_once,

@@ -107,46 +107,6 @@ pub(crate) fn a_full_disk_delays_no_restart_and_loses_no_count() {
     super::manager::compare_with_truth(&world, "web", restarts, super::manager::Known::Exactly);
 }
 
-/// Some writes find room on a disk that is full.
-pub(crate) fn a_disk_that_stays_full_is_told_once_and_its_end_once() {
-    let mut world = World::new();
-    let state = Small::new(world.path("state"), "2m");
-    world.unit("web", "[service]\nexec_start = \"sleep 1000\"\nrestart = \"always\"\nrestart_sec = \"20ms\"\n[unit]\nstart_limit_burst = 0\n");
-    world.start();
-    world.until_active("web", "active");
-    let die = || {
-        kill(world.pid("web"), Signal::SIGKILL);
-        world.until_active("web", "active");
-    };
-    die();
-    pause(1_000);
-    let ballast = state.fill();
-    for _ in 0..6 {
-        die();
-        pause(1_500);
-    }
-    let told = |what: &str| world.log().matches(&format!("event=\"{what}\"")).count();
-    assert_eq!((told("store_degraded"), told("store_recovered")), (1, 0), "{}", world.log());
-    fs::remove_file(ballast).unwrap();
-    until("it is over", || (told("store_recovered") == 1).then_some(()));
-    assert_eq!(told("store_degraded"), 1);
-}
-
-pub(crate) fn a_database_that_is_gone_when_a_manager_begins_is_told() {
-    let mut world = World::new();
-    world.unit("web", "[service]\nexec_start = \"sleep 1000\"\n");
-    world.start();
-    world.until_active("web", "active");
-    let pid = world.pid("web");
-    for name in ["state.db", "state.db-wal", "state.db-shm"] {
-        fs::remove_file(world.path("state").join(name)).ok();
-    }
-    world.kill_manager();
-    until("it says so", || world.log().contains("its file was gone").then_some(()));
-    until("it is over", || world.log().contains("store_recovered").then_some(()));
-    assert_eq!(world.pid("web"), pid);
-}
-
 /// What was open is told of its end by the same name, and what was over long ago is told to nobody anew.
 pub(crate) fn of_a_database_that_is_lost_while_it_is_open_nothing_is_told_twice_and_no_end_is_missed() {
     let hook = Hook::new(0);

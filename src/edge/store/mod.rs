@@ -175,8 +175,6 @@ pub struct Opened {
     pub quarantined: Option<(PathBuf, String)>,
     /// Why nothing can be written for now.
     pub degraded: Option<String>,
-    /// There was none, and one begins.
-    pub is_new: bool,
 }
 
 /// The door to the store; clones are the same store, and it ends with the last of them.

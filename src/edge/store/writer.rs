@@ -87,8 +87,7 @@ struct Writer {
 
 impl Writer {
     fn open_first(&mut self) -> Opened {
-        let is_new = open::file_id(&self.options.path).is_none();
-        let mut opened = Opened { is_new, ..Opened::default() };
+        let mut opened = Opened::default();
         let trouble = match self.open(Check::First) {
             Ok(()) => return opened,
             Err(Trouble::Damaged(reason)) => match self.set_aside() {
@@ -111,7 +110,7 @@ impl Writer {
 
     fn run(mut self, opened: oneshot::Sender<Opened>) {
         let found = self.open_first();
-        if let Err(Opened { quarantined, degraded, is_new: _ }) = opened.send(found) {
+        if let Err(Opened { quarantined, degraded }) = opened.send(found) {
             // Too late for whoever asked, who went on without.
             if let Some((kept, reason)) = quarantined {
                 (self.report)(Report::Replaced { kept, reason });
