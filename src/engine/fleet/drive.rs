@@ -213,13 +213,16 @@ impl Member {
     }
 
     fn record(&self, driver: &mut Driver, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
         let (plan, first) = (driver.document.id, driver.journal.len());
         for event in events {
             tracing::info!(%plan, "{}", show::event(&event));
             driver.journal.push((clock::wall(), event));
         }
         // Nobody looks again at a plan whose journal has its end: what people see of that comes with it.
-        let is_over = driver.journal.len() > first && matches!(driver.rollout.control(), Control::Ended(_));
+        let is_over = matches!(driver.rollout.control(), Control::Ended(_));
         let shown = is_over.then(|| self.news_of(driver)).flatten();
         let (mut writes, mut words) = (Vec::new(), Vec::new());
         writes.extend(shown.clone().map(|text| FleetWrite::Shown { id: plan, text }));
@@ -228,9 +231,7 @@ impl Member {
             words.push(write(&JournalWord { at_us: at.0, event: event.clone() }));
         }
         self.keep_all(writes);
-        if !words.is_empty()
-            && let Some(sender) = &self.sender
-        {
+        if let Some(sender) = &self.sender {
             sender.send(Out::Journal { plan: plan.to_string(), words, shown });
         }
     }
